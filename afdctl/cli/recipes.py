@@ -1,0 +1,122 @@
+"""`afdctl recipes`: the packaged recipes and a user's own."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from afdctl.errors import RecipeError
+
+if TYPE_CHECKING:
+    from afdctl.recipe import Recipe
+
+app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
+
+NAME = typer.Argument(metavar="RECIPE", help="A packaged recipe's name, or a file.")
+ROW = "{:<24}{:<16}{:<14}{:<10}{:<10}{:<8}{}"
+AS_JSON = typer.Option("--json", help="Print JSON.")
+
+
+@app.command("ls")
+def ls(as_json: Annotated[bool, AS_JSON] = False) -> None:
+    """List the packaged recipes."""
+    from afdctl.recipe import load, packaged
+
+    rows = [summary(name, load(str(path))) for name, path in packaged().items()]
+    if as_json:
+        typer.echo(json.dumps({"schema": "afdctl/1", "recipes": rows}))
+    else:
+        typer.echo(ROW.format("name", "data set", "defense", "epsilon", "attack", "steps", "epochs"))
+        typer.echo("\n".join(map(line, rows)))
+
+
+def summary(name: str, recipe: "Recipe") -> dict[str, Any]:
+    """What `ls` says about a recipe."""
+    return {
+        "name": name,
+        "dataset": recipe.data.dataset,
+        "defense": recipe.defense.name,
+        "epsilon": recipe.attack.epsilon,
+        "attack": recipe.attack.name,
+        "steps": recipe.attack.steps,
+        "epochs": recipe.train.epochs,
+    }
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A line of the table that `ls` prints for people."""
+    return ROW.format(*{**row, "epsilon": f"{row['epsilon']:.3g}"}.values())
+
+
+@app.command("show")
+def show(
+    recipe: Annotated[str, NAME],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as attack.steps=5.")
+    ] = None,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Print a recipe with every value visible: bases, preset and overrides applied."""
+    from afdctl.recipe import digest, dump, load
+
+    resolved = load(recipe, overrides or ())
+    if as_json:
+        found = {"schema": "afdctl/1", "digest": digest(resolved), "recipe": resolved.model_dump(mode="json")}
+        typer.echo(json.dumps(found))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.syntax import Syntax
+
+        Console().print(Syntax(dump(resolved), "toml", background_color="default"))
+    else:
+        typer.echo(dump(resolved), nl=False)
+
+
+@app.command("cp")
+def cp(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A packaged recipe's name.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A file or a folder.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite DEST.")] = False,
+) -> None:
+    """Copy a packaged recipe, comments and all, to change it; what it extends is found by name from anywhere."""
+    from afdctl.recipe import find
+
+    source = find(name)
+    target = destination / source.name if destination.is_dir() else destination
+    try:
+        with target.open("wb" if force else "xb") as file:
+            file.write(source.read_bytes())
+    except FileExistsError:
+        raise RecipeError(f"{target}: exists; pass --force to overwrite it") from None
+    except OSError as error:
+        raise RecipeError(f"{target}: cannot be written: {error.strerror}") from None
+    typer.echo(target)
+
+
+@app.command("validate")
+def validate(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recipes to check.")]) -> None:
+    """Check recipes and name every problem of each; exit code 2 if there is any."""
+    from afdctl.recipe import load
+
+    sound = True
+    for file in files:
+        try:
+            load(file)
+        except RecipeError as error:
+            sound = False
+            typer.echo("\n".join(f"error: {problem}" for problem in str(error).split("\n")), err=True)
+        else:
+            typer.echo(f"ok {file}")
+    if not sound:
+        raise typer.Exit(RecipeError.exit_code)
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON schema of a recipe's file, for editors that complete and check TOML."""
+    from afdctl.recipe import file_schema
+
+    typer.echo(json.dumps(file_schema(), indent=2))

@@ -1,0 +1,96 @@
+"""`afdctl train`: from a recipe, or from a stopped run, to a trained model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from afdctl.errors import RecipeError
+
+RECIPE = typer.Argument(help="A recipe's file, or the name of a packaged one (see `afdctl recipes ls`).", show_default=False)
+SET = typer.Option("--set", metavar="KEY=VALUE", help="Override a value, such as defense.lr_F=0.1; may be repeated.")
+SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
+RESUME = typer.Option(metavar="RUN", help="Go on with a stopped run: its path, its name, or `latest`.")
+NAME = typer.Option(help="The run's name; by default the recipe's, with a number.")
+RUNS = typer.Option(help="The folder that holds the runs.")
+DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto by default.", show_default=False)
+DATA_DIR = typer.Option(help="Where the data sets lie; by default AFDCTL_DATA, or a cache folder.", show_default=False)
+JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object a line.")
+
+
+def train(
+    recipe: Annotated[str | None, RECIPE] = None,
+    overrides: Annotated[list[str] | None, SET] = None,
+    seeds: Annotated[str | None, SEEDS] = None,
+    resume: Annotated[str | None, RESUME] = None,
+    name: Annotated[str | None, NAME] = None,
+    runs: Annotated[Path, RUNS] = Path("runs"),
+    device: Annotated[str | None, DEVICE] = None,
+    data_dir: Annotated[Path | None, DATA_DIR] = None,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Train a recipe, measure clean and PGD accuracy on the test split, and print the run's path.
+
+    Progress goes to stderr; stdout holds the path, or the journal with --json. Ctrl-C saves before it stops.
+    """
+    if resume is None:
+        _start(recipe, overrides or [], _numbers(seeds), name, runs, device, data_dir, json)
+    elif recipe or overrides or seeds or name:
+        raise RecipeError("--resume goes on with the run's own recipe; leave RECIPE, --set, --seeds and --name out")
+    else:
+        _resume(resume, runs, device, data_dir, json)
+
+
+def _start(
+    name_or_path: str | None,
+    overrides: list[str],
+    seeds: list[int],
+    name: str | None,
+    runs: Path,
+    device: str | None,
+    data_dir: Path | None,
+    json: bool,
+) -> None:
+    from afdctl import recipe
+
+    if name_or_path is None:
+        raise RecipeError("name a recipe, such as recipes/digits_wgan.toml, or a run with --resume")
+    if name and len(seeds) > 1:
+        raise RecipeError("--name names one run, --seeds makes several; leave --name out")
+    chosen = [recipe.load(name_or_path, [*overrides, *([f"seed={seed}"] if seeds else [])]) for seed in seeds or [0]]
+
+    # torch takes seconds to import; by now the recipe is known to be right
+    from afdctl.cli.progress import reporting
+    from afdctl.train import start
+
+    for one in chosen:
+        with reporting(json) as on_line:
+            run = start.start(
+                one, stem=Path(name_or_path).stem, runs=runs, name=name, device=start.choose_device(device or "auto"),
+                data_dir=data_dir, on_line=on_line,
+            )  # fmt: skip
+        if not json:
+            typer.echo(run.path)
+
+
+def _resume(spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool) -> None:
+    from afdctl.store.run import Run
+
+    run = Run.find(spec, runs)
+
+    from afdctl.cli.progress import reporting
+    from afdctl.train import start
+
+    with reporting(json) as on_line:
+        start.resume(run, device=device, data_dir=data_dir, on_line=on_line)
+    if not json:
+        typer.echo(run.path)
+
+
+def _numbers(seeds: str | None) -> list[int]:
+    if seeds is None:
+        return []
+    try:
+        return [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise RecipeError(f"--seeds {seeds}: must be whole numbers with commas between, such as 0,1,2") from None

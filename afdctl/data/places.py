@@ -1,0 +1,54 @@
+"""Where data sets lie on this machine, and how a file gets there: whole, or not at all."""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from afdctl.errors import DataMissingError, DiskFullError
+
+
+def cache_dir() -> Path:
+    """The user's own folder for data sets."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "afdctl" / "data"
+
+
+def find_data_dir(option: Path | None) -> Path:
+    """The data folder: `--data-dir`, else AFDCTL_DATA, else the cache."""
+    return (option or Path(os.environ.get("AFDCTL_DATA") or cache_dir())).expanduser()
+
+
+def search_path(option: Path | None) -> tuple[Path, ...]:
+    """The folders to look into: the data folder, then the cache, where downloads for a read-only data folder go."""
+    return tuple(dict.fromkeys((find_data_dir(option), cache_dir())))
+
+
+@contextmanager
+def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """The first root that can be written, and a temporary folder in it: what is finished needs only a rename."""
+    for root in roots:
+        with suppress(OSError):
+            root.mkdir(parents=True, exist_ok=True)
+            folder = TemporaryDirectory(prefix=".fetch-", dir=root)
+            break
+    else:
+        raise DataMissingError(f"cannot write to {' or '.join(map(str, roots))}: name another folder with --data-dir")
+    try:
+        with folder as name:
+            yield root, Path(name)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(f"disk full while writing to {root}: free some space") from error
+        raise
+
+
+def move(source: Path, target: Path) -> None:
+    """Put a finished file or folder in place; where another process was faster, its copy stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(source, target)
+    except OSError:
+        if not target.is_dir():
+            raise

@@ -1,0 +1,22 @@
+"""AT: adversarial training (Madry et al. 2018)."""
+
+from torch import Tensor
+
+from afdctl import metrics
+from afdctl.defenses.base import Defense, Report
+from afdctl.losses import L_C
+
+
+class Adversarial(Defense):
+    """Minimises L_C on adversarial images."""
+
+    def step(self, x: Tensor, y: Tensor) -> Report:
+        x_adv = self.adversary(x, y)
+        logits = self.network(x_adv)
+        loss = L_C(logits, y)
+        return {
+            "L_C": loss.detach(),
+            "acc_adv": metrics.accuracy(logits, y),
+            "unchanged": metrics.unchanged(x, x_adv),
+            "grad_C": self.descend_C(loss),
+        }

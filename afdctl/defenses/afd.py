@@ -1,0 +1,111 @@
+"""Adversarial Feature Desensitization: the game between F_theta, C_phi and D_psi (Algorithm 1)."""
+
+import torch
+from torch import Generator, Tensor
+
+from afdctl import metrics
+from afdctl.defenses.base import Attacker, Defense, Report, descend, gradients_of
+from afdctl.losses import GAMES, L_C, gradient_penalty
+from afdctl.models import discriminator
+from afdctl.models.feature_classifier import FeatureClassifier
+from afdctl.recipe.schema import AFD as Table
+
+
+class AFD(Defense):
+    """L_C moves theta and phi, L_D moves psi, L_F moves theta, each with an optimizer of its own."""
+
+    def __init__(
+        self, table: Table, network: FeatureClassifier, adversary: Attacker, classes: int, noise: Generator
+    ) -> None:
+        super().__init__(table, network, adversary, classes, noise)
+        self.noise = noise
+        self.game = GAMES[table.game]
+        self.F_theta, self.C_phi = network.F_theta, network.C_phi
+        self.D_psi = discriminator.build(table, network.features, classes).to(network.C_phi.weight.device)
+        self.modules["D_psi"] = self.D_psi
+        self.optimizers["D"] = self.sgd("D", self.D_psi.parameters())
+        self.optimizers["F"] = self.sgd("F", self.F_theta.parameters())
+
+    def step(self, x: Tensor, y: Tensor) -> Report:
+        x_adv = self.adversary(x, y)
+        update = self.simultaneous if self.table.update == "simultaneous" else self.sequential
+        return update(x, x_adv, y) | {"unchanged": metrics.unchanged(x, x_adv)}
+
+    def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
+        """The box of Algorithm 1: three losses at the same weights, then three updates.
+
+        All gradients come before any update, which changes weights that the graphs still hold. The graph of x is freed
+        before that of x' is built: it halves the memory.
+        """
+        z = self.F_theta(x)
+        logits = self.C_phi(z)
+        loss_C = L_C(logits, y)
+        grads_C = gradients_of(loss_C, self.network)
+        z, z_adv = z.detach(), self.F_theta(x_adv)
+        if self.table.classify == "both":
+            loss_adv = L_C(self.C_phi(z_adv), y)
+            grads_adv = gradients_of(loss_adv, self.network, retain_graph=True)
+            loss_C, grads_C = (loss_C + loss_adv) / 2, [(g + h) / 2 for g, h in zip(grads_C, grads_adv, strict=True)]
+        nat, adv = self.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
+        loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
+        grads_D = gradients_of(loss_D, self.D_psi, retain_graph=True)
+        loss_F = self.game.L_F(adv)
+        grads_F = gradients_of(loss_F, self.F_theta)
+        return {
+            "L_C": loss_C.detach(),
+            "L_D": loss_D.detach(),
+            "L_F": loss_F.detach(),
+            "acc_nat": metrics.accuracy(logits, y),
+            **discrimination(nat, adv),
+            "grad_C": descend(self.optimizers["C"], grads_C),
+            "grad_D": descend(self.optimizers["D"], grads_D),
+            "grad_F": descend(self.optimizers["F"], grads_F),
+        }
+
+    def sequential(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
+        """The published code's order: each update is seen by the next loss."""
+        logits = self.network(x)
+        loss_C = L_C(logits, y)
+        if self.table.classify == "both":
+            loss_C = (loss_C + L_C(self.network(x_adv), y)) / 2
+        grad_C = self.descend_C(loss_C)
+
+        with torch.no_grad():
+            z, z_adv = self.F_theta(x), self.F_theta(x_adv)
+        nat, adv = self.D_psi(z, y), self.D_psi(z_adv, y)
+        loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
+        grad_D = descend(self.optimizers["D"], gradients_of(loss_D, self.D_psi))
+
+        loss_F = self.game.L_F(self.D_psi(self.F_theta(x_adv), y))
+        grad_F = descend(self.optimizers["F"], gradients_of(loss_F, self.F_theta))
+        return {
+            "L_C": loss_C.detach(),
+            "L_D": loss_D.detach(),
+            "L_F": loss_F.detach(),
+            "acc_nat": metrics.accuracy(logits, y),
+            **discrimination(nat, adv),
+            "grad_C": grad_C,
+            "grad_D": grad_D,
+            "grad_F": grad_F,
+        }
+
+    def penalty(self, z: Tensor, z_adv: Tensor, y: Tensor) -> Tensor | float:
+        """The weighted gradient penalty between the two sets of features; not computed at weight 0."""
+        if self.table.gp_weight == 0:
+            return 0.0
+        share = torch.rand((len(z), 1), generator=self.noise, device=z.device)
+        labels = y if self.table.gp_conditional else None
+        return self.table.gp_weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
+
+
+def discrimination(nat: Tensor, adv: Tensor) -> Report:
+    """How well D_psi tells the batch's features apart, from its scores of z and z'."""
+    nat, adv = nat.detach(), adv.detach()
+    raw, calibrated = metrics.alpha_h(nat, adv), metrics.alpha_h_calibrated(nat, adv)
+    return {
+        "d_accuracy": raw / 2,
+        "alpha_h": raw,
+        "alpha_h_calibrated": calibrated,
+        "d_hdh": metrics.d_hdh(raw),
+        "d_hdh_calibrated": metrics.d_hdh(calibrated),
+    }

@@ -1,0 +1,24 @@
+"""Representation matching (section 4.6): desensitization by a norm instead of a discriminator."""
+
+from torch import Tensor
+
+from afdctl import metrics
+from afdctl.defenses.base import Defense, Report
+from afdctl.losses import L_C, sensitivity
+
+
+class Matching(Defense):
+    """Minimises L_C on natural images plus `weight` times the mean of ||F(x) - F(x')||."""
+
+    def step(self, x: Tensor, y: Tensor) -> Report:
+        x_adv = self.adversary(x, y)
+        z, z_adv = self.network.F_theta(x), self.network.F_theta(x_adv)
+        logits = self.network.C_phi(z)
+        natural, distance = L_C(logits, y), sensitivity(z, z_adv)
+        return {
+            "L_C": natural.detach(),
+            "sensitivity": distance.detach(),
+            "acc_nat": metrics.accuracy(logits, y),
+            "unchanged": metrics.unchanged(x, x_adv),
+            "grad_C": self.descend_C(natural + self.table.weight * distance),
+        }

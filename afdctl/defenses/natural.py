@@ -1,0 +1,17 @@
+"""NT: natural training, without any defense."""
+
+from torch import Tensor
+
+from afdctl import metrics
+from afdctl.defenses.base import Defense, Report
+from afdctl.losses import L_C
+
+
+class Natural(Defense):
+    """Minimises L_C on natural images (Eq. 7)."""
+
+    def step(self, x: Tensor, y: Tensor) -> Report:
+        logits = self.network(x)
+        loss = L_C(logits, y)
+        grad_C = self.descend_C(loss)
+        return {"L_C": loss.detach(), "acc_nat": metrics.accuracy(logits, y), "grad_C": grad_C}

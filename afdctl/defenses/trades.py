@@ -1,0 +1,24 @@
+"""TRADES (Zhang et al. 2019)."""
+
+from torch import Tensor
+
+from afdctl import metrics
+from afdctl.defenses.base import Defense, Report
+from afdctl.losses import L_C, kl_divergence
+
+
+class Trades(Defense):
+    """Minimises L_C on natural images plus beta times the mean of KL(p(x) || p(x'))."""
+
+    def step(self, x: Tensor, y: Tensor) -> Report:
+        x_adv = self.adversary(x, y)
+        logits, logits_adv = self.network(x), self.network(x_adv)
+        natural, kl = L_C(logits, y), kl_divergence(logits, logits_adv).mean()
+        return {
+            "L_C": natural.detach(),
+            "kl": kl.detach(),
+            "acc_nat": metrics.accuracy(logits, y),
+            "acc_adv": metrics.accuracy(logits_adv, y),
+            "unchanged": metrics.unchanged(x, x_adv),
+            "grad_C": self.descend_C(natural + self.table.beta * kl),
+        }

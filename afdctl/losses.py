@@ -1,0 +1,80 @@
+"""The losses of the paper and of the methods it is compared with: pure functions of tensors, means over the batch.
+
+D_psi's scores are positive for natural images and negative for adversarial ones; that convention lives here and in
+`metrics`, nowhere else.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, log_softmax, relu, softplus
+
+
+def L_C(logits: Tensor, y: Tensor) -> Tensor:
+    """Eq. 7: cross-entropy of logits (n, classes) with labels y (n,)."""
+    return cross_entropy(logits, y)
+
+
+class Game(NamedTuple):
+    """L_D(scores of z, scores of z') for the discriminator; L_F(scores) of features that should look natural.
+
+    `L_F(-scores)` asks natural features to look adversarial.
+    """
+
+    L_D: Callable[[Tensor, Tensor], Tensor]
+    L_F: Callable[[Tensor], Tensor]
+
+
+def _dcgan_D(nat: Tensor, adv: Tensor) -> Tensor:
+    """Eq. 9."""
+    return softplus(-nat).mean() + softplus(adv).mean()
+
+
+def _dcgan_F(adv: Tensor) -> Tensor:
+    """Eq. 10."""
+    return softplus(-adv).mean()
+
+
+def _wgan_D(nat: Tensor, adv: Tensor) -> Tensor:
+    """Eq. 11."""
+    return adv.mean() - nat.mean()
+
+
+def _wgan_F(adv: Tensor) -> Tensor:
+    """Eq. 12, with x'_i where the paper prints x_i, as its code does."""
+    return -adv.mean()
+
+
+def _hinge_D(nat: Tensor, adv: Tensor) -> Tensor:
+    """Hinge loss of the discriminator (Miyato et al. 2018, Eq. 16)."""
+    return relu(1 - nat).mean() + relu(1 + adv).mean()
+
+
+GAMES: Final[Mapping[str, Game]] = {
+    "dcgan": Game(_dcgan_D, _dcgan_F),
+    "wgan": Game(_wgan_D, _wgan_F),
+    "hinge": Game(_hinge_D, _wgan_F),
+}
+
+
+def gradient_penalty(D_psi: Callable[[Tensor], Tensor], z: Tensor, z_adv: Tensor, share: Tensor) -> Tensor:
+    """Mean of (||grad D(z_mix)|| - 1)^2 at z_mix = share z + (1 - share) z' (Gulrajani et al. 2017).
+
+    z, z_adv: (n, m), share: (n, 1) in [0, 1]. The graph is kept, for the gradient with respect to D_psi's weights.
+    """
+    mixed = (share * z + (1 - share) * z_adv).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(D_psi(mixed).sum(), mixed, create_graph=True)
+    return (gradient.norm(dim=1) - 1).square().mean()
+
+
+def kl_divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
+    """KL(p(x) || p(x')) of each sample (n,), in nats: the regulariser of TRADES (Zhang et al. 2019)."""
+    log_p = log_softmax(logits, 1)
+    return (log_p.exp() * (log_p - log_softmax(logits_adv, 1))).sum(1)
+
+
+def sensitivity(z: Tensor, z_adv: Tensor) -> Tensor:
+    """Se of section 4.6: the mean distance ||F(x) - F(x')|| of features (n, m)."""
+    return (z - z_adv).norm(dim=1).mean()

@@ -1,0 +1,61 @@
+"""D_psi: tells features of natural images (positive scores) from adversarial ones, given the label."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from afdctl.recipe.schema import AFD
+from afdctl.registry import DISCRIMINATORS, load
+
+
+class Discriminator(nn.Module):
+    """Dense layers with LeakyReLU(0.2), a linear score, and the projection of the label (Miyato & Koyama 2018).
+
+    `widths` lists the inputs of each dense layer and of the score; `classes = None` leaves the projection out.
+    """
+
+    def __init__(self, widths: list[int], classes: int | None, constrain: Callable[[nn.Module], nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential()
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            self.body.append(constrain(nn.Linear(inputs, outputs)))
+            self.body.append(nn.LeakyReLU(0.2))
+        self.score = constrain(nn.Linear(widths[-1], 1))
+        self.embedding = None if classes is None else constrain(nn.Embedding(classes, widths[-1]))
+
+    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Scores (n,) of features z (n, m); without y the projection is left out, as in the published penalty."""
+        h = self.body(z)
+        score: Tensor = self.score(h).squeeze(1)
+        if self.embedding is None or y is None:
+            return score
+        return score + (self.embedding(y) * h).sum(1)
+
+
+def fc1_pd(features: int, classes: int, hidden: int, constrain: Callable[[nn.Module], nn.Module]) -> Discriminator:
+    """One layer with projection (Table A5)."""
+    return Discriminator([features], classes, constrain)
+
+
+def fc3(features: int, classes: int, hidden: int, constrain: Callable[[nn.Module], nn.Module]) -> Discriminator:
+    """Three layers that do not see the label (Table A5)."""
+    return Discriminator([features, hidden, hidden], None, constrain)
+
+
+def fc3_pd(features: int, classes: int, hidden: int, constrain: Callable[[nn.Module], nn.Module]) -> Discriminator:
+    """Three layers with projection: the paper's discriminator (section 4.1)."""
+    return Discriminator([features, hidden, hidden], classes, constrain)
+
+
+def build(defense: AFD, features: int, classes: int) -> Discriminator:
+    """The discriminator of a recipe's [defense] table."""
+    constrain = spectral_norm if defense.spectral_norm else _unconstrained
+    discriminator: Discriminator = load(DISCRIMINATORS, defense.discriminator)(
+        features, classes, defense.hidden, constrain
+    )
+    return discriminator
+
+
+def _unconstrained(layer: nn.Module) -> nn.Module:
+    return layer

@@ -1,0 +1,55 @@
+"""F_theta and C_phi: an encoder with normalised features, and a linear classifier on top."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from afdctl.errors import CorruptError
+from afdctl.recipe.schema import Model
+from afdctl.registry import ENCODERS, load
+
+
+class FeatureNorm(nn.Module):
+    """Normalise features z (n, m): `l2` to length 1, `scale` to a learnt length, `none` not at all.
+
+    The mode is part of the saved model: the published evaluation left this layer out of a network trained with it, and
+    nothing failed because it had no entry in the checkpoint.
+    """
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+        self.scale = nn.Parameter(torch.tensor(10.0)) if mode == "scale" else None
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.mode == "none":
+            return z
+        z = normalize(z)
+        return z if self.scale is None else z * self.scale
+
+    def get_extra_state(self) -> str:
+        return self.mode
+
+    def set_extra_state(self, state: str) -> None:
+        if state != self.mode:
+            raise CorruptError(f"the checkpoint's features are normalised by '{state}', this network's by '{self.mode}'")
+
+
+class FeatureClassifier(nn.Module):
+    """C_phi(F_theta(x)): images (n, c, h, w) in [0, 1] to logits (n, classes)."""
+
+    def __init__(self, encoder: nn.Module, features: int, classes: int, norm: str) -> None:
+        super().__init__()
+        self.features = features
+        self.F_theta = nn.Sequential(encoder, FeatureNorm(norm))
+        self.C_phi = nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.C_phi(self.F_theta(x))
+        return logits
+
+
+def build(model: Model, *, channels: int, image_size: int, classes: int) -> FeatureClassifier:
+    """The network of a recipe's [model] table; weights are drawn from torch's global generator."""
+    encoder, features = load(ENCODERS, model.encoder)(channels=channels, image_size=image_size, width=model.width)
+    return FeatureClassifier(encoder, features, classes, model.norm)

@@ -1,0 +1,47 @@
+"""A frozen twin of a network for attacks: evaluation mode, BatchNorm folded into the convolutions."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from afdctl.models.resnet import ConvBN
+
+
+class FoldedTwin(nn.Module):
+    """Computes what `network` computes in evaluation mode, without gradients of its parameters.
+
+    All tensors but the folded convolutions are shared with the network, so only those need `refresh` after an update;
+    they keep their place in memory. The network's own mode and gradients are never touched.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.pairs: list[tuple[ConvBN, nn.Conv2d]] = []
+        self.twin = self._copy(network).eval()
+        self.refresh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.twin(x)
+        return logits
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Fold the network's present weights and running statistics."""
+        for (source, norm), folded in self.pairs:
+            gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            torch.mul(source.weight, gain.view(-1, 1, 1, 1), out=folded.weight)
+            torch.addcmul(norm.bias, norm.running_mean, gain, value=-1, out=folded.bias)
+
+    def _copy(self, module: nn.Module) -> nn.Module:
+        if isinstance(module, ConvBN):
+            folded = deepcopy(module[0])
+            folded.bias = nn.Parameter(torch.zeros_like(module[1].bias))
+            self.pairs.append((module, folded))
+            return folded.requires_grad_(False)
+        copy = module.__new__(type(module))
+        copy.__dict__ = module.__dict__.copy()
+        copy._parameters = {name: p if p is None else p.detach() for name, p in module._parameters.items()}
+        copy._buffers = module._buffers.copy()
+        copy._modules = {name: child if child is None else self._copy(child) for name, child in module._modules.items()}
+        return copy

@@ -1,0 +1,54 @@
+"""The layers that a recipe is made of: the files of its `extends` chain, the presets they name, the overrides."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from afdctl.errors import RecipeError
+from afdctl.recipe.fidelity import preset
+from afdctl.recipe.find import find_base, shown
+from afdctl.recipe.locate import paths
+from afdctl.recipe.merge import merge, merge_all
+from afdctl.recipe.parse import Layer, read, toml_value
+
+
+def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
+    """The layers of a file and of all that it extends, the root first."""
+    layer = read(path)
+    if "extends" not in layer.values:
+        return [layer]
+    extends, where = layer.values.pop("extends"), layer.where["extends",]
+    if not isinstance(extends, str):
+        raise RecipeError(f"{where}extends = {extends}: must be text in quotes, a path or a packaged name")
+    base, family = find_base(extends, path), (*descendants, path)
+    if base is None:
+        raise RecipeError(f'{where}extends = "{extends}": no such file beside this one, and no packaged recipe')
+    if any(base.samefile(member) for member in family):
+        circle = " -> ".join(str(shown(member)) for member in (*family, base))
+        raise RecipeError(f'{where}extends = "{extends}": goes in a circle: {circle}')
+    return [*chain(base, family), layer]
+
+
+def override(assignments: Sequence[str]) -> Layer:
+    """The layer of `--set key.sub=value`; a value that is not TOML is taken as text."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise RecipeError(f"--set {assignment}: write --set key.sub=value")
+        value = toml_value(text.strip())
+        for part in reversed(key.split(".")):
+            value = {part.strip(): value}
+        values = merge(values, value)
+    return Layer(values, dict.fromkeys(paths(values), "--set "))
+
+
+def with_presets(layers: list[Layer]) -> Iterator[Layer]:
+    """Each layer after the preset of the fidelity that it names; `sound` before all of them."""
+    resolved = merge_all(layer.values for layer in layers)
+    yield Layer(preset("sound", resolved), {})
+    for layer in layers:
+        if "fidelity" in layer.values:
+            values = preset(layer.values["fidelity"], resolved)
+            yield Layer(values, dict.fromkeys(paths(values), layer.where["fidelity",]))
+        yield layer

@@ -1,0 +1,224 @@
+"""The keys of a recipe: what each means, its unit, and the values it may take.
+
+A recipe is a tree of frozen, strict pydantic models; an unknown key is an error. Defaults that depend on `fidelity`
+lie in `fidelity.toml` beside this file.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from afdctl import registry
+from afdctl.recipe.values import Count, Fraction, Momentum, Rate, Table, check_belongs, disagreement, registered
+
+
+class Data(Table):
+    """Which images, and how they are split."""
+
+    dataset: Annotated[str, *registered(registry.DATASETS)]
+    path: str | None = Field(None, description="folder only: the image folder, with train/ and test/ (or val/) inside")
+    image_size: Annotated[int, Field(ge=8, le=512)] | None = Field(
+        None,
+        validate_default=True,
+        description="side in pixels; folder and tiny_imagenet are resized to it, the others have one size",
+    )
+    channels: Literal[1, 3] | None = Field(None, description="folder only: 1 reads grey images, 3 colour")
+    holdout: Annotated[int, Field(ge=0)] = Field(
+        0, description="training images set apart for validation, chosen by the seed (section 4.1: 5000)"
+    )
+    augment: Literal["none", "crop_flip"] = Field("none", description="crop_flip: pad by 4 and crop, mirror half")
+
+    @field_validator("path", "image_size", "channels")
+    @classmethod
+    def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_belongs(value, info.field_name, info.data.get("dataset"))
+
+    @field_validator("image_size")
+    @classmethod
+    def _a_folder_needs_a_size(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is None and info.data.get("dataset") == "folder":
+            raise ValueError("missing; images of a folder are resized to it, so add it to [data]")
+        return value
+
+
+class Model(Table):
+    """F_theta and C_phi."""
+
+    encoder: Annotated[str, *registered(registry.ENCODERS)]
+    width: Count = Field(64, description="number of base filters")
+    norm: Literal["l2", "none", "scale"] = Field(
+        "l2", description="feature normalisation; scale: l2 times a learnt scalar"
+    )
+
+
+class Optimized(Table):
+    """A defense's name, which decides its further keys, and the optimizer of L_C over theta and phi: SGD."""
+
+    name: str
+    lr_C: Rate = 0.1
+    momentum_C: Momentum = 0.9
+    weight_decay_C: Rate = 1e-4
+
+
+class Natural(Optimized):
+    """NT: cross-entropy on natural images."""
+
+    name: Literal["natural"]
+
+
+class Adversarial(Optimized):
+    """AT: cross-entropy on adversarial images (Madry et al. 2018)."""
+
+    name: Literal["adversarial"]
+
+
+class Trades(Optimized):
+    """TRADES: cross-entropy plus beta times KL(p(x) || p(x')) (Zhang et al. 2019)."""
+
+    name: Literal["trades"]
+    beta: Rate = Field(6.0, description="weight of the KL term")
+
+
+class Matching(Optimized):
+    """Representation matching (section 4.6): L_C plus weight times the mean of ||F(x) - F(x')||."""
+
+    name: Literal["matching"]
+    weight: Rate = Field(1.0, description="weight of the sensitivity term")
+
+
+class AFD(Optimized):
+    """Adversarial Feature Desensitization (Algorithm 1)."""
+
+    name: Literal["afd"]
+    game: Literal["dcgan", "wgan", "hinge"] = Field("wgan", description="L_D and L_F: Eq. 9, 10; Eq. 11, 12; hinge")
+    update: Literal["simultaneous", "sequential"] = Field(
+        "simultaneous", description="the box of Algorithm 1, or the published code's order"
+    )
+    classify: Literal["clean", "both"] = Field("clean", description="L_C on x (Eq. 7), or on x and x'")
+    discriminator: Annotated[str, *registered(registry.DISCRIMINATORS)] = "fc3-pd"
+    hidden: Count = Field(512, description="hidden units of D_psi")
+    spectral_norm: bool = True
+    gp_weight: Rate = Field(0.0, description="gradient penalty on interpolated features; 0 skips it")
+    gp_conditional: bool = Field(False, description="the penalty sees the labels too")
+    lr_D: Rate = 0.1
+    momentum_D: Momentum = 0.9
+    weight_decay_D: Rate = 0.0
+    lr_F: Rate = 0.5
+    momentum_F: Momentum = 0.9
+    weight_decay_F: Rate = 0.0
+
+
+Defense = Annotated[Natural | Adversarial | Trades | Matching | AFD, Field(discriminator="name")]
+DEFENSES: Final[Mapping[str, type[Optimized]]] = {
+    "natural": Natural,
+    "adversarial": Adversarial,
+    "trades": Trades,
+    "matching": Matching,
+    "afd": AFD,
+}
+
+
+class Attack(Table):
+    """The training adversary, and the ball that validation and test attack within."""
+
+    name: Annotated[str, *registered(registry.ADVERSARIES)] = "apgd_ce"
+    norm: Literal["linf", "l2"] = "linf"
+    epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
+    steps: Count = Field(10, description="gradient steps")
+    step_size: Fraction | None = Field(None, description="pgd and pgd_kl, absolute; none: 2.5 epsilon / steps")
+    random_start: bool = True
+    keep: Literal["worst_loss", "last", "success_only"] = Field(
+        "worst_loss", description="which iterate becomes x'; success_only: x where nothing fooled the model"
+    )
+    warmup: Rate = Field(0.0, description="epochs over which epsilon grows from 0")
+
+    @field_validator("step_size")
+    @classmethod
+    def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_belongs(value, info.field_name, info.data.get("name"))
+
+    @field_validator("epsilon")
+    @classmethod
+    def _is_in_image_units(cls, epsilon: float, info: ValidationInfo) -> float:
+        if info.data.get("norm") == "linf" and epsilon > 1:
+            raise ValueError(f"images are in [0, 1]; did you mean {epsilon:g}/255?")
+        return epsilon
+
+
+class Evaluation(Table):
+    """PGD with the recipe's norm and epsilon, keeping the worst iterate."""
+
+    steps: Count = 20
+    step_size: Fraction | None = Field(None, description="absolute; none: 2.5 epsilon / steps")
+    limit: Count | None = Field(None, description="the first so many images of the split; none: all")
+    batch_size: Count = 256
+
+
+class Validation(Evaluation):
+    """After each epoch, on the hold-out."""
+
+    limit: Count = Field(1000, description="the first so many images of the hold-out")
+
+
+class FinalTest(Evaluation):
+    """Once, after the last epoch, on the test split."""
+
+    steps: Count = 40
+
+
+class Train(Table):
+    """The loop."""
+
+    epochs: Count
+    batch_size: Count = 128
+    milestones: Annotated[tuple[Count, ...], Field(strict=False)] = Field(
+        (), description="epochs after which every rate is multiplied by lr_decay; those past the end never come"
+    )
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    select: Literal["robust", "last"] = Field(
+        "robust", description="`best` is the epoch with the highest PGD accuracy on the hold-out, or the last one"
+    )
+    save_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        10.0, description="age of the last checkpoint at which the next is saved, also within an epoch"
+    )
+    report_every: Count = Field(10, description="steps between two journal writes; each step has its own line")
+
+    @field_validator("milestones")
+    @classmethod
+    def _ascend(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if list(milestones) != sorted(set(milestones)):
+            raise ValueError("must ascend, such as [50, 80]")
+        return milestones
+
+
+class Recipe(Table):
+    """A whole recipe, resolved."""
+
+    fidelity: Literal["sound", "paper", "official"] = "sound"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    data: Data
+    model: Model
+    defense: Defense
+    attack: Attack
+    train: Train
+    validation: Validation = Validation()
+    test: FinalTest = FinalTest()
+
+    @field_validator("attack")
+    @classmethod
+    def _suits_the_defense(cls, attack: Attack, info: ValidationInfo) -> Attack:
+        defense = info.data.get("defense")
+        if isinstance(defense, Trades) and attack.name != "pgd_kl":
+            raise disagreement("name", "defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term")
+        return attack
+
+    @field_validator("train")
+    @classmethod
+    def _suits_the_tables_before(cls, train: Train, info: ValidationInfo) -> Train:
+        data, attack = info.data.get("data"), info.data.get("attack")
+        if attack and attack.warmup > train.epochs:
+            raise disagreement("epochs", f"attack.warmup = {attack.warmup:g} is longer: epsilon is never reached")
+        if data and train.select == "robust" and not data.holdout:
+            raise disagreement("select", "'robust' chooses by the hold-out: set data.holdout, or select = \"last\"")
+        return train

@@ -1,0 +1,85 @@
+"""What the tables of a recipe are made of: kinds of values, and checks that a type alone cannot express."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from afdctl import registry
+
+
+class Table(BaseModel):
+    """One table of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def number(value: Any) -> Any:
+    """Read `"8/255"` as 8 / 255; anything but text is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    numerator, slash, denominator = value.partition("/")
+    try:
+        quotient = float(numerator) / float(denominator if slash else 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError('must be a number or a fraction such as "8/255"') from None
+    if not slash:
+        raise ValueError(f"must be a number; remove the quotes: {value}")
+    return quotient
+
+
+def one_of(table: Mapping[str, str]) -> Callable[[str], str]:
+    """A validator that accepts the names of a registry table."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise ValueError(f"no such name ({suggestion(name, list(table))})")
+        return name
+
+    return check
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """What to offer in place of a name that is not known."""
+    near = registry.nearest(name, known)
+    return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
+
+
+def registered(table: Mapping[str, str]) -> Any:
+    """The metadata of a key whose values are the names of a registry table."""
+    return AfterValidator(one_of(table)), WithJsonSchema({"type": "string", "enum": list(table)})
+
+
+Fraction = Annotated[
+    float,
+    BeforeValidator(number),
+    Field(gt=0, allow_inf_nan=False),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^[\d.]+/[\d.]+$"}]}
+    ),
+]
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+# keys that only some data sets or adversaries have
+ONLY: Final[Mapping[str, tuple[str, ...]]] = {
+    "path": ("folder",),
+    "channels": ("folder",),
+    "image_size": ("folder", "tiny_imagenet"),
+    "step_size": ("pgd", "pgd_kl"),
+}
+
+
+def check_belongs(value: Any, key: str | None, kind: str | None) -> Any:
+    """The value, where `kind` (None: its own check failed) has the key."""
+    allowed = ONLY[key or ""]
+    if value is not None and kind is not None and kind not in allowed:
+        raise ValueError(f"{kind} has no such key (only {' and '.join(allowed)} can use it)")
+    return value
+
+
+def disagreement(key: str, reason: str) -> PydanticCustomError:
+    """The error of a key that does not agree with another table's."""
+    return PydanticCustomError("disagreement", "{reason}", {"key": key, "reason": reason})

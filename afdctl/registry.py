@@ -1,0 +1,50 @@
+"""Every name that a recipe may use, and where its code lies; nothing is imported before it is asked for."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, Final
+
+DATASETS: Final[Mapping[str, str]] = {
+    "digits": "afdctl.data.digits:Digits",
+    "mnist": "afdctl.data.mnist:MNIST",
+    "fashion_mnist": "afdctl.data.mnist:FashionMNIST",
+    "cifar10": "afdctl.data.cifar:CIFAR10",
+    "cifar100": "afdctl.data.cifar:CIFAR100",
+    "tiny_imagenet": "afdctl.data.tiny_imagenet:TinyImageNet",
+    "folder": "afdctl.data.folder:Folder",
+}
+ENCODERS: Final[Mapping[str, str]] = {
+    "resnet18": "afdctl.models.resnet:resnet18",
+    "resnet18_mnist": "afdctl.models.resnet:resnet18_mnist",
+    "lenet": "afdctl.models.lenet:lenet",
+}
+DISCRIMINATORS: Final[Mapping[str, str]] = {
+    "fc1-pd": "afdctl.models.discriminator:fc1_pd",
+    "fc3": "afdctl.models.discriminator:fc3",
+    "fc3-pd": "afdctl.models.discriminator:fc3_pd",
+}
+DEFENSES: Final[Mapping[str, str]] = {
+    "natural": "afdctl.defenses.natural:Natural",
+    "adversarial": "afdctl.defenses.adversarial:Adversarial",
+    "trades": "afdctl.defenses.trades:Trades",
+    "afd": "afdctl.defenses.afd:AFD",
+    "matching": "afdctl.defenses.matching:Matching",
+}
+ADVERSARIES: Final[Mapping[str, str]] = {
+    "apgd_ce": "afdctl.attacks.apgd:apgd_ce",
+    "pgd": "afdctl.attacks.pgd:pgd_ce",
+    "pgd_kl": "afdctl.attacks.pgd:pgd_kl",
+}
+
+
+def load(table: Mapping[str, str], name: str) -> Any:
+    """Import and return what `name` stands for in `table`."""
+    module, attribute = table[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def nearest(name: str, known: Mapping[str, object] | list[str]) -> str | None:
+    """The known name that a typing mistake most likely meant, or None."""
+    matches = get_close_matches(name, list(known), n=1)
+    return matches[0] if matches else None

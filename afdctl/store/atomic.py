@@ -1,0 +1,50 @@
+"""Files that are there completely or not at all."""
+
+import os
+from pathlib import Path
+
+from afdctl.events import space_needed
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Put `data` at `path`, durably and in one go; on any error (DiskFullError: no space) the old file stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with space_needed(path):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that dead processes left in `folder`; call it while this process writes none there."""
+    for temporary in folder.glob(".*.tmp"):
+        pid = temporary.name.split(".")[-2]
+        if pid.isdecimal() and not _other_process(int(pid)):
+            temporary.unlink(missing_ok=True)
+
+
+def _other_process(pid: int) -> bool:
+    # a container gives the same pid to each of its runs: our own number on an old file is a dead process's
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""Checkpoints: `step-<n>-<digest>.pt`, and the pointers `last` and `best`, small files that hold such a name."""
+
+import re
+from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from afdctl.errors import CorruptError, NotFoundError
+from afdctl.store import atomic
+from afdctl.store.run import Run
+
+POINTERS = ("best", "last")
+NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})\.pt")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a checkpoint lies, and its SHA-256 (64 hexadecimal digits)."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A state as it was saved; `warnings` tells of newer checkpoints that are damaged and were passed over."""
+
+    state: dict[str, Any]
+    step: int
+    epoch: int
+    path: Path
+    warnings: list[str] = field(default_factory=list)
+
+
+def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, keep: int = 3) -> Saved:
+    """Save `state` durably, point `last` (and `best`) to it, and delete all but the `keep` newest of the others.
+
+    `state` holds dicts, lists, tensors, ints, floats, strings, bools and None. Error: DiskFullError; the others stay.
+    """
+    import torch
+
+    buffer = BytesIO()
+    torch.save({"step": step, "epoch": epoch, "state": state}, buffer)
+    digest = sha256(buffer.getbuffer()).hexdigest()
+    path = run.checkpoints / f"step-{step:08d}-{digest[:16]}.pt"
+    atomic.write_bytes(path, buffer.getbuffer())
+    # `best` first: a run that goes on from `last` has that step's idea of what is best
+    for pointer in POINTERS if best else POINTERS[1:]:
+        atomic.write_bytes(run.checkpoints / pointer, f"{path.name}\n".encode())
+    _prune(run, step, keep)
+    return Saved(path, digest)
+
+
+def load(run: Run, which: str = "last", map_location: str = "cpu") -> Loaded:
+    """Load the checkpoint `last`, `best` or of a file name, its digest verified.
+
+    For `last` only, the newest good earlier one stands in for a damaged one. Errors: NotFoundError, CorruptError.
+    """
+    warnings: list[str] = []
+    for path in _candidates(run, which):
+        if (data := _verified(path)) is not None:
+            return _unpack(data, path, warnings, map_location)
+        warnings.append(f"{path}: damaged or missing; an earlier checkpoint is used instead")
+    what = "every checkpoint is" if which == "last" else f"checkpoint {which} is"
+    raise CorruptError(f"{run.checkpoints}: {what} damaged or missing; restore from a copy, or train again")
+
+
+def _unpack(data: bytes, path: Path, warnings: list[str], map_location: str) -> Loaded:
+    import torch
+
+    payload = torch.load(BytesIO(data), map_location=map_location, weights_only=True)
+    return Loaded(payload["state"], payload["step"], payload["epoch"], path, warnings)
+
+
+def _verified(path: Path) -> bytes | None:
+    """The content of a checkpoint if its digest is the one in its name, else None."""
+    match = NAME.fullmatch(path.name)
+    if not match or not path.is_file():
+        return None
+    data = path.read_bytes()
+    return data if sha256(data).hexdigest().startswith(match[2]) else None
+
+
+def _candidates(run: Run, which: str) -> list[Path]:
+    """What may be loaded as `which`, the first choice first."""
+    first = _pointed(run, which) if which in POINTERS else run.checkpoints / which
+    stand_ins = _newest_first(run) if which == "last" else []
+    if first is None and not stand_ins:
+        raise NotFoundError(f"run {run.name} has no {'' if which == 'last' else which + ' '}checkpoint; train it first")
+    if first is None:
+        return stand_ins
+    return [first, *(path for path in stand_ins if path != first and _step(path) <= _step(first))]
+
+
+def _prune(run: Run, step: int, keep: int) -> None:
+    """Delete what is neither pointed to nor among the `keep` newest; a later step is from before a resume."""
+    pinned = {_pointed(run, which) for which in POINTERS}
+    others = [path for path in _newest_first(run) if path not in pinned]
+    kept = [path for path in others if _step(path) <= step][:keep]
+    for path in others:
+        if path not in kept:
+            path.unlink()
+
+
+def _pointed(run: Run, which: str) -> Path | None:
+    try:
+        return run.checkpoints / (run.checkpoints / which).read_text(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _newest_first(run: Run) -> list[Path]:
+    saved = run.checkpoints.glob("step-*.pt")
+    return sorted(saved, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
+
+
+def _step(path: Path) -> float:
+    """The step in a checkpoint's name; a name that a damaged pointer made up is later than every other."""
+    match = NAME.fullmatch(path.name)
+    return int(match[1]) if match else inf

@@ -1,0 +1,151 @@
+"""A run on disk: its folder, and how it is made and found."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from afdctl import registry
+from afdctl.errors import CorruptError, NotFoundError, RecipeError
+from afdctl.events import SCHEMA, Journal, refuse_newer, space_needed
+from afdctl.store import atomic
+
+NO_NAMES = {"", ".", "..", "-", "latest"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder; what makes it a run is its `run.json`."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, root: Path, stem: str, recipe_text: str, provenance: Mapping[str, Any], *, name: str | None = None
+    ) -> Self:
+        """Make `root/<stem>-<next number>`, or `root/<name>` (RecipeError if it exists), with recipe and provenance."""
+        run = cls(_new_folder(root, stem, name))
+        try:
+            run.checkpoints.mkdir()
+            atomic.write_bytes(run.recipe_path, recipe_text.encode())
+            atomic.write_bytes(run.path / "run.json", json.dumps({"schema": SCHEMA, **provenance}, indent=2).encode())
+        except BaseException:
+            shutil.rmtree(run.path)
+            raise
+        return run
+
+    @classmethod
+    def all(cls, root: Path) -> list[Self]:
+        """Every run under `root`, the oldest first."""
+        made = sorted(root.glob("*/run.json"), key=lambda file: (file.stat().st_mtime_ns, file.parent.name))
+        return [cls(file.parent) for file in made]
+
+    @classmethod
+    def find(cls, spec: str, root: Path) -> Self:
+        """The run at the path `spec`, or of that name under `root`, or the newest that has a journal (`latest`).
+
+        Errors: NotFoundError for no run and for a run of a newer schema, CorruptError for a damaged run.json.
+        """
+        run = cls._latest(root) if spec == "latest" else cls._named(spec, root)
+        refuse_newer(run.provenance["schema"], run.path)
+        return run
+
+    @classmethod
+    def _latest(cls, root: Path) -> Self:
+        started = [run for run in cls.all(root) if run.journal_path.exists()]
+        if not started:
+            raise NotFoundError(f"{root}: no run here; start one with `afdctl train`, or name the folder with --runs")
+        return started[-1]
+
+    @classmethod
+    def _named(cls, spec: str, root: Path) -> Self:
+        places = (Path(spec), root / spec)
+        for path in places:
+            if (path / "run.json").is_file():
+                return cls(path)
+        for path in places:
+            if path.exists():
+                raise NotFoundError(f"{path}: not a run (it has no run.json); name a run's folder")
+        near = registry.nearest(spec, [run.name for run in cls.all(root)])
+        hint = f"did you mean '{near}'?" if near else "name another folder with --runs"
+        raise NotFoundError(f"{spec}: no such run under {root}; {hint}")
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def recipe_path(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def recipe_text(self) -> str:
+        return self.recipe_path.read_text(encoding="utf-8")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """The content of run.json, `schema` included."""
+        file = self.path / "run.json"
+        try:
+            provenance: dict[str, Any] = {"schema": 0} | json.loads(file.read_bytes())
+        except (ValueError, TypeError):
+            raise CorruptError(f"{file}: damaged; restore it from a copy") from None
+        return provenance
+
+    @property
+    def journal_path(self) -> Path:
+        return self.path / "events.ndjson"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def results_path(self) -> Path:
+        return self.path / "results.h5"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.txt"
+
+    def open_journal(self) -> Journal:
+        """Open the run for writing (BusyError if another process does) and clear away what a killed one half wrote."""
+        journal = Journal.open(self.journal_path)
+        atomic.sweep(self.path)
+        atomic.sweep(self.checkpoints)
+        return journal
+
+
+def _new_folder(root: Path, stem: str, name: str | None) -> Path:
+    if name is not None and (name in NO_NAMES or "/" in name):
+        raise RecipeError(f"--name '{name}': not a name for a run; use letters, digits, '-' and '_'")
+    try:
+        with space_needed(root):
+            root.mkdir(parents=True, exist_ok=True)
+            return _numbered(root, stem) if name is None else _exact(root / name)
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise RecipeError(f"{root}: no run can be made here ({reason}); choose another folder with --runs") from None
+
+
+def _exact(folder: Path) -> Path:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise RecipeError(f"{folder}: exists; choose another --name, or continue that run with --resume") from None
+    return folder
+
+
+def _numbered(root: Path, stem: str) -> Path:
+    pattern = re.compile(re.escape(stem) + r"-(\d+)")
+    while True:
+        taken = [int(match[1]) for path in root.iterdir() if (match := pattern.fullmatch(path.name))]
+        folder = root / f"{stem}-{max(taken, default=0) + 1:03d}"
+        # mkdir decides between two processes that want the same number
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder

@@ -1,0 +1,212 @@
+"""The training loop: epochs of steps, validation, checkpoints, the final test. All it tells goes to the journal."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from afdctl import registry
+from afdctl.attacks.adversary import Adversary
+from afdctl.data import Source
+from afdctl.data.batches import Sampler, Split, hold_out
+from afdctl.defenses.base import Defense
+from afdctl.errors import AfdctlError, DiskFullError, DivergedError, StoppedError
+from afdctl.events import SCHEMA, Journal
+from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.recipe import Recipe
+from afdctl.recipe.schema import Evaluation
+from afdctl.store import checkpoints, results
+from afdctl.store.run import Run
+from afdctl.train.evaluation import Accuracy, evaluate
+from afdctl.train.meter import Meter, first_divergence
+from afdctl.train.signals import Requests, listening
+from afdctl.train.streams import Streams, initialisation, seeded
+
+
+class Trainer:
+    """One run in training. `state_dict` is all that decides how it goes on, at any step."""
+
+    def __init__(self, run: Run, recipe: Recipe, source: Source, device: torch.device, journal: Journal) -> None:
+        self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
+        self.streams = Streams(recipe.seed, device)
+        training, held_out = hold_out(source.train, recipe.data.holdout, recipe.seed)
+        self.held_out, self.test_split = Split(held_out, device), Split(source.test, device)
+        with initialisation(recipe.seed):
+            self.network = build(
+                recipe.model, channels=self.test_split.x.shape[1], image_size=self.test_split.x.shape[2],
+                classes=len(source.classes),
+            ).to(device, memory_format=torch.channels_last)  # fmt: skip
+            self.adversary = Adversary(self.network, recipe.attack, self.streams.attack)
+            self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
+                recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
+            )
+        self.sampler = Sampler(
+            Split(training, device), recipe.train.batch_size, recipe.data.augment, self.streams.shuffle, self.streams.augment
+        )
+        self.meter = Meter()
+        self.requests = Requests()
+        self.step = 0
+        self.best: dict[str, Any] = {}
+        self.saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "best": self.best,
+            "defense": self.defense.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "streams": self.streams.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step, self.best = state["step"], state["best"]
+        self.defense.load_state_dict(state["defense"])
+        self.streams.load_state_dict(state["streams"])
+        self.sampler.load_state_dict(state["sampler"])
+
+    def totals(self) -> dict[str, int]:
+        """How long the whole training is."""
+        epochs, steps_per_epoch = self.recipe.train.epochs, self.sampler.steps_per_epoch
+        return {"epochs": epochs, "steps_per_epoch": steps_per_epoch, "steps_total": epochs * steps_per_epoch}
+
+    def announce(self) -> None:
+        """The journal's first line, and a checkpoint to come back to before the first step."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        self.journal.append(
+            "run", schema=SCHEMA, name=self.run.name, recipe=self.recipe.model_dump(mode="json"), **self.totals(),
+            device=str(self.device), parameters=parameters,
+        )  # fmt: skip
+        self.save()
+
+    def train(self) -> None:
+        """Go on to the end of the recipe and test. Errors: StoppedError, DivergedError, DiskFullError."""
+        with listening() as self.requests, self.ending():
+            while self.sampler.epoch < self.recipe.train.epochs:
+                self.train_epoch()
+                self.close_epoch()
+            self.test()
+
+    def train_epoch(self) -> None:
+        """The rest of the present epoch."""
+        self.network.train()
+        # rates follow from the epoch alone, so a resumed run cannot decay them twice
+        passed = sum(milestone <= self.sampler.epoch for milestone in self.recipe.train.milestones)
+        self.defense.set_lr_factor(self.recipe.train.lr_decay**passed)
+        self.meter.restart()
+        while self.sampler.batch < self.sampler.steps_per_epoch:
+            self.train_step()
+            if len(self.meter) >= self.recipe.train.report_every:
+                self.report()
+            self.obey()
+
+    def train_step(self) -> None:
+        x, y = self.sampler.next()
+        warmup_steps = self.recipe.attack.warmup * self.sampler.steps_per_epoch
+        self.adversary.epsilon = self.recipe.attack.epsilon * min(1.0, (self.step + 1) / max(1.0, warmup_steps))
+        report = self.defense.step(x, y)
+        self.step += 1
+        row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.rates()}
+        self.meter.add(row, len(y), report)
+
+    def report(self) -> None:
+        """Write the rows since the last report; DivergedError where a loss is not a number."""
+        rows = self.meter.flush()
+        self.journal.extend(rows)
+        if diverged := first_divergence(rows):
+            step, name = diverged
+            raise DivergedError(
+                f"{self.run.path}: {name} is not finite at step {step}; the last good checkpoint is kept; "
+                f"lower the rates (lr_C, lr_D, lr_F) and train again"
+            )
+
+    def obey(self) -> None:
+        """Do what a signal asked for, and save when the last checkpoint is old."""
+        if self.requests.stop:
+            self.report()
+            raise StoppedError(
+                f"stopped by signal {self.requests.stop}; go on with `afdctl train --resume {self.run.path}`",
+                self.requests.stop,
+            )
+        if self.requests.save or time.monotonic() - self.saved_at > 60 * self.recipe.train.save_minutes:
+            self.requests.save = False
+            self.save()
+
+    def close_epoch(self) -> None:
+        """Validate on the hold-out and save."""
+        self.report()
+        began = time.monotonic()
+        row: dict[str, Any] = {"epoch": self.sampler.epoch + 1, "step": self.step}
+        if len(self.held_out):
+            accuracy = self.evaluate(self.network, self.held_out, self.recipe.validation, "validation")
+            row |= accuracy._asdict() | {"seconds": round(time.monotonic() - began, 3)}
+        is_best = self.recipe.train.select == "last" or not self.best or rank(row) > rank(self.best)
+        if is_best:
+            self.best = row
+        self.journal.append("epoch", **row, best=is_best)
+        self.sampler.start_epoch()
+        self.save(best=is_best)
+
+    def evaluate(self, network: FeatureClassifier, split: Split, table: Evaluation, purpose: str) -> Accuracy:
+        """Accuracies with random starts that are the same each time; a signal ends it."""
+        generator = seeded(self.recipe.seed, purpose, self.device)
+        return evaluate(network, split, table, self.recipe.attack, generator, self.obey)
+
+    def test(self) -> None:
+        """Measure the last and the best checkpoint on the test split."""
+        accuracy = self.evaluate(self.network, self.test_split, self.recipe.test, "test")
+        self.report_test("last", self.step, accuracy)
+        if self.best["step"] != self.step:
+            # a copy: a signal may save the run meanwhile
+            network = deepcopy(self.network)
+            network.load_state_dict(checkpoints.load(self.run, "best", str(self.device)).state["defense"]["network"])
+            accuracy = self.evaluate(network, self.test_split, self.recipe.test, "test")
+        self.report_test("best", self.best["step"], accuracy)
+
+    def report_test(self, checkpoint: str, of_step: int, accuracy: Accuracy) -> None:
+        attack = f"PGD-{self.recipe.test.steps} {self.recipe.attack.norm} {self.recipe.attack.epsilon:.4g}"
+        self.journal.append(
+            "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy._asdict()
+        )
+
+    def save(self, best: bool = False) -> None:
+        """Write a checkpoint of this moment, and results.h5 from the journal up to it."""
+        self.report()
+        epoch = self.sampler.epoch
+        saved = checkpoints.save(self.run, self.state_dict(), step=self.step, epoch=epoch, best=best)
+        self.journal.append(
+            "checkpoint", step=self.step, epoch=epoch, file=saved.path.name, digest=saved.digest, best=best
+        )
+        self.journal.sync()
+        results.build(self.run)
+        self.saved_at = time.monotonic()
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Whatever ends the training, the journal says so, and results.h5 has it."""
+        try:
+            yield
+            self.end("finished", 0)
+        except StoppedError as stop:
+            self.save()
+            self.end("stopped", stop.exit_code)
+            raise
+        except DivergedError as error:
+            self.end("diverged", error.exit_code, str(error))
+            raise
+        except BaseException as error:
+            with suppress(DiskFullError):
+                self.end("failed", error.exit_code if isinstance(error, AfdctlError) else 1, str(error))
+            raise
+
+    def end(self, reason: str, exit_code: int, message: str | None = None) -> None:
+        self.journal.append("end", step=self.step, reason=reason, exit_code=exit_code, message=message)
+        self.journal.sync()
+        results.build(self.run)
+
+
+def rank(row: dict[str, Any]) -> tuple[float, float]:
+    """What makes an epoch the best: PGD accuracy on the hold-out, then clean accuracy."""
+    return row["acc_adv"], row["acc_nat"]

@@ -1,0 +1,37 @@
+"""Signals become flags that the loop reads between two steps."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Requests:
+    """What was asked for since the last look: `stop` is a signal's number or None, `save` a checkpoint now."""
+
+    def __init__(self) -> None:
+        self.stop: int | None = None
+        self.save = False
+
+    def on_stop(self, number: int, frame: FrameType | None) -> None:
+        """Finish the step and save; a second signal of the kind acts at once."""
+        self.stop = number
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+    def on_save(self, number: int, frame: FrameType | None) -> None:
+        self.save = True
+
+
+@contextmanager
+def listening() -> Iterator[Requests]:
+    """Catch SIGINT, SIGTERM, SIGHUP (stop) and SIGUSR1 (save) inside; the handlers before are put back."""
+    requests = Requests()
+    handlers = dict.fromkeys(STOPPING, requests.on_stop) | {signal.SIGUSR1: requests.on_save}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,109 @@
+"""From a recipe, or from a run on disk, to a training."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from afdctl import __version__, data, recipe
+from afdctl.errors import CorruptError, RecipeError
+from afdctl.events import effective, read
+from afdctl.recipe import Recipe
+from afdctl.store import checkpoints
+from afdctl.store.run import Run
+from afdctl.train.loop import Trainer
+
+OnLine = Callable[[str], None]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, else Apple's MPS, else the CPU."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in present.items() if there))
+    kind = name.partition(":")[0]
+    if not present.get(kind):
+        there = ", ".join(kind for kind, there in present.items() if there)
+        raise RecipeError(f"--device {name}: not on this machine; it has: {there}")
+    return torch.device(name)
+
+
+def start(
+    chosen: Recipe, *, stem: str, runs: Path, name: str | None, device: torch.device, data_dir: Path | None, on_line: OnLine
+) -> Run:
+    """Make a run of the recipe and train it to its end; `on_line` sees each line of the journal."""
+    source = data.load(chosen.data, data_dir)
+    provenance = {
+        "recipe_digest": recipe.digest(chosen),
+        "data_digest": source.digest,
+        "data_dir": None if data_dir is None else str(data_dir.resolve()),
+        "seed": chosen.seed,
+        **environment(device),
+    }
+    run = Run.create(runs, stem, recipe.dump(chosen), provenance, name=name)
+    with run.open_journal() as journal:
+        journal.on_line = on_line
+        trainer = Trainer(run, chosen, source, device, journal)
+        trainer.announce()
+        trainer.train()
+    return run
+
+
+def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine) -> Run:
+    """Go on from the run's last good checkpoint, as if it had never stopped; a finished run is left as it is."""
+    chosen = recipe.loads(run.recipe_text)
+    with run.open_journal() as journal:
+        journal.on_line = on_line
+        if any(row["event"] == "end" and row["reason"] == "finished" for row in effective(read(run.journal_path))):
+            return run
+        source = data.load(chosen.data, data_dir or _recorded_data_dir(run))
+        if source.digest != run.provenance["data_digest"]:
+            raise CorruptError(f"{run.path}: the data are not those that this run began with; name their folder with --data-dir")
+        # sums of floats depend on the number of threads
+        torch.set_num_threads(run.provenance["threads"])
+        trainer = Trainer(run, chosen, source, choose_device(device or run.provenance["device"]), journal)
+        loaded = checkpoints.load(run, "last", str(trainer.device))
+        trainer.load_state_dict(loaded.state)
+        journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
+        for warning in loaded.warnings:
+            journal.append("warning", step=loaded.step, message=warning)
+        trainer.train()
+    return run
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What a figure may depend on besides the recipe and the data."""
+    return {
+        "afdctl": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "command": shlex.join(sys.argv),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package runs from, with `-dirty` where files differ from it."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _recorded_data_dir(run: Run) -> Path | None:
+    recorded = run.provenance["data_dir"]
+    return None if recorded is None else Path(recorded)

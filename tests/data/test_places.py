@@ -1,0 +1,50 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from afdctl.data.places import find_data_dir, move, search_path, staging
+from afdctl.errors import DataMissingError, DiskFullError
+
+
+def test_the_option_wins_over_the_environment_and_that_over_the_cache(own_cache, monkeypatch):
+    assert find_data_dir(None) == own_cache
+    monkeypatch.setenv("AFDCTL_DATA", "/from/environment")
+    assert find_data_dir(None) == Path("/from/environment")
+    assert find_data_dir(Path("/from/option")) == Path("/from/option")
+    assert search_path(Path("/from/option")) == (Path("/from/option"), own_cache)
+    assert search_path(own_cache) == (own_cache,)
+
+
+def test_without_xdg_the_cache_is_in_the_home_folder(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert find_data_dir(None) == Path("/home/ada/.cache/afdctl/data")
+    assert find_data_dir(Path("~/sets")) == Path("/home/ada/sets")
+
+
+def test_staging_leaves_nothing_behind(tmp_path):
+    with pytest.raises(RuntimeError, match="half way"), staging([tmp_path / "new"]) as (root, folder):
+        (folder / "part").write_text("half")
+        raise RuntimeError("half way")
+    assert root == tmp_path / "new"
+    assert list(root.iterdir()) == []
+
+
+def test_nowhere_to_write(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataMissingError, match=f"cannot write to {tmp_path}/file"), staging([tmp_path / "file"]):
+        pass
+
+
+def test_a_full_disk_is_named(tmp_path):
+    with pytest.raises(DiskFullError, match=f"disk full while writing to {tmp_path}"), staging([tmp_path]):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path):
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    move(tmp_path / "mine", tmp_path / "theirs")
+    assert (tmp_path / "theirs/file").read_text() == "theirs"

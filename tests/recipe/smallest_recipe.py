@@ -1,0 +1,17 @@
+"""The smallest recipe that there is, and the type of the fixture that writes such files."""
+
+from collections.abc import Callable
+
+Write = Callable[..., str]
+SMALLEST = """\
+[data]
+dataset = "digits"
+[model]
+encoder = "lenet"
+[defense]
+name = "afd"
+[attack]
+epsilon = 0.1
+[train]
+epochs = 2
+"""

@@ -1,0 +1,237 @@
+"""Every mistake in a recipe, and the words that its author reads."""
+
+from pathlib import Path
+
+import pytest
+from smallest_recipe import SMALLEST, Write
+
+from afdctl.errors import RecipeError
+from afdctl.recipe import load, loads
+
+VALUES = [
+    # a line of the smallest recipe, what its author wrote instead, the message
+    (
+        'name = "afd"',
+        'name = "afd"\ngame = "wgn"',
+        "x.toml:7: defense.game = \"wgn\": must be 'dcgan', 'wgan' or 'hinge'",
+    ),
+    ('name = "afd"', 'name = "afd"\ngp_wait = 1', "x.toml:7: defense.gp_wait: no such key (did you mean 'gp_weight'?)"),
+    ('name = "afd"', 'name = "natural"\nlr_F = 0.1', "x.toml:7: defense.lr_F: no such key (did you mean 'lr_C'?)"),
+    ('name = "afd"', 'name = "adf"', "x.toml:6: defense.name = \"adf\": no such name (did you mean 'afd'?)"),
+    (
+        'name = "afd"',
+        "name = 3",
+        "x.toml:6: defense.name = 3: no such name (known: natural, adversarial, trades, matching, afd)",
+    ),
+    ('name = "afd"', "", "x.toml:5: defense.name: missing; add it to [defense]"),
+    ('name = "afd"', 'name = "afd"\nspectral_norm = 1', "x.toml:7: defense.spectral_norm = 1: must be true or false"),
+    (
+        'name = "afd"',
+        'name = "afd"\nspectral_norm = "true"',
+        'x.toml:7: defense.spectral_norm = "true": must be true or false; remove the quotes: true',
+    ),
+    ('name = "afd"', 'name = "afd"\nlr_D = -0.1', "x.toml:7: defense.lr_D = -0.1: must be at least 0"),
+    ('name = "afd"', 'name = "afd"\nlr_D = inf', "x.toml:7: defense.lr_D = Infinity: must be finite"),
+    ('name = "afd"', 'name = "afd"\nmomentum_D = 1', "x.toml:7: defense.momentum_D = 1: must be less than 1"),
+    (
+        'name = "afd"',
+        'name = "afd"\nlr_D = "0.1"',
+        'x.toml:7: defense.lr_D = "0.1": must be a number; remove the quotes: 0.1',
+    ),
+    ('name = "afd"', 'name = "afd"\nlr_D = "high"', 'x.toml:7: defense.lr_D = "high": must be a number'),
+    (
+        'name = "afd"',
+        'name = "trades"',
+        "x.toml:7: attack.name: defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term",
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "minst"',
+        "x.toml:2: data.dataset = \"minst\": no such name (did you mean 'mnist'?)",
+    ),
+    ('dataset = "digits"', "dataset = 3", "x.toml:2: data.dataset = 3: must be text in quotes"),
+    ('dataset = "digits"', "", "x.toml:1: data.dataset: missing; add it to [data]"),
+    (
+        'dataset = "digits"',
+        'dataset = "digits"\nimage_size = 32',
+        "x.toml:3: data.image_size = 32: digits has no such key (only folder and tiny_imagenet can use it)",
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "digits"\npath = "photos"',
+        'x.toml:3: data.path = "photos": digits has no such key (only folder can use it)',
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "folder"',
+        "x.toml:1: data.image_size: missing; images of a folder are resized to it, so add it to [data]",
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "folder"\nimage_size = 32\nchannels = 2',
+        "x.toml:4: data.channels = 2: must be 1 or 3",
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "digits"\nholdout = 0',
+        'x.toml:10: train.select = "robust": \'robust\' chooses by the hold-out: set data.holdout, or select = "last"',
+    ),
+    ("epsilon = 0.1", "epsilon = 8", "x.toml:8: attack.epsilon = 8: images are in [0, 1]; did you mean 8/255?"),
+    ("epsilon = 0.1", "epsilon = 0", "x.toml:8: attack.epsilon = 0: must be greater than 0"),
+    ("epsilon = 0.1", "epsilon = inf", "x.toml:8: attack.epsilon = Infinity: must be finite"),
+    (
+        "epsilon = 0.1",
+        'epsilon = "0.1"',
+        'x.toml:8: attack.epsilon = "0.1": must be a number; remove the quotes: 0.1',
+    ),
+    (
+        "epsilon = 0.1",
+        'epsilon = "8/0"',
+        'x.toml:8: attack.epsilon = "8/0": must be a number or a fraction such as "8/255"',
+    ),
+    ("epsilon = 0.1", "", "x.toml:7: attack.epsilon: missing; add it to [attack]"),
+    ("epsilon = 0.1", "epsilon = 0.1\n[attack.step]", "x.toml:9: attack.step: no such key (did you mean 'steps'?)"),
+    (
+        "epsilon = 0.1",
+        "epsilon = 0.1\nstep_size = 0.01",
+        "x.toml:9: attack.step_size = 0.01: apgd_ce has no such key (only pgd and pgd_kl can use it)",
+    ),
+    (
+        "epsilon = 0.1",
+        "epsilon = 0.1\nwarmup = 3",
+        "x.toml:11: train.epochs = 2: attack.warmup = 3 is longer: epsilon is never reached",
+    ),
+    ("epochs = 2", "epochs = 2.0", "x.toml:10: train.epochs = 2.0: must be a whole number; write 2"),
+    ("epochs = 2", "epochs = true", "x.toml:10: train.epochs = true: must be a whole number"),
+    ("epochs = 2", 'epochs = "2"', 'x.toml:10: train.epochs = "2": must be a whole number; remove the quotes: 2'),
+    ("epochs = 2", "epochs = 0", "x.toml:10: train.epochs = 0: must be at least 1"),
+    ("epochs = 2", "epochs = 2\nlr_decay = 2", "x.toml:11: train.lr_decay = 2: must be at most 1"),
+    (
+        "epochs = 2",
+        "epochs = 2\nmilestones = [\n  80,\n  50,\n]",
+        "x.toml:11: train.milestones = [80, 50]: must ascend, such as [50, 80]",
+    ),
+    ("epochs = 2", "epochs = 2\nmilestones = [0]", "x.toml:11: train.milestones = [0]: must be at least 1"),
+    ("epochs = 2", "epochs = 2\nmilestones = 1", "x.toml:11: train.milestones = 1: must be a list, such as [50, 80]"),
+    ("[train]\nepochs = 2", "", "x.toml: train.epochs: missing; add it to [train]"),
+    (
+        "[train]\nepochs = 2",
+        "[trian]\nepochs = 2",
+        "x.toml: train.epochs: missing; add it to [train]\nx.toml:9: trian: no such key (did you mean 'train'?)",
+    ),
+    (
+        "[data]",
+        'fidelity = "offical"\n[data]',
+        "x.toml:1: fidelity = \"offical\": must be 'sound', 'paper' or 'official'",
+    ),
+    ("[data]", "fidelity = []\n[data]", "x.toml:1: fidelity = []: must be 'sound', 'paper' or 'official'"),
+    ("[data]", "seed = -1\n[data]", "x.toml:1: seed = -1: must be at least 0"),
+    ("[data]", 'extend = "y.toml"\n[data]', "x.toml:1: extend: no such key (did you mean 'extends'?)"),
+    (
+        "[data]",
+        "extends = 3\n[data]",
+        "x.toml:1: extends = 3: must be text in quotes, a path or a packaged name",
+    ),
+    (
+        "[data]",
+        'extends = "y.toml"\n[data]',
+        'x.toml:1: extends = "y.toml": no such file beside this one, and no packaged recipe',
+    ),
+    ("[data]", "[data", "x.toml:1:6: not TOML: expected ']' at the end of a table declaration"),
+    (
+        "epsilon = 0.1",
+        "epsilon = 8/255  # as usual",
+        "x.toml:8:12: not TOML: expected newline or end of document after a statement; "
+        'text needs quotes: epsilon = "8/255"',
+    ),
+    ('name = "afd"', "name = afd", 'x.toml:6:8: not TOML: invalid value; text needs quotes: name = "afd"'),
+    ("epochs = 2", "epochs = 2\nepochs = 3", "x.toml:11:11: not TOML: cannot overwrite a value"),
+]
+
+OVERRIDES = [
+    ("attack.epsilon=8", "--set attack.epsilon = 8: images are in [0, 1]; did you mean 8/255?"),
+    ("attack.epsilonn=8", "--set attack.epsilonn: no such key (did you mean 'epsilon'?)"),
+    ("trian.epochs=3", "--set trian: no such key (did you mean 'train'?)"),
+    ("train.epochs=many", '--set train.epochs = "many": must be a whole number'),
+    ("train.epochs.x=1", "--set train.epochs: must be a whole number"),
+    ("train=2", "--set train = 2: must be a table"),
+    ("defense=2", "--set defense = 2: must be a table"),
+    ("train.epochs", "--set train.epochs: write --set key.sub=value"),
+    ("=3", "--set =3: write --set key.sub=value"),
+    ("train..epochs=3", "--set train..epochs=3: write --set key.sub=value"),
+    (
+        "defense.name=trades",
+        "x.toml:7: attack.name: defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term",
+    ),
+]
+
+NAMES = [
+    ("nosuch.toml", "nosuch.toml: no such recipe (`afdctl recipes ls` lists the packaged ones)"),
+    ("mnist_wgam", "mnist_wgam: no such recipe (did you mean 'mnist_wgan'?)"),
+    ("elsewhere/mnist_wgan.toml", "elsewhere/mnist_wgan.toml: no such recipe (did you mean 'mnist_wgan'?)"),
+    (".", ".: is a directory; name a recipe's file"),
+]
+
+
+def complaint(recipe: str, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(recipe, overrides)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("line", "instead", "message"), VALUES, ids=[message for *_, message in VALUES])
+def test_a_mistake_in_a_file(write: Write, line: str, instead: str, message: str) -> None:
+    assert SMALLEST.count(line) == 1
+    assert complaint(write(x=SMALLEST.replace(line, instead))) == message
+
+
+@pytest.mark.parametrize(("override", "message"), OVERRIDES)
+def test_a_mistake_on_the_command_line(write: Write, override: str, message: str) -> None:
+    assert complaint(write(x=SMALLEST), override) == message
+
+
+@pytest.mark.parametrize(("name", "message"), NAMES)
+def test_a_recipe_that_is_not_there(write: Write, name: str, message: str) -> None:
+    assert complaint(name) == message
+
+
+def test_all_mistakes_are_told_at_once_each_with_the_layer_that_made_it(write: Write) -> None:
+    write(base=SMALLEST.replace("epochs = 2", "epochs = 0"))
+    child = write(child='extends = "base.toml"\n[attack]\nepsilon = 8\nstep = 3\n')
+    assert complaint(child, "defense.gama=1", "seed=x").split("\n") == [
+        '--set seed = "x": must be a whole number',
+        "--set defense.gama: no such key (did you mean 'game'?)",
+        "child.toml:3: attack.epsilon = 8: images are in [0, 1]; did you mean 8/255?",
+        "child.toml:4: attack.step: no such key (did you mean 'steps'?)",
+        "base.toml:10: train.epochs = 0: must be at least 1",
+    ]
+
+
+def test_what_is_missing_is_never_missing_from_the_command_line(write: Write) -> None:
+    recipe = write(x=SMALLEST.replace("epsilon = 0.1", ""))
+    assert complaint(recipe, "attack.steps=3") == "x.toml:7: attack.epsilon: missing; add it to [attack]"
+
+
+def test_a_circle_of_extends_shows_the_way_round(write: Write) -> None:
+    write(b='extends = "c.toml"', c='seed = 1\nextends = "b.toml"')
+    message = 'c.toml:2: extends = "b.toml": goes in a circle: a.toml -> b.toml -> c.toml -> b.toml'
+    assert complaint(write(a='extends = "b.toml"')) == message
+
+
+def test_a_file_that_is_not_utf8(write: Write) -> None:
+    Path("latin1.toml").write_bytes("# größer".encode("latin-1"))
+    assert complaint("latin1.toml") == "latin1.toml: not UTF-8 (byte 4); save the file as UTF-8"
+
+
+def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert complaint("x.toml") == "x.toml: cannot be read: Permission denied"
+
+
+def test_a_dump_that_was_changed_by_hand() -> None:
+    with pytest.raises(RecipeError, match=r"^recipe\.toml:10: train\.epochs = 0: must be at least 1$"):
+        loads(SMALLEST.replace("epochs = 2", "epochs = 0") + 'select = "last"\n')

@@ -1,0 +1,79 @@
+"""The recipes that come with the package."""
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+import tomli
+
+from afdctl.recipe import dump, file_schema, load, loads, packaged
+from afdctl.recipe.find import folder
+from afdctl.recipe.schema import AFD
+
+FILES = sorted(folder().rglob("*.toml"))
+DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
+DEFENSES = {"nt": "natural", "at": "adversarial", "trades": "trades", "dcgan": "afd", "wgan": "afd"}
+MORE = {"mnist_wgan_official", "mnist_matching", "mnist_wgan_fc1pd", "mnist_wgan_fc3", "folder_wgan"}
+
+# Table A1: epochs, scheduled epochs, WGAN GP, and section 4.1: epsilon under `fidelity = "paper"`
+TABLE_A1 = {
+    "mnist": (100, (50, 80), 0.0, 0.3),
+    "cifar10": (300, (150, 250), 1.0, 0.031),
+    "cifar100": (300, (150, 250), 0.0, 0.031),
+    "tiny_imagenet": (500, (300, 450), 0.0, 0.016),
+}
+
+
+def test_all_are_there() -> None:
+    assert set(packaged()) == {f"{dataset}_{kind}" for dataset, kind in product(DATASETS, DEFENSES)} | MORE
+
+
+@pytest.mark.parametrize(("dataset", "kind"), [*product(DATASETS, DEFENSES)])
+def test_a_recipe_is_what_its_name_says(dataset: str, kind: str) -> None:
+    recipe = load(f"{dataset}_{kind}")
+    assert (recipe.data.dataset, recipe.defense.name) == (dataset, DEFENSES[kind])
+    assert not isinstance(recipe.defense, AFD) or recipe.defense.game == kind
+    assert recipe.attack.name == ("pgd_kl" if kind == "trades" else "apgd_ce")
+
+
+@pytest.mark.parametrize("dataset", TABLE_A1)
+def test_wgan_recipes_follow_table_a1(dataset: str) -> None:
+    recipe = load(f"{dataset}_wgan", ["fidelity=paper"])
+    train, afd = recipe.train, recipe.defense
+    assert isinstance(afd, AFD)
+    assert (train.epochs, train.milestones, afd.gp_weight, recipe.attack.epsilon) == TABLE_A1[dataset]
+    assert (afd.lr_F, afd.lr_D, afd.lr_C, train.batch_size, train.lr_decay) == (0.5, 0.1, 0.1, 128, 0.1)
+    assert {afd.weight_decay_C, afd.weight_decay_D, afd.weight_decay_F} == {1e-4}
+    assert {afd.momentum_C, afd.momentum_D, afd.momentum_F} == {0.9}
+    assert (recipe.model.width, afd.hidden) == ((16, 64) if dataset == "mnist" else (64, 512))
+
+
+@pytest.mark.parametrize(("name", "discriminator"), [("", "fc3-pd"), ("_fc1pd", "fc1-pd"), ("_fc3", "fc3")])
+def test_the_discriminators_of_table_a5(name: str, discriminator: str) -> None:
+    assert load(f"mnist_wgan{name}") == load("mnist_wgan", [f"defense.discriminator={discriminator}"])
+
+
+def test_mnist_wgan_official_is_the_preset() -> None:
+    assert load("mnist_wgan_official") == load("mnist_wgan", ["fidelity=official"])
+
+
+@pytest.mark.parametrize(("name", "fidelity"), [*product(packaged(), ("sound", "paper", "official"))])
+def test_a_dump_is_read_back_as_the_same_recipe(tmp_path: Path, name: str, fidelity: str) -> None:
+    recipe = load(name, [f"fidelity={fidelity}"])
+    written = tmp_path / "recipe.toml"
+    written.write_text(dump(recipe))
+    assert loads(dump(recipe)) == load(str(written)) == recipe
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_value_says_where_it_comes_from(path: Path) -> None:
+    values = [line for line in path.read_text().splitlines() if re.match(r"[\w.]+ *=", line)]
+    assert values
+    assert [line for line in values if not re.search(r"[^ ] +# \w", line)] == []
+
+
+def test_the_schema_accepts_them() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(file_schema())
+    assert [path.name for path in FILES if not validator.is_valid(tomli.loads(path.read_text()))] == []

@@ -1,0 +1,206 @@
+"""Checkpoints come back as they were saved, or are known to be damaged."""
+
+import os
+import random
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+import afdctl
+from afdctl.errors import CorruptError, NotFoundError
+from afdctl.store.checkpoints import Saved, load, save
+from afdctl.store.run import Run
+
+
+def save_step(run: Run, step: int, best: bool = False, keep: int = 3) -> Saved:
+    return save(run, {"weight": torch.full((3,), float(step))}, step=step, epoch=step // 10, best=best, keep=keep)
+
+
+def kept(run: Run) -> list[int]:
+    return sorted(int(path.name[5:13]) for path in run.checkpoints.glob("*.pt"))
+
+
+def test_a_state_comes_back_as_it_was_saved(run: Run) -> None:
+    weights = {"a": torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), "steps": torch.tensor(5)}
+    state = {
+        "weights": weights,
+        "generator": torch.Generator().manual_seed(7).get_state(),
+        "list": [1, 2.5, "x", None, True, {"deep": [torch.zeros(0)]}],
+    }
+    saved = save(run, state, step=12, epoch=3, best=False)
+    loaded = load(run)
+    assert repr(loaded.state) == repr(state)
+    assert torch.equal(loaded.state["weights"]["a"], weights["a"])
+    assert (loaded.step, loaded.epoch, loaded.path, loaded.warnings) == (12, 3, saved.path, [])
+
+
+def test_the_name_tells_step_and_digest_and_the_pointers_name_it(run: Run) -> None:
+    saved = save_step(run, 100, best=True)
+    assert saved.digest == sha256(saved.path.read_bytes()).hexdigest()
+    assert saved.path == run.checkpoints / f"step-00000100-{saved.digest[:16]}.pt"
+    later = save_step(run, 200)
+    assert (run.checkpoints / "best").read_text() == saved.path.name + "\n"
+    assert (run.checkpoints / "last").read_text() == later.path.name + "\n"
+    assert [load(run, which).step for which in ("best", "last", saved.path.name)] == [100, 200, 100]
+
+
+def test_the_newest_stay_beside_last_and_best(run: Run) -> None:
+    for step in range(10, 80, 10):
+        save_step(run, step, best=step == 20, keep=2)
+    assert kept(run) == [20, 50, 60, 70]
+    save_step(run, 80, best=True, keep=0)
+    assert kept(run) == [80]
+
+
+def test_what_a_resume_gave_up_does_not_count_as_newest(run: Run) -> None:
+    for step in (10, 20, 30, 40):
+        save_step(run, step, keep=4)
+    save_step(run, 25, keep=2)
+    assert kept(run) == [10, 20, 25]
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": content[:-1], "longer": content + b"\0"}[how])
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "longer"])
+def test_the_newest_good_one_stands_in_for_a_bad_last(run: Run, how: str) -> None:
+    saved = [save_step(run, step) for step in (10, 20, 30)]
+    damage(saved[2].path, how)
+    damage(saved[1].path, "cut")
+    loaded = load(run)
+    assert (loaded.step, loaded.state["weight"].tolist()) == (10, [10.0, 10.0, 10.0])
+    assert [text.split(":")[0] for text in loaded.warnings] == [str(saved[2].path), str(saved[1].path)]
+    damage(saved[0].path, how)
+    with pytest.raises(CorruptError, match="every checkpoint is damaged"):
+        load(run)
+
+
+def test_what_stands_in_is_never_later_than_last(run: Run) -> None:
+    saved = [save_step(run, step) for step in (10, 20, 30)]
+    (run.checkpoints / "last").write_text(saved[1].path.name)
+    damage(saved[1].path, "cut")
+    assert load(run).step == 10
+
+
+def test_every_byte_of_a_checkpoint_is_guarded(run: Run) -> None:
+    path = save_step(run, 10).path
+    content = path.read_bytes()
+    draw = random.Random(0)
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptError):
+            load(run, path.name)
+    path.write_bytes(content)
+    assert load(run, path.name).step == 10
+
+
+def test_no_other_step_stands_in_for_best_or_for_a_name(run: Run) -> None:
+    best = save_step(run, 10, best=True).path
+    save_step(run, 20)
+    damage(best, "cut")
+    for which in ("best", best.name):
+        with pytest.raises(CorruptError, match=f"checkpoint {which} is damaged"):
+            load(run, which)
+
+
+def test_no_checkpoint_is_said_so(run: Run) -> None:
+    with pytest.raises(NotFoundError, match="run toy-001 has no checkpoint"):
+        load(run)
+    save_step(run, 10)
+    with pytest.raises(NotFoundError, match="run toy-001 has no best checkpoint"):
+        load(run, "best")
+
+
+@pytest.mark.parametrize("pointer", [b"", b"step-00000030-0000000000000000.pt", b"\xff\0/../x"])
+def test_a_damaged_pointer_loses_nothing(run: Run, pointer: bytes) -> None:
+    save_step(run, 10)
+    save_step(run, 20)
+    (run.checkpoints / "last").write_bytes(pointer)
+    loaded = load(run)
+    assert (loaded.step, len(loaded.warnings)) == (20, 1)
+
+
+CHILD = """
+import os, random, signal, sys, time, warnings
+from pathlib import Path
+import torch
+from afdctl.store.checkpoints import load, save
+from afdctl.store.run import Run
+
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+run, mode, kills = Run(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+state = lambda step: {"weight": torch.full((250_000,), float(step))}
+
+
+def die_at(count):
+    def hook(event, arguments):
+        nonlocal count
+        if event in ("open", "os.rename", "os.remove") and str(run.path) in str(arguments[0]):
+            count -= 1
+            if count == 0:
+                os._exit(9)
+    sys.addaudithook(hook)
+
+
+def child(step, kill):
+    if mode == "points":
+        die_at(kill)
+        save(run, state(step), step=step, epoch=0, best=True, keep=1)
+        os._exit(0)
+    while True:
+        step += 1
+        save(run, state(step), step=step, epoch=0, best=step % 2 == 0, keep=1)
+
+
+last = 1
+save(run, state(last), step=last, epoch=0, best=True, keep=1)
+draw = random.Random(0)
+for kill in range(1, kills + 1):
+    pid = os.fork()
+    if not pid:
+        child(last + (mode == "points"), kill)
+    if mode == "random":
+        time.sleep(draw.uniform(0, 0.05))
+        os.kill(pid, signal.SIGKILL)
+    survived = os.waitpid(pid, 0)[1] == 0
+    for which in ("best", "last"):
+        loaded = load(run, which)
+        assert not loaded.warnings and torch.equal(loaded.state["weight"], state(loaded.step)["weight"]), which
+    assert loaded.step >= last
+    last = loaded.step
+    if survived:
+        break
+print(kill, last)
+"""
+
+
+def kill_in_save(run: Run, mode: str, kills: int) -> tuple[int, int]:
+    environment = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", CHILD, str(run.path), mode, str(kills)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    kill, last = result.stdout.split()
+    return int(kill), int(last)
+
+
+def test_a_process_that_dies_at_any_point_of_a_save_leaves_good_checkpoints(run: Run) -> None:
+    kill, last = kill_in_save(run, "points", 100)
+    assert 10 < kill < 100
+    assert last > 2
+
+
+@pytest.mark.parametrize("kills", [25, pytest.param(300, marks=pytest.mark.slow)])
+def test_kill_9_in_a_save_leaves_good_checkpoints(run: Run, kills: int) -> None:
+    assert kill_in_save(run, "random", kills)[1] > kills / 5
