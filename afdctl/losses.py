@@ -66,7 +66,8 @@ def gradient_penalty(D_psi: Callable[[Tensor], Tensor], z: Tensor, z_adv: Tensor
     """
     mixed = (share * z + (1 - share) * z_adv).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(D_psi(mixed).sum(), mixed, create_graph=True)
-    return (gradient.norm(dim=1) - 1).square().mean()
+    slope: Tensor = torch.linalg.vector_norm(gradient, dim=1)
+    return (slope - 1).square().mean()
 
 
 def kl_divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
@@ -77,4 +78,5 @@ def kl_divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
 
 def sensitivity(z: Tensor, z_adv: Tensor) -> Tensor:
     """Se of section 4.6: the mean distance ||F(x) - F(x')|| of features (n, m)."""
-    return (z - z_adv).norm(dim=1).mean()
+    distances: Tensor = torch.linalg.vector_norm(z - z_adv, dim=1)
+    return distances.mean()

@@ -6,7 +6,8 @@ from torch import Generator, Tensor
 
 def norm(delta: Tensor) -> Tensor:
     """L2 norm of each sample of delta (n, ...), shaped (n, 1, ..., 1)."""
-    return delta.flatten(1).norm(dim=1).view(-1, *[1] * (delta.dim() - 1))
+    lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    return lengths.view(-1, *[1] * (delta.dim() - 1))
 
 
 def project(x_adv: Tensor, x: Tensor, epsilon: float, kind: str) -> Tensor:

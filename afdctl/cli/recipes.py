@@ -70,7 +70,7 @@ def show(
         from rich.console import Console
         from rich.syntax import Syntax
 
-        Console().print(Syntax(dump(resolved), "toml", background_color="default"))
+        Console().print(Syntax(dump(resolved), "toml", theme="ansi_dark", background_color="default"))
     else:
         typer.echo(dump(resolved), nl=False)
 
@@ -86,9 +86,10 @@ def cp(
 
     source = find(name)
     target = destination / source.name if destination.is_dir() else destination
+    content = source.read_bytes()
     try:
         with target.open("wb" if force else "xb") as file:
-            file.write(source.read_bytes())
+            file.write(content)
     except FileExistsError:
         raise RecipeError(f"{target}: exists; pass --force to overwrite it") from None
     except OSError as error:

@@ -93,7 +93,7 @@ class DataSet(ABC):
             except (OSError, HTTPException, RuntimeError) as error:
                 if getattr(error, "errno", None) == errno.ENOSPC:
                     raise
-                reason = format_exception_only(error)[-1].splitlines()[-1]
+                reason = format_exception_only(error)[-1].rstrip().splitlines()[-1]
                 raise self.missing(roots, f"downloading it failed ({reason})") from error
             for file in self.files:
                 move(folder / file.path, root / file.path)

@@ -95,7 +95,8 @@ class AFD(Defense):
             return 0.0
         share = torch.rand((len(z), 1), generator=self.noise, device=z.device)
         labels = y if self.table.gp_conditional else None
-        return self.table.gp_weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
+        weight: float = self.table.gp_weight
+        return weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
 
 
 def discrimination(nat: Tensor, adv: Tensor) -> Report:

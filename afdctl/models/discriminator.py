@@ -30,7 +30,8 @@ class Discriminator(nn.Module):
         score: Tensor = self.score(h).squeeze(1)
         if self.embedding is None or y is None:
             return score
-        return score + (self.embedding(y) * h).sum(1)
+        projection: Tensor = (self.embedding(y) * h).sum(1)
+        return score + projection
 
 
 def fc1_pd(features: int, classes: int, hidden: int, constrain: Callable[[nn.Module], nn.Module]) -> Discriminator:

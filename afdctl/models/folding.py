@@ -28,20 +28,25 @@ class FoldedTwin(nn.Module):
     @torch.no_grad()
     def refresh(self) -> None:
         """Fold the network's present weights and running statistics."""
-        for (source, norm), folded in self.pairs:
-            gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            torch.mul(source.weight, gain.view(-1, 1, 1, 1), out=folded.weight)
-            torch.addcmul(norm.bias, norm.running_mean, gain, value=-1, out=folded.bias)
+        for source, folded in self.pairs:
+            bn = source.bn
+            assert bn.running_mean is not None and bn.running_var is not None and folded.bias is not None
+            gain = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+            torch.mul(source.conv.weight, gain.view(-1, 1, 1, 1), out=folded.weight)
+            torch.addcmul(bn.bias, bn.running_mean, gain, value=-1, out=folded.bias)
 
     def _copy(self, module: nn.Module) -> nn.Module:
         if isinstance(module, ConvBN):
-            folded = deepcopy(module[0])
-            folded.bias = nn.Parameter(torch.zeros_like(module[1].bias))
+            folded = deepcopy(module.conv)
+            folded.bias = nn.Parameter(torch.zeros_like(module.bn.bias))
             self.pairs.append((module, folded))
             return folded.requires_grad_(False)
         copy = module.__new__(type(module))
         copy.__dict__ = module.__dict__.copy()
-        copy._parameters = {name: p if p is None else p.detach() for name, p in module._parameters.items()}
+        copy._parameters = {
+            name: p if p is None else nn.Parameter(p.detach(), requires_grad=False)
+            for name, p in module._parameters.items()
+        }
         copy._buffers = module._buffers.copy()
         copy._modules = {name: child if child is None else self._copy(child) for name, child in module._modules.items()}
         return copy

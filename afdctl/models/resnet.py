@@ -6,13 +6,17 @@ from torch import Tensor, nn
 from torch import relu_
 
 
-class ConvBN(nn.Sequential):
+class ConvBN(nn.Module):
     """A convolution and its BatchNorm: a pair that `folding` can merge into one convolution."""
 
     def __init__(self, channels: int, filters: int, kernel: int, stride: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, bias=False), nn.BatchNorm2d(filters)
-        )
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(filters)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.bn(self.conv(x))
+        return normalised
 
 
 class BasicBlock(nn.Module):

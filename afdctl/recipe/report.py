@@ -78,7 +78,8 @@ def words(details: ErrorDetails, value: Any) -> str:
         return f"missing; add it to [{loc[0]}]"
     if kind == "union_tag_invalid":
         return f"no such name ({suggestion(str(value), list(DEFENSES))})"
-    return WORDS[kind].format(**details["ctx"]) if "ctx" in details else WORDS[kind] + remedy(kind, value)
+    template = WORDS.get(kind, details["msg"])
+    return template.format(**details["ctx"]) if "ctx" in details else template + remedy(kind, value)
 
 
 def known_beside(loc: Sequence[int | str]) -> list[str]:

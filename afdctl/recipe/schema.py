@@ -32,7 +32,7 @@ class Data(Table):
     @field_validator("path", "image_size", "channels")
     @classmethod
     def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_belongs(value, info.field_name, info.data.get("dataset"))
+        return check_belongs(value, info, "dataset")
 
     @field_validator("image_size")
     @classmethod
@@ -136,7 +136,7 @@ class Attack(Table):
     @field_validator("step_size")
     @classmethod
     def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_belongs(value, info.field_name, info.data.get("name"))
+        return check_belongs(value, info, "name")
 
     @field_validator("epsilon")
     @classmethod

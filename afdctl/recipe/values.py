@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from afdctl import registry
@@ -72,9 +72,10 @@ ONLY: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def check_belongs(value: Any, key: str | None, kind: str | None) -> Any:
-    """The value, where `kind` (None: its own check failed) has the key."""
-    allowed = ONLY[key or ""]
+def check_belongs(value: Any, info: ValidationInfo, kind_key: str) -> Any:
+    """The value of a key that only some kinds have, where the kind is one of them."""
+    # a kind that failed its own check is not in the data
+    kind, allowed = info.data.get(kind_key), ONLY[str(info.field_name)]
     if value is not None and kind is not None and kind not in allowed:
         raise ValueError(f"{kind} has no such key (only {' and '.join(allowed)} can use it)")
     return value

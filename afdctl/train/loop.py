@@ -35,10 +35,10 @@ class Trainer:
         training, held_out = hold_out(source.train, recipe.data.holdout, recipe.seed)
         self.held_out, self.test_split = Split(held_out, device), Split(source.test, device)
         with initialisation(recipe.seed):
-            self.network = build(
-                recipe.model, channels=self.test_split.x.shape[1], image_size=self.test_split.x.shape[2],
-                classes=len(source.classes),
-            ).to(device, memory_format=torch.channels_last)  # fmt: skip
+            channels, image_size = self.test_split.x.shape[1:3]
+            network = build(recipe.model, channels=channels, image_size=image_size, classes=len(source.classes))
+            # channels last: the layout that convolutions are fastest in, on the CPU too
+            self.network = network.to(memory_format=torch.channels_last).to(device)
             self.adversary = Adversary(self.network, recipe.attack, self.streams.attack)
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise

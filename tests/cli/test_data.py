@@ -45,8 +45,8 @@ def test_ls_lists_every_data_set(afdctl, fruit):
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert (code, err) == (0, "")
     assert list(lines) == list(registry.DATASETS)
-    assert lines["digits"].split() == "digits 1,437 + 360 10 classes 1x8x8 embedded".split()
-    assert lines["mnist"].split() == "mnist 60,000 + 10,000 10 classes 1x28x28 missing".split()
+    assert lines["digits"].split() == ["digits", "1,437", "+", "360", "10", "classes", "1x8x8", "embedded"]
+    assert lines["mnist"].split() == ["mnist", "60,000", "+", "10,000", "10", "classes", "1x28x28", "missing"]
     assert lines["folder"].endswith(str(fruit))
 
 

@@ -71,6 +71,12 @@ def test_cp_overwrites_only_by_force() -> None:
     assert load("mnist_at.toml") == load("mnist_at")
 
 
+def test_cp_of_a_file_onto_itself_keeps_it() -> None:
+    Path("mine.toml").write_text("seed = 1")
+    recipes("cp", "mine.toml", "--force")
+    assert Path("mine.toml").read_text() == "seed = 1"
+
+
 def test_cp_into_a_folder_that_is_not_there() -> None:
     refused = recipes("cp", "mnist_at", "no/where.toml").exception
     assert str(refused) == "no/where.toml: cannot be written: No such file or directory"
