@@ -72,8 +72,10 @@ def pgd_kl(
     """PGD on KL(p(x) || p(x')), from x plus noise of deviation 0.001: the adversary of TRADES (Zhang et al. 2019)."""
     with torch.no_grad():
         natural = model(x)
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    start = project(x + 0.001 * noise, x, epsilon, norm) if random_start else x
+    start = x
+    if random_start:
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        start = project(x + 0.001 * noise, x, epsilon, norm)
 
     def objective(logits: Tensor) -> Tensor:
         return kl_divergence(natural, logits)

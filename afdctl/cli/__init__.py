@@ -38,7 +38,8 @@ def main() -> None:
     try:
         app()
     except AfdctlError as error:
-        typer.echo(f"error: {error}", err=True)
+        for line in str(error).splitlines():
+            typer.echo(f"error: {line}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # the reader of our stdout is gone; give the interpreter a stdout that it can flush

@@ -54,24 +54,24 @@ def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, 
     return Saved(path, digest)
 
 
-def load(run: Run, which: str = "last", map_location: str = "cpu") -> Loaded:
-    """Load the checkpoint `last`, `best` or of a file name, its digest verified.
+def load(run: Run, which: str = "last") -> Loaded:
+    """Load the checkpoint `last`, `best` or of a file name onto the CPU, its digest verified.
 
     For `last` only, the newest good earlier one stands in for a damaged one. Errors: NotFoundError, CorruptError.
     """
     warnings: list[str] = []
     for path in _candidates(run, which):
         if (data := _verified(path)) is not None:
-            return _unpack(data, path, warnings, map_location)
+            return _unpack(data, path, warnings)
         warnings.append(f"{path}: damaged or missing; an earlier checkpoint is used instead")
     what = "every checkpoint is" if which == "last" else f"checkpoint {which} is"
     raise CorruptError(f"{run.checkpoints}: {what} damaged or missing; restore from a copy, or train again")
 
 
-def _unpack(data: bytes, path: Path, warnings: list[str], map_location: str) -> Loaded:
+def _unpack(data: bytes, path: Path, warnings: list[str]) -> Loaded:
     import torch
 
-    payload = torch.load(BytesIO(data), map_location=map_location, weights_only=True)
+    payload = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     return Loaded(payload["state"], payload["step"], payload["epoch"], path, warnings)
 
 

@@ -44,13 +44,17 @@ class Trainer:
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
             )
         self.sampler = Sampler(
-            Split(training, device), recipe.train.batch_size, recipe.data.augment, self.streams.shuffle, self.streams.augment
+            Split(training, device),
+            recipe.train.batch_size,
+            recipe.data.augment,
+            self.streams.shuffle,
+            self.streams.augment,
         )
         self.meter = Meter()
         self.requests = Requests()
         self.step = 0
         self.best: dict[str, Any] = {}
-        self.saved_at = time.monotonic()
+        self.saved_at = self.results_due = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -158,12 +162,13 @@ class Trainer:
         """Measure the last and the best checkpoint on the test split."""
         accuracy = self.evaluate(self.network, self.test_split, self.recipe.test, "test")
         self.report_test("last", self.step, accuracy)
-        if self.best["step"] != self.step:
+        best = checkpoints.load(self.run, "best")
+        if best.step != self.step:
             # a copy: a signal may save the run meanwhile
             network = deepcopy(self.network)
-            network.load_state_dict(checkpoints.load(self.run, "best", str(self.device)).state["defense"]["network"])
+            network.load_state_dict(best.state["defense"]["network"])
             accuracy = self.evaluate(network, self.test_split, self.recipe.test, "test")
-        self.report_test("best", self.best["step"], accuracy)
+        self.report_test("best", best.step, accuracy)
 
     def report_test(self, checkpoint: str, of_step: int, accuracy: Accuracy) -> None:
         attack = f"PGD-{self.recipe.test.steps} {self.recipe.attack.norm} {self.recipe.attack.epsilon:.4g}"
@@ -172,7 +177,7 @@ class Trainer:
         )
 
     def save(self, best: bool = False) -> None:
-        """Write a checkpoint of this moment, and results.h5 from the journal up to it."""
+        """Write a checkpoint of this moment, and results.h5 from the journal up to it, unless that costs over 1 %."""
         self.report()
         epoch = self.sampler.epoch
         saved = checkpoints.save(self.run, self.state_dict(), step=self.step, epoch=epoch, best=best)
@@ -180,8 +185,11 @@ class Trainer:
             "checkpoint", step=self.step, epoch=epoch, file=saved.path.name, digest=saved.digest, best=best
         )
         self.journal.sync()
-        results.build(self.run)
         self.saved_at = time.monotonic()
+        if self.saved_at >= self.results_due:
+            results.build(self.run)
+            now = time.monotonic()
+            self.results_due = now + 100 * (now - self.saved_at)
 
     @contextmanager
     def ending(self) -> Iterator[None]:

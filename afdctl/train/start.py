@@ -34,7 +34,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def start(
-    chosen: Recipe, *, stem: str, runs: Path, name: str | None, device: torch.device, data_dir: Path | None, on_line: OnLine
+    chosen: Recipe,
+    *,
+    stem: str,
+    runs: Path,
+    name: str | None,
+    device: torch.device,
+    data_dir: Path | None,
+    on_line: OnLine,
 ) -> Run:
     """Make a run of the recipe and train it to its end; `on_line` sees each line of the journal."""
     source = data.load(chosen.data, data_dir)
@@ -63,11 +70,13 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
             return run
         source = data.load(chosen.data, data_dir or _recorded_data_dir(run))
         if source.digest != run.provenance["data_digest"]:
-            raise CorruptError(f"{run.path}: the data are not those that this run began with; name their folder with --data-dir")
+            raise CorruptError(
+                f"{run.path}: the data are not those that this run began with; name their folder with --data-dir"
+            )
         # sums of floats depend on the number of threads
         torch.set_num_threads(run.provenance["threads"])
         trainer = Trainer(run, chosen, source, choose_device(device or run.provenance["device"]), journal)
-        loaded = checkpoints.load(run, "last", str(trainer.device))
+        loaded = checkpoints.load(run, "last")
         trainer.load_state_dict(loaded.state)
         journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
         for warning in loaded.warnings:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from smallest_recipe import SMALLEST, Write
+from tests.recipe.smallest_recipe import SMALLEST, Write
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A recipe as TOML, as a digest, and the schema of its file."""
 
 import tomli
-from smallest_recipe import Write
+from tests.recipe.smallest_recipe import Write
 
 from afdctl.recipe import digest, dump, file_schema, load
 from afdctl.recipe.schema import DEFENSES, Recipe

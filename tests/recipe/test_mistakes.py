@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from smallest_recipe import SMALLEST, Write
+from tests.recipe.smallest_recipe import SMALLEST, Write
 
 from afdctl.errors import RecipeError
 from afdctl.recipe import load, loads

@@ -1,0 +1,141 @@
+"""What every training adversary owes its caller, whatever its name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from afdctl import registry
+from afdctl.attacks.adversary import Adversary
+from afdctl.models.feature_classifier import build
+from afdctl.recipe.schema import Attack, Model
+from tests.attacks.linear import model_and_images
+
+EPSILON = {"linf": 0.05, "l2": 0.3}
+every_adversary = pytest.mark.parametrize("name", registry.ADVERSARIES)
+every_norm = pytest.mark.parametrize("norm", EPSILON)
+
+
+def generate(name: str, norm: str, model: nn.Module, x: Tensor, y: Tensor, **knobs: Any) -> Tensor:
+    attack: Callable[..., Tensor] = registry.load(registry.ADVERSARIES, name)
+    return attack(model, x, y, norm=norm, **{"epsilon": EPSILON[norm], "steps": 20, "generator": Generator()} | knobs)
+
+
+def length(delta: Tensor, norm: str) -> Tensor:
+    return torch.linalg.vector_norm(delta.flatten(1), ord=torch.inf if norm == "linf" else 2, dim=1)
+
+
+@every_norm
+@every_adversary
+@pytest.mark.parametrize("keep", ["worst_loss", "last", "success_only"])
+def test_stays_in_the_ball_and_in_the_box(name: str, norm: str, keep: str, generator: Generator):
+    torch.manual_seed(0)
+    model = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3).eval()
+    x = torch.rand((32, 1, 8, 8), generator=generator).round()  # every pixel is 0 or 1: the box matters
+    x_adv = generate(name, norm, model, x, model(x).argmax(1), keep=keep)
+    assert length(x_adv - x, norm).max() <= EPSILON[norm] * (1 + 1e-5)
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
+    assert keep == "success_only" or not torch.equal(x_adv, x)
+
+
+@every_norm
+@pytest.mark.parametrize("name", ["apgd_ce", "pgd"])
+def test_fools_a_linear_model_exactly_where_that_is_possible(name: str, norm: str):
+    """For two classes the best perturbation of a given size is one step: what is in reach must fall, and only that."""
+    model, x, y = model_and_images()
+    distances = model.distance(x, norm)
+    for epsilon in distances.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist():
+        x_adv = generate(name, norm, model, x, y, epsilon=epsilon)
+        fooled = model(x_adv).argmax(1) != y
+        assert torch.equal(fooled[distances < 0.98 * epsilon], torch.ones_like(fooled[distances < 0.98 * epsilon]))
+        assert not fooled[distances > 1.0001 * epsilon].any()
+
+
+@every_norm
+def test_kl_adversary_moves_the_prediction_as_far_as_a_linear_model_allows(norm: str):
+    model, x, y = model_and_images()
+    x_adv = generate("pgd_kl", norm, model, x, y)
+    moved = (model(x_adv) - model(x))[:, 1].abs()
+    possible = EPSILON[norm] * torch.linalg.vector_norm(model.weights, ord=1 if norm == "linf" else 2)
+    assert moved.median() >= 0.98 * possible
+    assert moved.max() <= possible * (1 + 1e-4)
+
+
+@every_adversary
+def test_what_is_kept(name: str):
+    model, x, y = model_and_images()
+    epsilon = model.distance(x, "linf").median().item()
+    kept = {keep: generate(name, "linf", model, x, y, epsilon=epsilon, keep=keep) for keep in ("worst_loss", "success_only")}
+    fooled = model(kept["success_only"]).argmax(1) != y
+    assert 0 < fooled.sum() < len(x)
+    assert torch.equal(kept["success_only"][~fooled], x[~fooled])
+    assert not (kept["worst_loss"] == x).flatten(1).all(1).any()
+
+
+@contextmanager
+def no_waiting_for_the_device() -> Iterator[None]:
+    """Any use of a tensor's value on the host fails inside, as it would stop a captured graph."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a tensor's value was read on the host")
+
+    reads = ("item", "tolist", "numpy", "nonzero", "__bool__", "__int__", "__float__", "__index__")
+    with patch.multiple(Tensor, **dict.fromkeys(reads, fail)):
+        yield
+
+
+@every_norm
+@every_adversary
+def test_never_waits_for_the_device(name: str, norm: str):
+    model, x, y = model_and_images()
+    with no_waiting_for_the_device():
+        generate(name, norm, model, x, y)
+
+
+@every_adversary
+def test_leaves_model_and_random_state_alone_and_repeats_itself(name: str):
+    torch.manual_seed(0)
+    network = build(Model(encoder="resnet18_mnist", width=2), channels=1, image_size=8, classes=3)
+    x, y = torch.rand(16, 1, 8, 8), torch.arange(16) % 3
+    attack = Attack(name=name, epsilon=0.1, steps=3)
+    state = {key: value.clone() for key, value in network.state_dict().items() if isinstance(value, Tensor)}
+    before = torch.get_rng_state()
+    first, again, other = (
+        Adversary(network, attack, Generator().manual_seed(seed))(x, y) for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert network.training
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items() if key in state)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@every_adversary
+def test_attacks_the_network_as_it_is_now(name: str):
+    """An update between two batches is seen, though the adversary keeps a twin."""
+    torch.manual_seed(0)
+    network = build(Model(encoder="resnet18_mnist", width=2), channels=1, image_size=8, classes=3)
+    x, y = torch.rand(16, 1, 8, 8), torch.arange(16) % 3
+    attack = Attack(name=name, epsilon=0.1, steps=3)
+    adversary = Adversary(network, attack, Generator())
+    adversary(x, y)
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    fresh = Adversary(network, attack, Generator().manual_seed(5))(x, y)
+    adversary = Adversary(network, attack, Generator().manual_seed(5))
+    assert torch.equal(adversary(x, y), fresh)
+
+
+@every_adversary
+def test_no_random_start_draws_nothing(name: str):
+    model, x, y = model_and_images()
+    generator = Generator().manual_seed(7)
+    before = generator.get_state()
+    generate(name, "linf", model, x, y, random_start=False, generator=generator)
+    assert torch.equal(generator.get_state(), before)

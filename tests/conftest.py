@@ -1,0 +1,23 @@
+"""What tests of several layers share."""
+
+import pytest
+import torch
+
+from afdctl import recipe
+from afdctl.recipe import Recipe
+
+SHORT = [
+    "train.epochs=2", "train.batch_size=256", "train.milestones=[1]", "train.report_every=2", "model.width=4",
+    "attack.steps=2", "validation.steps=2", "validation.limit=64", "test.steps=2", "test.limit=64",
+]  # fmt: skip
+"""Overrides that make a digits recipe train in a second: 2 epochs of 5 steps."""
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def short(name: str, *overrides: str) -> Recipe:
+    """A packaged digits recipe, made short."""
+    return recipe.load(name, [*SHORT, *overrides])

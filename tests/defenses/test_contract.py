@@ -1,0 +1,88 @@
+"""What every defense in the registry owes the loop."""
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from afdctl import registry
+from afdctl.attacks.adversary import Adversary
+from afdctl.defenses.base import Defense
+from afdctl.models.feature_classifier import build
+from afdctl.recipe.schema import DEFENSES, Attack, Model
+
+every_defense = pytest.mark.parametrize("name", registry.DEFENSES)
+y = torch.arange(24) % 3
+x = torch.rand((3, 1, 8, 8), generator=Generator().manual_seed(1)).round()[y]  # a pattern a class, with noise
+x = (0.2 + 0.4 * x + 0.2 * torch.rand(x.shape, generator=Generator().manual_seed(2))).clamp(0, 1)
+
+
+def make(name: str, seed: int = 0, **table: object) -> Defense:
+    torch.manual_seed(seed)
+    network = build(Model(encoder="resnet18_mnist", width=2), channels=1, image_size=8, classes=3)
+    attack = Attack(name="pgd_kl" if name == "trades" else "apgd_ce", epsilon=0.1, steps=2)
+    adversary = Adversary(network, attack, Generator().manual_seed(2))
+    cls = registry.load(registry.DEFENSES, name)
+    settings = DEFENSES[name].model_validate({"name": name, **table})
+    defense: Defense = cls(settings, network, adversary, 3, Generator().manual_seed(3))
+    return defense
+
+
+def snapshot(module: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def moved(before: list[Tensor], module: nn.Module) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+@every_defense
+def test_a_step_reports_finite_figures_and_leaves_no_gradients(name: str):
+    defense = make(name)
+    report = defense.step(x, y)
+    assert {"L_C", "grad_C"} <= report.keys()
+    for figure in report.values():
+        assert figure.shape == ()
+        assert not figure.requires_grad
+        assert math.isfinite(figure.item())
+    assert all(p.grad is None for module in defense.modules.values() for p in module.parameters())
+
+
+@every_defense
+def test_training_learns_the_batch(name: str):
+    defense = make(name, **{"beta": 1.0} if name == "trades" else {})
+    losses = [defense.step(x, y)["L_C"].item() for _ in range(40)]
+    assert sum(losses[-3:]) / 3 < 0.6 * losses[0]
+
+
+@every_defense
+def test_a_restored_defense_goes_on_to_the_bit(name: str):
+    """Weights, running statistics, momenta and the power iterations of spectral norm are all in the state."""
+    first, second = make(name), make(name, seed=9)
+    for _ in range(2):
+        first.step(x, y)
+    second.load_state_dict(deepcopy(first.state_dict()))
+    first.adversary, second.adversary = (lambda x, y: (x + 0.05).clamp(0, 1) for _ in range(2))
+    for defense in (first, second):
+        defense.step(x, y)
+    for part, module in first.modules.items():
+        other = second.modules[part].state_dict()
+        assert all(torch.equal(v, other[k]) for k, v in module.state_dict().items() if isinstance(v, Tensor))
+
+
+@every_defense
+def test_rates_follow_the_factor_from_the_recipe_not_from_the_last_rate(name: str):
+    defense = make(name, lr_C=0.2)
+    for factor in (0.1, 0.1, 0.01):
+        defense.set_lr_factor(factor)
+        assert defense.rates()["lr_C"] == pytest.approx(0.2 * factor)
+
+
+@every_defense
+def test_a_defense_does_not_touch_the_global_random_state(name: str):
+    defense = make(name)
+    before = torch.get_rng_state()
+    defense.step(x, y)
+    assert torch.equal(torch.get_rng_state(), before)

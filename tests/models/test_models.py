@@ -1,0 +1,86 @@
+"""The networks: sizes that the published code has, normalisation, and the discriminator's parts."""
+
+import pytest
+import torch
+
+from afdctl import registry
+from afdctl.errors import CorruptError
+from afdctl.models import discriminator
+from afdctl.models.feature_classifier import FeatureClassifier, FeatureNorm, build
+from afdctl.recipe.schema import AFD, Model
+
+
+def network(encoder: str, *, channels: int = 1, image_size: int = 28, width: int = 4, norm: str = "l2") -> FeatureClassifier:
+    model = Model.model_validate({"encoder": encoder, "width": width, "norm": norm})
+    return build(model, channels=channels, image_size=image_size, classes=10)
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_mnist_encoder_has_the_published_size():
+    built = network("resnet18_mnist", width=16)
+    assert count(built.F_theta) == 262_896
+    assert built.features == 64
+
+
+def test_the_cifar_network_has_the_published_size():
+    built = network("resnet18", channels=3, image_size=32, width=64)
+    assert count(built) == 11_173_962
+    assert built.features == 512
+
+
+@pytest.mark.parametrize("encoder", registry.ENCODERS)
+@pytest.mark.parametrize(("channels", "image_size"), [(1, 8), (1, 28), (3, 32)])
+def test_every_encoder_takes_every_size(encoder: str, channels: int, image_size: int):
+    built = network(encoder, channels=channels, image_size=image_size).eval()
+    x = torch.rand(3, channels, image_size, image_size)
+    assert built.F_theta(x).shape == (3, built.features)
+    assert built(x).shape == (3, 10)
+
+
+def test_feature_norms():
+    z = torch.tensor([[3.0, 4.0]])
+    assert FeatureNorm("none")(z).tolist() == [[3, 4]]
+    assert FeatureNorm("l2")(z)[0].tolist() == pytest.approx([0.6, 0.8])
+    assert FeatureNorm("scale")(z)[0].tolist() == pytest.approx([6, 8])
+
+
+def test_the_norm_is_part_of_the_saved_model():
+    saved = network("lenet", norm="l2").state_dict()
+    with pytest.raises(CorruptError, match="normalised by 'l2', this network's by 'none'"):
+        network("lenet", norm="none").load_state_dict(saved)
+
+
+def built_discriminator(kind: str, spectral_norm: bool = True) -> discriminator.Discriminator:
+    torch.manual_seed(0)
+    table = AFD.model_validate({"name": "afd", "discriminator": kind, "hidden": 16, "spectral_norm": spectral_norm})
+    return discriminator.build(table, features=8, classes=5)
+
+
+@pytest.mark.parametrize(("kind", "layers", "sees_labels"), [("fc1-pd", 1, True), ("fc3", 3, False), ("fc3-pd", 3, True)])
+def test_discriminators_of_table_a5(kind: str, layers: int, sees_labels: bool):
+    D_psi = built_discriminator(kind)
+    z, y = torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
+    assert D_psi.eval()(z, y).shape == (4,)
+    assert sum(isinstance(module, torch.nn.Linear) for module in D_psi.modules()) == layers
+    assert torch.equal(D_psi(z, y), D_psi(z, (y + 1) % 5)) != sees_labels
+
+
+def test_the_projection_is_a_dot_product_with_the_label():
+    D_psi = built_discriminator("fc1-pd", spectral_norm=False)
+    z, y = torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
+    linear = z @ D_psi.score.weight[0] + D_psi.score.bias
+    assert torch.allclose(D_psi(z, y), linear + (z * D_psi.embedding.weight[y]).sum(1), atol=1e-6)
+    assert torch.allclose(D_psi(z, None), linear, atol=1e-6)
+
+
+def test_spectral_norm_bounds_every_layer():
+    D_psi = built_discriminator("fc3-pd")
+    for _ in range(50):  # one power iteration each
+        D_psi(torch.randn(2, 8), torch.tensor([0, 1]))
+    weights = [module.weight for module in D_psi.modules() if isinstance(module, torch.nn.Linear | torch.nn.Embedding)]
+    assert len(weights) == 4
+    for weight in weights:
+        assert torch.linalg.matrix_norm(weight, ord=2).item() == pytest.approx(1, abs=1e-3)
