@@ -35,9 +35,7 @@ def test_a_shifted_critic_is_blind_at_zero_but_not_when_calibrated(generator: to
 
 
 def test_calibration_does_not_flatter_equal_distributions(generator: torch.Generator):
-    alphas = [
-        metrics.alpha_h_calibrated(*torch.randn((2, 64), generator=generator)).item() for _ in range(300)
-    ]
+    alphas = [metrics.alpha_h_calibrated(*torch.randn((2, 64), generator=generator)).item() for _ in range(300)]
     assert sum(alphas) / len(alphas) == pytest.approx(1, abs=0.02)
 
 

@@ -21,7 +21,5 @@ class Adversary:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         self._twin.refresh()
-        x_adv: Tensor = self._generate(
-            self._twin, x, y, epsilon=self.epsilon, generator=self._generator, **self._knobs
-        )
+        x_adv: Tensor = self._generate(self._twin, x, y, epsilon=self.epsilon, generator=self._generator, **self._knobs)
         return x_adv

@@ -57,7 +57,14 @@ def apgd_from(
 
 
 def advance(
-    x: Tensor, x_adv: Tensor, before: Tensor, gradient: Tensor, step_size: Tensor, epsilon: float, norm: str, first: bool
+    x: Tensor,
+    x_adv: Tensor,
+    before: Tensor,
+    gradient: Tensor,
+    step_size: Tensor,
+    epsilon: float,
+    norm: str,
+    first: bool,
 ) -> Tensor:
     """One projected step with momentum; the first has none."""
     step = project(x_adv + step_size * ascent(gradient, norm), x, epsilon, norm)

@@ -51,9 +51,7 @@ def pgd_ce(
     """PGD on the cross-entropy with y (n,), from a uniform point of the ball or from x."""
     start = uniform_start(x, epsilon, norm, generator) if random_start else x
     objective = cross_entropy_of(y)
-    return pgd(
-        model, objective, x, start, y, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size, keep=keep
-    )
+    return pgd(model, objective, x, start, y, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size, keep=keep)
 
 
 def pgd_kl(
@@ -80,6 +78,4 @@ def pgd_kl(
     def objective(logits: Tensor) -> Tensor:
         return kl_divergence(natural, logits)
 
-    return pgd(
-        model, objective, x, start, y, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size, keep=keep
-    )
+    return pgd(model, objective, x, start, y, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size, keep=keep)

@@ -32,7 +32,9 @@ class FeatureNorm(nn.Module):
 
     def set_extra_state(self, state: str) -> None:
         if state != self.mode:
-            raise CorruptError(f"the checkpoint's features are normalised by '{state}', this network's by '{self.mode}'")
+            raise CorruptError(
+                f"the checkpoint's features are normalised by '{state}', this network's by '{self.mode}'"
+            )
 
 
 class FeatureClassifier(nn.Module):

@@ -144,12 +144,11 @@ class Trainer:
         began = time.monotonic()
         row: dict[str, Any] = {"epoch": self.sampler.epoch + 1, "step": self.step}
         if len(self.held_out):
-            accuracy = self.evaluate(self.network, self.held_out, self.recipe.validation, "validation")
-            row |= accuracy._asdict() | {"seconds": round(time.monotonic() - began, 3)}
+            row |= self.evaluate(self.network, self.held_out, self.recipe.validation, "validation")._asdict()
         is_best = self.recipe.train.select == "last" or not self.best or rank(row) > rank(self.best)
         if is_best:
             self.best = row
-        self.journal.append("epoch", **row, best=is_best)
+        self.journal.append("epoch", **row, best=is_best, seconds=round(time.monotonic() - began, 3))
         self.sampler.start_epoch()
         self.save(best=is_best)
 

@@ -70,7 +70,9 @@ def test_kl_adversary_moves_the_prediction_as_far_as_a_linear_model_allows(norm:
 def test_what_is_kept(name: str):
     model, x, y = model_and_images()
     epsilon = model.distance(x, "linf").median().item()
-    kept = {keep: generate(name, "linf", model, x, y, epsilon=epsilon, keep=keep) for keep in ("worst_loss", "success_only")}
+    kept = {
+        keep: generate(name, "linf", model, x, y, epsilon=epsilon, keep=keep) for keep in ("worst_loss", "success_only")
+    }
     fooled = model(kept["success_only"]).argmax(1) != y
     assert 0 < fooled.sum() < len(x)
     assert torch.equal(kept["success_only"][~fooled], x[~fooled])
@@ -105,9 +107,7 @@ def test_leaves_model_and_random_state_alone_and_repeats_itself(name: str):
     attack = Attack(name=name, epsilon=0.1, steps=3)
     state = {key: value.clone() for key, value in network.state_dict().items() if isinstance(value, Tensor)}
     before = torch.get_rng_state()
-    first, again, other = (
-        Adversary(network, attack, Generator().manual_seed(seed))(x, y) for seed in (1, 1, 2)
-    )
+    first, again, other = (Adversary(network, attack, Generator().manual_seed(seed))(x, y) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert network.training
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())

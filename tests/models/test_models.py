@@ -10,7 +10,9 @@ from afdctl.models.feature_classifier import FeatureClassifier, FeatureNorm, bui
 from afdctl.recipe.schema import AFD, Model
 
 
-def network(encoder: str, *, channels: int = 1, image_size: int = 28, width: int = 4, norm: str = "l2") -> FeatureClassifier:
+def network(
+    encoder: str, *, channels: int = 1, image_size: int = 28, width: int = 4, norm: str = "l2"
+) -> FeatureClassifier:
     model = Model.model_validate({"encoder": encoder, "width": width, "norm": norm})
     return build(model, channels=channels, image_size=image_size, classes=10)
 
@@ -59,7 +61,9 @@ def built_discriminator(kind: str, spectral_norm: bool = True) -> discriminator.
     return discriminator.build(table, features=8, classes=5)
 
 
-@pytest.mark.parametrize(("kind", "layers", "sees_labels"), [("fc1-pd", 1, True), ("fc3", 3, False), ("fc3-pd", 3, True)])
+@pytest.mark.parametrize(
+    ("kind", "layers", "sees_labels"), [("fc1-pd", 1, True), ("fc3", 3, False), ("fc3-pd", 3, True)]
+)
 def test_discriminators_of_table_a5(kind: str, layers: int, sees_labels: bool):
     D_psi = built_discriminator(kind)
     z, y = torch.randn(4, 8), torch.tensor([0, 1, 2, 3])

@@ -1,0 +1,142 @@
+"""What a training leaves behind, and how it ends when it goes wrong."""
+
+import signal
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+
+from afdctl import data
+from afdctl.attacks.pgd import pgd_ce
+from afdctl.data.batches import Split
+from afdctl.errors import DivergedError
+from afdctl.events import effective, read
+from afdctl.models.feature_classifier import build
+from afdctl.recipe import loads
+from afdctl.store import checkpoints
+from afdctl.store.run import Run
+from afdctl.train.evaluation import evaluate
+from afdctl.train.signals import listening
+from afdctl.train.streams import seeded
+from tests.conftest import short
+from tests.train.test_resume import quiet, train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(short("digits_wgan", "train.epochs=3"), tmp_path_factory.mktemp("runs"))
+
+
+def rows(run: Run, event: str) -> list[dict]:
+    return [row for row in effective(read(run.journal_path)) if row["event"] == event]
+
+
+def test_the_journal_tells_every_step_and_epoch(finished: Run):
+    assert [row["step"] for row in rows(finished, "step")] == list(range(1, 16))
+    assert [row["epoch"] for row in rows(finished, "step")] == [1] * 5 + [2] * 5 + [3] * 5
+    assert [(row["epoch"], row["step"]) for row in rows(finished, "epoch")] == [(1, 5), (2, 10), (3, 15)]
+    assert rows(finished, "end")[0]["reason"] == "finished"
+    figures = "L_C L_D L_F d_accuracy alpha_h alpha_h_calibrated d_hdh d_hdh_calibrated unchanged grad_C grad_D grad_F"
+    assert {*figures.split(), "lr_C", "lr_D", "lr_F", "images_per_s", "acc_nat"} <= rows(finished, "step")[0].keys()
+
+
+def test_rates_fall_at_the_milestones(finished: Run):
+    """The recipe's milestone is epoch 1: ten times less from the second epoch on."""
+    rates = [row["lr_F"] for row in rows(finished, "step")]
+    assert rates == pytest.approx([0.5] * 5 + [0.05] * 10)
+
+
+def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
+    epochs = rows(finished, "epoch")
+    best = max(epochs, key=lambda row: (row["acc_adv"], row["acc_nat"], -row["step"]))
+    assert checkpoints.load(finished, "best").step == best["step"]
+    assert checkpoints.load(finished, "last").step == 15
+    assert [row["of_step"] for row in rows(finished, "test")] == [15, best["step"]]
+
+
+def test_the_test_figures_are_those_of_the_saved_weights(finished: Run):
+    recipe = loads(finished.recipe_text)
+    source = data.load(recipe.data, None)
+    network = build(recipe.model, channels=1, image_size=8, classes=10)
+    network.load_state_dict(checkpoints.load(finished, "last").state["defense"]["network"])
+    split = Split(source.test, "cpu").head(recipe.test.limit)
+    found = evaluate(network, split, recipe.test, recipe.attack, seeded(0, "test", torch.device("cpu")))
+    told = rows(finished, "test")[0]
+    assert (told["acc_nat"], told["acc_adv"], told["n"]) == (found.acc_nat, found.acc_adv, 64)
+    network.eval()
+    with torch.no_grad():
+        assert (network(split.x / 255).argmax(1) == split.y).float().mean().item() == pytest.approx(found.acc_nat)
+
+
+def test_results_h5_holds_the_journal(finished: Run):
+    with h5py.File(finished.results_path) as file:
+        assert file["train/steps"]["L_D"].tolist() == pytest.approx([row["L_D"] for row in rows(finished, "step")])
+        assert file["train/epochs"]["acc_adv"].tolist() == [row["acc_adv"] for row in rows(finished, "epoch")]
+        assert file.attrs["complete"]
+
+
+def test_provenance_says_what_the_figures_depend_on(finished: Run):
+    provenance = finished.provenance
+    assert provenance["seed"] == 0
+    assert provenance["torch"] == torch.__version__
+    assert provenance["data_digest"] == data.load(loads(finished.recipe_text).data, None).digest
+    assert {"recipe_digest", "commit", "python", "device", "threads", "command", "afdctl"} <= provenance.keys()
+
+
+def test_a_seed_decides_everything(tmp_path: Path, finished: Run):
+    recipe = short("digits_wgan", "train.epochs=3")
+    again = train(recipe, tmp_path)
+    other = train(recipe.model_copy(update={"seed": 1}), tmp_path)
+    losses = [[row["L_D"] for row in rows(run, "step")] for run in (finished, again, other)]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
+    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1")
+    with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the rates") as error:
+        train(recipe, tmp_path)
+    assert error.value.exit_code == 6
+    run = Run.find("latest", tmp_path)
+    last = checkpoints.load(run)
+    assert last.step == 0
+    assert all(v.isfinite().all() for v in last.state["defense"]["network"].values() if isinstance(v, torch.Tensor))
+    assert rows(run, "end")[0]["reason"] == "diverged"
+    assert None in rows(run, "step")[-1].values()
+    with h5py.File(run.results_path) as file:
+        assert not file.attrs["complete"]
+
+
+def test_without_hold_out_the_last_epoch_is_the_best(tmp_path: Path):
+    run = train(short("digits_dcgan", "fidelity=official"), tmp_path)
+    assert "acc_adv" not in rows(run, "epoch")[0]
+    assert [row["of_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2
+
+
+def test_evaluation_counts_an_image_as_fooled_by_any_iterate(generator: torch.Generator):
+    """The last iterate alone would call robust what was fooled on the way."""
+    recipe = short("digits_nt")
+    source = data.load(recipe.data, None)
+    torch.manual_seed(0)
+    network = build(recipe.model, channels=1, image_size=8, classes=10)
+    split = Split(source.test, "cpu")
+    table = recipe.test.model_copy(update={"steps": 5, "limit": None, "step_size": 0.4})
+    attack = recipe.attack.model_copy(update={"epsilon": 0.2})
+    found = evaluate(network, split, table, attack, torch.Generator().manual_seed(1))
+    assert found.n == 360
+    assert network.training
+    x, y = split.x / 255, split.y
+    x_adv = pgd_ce(
+        network.eval(), x, y, norm="linf", epsilon=0.2, steps=5, step_size=0.4, keep="last", generator=generator
+    )
+    both = (network(x).argmax(1) == y) & (network(x_adv).argmax(1) == y)
+    assert found.acc_adv <= both.float().mean().item()
+
+
+def test_a_second_signal_acts_at_once():
+    with pytest.raises(KeyboardInterrupt), listening() as requests:
+        signal.raise_signal(signal.SIGINT)
+        assert requests.stop == signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
