@@ -84,7 +84,9 @@ class Sampler:
         self.augment = augment
         self.shuffle_generator = shuffle_generator
         self.augment_generator = augment_generator
-        self.steps_per_epoch = -(-len(split) // batch_size)
+        full, rest = divmod(len(split), batch_size)
+        # BatchNorm cannot train on a single image, so a last batch of one is left out
+        self.steps_per_epoch = full + (rest > 1)
         self.epoch = 0
         self.batch = 0
         self._start = shuffle_generator.get_state()

@@ -64,6 +64,13 @@ def test_split_head():
     assert len(split.head(None)) == len(split.to("cpu")) == 5
 
 
+def test_a_last_batch_of_one_image_is_left_out():
+    source = sampler(n=9)
+    assert source.steps_per_epoch == 2
+    labels = epoch_labels(source)
+    assert len(labels) == len(set(labels)) == 8
+
+
 def test_an_epoch_visits_each_image_once_in_an_order_of_its_own():
     source = sampler()
     assert source.steps_per_epoch == 3
