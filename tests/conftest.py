@@ -1,7 +1,12 @@
 """What tests of several layers share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import pytest
 import torch
+from torch import Tensor
 
 from afdctl import recipe
 from afdctl.recipe import Recipe
@@ -21,3 +26,15 @@ def generator() -> torch.Generator:
 def short(name: str, *overrides: str) -> Recipe:
     """A packaged digits recipe, made short."""
     return recipe.load(name, [*SHORT, *overrides])
+
+
+@contextmanager
+def no_waiting_for_the_device() -> Iterator[None]:
+    """Any use of a tensor's value on the host fails inside, as it would stop a captured graph."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a tensor's value was read on the host")
+
+    reads = ("item", "tolist", "numpy", "nonzero", "__bool__", "__int__", "__float__", "__index__")
+    with patch.multiple(Tensor, **dict.fromkeys(reads, fail)):
+        yield

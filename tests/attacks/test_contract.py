@@ -1,9 +1,7 @@
 """What every training adversary owes its caller, whatever its name."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from afdctl.attacks.adversary import Adversary
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Attack, Model
 from tests.attacks.linear import model_and_images
+from tests.conftest import no_waiting_for_the_device
 
 EPSILON = {"linf": 0.05, "l2": 0.3}
 every_adversary = pytest.mark.parametrize("name", registry.ADVERSARIES)
@@ -77,18 +76,6 @@ def test_what_is_kept(name: str):
     assert 0 < fooled.sum() < len(x)
     assert torch.equal(kept["success_only"][~fooled], x[~fooled])
     assert not (kept["worst_loss"] == x).flatten(1).all(1).any()
-
-
-@contextmanager
-def no_waiting_for_the_device() -> Iterator[None]:
-    """Any use of a tensor's value on the host fails inside, as it would stop a captured graph."""
-
-    def fail(*_: object) -> None:
-        raise AssertionError("a tensor's value was read on the host")
-
-    reads = ("item", "tolist", "numpy", "nonzero", "__bool__", "__int__", "__float__", "__index__")
-    with patch.multiple(Tensor, **dict.fromkeys(reads, fail)):
-        yield
 
 
 @every_norm

@@ -12,6 +12,7 @@ from afdctl.attacks.adversary import Adversary
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import DEFENSES, Attack, Model
+from tests.conftest import no_waiting_for_the_device
 
 every_defense = pytest.mark.parametrize("name", registry.DEFENSES)
 y = torch.arange(24) % 3
@@ -48,6 +49,13 @@ def test_a_step_reports_finite_figures_and_leaves_no_gradients(name: str):
         assert not figure.requires_grad
         assert math.isfinite(figure.item())
     assert all(p.grad is None for module in defense.modules.values() for p in module.parameters())
+
+
+@every_defense
+def test_a_step_never_waits_for_the_device(name: str):
+    defense = make(name)
+    with no_waiting_for_the_device():
+        defense.step(x, y)
 
 
 @every_defense
