@@ -8,7 +8,7 @@ from afdctl.registry import ADVERSARIES, load
 
 
 class Adversary:
-    """Makes x' (n, c, h, w) for a batch, against the network's present weights; `epsilon` may be changed by a warm-up."""
+    """Makes x' (n, c, h, w) for a batch against the network's present weights; a warm-up may change `epsilon`."""
 
     def __init__(self, network: nn.Module, attack: Attack, generator: Generator) -> None:
         self.epsilon = attack.epsilon

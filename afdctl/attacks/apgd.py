@@ -109,7 +109,7 @@ class Pace:
         self.observed += 1
 
     def adapt(self, x_adv: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Halve the step and go back to the best iterate where the loss rose rarely, or did not improve on a full step."""
+        """Halve the step and go back to the best iterate, where the loss rose rarely or a full step did not pay."""
         stuck = ~self.halved & (self.best_at_checkpoint >= self.best)
         self.halved = stuck | (self.rises <= RHO * self.observed)
         self.best_at_checkpoint = self.best

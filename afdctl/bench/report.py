@@ -1,12 +1,10 @@
-"""The benchmark's figures, and their table."""
+"""The benchmark's figures."""
 
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from afdctl.bench.journal import seconds_a_step
 from afdctl.bench.steps import interleaved, ratio, steps
@@ -38,24 +36,3 @@ def row(recipe: Recipe, attack_steps: int, rounds: int, device: torch.device) ->
         "afd_over_published": ratio(seconds["afd"], seconds["published"]),
         "journal_share": journal / median(seconds["afd"]),
     }
-
-
-def table(report: dict[str, Any]) -> None:
-    """Print the figures for people."""
-    title = f"one step at batch {report['batch_size']} on {report['device']}, {report['threads']} threads"
-    shown = Table(title=title, title_justify="left")
-    for heading in ("attack steps", "AFD", "AFD / AT", "AFD / published", "journal + HDF5"):
-        shown.add_column(heading, justify="right")
-    for row in report["steps"]:
-        shown.add_row(
-            str(row["attack_steps"]),
-            f"{1000 * row['afd_seconds']:.1f} ms",
-            *(spread(row[name]) for name in ("afd_over_at", "afd_over_published")),
-            f"{row['journal_share']:.2%}",
-        )
-    Console().print(shown)
-
-
-def spread(ratio: Sequence[float]) -> str:
-    middle, low, high = ratio
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"

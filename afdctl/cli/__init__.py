@@ -1,21 +1,36 @@
-"""The command tree. At module scope the files here import typer and layer 0 only; each command imports what it needs."""
+"""The command tree. Files here import typer and layer 0 at module scope; each command imports what else it needs."""
 
-import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import data, recipes, train
+from afdctl.cli import bench, data, recipes, train
+from afdctl.cli.pipes import reader_gone
 from afdctl.errors import AfdctlError
+
+
+class Commands(TyperGroup):
+    """The tree; it meets a broken pipe before typer does, which would exit with 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise reader_gone() from None
+
 
 app = typer.Typer(
     name="afdctl",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
+app.command("bench")(bench.bench)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 
@@ -38,10 +53,13 @@ def main() -> None:
     try:
         app()
     except AfdctlError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # the reader of our stdout is gone; give the interpreter a stdout that it can flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        # a file without permission, a folder that went away: the system's own words say enough
+        _fail(str(error) if error.filename is None else f"{error.filename}: {error.strerror}", AfdctlError.exit_code)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    for line in message.splitlines():
+        typer.echo(f"error: {line}", err=True)
+    sys.exit(exit_code)

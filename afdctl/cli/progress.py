@@ -1,121 +1,156 @@
 """What a person sees of a training: made from the journal's lines as they are written, on stderr."""
 
 import json
-import os
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
+import typer
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
-from afdctl.errors import StoppedError
+from afdctl.cli.pipes import reader_gone
 
 Row = dict[str, Any]
-FIGURES = {"L_C": "L_C", "L_D": "L_D", "L_F": "L_F", "kl": "KL", "sensitivity": "Se", "d_accuracy": "D acc", "d_hdh_calibrated": "d_HΔH"}
+OnLine = Callable[[str], None]
+
+# of constant width, so that what stands behind a figure does not move
+FIGURES = {
+    "L_C": "L_C {:6.3f}",
+    "L_D": "L_D {:6.3f}",
+    "L_F": "L_F {:6.3f}",
+    "kl": "KL {:6.3f}",
+    "sensitivity": "Se {:5.3f}",
+    "d_accuracy": "D acc {:4.0%}",
+    "d_hdh_calibrated": "d_HΔH {:5.3f}",
+    "images_per_s": "{:7,.0f} images/s",
+}
+SPEED_SECONDS = 600
 
 
 @contextmanager
-def reporting(as_json: bool) -> Iterator[Callable[[str], None]]:
-    """The function that shows each line of the journal: as it is on stdout, as a progress bar, or as a line an epoch."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+def reporting(as_json: bool) -> Iterator[OnLine]:
+    """The function that shows each line of the journal: as it is on stdout, as a progress bar, or as a line an epoch.
+
+    It raises StoppedError when nobody reads any more.
+    """
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     if as_json:
-        yield JsonLines()
-    elif console.is_terminal and not console.is_dumb_terminal:
+        yield while_read(typer.echo)
+    elif console.file.isatty() and not console.is_dumb_terminal:
         with ProgressBar(console) as bar:
             yield bar.on_line
     else:
-        yield EpochLines(console).on_line
+        yield while_read(Lines(partial(typer.echo, err=True)).on_line)
 
 
-class JsonLines:
-    """The journal on stdout, for pipelines."""
+def while_read(on_line: OnLine) -> OnLine:
+    """`on_line`, with StoppedError for a broken pipe."""
 
-    def __init__(self) -> None:
-        self.open = True
-
-    def __call__(self, line: str) -> None:
-        if not self.open:
-            return
+    def show(line: str) -> None:
         try:
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
+            on_line(line)
         except BrokenPipeError:
-            self.open = False
-            # what is left in the buffer has no reader; the interpreter flushes it when it exits
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise StoppedError("the reader of stdout is gone; the run was saved", signal.SIGPIPE) from None
+            raise reader_gone() from None
+
+    return show
 
 
-class EpochLines:
-    """One line an epoch, and the results."""
+class Lines:
+    """The opening, one line an epoch, the warnings and the results: each is given to `say`."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
         self.totals: Row = {}
-        self.figures = ""
+        self.last_step: Row = {}
+        self.tests: list[Row] = []
 
     def on_line(self, line: str) -> None:
         row = json.loads(line)
         match row["event"]:
             case "run" | "resume":
-                self.totals = row
-                self.console.print(opening(row))
+                self.start(row)
             case "step":
-                self.figures = figures(row)
+                self.step(row)
             case "epoch":
-                self.console.print(f"epoch {row['epoch']}/{self.totals['epochs']}  {self.figures}  {validation(row)}")
-            case _:
-                show_result(self.console, row)
+                self.epoch(row)
+            case "test":
+                self.test(row)
+            case "warning":
+                self.say(f"warning: {row['message']}")
+
+    def start(self, row: Row) -> None:
+        self.totals = row
+        self.say(opening(row))
+
+    def step(self, row: Row) -> None:
+        self.last_step = row
+
+    def epoch(self, row: Row) -> None:
+        self.say("  ".join(filter(None, [self.of_epochs(row), *figures(self.last_step), validation(row)])))
+
+    def test(self, row: Row) -> None:
+        # the best checkpoint comes after the last one, and is often the same
+        self.tests.append(row)
+        if row["checkpoint"] == "best":
+            self.say("\n".join(results(*self.tests)))
+
+    def of_epochs(self, row: Row) -> str:
+        total = str(self.totals["epochs"])
+        return f"epoch {row['epoch']:>{len(total)}}/{total}"
 
 
-class ProgressBar:
-    """A bar with epoch, step and time left, the losses below it, and the results above it when they come."""
+class ProgressBar(Lines):
+    """A bar with the epoch, the steps and the time left; below it the step's figures and the last validation.
+
+    The opening, the warnings and the results scroll past above it.
+    """
 
     def __init__(self, console: Console) -> None:
-        self.console = console
+        super().__init__(console.print)
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("steps"),
-            TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn(), console=console, expand=True,
-        )  # fmt: skip
-        self.task = self.progress.add_task("starting", total=None)
-        self.totals: Row = {}
-        self.lines = [Text(), Text()]
-        self.live = Live(Group(self.progress, *self.lines), console=console, refresh_per_second=8, transient=True)
+            TextColumn("{task.description}"),
+            BarColumn(None),
+            TextColumn("{task.completed}/{task.total}  eta"),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            speed_estimate_period=SPEED_SECONDS,
+            expand=True,
+        )
+        self.task = self.progress.add_task("starting")
+        self.figures: list[str] = []
+        self.validation = ""
+        self.live = Live(get_renderable=self.render, console=console, transient=True)
 
-    def __enter__(self) -> "ProgressBar":
-        self.live.start()
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def on_line(self, line: str) -> None:
-        row = json.loads(line)
-        match row["event"]:
-            case "run" | "resume":
-                self.totals = row
-                self.console.print(opening(row))
-                self.progress.reset(self.task, total=row["steps_total"], completed=row.get("step", 0))
-            case "step":
-                self._show(0, f"{figures(row)}  {row['images_per_s']:.0f} images/s")
-                self.progress.update(
-                    self.task, completed=row["step"], description=f"epoch {row['epoch']}/{self.totals['epochs']}"
-                )
-            case "epoch":
-                self._show(1, validation(row))
-            case _:
-                show_result(self.console, row)
+    def start(self, row: Row) -> None:
+        super().start(row)
+        self.progress.reset(self.task, total=row["steps_total"], completed=row.get("step", 0))
+        self.live.start()
 
-    def _show(self, place: int, text: str) -> None:
-        self.lines[place].plain = text
+    def step(self, row: Row) -> None:
+        self.figures = figures(row)
+        self.progress.update(self.task, completed=row["step"], description=self.of_epochs(row))
+
+    def epoch(self, row: Row) -> None:
+        self.validation = validation(row)
+        if row["epoch"] == self.totals["epochs"]:
+            self.progress.update(self.task, description="testing")
+
+    def render(self) -> Group:
+        return Group(self.progress, Columns(self.figures, padding=(0, 2)), self.validation)
 
 
 def opening(row: Row) -> str:
+    """What is trained, or from where a run goes on."""
     if row["event"] == "resume":
         return f"going on at step {row['step']} of {row['steps_total']}"
     recipe = row["recipe"]
@@ -125,24 +160,30 @@ def opening(row: Row) -> str:
     )
 
 
-def figures(row: Row) -> str:
+def figures(row: Row) -> list[str]:
     """The losses and the discriminator's figures of a step; a loss that is no number says so."""
-    shown = [(title, row[name]) for name, title in FIGURES.items() if name in row]
-    return "  ".join(f"{title} {'NaN' if value is None else f'{value:.3f}'}" for title, value in shown)
+    known = {name: float("nan") if row[name] is None else row[name] for name in FIGURES if name in row}
+    return [FIGURES[name].format(value) for name, value in known.items()]
 
 
 def validation(row: Row) -> str:
+    """An epoch's accuracies on the hold-out, if there is one."""
     if "acc_nat" not in row:
         return ""
-    return f"validation: clean {row['acc_nat']:.1%}, PGD {row['acc_adv']:.1%}{' (best)' if row['best'] else ''}"
+    best = "  best" if row["best"] else ""
+    return f"validation: clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%} (no AutoAttack){best}"
 
 
-def show_result(console: Console, row: Row) -> None:
-    """A test's accuracies, or a warning; nothing else is for people."""
-    if row["event"] == "test":
-        console.print(
-            f"test, {row['checkpoint']} checkpoint (step {row['of_step']}): clean {row['acc_nat']:.1%}, "
-            f"{row['attack']} {row['acc_adv']:.1%} (no AutoAttack), {row['n']:,} images"
-        )
-    elif row["event"] == "warning":
-        console.print(f"warning: {row['message']}")
+def results(last: Row, best: Row) -> list[str]:
+    """A line a checkpoint, or one for both where the last one is the best."""
+    if best["of_step"] == last["of_step"]:
+        return [result("best and last", best)]
+    return [result("best", best), result("last", last)]
+
+
+def result(which: str, row: Row) -> str:
+    """A checkpoint's accuracies on the test split."""
+    return (
+        f"test, {which} checkpoint (step {row['of_step']}): clean {row['acc_nat']:.1%}, "
+        f"{row['attack']} {row['acc_adv']:.1%} (no AutoAttack), {row['n']:,} images"
+    )

@@ -1,13 +1,25 @@
 """`afdctl train`: from a recipe, or from a stopped run, to a trained model."""
 
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from afdctl.errors import RecipeError
 
-RECIPE = typer.Argument(help="A recipe's file, or the name of a packaged one (see `afdctl recipes ls`).", show_default=False)
+if TYPE_CHECKING:
+    from afdctl.recipe import Recipe
+
+RECIPE = typer.Argument(
+    metavar="RECIPE",
+    help="A recipe's file, or the name of a packaged one (see `afdctl recipes ls`).",
+    show_default=False,
+)
 SET = typer.Option("--set", metavar="KEY=VALUE", help="Override a value, such as defense.lr_F=0.1; may be repeated.")
 SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
 RESUME = typer.Option(metavar="RUN", help="Go on with a stopped run: its path, its name, or `latest`.")
@@ -33,6 +45,7 @@ def train(
 
     Progress goes to stderr; stdout holds the path, or the journal with --json. Ctrl-C saves before it stops.
     """
+    _check_device(device)
     if resume is None:
         _start(recipe, overrides or [], _numbers(seeds), name, runs, device, data_dir, json)
     elif recipe or overrides or seeds or name:
@@ -51,17 +64,16 @@ def _start(
     data_dir: Path | None,
     json: bool,
 ) -> None:
-    from afdctl import recipe
-
     if name_or_path is None:
         raise RecipeError("name a recipe, such as recipes/digits_wgan.toml, or a run with --resume")
     if name and len(seeds) > 1:
         raise RecipeError("--name names one run, --seeds makes several; leave --name out")
-    chosen = [recipe.load(name_or_path, [*overrides, *([f"seed={seed}"] if seeds else [])]) for seed in seeds or [0]]
+    chosen = _recipes(name_or_path, overrides, seeds)
 
     # torch takes seconds to import; by now the recipe is known to be right
-    from afdctl.cli.progress import reporting
-    from afdctl.train import start
+    with _leaving_at_once():
+        from afdctl.cli.progress import reporting
+        from afdctl.train import start
 
     for one in chosen:
         with reporting(json) as on_line:
@@ -77,20 +89,49 @@ def _resume(spec: str, runs: Path, device: str | None, data_dir: Path | None, js
     from afdctl.store.run import Run
 
     run = Run.find(spec, runs)
+    if run.finished:
+        typer.echo(f"{run.path}: finished already; there is nothing to go on with", err=True)
+    else:
+        with _leaving_at_once():
+            from afdctl.cli.progress import reporting
+            from afdctl.train import start
 
-    from afdctl.cli.progress import reporting
-    from afdctl.train import start
-
-    with reporting(json) as on_line:
-        start.resume(run, device=device, data_dir=data_dir, on_line=on_line)
+        with reporting(json) as on_line:
+            start.resume(run, device=device, data_dir=data_dir, on_line=on_line)
     if not json:
         typer.echo(run.path)
+
+
+def _recipes(name_or_path: str, overrides: list[str], seeds: list[int]) -> "list[Recipe]":
+    """The recipe once for each seed, or once with its own."""
+    from afdctl import recipe
+
+    if not seeds:
+        return [recipe.load(name_or_path, overrides)]
+    return [recipe.load(name_or_path, [*overrides, f"seed={seed}"]) for seed in seeds]
 
 
 def _numbers(seeds: str | None) -> list[int]:
     if seeds is None:
         return []
+    numbers = seeds.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise RecipeError(f"--seeds '{seeds}': must be whole numbers with commas between, such as 0,1,2")
+    return [int(number) for number in numbers]
+
+
+def _check_device(device: str | None) -> None:
+    if device is not None and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise RecipeError(f"--device '{device}': must be auto, cpu, cuda, cuda:N or mps")
+
+
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """End at Ctrl-C without an exception: torch swallows one, or fails with another, while it is imported."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     try:
-        return [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise RecipeError(f"--seeds {seeds}: must be whole numbers with commas between, such as 0,1,2") from None
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

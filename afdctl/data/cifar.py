@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100: the archives of their site, packed or extracted, read by torchvision."""
 
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,7 +54,7 @@ class CIFAR10(DataSet):
 
     def _extracted(self, roots: Sequence[Path]) -> Path:
         """The root that holds the extracted folder: one of `roots`, or the cache after extracting the archive there."""
-        from torchvision.datasets.utils import check_md5, extract_archive
+        from torchvision.datasets.utils import check_md5
 
         found = self.find(roots)
         if found is None:
@@ -63,8 +64,8 @@ class CIFAR10(DataSet):
         if not check_md5(found, self.files[0].md5):
             raise CorruptError(f"{found}: its md5 is not {self.name}'s {self.files[0].md5}: replace it")
         # a data folder is only read, even where it could be written
-        with staging([cache_dir()]) as (cache, folder):
-            extract_archive(found, str(folder))
+        with staging([cache_dir()]) as (cache, folder), tarfile.open(found) as archive:
+            archive.extractall(folder, filter="data")
             move(folder / self.folder, cache / self.folder)
         return cache
 

@@ -8,14 +8,14 @@ from afdctl.defenses.base import Attacker, Defense, Report, descend, gradients_o
 from afdctl.losses import GAMES, L_C, gradient_penalty
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
-from afdctl.recipe.schema import AFD as Table
+from afdctl.recipe import schema
 
 
 class AFD(Defense):
     """L_C moves theta and phi, L_D moves psi, L_F moves theta, each with an optimizer of its own."""
 
     def __init__(
-        self, table: Table, network: FeatureClassifier, adversary: Attacker, classes: int, noise: Generator
+        self, table: schema.AFD, network: FeatureClassifier, adversary: Attacker, classes: int, noise: Generator
     ) -> None:
         super().__init__(table, network, adversary, classes, noise)
         self.noise = noise

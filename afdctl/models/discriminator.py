@@ -1,6 +1,7 @@
 """D_psi: tells features of natural images (positive scores) from adversarial ones, given the label."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -18,7 +19,7 @@ class Discriminator(nn.Module):
     def __init__(self, widths: list[int], classes: int | None, constrain: Callable[[nn.Module], nn.Module]) -> None:
         super().__init__()
         self.body = nn.Sequential()
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             self.body.append(constrain(nn.Linear(inputs, outputs)))
             self.body.append(nn.LeakyReLU(0.2))
         self.score = constrain(nn.Linear(widths[-1], 1))

@@ -30,7 +30,9 @@ class FoldedTwin(nn.Module):
         """Fold the network's present weights and running statistics."""
         for source, folded in self.pairs:
             bn = source.bn
-            assert bn.running_mean is not None and bn.running_var is not None and folded.bias is not None
+            assert bn.running_mean is not None
+            assert bn.running_var is not None
+            assert folded.bias is not None
             gain = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
             torch.mul(source.conv.weight, gain.view(-1, 1, 1, 1), out=folded.weight)
             torch.addcmul(bn.bias, bn.running_mean, gain, value=-1, out=folded.bias)

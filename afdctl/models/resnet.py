@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
-from torch import relu_
+from torch import Tensor, nn, relu_
 
 
 class ConvBN(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 from afdctl.events import space_needed
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`, durably and in one go; on any error (DiskFullError: no space) the old file stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

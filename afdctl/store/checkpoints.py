@@ -44,9 +44,10 @@ def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, 
 
     buffer = BytesIO()
     torch.save({"step": step, "epoch": epoch, "state": state}, buffer)
-    digest = sha256(buffer.getbuffer()).hexdigest()
+    data = buffer.getvalue()
+    digest = sha256(data).hexdigest()
     path = run.checkpoints / f"step-{step:08d}-{digest[:16]}.pt"
-    atomic.write_bytes(path, buffer.getbuffer())
+    atomic.write_bytes(path, data)
     # `best` first: a run that goes on from `last` has that step's idea of what is best
     for pointer in POINTERS if best else POINTERS[1:]:
         atomic.write_bytes(run.checkpoints / pointer, f"{path.name}\n".encode())

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from afdctl import registry
 from afdctl.errors import CorruptError, NotFoundError, RecipeError
-from afdctl.events import SCHEMA, Journal, refuse_newer, space_needed
+from afdctl.events import SCHEMA, Journal, effective, read, refuse_newer, space_needed
 from afdctl.store import atomic
 
 NO_NAMES = {"", ".", "..", "-", "latest"}
@@ -99,6 +99,11 @@ class Run:
     @property
     def journal_path(self) -> Path:
         return self.path / "events.ndjson"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the journal says that the training came to its end."""
+        return any(row["event"] == "end" and row["reason"] == "finished" for row in effective(read(self.journal_path)))
 
     @property
     def checkpoints(self) -> Path:

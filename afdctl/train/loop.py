@@ -87,11 +87,10 @@ class Trainer:
 
     def train(self) -> None:
         """Go on to the end of the recipe and test. Errors: StoppedError, DivergedError, DiskFullError."""
-        with listening() as self.requests, self.ending():
-            while self.sampler.epoch < self.recipe.train.epochs:
-                self.train_epoch()
-                self.close_epoch()
-            self.test()
+        while self.sampler.epoch < self.recipe.train.epochs:
+            self.train_epoch()
+            self.close_epoch()
+        self.test()
 
     def train_epoch(self) -> None:
         """The rest of the present epoch."""
@@ -191,8 +190,14 @@ class Trainer:
             self.results_due = now + 100 * (now - self.saved_at)
 
     @contextmanager
+    def session(self) -> Iterator[None]:
+        """Signals ask, instead of ending the process; whatever ends the training, the journal says so."""
+        with listening() as self.requests, self.ending():
+            yield
+
+    @contextmanager
     def ending(self) -> Iterator[None]:
-        """Whatever ends the training, the journal says so, and results.h5 has it."""
+        """Write the end of the training down, and results.h5 with it."""
         try:
             yield
             self.end("finished", 0)

@@ -29,6 +29,8 @@ def listening() -> Iterator[Requests]:
     """Catch SIGINT, SIGTERM, SIGHUP (stop) and SIGUSR1 (save) inside; the handlers before are put back."""
     requests = Requests()
     handlers = dict.fromkeys(STOPPING, requests.on_stop) | {signal.SIGUSR1: requests.on_save}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        del handlers[signal.SIGHUP]  # nohup asked for that
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield requests

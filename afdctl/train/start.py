@@ -12,7 +12,6 @@ import torch
 
 from afdctl import __version__, data, recipe
 from afdctl.errors import CorruptError, RecipeError
-from afdctl.events import effective, read
 from afdctl.recipe import Recipe
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
@@ -23,14 +22,12 @@ OnLine = Callable[[str], None]
 
 def choose_device(name: str) -> torch.device:
     """`auto` takes CUDA, else Apple's MPS, else the CPU."""
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, there in present.items() if there))
-    kind = name.partition(":")[0]
-    if not present.get(kind):
-        there = ", ".join(kind for kind, there in present.items() if there)
-        raise RecipeError(f"--device {name}: not on this machine; it has: {there}")
-    return torch.device(name)
+    present = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    present += [*(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    chosen = {"auto": present[0], "cuda": "cuda:0"}.get(name, name)
+    if chosen not in present:
+        raise RecipeError(f"--device {name}: not on this machine; it has: {', '.join(present)}")
+    return torch.device(chosen)
 
 
 def start(
@@ -56,8 +53,9 @@ def start(
     with run.open_journal() as journal:
         journal.on_line = on_line
         trainer = Trainer(run, chosen, source, device, journal)
-        trainer.announce()
-        trainer.train()
+        with trainer.session():
+            trainer.announce()
+            trainer.train()
     return run
 
 
@@ -66,7 +64,7 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
     chosen = recipe.loads(run.recipe_text)
     with run.open_journal() as journal:
         journal.on_line = on_line
-        if any(row["event"] == "end" and row["reason"] == "finished" for row in effective(read(run.journal_path))):
+        if run.finished:
             return run
         source = data.load(chosen.data, data_dir or _recorded_data_dir(run))
         if source.digest != run.provenance["data_digest"]:
@@ -78,10 +76,11 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
         trainer = Trainer(run, chosen, source, choose_device(device or run.provenance["device"]), journal)
         loaded = checkpoints.load(run, "last")
         trainer.load_state_dict(loaded.state)
-        journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
-        for warning in loaded.warnings:
-            journal.append("warning", step=loaded.step, message=warning)
-        trainer.train()
+        with trainer.session():
+            journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
+            for warning in loaded.warnings:
+                journal.append("warning", step=loaded.step, message=warning)
+            trainer.train()
     return run
 
 

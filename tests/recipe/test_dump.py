@@ -1,10 +1,10 @@
 """A recipe as TOML, as a digest, and the schema of its file."""
 
 import tomli
-from tests.recipe.smallest_recipe import Write
 
 from afdctl.recipe import digest, dump, file_schema, load
 from afdctl.recipe.schema import DEFENSES, Recipe
+from tests.recipe.smallest_recipe import Write
 
 
 def test_a_dump_shows_every_value_but_none(write: Write) -> None:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from tests.recipe.smallest_recipe import SMALLEST, Write
 
 from afdctl.errors import RecipeError
 from afdctl.recipe import load, packaged
 from afdctl.recipe.fidelity import rows
 from afdctl.recipe.locate import paths
 from afdctl.recipe.schema import AFD, Trades
+from tests.recipe.smallest_recipe import SMALLEST, Write
 
 
 def test_a_file_goes_over_the_file_that_it_extends(write: Write) -> None:

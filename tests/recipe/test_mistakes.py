@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tests.recipe.smallest_recipe import SMALLEST, Write
 
 from afdctl.errors import RecipeError
 from afdctl.recipe import load, loads
+from tests.recipe.smallest_recipe import SMALLEST, Write
 
 VALUES = [
     # a line of the smallest recipe, what its author wrote instead, the message

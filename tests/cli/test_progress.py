@@ -1,0 +1,188 @@
+"""What a person sees of a training, on a terminal and without one."""
+
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import afdctl
+from afdctl.cli.progress import Lines, ProgressBar, reporting
+from tests.conftest import SHORT
+
+RECIPE = {"defense": {"name": "afd"}, "data": {"dataset": "digits"}}
+RUN = {
+    "event": "run", "name": "digits[red]-001", "recipe": RECIPE, "parameters": 31050, "device": "cpu",
+    "epochs": 60, "steps_per_epoch": 10, "steps_total": 600,
+}  # fmt: skip
+STEP = {
+    "event": "step", "step": 40, "epoch": 4, "L_C": 2.3, "L_D": -0.0004, "L_F": -0.011, "alpha_h": 1.0, "grad_C": 0.1,
+    "d_accuracy": 0.5, "d_hdh_calibrated": 0.143, "images_per_s": 2490.4,
+}  # fmt: skip
+EPOCH = {"event": "epoch", "epoch": 4, "step": 40, "acc_nat": 0.98, "acc_adv": 0.695, "best": True, "seconds": 1.0}
+LAST = {
+    "event": "test", "step": 600, "checkpoint": "last", "of_step": 600, "attack": "PGD-40 linf 0.15", "n": 360,
+    "acc_nat": 0.986, "acc_adv": 0.644,
+}  # fmt: skip
+BEST = LAST | {"checkpoint": "best", "of_step": 500, "acc_nat": 0.981, "acc_adv": 0.628}
+FIGURES = ["L_C  2.300", "L_D -0.000", "L_F -0.011", "D acc  50%", "d_HΔH 0.143", "2,490 images/s"]
+OPENING = "digits[red]-001: afd on digits, 31,050 parameters, 60 epochs of 10 steps on cpu"
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def lines(*rows: dict[str, Any]) -> list[str]:
+    said: list[str] = []
+    reporter = Lines(said.append)
+    for row in rows:
+        reporter.on_line(json.dumps(row))
+    return said
+
+
+def drawn(width: int, *rows: dict[str, Any]) -> list[str]:
+    """The bar and what stands below it, as a terminal of this width shows it after these rows."""
+    with ProgressBar(Console(file=Terminal(), width=width, force_terminal=True)) as bar:
+        for row in rows:
+            bar.on_line(json.dumps(row))
+        page = Console(file=io.StringIO(), width=width)
+        page.print(bar.render())
+    return [line.rstrip() for line in page.file.getvalue().splitlines()]
+
+
+def test_without_a_terminal_an_epoch_is_one_line():
+    assert lines(RUN, STEP, EPOCH) == [
+        OPENING,
+        "  ".join(["epoch  4/60", *FIGURES[:5], "  2,490 images/s"])
+        + "  validation: clean  98.0%, PGD  69.5% (no AutoAttack)  best",
+    ]
+
+
+def test_without_a_hold_out_there_is_no_validation():
+    assert lines(RUN, {"event": "epoch", "epoch": 60, "step": 600, "best": True})[1:] == ["epoch 60/60"]
+
+
+def test_a_loss_that_is_no_number_says_so():
+    assert "L_C    nan" in lines(RUN, STEP | {"L_C": None}, EPOCH)[1]
+
+
+@pytest.mark.parametrize("row", [{"event": "checkpoint"}, {"event": "end", "reason": "finished"}])
+def test_what_is_for_programs_is_not_said(row: dict[str, Any]):
+    assert lines(RUN, row) == [OPENING]
+
+
+def test_a_warning_is_said():
+    assert lines({"event": "warning", "step": 3, "message": "damaged"}) == ["warning: damaged"]
+
+
+def test_a_resumed_run_says_from_where():
+    row = {"event": "resume", "step": 30, "epoch": 3, "epochs": 60, "steps_per_epoch": 10, "steps_total": 600}
+    assert lines(row) == ["going on at step 30 of 600"]
+    assert "30/600" in drawn(80, row)[0]
+
+
+def test_the_results_of_two_checkpoints_are_two_lines_the_best_first():
+    assert lines(LAST, BEST) == [
+        "test, best checkpoint (step 500): clean 98.1%, PGD-40 linf 0.15 62.8% (no AutoAttack), 360 images\n"
+        "test, last checkpoint (step 600): clean 98.6%, PGD-40 linf 0.15 64.4% (no AutoAttack), 360 images"
+    ]
+
+
+def test_the_results_of_one_checkpoint_are_one_line():
+    assert lines(LAST, LAST | {"checkpoint": "best"}) == [
+        "test, best and last checkpoint (step 600): clean 98.6%, PGD-40 linf 0.15 64.4% (no AutoAttack), 360 images"
+    ]
+
+
+@pytest.mark.parametrize(("width", "height"), [(120, 3), (80, 3), (40, 6)])
+def test_the_bar_shows_everything_at_any_width(width: int, height: int):
+    shown = drawn(width, RUN, STEP, EPOCH)
+    assert len(shown) == height
+    assert max(map(len, shown)) <= width
+    assert re.fullmatch(r"epoch  4/60 [━╸╺]+ *40/600  eta -:--:--", shown[0])
+    text = " ".join(shown)
+    assert [figure for figure in FIGURES if figure not in text] == []
+    assert "validation: clean  98.0%, PGD  69.5% (no AutoAttack)  best" in text
+
+
+def test_figures_keep_their_places_when_they_change():
+    later = {"L_C": 10.25, "L_D": 0.5, "d_accuracy": 1.0, "d_hdh_calibrated": 2.0, "images_per_s": 12345.6}
+    before, after = (drawn(120, RUN, step)[1] for step in (STEP, STEP | later))
+    assert [before.index(name) for name in ("L_D", "D acc", "d_H", "images")] == [
+        after.index(name) for name in ("L_D", "D acc", "d_H", "images")
+    ]
+
+
+def test_after_the_last_epoch_the_bar_says_that_it_tests():
+    assert drawn(80, RUN, STEP, EPOCH | {"epoch": 60})[0].startswith("testing ")
+
+
+def test_the_bar_leaves_the_opening_and_the_results():
+    stream = Terminal()
+    with ProgressBar(Console(file=stream, width=120, force_terminal=True, markup=False, highlight=False)) as bar:
+        for row in (RUN, STEP, EPOCH, LAST, BEST):
+            bar.on_line(json.dumps(row))
+    printed = [line for line in ESCAPE.sub("", stream.getvalue()).replace("\r", "").splitlines() if line]
+    assert printed[0] == OPENING
+    results = "\n".join(lines(LAST, BEST))
+    assert results in "\n".join(printed)
+    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l"), "the cursor is back"
+
+
+@pytest.mark.parametrize(
+    ("stream", "variables", "bar"),
+    [
+        (Terminal, {"TERM": "xterm"}, True),
+        (Terminal, {"TERM": "xterm", "NO_COLOR": "1"}, True),
+        (Terminal, {"TERM": "dumb"}, False),
+        (io.StringIO, {"TERM": "xterm"}, False),
+        (io.StringIO, {"TERM": "xterm", "FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_only_a_terminal_gets_escape_codes(
+    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], variables: dict[str, str], bar: bool
+):
+    monkeypatch.setattr(sys, "stderr", stream())
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with reporting(as_json=False) as on_line:
+        on_line(json.dumps(RUN))
+    assert ("\x1b" in sys.stderr.getvalue()) == bar
+    assert OPENING.split(":")[0] in sys.stderr.getvalue()
+
+
+def test_a_real_training_on_a_terminal_draws_on_stderr_and_puts_the_path_on_stdout(tmp_path: Path):
+    ours, theirs = pty.openpty()
+    arguments = ["train", "digits_nt", *(word for value in SHORT for word in ("--set", value))]
+    environment = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "TERM": "xterm", "COLUMNS": "80"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "afdctl", *arguments],
+        stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path, env=environment, text=True,
+    )  # fmt: skip
+    os.close(theirs)
+    screen = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            screen += part
+    except OSError:
+        # Linux tells so that the other end is closed
+        pass
+    os.close(ours)
+    assert (process.communicate()[0], process.returncode) == ("runs/digits_nt-001\n", 0)
+    text = screen.decode()
+    assert "━" in text
+    assert max(map(len, ESCAPE.sub("", text).replace("\r", "\n").splitlines())) <= 80
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert "Traceback" not in text
