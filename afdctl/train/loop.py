@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from signal import Signals
 from typing import Any
 
 import torch
@@ -130,7 +131,7 @@ class Trainer:
         if self.requests.stop:
             self.report()
             raise StoppedError(
-                f"stopped by signal {self.requests.stop}; go on with `afdctl train --resume {self.run.path}`",
+                f"stopped by {Signals(self.requests.stop).name}; go on with `afdctl train --resume {self.run.path}`",
                 self.requests.stop,
             )
         if self.requests.save or time.monotonic() - self.saved_at > 60 * self.recipe.train.save_minutes:

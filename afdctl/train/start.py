@@ -1,5 +1,6 @@
 """From a recipe, or from a run on disk, to a training."""
 
+import os
 import platform
 import shlex
 import subprocess
@@ -45,7 +46,7 @@ def start(
     provenance = {
         "recipe_digest": recipe.digest(chosen),
         "data_digest": source.digest,
-        "data_dir": None if data_dir is None else str(data_dir.resolve()),
+        "data_dir": str(data.find_data_dir(data_dir).resolve()),
         "seed": chosen.seed,
         **environment(device),
     }
@@ -66,7 +67,7 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
         journal.on_line = on_line
         if run.finished:
             return run
-        source = data.load(chosen.data, data_dir or _recorded_data_dir(run))
+        source = data.load(chosen.data, data_dir or _data_dir(run))
         if source.digest != run.provenance["data_digest"]:
             raise CorruptError(
                 f"{run.path}: the data are not those that this run began with; name their folder with --data-dir"
@@ -112,6 +113,6 @@ def _commit() -> str | None:
         return None
 
 
-def _recorded_data_dir(run: Run) -> Path | None:
-    recorded = run.provenance["data_dir"]
-    return None if recorded is None else Path(recorded)
+def _data_dir(run: Run) -> Path | None:
+    """Where the run found its data, unless the environment names another place by now."""
+    return None if "AFDCTL_DATA" in os.environ else Path(run.provenance["data_dir"])

@@ -4,11 +4,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from afdctl import registry
@@ -158,6 +160,22 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path: Path)
     assert newest.name in warnings[0]
     assert_same_state(whole, parts)
     assert figures(whole) == figures(parts)
+
+
+def test_a_run_remembers_where_its_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for split, label in product(("train", "test"), ("a", "b")):
+        folder = tmp_path / "images" / split / label
+        folder.mkdir(parents=True)
+        for index in range(12):
+            Image.new("RGB", (8, 8), (20 * index, 0, 255 * (label == "b"))).save(folder / f"{index}.png")
+    more = "data.image_size=8", "data.holdout=8", "train.batch_size=4", "train.report_every=1", "attack.steps=1"
+    recipe = short("folder_wgan", *more)
+    monkeypatch.setenv("AFDCTL_DATA", str(tmp_path / "images"))
+    with pytest.raises(StoppedError):
+        train(recipe, tmp_path / "runs", stop_after(2))
+    monkeypatch.delenv("AFDCTL_DATA")
+    run = resume(Run.find("latest", tmp_path / "runs"), device=None, data_dir=None, on_line=quiet)
+    assert run.finished
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
