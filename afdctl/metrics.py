@@ -32,7 +32,9 @@ def best_threshold(nat: Tensor, adv: Tensor) -> Tensor:
     candidates = torch.cat([nat.new_full((1,), -torch.inf), nat, adv])
     natural_below = torch.searchsorted(nat, candidates, right=True) / len(nat)
     adversarial_below = torch.searchsorted(adv, candidates, right=True) / len(adv)
-    return candidates[(adversarial_below - natural_below).argmax()]
+    best = (adversarial_below - natural_below).argmax()
+    # candidates[best] would wait for the device to say which place that is
+    return candidates.index_select(0, best.view(1)).squeeze(0)
 
 
 def d_hdh(alpha: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from afdctl.attacks.adversary import Adversary
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Attack, Model
 from tests.attacks.linear import model_and_images
-from tests.conftest import no_waiting_for_the_device
+from tests.conftest import NoWaitingForTheDevice
 
 EPSILON = {"linf": 0.05, "l2": 0.3}
 every_adversary = pytest.mark.parametrize("name", registry.ADVERSARIES)
@@ -82,7 +82,7 @@ def test_what_is_kept(name: str):
 @every_adversary
 def test_never_waits_for_the_device(name: str, norm: str):
     model, x, y = model_and_images()
-    with no_waiting_for_the_device():
+    with NoWaitingForTheDevice():
         generate(name, norm, model, x, y)
 
 

@@ -12,7 +12,7 @@ from afdctl.attacks.adversary import Adversary
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import DEFENSES, Attack, Model
-from tests.conftest import no_waiting_for_the_device
+from tests.conftest import NoWaitingForTheDevice
 
 every_defense = pytest.mark.parametrize("name", registry.DEFENSES)
 y = torch.arange(24) % 3
@@ -54,7 +54,7 @@ def test_a_step_reports_finite_figures_and_leaves_no_gradients(name: str):
 @every_defense
 def test_a_step_never_waits_for_the_device(name: str):
     defense = make(name)
-    with no_waiting_for_the_device():
+    with NoWaitingForTheDevice():
         defense.step(x, y)
 
 
