@@ -21,5 +21,9 @@ class Adversary:
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         self._twin.refresh()
-        x_adv: Tensor = self._generate(self._twin, x, y, epsilon=self.epsilon, generator=self._generator, **self._knobs)
+        return self.attack(self._twin, x, y)
+
+    def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """The same against another model than the twin."""
+        x_adv: Tensor = self._generate(model, x, y, epsilon=self.epsilon, generator=self._generator, **self._knobs)
         return x_adv

@@ -64,7 +64,7 @@ def pgd_kl(
     steps: int,
     step_size: float | None = None,
     random_start: bool = True,
-    keep: str = "last",
+    keep: str = "worst_loss",
     generator: Generator,
 ) -> Tensor:
     """PGD on KL(p(x) || p(x')), from x plus noise of deviation 0.001: the adversary of TRADES (Zhang et al. 2019)."""

@@ -7,25 +7,23 @@ import torch
 from torch import Generator, Tensor, nn
 
 from afdctl import metrics
-from afdctl.attacks.apgd import apgd_ce
+from afdctl.attacks.adversary import Adversary
 from afdctl.defenses.afd import AFD
 from afdctl.defenses.base import Report
 from afdctl.losses import L_C, gradient_penalty
 from afdctl.recipe.schema import Attack
 
 
-class UnfoldedAdversary:
-    """APGD-CE on the network itself, in evaluation mode with frozen parameters."""
+class UnfoldedAdversary(Adversary):
+    """The same adversary on the network itself, in evaluation mode with frozen parameters."""
 
     def __init__(self, network: nn.Module, attack: Attack, generator: Generator) -> None:
-        self.network, self.attack, self.generator = network, attack, generator
+        super().__init__(network, attack, generator)
+        self.network = network
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         self.network.eval().requires_grad_(False)
-        x_adv = apgd_ce(
-            self.network, x, y, norm=self.attack.norm, epsilon=self.attack.epsilon, steps=self.attack.steps,
-            keep=self.attack.keep, generator=self.generator,
-        )  # fmt: skip
+        x_adv = self.attack(self.network, x, y)
         self.network.train().requires_grad_(True)
         return x_adv
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from afdctl.cli.train import RECIPE, SET
+from afdctl.cli.options import RECIPE, SET
 
 ATTACK_STEPS = typer.Option(min=1, help="Measure with so many attack steps; may be repeated. By default 10 and 40.")
 ROUNDS = typer.Option(min=2, help="How often each step is measured, in turn.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
 
-NAME = typer.Argument(metavar="RECIPE", help="A packaged recipe's name, or a file.")
 ROW = "{:<24}{:<16}{:<14}{:<10}{:<10}{:<8}{}"
 AS_JSON = typer.Option("--json", help="Print JSON.")
 
@@ -53,10 +53,8 @@ def line(row: Mapping[str, Any]) -> str:
 
 @app.command("show")
 def show(
-    recipe: Annotated[str, NAME],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as attack.steps=5.")
-    ] = None,
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, SET] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Print a recipe with every value visible: bases, preset and overrides applied."""

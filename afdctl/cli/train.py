@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
 
-RECIPE = typer.Argument(
-    metavar="RECIPE",
-    help="A recipe's file, or the name of a packaged one (see `afdctl recipes ls`).",
-    show_default=False,
-)
-SET = typer.Option("--set", metavar="KEY=VALUE", help="Override a value, such as defense.lr_F=0.1; may be repeated.")
 SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
 RESUME = typer.Option(metavar="RUN", help="Go on with a stopped run: its path, its name, or `latest`.")
 NAME = typer.Option(help="The run's name; by default the recipe's, with a number.")
@@ -86,10 +81,12 @@ def _start(
 
 
 def _resume(spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool) -> None:
+    from afdctl.store import results
     from afdctl.store.run import Run
 
     run = Run.find(spec, runs)
     if run.finished:
+        results.build(run)  # a full disk may have kept the last one from being written
         typer.echo(f"{run.path}: finished already; there is nothing to go on with", err=True)
     else:
         with _leaving_at_once():

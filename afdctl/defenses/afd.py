@@ -1,5 +1,7 @@
 """Adversarial Feature Desensitization: the game between F_theta, C_phi and D_psi (Algorithm 1)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 
@@ -51,16 +53,10 @@ class AFD(Defense):
         grads_D = gradients_of(loss_D, self.D_psi, retain_graph=True)
         loss_F = self.game.L_F(adv)
         grads_F = gradients_of(loss_F, self.F_theta)
-        return {
-            "L_C": loss_C.detach(),
-            "L_D": loss_D.detach(),
-            "L_F": loss_F.detach(),
-            "acc_nat": metrics.accuracy(logits, y),
-            **discrimination(nat, adv),
-            "grad_C": descend(self.optimizers["C"], grads_C),
-            "grad_D": descend(self.optimizers["D"], grads_D),
-            "grad_F": descend(self.optimizers["F"], grads_F),
-        }
+        norms = [
+            descend(self.optimizers[w], grads) for w, grads in zip("CDF", (grads_C, grads_D, grads_F), strict=True)
+        ]
+        return figures((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
 
     def sequential(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """The published code's order: each update is seen by the next loss."""
@@ -78,16 +74,8 @@ class AFD(Defense):
 
         loss_F = self.game.L_F(self.D_psi(self.F_theta(x_adv), y))
         grad_F = descend(self.optimizers["F"], gradients_of(loss_F, self.F_theta))
-        return {
-            "L_C": loss_C.detach(),
-            "L_D": loss_D.detach(),
-            "L_F": loss_F.detach(),
-            "acc_nat": metrics.accuracy(logits, y),
-            **discrimination(nat, adv),
-            "grad_C": grad_C,
-            "grad_D": grad_D,
-            "grad_F": grad_F,
-        }
+        norms = grad_C, grad_D, grad_F
+        return figures((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
 
     def penalty(self, z: Tensor, z_adv: Tensor, y: Tensor) -> Tensor | float:
         """The weighted gradient penalty between the two sets of features; not computed at weight 0."""
@@ -99,14 +87,17 @@ class AFD(Defense):
         return weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
 
 
-def discrimination(nat: Tensor, adv: Tensor) -> Report:
-    """How well D_psi tells the batch's features apart, from its scores of z and z'."""
+def figures(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:
+    """What a step reports: losses and gradient norms of C, D and F, and how D_psi's scores tell z from z'."""
     nat, adv = nat.detach(), adv.detach()
     raw, calibrated = metrics.alpha_h(nat, adv), metrics.alpha_h_calibrated(nat, adv)
     return {
+        **dict(zip(("L_C", "L_D", "L_F"), (loss.detach() for loss in losses), strict=True)),
+        "acc_nat": acc_nat,
         "d_accuracy": raw / 2,
         "alpha_h": raw,
         "alpha_h_calibrated": calibrated,
         "d_hdh": metrics.d_hdh(raw),
         "d_hdh_calibrated": metrics.d_hdh(calibrated),
+        **dict(zip(("grad_C", "grad_D", "grad_F"), norms, strict=True)),
     }

@@ -76,7 +76,9 @@ def descend(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:
     """One step of the optimizer's parameters, in order, along the gradients; returns their total norm."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+        # fused optimizers take both for the same layout, and torch.autograd.grad does not promise that
+        same = gradient.stride() == parameter.stride()
+        parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
     optimizer.step()
     optimizer.zero_grad()
     return nn.utils.get_total_norm(gradients)

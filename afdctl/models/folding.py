@@ -45,6 +45,8 @@ class FoldedTwin(nn.Module):
             return folded.requires_grad_(False)
         copy = module.__new__(type(module))
         copy.__dict__ = module.__dict__.copy()
+        # whoever watches the network does not want to see every step of an attack
+        copy.__dict__ |= {name: type(value)() for name, value in vars(module).items() if name.endswith("_hooks")}
         copy._parameters = {
             name: p if p is None else nn.Parameter(p.detach(), requires_grad=False)
             for name, p in module._parameters.items()

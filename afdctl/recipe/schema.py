@@ -171,7 +171,7 @@ class Train(Table):
     """The loop."""
 
     epochs: Count
-    batch_size: Count = 128
+    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="at least 2: BatchNorm cannot train on one image")
     milestones: Annotated[tuple[Count, ...], Field(strict=False)] = Field(
         (), description="epochs after which every rate is multiplied by lr_decay; those past the end never come"
     )

@@ -50,5 +50,5 @@ def evaluate(
                 right += torch.stack([clean.sum(), (clean & (network(x_adv).argmax(1) == y)).sum()])
     finally:
         network.train(training)
-    acc_nat, acc_adv = (right / len(split)).tolist()
+    acc_nat, acc_adv = (count / len(split) for count in right.tolist())
     return Accuracy(acc_nat, acc_adv, len(split))

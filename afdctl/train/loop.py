@@ -14,7 +14,7 @@ from afdctl.attacks.adversary import Adversary
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import AfdctlError, DiskFullError, DivergedError, StoppedError
+from afdctl.errors import AfdctlError, CorruptError, DiskFullError, DivergedError, StoppedError
 from afdctl.events import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
@@ -118,13 +118,16 @@ class Trainer:
     def report(self) -> None:
         """Write the rows since the last report; DivergedError where a loss is not a number."""
         rows = self.meter.flush()
-        self.journal.extend(rows)
-        if diverged := first_divergence(rows):
-            step, name = diverged
-            raise DivergedError(
-                f"{self.run.path}: {name} is not finite at step {step}; the last good checkpoint is kept; "
-                f"lower the rates (lr_C, lr_D, lr_F) and train again"
-            )
+        try:
+            self.journal.extend(rows)
+        finally:
+            # first of all: whatever else goes wrong while the rows are written, such weights are not saved
+            if diverged := first_divergence(rows):
+                step, name = diverged
+                raise DivergedError(
+                    f"{self.run.path}: {name} is not finite at step {step}; the last good checkpoint is kept; "
+                    f"lower the rates (lr_C, lr_D, lr_F) and train again"
+                )
 
     def obey(self) -> None:
         """Do what a signal asked for, and save when the last checkpoint is old."""
@@ -161,13 +164,18 @@ class Trainer:
         """Measure the last and the best checkpoint on the test split."""
         accuracy = self.evaluate(self.network, self.test_split, self.recipe.test, "test")
         self.report_test("last", self.step, accuracy)
-        best = checkpoints.load(self.run, "best")
-        if best.step != self.step:
-            # a copy: a signal may save the run meanwhile
-            network = deepcopy(self.network)
-            network.load_state_dict(best.state["defense"]["network"])
-            accuracy = self.evaluate(network, self.test_split, self.recipe.test, "test")
-        self.report_test("best", best.step, accuracy)
+        of_step = self.step
+        try:
+            best = checkpoints.load(self.run, "best")
+        except CorruptError as error:
+            self.journal.append("warning", step=self.step, message=f"{error}; the last one is reported as the best")
+        else:
+            if best.step != self.step:
+                # a copy: a signal may save the run meanwhile
+                network = deepcopy(self.network)
+                network.load_state_dict(best.state["defense"]["network"])
+                of_step, accuracy = best.step, self.evaluate(network, self.test_split, self.recipe.test, "test")
+        self.report_test("best", of_step, accuracy)
 
     def report_test(self, checkpoint: str, of_step: int, accuracy: Accuracy) -> None:
         attack = f"PGD-{self.recipe.test.steps} {self.recipe.attack.norm} {self.recipe.attack.epsilon:.4g}"
@@ -189,6 +197,7 @@ class Trainer:
             results.build(self.run)
             now = time.monotonic()
             self.results_due = now + 100 * (now - self.saved_at)
+        self.meter.restart()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -198,26 +207,30 @@ class Trainer:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Write the end of the training down, and results.h5 with it."""
+        """Save where a signal ended the training; in any case write the end down, and results.h5 with it."""
         try:
-            yield
-            self.end("finished", 0)
-        except StoppedError as stop:
-            self.save()
-            self.end("stopped", stop.exit_code)
-            raise
-        except DivergedError as error:
-            self.end("diverged", error.exit_code, str(error))
-            raise
+            try:
+                yield
+            except StoppedError:
+                self.save()
+                raise
         except BaseException as error:
             with suppress(DiskFullError):
-                self.end("failed", error.exit_code if isinstance(error, AfdctlError) else 1, str(error))
+                self.end(*outcome(error), str(error) or None)
             raise
+        self.end("finished", 0)
 
     def end(self, reason: str, exit_code: int, message: str | None = None) -> None:
         self.journal.append("end", step=self.step, reason=reason, exit_code=exit_code, message=message)
         self.journal.sync()
         results.build(self.run)
+
+
+def outcome(error: BaseException) -> tuple[str, int]:
+    """The journal's word for how a training ended, and the process's exit code."""
+    if isinstance(error, AfdctlError):
+        return {StoppedError: "stopped", DivergedError: "diverged"}.get(type(error), "failed"), error.exit_code
+    return "failed", 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def rank(row: dict[str, Any]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,7 +54,12 @@ def start(
     run = Run.create(runs, stem, recipe.dump(chosen), provenance, name=name)
     with run.open_journal() as journal:
         journal.on_line = on_line
-        trainer = Trainer(run, chosen, source, device, journal)
+        try:
+            trainer = Trainer(run, chosen, source, device, journal)
+        except BaseException:
+            # nothing to go on with: not even a first checkpoint
+            shutil.rmtree(run.path)
+            raise
         with trainer.session():
             trainer.announce()
             trainer.train()
@@ -61,12 +67,10 @@ def start(
 
 
 def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine) -> Run:
-    """Go on from the run's last good checkpoint, as if it had never stopped; a finished run is left as it is."""
+    """Go on from the run's last good checkpoint, as if it had never stopped."""
     chosen = recipe.loads(run.recipe_text)
     with run.open_journal() as journal:
         journal.on_line = on_line
-        if run.finished:
-            return run
         source = data.load(chosen.data, data_dir or _data_dir(run))
         if source.digest != run.provenance["data_digest"]:
             raise CorruptError(
@@ -74,7 +78,7 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
             )
         # sums of floats depend on the number of threads
         torch.set_num_threads(run.provenance["threads"])
-        trainer = Trainer(run, chosen, source, choose_device(device or run.provenance["device"]), journal)
+        trainer = Trainer(run, chosen, source, _device(run, device), journal)
         loaded = checkpoints.load(run, "last")
         trainer.load_state_dict(loaded.state)
         with trainer.session():
@@ -83,6 +87,17 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
                 journal.append("warning", step=loaded.step, message=warning)
             trainer.train()
     return run
+
+
+def _device(run: Run, wanted: str | None) -> torch.device:
+    """The run's device, or another one of its kind: each kind has random streams of its own."""
+    began = torch.device(run.provenance["device"])
+    device = choose_device(wanted or str(began))
+    if device.type != began.type:
+        raise RecipeError(
+            f"--device {wanted}: the run began on {began}, whose random streams {device.type} cannot go on with"
+        )
+    return device
 
 
 def environment(device: torch.device) -> dict[str, Any]:

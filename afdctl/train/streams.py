@@ -35,5 +35,5 @@ class Streams:
 def initialisation(seed: int) -> Iterator[None]:
     """Draw weights inside from the run's seed; torch's layers know the global generator only, so it is put back."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeded(seed, "init", torch.device("cpu")).initial_seed())
+        torch.default_generator.manual_seed(seeded(seed, "init", torch.device("cpu")).initial_seed())
         yield

@@ -49,3 +49,10 @@ def test_refresh_keeps_folded_weights_in_place():
     before = {name: parameter.data_ptr() for name, parameter in twin.named_parameters()}
     twin.refresh()
     assert {name: parameter.data_ptr() for name, parameter in twin.named_parameters()} == before
+
+
+def test_hooks_of_the_network_do_not_see_the_twin():
+    network, calls = trained("lenet"), []
+    network.F_theta.register_forward_hook(lambda *_: calls.append(1))
+    FoldedTwin(network)(torch.rand(2, 1, 28, 28))
+    assert calls == []

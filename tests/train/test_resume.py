@@ -176,10 +176,3 @@ def test_a_run_remembers_where_its_data_lie(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("AFDCTL_DATA")
     run = resume(Run.find("latest", tmp_path / "runs"), device=None, data_dir=None, on_line=quiet)
     assert run.finished
-
-
-def test_a_finished_run_is_left_as_it_is(tmp_path: Path):
-    run = train(short("digits_nt"), tmp_path)
-    journal = run.journal_path.read_bytes()
-    resume(run, device=None, data_dir=None, on_line=quiet)
-    assert run.journal_path.read_bytes() == journal

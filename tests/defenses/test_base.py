@@ -1,0 +1,16 @@
+"""The optimizer's step, whatever the layout of the gradients."""
+
+import torch
+from torch import nn
+
+from afdctl.defenses.base import descend
+
+
+def test_gradients_of_another_layout_move_the_right_weights():
+    weight = torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    gradient = torch.rand(4, 3, 2, 2)  # not channels last
+    layer = nn.Parameter(weight.clone(memory_format=torch.preserve_format))
+    norm = descend(torch.optim.SGD([layer], lr=0.1, fused=True), [gradient])
+    assert torch.allclose(layer, weight - 0.1 * gradient)
+    assert torch.allclose(norm, torch.linalg.vector_norm(gradient))
+    assert layer.grad is None

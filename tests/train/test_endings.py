@@ -1,0 +1,121 @@
+"""A training that ends badly leaves what is true behind, and nothing else."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from afdctl.errors import DiskFullError, DivergedError, RecipeError, StoppedError
+from afdctl.events import read
+from afdctl.store import checkpoints, results
+from afdctl.store.run import Run
+from afdctl.train.start import resume
+from tests.conftest import short
+from tests.train.test_resume import quiet, stop_after, train
+
+
+def ends(run: Run) -> list[tuple[str, int]]:
+    return [(row["reason"], row["exit_code"]) for row in read(run.journal_path) if row["event"] == "end"]
+
+
+def reader_leaves_at(step: int) -> Callable[[str], None]:
+    def on_line(line: str) -> None:
+        if f'"step":{step},' in line:
+            raise StoppedError("nobody reads", signal.SIGPIPE)
+
+    return on_line
+
+
+def test_weights_that_are_no_numbers_are_not_saved_when_the_reader_leaves(tmp_path: Path):
+    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4")
+    with pytest.raises(DivergedError):
+        train(recipe, tmp_path, reader_leaves_at(1))
+    run = Run.find("latest", tmp_path)
+    assert checkpoints.load(run).step == 0
+    assert ends(run) == [("diverged", 6)]
+
+
+def test_a_full_disk_while_a_stop_saves_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save = checkpoints.save
+
+    def full_after_the_start(run: Run, state: object, *, step: int, **rest: object) -> object:
+        if step:
+            raise DiskFullError("no space left")
+        return save(run, state, step=step, **rest)
+
+    monkeypatch.setattr(checkpoints, "save", full_after_the_start)
+    with pytest.raises(DiskFullError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    assert ends(Run.find("latest", tmp_path)) == [("failed", 5)]
+
+
+def test_a_second_ctrl_c_is_written_down_as_one(tmp_path: Path):
+    def on_line(line: str) -> None:
+        if '"step":3,' in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, on_line)
+    assert ends(Run.find("latest", tmp_path)) == [("failed", 130)]
+
+
+def test_a_finished_run_says_so_once_even_if_its_results_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build = results.build
+
+    def full_at_the_end(run: Run) -> Path:
+        if run.finished:
+            raise DiskFullError("no space left")
+        return build(run)
+
+    monkeypatch.setattr(results, "build", full_at_the_end)
+    with pytest.raises(DiskFullError):
+        train(short("digits_nt"), tmp_path)
+    assert ends(Run.find("latest", tmp_path)) == [("finished", 0)]
+
+
+def test_a_recipe_that_the_data_cannot_serve_leaves_no_run(tmp_path: Path):
+    with pytest.raises(RecipeError, match=r"data.holdout = 1437: only 1437 training images"):
+        train(short("digits_nt", "data.holdout=1437"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_another_kind_of_device_is_refused(tmp_path: Path):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    run = Run.find("latest", tmp_path)
+    (run.path / "run.json").write_text(json.dumps(run.provenance | {"device": "cuda:0"}))
+    with pytest.raises(RecipeError, match="the run began on cuda:0, whose random streams cpu cannot go on with"):
+        resume(run, device="cpu", data_dir=None, on_line=quiet)
+
+
+def test_a_damaged_best_checkpoint_does_not_cost_the_test(tmp_path: Path):
+    recipe = short("digits_wgan", "train.epochs=4", "train.milestones=[]")
+
+    def damage(line: str) -> None:
+        if json.loads(line)["event"] == "test":
+            folder = tmp_path / "run-001/checkpoints"
+            (folder / (folder / "best").read_text().strip()).write_bytes(b"")
+
+    run = train(recipe, tmp_path, damage)
+    rows = list(read(run.journal_path))
+    assert [(row["checkpoint"], row["of_step"]) for row in rows if row["event"] == "test"] == [
+        ("last", 20),
+        ("best", 20),
+    ]
+    assert "reported as the best" in next(row["message"] for row in rows if row["event"] == "warning")
+    assert ends(run) == [("finished", 0)]
+
+
+def test_provenance_has_the_threads_that_a_resumed_run_uses(tmp_path: Path):
+    before = torch.get_num_threads()
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    torch.set_num_threads(before + 1)
+    try:
+        resume(Run.find("latest", tmp_path), device=None, data_dir=None, on_line=quiet)
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
