@@ -1,3 +1,3 @@
-"""afdctl: train, attack and analyse adversarially robust image classifiers from the terminal."""
+"""afdctl: train adversarially robust image classifiers from the terminal."""
 
 __version__ = "0.1.0"

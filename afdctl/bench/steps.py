@@ -69,8 +69,7 @@ def steps(recipe: Recipe, attack_steps: int, device: torch.device) -> dict[str, 
 
 def network(recipe: Recipe, images: Batch, device: torch.device) -> FeatureClassifier:
     _, channels, side, _ = images.x.shape
-    built = build(recipe.model, channels=channels, image_size=side, classes=images.classes)
-    return built.to(memory_format=torch.channels_last).to(device)
+    return build(recipe.model, channels=channels, image_size=side, classes=images.classes).to(device)
 
 
 def interleaved(candidates: dict[str, Step], rounds: int, device: torch.device) -> dict[str, list[float]]:

@@ -1,5 +1,6 @@
 """The command tree. Files here import typer and layer 0 at module scope; each command imports what else it needs."""
 
+import os
 import sys
 from typing import Any
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     name="afdctl",
     cls=Commands,
     no_args_is_help=True,
+    rich_markup_mode=None,  # importing rich for the help costs more than all else that it needs
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -45,11 +47,14 @@ def _show_version(wanted: bool) -> None:
 def root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Train, attack and analyse adversarially robust image classifiers."""
+    """Train adversarially robust image classifiers."""
 
 
 def main() -> None:
     """Run the command line; a user's mistake becomes one line on stderr and an exit code, never a traceback."""
+    # Threads of torch's libgomp that wait for each other spin: beside one other busy process on two cores that made
+    # trainings of small networks 3 times slower. Read when torch is imported; a user's own value wins.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app()
     except AfdctlError as error:

@@ -9,7 +9,7 @@ import typer
 from afdctl import registry
 from afdctl.errors import CorruptError, DataMissingError, RecipeError
 
-app = typer.Typer(no_args_is_help=True, help="List, download and check the data sets.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download and check the data sets.")
 
 DataDir = Annotated[
     Path | None,

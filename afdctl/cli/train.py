@@ -41,6 +41,7 @@ def train(
     Progress goes to stderr; stdout holds the path, or the journal with --json. Ctrl-C saves before it stops.
     """
     _check_device(device)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside of the loop there is nothing new to save
     if resume is None:
         _start(recipe, overrides or [], _numbers(seeds), name, runs, device, data_dir, json)
     elif recipe or overrides or seeds or name:
@@ -114,6 +115,8 @@ def _numbers(seeds: str | None) -> list[int]:
     numbers = seeds.split(",")
     if not all(number.strip().isdecimal() for number in numbers):
         raise RecipeError(f"--seeds '{seeds}': must be whole numbers with commas between, such as 0,1,2")
+    if len(set(numbers)) < len(numbers):
+        raise RecipeError(f"--seeds '{seeds}': names a seed twice, which would train the same run twice")
     return [int(number) for number in numbers]
 
 

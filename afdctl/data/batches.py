@@ -87,6 +87,8 @@ class Sampler:
         full, rest = divmod(len(split), batch_size)
         # BatchNorm cannot train on a single image, so a last batch of one is left out
         self.steps_per_epoch = full + (rest > 1)
+        if not self.steps_per_epoch:
+            raise RecipeError(f"only {len(split)} image to train on; lower data.holdout")
         self.epoch = 0
         self.batch = 0
         self._start = shuffle_generator.get_state()

@@ -76,6 +76,7 @@ class DataSet(ABC):
     files: ClassVar[tuple[File, ...]] = ()
     accepts: ClassVar[str] = ""
     any_size: ClassVar[bool] = False
+    md5_of: ClassVar[str] = "md5"
 
     @abstractmethod
     def find(self, roots: Sequence[Path]) -> str | None:
@@ -112,7 +113,7 @@ class DataSet(ABC):
     def missing(self, roots: Sequence[Path], reason: str = "it was not downloaded") -> DataMissingError:
         """The error that tells how to get the data set here by hand."""
         files = "\n".join(
-            f"  {file.path}  {file.size:,} bytes  md5 {file.md5}  {file.url}" for file in self.absent(roots)
+            f"  {file.path}  {file.size:,} bytes  {self.md5_of} {file.md5}  {file.url}" for file in self.absent(roots)
         )
         return DataMissingError(
             f"{self.name} is not on this machine, and {reason}. Missing:\n{files}\n"

@@ -39,6 +39,7 @@ class MNIST(DataSet):
     name = "mnist"
     about = About(60_000, 10_000, 10, (1, 28, 28))
     accepts = "the files unpacked or packed again (the md5s are of the unpacked content), and directly in the folder"
+    md5_of = "unpacked md5"
     folders: ClassVar[tuple[str, ...]] = ("MNIST/raw", ".")
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     files = tuple(

@@ -54,4 +54,7 @@ class FeatureClassifier(nn.Module):
 def build(model: Model, *, channels: int, image_size: int, classes: int) -> FeatureClassifier:
     """The network of a recipe's [model] table; weights are drawn from torch's global generator."""
     encoder, features = load(ENCODERS, model.encoder)(channels=channels, image_size=image_size, width=model.width)
-    return FeatureClassifier(encoder, features, classes, model.norm)
+    network = FeatureClassifier(encoder, features, classes, model.norm)
+    # Channels last is the layout that convolutions are fastest in, on the CPU too. With channels that do not fill its
+    # vectors oneDNN writes out of bounds there: in the backward pass of a 1x1 convolution of 4 channels, stride 2, say.
+    return network.to(memory_format=torch.channels_last) if model.width % 16 == 0 else network

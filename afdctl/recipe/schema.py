@@ -46,7 +46,7 @@ class Model(Table):
     """F_theta and C_phi."""
 
     encoder: Annotated[str, *registered(registry.ENCODERS)]
-    width: Count = Field(64, description="number of base filters")
+    width: Annotated[int, Field(ge=1, le=2048)] = Field(64, description="number of base filters")
     norm: Literal["l2", "none", "scale"] = Field(
         "l2", description="feature normalisation; scale: l2 times a learnt scalar"
     )

@@ -106,6 +106,11 @@ class Run:
         return any(row["event"] == "end" and row["reason"] == "finished" for row in effective(read(self.journal_path)))
 
     @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.checkpoints / "last").exists()
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -38,8 +38,7 @@ class Trainer:
         with initialisation(recipe.seed):
             channels, image_size = self.test_split.x.shape[1:3]
             network = build(recipe.model, channels=channels, image_size=image_size, classes=len(source.classes))
-            # channels last: the layout that convolutions are fastest in, on the CPU too
-            self.network = network.to(memory_format=torch.channels_last).to(device)
+            self.network = network.to(device)
             self.adversary = Adversary(self.network, recipe.attack, self.streams.attack)
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
@@ -84,6 +83,10 @@ class Trainer:
             "run", schema=SCHEMA, name=self.run.name, recipe=self.recipe.model_dump(mode="json"), **self.totals(),
             device=str(self.device), parameters=parameters,
         )  # fmt: skip
+        late = [milestone for milestone in self.recipe.train.milestones if milestone >= self.recipe.train.epochs]
+        if late:
+            message = f"train.milestones {late} lie beyond the last epoch: there the rates never fall"
+            self.journal.append("warning", step=self.step, message=message)
         self.save()
 
     def train(self) -> None:
@@ -214,6 +217,8 @@ class Trainer:
             except StoppedError:
                 self.save()
                 raise
+            except torch.OutOfMemoryError as error:
+                raise AfdctlError("the device's memory is full: lower train.batch_size or model.width") from error
         except BaseException as error:
             with suppress(DiskFullError):
                 self.end(*outcome(error), str(error) or None)

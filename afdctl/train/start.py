@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,24 +52,29 @@ def start(
         "seed": chosen.seed,
         **environment(device),
     }
-    run = Run.create(runs, stem, recipe.dump(chosen), provenance, name=name)
+    text = recipe.dump(chosen)
+    run = Run.create(runs, stem, text, provenance | {"recipe_text_digest": digest_of(text)}, name=name)
     with run.open_journal() as journal:
         journal.on_line = on_line
         try:
             trainer = Trainer(run, chosen, source, device, journal)
+            with trainer.session():
+                trainer.announce()
+                trainer.train()
         except BaseException:
-            # nothing to go on with: not even a first checkpoint
-            shutil.rmtree(run.path)
+            if not run.resumable:
+                shutil.rmtree(run.path)
             raise
-        with trainer.session():
-            trainer.announce()
-            trainer.train()
     return run
 
 
 def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine) -> Run:
     """Go on from the run's last good checkpoint, as if it had never stopped."""
     chosen = recipe.loads(run.recipe_text)
+    if digest_of(run.recipe_text) != run.provenance["recipe_text_digest"]:
+        raise CorruptError(
+            f"{run.recipe_path}: changed since the run began; restore it, or train anew from a copy of it"
+        )
     with run.open_journal() as journal:
         journal.on_line = on_line
         source = data.load(chosen.data, data_dir or _data_dir(run))
@@ -87,6 +93,11 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
                 journal.append("warning", step=loaded.step, message=warning)
             trainer.train()
     return run
+
+
+def digest_of(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return sha256(text.encode()).hexdigest()
 
 
 def _device(run: Run, wanted: str | None) -> torch.device:

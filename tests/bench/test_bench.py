@@ -9,6 +9,7 @@ from afdctl.bench.report import measure
 from afdctl.bench.steps import Ratio, interleaved, ratio, steps
 from afdctl.errors import RecipeError
 from tests.conftest import short
+from tests.defenses.test_contract import moved, snapshot
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,17 @@ def test_the_published_step_trains():
     candidate = steps(short("digits_wgan"), 1, CPU)["published"]
     losses = [candidate()["L_C"].item() for _ in range(20)]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(("loss", "moves"), [("C", {"F_theta", "C_phi"}), ("D", {"D_psi"}), ("F", {"F_theta"})])
+def test_each_loss_of_the_published_step_moves_its_players_only(loss: str, moves: set[str]):
+    frozen = [f"defense.lr_{which}={0.1 if which == loss else 0.0}" for which in "CDF"]
+    candidate = steps(short("digits_wgan", *frozen), 1, CPU)["published"]
+    defense = candidate.func.__self__
+    players = {name: getattr(defense, name) for name in ("F_theta", "C_phi", "D_psi")}
+    before = {name: snapshot(module) for name, module in players.items()}
+    candidate()
+    assert {name for name, module in players.items() if moved(before[name], module)} == moves
 
 
 def test_ratio_is_the_median_of_the_pairs():

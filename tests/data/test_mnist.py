@@ -125,7 +125,7 @@ def test_without_network_the_message_says_what_goes_where(tmp_path, own_cache):
         load(Data(dataset="mnist"), tmp_path / "data")
     message = str(raised.value)
     assert "no network in tests" in message
-    assert f"MNIST/raw/t10k-images-idx3-ubyte.gz  1,648,877 bytes  md5 {MNIST.files[2].md5}" in message
+    assert f"MNIST/raw/t10k-images-idx3-ubyte.gz  1,648,877 bytes  unpacked md5 {MNIST.files[2].md5}" in message
     assert "train-labels" not in message
     assert str(tmp_path / "data") in message
     assert str(own_cache) in message

@@ -72,6 +72,16 @@ def test_discriminators_of_table_a5(kind: str, layers: int, sees_labels: bool):
     assert torch.equal(D_psi(z, y), D_psi(z, (y + 1) % 5)) != sees_labels
 
 
+def test_layers_before_the_score_are_leaky():
+    D_psi = built_discriminator("fc3", spectral_norm=False)
+    first, second = (module for module in D_psi.body if isinstance(module, torch.nn.Linear))
+    h = z = torch.randn(4, 8)
+    for layer in (first, second):
+        h = h @ layer.weight.T + layer.bias
+        h = torch.where(h > 0, h, 0.2 * h)
+    assert torch.allclose(D_psi(z, None), D_psi.score(h).squeeze(1), atol=1e-6)
+
+
 def test_the_projection_is_a_dot_product_with_the_label():
     D_psi = built_discriminator("fc1-pd", spectral_norm=False)
     z, y = torch.randn(4, 8), torch.tensor([0, 1, 2, 3])
@@ -88,3 +98,16 @@ def test_spectral_norm_bounds_every_layer():
     assert len(weights) == 4
     for weight in weights:
         assert torch.linalg.matrix_norm(weight, ord=2).item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(("width", "channels_last"), [(16, True), (4, False)])
+def test_channels_last_only_where_channels_fill_vectors(width: int, channels_last: bool):
+    weight = network("resnet18", channels=3, image_size=32, width=width).F_theta[0].stages[1][0].first.conv.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+def test_a_narrow_network_trains_on_large_images():
+    """In channels last the backward pass of its 1x1 convolutions corrupts memory."""
+    built = network("resnet18", channels=3, image_size=64, width=4)
+    built(torch.rand(32, 3, 64, 64)).square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in built.parameters())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from afdctl.errors import DiskFullError, DivergedError, RecipeError, StoppedError
+from afdctl.errors import CorruptError, DiskFullError, DivergedError, RecipeError, StoppedError
 from afdctl.events import read
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
@@ -119,3 +119,33 @@ def test_provenance_has_the_threads_that_a_resumed_run_uses(tmp_path: Path):
         assert torch.get_num_threads() == before
     finally:
         torch.set_num_threads(before)
+
+
+def test_no_room_for_the_first_checkpoint_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise DiskFullError("no space left")
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    with pytest.raises(DiskFullError):
+        train(short("digits_nt"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_that_was_edited_is_not_gone_on_with(tmp_path: Path):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    run = Run.find("latest", tmp_path)
+    run.recipe_path.write_text(run.recipe_text.replace("lr_C = 0.1", "lr_C = 0.2"))
+    with pytest.raises(CorruptError, match=r"recipe.toml: changed since the run began"):
+        resume(run, device=None, data_dir=None, on_line=quiet)
+
+
+def test_milestones_that_never_come_are_told_of(tmp_path: Path):
+    run = train(short("digits_nt", "train.milestones=[1,2,9]"), tmp_path)
+    warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
+    assert warnings == ["train.milestones [2, 9] lie beyond the last epoch: there the rates never fall"]
+
+
+def test_a_single_training_image_is_not_a_training(tmp_path: Path):
+    with pytest.raises(RecipeError, match=r"only 1 image to train on; lower data\.holdout"):
+        train(short("digits_nt", "data.holdout=1436"), tmp_path)

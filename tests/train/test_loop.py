@@ -2,13 +2,14 @@
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import pytest
 import torch
 
 from afdctl import data
-from afdctl.attacks.pgd import pgd_ce
+from afdctl.attacks.adversary import Adversary
 from afdctl.data.batches import Split
 from afdctl.errors import DivergedError
 from afdctl.events import effective, read
@@ -16,7 +17,8 @@ from afdctl.models.feature_classifier import build
 from afdctl.recipe import loads
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
-from afdctl.train.evaluation import evaluate
+from afdctl.train import loop
+from afdctl.train.evaluation import Accuracy, evaluate
 from afdctl.train.signals import listening
 from afdctl.train.streams import seeded
 from tests.conftest import short
@@ -55,18 +57,27 @@ def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
     assert [row["of_step"] for row in rows(finished, "test")] == [15, best["step"]]
 
 
-def test_the_test_figures_are_those_of_the_saved_weights(finished: Run):
-    recipe = loads(finished.recipe_text)
-    source = data.load(recipe.data, None)
+def measured(run: Run, checkpoint: str) -> Accuracy:
+    """The test figures of saved weights, measured once more."""
+    recipe = loads(run.recipe_text)
     network = build(recipe.model, channels=1, image_size=8, classes=10)
-    network.load_state_dict(checkpoints.load(finished, "last").state["defense"]["network"])
-    split = Split(source.test, "cpu").head(recipe.test.limit)
-    found = evaluate(network, split, recipe.test, recipe.attack, seeded(0, "test", torch.device("cpu")))
-    told = rows(finished, "test")[0]
-    assert (told["acc_nat"], told["acc_adv"], told["n"]) == (found.acc_nat, found.acc_adv, 64)
-    network.eval()
-    with torch.no_grad():
-        assert (network(split.x / 255).argmax(1) == split.y).float().mean().item() == pytest.approx(found.acc_nat)
+    network.load_state_dict(checkpoints.load(run, checkpoint).state["defense"]["network"])
+    split = Split(data.load(recipe.data, None).test, "cpu")
+    return evaluate(network, split, recipe.test, recipe.attack, seeded(0, "test", torch.device("cpu")))
+
+
+def test_the_test_figures_are_those_of_the_saved_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "rank", lambda row: -row["epoch"])  # the first epoch is the best one
+    run = train(
+        short("digits_nt", "train.batch_size=64", "train.milestones=[]", "train.select=robust", "test.limit=300"),
+        tmp_path,
+    )
+    told = {row["checkpoint"]: row for row in rows(run, "test")}
+    assert told["last"]["of_step"] == 2 * told["best"]["of_step"]
+    found = {name: measured(run, name) for name in told}
+    assert found["best"] != found["last"]
+    for name, row in told.items():
+        assert (row["acc_nat"], row["acc_adv"], row["n"]) == found[name]
 
 
 def test_results_h5_holds_the_journal(finished: Run):
@@ -93,6 +104,41 @@ def test_a_seed_decides_everything(tmp_path: Path, finished: Run):
     assert losses[0] != losses[2]
 
 
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (1, 5), (1.5, 7.5)])
+def test_epsilon_grows_over_the_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float, steps: float):
+    """In equal parts, from the first step on; 5 steps an epoch."""
+    epsilons: list[float] = []
+
+    class Recorder(Adversary):
+        def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            epsilons.append(self.epsilon)
+            return x
+
+    monkeypatch.setattr(loop, "Adversary", Recorder)
+    train(short("digits_at", f"attack.warmup={warmup}", "attack.epsilon=0.3"), tmp_path)
+    assert epsilons == pytest.approx([0.3 * step / steps if step < steps else 0.3 for step in range(1, 11)])
+
+
+def test_results_are_rebuilt_in_training_when_they_cost_at_most_a_hundredth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a clock where one costs 1 second and an epoch 60: at the start, after over 100 seconds, and at the end."""
+    clock = SimpleNamespace(now=0)
+    built: list[int] = []
+
+    def build_results(run: Run) -> None:
+        built.append(clock.now)
+        clock.now += 1
+
+    def on_line(line: str) -> None:
+        clock.now += 60 * ('"event":"epoch"' in line)
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(loop.results, "build", build_results)
+    train(short("digits_nt", "train.epochs=4"), tmp_path, on_line)
+    assert built == [0, 121, 242, 243]
+
+
 def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
     recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1")
     with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the rates") as error:
@@ -114,33 +160,21 @@ def test_without_hold_out_the_last_epoch_is_the_best(tmp_path: Path):
     assert [row["of_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2
 
 
-def test_evaluation_counts_an_image_as_fooled_by_any_iterate(generator: torch.Generator):
-    """The last iterate alone would call robust what was fooled on the way."""
-    recipe = short("digits_nt")
-    source = data.load(recipe.data, None)
-    torch.manual_seed(0)
-    network = build(recipe.model, channels=1, image_size=8, classes=10)
-    split = Split(source.test, "cpu")
-    table = recipe.test.model_copy(update={"steps": 5, "limit": None, "step_size": 0.4})
-    attack = recipe.attack.model_copy(update={"epsilon": 0.2})
-    found = evaluate(network, split, table, attack, torch.Generator().manual_seed(1))
-    assert found.n == 360
-    assert network.training
-    x, y = split.x / 255, split.y
-    x_adv = pgd_ce(
-        network.eval(), x, y, norm="linf", epsilon=0.2, steps=5, step_size=0.4, keep="last", generator=generator
-    )
-    both = (network(x).argmax(1) == y) & (network(x_adv).argmax(1) == y)
-    assert found.acc_adv <= both.float().mean().item()
-
-
 def test_a_second_signal_acts_at_once():
-    with listening() as requests:
-        signal.raise_signal(signal.SIGINT)
-        assert requests.stop == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
+    """Whatever the handler was before, and that one is put back."""
+
+    def handler(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with listening() as requests:
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            assert requests.stop == signal.SIGINT
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_nohup_is_respected():
