@@ -31,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train.train)
-app.command("bench")(bench.bench)
+app.command("train", short_help="Train a recipe, or go on with a stopped run.")(train.train)
+app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 
