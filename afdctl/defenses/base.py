@@ -34,7 +34,7 @@ class Defense(ABC):
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> Report:
-        """Train on images x (n, c, h, w) in [0, 1] with labels y (n,)."""
+        """Train on images x (n, c, h, w) in [0, 1] with labels y (n,); report losses, accuracies, gradient norms."""
 
     def sgd(self, which: str, parameters: Iterable[nn.Parameter]) -> SGD:
         """The optimizer of L_C, L_D or L_F by the recipe's rate, momentum and decay."""

@@ -110,6 +110,7 @@ class Trainer:
             self.obey()
 
     def train_step(self) -> None:
+        """One batch; its figures stay on the device until the next report."""
         x, y = self.sampler.next()
         warmup_steps = self.recipe.attack.warmup * self.sampler.steps_per_epoch
         self.adversary.epsilon = self.recipe.attack.epsilon * min(1.0, (self.step + 1) / max(1.0, warmup_steps))
@@ -181,6 +182,7 @@ class Trainer:
         self.report_test("best", of_step, accuracy)
 
     def report_test(self, checkpoint: str, of_step: int, accuracy: Accuracy) -> None:
+        """Journal the test split's accuracies of the checkpoint `last` or `best`, saved at step `of_step`."""
         attack = f"PGD-{self.recipe.test.steps} {self.recipe.attack.norm} {self.recipe.attack.epsilon:.4g}"
         self.journal.append(
             "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy._asdict()
