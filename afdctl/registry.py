@@ -36,6 +36,23 @@ ADVERSARIES: Final[Mapping[str, str]] = {
     "pgd": "afdctl.attacks.pgd:pgd_ce",
     "pgd_kl": "afdctl.attacks.pgd:pgd_kl",
 }
+ATTACKS: Final[Mapping[str, str]] = {
+    "fgsm": "afdctl.attacks.fgsm:fgsm",
+    "pgd_linf": "afdctl.attacks.projected:pgd_linf",
+    "pgd_l2": "afdctl.attacks.projected:pgd_l2",
+    "pgd_l1": "afdctl.attacks.projected:pgd_l1",
+    "mim": "afdctl.attacks.mim:mim",
+    "ddn": "afdctl.attacks.ddn:ddn",
+    "deepfool": "afdctl.attacks.deepfool:deepfool",
+    "cw": "afdctl.attacks.cw:cw",
+    "aa": "afdctl.attacks.autoattack:aa",
+    "apgd_ce": "afdctl.attacks.autoattack:apgd_ce",
+    "apgd_t": "afdctl.attacks.autoattack:apgd_t",
+    "fab_t": "afdctl.attacks.autoattack:fab_t",
+    "square": "afdctl.attacks.autoattack:square",
+    "apgd_l1": "afdctl.attacks.autoattack:apgd_l1",
+    "noise": "afdctl.attacks.noise:noise",
+}
 
 
 def load(table: Mapping[str, str], name: str) -> Any:

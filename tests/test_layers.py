@@ -13,11 +13,11 @@ import afdctl
 
 PACKAGE = Path(afdctl.__file__).parent
 LAYERS = [
-    {"errors", "registry", "recipe", "events"},
+    {"errors", "registry", "recipe", "profile", "events"},
     {"store"},
     {"data", "models", "losses", "metrics", "attacks"},
     {"defenses"},
-    {"train", "bench"},
+    {"train", "sweep", "bench"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,1 @@
+"""Attacks x epsilons on trained models: planned, run, resumed, and summed up."""
