@@ -1,110 +1,12 @@
-"""The keys of a profile: which attacks a sweep runs, over which epsilons, with which knobs."""
+"""The attacks of a profile, each with the knobs that its function is called with."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from afdctl import registry
-from afdctl.recipe.values import Count, Fraction, Table, number, one_of
-
-Norm = Literal["linf", "l2", "l1"]
-Schedule = Literal["independent", "ascending", "descending", "once"]
-
-Epsilon = Annotated[
-    float,
-    BeforeValidator(number),
-    Field(ge=0, allow_inf_nan=False),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[\d.]+/[\d.]+$"}]}),
-]
-
-
-class Spec(Table):
-    """One attack of a profile. `norm` is that of its ball, or of the distance that it minimises."""
-
-    schedules: ClassVar[tuple[Schedule, ...]] = ("ascending", "independent", "descending")
-    minimises: ClassVar[bool] = False
-
-    name: str
-    label: str | None = Field(None, description="what to call it where a profile has the attack twice")
-    datasets: tuple[str, ...] = Field((), strict=False, description="for these data sets; none: for all others")
-    epsilons: tuple[Epsilon, ...] = Field(strict=False, description="the grid, ascending from 0 (clean accuracy)")
-    norm: Norm = "linf"
-    schedule: Schedule | None = Field(None, description="how the grid is gone through; none: the attack's own")
-
-    @field_validator("datasets")
-    @classmethod
-    def _known(cls, datasets: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(one_of(registry.DATASETS), datasets))
-
-    @field_validator("epsilons")
-    @classmethod
-    def _grid(cls, epsilons: tuple[float, ...]) -> tuple[float, ...]:
-        return checked_grid(epsilons)
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if self.schedule is not None and self.schedule not in self.schedules:
-            raise ValueError(f"schedule '{self.schedule}': {self.name} has {' and '.join(self.schedules)}")
-        if self.norm == "linf" and self.epsilons[-1] > 1:
-            raise ValueError(f"epsilon {self.epsilons[-1]:g}: images are in [0, 1], so no L-infinity ball is larger")
-        return self
-
-    @property
-    def title(self) -> str:
-        """The label, or the attack's name."""
-        return self.label or self.name
-
-    @property
-    def order(self) -> Schedule:
-        """How the grid is gone through."""
-        return self.schedule or self.schedules[0]
-
-    def knobs(self) -> dict[str, Any]:
-        """What the attack's function is called with, besides epsilon."""
-        return self.model_dump(exclude={"name", "label", "datasets", "epsilons", "schedule"})
-
-    def reach(self, epsilon: float) -> float | None:
-        """How far its steps can go, in units of epsilon; None where it has no fixed step."""
-        return None
-
-    def passes(self, classes: int) -> tuple[int, int]:
-        """Forward and backward passes that a sample takes at most, at one epsilon."""
-        raise NotImplementedError
-
-
-def checked_grid(epsilons: tuple[float, ...]) -> tuple[float, ...]:
-    """The grid, if it ascends from 0."""
-    if not epsilons or epsilons[0] != 0:
-        raise ValueError("must begin with 0: accuracy at 0 is clean accuracy, and the area under the curve needs it")
-    if list(epsilons) != sorted(set(epsilons)):
-        raise ValueError("must ascend, such as [0, 0.1, 0.3]")
-    return epsilons
-
-
-class Stepped(Spec):
-    """An attack of `steps` steps of a fixed length."""
-
-    steps: Count = 40
-    step_size: Fraction | None = Field(None, description="absolute")
-    rel_step: Fraction | None = Field(None, description="as a share of epsilon; neither: 2.5 / steps")
-    early_stop: bool = Field(True, description="leave a sample alone once it is fooled; else x' is the last iterate")
-
-    @model_validator(mode="after")
-    def _one_step(self) -> Self:
-        if self.step_size is not None and self.rel_step is not None:
-            raise ValueError("step_size and rel_step: give one of them")
-        return self
-
-    def knobs(self) -> dict[str, Any]:
-        knobs = super().knobs()
-        if self.step_size is None and self.rel_step is None:
-            knobs["rel_step"] = 2.5 / self.steps
-        return knobs
-
-    def reach(self, epsilon: float) -> float | None:
-        step = self.step_size / epsilon if self.step_size is not None else self.knobs()["rel_step"]
-        return float(self.steps * step)
+from afdctl.profile.spec import Minimum, Spec, Stepped
+from afdctl.recipe.values import Count, Fraction
 
 
 class FGSM(Spec):
@@ -162,13 +64,6 @@ class MIM(Stepped):
 
     def passes(self, classes: int) -> tuple[int, int]:
         return self.steps + 1, self.steps
-
-
-class Minimum(Spec):
-    """An attack that looks for the smallest perturbation: it runs once for a whole grid."""
-
-    schedules = ("once",)
-    minimises = True
 
 
 class DDN(Minimum):

@@ -115,6 +115,10 @@ class Run:
         return self.path / "checkpoints"
 
     @property
+    def shards(self) -> Path:
+        return self.path / "shards"
+
+    @property
     def results_path(self) -> Path:
         return self.path / "results.h5"
 
@@ -127,6 +131,7 @@ class Run:
         journal = Journal.open(self.journal_path)
         atomic.sweep(self.path)
         atomic.sweep(self.checkpoints)
+        atomic.sweep(self.shards)
         return journal
 
 

@@ -1,0 +1,58 @@
+"""Grids of epsilons: as a profile holds them, and as a command line writes them."""
+
+from afdctl.errors import RecipeError
+from afdctl.recipe.values import number
+
+Grid = tuple[float, ...]
+MOST = 200
+
+
+def checked(epsilons: Grid) -> Grid:
+    """The grid, if it ascends from 0."""
+    if not epsilons or epsilons[0] != 0:
+        raise ValueError("must begin with 0: accuracy at 0 is clean accuracy, and the area under the curve needs it")
+    if list(epsilons) != sorted(set(epsilons)):
+        raise ValueError("must ascend, such as [0, 0.1, 0.3]")
+    return epsilons
+
+
+def parse(text: str) -> Grid:
+    """`0,0.1,8/255` or `start:stop:step` (stop included) as a grid; RecipeError where it is neither."""
+    try:
+        grid = _range(text) if ":" in text else tuple(_value(part) for part in text.split(","))
+    except ValueError as error:
+        raise RecipeError(f"--epsilons '{text}': {error}; write 0,0.1,8/255 or 0:0.5:0.1") from None
+    try:
+        return checked(grid)
+    except ValueError as error:
+        raise RecipeError(f"--epsilons '{text}': {error}") from None
+
+
+def value(text: str, option: str = "--epsilon") -> float:
+    """One epsilon of the command line, such as `0.3` or `8/255`."""
+    try:
+        return _value(text)
+    except ValueError as error:
+        raise RecipeError(f"{option} '{text}': {error}") from None
+
+
+def _value(text: str) -> float:
+    try:
+        found = float(number(text.strip()) if "/" in text else text)
+    except ValueError:
+        raise ValueError("must be numbers or fractions such as 8/255") from None
+    if not 0 <= found < float("inf"):
+        raise ValueError("must be 0 or more")
+    return found
+
+
+def _range(text: str) -> Grid:
+    parts = [_value(part) for part in text.split(":")]
+    if len(parts) != 3 or parts[2] == 0 or parts[1] < parts[0]:
+        raise ValueError("a range is start:stop:step")
+    start, stop, step = parts
+    # 0:0.5:0.1 means 0.5 too, whatever 0.1 is in binary
+    count = int((stop - start) / step + 1e-6) + 1
+    if count > MOST:
+        raise ValueError(f"makes {count} epsilons, more than {MOST}")
+    return tuple(round(start + index * step, 12) for index in range(count))
