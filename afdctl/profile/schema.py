@@ -44,7 +44,7 @@ class PGD(Stepped):
 
     @property
     def least(self) -> float:
-        """The reach that lets it cross the ball from a random start, or from x."""
+        """2 from a random start, which may lie at the far side."""
         return 2 if self.random_start else 1
 
     def knobs(self) -> dict[str, Any]:

@@ -88,6 +88,11 @@ class Stepped(Spec):
             raise ValueError("step_size and rel_step: give one of them")
         return self
 
+    @property
+    def least(self) -> float:
+        """The reach that it takes to cross the ball: 1 from x."""
+        return 1
+
     def knobs(self) -> dict[str, Any]:
         knobs = super().knobs()
         if self.step_size is None and self.rel_step is None:

@@ -13,9 +13,11 @@ import h5py
 import numpy as np
 
 from afdctl.events import SCHEMA, Row, effective, tail
-from afdctl.store import atomic
+from afdctl.store import atomic, shards
 from afdctl.store.run import Run
 
+CELL = "/attacks/{attack}/{epsilon:g}"
+TRANSFER = "/attacks/{attack} from {source}/{epsilon:g}"
 TABLES = {"step": "/train/steps", "epoch": "/train/epochs", "test": "/train/tests"}
 WHOLE = {"step", "epoch"}
 
@@ -36,21 +38,61 @@ def build(run: Run) -> Path:
         "log_offset": offset,
         "log_sha256": _digest(run.journal_path, offset),
     }
-    atomic.write_bytes(run.results_path, _image(rows, attributes))
+    atomic.write_bytes(run.results_path, _image(run, rows, attributes))
     return run.results_path
 
 
-def _image(rows: list[Row], attributes: dict[str, Any]) -> bytes:
+def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
     """The HDF5 file's bytes, made in memory: HDF5 crashes the interpreter when it meets a full disk."""
     with h5py.File("results.h5", "w", driver="core", backing_store=False) as file:
         for event, name in TABLES.items():
             table = _table([row for row in rows if row["event"] == event])
-            file.create_dataset(name, data=table, chunks=True, shuffle=True, compression="gzip", compression_opts=1)
-        for name, value in attributes.items():
-            file.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
+            shards.add(file, name, table)
+        for shard, cells in _by_shard(rows).items():
+            if shards.intact(run, shard):
+                _add_cells(file, shard, shards.read(run, shard), cells)
+        _describe(file, attributes)
         file.flush()
         image: bytes = file.id.get_file_image()
     return image
+
+
+def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
+    """Shard -> its cells: one for each attack, source and epsilon, the one of most samples, then the newest."""
+    chosen: dict[str, Row] = {}
+    for row in rows:
+        if row["event"] == "cell":
+            name = _cell_name(row)
+            if name not in chosen or row["n"] >= chosen[name]["n"]:
+                chosen[name] = row
+    by_shard: dict[str, list[Row]] = {}
+    for row in chosen.values():
+        by_shard.setdefault(row["shard"], []).append(row)
+    return by_shard
+
+
+def _cell_name(row: Row) -> str:
+    return (TRANSFER if row["source"] else CELL).format(**row)
+
+
+def _add_cells(file: h5py.File, shard: str, arrays: shards.Arrays, cells: list[Row]) -> None:
+    """A group a cell: what its samples did, one dataset a column; adversarial images stay in their shard."""
+    for row in cells:
+        group, of_cell = file.create_group(_cell_name(row)), f"{row['epsilon']:g}/"
+        for path, array in arrays.items():
+            name = path.removeprefix(of_cell)
+            if name == "x_adv":
+                group[name] = h5py.ExternalLink(f"shards/{shard}", path)
+            elif "/" not in name:
+                group.create_dataset(
+                    name, data=array, chunks=True, shuffle=True, compression="gzip", compression_opts=1
+                )
+        _describe(group, row)
+
+
+def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        item.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
 
 
 def _table(rows: list[Row]) -> np.ndarray[Any, Any]:

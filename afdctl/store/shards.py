@@ -56,8 +56,12 @@ def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     """An HDF5 file's bytes, made in memory: HDF5 crashes the interpreter when it meets a full disk."""
     with h5py.File("shard.h5", "w", driver="core", backing_store=False) as file:
         for path, array in arrays.items():
-            packed = {"chunks": True, "shuffle": True, "compression": "gzip", "compression_opts": 1}
-            file.create_dataset(path, data=array, **(packed if array.size else {}))
+            add(file, path, array)
         file.flush()
         image: bytes = file.id.get_file_image()
     return image
+
+
+def add(group: h5py.Group, path: str, array: np.ndarray[Any, Any]) -> None:
+    """A packed data set."""
+    group.create_dataset(path, data=array, chunks=True, shuffle=True, compression="gzip", compression_opts=1)

@@ -1,0 +1,227 @@
+"""What `attack` and `sweep` share: their options, and the way from them to figures."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from afdctl.errors import NotFoundError, RecipeError
+
+if TYPE_CHECKING:
+    import torch
+
+    from afdctl.profile.load import Profile
+    from afdctl.store.run import Run
+    from afdctl.sweep.plan import Task
+    from afdctl.sweep.subject import Subject
+
+RunNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Runs by path or name, `latest`, or `-` for paths on stdin."),
+]
+From = Annotated[
+    list[str] | None,
+    typer.Option("--from", metavar="RUN", help="Make the images against this run instead (black box); repeatable."),
+]
+Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
+Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, help="Of every random draw.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="By default 128 on the CPU, 1024 on CUDA.")]
+Save = Annotated[bool, typer.Option("--save", help="Keep the adversarial images too.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where the data sets lie; by default where the run found them.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.py:NAME", help="A model of your own instead of a run; the file is executed."),
+]
+Weights = Annotated[Path | None, typer.Option(help="Its weights: .pt, .pth or .safetensors.", show_default=False)]
+Dataset = Annotated[str | None, typer.Option(help="The data set whose test images it classifies.", show_default=False)]
+Mean = Annotated[str | None, typer.Option(metavar="M,M,...", help="Its normalisation, by channel.")]
+Std = Annotated[str | None, typer.Option(metavar="S,S,...", help="Its normalisation, by channel.")]
+ImageSize = Annotated[int | None, typer.Option(help="The side of its images, where the data set has any size.")]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The command line's wishes."""
+
+    runs: list[str]
+    sources: list[str]
+    matrix: bool
+    folder: Path
+    checkpoint: str
+    limit: int | None
+    seed: int
+    batch_size: int | None
+    save: bool
+    device: str
+    data_dir: Path | None
+    json: bool
+    model: str | None
+    weights: Path | None
+    dataset: str | None
+    mean: str | None
+    std: str | None
+    image_size: int | None
+
+
+def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
+    """Attack, and print tables or JSON; `profile_for` gives a data set's attacks."""
+    check_model_options(wanted)
+    targets = [find(spec, wanted.folder) for spec in specs(wanted.runs)] if wanted.model is None else []
+    origins = [find(spec, wanted.folder) for spec in wanted.sources]
+    # every mistake in a profile shows before torch is imported, which takes seconds
+    profiles = {
+        name: profile_for(name) for name in {wanted.dataset or "", *map(dataset_of, [*targets, *origins])} - {""}
+    }
+
+    from afdctl.cli import accuracies
+    from afdctl.cli.sweeping import sweeping
+    from afdctl.sweep import cost
+    from afdctl.sweep.runner import Sweep
+    from afdctl.train.start import choose_device
+
+    device = choose_device(wanted.device)
+    subjects, sources = load_subjects(wanted, targets, origins, device)
+    warn([*subjects, *sources], profiles)
+    tasks = plan(wanted, subjects, sources, profiles)
+    sweep = Sweep(
+        tasks, profile=next(iter(profiles.values())).name, save_images=wanted.save,
+        batch_size=wanted.batch_size or cost.batch_size_for(subjects[0].split.x),
+    )  # fmt: skip
+    left = sweep.left()
+    estimates = cost.seconds_at_most(left, sweep.batch_size)
+    typer.echo(outline(tasks, left, sum(estimates.values()), str(device)), err=True)
+    with sweeping(estimates) as sweep.on_row:
+        rows = sweep.run()
+    accuracies.show(tasks, rows, wanted.json, sweep.profile)
+
+
+def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, device: str) -> str:
+    """What there is to do: `2 models, 9 attacks: 78 cells, 12 done already, at most 14 min on cpu`."""
+    from afdctl.cli.sweeping import duration
+
+    cells, to_do = (sum(len(task.cells()) for task in some) for some in (tasks, left))
+    models = len({target.digest for task in tasks for target in task.targets})
+    attacks = len({task.spec.title for task in tasks})
+    what = f"{models} {'model' if models == 1 else 'models'}, {attacks} {'attack' if attacks == 1 else 'attacks'}"
+    done = f", {cells - to_do} done already" if to_do < cells else ""
+    return f"{what}: {cells} cells{done}" + (f", at most {duration(seconds)} on {device}" if to_do else "")
+
+
+def plan(
+    wanted: Wanted, subjects: "list[Subject]", sources: "list[Subject]", profiles: "dict[str, Profile]"
+) -> "list[Task]":
+    """White-box tasks, or transfers where sources are named."""
+    from afdctl.sweep import plan as plans
+
+    def profile_of(subject: "Subject") -> "Profile":
+        return profiles[subject.dataset]
+
+    if wanted.matrix:
+        if len(subjects) < 2:
+            raise RecipeError("--matrix: name at least two runs; each is attacked with the others' images")
+        return plans.transfer(subjects, subjects, profile_of, wanted.seed, wanted.limit)
+    if not sources:
+        return plans.white_box(subjects, profile_of, wanted.seed, wanted.limit)
+    tasks = plans.transfer(sources, subjects, profile_of, wanted.seed, wanted.limit)
+    if not tasks:
+        raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
+    return tasks
+
+
+def load_subjects(
+    wanted: Wanted, targets: "list[Run]", sources: "list[Run]", device: "torch.device"
+) -> "tuple[list[Subject], list[Subject]]":
+    """The networks that are attacked, and those that the images are made against."""
+    from afdctl.sweep import subject
+
+    loaded = {
+        run.path.resolve(): subject.of_run(run, wanted.checkpoint, device, wanted.data_dir)
+        for run in [*targets, *sources]
+    }
+    chosen = [loaded[run.path.resolve()] for run in targets]
+    if wanted.model is not None:
+        assert wanted.dataset is not None
+        chosen = [
+            subject.of_model(
+                wanted.model, wanted.weights, numbers(wanted.mean, "--mean"), numbers(wanted.std, "--std"),
+                wanted.dataset, wanted.folder, device, wanted.data_dir, wanted.image_size,
+            )
+        ]  # fmt: skip
+    return list(dict.fromkeys(chosen)), [loaded[run.path.resolve()] for run in sources]
+
+
+def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
+    """Say what speaks against the figures, once."""
+    from afdctl.sweep import warnings
+
+    lines = [f"{subject.name}: {line}" for subject in subjects for line in subject.warnings]
+    for subject in subjects:
+        lines += warnings.of_attacks(profiles[subject.dataset].attacks, subject.classes)
+    for line in dict.fromkeys(lines):
+        typer.echo(f"warning: {line}", err=True)
+
+
+def check_model_options(wanted: Wanted) -> None:
+    """Options that only make sense with --model, or not with it."""
+    if wanted.model is None:
+        given = {"--weights": wanted.weights, "--dataset": wanted.dataset, "--mean": wanted.mean, "--std": wanted.std}
+        for option, value in given.items():
+            if value is not None:
+                raise RecipeError(f"{option}: goes with --model; a run brings its own")
+        return
+    if wanted.runs:
+        raise RecipeError("--model: names a model of your own; leave RUN out")
+    if wanted.dataset is None:
+        raise RecipeError("--model: needs --dataset, whose test images it classifies (see `afdctl data ls`)")
+    typer.echo(f"executing {wanted.model.rpartition(':')[0] or wanted.model} to build the model", err=True)
+
+
+def specs(runs: Sequence[str]) -> list[str]:
+    """What was named; `-` stands for the lines of stdin, and nothing for the newest run."""
+    named: list[str] = []
+    for spec in runs or ["latest"]:
+        named += lines_of_stdin() if spec == "-" else [spec]
+    return named
+
+
+def lines_of_stdin() -> list[str]:
+    if sys.stdin.isatty():
+        raise RecipeError("-: reads the runs' paths from stdin, and stdin is a terminal; pipe them in")
+    lines = [line.strip() for line in sys.stdin if line.strip()]
+    if not lines:
+        raise NotFoundError("-: no run's path came in on stdin")
+    return lines
+
+
+def find(spec: str, folder: Path) -> "Run":
+    from afdctl.store.run import Run
+
+    return Run.find(spec, folder)
+
+
+def dataset_of(run: "Run") -> str:
+    """The data set of a trained run, or of a model of one's own."""
+    from afdctl import recipe
+
+    if run.kind == "external":
+        return str(run.provenance["dataset"])
+    return recipe.loads(run.recipe_text).data.dataset
+
+
+def numbers(text: str | None, option: str) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise RecipeError(f"{option} '{text}': must be numbers with commas between, such as 0.49,0.48,0.45") from None

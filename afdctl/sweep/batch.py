@@ -1,0 +1,93 @@
+"""One batch under one task: attacked over the whole grid, judged by every target."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from afdctl.attacks.draws import Draws
+from afdctl.attacks.found import Found
+from afdctl.models.feature_classifier import FeatureClassifier
+from afdctl.models.folding import FoldedTwin
+from afdctl.profile.spec import Spec
+from afdctl.store.shards import Arrays
+from afdctl.sweep.plan import Task
+from afdctl.sweep.schedules import over_grid
+from afdctl.sweep.verify import Verdict, judge, predict
+
+Model = Callable[[Tensor], Tensor]
+
+
+def searchable(network: nn.Module, check: Callable[[], None]) -> Model:
+    """The network as attacks see it: BatchNorm folded where it is ours; `check` is called first, and may raise."""
+    model = FoldedTwin(network) if isinstance(network, FeatureClassifier) else network
+
+    def search(x: Tensor) -> Tensor:
+        check()
+        logits: Tensor = model(x)
+        return logits
+
+    return search
+
+
+def attack_batch(task: Task, model: Model, x: Tensor, y: Tensor, first: int, keep_images: bool) -> list[Arrays]:
+    """The rows of samples `first` and after, for each target: `label`, `clean`, and for each epsilon `<epsilon>/...`.
+
+    `prediction`, `norm` (of x' - x), `distance` (the same where x' fools, 0 where x is misclassified, inf where the
+    sample is robust), `first_success`, `forwards`, `backwards`, `part`, and with `keep_images` `x_adv`.
+    """
+    # a white-box attack leaves alone what is misclassified anyway; a target may know what its source does not
+    attacked = torch.ones_like(y, dtype=torch.bool) if task.transfers else predict(task.source.network, x) == y
+    found = spread(attacked, x, search(task.spec, task.seed, model, x[attacked], y[attacked], attacked, first))
+    return [judged(task, target.network, x, y, found, keep_images) for target in task.targets]
+
+
+def search(
+    spec: Spec, seed: int, model: Model, x: Tensor, y: Tensor, attacked: Tensor, first: int
+) -> dict[float, Found]:
+    """What the attack finds at each epsilon; the sample's number in its split decides its random draws."""
+    index = (first + attacked.nonzero().flatten()).tolist()
+    return over_grid(spec, model, x, y, lambda epsilon: Draws(seed, f"{spec.name}@{epsilon:g}", index))
+
+
+def spread(attacked: Tensor, x: Tensor, found: dict[float, Found]) -> dict[float, Found]:
+    """Findings of the attacked samples as rows of the whole batch."""
+    spread = {}
+    for epsilon, rows in found.items():
+        spread[epsilon] = Found.nothing(x)
+        spread[epsilon].put(attacked, rows)
+    return spread
+
+
+def judged(
+    task: Task, network: nn.Module, x: Tensor, y: Tensor, found: dict[float, Found], keep_images: bool
+) -> Arrays:
+    clean = predict(network, x)
+    rows: dict[str, Tensor] = {"label": y, "clean": clean}
+    for epsilon, finding in found.items():
+        verdict = judge(network, x, y, clean, finding.x_adv, finding.fooled, epsilon, task.spec.norm)
+        rows |= {f"{epsilon:g}/{name}": column for name, column in columns(verdict, finding, clean == y).items()}
+        if keep_images:
+            rows[f"{epsilon:g}/x_adv"] = verdict.x_adv
+    return {name: compact(column) for name, column in rows.items()}
+
+
+def columns(verdict: Verdict, finding: Found, right: Tensor) -> dict[str, Tensor]:
+    distance = torch.where(verdict.robust, torch.inf, torch.where(right, verdict.norm, 0.0))
+    return {
+        "prediction": verdict.prediction,
+        "norm": verdict.norm,
+        "distance": distance,
+        "first_success": finding.first_success,
+        "forwards": finding.forwards,
+        "backwards": finding.backwards,
+        "part": finding.part,
+    }
+
+
+def compact(column: Tensor) -> np.ndarray[Any, Any]:
+    """The column on the host, whole numbers in 32 bits."""
+    array: np.ndarray[Any, Any] = column.cpu().numpy()
+    return array.astype(np.int32) if array.dtype == np.int64 else array

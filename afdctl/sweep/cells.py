@@ -1,0 +1,79 @@
+"""Cells and parts: what a run's journal and shards hold of a sweep."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from afdctl.events import Row, read
+from afdctl.store.run import Run
+from afdctl.store.shards import Arrays
+from afdctl.sweep.figures import wilson
+from afdctl.sweep.plan import Task
+from afdctl.sweep.subject import Subject
+
+
+@dataclass
+class Progress:
+    """Rows of a task so far, for each target, and the seconds that they took."""
+
+    blocks: list[list[Arrays]]
+    done: int = 0
+    seconds: float = 0.0
+    parts: list[list[str]] = field(default_factory=list)
+
+    def arrays(self, target: int) -> Arrays:
+        """All rows of a target."""
+        blocks = self.blocks[target]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+    def figures(self, target: int, task: Task) -> dict[str, Any]:
+        """How many samples are done, and the accuracy at each epsilon among them."""
+        names = {f"{epsilon:g}": f"{epsilon:g}/distance" for epsilon in task.epsilons}
+        robust = {
+            key: sum(int(np.isinf(block[name]).sum()) for block in self.blocks[target]) for key, name in names.items()
+        }
+        accuracy = {key: count / max(self.done, 1) for key, count in robust.items()}
+        return {"done": self.done, "n": task.n, "accuracy": accuracy, "seconds": round(self.seconds, 3)}
+
+
+def finished_cells(run: Run) -> dict[str, Row]:
+    """Key -> row of every cell that the run's journal has; its shard must be there."""
+    rows = {row["key"]: row for row in read(run.journal_path) if row["event"] == "cell"}
+    return {key: row for key, row in rows.items() if (run.shards / row["shard"]).is_file()}
+
+
+def parts_of(run: Run, key: str) -> dict[int, Row]:
+    """First sample -> the newest part that begins there, of one task."""
+    return {row["first"]: row for row in read(run.journal_path) if row["event"] == "part" and row["task"] == key}
+
+
+def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: float) -> Row:
+    """The journal's row of a finished cell; its seconds are the task's, shared out by passes."""
+    passes = {one: total_passes(arrays, one) for one in task.epsilons}
+    robust = int((arrays[f"{epsilon:g}/distance"] == np.inf).sum())
+    low, high = wilson(robust, task.n)
+    part = seconds / len(passes) if not sum(passes.values()) else seconds * passes[epsilon] / sum(passes.values())
+    return {
+        "key": task.key(target, epsilon),
+        "attack": task.spec.title,
+        "norm": task.spec.norm,
+        "epsilon": epsilon,
+        "source": task.source.name if task.transfers else None,
+        "schedule": task.spec.order,
+        "spec": task.spec.model_dump(mode="json", exclude={"label", "datasets"}),
+        "checkpoint": target.digest,
+        "n": task.n,
+        "seed": task.seed,
+        "acc_nat": float((arrays["clean"] == arrays["label"]).mean()),
+        "accuracy": robust / task.n,
+        "low": low,
+        "high": high,
+        "forwards": int(arrays[f"{epsilon:g}/forwards"].sum()),
+        "backwards": int(arrays[f"{epsilon:g}/backwards"].sum()),
+        "seconds": round(part, 3),
+    }
+
+
+def total_passes(arrays: Arrays, epsilon: float) -> int:
+    return int(arrays[f"{epsilon:g}/forwards"].sum() + arrays[f"{epsilon:g}/backwards"].sum())

@@ -1,0 +1,64 @@
+"""What is reported of attacked samples: pure functions."""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Z_95 = 1.959963984540054
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, z: float = Z_95) -> Interval:
+    """Wilson's interval of a share, by default at 95 %."""
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def auc(epsilons: Sequence[float], accuracies: Sequence[float]) -> float:
+    """The paper's area: trapezoid of accuracy over the grid (0 first), divided by its length; 1 is perfect."""
+    widths = np.diff(epsilons)
+    heights = (np.asarray(accuracies[1:]) + np.asarray(accuracies[:-1])) / 2
+    return float(widths @ heights / epsilons[-1])
+
+
+def step_auc(distances: Array, epsilon_max: float) -> float:
+    """The exact area under the step curve of accuracy up to epsilon_max, divided by it.
+
+    `distances` (n,) holds the smallest adversarial distance of each sample: 0 where x itself is misclassified, inf
+    where nothing was found. The curve falls by 1 / n at each of them, so the area is their mean, capped.
+    """
+    return float(np.minimum(distances, epsilon_max).mean() / epsilon_max)
+
+
+def accuracy_at(distances: Array, epsilon: float) -> float:
+    """The share of samples with no adversarial image within epsilon (float32's rounding aside)."""
+    return float((distances > epsilon * (1 + 1e-5)).mean())
+
+
+def envelope(distances: Mapping[str, Array]) -> Array:
+    """The point-wise worst case: each sample's smallest distance (n,) over all attacks of one norm."""
+    worst: Array = np.minimum.reduce(list(distances.values()))
+    return worst
+
+
+def optimality(distances: Array, worst: Array, epsilon_max: float) -> float | None:
+    """How close an attack comes to the envelope: 1 is equal, 0 finds nothing (AttackBench's local optimality).
+
+    (clean - area of the attack) / (clean - area of the envelope), both exact, up to the smallest radius at which the
+    envelope is 0, or epsilon_max if it never is; None where even the envelope finds nothing.
+    """
+    found = worst[np.isfinite(worst)]
+    radius = epsilon_max if len(found) < len(worst) else min(float(worst.max()), epsilon_max)
+    clean = float((worst > 0).mean())
+    if not radius or clean == (best := step_auc(worst, radius)):
+        return None
+    return (clean - step_auc(distances, radius)) / (clean - best)

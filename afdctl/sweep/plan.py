@@ -1,0 +1,115 @@
+"""What a sweep has to do: tasks, each an attack over its grid, made of cells, each one epsilon on one model."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from afdctl.errors import RecipeError
+from afdctl.profile.load import Profile
+from afdctl.profile.spec import Spec
+from afdctl.sweep.subject import Subject
+
+VERSION = 1
+"""Part of every cell's key: raise it when an attack's results change, so that old ones do not pass for new."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attack over its grid: images made against `source`, judged by `targets`; in a white-box attack its only one.
+
+    `seed` decides every random draw, `n` how many test images are attacked: the first ones.
+    """
+
+    spec: Spec
+    source: Subject
+    targets: tuple[Subject, ...]
+    seed: int
+    n: int
+
+    @property
+    def transfers(self) -> bool:
+        return self.targets != (self.source,)
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """The grid without 0, where nothing is attacked."""
+        return self.spec.epsilons[1:]
+
+    def key(self, target: Subject, epsilon: float) -> str:
+        """What a cell's figure depends on, as 16 hexadecimal digits."""
+        grid = self.spec.epsilons if self.spec.order in ("ascending", "descending") else None
+        spec = self.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons", "schedule"})
+        parts = {
+            "version": VERSION, "attack": spec, "epsilon": epsilon, "order": self.spec.order, "grid": grid,
+            "checkpoint": target.digest, "source": self.source.digest, "data": target.data_digest,
+            "seed": self.seed, "n": self.n,
+        }  # fmt: skip
+        return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def parts_key(self) -> str:
+        """What the unfinished parts of this task are found by."""
+        keys = [self.key(target, epsilon) for target in self.targets for epsilon in self.epsilons]
+        return sha256("".join(keys).encode()).hexdigest()[:16]
+
+    def only(self, epsilons: Iterable[float]) -> "Task":
+        """The same with a smaller grid."""
+        grid = (0.0, *sorted(epsilons))
+        spec = self.spec.model_copy(update={"epsilons": grid})
+        return Task(spec, self.source, self.targets, self.seed, self.n)
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Each cell as the journal lists it in a plan."""
+        return [
+            {
+                "key": self.key(target, epsilon), "run": target.name, "attack": self.spec.title,
+                "norm": self.spec.norm, "epsilon": epsilon, "source": self.source.name if self.transfers else None,
+            }
+            for target in self.targets
+            for epsilon in self.epsilons
+        ]  # fmt: skip
+
+
+def white_box(
+    subjects: Sequence[Subject], profile_of: Callable[[Subject], Profile], seed: int, limit: int | None
+) -> list[Task]:
+    """Every subject attacked with knowledge of itself."""
+    return [
+        Task(spec, subject, (subject,), seed, count(subject, limit))
+        for subject in subjects
+        for spec in profile_of(subject).attacks
+    ]
+
+
+def transfer(
+    sources: Sequence[Subject],
+    targets: Sequence[Subject],
+    profile_of: Callable[[Subject], Profile],
+    seed: int,
+    limit: int | None,
+) -> list[Task]:
+    """Images made against each source, judged by every target but itself: black-box attacks."""
+    tasks = []
+    for source in sources:
+        others = tuple(target for target in targets if target.digest != source.digest)
+        for target in others:
+            if target.data_digest != source.data_digest:
+                raise RecipeError(f"--from {source.name}: has other data than {target.name}; images cannot pass over")
+        if others:
+            specs = map(for_transfer, profile_of(source).attacks)
+            tasks += [Task(spec, source, others, seed, count(source, limit)) for spec in specs]
+    return tasks
+
+
+def for_transfer(spec: Spec) -> Spec:
+    """The attack at full strength: an image that barely fools its source rarely fools another model."""
+    full: dict[str, Any] = {"early_stop": False} if "early_stop" in type(spec).model_fields else {}
+    if "independent" in spec.schedules:
+        full["schedule"] = "independent"
+    return spec.model_copy(update=full)
+
+
+def count(subject: Subject, limit: int | None) -> int:
+    return min(limit or len(subject.split), len(subject.split))

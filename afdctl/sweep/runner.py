@@ -1,0 +1,215 @@
+"""Carries a plan out: batch by batch, saved as it goes, so that a killed sweep goes on where it was."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from signal import Signals
+from typing import Any
+
+import numpy as np
+import torch
+
+from afdctl.data.batches import as_floats
+from afdctl.errors import AfdctlError, StoppedError
+from afdctl.events import Journal, Row
+from afdctl.store import results, shards
+from afdctl.store.run import Run
+from afdctl.store.shards import Arrays
+from afdctl.sweep.batch import Model, attack_batch, searchable
+from afdctl.sweep.cells import Progress, cell, finished_cells, parts_of
+from afdctl.sweep.plan import Task
+from afdctl.train.signals import Requests, listening
+
+PART_SECONDS = 20.0
+"""How much work a kill may cost, apart from the batch at hand."""
+
+PROGRESS_SECONDS = 2.0
+
+OnRow = Callable[[Row], None]
+
+
+class Sweep:
+    """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run."""
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        *,
+        profile: str,
+        batch_size: int,
+        save_images: bool = False,
+        on_row: OnRow = lambda row: None,
+    ) -> None:
+        self.tasks, self.profile, self.on_row = tasks, profile, on_row
+        self.batch_size, self.save_images = batch_size, save_images
+        self.requests = Requests()
+        self.journals: dict[str, Journal] = {}
+        self.rows: dict[str, Row] = {}
+        """Key -> row of every finished cell of the targets."""
+        self.progress_due = 0.0
+
+    @property
+    def targets(self) -> dict[str, Run]:
+        return {target.name: target.run for task in self.tasks for target in task.targets}
+
+    def run(self) -> dict[str, Row]:
+        """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
+        with ExitStack() as stack:
+            for name, run in self.targets.items():
+                self.journals[name] = stack.enter_context(run.open_journal())
+            self.requests = stack.enter_context(listening())
+            stack.enter_context(self.ending())
+            left = self.left()
+            self.announce()
+            for task in left:
+                self.do(task)
+        return self.rows
+
+    def left(self) -> list[Task]:
+        """The tasks with the epsilons that some target has no cell for; `rows` gets the cells that are there."""
+        for run in self.targets.values():
+            self.rows |= finished_cells(run)
+        return [task.only(missing) for task in self.tasks if (missing := self.missing(task))]
+
+    def missing(self, task: Task) -> list[float]:
+        return [
+            epsilon
+            for epsilon in task.epsilons
+            if any(task.key(target, epsilon) not in self.rows for target in task.targets)
+        ]
+
+    def announce(self) -> None:
+        """Write the plan of each run, and what of it is done."""
+        for name in self.targets:
+            cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
+            done = [cell["key"] for cell in cells if cell["key"] in self.rows]
+            self.write(name, "sweep", profile=self.profile, cells=cells, done=done)
+
+    def do(self, task: Task) -> None:
+        """One task from its first sample, or from where an earlier sweep was killed, to its cells."""
+        progress = self.recover(task)
+        model = searchable(task.source.network, self.obey)
+        began = saved = time.monotonic()
+        earlier = progress.seconds
+        while progress.done < task.n:
+            try:
+                blocks = self.next_blocks(task, model, progress.done)
+            except StoppedError:
+                self.save_part(task, progress)
+                raise
+            for target, block in enumerate(blocks):
+                progress.blocks[target].append(block)
+            progress.done += len(blocks[0]["label"])
+            progress.seconds = earlier + time.monotonic() - began
+            if time.monotonic() - saved > PART_SECONDS and progress.done < task.n:
+                self.save_part(task, progress)
+                saved = time.monotonic()
+            self.show(task, progress)
+        self.finish(task, progress)
+
+    def next_blocks(self, task: Task, model: Model, first: int) -> list[Arrays]:
+        """Attack the next batch; a device without room for it gets a smaller one from now on."""
+        while True:
+            stop = min(first + self.batch_size, task.n)
+            split = task.source.split
+            try:
+                return attack_batch(
+                    task, model, as_floats(split.x[first:stop]), split.y[first:stop], first, self.save_images
+                )
+            except torch.OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    raise AfdctlError("the device's memory is too small for a single image") from error
+                self.batch_size = max(1, self.batch_size // 2)
+                self.warn(task, f"the device's memory is full: going on with batches of {self.batch_size}")
+
+    def recover(self, task: Task) -> Progress:
+        """What an earlier sweep left of this task: the parts that follow each other from the first sample on."""
+        progress = Progress([[] for _ in task.targets])
+        found = [parts_of(target.run, task.parts_key) for target in task.targets]
+        while parts := [rows[progress.done] for rows in found if progress.done in rows]:
+            if len(parts) < len(task.targets) or len({part["done"] for part in parts}) > 1:
+                break
+            if not all(
+                shards.intact(target.run, part["shard"]) for target, part in zip(task.targets, parts, strict=True)
+            ):
+                break
+            for blocks, target, part in zip(progress.blocks, task.targets, parts, strict=True):
+                blocks.append(shards.read(target.run, part["shard"]))
+            progress.parts.append([part["shard"] for part in parts])
+            progress.done, progress.seconds = parts[0]["done"], parts[0]["seconds"]
+        return progress
+
+    def save_part(self, task: Task, progress: Progress) -> None:
+        """Put the rows that no part holds yet into one."""
+        held = len(progress.parts)
+        if len(progress.blocks[0]) <= held:
+            return
+        names = []
+        for target, blocks in zip(task.targets, progress.blocks, strict=True):
+            # one block a part from here on
+            blocks[held:] = [{name: np.concatenate([block[name] for block in blocks[held:]]) for name in blocks[held]}]
+            first = progress.done - len(blocks[held]["label"])
+            name = shards.write(target.run, f"part-{task.parts_key}-{first:06d}", blocks[held])
+            names.append(name)
+            row = self.label(task) | progress.figures(len(names) - 1, task)
+            self.write(target.name, "part", task=task.parts_key, first=first, shard=name, **row)
+            self.journals[target.name].sync()
+        progress.parts.append(names)
+
+    def show(self, task: Task, progress: Progress) -> None:
+        """Tell how far the task is; the journal, which a dashboard reads, hears of it every two seconds."""
+        journal_too = time.monotonic() > self.progress_due
+        for number, target in enumerate(task.targets):
+            row = self.label(task) | progress.figures(number, task)
+            if journal_too:
+                self.write(target.name, "progress", **row)
+                self.progress_due = time.monotonic() + PROGRESS_SECONDS
+            else:
+                self.on_row({"event": "progress", "run": target.name, **row})
+
+    def finish(self, task: Task, progress: Progress) -> None:
+        """Write the shard, the cells and results.h5 of each target, and clear the parts away."""
+        for number, target in enumerate(task.targets):
+            arrays = progress.arrays(number)
+            shard = shards.write(target.run, f"{task.spec.title}-{task.parts_key[:8]}", arrays)
+            for epsilon in task.epsilons:
+                row = cell(task, target, epsilon, arrays, progress.seconds) | {"shard": shard}
+                self.rows[row["key"]] = self.write(target.name, "cell", last=task.epsilons[-1], **row)
+            self.journals[target.name].sync()
+            for names in progress.parts:
+                shards.remove(target.run, names[number])
+            results.build(target.run)
+
+    def label(self, task: Task) -> dict[str, Any]:
+        source = task.source.name if task.transfers else None
+        return {"attack": task.spec.title, "norm": task.spec.norm, "source": source}
+
+    def warn(self, task: Task, message: str) -> None:
+        for target in task.targets:
+            self.write(target.name, "warning", message=message)
+
+    def write(self, name: str, event: str, **fields: Any) -> Row:
+        row = {"event": event, **fields}
+        self.journals[name].append(**row)
+        self.on_row(row | {"run": name})
+        return row
+
+    def obey(self) -> None:
+        """Leave where a signal asked for it; what is finished is saved."""
+        if self.requests.stop:
+            name = Signals(self.requests.stop).name
+            raise StoppedError(f"stopped by {name}; the same command goes on where this one ended", self.requests.stop)
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Whatever ends the sweep, each journal says so."""
+        reason, code = "failed", 1
+        try:
+            yield
+            reason, code = "finished", 0
+        except AfdctlError as error:
+            reason, code = ("stopped" if isinstance(error, StoppedError) else "failed"), error.exit_code
+            raise
+        finally:
+            for name in self.journals:
+                self.write(name, "swept", reason=reason, exit_code=code)

@@ -1,0 +1,142 @@
+"""Profiles: what a name, a file and the command line choose for a data set, and what a mistake says."""
+
+from pathlib import Path
+
+import pytest
+
+from afdctl import registry
+from afdctl.errors import RecipeError
+from afdctl.profile.load import load, packaged, read
+from afdctl.profile.schema import ATTACKS
+
+NINE = {"fgsm", "pgd_l1", "pgd_l2", "pgd_linf", "mim", "ddn", "deepfool", "cw", "aa"}
+
+
+def titles(name: str, dataset: str) -> set[str]:
+    return {spec.title for spec in load(name, dataset).attacks}
+
+
+def test_every_attack_of_the_registry_has_a_schema():
+    assert set(ATTACKS) == set(registry.ATTACKS)
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_packaged_profiles_are_right_in_every_row(name: str):
+    assert len(read(packaged()[name])) > 5
+
+
+@pytest.mark.parametrize("dataset", registry.DATASETS)
+def test_the_default_and_table_a2_cover_every_data_set(dataset: str):
+    assert titles("paper-A2", dataset) == NINE
+    assert titles("strong", dataset) == NINE - {"pgd_l1"} | {"apgd_l1"}
+
+
+def test_grids_of_table_a2():
+    """Table A2 and the notes on its step sizes: relative to epsilon for PGD-L2, absolute for CIFAR's PGD."""
+    mnist = {spec.title: spec for spec in load("paper-A2", "mnist").attacks}
+    assert mnist["pgd_l1"].epsilons == (0, 10, 50, 100, 200)
+    assert mnist["aa"].epsilons == (0, 0.2, 0.3, 0.35)
+    assert mnist["pgd_l2"].reach(5) == pytest.approx(1.25)
+    assert mnist["pgd_linf"].reach(0.3) == pytest.approx(40 / 30)
+    cifar = {spec.title: spec for spec in load("paper-A2", "cifar10").attacks}
+    assert cifar["pgd_linf"].reach(32 / 255) == pytest.approx(1.25)
+    assert cifar["fgsm"].epsilons[-1] == 64 / 255
+
+
+def test_the_default_crosses_every_ball_twice():
+    for dataset in registry.DATASETS:
+        for spec in load("strong", dataset).attacks:
+            reaches = [spec.reach(epsilon) for epsilon in spec.epsilons[1:]]
+            assert all(reach is None or reach >= 2 for reach in reaches)
+
+
+def test_a_row_for_the_data_set_wins_over_one_for_all(tmp_path: Path):
+    file = tmp_path / "my.toml"
+    file.write_text(
+        '[[attack]]\nname = "cw"\nepsilons = [0, 1]\n[[attack]]\nname = "cw"\ndatasets = ["mnist"]\nepsilons = [0, 2]\n'
+    )
+    assert [spec.epsilons for spec in load(str(file), "mnist").attacks] == [(0, 2)]
+    assert [spec.epsilons for spec in load(str(file), "digits").attacks] == [(0, 1)]
+
+
+def test_the_command_line_chooses_and_changes():
+    profile = load(
+        "strong", "mnist", attacks=["pgd_linf", "noise"], epsilons=(0, 0.25), overrides=["schedule=independent"]
+    )
+    assert [(spec.title, spec.epsilons, spec.order) for spec in profile.attacks] == [
+        ("pgd_linf", (0, 0.25), "independent"),
+        ("noise", (0, 0.25), "independent"),
+    ]
+
+
+def test_an_attack_that_the_profile_lacks_takes_the_grid_of_its_norm():
+    (spec,) = load("strong", "mnist", attacks=["fab_t"]).attacks
+    assert spec.epsilons == (0, 0.1, 0.2, 0.3, 0.35, 0.4)
+
+
+MISTAKES = {
+    'name = "pgd_lin"\nepsilons = [0, 1]': ":2: name = \"pgd_lin\": no such attack (did you mean 'pgd_linf'?)",
+    'name = "cw"\nepsilons = [0.5, 1]': ":3: cw: epsilons = [0.5, 1]: must begin with 0",
+    'name = "cw"\nepsilons = [0, 2, 1]': ":3: cw: epsilons = [0, 2, 1]: must ascend",
+    'name = "fgsm"\nepsilons = [0, 8]': ":3: fgsm: epsilons = [0, 8]: images are in [0, 1]; did you mean 8/255?",
+    'name = "cw"\nepsilons = [0, 1]\nstep = 5': ":4: cw: step: no such key (did you mean 'steps'?)",
+    'name = "cw"\nepsilons = [0, 1]\nsteps = 0': ":4: cw: steps = 0: must be at least 1",
+    'name = "cw"\nepsilons = [0, 1]\nsteps = "5"': ":4: cw: steps = 5: must be a whole number; remove the quotes: 5",
+    'name = "cw"': ":1: cw: epsilons: missing",
+    "epsilons = [0, 1]": ":1: attack: has no name",
+    'name = "cw"\nepsilons = [0, 1]\nschedule = "ascending"': ":4: cw: schedule = ascending: this attack has once",
+    'name = "pgd_l2"\nepsilons = [0, 1]\nnorm = "linf"': "pgd_l2 has its own",
+    'name = "mim"\nepsilons = [0, 1]\nrel_step = 0.1\nstep_size = 0.1': "give one of them",
+    'name = "cw"\nepsilons = [0, 1]\ndatasets = ["mnst"]': ":4: cw: datasets = ['mnst']: no such name (did you mean",
+    'name = "aa"\nepsilons = [-1, 0]': ":3: aa: epsilons = [-1, 0]: must be at least 0",
+}
+
+
+@pytest.mark.parametrize(("row", "message"), MISTAKES.items())
+def test_a_mistake_names_file_line_and_remedy(tmp_path: Path, row: str, message: str):
+    file = tmp_path / "my.toml"
+    file.write_text(f"[[attack]]\n{row}\n")
+    with pytest.raises(RecipeError) as error:
+        load(str(file), "mnist")
+    assert str(error.value).startswith(str(file))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[attack]\n", "not TOML"),
+        ("[attack]\nname = 'cw'\n", "has no [[attack]] table"),
+        ("titel = 'x'\n", "titel: no such key"),
+        ("title = 'x'\n", "has no [[attack]] table"),
+    ],
+)
+def test_a_file_that_is_no_profile(tmp_path: Path, text: str, message: str):
+    file = tmp_path / "my.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=r"my\.toml") as error:
+        load(str(file), "mnist")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attacks": ["pgd_lnf"]}, "--attacks pgd_lnf: no such attack (did you mean 'pgd_linf'?)"),
+        ({"attacks": ["aa"], "overrides": ["steps"]}, "--set steps: write --set key=value"),
+        ({"attacks": ["aa"], "overrides": ["stepz=1"]}, "--set: aa: stepz: no such key (did you mean 'steps'?)"),
+        ({"epsilons": (0, 1)}, "--epsilons: one grid cannot serve the norms l1 and l2 and linf"),
+        ({"attacks": ["aa"], "epsilons": (0, 8)}, "did you mean 8/255?"),
+    ],
+)
+def test_a_mistake_on_the_command_line(arguments: dict[str, object], message: str):
+    with pytest.raises(RecipeError) as error:
+        load("strong", "mnist", **arguments)  # type: ignore[arg-type]
+    assert message in str(error.value)
+
+
+def test_an_unknown_profile():
+    with pytest.raises(RecipeError, match="did you mean 'strong'"):
+        load("strnog", "mnist")
+    with pytest.raises(RecipeError, match="has no attack for digits"):
+        load("paper-notebook", "digits")
