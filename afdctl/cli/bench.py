@@ -1,7 +1,8 @@
-"""`afdctl bench`: what a recipe costs on this machine, before a long run."""
+"""`afdctl bench` and `afdctl bench-sweep`: what trainings and evaluations cost on this machine."""
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,14 @@ ATTACK_STEPS = typer.Option(min=1, help="Measure with so many attack steps; may 
 ROUNDS = typer.Option(min=2, help="How often each step is measured, in turn.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
 JSON = typer.Option("--json", help="One JSON object instead of a table.")
+RUN = typer.Argument(metavar="[RUN]", help="A run by path or name; by default the newest.")
+ATTACKS = typer.Option(metavar="NAME,...", help="Only these attacks.")
+PROFILE = typer.Option(help="strong, paper-A2, paper-notebook, or a file of your own.")
+KNOBS = typer.Option("--set", metavar="KEY=VALUE", help="Set a knob of every attack, such as steps=20; repeatable.")
+LIMIT = typer.Option(min=1, help="How many test images.")
+BATCH = typer.Option(min=1, help="Images at a time, in both ways.")
+RUNS = typer.Option("--runs", help="The folder that holds the runs.")
+DATA_DIR = typer.Option(help="Where the data sets lie; by default where the run found them.", show_default=False)
 
 
 def bench(
@@ -57,3 +66,53 @@ def table(report: dict[str, Any]) -> None:
 def spread(ratio: Sequence[float]) -> str:
     middle, low, high = ratio
     return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+
+
+def bench_sweep(
+    run: Annotated[str, RUN] = "latest",
+    attacks: Annotated[str | None, ATTACKS] = None,
+    profile: Annotated[str, PROFILE] = "paper-A2",
+    overrides: Annotated[list[str] | None, KNOBS] = None,
+    limit: Annotated[int, LIMIT] = 128,
+    batch_size: Annotated[int, BATCH] = 128,
+    folder: Annotated[Path, RUNS] = Path("runs"),
+    device: Annotated[str, DEVICE] = "auto",
+    data_dir: Annotated[Path | None, DATA_DIR] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Time a sweep against the way of the authors' published notebook, batch by batch in turn in one run.
+
+    The notebook's way: foolbox with its list of epsilons, AutoAttack anew for each epsilon.
+    """
+    from afdctl.cli.evaluation import dataset_of, find, names_of
+    from afdctl.profile import load
+
+    found = find(run, folder)
+    chosen = load.load(profile, dataset_of(found), attacks=names_of(attacks), overrides=overrides or [])
+
+    from afdctl.bench import sweeps
+    from afdctl.sweep import plan, subject
+    from afdctl.train.start import choose_device
+
+    attacked = subject.of_run(found, "best", choose_device(device), data_dir)
+    report = sweeps.measure(plan.white_box([attacked], lambda _: chosen, seed=0, limit=limit), batch_size)
+    typer.echo(json.dumps(report)) if as_json else sweep_table(report)
+
+
+def sweep_table(report: dict[str, Any]) -> None:
+    """Print the figures for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{report['model']}, {report['n']} images, {report['threads']} threads: seconds, and the notebook's way"
+    shown = Table(title=title, title_justify="left")
+    for heading in ("attack", "ours", "notebook", "ratio", "CPU ratio", "accuracies differ by"):
+        shown.add_column(heading, justify="left" if heading == "attack" else "right")
+    for row in report["attacks"]:
+        (ours, theirs), (cpu, their_cpu) = row["wall"], row["cpu"]
+        differs = f"{100 * row['largest_difference']:.1f} points"
+        ratios = f"{ours / theirs:.2f}", f"{cpu / their_cpu:.2f}"
+        shown.add_row(row["attack"], f"{ours:.1f}", f"{theirs:.1f}", *ratios, differs)
+    for name, label in (("without_aa", "all but AutoAttack"), ("all", "all")):
+        shown.add_row(label, "", "", f"{report[name]['wall']:.2f}", f"{report[name]['cpu']:.2f}", "", style="bold")
+    Console().print(shown)

@@ -218,6 +218,11 @@ def dataset_of(run: "Run") -> str:
     return recipe.loads(run.recipe_text).data.dataset
 
 
+def names_of(text: str | None) -> list[str]:
+    """`pgd_linf,aa` as a list."""
+    return [name.strip() for name in text.split(",")] if text else []
+
+
 def numbers(text: str | None, option: str) -> list[float] | None:
     if text is None:
         return None

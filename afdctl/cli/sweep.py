@@ -48,7 +48,7 @@ def sweep(
         runs or [], source or [], matrix, folder, checkpoint, limit, seed, batch_size, save, device, data_dir, json,
         model, weights, dataset, mean, std, image_size,
     )  # fmt: skip
-    names = [name.strip() for name in attacks.split(",")] if attacks else []
+    names = options.names_of(attacks)
     chosen = None if epsilons is None else grid.parse(epsilons)
     options.evaluate(
         wanted,

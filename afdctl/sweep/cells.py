@@ -27,6 +27,10 @@ class Progress:
         blocks = self.blocks[target]
         return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
+    def clean(self, target: int) -> float:
+        """Clean accuracy of the samples that are done."""
+        return sum(int((block["clean"] == block["label"]).sum()) for block in self.blocks[target]) / max(self.done, 1)
+
     def figures(self, target: int, task: Task) -> dict[str, Any]:
         """How many samples are done, and the accuracy at each epsilon among them."""
         names = {f"{epsilon:g}": f"{epsilon:g}/distance" for epsilon in task.epsilons}

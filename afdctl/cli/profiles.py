@@ -1,0 +1,48 @@
+"""`afdctl profiles`: which attacks a sweep runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from afdctl.errors import RecipeError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and copy profiles of attacks.")
+
+NAME = typer.Argument(metavar="PROFILE", help="A packaged profile's name, or a file.")
+
+
+@app.command()
+def ls() -> None:
+    """List the packaged profiles."""
+    import tomli
+
+    from afdctl.profile.load import packaged
+
+    for path in packaged().values():
+        typer.echo(f"{path.stem:<16}{tomli.loads(path.read_text(encoding='utf-8'))['title'].partition(': ')[2]}")
+
+
+@app.command()
+def show(
+    profile: Annotated[str, NAME] = "strong",
+    dataset: Annotated[str, typer.Option(help="The data set whose rows are shown.")] = "mnist",
+) -> None:
+    """Show what a profile runs on a data set: attacks with their grids, schedules and knobs."""
+    from afdctl.profile.load import load
+
+    for spec in load(profile, dataset).attacks:
+        knobs = ", ".join(f"{key}={value}" for key, value in spec.knobs().items() if value is not None)
+        grid = ", ".join(f"{epsilon:.4g}" for epsilon in spec.epsilons)
+        typer.echo(f"{spec.title:<10} [{grid}]  {spec.order}  {knobs}")
+
+
+@app.command()
+def cp(profile: Annotated[str, NAME], to: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Copy a profile, as a start for your own."""
+    from afdctl.profile.load import find
+
+    source = find(profile)
+    if to.exists():
+        raise RecipeError(f"{to}: exists; choose another name")
+    to.write_bytes(source.read_bytes())
