@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from signal import Signals
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from afdctl.data.batches import as_floats
-from afdctl.errors import AfdctlError, StoppedError
+from afdctl.errors import AfdctlError, DiskFullError, StoppedError
 from afdctl.events import Journal, Row
 from afdctl.store import results, shards
 from afdctl.store.run import Run
@@ -54,12 +54,14 @@ class Sweep:
 
     def run(self) -> dict[str, Row]:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
+        if not self.left():
+            return self.rows
         with ExitStack() as stack:
             for name, run in self.targets.items():
                 self.journals[name] = stack.enter_context(run.open_journal())
             self.requests = stack.enter_context(listening())
             stack.enter_context(self.ending())
-            left = self.left()
+            left = self.left()  # anew: until the journals were open another sweep may have been at it
             self.announce()
             for task in left:
                 self.do(task)
@@ -202,7 +204,7 @@ class Sweep:
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Whatever ends the sweep, each journal says so."""
+        """Whatever ends the sweep, each journal says so, and results.h5 with it."""
         reason, code = "failed", 1
         try:
             yield
@@ -211,5 +213,7 @@ class Sweep:
             reason, code = ("stopped" if isinstance(error, StoppedError) else "failed"), error.exit_code
             raise
         finally:
-            for name in self.journals:
-                self.write(name, "swept", reason=reason, exit_code=code)
+            with suppress(DiskFullError):
+                for name, run in self.targets.items():
+                    self.write(name, "swept", reason=reason, exit_code=code)
+                    results.build(run)

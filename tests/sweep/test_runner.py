@@ -1,0 +1,275 @@
+"""Sweeps from plan to figures: skipped, killed, resumed, stopped, and short of memory."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from afdctl.errors import BusyError, StoppedError
+from afdctl.events import read
+from afdctl.profile.load import Profile
+from afdctl.profile.schema import ATTACKS
+from afdctl.profile.spec import Spec
+from afdctl.store import results, shards
+from afdctl.store.run import Run
+from afdctl.sweep import runner
+from afdctl.sweep.plan import Task, transfer, white_box
+from afdctl.sweep.runner import Sweep
+from afdctl.sweep.subject import Subject
+from tests.sweep.conftest import N, MakeSubject
+
+GRID = (0.0, 0.05, 0.1)
+
+
+def spec(name: str, epsilons: tuple[float, ...] = GRID, **knobs: Any) -> Spec:
+    return ATTACKS[name](name=name, epsilons=epsilons, **knobs)
+
+
+def tasks(subject: Subject, *specs: Spec, limit: int | None = None) -> list[Task]:
+    return white_box([subject], lambda _: Profile("mine", specs), seed=0, limit=limit)
+
+
+def sweep(plan: list[Task], **options: Any) -> Sweep:
+    return Sweep(plan, profile="mine", **{"batch_size": 16, **options})
+
+
+def events(run: Run, event: str) -> list[dict[str, Any]]:
+    return [row for row in read(run.journal_path) if row["event"] == event]
+
+
+def arrays(run: Run) -> dict[str, Any]:
+    """The content of the shard of each attack, by its cells' keys."""
+    return {row["key"]: shards.read(run, row["shard"]) for row in events(run, "cell")}
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert one.keys() == other.keys()
+    for key in one:
+        assert one[key].keys() == other[key].keys()
+        for name in one[key]:
+            np.testing.assert_array_equal(one[key][name], other[key][name], strict=True)
+
+
+PGD = spec("pgd_linf", steps=5)
+FGSM = spec("fgsm")
+
+
+def test_figures_are_those_of_the_samples(make_subject: MakeSubject):
+    subject = make_subject()
+    rows = sweep(tasks(subject, PGD, FGSM)).run()
+    cells = events(subject.run, "cell")
+    assert [(row["attack"], row["epsilon"]) for row in cells] == [
+        ("pgd_linf", 0.05), ("pgd_linf", 0.1), ("fgsm", 0.05), ("fgsm", 0.1),
+    ]  # fmt: skip
+    assert {row["key"] for row in cells} == set(rows)
+    for row in cells:
+        columns = arrays(subject.run)[row["key"]]
+        distance = columns[f"{row['epsilon']:g}/distance"]
+        assert row["accuracy"] == np.isinf(distance).mean()
+        assert row["low"] < row["accuracy"] < row["high"]
+        assert row["acc_nat"] == (N - 3) / N
+        assert (distance[:3] == 0).all()
+        fooled = np.isfinite(distance) & (distance > 0)
+        assert 0 < fooled.sum() < N
+        assert (distance[fooled] <= row["epsilon"] * (1 + 1e-5)).all()
+        prediction = columns[f"{row['epsilon']:g}/prediction"]
+        assert (prediction[fooled] != columns["label"][fooled]).all()
+        assert (prediction[np.isinf(distance)] == columns["label"][np.isinf(distance)]).all()
+        assert row["forwards"] == columns[f"{row['epsilon']:g}/forwards"].sum() > 0
+    pgd = [row["accuracy"] for row in cells[:2]]
+    assert pgd[0] >= pgd[1]
+
+
+def test_what_is_done_is_skipped(make_subject: MakeSubject):
+    subject = make_subject()
+    first = sweep(tasks(subject, PGD)).run()
+    journal = subject.run.journal_path.read_bytes()
+    again = sweep(tasks(subject, PGD))
+    assert again.run().keys() == first.keys()
+    assert subject.run.journal_path.read_bytes() == journal
+    sweep(tasks(subject, PGD, FGSM)).run()
+    assert [row["attack"] for row in events(subject.run, "cell")] == ["pgd_linf", "pgd_linf", "fgsm", "fgsm"]
+    assert set(events(subject.run, "sweep")[-1]["done"]) == set(first)
+
+
+def test_a_longer_grid_adds_only_what_is_new(make_subject: MakeSubject):
+    subject = make_subject()
+    sweep(tasks(subject, FGSM)).run()
+    longer = sweep(tasks(subject, spec("fgsm", (*GRID, 0.2))))
+    assert [task.epsilons for task in longer.left()] == [(0.2,)]
+    longer.run()
+    assert [row["epsilon"] for row in events(subject.run, "cell")] == [0.05, 0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"n": 20}, {"digest": "other weights"}, {"data_digest": "other images"}, {"steps": 6}, {"grid": (0.0, 0.1)}],
+)  # fmt: skip
+def test_whatever_a_figure_depends_on_is_in_its_key(make_subject: MakeSubject, change: dict[str, Any]):
+    subject = make_subject()
+    (before,) = tasks(subject, PGD)
+    changed = {key: value for key, value in change.items() if key in ("digest", "data_digest")}
+    other = Subject(**{**vars(subject), **changed})
+    attack = spec("pgd_linf", change.get("grid", GRID), steps=change.get("steps", 5))
+    after = Task(attack, other, (other,), change.get("seed", 0), change.get("n", N))
+    assert before.key(subject, 0.1) != after.key(other, 0.1)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_a_killed_sweep_goes_on_to_the_same_figures(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, batches: int
+):
+    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+    whole, killed = make_subject("whole"), make_subject("killed")
+    killed = Subject(**{**vars(killed), "digest": whole.digest})
+    sweep(tasks(whole, PGD, FGSM)).run()
+    seen = 0
+
+    def kill(row: dict[str, Any]) -> None:
+        nonlocal seen
+        seen += row["event"] == "progress"
+        if seen == batches:
+            raise Killed
+
+    with pytest.raises(Killed):
+        sweep(tasks(killed, PGD, FGSM), on_row=kill).run()
+    done: list[int] = []
+    sweep(
+        tasks(killed, PGD, FGSM),
+        on_row=lambda row: done.append(row.get("done")) if row["event"] == "progress" else None,
+    ).run()
+    assert len(done) == 6 - batches if batches < 4 else len(done) <= 3
+    assert_equal(arrays(killed.run), arrays(whole.run))
+    assert not list(killed.run.shards.glob("part-*"))
+
+
+def test_a_damaged_part_is_done_again(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+    whole, killed = make_subject("whole"), make_subject("killed")
+    killed = Subject(**{**vars(killed), "digest": whole.digest})
+    sweep(tasks(whole, PGD)).run()
+
+    def kill(row: dict[str, Any]) -> None:
+        if row["event"] == "progress" and row["done"] == 32:
+            raise Killed
+
+    with pytest.raises(Killed):
+        sweep(tasks(killed, PGD), on_row=kill).run()
+    (second,) = killed.run.shards.glob("part-*-000016-*")
+    second.write_bytes(second.read_bytes()[:-1])
+    sweep(tasks(killed, PGD)).run()
+    assert_equal(arrays(killed.run), arrays(whole.run))
+
+
+def test_a_signal_saves_and_stops(make_subject: MakeSubject):
+    subject = make_subject()
+
+    def interrupt(row: dict[str, Any]) -> None:
+        if row["event"] == "progress" and row["done"] == 16:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match="the same command goes on") as stopped:
+        sweep(tasks(subject, PGD), on_row=interrupt).run()
+    assert stopped.value.exit_code == 143
+    assert events(subject.run, "swept")[-1]["reason"] == "stopped"
+    assert events(subject.run, "part")[-1]["done"] == 16
+
+
+def test_a_run_that_is_written_is_busy(make_subject: MakeSubject):
+    subject = make_subject()
+    with subject.run.open_journal(), pytest.raises(BusyError):
+        sweep(tasks(subject, PGD)).run()
+
+
+def test_a_full_device_gets_smaller_batches(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    subject, small = make_subject("subject"), make_subject("small")
+    attack = runner.attack_batch
+
+    def cramped(task: Task, model: Any, x: torch.Tensor, *rest: Any) -> Any:
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("full")
+        return attack(task, model, x, *rest)
+
+    monkeypatch.setattr(runner, "attack_batch", cramped)
+    warnings: list[str] = []
+    sweep(tasks(subject, FGSM), on_row=lambda row: warnings.append(row.get("message", ""))).run()
+    assert any("batches of 4" in warning for warning in warnings)
+    monkeypatch.undo()
+    sweep(tasks(Subject(**{**vars(small), "digest": subject.digest}), FGSM)).run()
+    assert_equal(arrays(subject.run), arrays(small.run))
+
+
+def test_limit_takes_the_first_images(make_subject: MakeSubject):
+    subject = make_subject()
+    sweep(tasks(subject, FGSM, limit=10)).run()
+    (row, _) = events(subject.run, "cell")
+    assert row["n"] == 10
+    assert arrays(subject.run)[row["key"]]["label"].tolist() == subject.split.y[:10].tolist()
+
+
+def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
+    source, target, third = make_subject("source", seed=1), make_subject("target"), make_subject("third", seed=2)
+    profile = Profile("mine", (PGD,))
+    plan = transfer([source], [target, third], lambda _: profile, seed=0, limit=None)
+    sweep(plan, save_images=True).run()
+    assert not events(source.run, "cell")
+    images = []
+    for subject in (target, third):
+        row = events(subject.run, "cell")[-1]
+        assert row["source"] == "source"
+        assert row["schedule"] == "independent"
+        columns = arrays(subject.run)[row["key"]]
+        images.append(columns["0.1/x_adv"])
+        with torch.no_grad():
+            prediction = subject.network(torch.from_numpy(columns["0.1/x_adv"])).argmax(1)
+        assert prediction.tolist() == columns["0.1/prediction"].tolist()
+    np.testing.assert_array_equal(*images)
+
+
+def test_the_matrix_leaves_the_diagonal_out(make_subject: MakeSubject):
+    subjects = [make_subject(name, seed=number) for number, name in enumerate("abc")]
+    plan = transfer(subjects, subjects, lambda _: Profile("mine", (FGSM,)), seed=0, limit=None)
+    pairs = [(task.source.name, target.name) for task in plan for target in task.targets]
+    assert sorted(pairs) == [(a, b) for a in "abc" for b in "abc" if a != b]
+
+
+def test_results_hold_every_cell_and_can_be_made_again(make_subject: MakeSubject):
+    subject = make_subject()
+    sweep(tasks(subject, PGD), save_images=True).run()
+    sweep(tasks(subject, PGD, limit=8)).run()
+    before = subject.run.results_path.read_bytes()
+    assert results.build(subject.run).read_bytes() == before
+    with h5py.File(subject.run.results_path) as file:
+        cell = file["attacks/pgd_linf/0.1"]
+        assert cell.attrs["n"] == N
+        assert json.loads(cell.attrs["spec"])["steps"] == 5
+        assert np.isinf(cell["distance"][:]).mean() == cell.attrs["accuracy"]
+        assert cell["x_adv"].shape == (N, 1, 4, 4)
+
+
+def test_saved_images_are_those_that_were_judged(make_subject: MakeSubject):
+    subject = make_subject()
+    sweep(tasks(subject, PGD), save_images=True).run()
+    columns = next(iter(arrays(subject.run).values()))
+    x = subject.split.x / 255
+    x_adv = torch.from_numpy(columns["0.1/x_adv"])
+    norm = (x_adv - x).flatten(1).abs().amax(1)
+    np.testing.assert_allclose(norm, columns["0.1/norm"])
+    assert norm.max() <= 0.1 * (1 + 1e-5)
+
+
+def test_a_lost_shard_is_made_again(make_subject: MakeSubject):
+    subject = make_subject()
+    sweep(tasks(subject, FGSM)).run()
+    for shard in Path(subject.run.shards).iterdir():
+        shard.unlink()
+    assert len(sweep(tasks(subject, FGSM)).left()) == 1
