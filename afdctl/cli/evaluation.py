@@ -112,9 +112,14 @@ def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, dev
     cells, to_do = (sum(len(task.cells()) for task in some) for some in (tasks, left))
     models = len({target.digest for task in tasks for target in task.targets})
     attacks = len({task.spec.title for task in tasks})
-    what = f"{models} {'model' if models == 1 else 'models'}, {attacks} {'attack' if attacks == 1 else 'attacks'}"
     done = f", {cells - to_do} done already" if to_do < cells else ""
-    return f"{what}: {cells} cells{done}" + (f", at most {duration(seconds)} on {device}" if to_do else "")
+    time = f", at most {duration(seconds)} on {device}" if to_do else ""
+    return f"{counted(models, 'model')}, {counted(attacks, 'attack')}: {counted(cells, 'cell')}{done}{time}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def plan(
@@ -148,16 +153,26 @@ def load_subjects(
         run.path.resolve(): subject.of_run(run, wanted.checkpoint, device, wanted.data_dir)
         for run in [*targets, *sources]
     }
-    chosen = [loaded[run.path.resolve()] for run in targets]
-    if wanted.model is not None:
-        assert wanted.dataset is not None
-        chosen = [
-            subject.of_model(
-                wanted.model, wanted.weights, numbers(wanted.mean, "--mean"), numbers(wanted.std, "--std"),
-                wanted.dataset, wanted.folder, device, wanted.data_dir, wanted.image_size,
-            )
-        ]  # fmt: skip
-    return list(dict.fromkeys(chosen)), [loaded[run.path.resolve()] for run in sources]
+    if len({found.name for found in loaded.values()}) < len(loaded):
+        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
+    if wanted.model is None:
+        chosen = [loaded[path] for path in dict.fromkeys(run.path.resolve() for run in targets)]
+    else:
+        chosen = [own_model(wanted, device)]
+    return chosen, [loaded[run.path.resolve()] for run in sources]
+
+
+def own_model(wanted: Wanted, device: "torch.device") -> "Subject":
+    """The model that --model names."""
+    from afdctl.sweep import subject
+
+    assert wanted.model is not None
+    assert wanted.dataset is not None
+    mean, std = numbers(wanted.mean, "--mean"), numbers(wanted.std, "--std")
+    return subject.of_model(
+        wanted.model, wanted.weights, mean, std, wanted.dataset, wanted.folder, device, wanted.data_dir,
+        wanted.image_size,
+    )  # fmt: skip
 
 
 def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:

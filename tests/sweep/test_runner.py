@@ -108,7 +108,7 @@ def test_a_longer_grid_adds_only_what_is_new(make_subject: MakeSubject):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"n": 20}, {"digest": "other weights"}, {"data_digest": "other images"}, {"steps": 6}, {"grid": (0.0, 0.1)}],
+    [{"seed": 1}, {"n": 20}, {"digest": "other"}, {"data_digest": "other"}, {"steps": 6}, {"grid": (0.0, 0.1)}],
 )  # fmt: skip
 def test_whatever_a_figure_depends_on_is_in_its_key(make_subject: MakeSubject, change: dict[str, Any]):
     subject = make_subject()
