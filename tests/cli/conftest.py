@@ -1,4 +1,4 @@
-"""`afdctl train` in this process, for tests of what needs no process of its own."""
+"""Commands in this process, for tests of what needs no process of its own."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -26,17 +26,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Afdctl]:
-    """Run `afdctl train ...` in this process."""
+def afdctl(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Afdctl]:
+    """Run any command in this process, in `folder`."""
     threads = torch.get_num_threads()
 
     def run(*arguments: str) -> Ended:
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["afdctl", "train", *arguments])
-        with pytest.raises(SystemExit) as ended:
+        monkeypatch.setattr(sys, "argv", ["afdctl", *arguments])
+        try:
             cli.main()
-        return Ended(ended.value.code or 0, *capsys.readouterr())
+        except SystemExit as ended:
+            return Ended(ended.code or 0, *capsys.readouterr())
+        return Ended(0, *capsys.readouterr())
 
     yield run
     # a resumed run takes as many as it began with
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def here(afdctl: Afdctl) -> Afdctl:
+    """Run `afdctl train ...` in this process."""
+    return lambda *arguments: afdctl("train", *arguments)

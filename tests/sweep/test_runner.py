@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from afdctl.sweep.subject import Subject
 
 from afdctl.errors import BusyError, StoppedError
 from afdctl.events import read
@@ -20,8 +21,7 @@ from afdctl.store.run import Run
 from afdctl.sweep import runner
 from afdctl.sweep.plan import Task, transfer, white_box
 from afdctl.sweep.runner import Sweep
-from afdctl.sweep.subject import Subject
-from tests.sweep.conftest import N, MakeSubject
+from tests.sweep.conftest import MakeSubject, N
 
 GRID = (0.0, 0.05, 0.1)
 

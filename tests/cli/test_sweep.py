@@ -1,0 +1,176 @@
+"""`afdctl attack` and `afdctl sweep`, from the command line to figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from afdctl.store import checkpoints
+from afdctl.store.run import Run
+from afdctl.train import start
+from tests.cli.conftest import Afdctl, Ended
+from tests.conftest import short
+
+GRID = "0,0.05,0.1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained(folder: Path) -> None:
+    """Two short runs: at, nt."""
+    import torch
+
+    for name in ("at", "nt"):
+        start.start(
+            short(f"digits_{name}"), stem=name, runs=folder / "runs", name=name, device=torch.device("cpu"),
+            data_dir=None, on_line=lambda line: None,
+        )  # fmt: skip
+
+
+def printed(ended: Ended) -> dict[str, Any]:
+    assert ended.code == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    assert found["schema"] == "afdctl/1"
+    return found
+
+
+def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
+    command = ("sweep", "at", "nt", "--attacks", "pgd_linf,fgsm,ddn", "--limit", "32")
+    shown = afdctl(*command)
+    assert shown.code == 0, shown.err
+    assert "2 models, 3 attacks: 24 cells, at most" in shown.err
+    assert "at: accuracy (%) in L-infinity, 32 test images" in shown.out
+    assert "worst of all" in shown.out
+    assert "No AutoAttack" in shown.out
+    assert "Traceback" not in shown.err
+    again = afdctl(*command, "--json")
+    assert "24 done already" in again.err
+    found = printed(again)
+    assert [(one["run"], one["attack"]) for one in found["curves"]] == [
+        (run, attack) for run in ("at", "nt") for attack in ("pgd_linf", "fgsm", "ddn")
+    ]
+    assert len(found["cells"]) == 24
+    for one in found["curves"]:
+        assert len(one["epsilons"]) == len(one["accuracies"]) == 5
+        assert one["epsilons"][0] == 0
+        assert 0 <= one["auc"] <= 1
+    (envelope,) = (one for one in found["envelopes"] if one["run"] == "at")
+    assert envelope["attacks"] == ["pgd_linf", "fgsm"]
+    lowest = [min(column) for column in zip(*(one["accuracies"] for one in found["curves"][:2]), strict=True)]
+    assert all(worst <= low + 1e-9 for worst, low in zip(envelope["accuracies"], lowest, strict=True))
+
+
+def test_one_attack_at_one_epsilon(afdctl: Afdctl):
+    found = printed(afdctl("attack", "at", "--attack", "pgd_linf", "--epsilon", "8/255", "--limit", "16", "--json"))
+    (cell,) = found["cells"]
+    assert cell["epsilon"] == 8 / 255
+    assert cell["n"] == 16
+
+
+def test_black_box_and_matrix(afdctl: Afdctl):
+    common = ("--attacks", "fgsm", "--epsilons", GRID, "--limit", "16", "--json")
+    found = printed(afdctl("sweep", "at", "--from", "nt", *common))
+    assert {(cell["run"], cell["source"]) for cell in found["cells"]} == {("at", "nt")}
+    found = printed(afdctl("sweep", "at", "nt", "--matrix", *common))
+    assert {(cell["run"], cell["source"]) for cell in found["cells"]} == {("at", "nt"), ("nt", "at")}
+
+
+def test_a_model_of_ones_own_goes_on_where_it_was(afdctl: Afdctl, folder: Path):
+    (folder / "mine.py").write_text(
+        "from torch import nn\n\n\ndef build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()\n"
+    )
+    weights = folder / "w.pt"
+    import torch
+
+    torch.manual_seed(0)
+    torch.save(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).state_dict(), weights)
+    command = ("sweep", "--model", "mine.py:build", "--weights", "w.pt", "--dataset", "digits", "--limit", "16")
+    options = ("--attacks", "fgsm", "--epsilons", GRID, "--json")
+    first = afdctl(*command, *options)
+    assert "executing mine.py" in first.err
+    second = afdctl(*command, *options)
+    assert "2 done already" in second.err
+    assert printed(second)["curves"] == printed(first)["curves"]
+
+
+def test_runs_from_stdin(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("runs/at\n"))
+    found = printed(afdctl("attack", "-", "--attack", "fgsm", "--epsilon", "0.05", "--limit", "16", "--json"))
+    assert found["cells"][0]["run"] == "at"
+
+
+MISTAKES = {
+    "attack at --attack pgd_lnf --epsilon 0.1": (2, "no such attack (did you mean 'pgd_linf'?)"),
+    "attack at --attack pgd_linf --epsilon 8": (2, "did you mean 8/255?"),
+    "attack at --attack pgd_linf --epsilon=-0.1": (2, "--epsilon '-0.1': must be 0 or more"),
+    "attack at --attack pgd_linf": (2, "--epsilon: missing"),
+    "attack at --attack pgd_linf --epsilon 0": (2, "nothing to attack"),
+    "sweep at --attacks fgsm --epsilons 0.1,0.2": (2, "must begin with 0"),
+    "sweep at --profile strnog": (2, "did you mean 'strong'?"),
+    "sweep at --attacks fgsm --from at": (2, "--from: names the run that is attacked"),
+    "sweep at --matrix": (2, "--matrix: name at least two runs"),
+    "sweep at --attacks fgsm --checkpoint step-1.pt": (3, "checkpoint step-1.pt is damaged or missing"),
+    "sweep at --attacks fgsm --weights w.pt": (2, "--weights: goes with --model"),
+    "sweep --model nosuch.py:build --dataset digits": (3, "nosuch.py"),
+    "sweep --model nosuch.py:build": (2, "--model: needs --dataset"),
+    "sweep nosuch": (3, "no such run under runs"),
+    "sweep at --device gpu": (2, "--device"),
+}
+
+
+@pytest.mark.parametrize(("command", "expected"), MISTAKES.items())
+def test_a_mistake_is_one_line_and_a_code(afdctl: Afdctl, command: str, expected: tuple[int, str]):
+    ended = afdctl(*command.split())
+    code, message = expected
+    assert (ended.code, ended.out) == (code, "")
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert "Traceback" not in ended.err
+
+
+def test_a_run_without_a_checkpoint(afdctl: Afdctl, folder: Path):
+    run = Run(folder / "runs" / "at")
+    empty = Run.create(folder / "runs", "empty", run.recipe_text, run.provenance, name="empty")
+    with empty.open_journal():
+        pass
+    ended = afdctl("sweep", "empty", "--attacks", "fgsm")
+    assert ended.code == 3
+    assert "run empty has no best checkpoint; train it first" in ended.err
+
+
+def test_a_run_that_is_being_written(afdctl: Afdctl, folder: Path):
+    with Run(folder / "runs" / "at").open_journal():
+        ended = afdctl("attack", "at", "--attack", "fgsm", "--epsilon", "0.33", "--limit", "16")
+    assert ended.code == 4
+    assert "is being written by pid" in ended.err
+
+
+def test_weak_attacks_and_random_models_are_said(afdctl: Afdctl, folder: Path):
+    ended = afdctl("sweep", "at", "--profile", "paper-A2", "--attacks", "pgd_linf", "--epsilons", GRID, "--limit", "16")
+    assert "its 40 steps reach 1.33 epsilon" in ended.err
+    (folder / "random.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Random(nn.Module):\n    def forward(self, x):\n"
+        "        return torch.rand(len(x), 10)\n"
+    )
+    ended = afdctl("sweep", "--model", "random.py:Random", "--dataset", "digits", "--attacks", "noise", "--limit", "16")
+    assert "random" in "\n".join(line for line in ended.err.splitlines() if line.startswith("warning: "))
+
+
+def test_the_checkpoint_can_be_chosen(afdctl: Afdctl, folder: Path):
+    last = checkpoints.load(Run(folder / "runs" / "nt"), "last")
+    command = ("attack", "nt", "--attack", "fgsm", "--epsilon", "0.05", "--limit", "16", "--json")
+    (cell,) = printed(afdctl(*command, "--checkpoint", "last"))["cells"]
+    assert cell["checkpoint"].startswith(last.path.stem.rpartition("-")[2])
+
+
+def test_profiles(afdctl: Afdctl, folder: Path):
+    assert [line.split()[0] for line in afdctl("profiles", "ls").out.splitlines()] == [
+        "paper-A2", "paper-notebook", "strong",
+    ]  # fmt: skip
+    assert "descending" in afdctl("profiles", "show", "strong", "--dataset", "digits").out
+    assert afdctl("profiles", "cp", "strong", "my.toml").code == 0
+    assert afdctl("profiles", "cp", "strong", "my.toml").code == 2
+    assert printed(afdctl("sweep", "at", "--profile", "my.toml", "--attacks", "fgsm", "--limit", "16", "--json"))
