@@ -41,10 +41,12 @@ class Progress:
         return {"done": self.done, "n": task.n, "accuracy": accuracy, "seconds": round(self.seconds, 3)}
 
 
-def finished_cells(run: Run) -> dict[str, Row]:
-    """Key -> row of every cell that the run's journal has; its shard must be there."""
-    rows = {row["key"]: row for row in read(run.journal_path) if row["event"] == "cell"}
-    return {key: row for key, row in rows.items() if (run.shards / row["shard"]).is_file()}
+def finished_cells(run: Run, with_images: bool) -> dict[str, Row]:
+    """Key -> row of every cell that the run's journal has and whose shard is there, `with_images` where wanted."""
+    rows = [row for row in read(run.journal_path) if row["event"] == "cell"]
+    return {
+        row["key"]: row for row in rows if (run.shards / row["shard"]).is_file() and (row["images"] or not with_images)
+    }
 
 
 def parts_of(run: Run, key: str) -> dict[int, Row]:

@@ -70,7 +70,7 @@ class Sweep:
     def left(self) -> list[Task]:
         """The tasks with the epsilons that some target has no cell for; `rows` gets the cells that are there."""
         for run in self.targets.values():
-            self.rows |= finished_cells(run)
+            self.rows |= finished_cells(run, with_images=self.save_images)
         return [task.only(missing) for task in self.tasks if (missing := self.missing(task))]
 
     def missing(self, task: Task) -> list[float]:
@@ -175,7 +175,10 @@ class Sweep:
             arrays = progress.arrays(number)
             shard = shards.write(target.run, f"{task.spec.title}-{task.parts_key[:8]}", arrays)
             for epsilon in task.epsilons:
-                row = cell(task, target, epsilon, arrays, progress.seconds) | {"shard": shard}
+                row = cell(task, target, epsilon, arrays, progress.seconds) | {
+                    "shard": shard,
+                    "images": self.save_images,
+                }
                 self.rows[row["key"]] = self.write(target.name, "cell", last=task.epsilons[-1], **row)
             self.journals[target.name].sync()
             for names in progress.parts:

@@ -16,7 +16,7 @@ def of_attacks(specs: Iterable[Spec], classes: int) -> Iterator[str]:
         if isinstance(spec, AA | APGDT) and classes < TARGETED_CLASSES:
             yield (
                 f"{spec.title}: the targeted DLR loss needs {TARGETED_CLASSES} classes, this data set has {classes}; "
-                f"apgd_t is left out"
+                f"apgd_t takes the margin alone"
             )
 
 

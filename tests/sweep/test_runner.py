@@ -267,6 +267,15 @@ def test_saved_images_are_those_that_were_judged(make_subject: MakeSubject):
     assert norm.max() <= 0.1 * (1 + 1e-5)
 
 
+def test_images_that_were_not_kept_are_made_again(make_subject: MakeSubject):
+    subject = make_subject()
+    sweep(tasks(subject, FGSM)).run()
+    assert len(sweep(tasks(subject, FGSM), save_images=True).left()) == 1
+    sweep(tasks(subject, FGSM), save_images=True).run()
+    assert not sweep(tasks(subject, FGSM)).left()
+    assert not sweep(tasks(subject, FGSM), save_images=True).left()
+
+
 def test_a_lost_shard_is_made_again(make_subject: MakeSubject):
     subject = make_subject()
     sweep(tasks(subject, FGSM)).run()
