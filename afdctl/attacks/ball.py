@@ -3,6 +3,29 @@
 import torch
 from torch import Generator, Tensor
 
+from afdctl.attacks.draws import Draws
+
+TOLERANCE = 5e-6
+"""How far outside the ball, as a share of epsilon, rounding may leave an image: half of what an evaluation accepts."""
+
+
+def length(delta: Tensor, kind: str) -> Tensor:
+    """The norm (n,) of each sample of delta (n, ...)."""
+    pixels = delta.flatten(1)
+    if kind == "linf":
+        return pixels.abs().amax(1)
+    return pixels.abs().sum(1) if kind == "l1" else pixels.square().sum(1).sqrt()
+
+
+def inside(x_adv: Tensor, x: Tensor, epsilon: float, kind: str) -> Tensor:
+    """x_adv, whose pixels go one float nearer to x where the sum x + delta was rounded out of the ball."""
+    # a pixel is off by at most half the distance of two floats below 1: most balls are too large to notice
+    pixels = x.shape[1:].numel()
+    if torch.finfo(x.dtype).eps / 4 * {"linf": 1, "l2": pixels**0.5, "l1": pixels}[kind] < TOLERANCE * epsilon:
+        return x_adv
+    outside = length(x_adv - x, kind) > epsilon * (1 + TOLERANCE)
+    return torch.where(outside.view(-1, *[1] * (x.dim() - 1)), torch.nextafter(x_adv, x), x_adv)
+
 
 def norm(delta: Tensor) -> Tensor:
     """L2 norm of each sample of delta (n, ...), shaped (n, 1, ..., 1)."""
@@ -25,29 +48,46 @@ def ascent(gradient: Tensor, kind: str) -> Tensor:
     return gradient / norm(gradient).clamp_min(1e-12)
 
 
-def uniform_start(x: Tensor, epsilon: float, kind: str, generator: Generator) -> Tensor:
+def uniform_start(x: Tensor, epsilon: float, kind: str, generator: Generator | Draws) -> Tensor:
     """A point drawn uniformly from the ball, clipped to [0, 1]."""
     if kind == "linf":
         return (x + epsilon * (2 * _uniform(x, generator) - 1)).clamp_(0, 1)
+    if kind == "l1":
+        return (x + epsilon * _spacings(x, generator)).clamp_(0, 1)
     return boundary_start(x, epsilon * _radius(x, generator), kind, generator)
 
 
-def boundary_start(x: Tensor, epsilon: float | Tensor, kind: str, generator: Generator) -> Tensor:
+def boundary_start(x: Tensor, epsilon: float | Tensor, kind: str, generator: Generator | Draws) -> Tensor:
     """A random direction scaled to touch the ball's boundary, clipped to [0, 1]: AutoAttack's start."""
     if kind == "linf":
         delta = 2 * _uniform(x, generator) - 1
-        length = delta.flatten(1).abs().amax(1).view(-1, *[1] * (x.dim() - 1))
+        size = delta.flatten(1).abs().amax(1).view(-1, *[1] * (x.dim() - 1))
     else:
-        delta = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        length = norm(delta)
-    return (x + epsilon * delta / (length + 1e-12)).clamp_(0, 1)
+        delta = _normal(x, generator)
+        size = norm(delta)
+    return (x + epsilon * delta / (size + 1e-12)).clamp_(0, 1)
 
 
-def _uniform(x: Tensor, generator: Generator) -> Tensor:
-    return torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+def _uniform(like: Tensor, generator: Generator | Draws) -> Tensor:
+    if isinstance(generator, Draws):
+        return generator.uniform(like)
+    return torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
-def _radius(x: Tensor, generator: Generator) -> Tensor:
+def _normal(like: Tensor, generator: Generator | Draws) -> Tensor:
+    if isinstance(generator, Draws):
+        return generator.normal(like)
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _spacings(x: Tensor, generator: Generator | Draws) -> Tensor:
+    """Uniform points of the L1 ball of radius 1: the gaps between sorted uniform numbers, with random signs."""
+    cuts = _uniform(x, generator).flatten(1).sort(1).values
+    gaps = torch.diff(cuts, dim=1, prepend=torch.zeros_like(cuts[:, :1])).view_as(x)
+    return torch.where(_uniform(x, generator) < 0.5, -gaps, gaps)
+
+
+def _radius(x: Tensor, generator: Generator | Draws) -> Tensor:
     """Radii in [0, 1] of points that are uniform in an L2 ball of x's dimension, shaped (n, 1, ..., 1)."""
-    u = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
-    return u.pow(1 / x[0].numel()).view(-1, *[1] * (x.dim() - 1))
+    u = _uniform(x.flatten(1)[:, 0], generator)
+    return u.pow(1 / x.shape[1:].numel()).view(-1, *[1] * (x.dim() - 1))

@@ -30,6 +30,13 @@ def ascend(model: Model, objective: Objective, x: Tensor) -> tuple[Tensor, Tenso
     return logits.detach(), losses.detach(), gradient
 
 
+def verdict(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Who is fooled (n,), and where the model has no answer (n,): NaN or infinite logits fool nobody."""
+    top, label = logits.max(1)
+    broken = ~top.isfinite()
+    return (label != y) & ~broken, broken
+
+
 def per_sample(mask: Tensor, x: Tensor) -> Tensor:
     """A mask (n,) shaped to broadcast over x (n, ...)."""
     return mask.view(-1, *[1] * (x.dim() - 1))

@@ -196,10 +196,10 @@ class Noise(Spec):
 
     name: Literal["noise"]
     norm: Literal["linf", "l2"] = "linf"
-    draws: Count = 100
+    samples: Count = 100
 
     def passes(self, classes: int) -> tuple[int, int]:
-        return self.draws, 0
+        return self.samples, 0
 
 
 ATTACKS: Final[Mapping[str, type[Spec]]] = {
