@@ -128,8 +128,9 @@ class APGD(Spec):
         return self
 
     def passes(self, classes: int) -> tuple[int, int]:
-        # one more forward pass a restart: the start that the loss is first measured at
-        return self.restarts * (self.steps + 1), self.restarts * (self.steps + 1)
+        # a run measures its start too, and in L1 has three; before and after all runs the classes of x and x' are read
+        gradients = self.restarts * (self.steps + (3 if self.norm == "l1" else 1))
+        return gradients + 2, gradients
 
 
 class APGDT(Spec):
@@ -140,8 +141,8 @@ class APGDT(Spec):
     targets: Count = 9
 
     def passes(self, classes: int) -> tuple[int, int]:
-        targets = min(self.targets, classes - 1)
-        return targets * (self.steps + 2), targets * (self.steps + 1)
+        gradients = min(self.targets, classes - 1) * (self.steps + (3 if self.norm == "l1" else 1))
+        return gradients + 2, gradients
 
 
 class FABT(Minimum):
@@ -153,7 +154,7 @@ class FABT(Minimum):
 
     def passes(self, classes: int) -> tuple[int, int]:
         targets = min(self.targets, classes - 1)
-        return targets * (2 * self.steps + 2), targets * self.steps
+        return targets * (2 * self.steps + 2) + 2, targets * self.steps
 
 
 class Square(Spec):
@@ -163,7 +164,7 @@ class Square(Spec):
     queries: Count = 5000
 
     def passes(self, classes: int) -> tuple[int, int]:
-        return self.queries + 1, 0
+        return self.queries + 3, 0
 
 
 class AA(Spec):
@@ -179,9 +180,11 @@ class AA(Spec):
     def parts(self) -> tuple[Spec, ...]:
         """Its attacks, in the order in which they run."""
         common: dict[str, Any] = {"epsilons": self.epsilons, "norm": self.norm}
+        # so the standard version does in L1
+        restarts, targets = (5, min(self.targets, 5)) if self.norm == "l1" else (1, self.targets)
         return (
-            APGD(name="apgd_ce", steps=self.steps, **common),
-            APGDT(name="apgd_t", steps=self.steps, targets=self.targets, **common),
+            APGD(name="apgd_ce", steps=self.steps, restarts=restarts, **common),
+            APGDT(name="apgd_t", steps=self.steps, targets=targets, **common),
             FABT(name="fab_t", steps=self.steps, targets=self.targets, **common),
             Square(name="square", queries=self.queries, **common),
         )

@@ -1,0 +1,204 @@
+"""AutoAttack (Croce & Hein 2020) through its authors' attack classes: its parts one by one, and their worst case.
+
+The classes run a batch with one stream of random numbers, so unlike elsewhere a result depends on the batch's size.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from math import ceil
+from typing import Any, Final
+from weakref import proxy
+
+import torch
+from torch import Tensor
+
+from afdctl.attacks.draws import Draws
+from afdctl.attacks.found import NEVER, Found
+from afdctl.attacks.iterate import Model, per_sample
+from afdctl.attacks.watched import Silent, Watched, length, library, seeded
+from afdctl.profile.schema import AA, Spec
+
+NORMS: Final = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+RADII: Final = ((3, 0.3), (2, 0.3), (1, 0.4))
+"""In L1 APGD begins in larger balls: their radii in units of epsilon, and their shares of the steps."""
+
+
+def apgd_ce(
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, steps: int, restarts: int
+) -> Found:
+    """APGD on the cross-entropy; where nothing fooled the model, x' has the largest loss of its last restart."""
+    watched = Watched(model, x, y)
+    attack = _apgd("APGDAttack", watched, epsilon, norm, steps)
+    return _run(watched, attack, draws.seed, [None] * restarts)
+
+
+def apgd_l1(
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, steps: int, restarts: int
+) -> Found:
+    """APGD on the cross-entropy in L1, with its sparse steps (Croce & Hein 2021)."""
+    assert norm == "l1"
+    return apgd_ce(model, x, y, epsilon=epsilon, draws=draws, norm=norm, steps=steps, restarts=restarts)
+
+
+def apgd_t(
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, steps: int, targets: int
+) -> Found:
+    """APGD on the targeted DLR loss, for each of the likeliest `targets` other classes until one fools the model.
+
+    That loss is divided by differences of four logits. With fewer classes its numerator, the margin, is taken alone:
+    within a sample it has the same gradient up to a factor, and APGD's steps have a length of their own.
+    """
+    watched = Watched(model, x, y)
+    attack = _apgd("APGDAttack_targeted", watched, epsilon, norm, steps)
+    if watched.logits.shape[1] < 4:
+        attack.dlr_loss_targeted = partial(_margin, proxy(attack))
+    order = watched.logits.sort(dim=1)[1]
+    return _run(watched, attack, draws.seed, [order[:, -rank] for rank in watched.ranks(targets)])
+
+
+def square(model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, queries: int) -> Found:
+    """Square (Andriushchenko et al. 2020): random search with `queries` after the start, no gradients.
+
+    In L2 and L1 its start is a tiling that not every image size has room for; there it finds nothing.
+    """
+    watched = Watched(model, x, y)
+    rows = watched.standing()
+    if len(rows) and (norm == "linf" or _has_tiling(*x.shape[2:])):
+        x_rows, y_rows = watched.turn_to(rows)
+        attack = library("square").SquareAttack(
+            watched, norm=NORMS[norm], n_queries=queries, eps=epsilon, resc_schedule=False, device=x.device
+        )
+        attack.init_hyperparam(x_rows)
+        with seeded(draws.seed, x.device):
+            taken, x_adv = attack.attack_single_run(x_rows, y_rows)
+        watched.settle(x_adv, taken.long())
+    return watched.verified()
+
+
+def fab_t(model: Model, x: Tensor, y: Tensor, *, draws: Draws, norm: str, steps: int, targets: int) -> Found:
+    """FAB (Croce & Hein 2020) against each of the likeliest `targets` other classes: the nearest x' of all.
+
+    It starts at x and so draws nothing, and no epsilon matters to it.
+    """
+    return _fab(model, x, y, norm=norm, steps=steps, targets=targets)
+
+
+def aa(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    draws: Draws,
+    norm: str,
+    version: str,
+    steps: int,
+    queries: int,
+    targets: int,
+) -> Found:
+    """The library's standard evaluation of one batch, seeded with `draws.seed`: the same x', bit by bit.
+
+    Unlike the library it also runs below ten classes. `first_success` counts within the part that fooled the model.
+    """
+    knobs: dict[str, Any] = {"norm": norm, "version": version, "steps": steps, "queries": queries, "targets": targets}
+    attacks: dict[str, Callable[..., Found]] = {"apgd_ce": apgd_ce, "apgd_t": apgd_t, "square": square}
+
+    def run(part: Spec, rows: Tensor) -> Found:
+        if part.minimises:
+            found = _fab(model, x[rows], y[rows], enough=epsilon, **part.knobs())
+            return within(found, x[rows], epsilon, norm)
+        attack = attacks[part.name]
+        return attack(model, x[rows], y[rows], epsilon=epsilon, draws=draws.take(rows), **part.knobs())
+
+    parts = AA(name="aa", epsilons=(0.0, epsilon), **knobs).parts()
+    return cascade(x, [partial(run, part) for part in parts])
+
+
+def cascade(x: Tensor, parts: Iterable[Callable[[Tensor], Found]]) -> Found:
+    """The worst case of `parts`: each attacks the rows (m,) that none before it fooled; x' is x where none does."""
+    found = Found.nothing(x)
+    for number, part in enumerate(parts):
+        rows = (~found.fooled).nonzero()[:, 0]
+        if not len(rows):
+            break
+        result = part(rows)
+        result.part = torch.where(result.fooled, number, NEVER)
+        result.x_adv = torch.where(per_sample(result.fooled, x), result.x_adv, x[rows])
+        found.put(rows, result)
+    return found
+
+
+def within(found: Found, x: Tensor, epsilon: float, norm: str) -> Found:
+    """The same with only those x' fooling that are in the ball."""
+    near = length(found.x_adv - x, norm) <= epsilon
+    first_success = torch.where(near, found.first_success, NEVER)
+    return Found(found.x_adv, first_success, found.forwards, found.backwards, found.part)
+
+
+def _apgd(name: str, watched: Watched, epsilon: float, norm: str, steps: int) -> Any:
+    attack = getattr(library("autopgd_base"), name)(
+        watched, n_iter=steps, norm=NORMS[norm], eps=epsilon, device=watched.x.device, logger=Silent()
+    )
+    attack.init_hyperparam(watched.x)
+    # three radii take three steps
+    attack.use_largereps = norm == "l1" and steps >= len(RADII)
+    # the attack holds the model: a reference back would keep a batch in memory until the next garbage collection
+    weak = proxy(attack)
+    watched.sees = lambda: bool(weak.eps == epsilon)
+    return attack
+
+
+def _run(watched: Watched, attack: Any, seed: int, targets: Iterable[Tensor | None]) -> Found:
+    """One run for each of `targets`, on who still stands: classes (n,) to aim at, or None for no aim."""
+    run = _shrinking(attack) if attack.use_largereps else attack.attack_single_run
+    with seeded(seed, watched.x.device):
+        for target in targets:
+            rows = watched.standing()
+            if not len(rows):
+                break
+            attack.y_target = None if target is None else target[rows]
+            x, y = watched.turn_to(rows)
+            worst, _, _, fooling = run(x, y)
+            fooled = per_sample(watched.found.fooled[rows], x)
+            watched.found.x_adv[rows] = torch.where(fooled, fooling, worst)
+    return watched.verified()
+
+
+def _shrinking(attack: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    radii = [radius * attack.eps for radius, _ in RADII]
+    steps = [ceil(share * attack.n_iter) for _, share in RADII[:-1]]
+    return partial(attack.decr_eps_pgd, epss=radii, iters=[*steps, attack.n_iter - sum(steps)])
+
+
+def _fab(model: Model, x: Tensor, y: Tensor, *, norm: str, steps: int, targets: int, enough: float = 0) -> Found:
+    """FAB-T, where a sample whose x' is within `enough` tries no further class."""
+    watched = Watched(model, x, y)
+    attack = library("fab_pt").FABAttack_PT(watched, norm=NORMS[norm], n_iter=steps, device=x.device)
+    nearest = torch.full((len(x),), torch.inf, device=x.device)
+    for rank in watched.ranks(targets):
+        rows = (watched.right & (nearest > enough)).nonzero()[:, 0]
+        if not len(rows):
+            break
+        attack.target_class = rank
+        x_rows, y_rows = watched.turn_to(rows)
+        with torch.no_grad():
+            x_adv = attack.attack_single_run(x_rows, y_rows, is_targeted=True)
+        # where it fails, it returns x
+        lengths = length(x_adv - x_rows, norm)
+        closer = (lengths > 0) & (lengths < nearest[rows])
+        nearest[rows] = torch.where(closer, lengths, nearest[rows])
+        watched.replace(x_adv, closer)
+    found = watched.verified()
+    found.x_adv = torch.where(per_sample(found.fooled, x), found.x_adv, watched.x)
+    return found
+
+
+def _margin(attack: Any, logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.gather(1, attack.y_target[:, None]) - logits.gather(1, y[:, None]))[:, 0]
+
+
+def _has_tiling(height: int, width: int) -> bool:
+    """Whether the library's tiles, a fifth of the height wide, end where the image does, or are single pixels."""
+    tile = height // 5
+    start = (height - 5 * tile) // 2
+    return tile == 1 or (tile > 1 and all(start + side // tile * tile <= side for side in (height, width)))
