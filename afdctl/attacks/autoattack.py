@@ -16,7 +16,8 @@ from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
 from afdctl.attacks.iterate import Model, per_sample
 from afdctl.attacks.watched import Silent, Watched, length, library, seeded
-from afdctl.profile.schema import AA, Spec
+from afdctl.profile.schema import AA
+from afdctl.profile.spec import Spec
 
 NORMS: Final = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 RADII: Final = ((3, 0.3), (2, 0.3), (1, 0.4))

@@ -7,13 +7,14 @@ was used. Its MIM came from AdverTorch, whose release no longer imports: foolbox
 
 import random
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from afdctl.errors import RecipeError
+from afdctl.errors import AfdctlError, RecipeError
 from afdctl.profile.spec import Spec
 
 Attack = Callable[[nn.Module, Tensor, Tensor, tuple[float, ...]], list[Tensor]]
@@ -26,6 +27,7 @@ def attack(spec: Spec) -> Attack:
         return lambda network, x, y, epsilons: [auto_attack(network, x, y, epsilon, spec) for epsilon in epsilons]
     if spec.name not in CALLS:
         raise RecipeError(f"{spec.title}: the notebook has no such attack; it has {', '.join(CALLS)} and aa")
+    imported()
     return lambda network, x, y, epsilons: foolbox_attack(network, x, y, epsilons, spec)
 
 
@@ -45,13 +47,20 @@ def auto_attack(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, spec: 
 
 def foolbox_attack(network: nn.Module, x: Tensor, y: Tensor, epsilons: tuple[float, ...], spec: Spec) -> list[Tensor]:
     """foolbox over its list of epsilons."""
-    import foolbox
-
+    foolbox = imported()
     name, options = CALLS[spec.name]
     seeded()
     model = foolbox.PyTorchModel(network, bounds=(0, 1), device=x.device)
     _, clipped, _ = getattr(foolbox.attacks, name)(**options(spec))(model, x, y, epsilons=list(epsilons))
     return list(clipped)
+
+
+def imported() -> Any:
+    """foolbox, which nothing else needs."""
+    try:
+        return import_module("foolbox")
+    except ModuleNotFoundError:
+        raise AfdctlError("the notebook's way needs foolbox: pip install 'afdctl[bench]'") from None
 
 
 def seeded() -> None:

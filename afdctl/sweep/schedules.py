@@ -19,7 +19,8 @@ from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
 from afdctl.attacks.iterate import Model, per_sample
 from afdctl.attacks.watched import length, misclassified
-from afdctl.profile.schema import AA, Spec
+from afdctl.profile.schema import AA
+from afdctl.profile.spec import Spec
 
 Attack = Callable[[float, Tensor], Found]
 """Attacks samples by their numbers (m,) at one epsilon."""
