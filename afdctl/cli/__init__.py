@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import bench, data, recipes, train
+from afdctl.cli import bench, data, recipes, runs, train
 from afdctl.cli.pipes import reader_gone
 from afdctl.errors import AfdctlError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.command("train", short_help="Train a recipe, or go on with a stopped run.")(train.train)
 app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)
+app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 
