@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import attack, bench, data, profiles, recipes, sweep, train
+from afdctl.cli import attack, bench, data, profiles, recipes, runs, sweep, train
 from afdctl.cli.pipes import reader_gone
 from afdctl.errors import AfdctlError
 
@@ -36,6 +36,7 @@ app.command("attack", short_help="Attack models with one attack at one epsilon."
 app.command("sweep", short_help="Run a profile's attacks over their epsilons.")(sweep.sweep)
 app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)
 app.command("bench-sweep", short_help="Measure what a sweep costs against the published way.")(bench.bench_sweep)
+app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(profiles.app, name="profiles")
 app.add_typer(data.app, name="data")

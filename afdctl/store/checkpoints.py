@@ -26,12 +26,13 @@ class Saved:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A state as it was saved; `warnings` tells of newer checkpoints that are damaged and were passed over."""
+    """A state as it was saved, and its file's SHA-256; `warnings` tells of newer checkpoints that are damaged."""
 
     state: dict[str, Any]
     step: int
     epoch: int
     path: Path
+    digest: str
     warnings: list[str] = field(default_factory=list)
 
 
@@ -73,7 +74,7 @@ def _unpack(data: bytes, path: Path, warnings: list[str]) -> Loaded:
     import torch
 
     payload = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    return Loaded(payload["state"], payload["step"], payload["epoch"], path, warnings)
+    return Loaded(payload["state"], payload["step"], payload["epoch"], path, sha256(data).hexdigest(), warnings)
 
 
 def _verified(path: Path) -> bytes | None:

@@ -25,13 +25,17 @@ class Run:
 
     @classmethod
     def create(
-        cls, root: Path, stem: str, recipe_text: str, provenance: Mapping[str, Any], *, name: str | None = None
+        cls, root: Path, stem: str, recipe_text: str | None, provenance: Mapping[str, Any], *, name: str | None = None
     ) -> Self:
-        """Make `root/<stem>-<next number>`, or `root/<name>` (RecipeError if it exists), with recipe and provenance."""
+        """Make `root/<stem>-<next number>`, or `root/<name>` (RecipeError if it exists), with recipe and provenance.
+
+        A run without a recipe keeps what is measured of a model that was not trained here.
+        """
         run = cls(_new_folder(root, stem, name))
         try:
             run.checkpoints.mkdir()
-            atomic.write_bytes(run.recipe_path, recipe_text.encode())
+            if recipe_text is not None:
+                atomic.write_bytes(run.recipe_path, recipe_text.encode())
             atomic.write_bytes(run.path / "run.json", json.dumps({"schema": SCHEMA, **provenance}, indent=2).encode())
         except BaseException:
             shutil.rmtree(run.path)
@@ -84,7 +88,14 @@ class Run:
 
     @property
     def recipe_text(self) -> str:
-        return self.recipe_path.read_text(encoding="utf-8")
+        """The recipe as TOML; empty for an external run."""
+        return "" if self.kind == "external" else self.recipe_path.read_text(encoding="utf-8")
+
+    @property
+    def kind(self) -> str:
+        """`trained`; `imported`: a network that others trained; `external`: a model of one's own, measured only."""
+        kind: str = self.provenance.get("kind", "trained")
+        return kind
 
     @property
     def provenance(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Trainer:
         epochs, steps_per_epoch = self.recipe.train.epochs, self.sampler.steps_per_epoch
         return {"epochs": epochs, "steps_per_epoch": steps_per_epoch, "steps_total": epochs * steps_per_epoch}
 
-    def announce(self) -> None:
+    def announce(self, best: bool = False) -> None:
         """The journal's first line, and a checkpoint to come back to before the first step."""
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self.journal.append(
@@ -87,7 +87,7 @@ class Trainer:
         if late:
             message = f"train.milestones {late} lie beyond the last epoch: there the rates never fall"
             self.journal.append("warning", step=self.step, message=message)
-        self.save()
+        self.save(best)
 
     def train(self) -> None:
         """Go on to the end of the recipe and test. Errors: StoppedError, DivergedError, DiskFullError."""

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 
 from afdctl import __version__, data, recipe
+from afdctl.data import Source
 from afdctl.errors import CorruptError, RecipeError
 from afdctl.recipe import Recipe
+from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
 from afdctl.train.loop import Trainer
@@ -45,15 +47,7 @@ def start(
 ) -> Run:
     """Make a run of the recipe and train it to its end; `on_line` sees each line of the journal."""
     source = data.load(chosen.data, data_dir)
-    provenance = {
-        "recipe_digest": recipe.digest(chosen),
-        "data_digest": source.digest,
-        "data_dir": str(data.find_data_dir(data_dir).resolve()),
-        "seed": chosen.seed,
-        **environment(device),
-    }
-    text = recipe.dump(chosen)
-    run = Run.create(runs, stem, text, provenance | {"recipe_text_digest": digest_of(text)}, name=name)
+    run = create(chosen, source, stem=stem, runs=runs, name=name, device=device, data_dir=data_dir)
     with run.open_journal() as journal:
         journal.on_line = on_line
         try:
@@ -68,8 +62,35 @@ def start(
     return run
 
 
+def create(
+    chosen: Recipe,
+    source: Source,
+    *,
+    stem: str,
+    runs: Path,
+    name: str | None,
+    device: torch.device,
+    data_dir: Path | None,
+    **more: Any,
+) -> Run:
+    """Make the folder of a run of the recipe, with its provenance and whatever `more` it has."""
+    text = recipe.dump(chosen)
+    provenance = {
+        "recipe_digest": recipe.digest(chosen),
+        "recipe_text_digest": digest_of(text),
+        "data_digest": source.digest,
+        "data_dir": str(data.find_data_dir(data_dir).resolve()),
+        "seed": chosen.seed,
+        **environment(device),
+        **more,
+    }
+    return Run.create(runs, stem, text, provenance, name=name)
+
+
 def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine) -> Run:
     """Go on from the run's last good checkpoint, as if it had never stopped."""
+    if run.kind != "trained":
+        raise RecipeError(f"{run.path}: its model was not trained here, so there is no training to go on with")
     chosen = recipe.loads(run.recipe_text)
     if digest_of(run.recipe_text) != run.provenance["recipe_text_digest"]:
         raise CorruptError(
@@ -77,11 +98,7 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
         )
     with run.open_journal() as journal:
         journal.on_line = on_line
-        source = data.load(chosen.data, data_dir or _data_dir(run))
-        if source.digest != run.provenance["data_digest"]:
-            raise CorruptError(
-                f"{run.path}: the data are not those that this run began with; name their folder with --data-dir"
-            )
+        source = source_of(run, chosen.data, data_dir)
         # sums of floats depend on the number of threads
         torch.set_num_threads(run.provenance["threads"])
         trainer = Trainer(run, chosen, source, _device(run, device), journal)
@@ -93,6 +110,16 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
                 journal.append("warning", step=loaded.step, message=warning)
             trainer.train()
     return run
+
+
+def source_of(run: Run, table: Data, data_dir: Path | None) -> Source:
+    """The run's data set, from where it was when the run began unless told otherwise; CorruptError for other images."""
+    source = data.load(table, data_dir or _data_dir(run))
+    if source.digest != run.provenance["data_digest"]:
+        raise CorruptError(
+            f"{run.path}: the data are not those that this run began with; name their folder with --data-dir"
+        )
+    return source
 
 
 def digest_of(text: str) -> str:

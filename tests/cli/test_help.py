@@ -23,7 +23,7 @@ def test_version():
 
 
 def test_help_lists_the_commands():
-    assert re.findall(r"^  ([a-z]+)  ", say("--help"), re.M) == ["train", "bench", "recipes", "data"]
+    assert re.findall(r"^  ([a-z]+)  ", say("--help"), re.M) == ["train", "bench", "runs", "recipes", "data"]
 
 
 def test_the_help_of_train_names_every_option_and_what_it_prints():
@@ -34,7 +34,7 @@ def test_the_help_of_train_names_every_option_and_what_it_prints():
     assert "stdout holds the path, or the journal with --json" in text
 
 
-@pytest.mark.parametrize("arguments", [["-h"], ["train", "-h"], ["recipes", "-h"], ["data", "-h"]])
+@pytest.mark.parametrize("arguments", [["-h"], ["train", "-h"], ["runs", "-h"], ["recipes", "-h"], ["data", "-h"]])
 def test_help_has_a_short_form(arguments: list[str]):
     assert say(*arguments) == say(*arguments[:-1], "--help")
 

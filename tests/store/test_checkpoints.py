@@ -36,6 +36,7 @@ def test_a_state_comes_back_as_it_was_saved(run: Run) -> None:
     assert repr(loaded.state) == repr(state)
     assert torch.equal(loaded.state["weights"]["a"], weights["a"])
     assert (loaded.step, loaded.epoch, loaded.path, loaded.warnings) == (12, 3, saved.path, [])
+    assert loaded.digest == saved.digest
 
 
 def test_the_name_tells_step_and_digest_and_the_pointers_name_it(run: Run) -> None:

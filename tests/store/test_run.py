@@ -114,3 +114,13 @@ def test_opening_a_run_for_writing_sweeps_it_and_shuts_others_out(tmp_path: Path
         assert not any(leftover.exists() for leftover in leftovers)
         with pytest.raises(BusyError, match=f"toy-001 is being written by pid {os.getpid()}"):
             run.open_journal()
+
+
+def test_a_run_without_a_recipe_is_of_a_model_of_ones_own(tmp_path: Path):
+    run = Run.create(tmp_path, "net", None, {"kind": "external"})
+    assert (run.kind, run.recipe_text, run.recipe_path.exists()) == ("external", "", False)
+    assert Run.find("net-001", tmp_path) == run
+
+
+def test_a_run_of_which_nothing_else_is_told_was_trained(run: Run):
+    assert (run.kind, run.recipe_text) == ("trained", "seed = 0\n")

@@ -1,0 +1,193 @@
+"""A model of one's own: a function in a Python file, weights, and the normalisation that it was trained with."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from hashlib import sha256
+from importlib import import_module
+from math import isfinite
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afdctl.errors import NotFoundError, RecipeError
+from afdctl.models import weights as files
+from afdctl.registry import nearest
+
+MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
+
+class External(nn.Module):
+    """`model` behind images x (n, c, h, w) in [0, 1]; where there is a mean, (x - mean) / std per channel comes first.
+
+    `source` is the Python file, `code` the text of it that was executed with the function's name, `warnings` what a
+    user should know.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(self, model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", None if mean is None else torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", None if std is None else torch.tensor(std).view(1, -1, 1, 1))
+        self.code = b""
+        self.warnings: list[str] = []
+
+    def forward(self, x: Tensor) -> Any:
+        """Whatever the model returns: `sweep.checks` looks at it."""
+        return self.model(x if self.mean is None or self.std is None else (x - self.mean) / self.std)
+
+
+def load(
+    spec: str,
+    weights: Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> External:
+    """Build what `path/to/file.py:build` or `package.module:build` stands for, frozen, float32, in evaluation mode.
+
+    This executes the file. `weights` is a .safetensors file, or one that torch.save wrote. Errors, each of one line:
+    RecipeError, NotFoundError for a file that is not there, CorruptError for weights that cannot be read.
+    """
+    _check_normalisation(mean, std)
+    place, name = _parts(spec)
+    with _executing(place):
+        module, code = _run_file(Path(place)) if _is_file(place) else _import(place)
+        model = _build(module, name, place)
+    if weights is not None:
+        files.fill(model, files.state_dict(weights), weights)
+    network = External(model, mean, std)
+    network.code = code + f"\0{name}".encode()
+    if any(part.training and isinstance(part, MODE_MATTERS) for part in model.modules()):
+        network.warnings.append("the model came in training mode; it is measured in evaluation mode")
+    return network.float().eval().requires_grad_(False)
+
+
+def digest(network: External) -> str:
+    """sha256 in hex over the file's text, the function's name, and all parameters and buffers, mean and std included.
+
+    Weights count as they were loaded, wherever from: a function that reads a file of its own is told apart too.
+    """
+    sha = sha256(network.code)
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def absolute(spec: str) -> str:
+    """The spec as it can be found from any working directory."""
+    place, name = _parts(spec)
+    return f"{Path(place).resolve()}:{name}" if _is_file(place) else spec
+
+
+def stem(spec: str) -> str:
+    """A short name for the model: that of its file or module."""
+    place, _ = _parts(spec)
+    return Path(place).stem if _is_file(place) else place.rpartition(".")[2]
+
+
+def _check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    if (mean is None) != (std is None):
+        raise RecipeError("--mean and --std belong together; give both, a value per channel, or neither")
+    if mean is None or std is None:
+        return
+    if len(mean) != len(std):
+        raise RecipeError(f"--mean has {len(mean)} values and --std {len(std)}; give one per channel in each")
+    if not all(isfinite(value) and value > 0 for value in std):
+        raise RecipeError(f"--std {_commas(std)}: must be greater than 0, as images are divided by it")
+    if not all(0 <= value <= 1 for value in mean):
+        raise RecipeError(f"--mean {_commas(mean)}: images are in [0, 1]; did you mean {_commas(_over_255(mean))}?")
+
+
+def _commas(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.4g}" for value in values)
+
+
+def _over_255(values: Sequence[float]) -> list[float]:
+    return [value / 255 for value in values]
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    """The file or module, and the name in it."""
+    place, _, name = spec.rpartition(":")
+    if not place or not name.isidentifier():
+        raise RecipeError(f"--model '{spec}': name a function too, such as path/to/file.py:build")
+    return place, name
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or "/" in place
+
+
+@contextmanager
+def _executing(place: str) -> Iterator[None]:
+    """Let the code find its neighbours, print to stderr, and draw the same weights each time from its own stream."""
+    folder = str(Path(place).resolve().parent if _is_file(place) else Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        with redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(folder)
+
+
+def _run_file(path: Path) -> tuple[ModuleType, bytes]:
+    """Execute the file: the very text that the digest is of, where importing might take an outdated .pyc."""
+    if not path.is_file():
+        raise NotFoundError(f"{path}: no such file")
+    text = path.read_bytes()
+    module = ModuleType(f"afdctl_model_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look their classes' modules up there
+    try:
+        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
+    except (Exception, SystemExit) as error:
+        raise RecipeError(f"{_where(error, str(path))}: {files.words(error)}") from error
+    return module, text
+
+
+def _import(name: str) -> tuple[ModuleType, bytes]:
+    try:
+        module = import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise NotFoundError(f"--model {name}: no such module; a file's name ends in .py") from error
+        raise RecipeError(f"--model {name}: {files.words(error)}") from error
+    return module, Path(module.__file__ or "").read_bytes() if module.__file__ else b""
+
+
+def _build(module: ModuleType, name: str, place: str) -> nn.Module:
+    """Call the function or class; a module that is there already is taken as it is."""
+    maker: Any = getattr(module, name, None)
+    if maker is None:
+        own = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        near = nearest(name, own)
+        raise RecipeError(f"{place}: has no '{name}'" + (f"; did you mean '{near}'?" if near else ""))
+    if isinstance(maker, nn.Module):
+        return maker
+    try:
+        model = maker()
+    except (Exception, SystemExit) as error:
+        raise RecipeError(
+            f"{_where(error, module.__file__ or place)}: {name}() failed: {files.words(error)}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise RecipeError(f"{place}: {name}() returned a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _where(error: BaseException, file: str) -> str:
+    """`file:line` of the last line of the file that the exception came through."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f"{file}:{error.lineno}"
+    numbers = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{numbers[-1]}" if numbers else file

@@ -1,0 +1,162 @@
+"""Whether a model can be attacked at all, and whether attacks on it will mean what they seem to mean."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, softmax
+
+from afdctl.errors import RecipeError
+from afdctl.models.weights import words
+
+UNSTABLE = 1e-4
+"""Largest distance of the normalised logits of two forward passes (AutoAttack's check of randomised defenses)."""
+OTHER_IN_A_BATCH = 1e-2
+"""Largest difference of the probabilities of an image alone and within a batch; TF32 rounds each batch differently."""
+ALONE = 8
+"""Images that are also fed one by one."""
+FLAT = 1e-12
+"""An input gradient whose 1-norm is smaller points nowhere."""
+DEAD_SHARE = 0.01
+SUM_TOLERANCE = 1e-3
+TRUST = "trust apgd_t, fab_t and square"
+"""The attacks that follow other losses, or none."""
+
+
+def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> list[str]:
+    """Feed x (n, c, h, w) in [0, 1] with labels y (n,), a hundred or so, and return one-line warnings.
+
+    RecipeError where the model cannot be attacked: it rejects the images, or returns anything but finite logits
+    (n, classes). Its modes, gradients and all of torch's generators are left as they were.
+    """
+    came_training = any(part.training for part in network.modules())
+    with _undisturbed(network, x.device):
+        logits = _forward(network, x)
+        _check_output(logits, len(x), len(classes))
+        warnings = ["the model is in training mode; attacks see it in evaluation mode"] if came_training else []
+        warnings += _probabilities(logits)
+        unstable = _random(network, x, logits)
+        # a random model gives other figures for an image alone too, for which its batch is not to blame
+        warnings += unstable or _batch_dependent(network, x, logits)
+        warnings += _dead_gradients(network, x, y)
+        warnings += _chance(logits, y, len(classes))
+    return warnings
+
+
+@contextmanager
+def _undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluation mode inside; modes and generators are put back."""
+    modes = [(part, part.training) for part in network.modules()]
+    own = [device] if device.type == "cuda" else []
+    network.eval()
+    try:
+        with torch.random.fork_rng(devices=own):
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@torch.no_grad()
+def _forward(network: nn.Module, x: Tensor) -> Tensor:
+    try:
+        logits: Tensor = network(x)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise RecipeError(f"the model rejects images of shape {_shape(x)}: {words(error)}") from error
+    return logits
+
+
+def _shape(x: Tensor) -> str:
+    return f"({', '.join(map(str, x.shape))})"
+
+
+def _check_output(logits: object, n: int, classes: int) -> None:
+    if not isinstance(logits, Tensor):
+        raise RecipeError(f"the model returns a {type(logits).__name__}, not a tensor of logits ({n}, {classes})")
+    if logits.dim() == 2 and len(logits) == n and logits.shape[1] != classes:
+        raise RecipeError(f"the model tells {logits.shape[1]} classes apart, the data set has {classes}")
+    if logits.shape != (n, classes):
+        raise RecipeError(f"the model returns a tensor of shape {_shape(logits)}, not logits ({n}, {classes})")
+    if not logits.is_floating_point():
+        raise RecipeError(f"the model returns {logits.dtype} values, not logits, so attacks have no gradient")
+    if broken := int((~logits.isfinite()).any(1).sum()):
+        raise RecipeError(f"the model returns NaN or infinity for {broken} of {n} images")
+
+
+def _probabilities(logits: Tensor) -> list[str]:
+    sums_to_1 = (logits.sum(1) - 1).abs().max() < SUM_TOLERANCE
+    if not (sums_to_1 and logits.min() >= 0 and logits.max() <= 1):
+        return []
+    return ["the outputs are probabilities, whose gradients vanish; leave the softmax out, or return their logarithm"]
+
+
+def _random(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
+    first, second = (z / z.norm(dim=1, keepdim=True).clamp_min(FLAT) for z in (logits, _forward(network, x)))
+    if (first - second).norm(dim=1).max() <= UNSTABLE:
+        return []
+    return ["two passes of the same images differ: the model is random, so its robust accuracy is overestimated"]
+
+
+def _batch_dependent(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
+    alone = torch.cat([_forward(network, image) for image in torch.split(x[:ALONE], 1)])
+    if alone.shape == logits[:ALONE].shape:
+        difference = (softmax(alone, 1) - softmax(logits[:ALONE], 1)).abs().max()
+        if difference <= OTHER_IN_A_BATCH:
+            return []
+    return ["an image's outputs depend on its batch, so figures change with the batch size"]
+
+
+def _dead_gradients(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
+    """What stops attacks that follow a gradient: none of the cross-entropy, none of the margin, or saturation."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        logits: Tensor = network(x)
+        if not logits.requires_grad:
+            return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
+        flat_ce = _flat(cross_entropy(logits, y, reduction="sum"), x)
+        flat_margin = _flat(margins(logits, y).sum(), x)
+    saturated = (softmax(logits, 1).gather(1, y[:, None])[:, 0] == 1) & ~flat_margin
+    flat_ce &= ~flat_margin
+    found = []
+    if flat_margin.sum() > 1:
+        found.append(f"{_share(flat_margin)} have no gradient that an attack could follow; trust square and noise")
+    if _many(saturated):
+        found.append(f"{_share(saturated)} have probability 1 in float32, where cross-entropy has no gradient; {TRUST}")
+    elif _many(flat_ce):
+        found.append(f"{_share(flat_ce)} have no gradient of the cross-entropy; {TRUST}")
+    return found
+
+
+def margins(logits: Tensor, y: Tensor) -> Tensor:
+    """The logit of the class y (n,) minus the largest other one: (n,)."""
+    own = torch.zeros_like(logits, dtype=torch.bool).scatter(1, y[:, None], True)
+    return logits[own] - logits.masked_fill(own, -torch.inf).amax(1)
+
+
+def _flat(loss: Tensor, x: Tensor) -> Tensor:
+    """(n,) bool: whose gradient is zero or not finite."""
+    (gradient,) = torch.autograd.grad(loss, x, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return torch.ones(len(x), dtype=torch.bool, device=x.device)
+    size = gradient.flatten(1).abs().sum(1)
+    return (size < FLAT) | ~size.isfinite()
+
+
+def _many(which: Tensor) -> bool:
+    """Whether so many of (n,) that it is no coincidence."""
+    return bool(which.sum() > max(1, DEAD_SHARE * len(which)))
+
+
+def _share(which: Tensor) -> str:
+    return f"{int(which.sum())} of {len(which)} images"
+
+
+def _chance(logits: Tensor, y: Tensor, classes: int) -> list[str]:
+    n, right = len(y), int((logits.argmax(1) == y).sum())
+    spread = (n * (classes - 1)) ** 0.5 / classes  # standard deviation of the number that a guess gets right
+    if right > n / classes + 3 * spread:
+        return []
+    return [f"{right} of {n} images are classified rightly, as if by chance; missing --weights, or --mean and --std?"]

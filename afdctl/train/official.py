@@ -1,0 +1,60 @@
+"""A checkpoint of the authors' code as a run: its network and discriminator, saved as a training of ours saves them."""
+
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from afdctl import data
+from afdctl.errors import RecipeError
+from afdctl.models import official
+from afdctl.models.weights import fill
+from afdctl.recipe import Recipe
+from afdctl.store.run import Run
+from afdctl.train.loop import Trainer
+from afdctl.train.start import create
+
+
+def import_official(
+    checkpoint: Path, chosen: Recipe, *, stem: str, runs: Path, name: str | None, data_dir: Path | None
+) -> tuple[Run, list[str]]:
+    """Make a run whose checkpoint of step 0 is both `last` and `best`; and what a user should know about it.
+
+    The recipe says how features are normalised, which the weights do not. Errors: RecipeError for a recipe that
+    describes another network, NotFoundError, CorruptError.
+    """
+    found = official.load(checkpoint)
+    found.check_norm(chosen.model.norm, checkpoint)
+    source, device = data.load(chosen.data, data_dir), torch.device("cpu")
+    imported = {"file": str(checkpoint.resolve()), "sha256": sha256(checkpoint.read_bytes()).hexdigest()}
+    run = create(
+        chosen, source, stem=stem, runs=runs, name=name, device=device, data_dir=data_dir, kind="imported",
+        imported=imported,
+    )  # fmt: skip
+    try:
+        with run.open_journal() as journal:
+            trainer = Trainer(run, chosen, source, device, journal)
+            warnings = put(found, trainer, checkpoint)
+            trainer.announce(best=True)
+            for warning in warnings:
+                journal.append("warning", step=0, message=warning)
+            trainer.end("imported", 0)
+    except BaseException:
+        shutil.rmtree(run.path)
+        raise
+    return run, warnings
+
+
+def put(found: official.Official, trainer: Trainer, checkpoint: Path) -> list[str]:
+    """Load the weights into the trainer's modules; returns warnings."""
+    if trainer.recipe.model.norm == "scale":
+        raise RecipeError('model.norm = "scale": the authors\' networks have no such scalar; use "l2" or "none"')
+    fill(trainer.network, found.network, checkpoint)
+    D_psi = trainer.defense.modules.get("D_psi")
+    if D_psi is None:
+        return []
+    if found.discriminator is None:
+        return [f"{checkpoint}: has no discriminator (EDa_state_dict); the run's is a new, untrained one"]
+    fill(D_psi, found.discriminator, checkpoint)
+    return []

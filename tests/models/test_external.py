@@ -1,0 +1,183 @@
+"""A model of one's own: built from a file, frozen, normalised inside, told apart by its digest."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
+from afdctl.models.external import External, absolute, digest, load, stem
+
+NET = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(8, classes), nn.BatchNorm1d(classes), nn.Dropout(0.5))
+
+    def forward(self, x):
+        return self.body(x)
+
+def build():
+    print("building")
+    return Net()
+
+def double():
+    return Net().double().eval()
+
+ready = Net().eval()
+plain = nn.Flatten
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path
+
+
+@pytest.fixture
+def x(generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(3, 2, 2, 2, generator=generator)
+
+
+@pytest.mark.parametrize("name", ["build", "Net", "double", "ready"])
+def test_a_function_a_class_or_a_module_becomes_a_frozen_float32_network(name: str, x: torch.Tensor):
+    network = load(f"net.py:{name}")
+    assert not any(part.training for part in network.modules())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert {tensor.dtype for tensor in network.state_dict().values()} == {torch.float32, torch.int64}
+    assert network(x).shape == (3, 10)
+
+
+def test_training_mode_is_reported_where_it_matters():
+    assert load("net.py:build").warnings == ["the model came in training mode; it is measured in evaluation mode"]
+    assert load("net.py:double").warnings == load("net.py:plain").warnings == []
+
+
+def test_images_are_normalised_inside(x: torch.Tensor):
+    mean, std = [0.2, 0.4], [0.5, 0.25]
+    network = load("net.py:build", None, mean, std)
+    normalised = torch.stack([(x[:, 0] - 0.2) / 0.5, (x[:, 1] - 0.4) / 0.25], 1)
+    torch.testing.assert_close(network(x), network.model(normalised))
+    torch.testing.assert_close(load("net.py:plain", None, mean, std)(x), normalised.flatten(1))
+
+
+def test_weights_are_loaded(x: torch.Tensor):
+    torch.manual_seed(3)
+    trained = load("net.py:double")
+    for parameter in trained.parameters():
+        nn.init.normal_(parameter)
+    torch.save({"state_dict": trained.model.state_dict()}, "w.pth")
+    assert torch.equal(load("net.py:build", Path("w.pth"))(x), trained(x))
+
+
+def test_what_the_file_prints_is_no_result(capsys: pytest.CaptureFixture[str]):
+    load("net.py:build")
+    assert capsys.readouterr() == ("", "building\n")
+
+
+def test_building_draws_from_a_stream_of_its_own_and_leaves_the_path_alone(x: torch.Tensor):
+    before, path = torch.get_rng_state(), list(sys.path)
+    networks = [load("net.py:build"), load("net.py:build")]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert sys.path == path
+    assert torch.equal(networks[0](x), networks[1](x))
+
+
+def test_a_file_finds_its_neighbours_and_a_module_is_found_from_the_working_directory(here: Path, monkeypatch):
+    (here / "pack_of_mine").mkdir()
+    (here / "pack_of_mine/other.py").write_text("from pack_of_mine.base import Net\ndef build(): return Net()")
+    (here / "pack_of_mine/base.py").write_text(NET)
+    (here / "pack_of_mine/beside.py").write_text("from base_of_mine import build")
+    (here / "pack_of_mine/base_of_mine.py").write_text(NET)
+    assert isinstance(load("pack_of_mine.other:build"), External)
+    assert isinstance(load("pack_of_mine/beside.py:build"), External)
+
+
+def test_the_digest_is_of_code_name_weights_and_normalisation(here: Path):
+    def of(name: str = "build", mean: Any = None, std: Any = None, weights: Path | None = None) -> str:
+        return digest(load(f"net.py:{name}", weights, mean, std))
+
+    state = load("net.py:build").model.state_dict()
+    torch.save(state, "same.pt")
+    state["body.1.bias"][0] += 1
+    torch.save(state, "other.pt")
+    same = {of(), of(weights=Path("same.pt"))}
+    assert len(same) == 1
+    assert len(same.pop()) == 64
+    different = [of(), of("Net"), of(mean=[0.0], std=[1.0]), of(mean=[0.1], std=[1.0]), of(weights=Path("other.pt"))]
+    (here / "net.py").write_text(NET + "\n# changed\n")
+    assert len({*different, of()}) == len(different) + 1
+
+
+def test_a_spec_can_be_named_from_anywhere(here: Path):
+    assert absolute("net.py:build") == f"{here}/net.py:build"
+    assert absolute("package.module:build") == "package.module:build"
+    assert (stem("a/net.py:build"), stem("package.module:build")) == ("net", "module")
+
+
+MISTAKES = [
+    ("net.py", 2, "--model 'net.py': name a function too, such as path/to/file.py:build"),
+    ("net.py:", 2, "--model 'net.py:': name a function too, such as path/to/file.py:build"),
+    (":build", 2, "--model ':build': name a function too, such as path/to/file.py:build"),
+    ("nosuch.py:build", 3, "nosuch.py: no such file"),
+    ("nosuch.module:build", 3, "--model nosuch.module: no such module; a file's name ends in .py"),
+    ("net.py:biuld", 2, "net.py: has no 'biuld'; did you mean 'build'?"),
+    ("net.py:zzzz", 2, "net.py: has no 'zzzz'"),
+    ("bad.py:fails", 2, "bad.py:2: fails() failed: ValueError: boom"),
+    ("bad.py:needs", 2, "bad.py: needs() failed: TypeError: needs() missing 1 required positional argument: 'width'"),
+    ("bad.py:none", 2, "bad.py: none() returned a NoneType, not a torch.nn.Module"),
+    ("bad.py:leaves", 2, "bad.py:6: leaves() failed: SystemExit: 3"),
+    ("syntax.py:build", 2, "syntax.py:2: SyntaxError: '(' was never closed"),
+    ("raises.py:build", 2, "raises.py:3: ModuleNotFoundError: No module named 'nosuch_library'"),
+    ("raises:build", 2, "--model raises: ModuleNotFoundError: No module named 'nosuch_library'"),
+]
+BAD = """def fails():
+    raise ValueError("boom\\nand more")
+def needs(width): pass
+def none(): pass
+def leaves():
+    exit(3)
+"""
+
+
+@pytest.mark.parametrize(("spec", "code", "message"), MISTAKES)
+def test_a_mistake_is_one_line(here: Path, spec: str, code: int, message: str):
+    (here / "bad.py").write_text(BAD)
+    (here / "syntax.py").write_text("x = 1\ny = (\n")
+    (here / "raises.py").write_text("import torch\n\nimport nosuch_library\n")
+    with pytest.raises(AfdctlError) as raised:
+        load(spec)
+    assert (raised.value.exit_code, str(raised.value)) == (code, message)
+
+
+NORMALISATIONS = [
+    ([0.5], None, "--mean and --std belong together; give both, a value per channel, or neither"),
+    (None, [0.5], "--mean and --std belong together; give both, a value per channel, or neither"),
+    ([0.5], [0.5, 0.5], "--mean has 1 values and --std 2; give one per channel in each"),
+    ([0.5, 0.5], [0.5, 0.0], "--std 0.5,0: must be greater than 0, as images are divided by it"),
+    ([0.5], [float("nan")], "--std nan: must be greater than 0, as images are divided by it"),
+    ([127.5], [0.5], "--mean 127.5: images are in [0, 1]; did you mean 0.5?"),
+]
+
+
+@pytest.mark.parametrize(("mean", "std", "message"), NORMALISATIONS)
+def test_a_wrong_normalisation_is_one_line(mean: Any, std: Any, message: str):
+    with pytest.raises(RecipeError) as raised:
+        load("net.py:build", None, mean, std)
+    assert str(raised.value) == message
+
+
+def test_missing_and_damaged_weights():
+    with pytest.raises(NotFoundError, match=r"^nosuch.pt: no such file$"):
+        load("net.py:build", Path("nosuch.pt"))
+    Path("bad.pt").write_bytes(b"no weights")
+    with pytest.raises(CorruptError, match=r"^bad.pt: "):
+        load("net.py:build", Path("bad.pt"))

@@ -1,0 +1,155 @@
+"""Each thing that can be wrong with a model, by a model that has it; and nothing said of one that has none."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from afdctl.errors import RecipeError
+from afdctl.sweep.checks import check, margins
+
+CLASSES = list("abcd")
+
+
+class Model(nn.Module):
+    """Four quarters of an image of 1x4x4, whose brightest is the class, and whatever `change` makes of the logits."""
+
+    def __init__(self, change: Callable[[Tensor], Any] = lambda z: z) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(3.0))
+        self.change = change
+
+    def forward(self, x: Tensor) -> Any:
+        return self.change(self.scale * nn.functional.avg_pool2d(x, 2).flatten(1))
+
+
+@pytest.fixture
+def x(generator: torch.Generator) -> Tensor:
+    return torch.rand(64, 1, 4, 4, generator=generator)
+
+
+@pytest.fixture
+def y(x: Tensor) -> Tensor:
+    return Model()(x).argmax(1)
+
+
+def test_nothing_is_said_of_a_sound_model(x: Tensor, y: Tensor):
+    assert check(Model().eval(), x, y, CLASSES) == []
+
+
+def rounded(z: Tensor) -> Tensor:
+    return z.detach().round() + 0 * z
+
+
+def test_logits_that_sum_to_1_are_not_yet_probabilities(x: Tensor, y: Tensor):
+    assert check(Model(lambda z: z - z.mean(1, keepdim=True) + 0.25).eval(), x, y, CLASSES) == []
+
+
+class Tiny(torch.autograd.Function):
+    """Lets the gradient of the margin pass (1 and -1 in two places), but not that of the cross-entropy."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.round() * (gradient.abs() == 1)
+
+
+WARNINGS = {
+    "softmax": (lambda z: z.softmax(1), ["the outputs are probabilities"]),
+    "random": (lambda z: z + torch.randn_like(z) / 10, ["two passes of the same images differ"]),
+    "of its batch": (lambda z: z - z.mean(0), ["an image's outputs depend on its batch"]),
+    "saturated": (lambda z: 1e4 * z, ["have probability 1 in float32"]),
+    "rounded": (rounded, ["64 of 64 images have no gradient that an attack"]),
+    "rounded and saturated": (lambda z: 1e4 * rounded(z), ["64 of 64 images have no gradient that an attack"]),
+    "detached": (lambda z: z.detach(), ["the outputs have no gradient"]),
+    "constant": (lambda z: 0 * z, ["64 of 64 images have no gradient that an", "chance"]),
+    "nan gradient": (lambda z: z + 0 * (z - z).sqrt(), ["64 of 64 images have no gradient that an attack"]),
+    "tiny": (Tiny.apply, ["64 of 64 images have no gradient of the cross-entropy; trust apgd_t, fab_t and square"]),
+    "turned": (lambda z: z.roll(1, 1), ["0 of 64 images are classified rightly, as if by chance; missing --weights"]),
+}
+
+
+@pytest.mark.parametrize("fault", WARNINGS)
+def test_a_fault_is_told_in_one_line(x: Tensor, y: Tensor, fault: str):
+    change, expected = WARNINGS[fault]
+    warnings = check(Model(change).eval(), x, y, CLASSES)
+    if fault in ("of its batch", "rounded", "rounded and saturated"):
+        warnings = [warning for warning in warnings if "chance" not in warning]
+    assert len(warnings) == len(expected)
+    assert all(part in warning for part, warning in zip(expected, warnings, strict=True))
+    assert not any("\n" in warning for warning in warnings)
+
+
+def test_training_mode(x: Tensor, y: Tensor):
+    assert check(Model(), x, y, CLASSES) == ["the model is in training mode; attacks see it in evaluation mode"]
+
+
+def infinite(z: Tensor) -> Tensor:
+    return torch.where(z == z.max(), torch.inf, z)
+
+
+def rejects(z: Tensor) -> Tensor:
+    raise ValueError("wants 3 channels\nnot 1")
+
+
+def rejects_one(z: Tensor) -> Tensor:
+    assert len(z) > 1, "more than one"
+    return z
+
+
+ERRORS = [
+    (rejects, "the model rejects images of shape (64, 1, 4, 4): ValueError: wants 3 channels"),
+    (rejects_one, "the model rejects images of shape (1, 1, 4, 4): AssertionError: more than one"),
+    (lambda z: (z, z), "the model returns a tuple, not a tensor of logits (64, 4)"),
+    (lambda z: z[:, :3], "the model tells 3 classes apart, the data set has 4"),
+    (lambda z: z[:, :, None], "the model returns a tensor of shape (64, 4, 1), not logits (64, 4)"),
+    (lambda z: z[0], "the model returns a tensor of shape (4), not logits (64, 4)"),
+    (lambda z: z.argmax(1), "the model returns a tensor of shape (64), not logits (64, 4)"),
+    (lambda z: z.long(), "the model returns torch.int64 values, not logits, so attacks have no gradient"),
+    (lambda z: z * torch.nan, "the model returns NaN or infinity for 64 of 64 images"),
+    (infinite, "the model returns NaN or infinity for 1 of 64 images"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), ERRORS)
+def test_what_cannot_be_attacked_is_refused(x: Tensor, y: Tensor, change: Callable[[Tensor], Any], message: str):
+    with pytest.raises(RecipeError) as raised:
+        check(Model(change).eval(), x, y, CLASSES)
+    assert str(raised.value) == message
+
+
+def test_a_full_device_is_not_the_models_fault(x: Tensor, y: Tensor):
+    def full(z: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        check(Model(full), x, y, CLASSES)
+
+
+@pytest.mark.parametrize("fault", [None, rejects])
+def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fault: Any):
+    network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(1).eval(), Model(fault or (lambda z: z + torch.rand(()))))
+    grad = network[2].scale.grad = torch.tensor(5.0)
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    state = torch.get_rng_state()
+    try:
+        check(network, x, y, CLASSES)
+    except RecipeError:
+        assert fault
+    assert [part.training for part in network] == [True, False, True]
+    assert network[2].scale.grad is grad
+    assert grad == 5
+    assert network[2].scale.requires_grad
+    assert not x.requires_grad
+    assert all(torch.equal(a, b) for a, b in zip(buffers, network.buffers(), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_margins_by_hand():
+    logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, -1.0, 4.0]])
+    assert margins(logits, torch.tensor([1, 2])).tolist() == [1.0, -1.0]
