@@ -41,7 +41,7 @@ def auto_attack(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, spec: 
         for part in (whole.apgd, whole.apgd_targeted, whole.fab):
             part.n_iter = spec.steps
         whole.square.n_queries = spec.queries
-        x_adv, _ = whole.run_standard_evaluation(x, y, batch_size=len(x))
+        x_adv: Tensor = whole.run_standard_evaluation(x, y, batch_size=len(x))[0]
     return x_adv
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ def row(task: Task, batch_size: int) -> dict[str, Any]:
         stop = min(first + batch_size, task.n)
         x, y = as_floats(task.source.split.x[first:stop]), task.source.split.y[first:stop]
         ways: list[Callable[[], Any]] = [
-            lambda x=x, y=y, first=first: attack_batch(task, model, x, y, first, keep_images=False),
-            lambda x=x, y=y: notebook_batch(other, task, x, y),
+            partial(attack_batch, task, model, x, y, first, keep_images=False),
+            partial(notebook_batch, other, task, x, y),
         ]
         # who goes first changes from batch to batch, so a warm cache favours neither
         results: list[Any] = [None, None]

@@ -62,8 +62,8 @@ def accuracy_table(run: str, norm: str, curves: "Sequence[Curve]", worst: "Itera
         optimal = "" if one.optimality is None else f"{one.optimality:.2f}"
         figures = (f"{one.auc:.3f}", f"{one.auc_step:.3f}", optimal, f"{one.passes:,.0f}")
         table.add_row(name, *percents(one, epsilons), *figures, one.schedule)
-    for one in worst:
-        table.add_row("worst of all", *percents(one, epsilons), "", f"{one.auc_step:.3f}", "", "", "", style="bold")
+    for bound in worst:
+        table.add_row("worst of all", *percents(bound, epsilons), "", f"{bound.auc_step:.3f}", style="bold")
     return table
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import typer
 from rich.columns import Columns
@@ -17,6 +17,7 @@ from afdctl.cli.pipes import reader_gone
 
 Row = dict[str, Any]
 OnLine = Callable[[str], None]
+What = TypeVar("What")
 
 # of constant width, so that what stands behind a figure does not move
 FIGURES = {
@@ -48,12 +49,12 @@ def reporting(as_json: bool) -> Iterator[OnLine]:
         yield while_read(Lines(partial(typer.echo, err=True)).on_line)
 
 
-def while_read(on_line: OnLine) -> OnLine:
-    """`on_line`, with StoppedError for a broken pipe."""
+def while_read(tell: Callable[[What], None]) -> Callable[[What], None]:
+    """`tell`, with StoppedError for a broken pipe."""
 
-    def show(line: str) -> None:
+    def show(what: What) -> None:
         try:
-            on_line(line)
+            tell(what)
         except BrokenPipeError:
             raise reader_gone() from None
 

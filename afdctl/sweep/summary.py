@@ -81,7 +81,9 @@ def curve(run: Run, rows: list[Row], names: tuple[str, ...] | None) -> Curve:
         auc_step=step_auc(distances, epsilons[-1]),
         passes=sum(row["forwards"] + row["backwards"] for row in rows) / rows[0]["n"],
         seconds=sum(row["seconds"] for row in rows),
-        parts=names and {name: int((shard[f"{largest}/part"] == number).sum()) for number, name in enumerate(names)},
+        parts=None
+        if names is None
+        else {name: int((shard[f"{largest}/part"] == number).sum()) for number, name in enumerate(names)},
         distances=distances,
     )
 
