@@ -51,7 +51,12 @@ def finished_cells(run: Run, with_images: bool) -> dict[str, Row]:
 
 def parts_of(run: Run, key: str) -> dict[int, Row]:
     """First sample -> the newest part that begins there, of one task."""
-    return {row["first"]: row for row in read(run.journal_path) if row["event"] == "part" and row["task"] == key}
+    return {row["first"]: row for row in rows_of(run, "part") if row["task"] == key}
+
+
+def rows_of(run: Run, event: str) -> list[Row]:
+    """The journal's rows of a kind; none where nothing was measured of a model of one's own yet."""
+    return [row for row in read(run.journal_path) if row["event"] == event] if run.journal_path.exists() else []
 
 
 def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: float) -> Row:

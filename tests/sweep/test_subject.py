@@ -124,7 +124,7 @@ def test_an_external_run_can_be_found_and_has_results(net: Path):
     run = own(net).run
     assert run.recipe_text == ""
     with run.open_journal() as journal:
-        journal.append("cell", accuracy=0.5)
+        journal.append("warning", message="measured by hand")
     assert Run.find("net-001", Path("runs")) == run
     assert not run.finished
     assert results.build(run).exists()
