@@ -67,7 +67,7 @@ def square(model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, 
     if len(rows) and (norm == "linf" or _has_tiling(*x.shape[2:])):
         x_rows, y_rows = watched.turn_to(rows)
         attack = library("square").SquareAttack(
-            watched, norm=NORMS[norm], n_queries=queries, eps=epsilon, resc_schedule=False, device=x.device
+            watched.unseen, norm=NORMS[norm], n_queries=queries, eps=epsilon, resc_schedule=False, device=x.device
         )
         attack.init_hyperparam(x_rows)
         with seeded(draws.seed, x.device):

@@ -64,19 +64,21 @@ class Watched:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The logits (m, classes) of images (m, c, h, w)."""
-        if not len(x) and len(self.x):
-            return self.logits[:0]
         steps = self._backwards[self.rows]
         if torch.is_grad_enabled() and x.requires_grad:
             logits: Tensor = _InputGradient.apply(x, self)
         else:
-            logits = self._model(x)
+            logits = self.unseen(x)
         self._forwards[self.rows] += len(x) / max(len(self.rows), 1)
         if len(x) == len(self.rows) and self.sees():
             first = self.found.first_success[self.rows]
             new = (first == NEVER) & misclassified(logits.detach(), self.y[self.rows])
             self.found.first_success[self.rows] = torch.where(new, steps.long(), first)
         return logits
+
+    def unseen(self, x: Tensor) -> Tensor:
+        """The logits alone, for an attack that keeps its own count; not every model takes a batch of none."""
+        return self._model(x) if len(x) or not len(self.x) else self.logits[:0]
 
     def count_backward(self, rows: Tensor, images: int) -> None:
         """Add the backward pass of a call."""
