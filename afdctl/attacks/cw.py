@@ -110,7 +110,7 @@ class Search(Rows):
         place[self.fooled | (ended.taken < steps - 1)] = torch.nan
         same = ((place - self.place).abs() < SAME * self.place).all(1)
         self.place = place
-        return same | (self.upper < NARROW * self.lower)
+        return (same & self.upper.isinf()) | (self.upper < NARROW * self.lower)
 
     def report(self, found: Found) -> None:
         """Write these rows to the batch."""

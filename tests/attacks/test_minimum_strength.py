@@ -123,5 +123,7 @@ def test_cw_is_as_strong_as_foolbox_s(step_size: float):
     # what they return where nothing fooled
     other[(x_adv == 0).flatten(1).all(1)] = torch.inf
     grid = other[other.isfinite()].quantile(torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=other.dtype))
-    for epsilon in grid:
-        assert ((one > epsilon).double().mean() - (other > epsilon).double().mean()).abs() <= 0.021
+    gaps = torch.stack([(one > epsilon).double().mean() - (other > epsilon).double().mean() for epsilon in grid])
+    assert gaps.abs().mean() <= 0.01
+    # their rounds end for a whole batch at once, which for a few samples leads to other constants
+    assert gaps.abs().max() <= 0.031
