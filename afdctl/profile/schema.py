@@ -89,7 +89,8 @@ class DeepFool(Minimum):
     overshoot: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
     def passes(self, classes: int) -> tuple[int, int]:
-        return self.steps + 1, self.steps * (min(self.candidates, classes) - 1)
+        # each iterate is judged before it is differentiated
+        return 2 * self.steps + 1, self.steps * (min(self.candidates, classes) - 1)
 
 
 class CW(Minimum):

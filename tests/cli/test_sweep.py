@@ -22,8 +22,8 @@ def trained(folder: Path) -> None:
 
     for name in ("at", "nt"):
         start.start(
-            short(f"digits_{name}", "attack.warmup=0"), stem=name, runs=folder / "runs", name=name, device=torch.device("cpu"),
-            data_dir=None, on_line=lambda line: None,
+            short(f"digits_{name}", "attack.warmup=0"), stem=name, runs=folder / "runs", name=name,
+            device=torch.device("cpu"), data_dir=None, on_line=lambda line: None,
         )  # fmt: skip
 
 
