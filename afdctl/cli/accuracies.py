@@ -73,9 +73,11 @@ def percents(one: "Curve | Envelope", epsilons: Iterable[float]) -> list[str]:
 
 
 def name_of(epsilon: float) -> str:
-    """An epsilon as people write it: `8/255`, or a decimal."""
+    """An epsilon as people write it: a short decimal, or `8/255`."""
     pixels = epsilon * 255
-    return f"{pixels:.0f}/255" if abs(pixels - round(pixels)) < 1e-6 and pixels < 128 else f"{epsilon:.4g}"
+    if float(f"{epsilon:.3g}") == epsilon or abs(pixels - round(pixels)) > 1e-6:
+        return f"{epsilon:.4g}"
+    return f"{pixels:.0f}/255"
 
 
 def caption(norm: str, curves: "Sequence[Curve]") -> str:
