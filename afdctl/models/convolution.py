@@ -1,0 +1,35 @@
+"""A convolution that knows when it is a dense layer."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+class Convolution(nn.Conv2d):
+    """A square kernel without bias, padded so that only the stride makes a map smaller.
+
+    Where each window covers the whole map, as 3x3 does on 2x2 pixels, the CPU computes it as a dense layer: oneDNN
+    takes up to ten times as long there, most of it for the weight's gradient.
+    """
+
+    def __init__(self, channels: int, filters: int, kernel: int, stride: int) -> None:
+        super().__init__(channels, filters, kernel, stride, padding=kernel // 2, bias=False)
+        self.reach = kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and max(x.shape[2:]) <= self.reach + 1:
+            return self.dense(x)
+        return super().forward(x)
+
+    def dense(self, x: Tensor) -> Tensor:
+        """All output pixels from all pixels, each by the taps of its window that meet the map."""
+        _, _, height, width = x.shape
+        kernel, stride = self.weight.permute(0, 2, 3, 1), self.stride[0]
+        tops, lefts = (range(self.reach, self.reach - side, -stride) for side in (height, width))
+        taps = [kernel[:, top : top + height, left : left + width].flatten(1) for top in tops for left in lefts]
+        bias = None if self.bias is None else self.bias.repeat(len(taps))
+        # one window's taps are a view already
+        weight = taps[0] if len(taps) == 1 else torch.cat(taps)
+        maps = linear(x.permute(0, 2, 3, 1).flatten(1), weight, bias).view(len(x), len(tops), len(lefts), -1)
+        # a copy, as what comes next works in place, and the way back through that costs more on a view
+        return maps.permute(0, 3, 1, 2).clone()
