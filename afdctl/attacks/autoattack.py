@@ -12,10 +12,11 @@ from weakref import proxy
 import torch
 from torch import Tensor
 
+from afdctl.attacks.ball import length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
 from afdctl.attacks.iterate import Model, per_sample
-from afdctl.attacks.watched import Silent, Watched, length, library, seeded
+from afdctl.attacks.watched import Silent, Watched, library, seeded
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
 

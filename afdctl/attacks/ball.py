@@ -27,6 +27,18 @@ def inside(x_adv: Tensor, x: Tensor, epsilon: float, kind: str) -> Tensor:
     return torch.where(outside.view(-1, *[1] * (x.dim() - 1)), torch.nextafter(x_adv, x), x_adv)
 
 
+def held(x_adv: Tensor, x: Tensor, epsilon: float, kind: str) -> Tensor:
+    """A copy of x_adv in [0, 1] and in the ball, on the line to x in L2 and L1; what is not a number becomes x."""
+    x_adv = torch.where(x_adv.isnan(), x, x_adv).clamp(0, 1)
+    if kind == "linf":
+        return torch.minimum(torch.maximum(x_adv, x - epsilon), x + epsilon).clamp(0, 1)
+    delta = x_adv - x
+    lengths = length(delta, kind)
+    scale = torch.where(lengths > epsilon * (1 + TOLERANCE), epsilon / lengths.clamp_min(1e-30), 1.0)
+    # towards x, which is in the box, so the box still holds
+    return x + delta * scale.view(-1, *[1] * (x.dim() - 1))
+
+
 def norm(delta: Tensor) -> Tensor:
     """L2 norm of each sample of delta (n, ...), shaped (n, 1, ..., 1)."""
     lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)

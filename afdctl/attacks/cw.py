@@ -12,8 +12,8 @@ from torch import Tensor
 from afdctl.attacks.descent import Ended, descend, evaluate
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
-from afdctl.attacks.iterate import Model, per_sample
-from afdctl.attacks.minimum import Rows, misclassified
+from afdctl.attacks.iterate import Model, misclassified, per_sample
+from afdctl.attacks.minimum import Rows
 
 LARGEST_CONST = 1e10
 LONG = 10

@@ -5,10 +5,11 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
+from afdctl.attacks.ball import length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
-from afdctl.attacks.iterate import Model, Objective, ascend, per_sample
-from afdctl.attacks.minimum import fools, length, misclassified
+from afdctl.attacks.iterate import Model, Objective, ascend, misclassified, per_sample
+from afdctl.attacks.minimum import fools
 
 FIRST_STEP, LAST_STEP = 1.0, 0.01
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from afdctl.attacks.ball import length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import Found
-from afdctl.attacks.iterate import Model, per_sample
-from afdctl.attacks.minimum import Rows, fools, length, misclassified
+from afdctl.attacks.iterate import Model, misclassified, per_sample
+from afdctl.attacks.minimum import Rows, fools
 
 BEYOND = 1e-4
 """How much longer each step is than it need be, for those that rounding would leave short of the boundary."""

@@ -37,6 +37,11 @@ def verdict(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (label != y) & ~broken, broken
 
 
+def misclassified(logits: Tensor, y: Tensor) -> Tensor:
+    """Where another class than y wins (n,): never where a logit is NaN."""
+    return (logits.argmax(1) != y) & ~logits.isnan().any(1)
+
+
 def per_sample(mask: Tensor, x: Tensor) -> Tensor:
     """A mask (n,) shaped to broadcast over x (n, ...)."""
     return mask.view(-1, *[1] * (x.dim() - 1))

@@ -23,18 +23,6 @@ def fools(logits: Tensor, y: Tensor, confidence: float = 0) -> Tensor:
     return other - own > confidence + ULPS * limits.eps * scale
 
 
-def misclassified(logits: Tensor, y: Tensor) -> Tensor:
-    """Where an image needs no attack (n,): never where a logit is NaN."""
-    return (logits.argmax(1) != y) & ~logits.isnan().any(1)
-
-
-def length(delta: Tensor, norm: str) -> Tensor:
-    """The norm of each sample of delta (n, ...), shaped (n,)."""
-    order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
-    lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=order, dim=1)
-    return lengths
-
-
 class Rows:
     """A dataclass whose fields are tensors with a row for each sample."""
 

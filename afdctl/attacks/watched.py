@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from afdctl.attacks.found import NEVER, Found
-from afdctl.attacks.iterate import Model
+from afdctl.attacks.iterate import Model, misclassified
 
 
 def library(part: str) -> ModuleType:
@@ -143,15 +143,3 @@ class _InputGradient(torch.autograd.Function):
             return torch.zeros_like(ctx.x), None
         (gradient,) = torch.autograd.grad(ctx.logits, ctx.x, gradients[0], allow_unused=True, materialize_grads=True)
         return gradient, None
-
-
-def misclassified(logits: Tensor, y: Tensor) -> Tensor:
-    """Where another class than y wins (n,): never where a logit is NaN."""
-    return (logits.argmax(1) != y) & ~logits.isnan().any(1)
-
-
-def length(delta: Tensor, norm: str) -> Tensor:
-    """The norm of each sample of delta (n, ...), shaped (n,)."""
-    order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
-    lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=order, dim=1)
-    return lengths

@@ -33,11 +33,10 @@ def attack(spec: Spec) -> Attack:
 
 def auto_attack(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, spec: Any) -> Tensor:
     """AutoAttack's standard evaluation at one epsilon."""
-    from pyautoattack import AutoAttack
-
+    evaluation = import_module("pyautoattack").AutoAttack
     with torch.random.fork_rng(devices=[]):
         norm = {"linf": "Linf", "l2": "L2", "l1": "L1"}[spec.norm]
-        whole = AutoAttack(network, norm=norm, eps=epsilon, version="standard", device=str(x.device), seed=0)
+        whole = evaluation(network, norm=norm, eps=epsilon, version="standard", device=str(x.device), seed=0)
         for part in (whole.apgd, whole.apgd_targeted, whole.fab):
             part.n_iter = spec.steps
         whole.square.n_queries = spec.queries

@@ -104,15 +104,18 @@ def sweep_table(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{report['model']}, {report['n']} images, {report['threads']} threads: seconds, and the notebook's way"
+    from afdctl.cli.accuracies import wide
+
+    title = f"{report['model']}, {report['n']} images, {report['threads']} threads: seconds, accuracy against the notebook's"
     shown = Table(title=title, title_justify="left")
-    for heading in ("attack", "ours", "notebook", "ratio", "CPU ratio", "accuracies differ by"):
+    for heading in ("attack", "ours", "notebook", "ratio", "CPU ratio", "accuracy, points"):
         shown.add_column(heading, justify="left" if heading == "attack" else "right")
     for row in report["attacks"]:
         (ours, theirs), (cpu, their_cpu) = row["wall"], row["cpu"]
-        differs = f"{100 * row['largest_difference']:.1f} points"
+        least, most = row["differences"]
+        differs = f"{100 * least:+.1f} to {100 * most:+.1f}"
         ratios = f"{ours / theirs:.2f}", f"{cpu / their_cpu:.2f}"
         shown.add_row(row["attack"], f"{ours:.1f}", f"{theirs:.1f}", *ratios, differs)
     for name, label in (("without_aa", "all but AutoAttack"), ("all", "all")):
         shown.add_row(label, "", "", f"{report[name]['wall']:.2f}", f"{report[name]['cpu']:.2f}", "", style="bold")
-    Console().print(shown)
+    wide(Console()).print(shown)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import Found
+from afdctl.attacks.iterate import Model
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.folding import FoldedTwin
 from afdctl.profile.spec import Spec
@@ -16,8 +17,6 @@ from afdctl.store.shards import Arrays
 from afdctl.sweep.plan import Task
 from afdctl.sweep.schedules import over_grid
 from afdctl.sweep.verify import Verdict, judge, predict
-
-Model = Callable[[Tensor], Tensor]
 
 
 def searchable(network: nn.Module, check: Callable[[], None]) -> Model:

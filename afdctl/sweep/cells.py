@@ -43,9 +43,10 @@ class Progress:
 
 def finished_cells(run: Run, with_images: bool) -> dict[str, Row]:
     """Key -> row of every cell that the run's journal has and whose shard is there, `with_images` where wanted."""
-    rows = [row for row in read(run.journal_path) if row["event"] == "cell"]
     return {
-        row["key"]: row for row in rows if (run.shards / row["shard"]).is_file() and (row["images"] or not with_images)
+        row["key"]: row
+        for row in rows_of(run, "cell")
+        if (run.shards / row["shard"]).is_file() and (row["images"] or not with_images)
     }
 
 

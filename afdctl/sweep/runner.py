@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from afdctl.attacks.iterate import Model
 from afdctl.data.batches import as_floats
 from afdctl.errors import AfdctlError, DiskFullError, StoppedError
 from afdctl.events import Journal, Row
 from afdctl.store import results, shards
 from afdctl.store.run import Run
 from afdctl.store.shards import Arrays
-from afdctl.sweep.batch import Model, attack_batch, searchable
+from afdctl.sweep.batch import attack_batch, searchable
 from afdctl.sweep.cells import Progress, cell, finished_cells, parts_of
 from afdctl.sweep.plan import Task
 from afdctl.train.signals import Requests, listening

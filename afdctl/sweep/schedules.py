@@ -15,10 +15,10 @@ from torch import Tensor
 
 from afdctl import registry
 from afdctl.attacks.autoattack import cascade, within
+from afdctl.attacks.ball import held, length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
-from afdctl.attacks.iterate import Model, per_sample
-from afdctl.attacks.watched import length, misclassified
+from afdctl.attacks.iterate import Model, misclassified, per_sample
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
 
@@ -114,7 +114,7 @@ def once(batch: Batch, spec: Spec, epsilons: list[float]) -> dict[float, Found]:
     for epsilon in epsilons:
         found = run.take(batch.rows)
         outside = run.fooled & (length(run.x_adv - batch.x, spec.norm) > epsilon)
-        inside = shrunk(run.x_adv, batch.x, epsilon, spec.norm)
+        inside = held(run.x_adv, batch.x, epsilon, spec.norm)
         found.x_adv = torch.where(per_sample(outside, batch.x), inside, run.x_adv)
         batch.confirm(found, batch.rows, outside)
         grid[epsilon] = found
@@ -163,16 +163,6 @@ def free(found: Found) -> Found:
     """The same at no cost, and with tensors of its own."""
     none = torch.zeros_like(found.forwards)
     return Found(found.x_adv.clone(), found.first_success.clone(), none, none.clone(), found.part.clone())
-
-
-def shrunk(x_adv: Tensor, x: Tensor, epsilon: float, norm: str) -> Tensor:
-    """x' (n, c, h, w) brought into the ball of x: clipped in L-infinity, else on the line to x."""
-    delta = x_adv - x
-    if norm == "linf":
-        delta = delta.clamp(-epsilon, epsilon)
-    else:
-        delta = delta * per_sample(epsilon / length(delta, norm).clamp_min(1e-12), x).clamp_max(1)
-    return (x + delta).clamp_(0, 1)
 
 
 def _attack(batch: Batch, attack: Attack, found: Found, epsilon: float, rows: Tensor) -> None:

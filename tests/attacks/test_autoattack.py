@@ -6,9 +6,9 @@ from pyautoattack import AutoAttack
 from torch import Generator, Tensor, nn
 
 from afdctl.attacks.autoattack import NORMS
+from afdctl.attacks.ball import length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.pgd import pgd_ce
-from afdctl.attacks.watched import length
 from tests.attacks.linear import model_and_images
 from tests.attacks.short import EPSILON, attack, images, net, spec
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from afdctl.attacks.ball import length
 from afdctl.attacks.found import NEVER
-from afdctl.attacks.watched import length
 from tests.attacks.short import EPSILON, NAMES, PARTS, attack, images, net, spec
 
 every_attack = pytest.mark.parametrize("name", NAMES)

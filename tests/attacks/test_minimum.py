@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.attacks.found import NEVER
-from afdctl.attacks.minimum import fools, margin, misclassified
+from afdctl.attacks.iterate import misclassified
+from afdctl.attacks.minimum import fools, margin
 from afdctl.profile import schema
 from tests.attacks.smallest import ATTACKS, attack, conv, images
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from afdctl import registry
+from afdctl.attacks.ball import held, length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
-from afdctl.attacks.watched import length
 from afdctl.profile.schema import AA, ATTACKS, Spec
-from afdctl.sweep.schedules import over_grid, shrunk
+from afdctl.sweep.schedules import over_grid
 
 GRID = (0.0, 0.1, 0.2, 0.3)
 BOUNDARY = torch.tensor([0.05, 0.15, 0.25, 0.5])
@@ -206,7 +206,7 @@ def test_autoattack_independently_is_one_attack(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_shrunk_lies_in_ball_and_box(norm: str, generator: torch.Generator):
     near, far = torch.rand((2, 16, 1, 4, 4), generator=generator)
-    inside = shrunk(far, near, 0.2, norm)
+    inside = held(far, near, 0.2, norm)
     assert torch.allclose(length(inside - near, norm), torch.tensor(0.2), atol=1e-5)
     assert inside.min() >= 0
     assert inside.max() <= 1

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from afdctl.sweep.verify import NO_CLASS, inside, judge, length, predict
+from afdctl.attacks.ball import held, length
+from afdctl.sweep.verify import NO_CLASS, judge, predict
 
 
 def bright(x: Tensor) -> Tensor:
@@ -22,7 +23,7 @@ claimed = torch.ones(3, dtype=torch.bool)
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.05), ("l2", 0.1), ("l1", 0.2)])
 def test_what_lies_outside_is_brought_in(norm: str, epsilon: float, generator: torch.Generator):
     images = torch.rand((50, 3, 4, 4), generator=generator)
-    moved = inside(images + torch.randn(images.shape, generator=generator), images, epsilon, norm)
+    moved = held(images + torch.randn(images.shape, generator=generator), images, epsilon, norm)
     assert length(moved - images, norm).max() <= epsilon * (1 + 1e-5)
     assert moved.min() >= 0
     assert moved.max() <= 1
@@ -32,8 +33,8 @@ def test_what_lies_inside_stays_to_the_bit(generator: torch.Generator):
     images = torch.rand((50, 1, 4, 4), generator=generator)
     moved = (images + 0.01 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
     for norm in ("l2", "l1"):
-        assert torch.equal(inside(moved, images, 1.0, norm), images + (moved - images))
-    assert torch.equal(inside(moved, images, 0.5, "linf"), moved)
+        assert torch.equal(held(moved, images, 1.0, norm), images + (moved - images))
+    assert torch.equal(held(moved, images, 0.5, "linf"), moved)
 
 
 def test_an_image_beyond_the_ball_does_not_count():
@@ -69,4 +70,4 @@ def test_not_a_number_is_no_class_and_never_robust():
 
 
 def test_pixels_that_are_no_numbers_become_x():
-    assert torch.equal(inside(torch.full_like(x, torch.nan), x, 0.1, "l2"), x)
+    assert torch.equal(held(torch.full_like(x, torch.nan), x, 0.1, "l2"), x)
