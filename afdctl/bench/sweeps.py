@@ -17,7 +17,7 @@ from afdctl.sweep.verify import predict
 
 
 def measure(tasks: Sequence[Task], batch_size: int) -> dict[str, Any]:
-    """Seconds (wall and CPU) of both ways for each attack, their ratios, and how accuracies differ (ours less theirs)."""
+    """Seconds of both ways for each attack, their ratios, and how accuracies differ (ours less theirs)."""
     attacks = [row(task, batch_size) for task in tasks]
     others = [one for one in attacks if one["attack"] != "aa"]
     return {

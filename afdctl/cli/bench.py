@@ -106,7 +106,7 @@ def sweep_table(report: dict[str, Any]) -> None:
 
     from afdctl.cli.accuracies import wide
 
-    title = f"{report['model']}, {report['n']} images, {report['threads']} threads: seconds, accuracy against the notebook's"
+    title = f"{report['model']}, {report['n']} images, {report['threads']} threads, against the notebook's way"
     shown = Table(title=title, title_justify="left")
     for heading in ("attack", "ours", "notebook", "ratio", "CPU ratio", "accuracy, points"):
         shown.add_column(heading, justify="left" if heading == "attack" else "right")

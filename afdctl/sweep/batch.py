@@ -26,7 +26,9 @@ def searchable(network: nn.Module, check: Callable[[], None]) -> Model:
     def search(x: Tensor) -> Tensor:
         check()
         logits: Tensor = model(x)
-        return logits
+        # a model that cuts the graph has slope 0, which every attack knows how to live with
+        cut = x.requires_grad and not logits.requires_grad and torch.is_grad_enabled()
+        return logits + 0 * x.flatten(1).sum(1, keepdim=True) if cut else logits
 
     return search
 

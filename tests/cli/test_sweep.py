@@ -155,7 +155,17 @@ def test_weak_attacks_and_random_models_are_said(afdctl: Afdctl, folder: Path):
         "import torch\nfrom torch import nn\n\n\nclass Random(nn.Module):\n    def forward(self, x):\n"
         "        return torch.rand(len(x), 10)\n"
     )
-    ended = afdctl("sweep", "--model", "random.py:Random", "--dataset", "digits", "--attacks", "noise", "--limit", "16")
+    ended = afdctl(
+        "sweep",
+        "--model",
+        "random.py:Random",
+        "--dataset",
+        "digits",
+        "--limit",
+        "8",
+        "--attacks",
+        "fgsm,cw,deepfool,apgd_t,fab_t,ddn,noise",
+    )
     assert "random" in "\n".join(line for line in ended.err.splitlines() if line.startswith("warning: "))
 
 
