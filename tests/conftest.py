@@ -1,6 +1,10 @@
 """What tests of several layers share."""
 
+import os
 from typing import Any
+
+# one thread a test process: there are as many of them as cores; read when torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
