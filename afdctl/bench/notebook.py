@@ -5,6 +5,7 @@ computed along); AutoAttack anew for each epsilon, 0 among them. Written from th
 was used. Its MIM came from AdverTorch, whose release no longer imports: foolbox's stands in, with the same steps.
 """
 
+import logging
 import random
 from collections.abc import Callable
 from importlib import import_module
@@ -34,6 +35,7 @@ def attack(spec: Spec) -> Attack:
 def auto_attack(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, spec: Any) -> Tensor:
     """AutoAttack's standard evaluation at one epsilon."""
     evaluation = import_module("pyautoattack").AutoAttack
+    logging.getLogger("auto-attack").setLevel(logging.ERROR)  # its hints are for people who read its figures
     with torch.random.fork_rng(devices=[]):
         norm = {"linf": "Linf", "l2": "L2", "l1": "L1"}[spec.norm]
         whole = evaluation(network, norm=norm, eps=epsilon, version="standard", device=str(x.device), seed=0)
