@@ -50,9 +50,9 @@ def finished_cells(run: Run, with_images: bool) -> dict[str, Row]:
     }
 
 
-def parts_of(run: Run, key: str) -> dict[int, Row]:
+def parts_of(run: Run, key: str, with_images: bool) -> dict[int, Row]:
     """First sample -> the newest part that begins there, of one task."""
-    return {row["first"]: row for row in rows_of(run, "part") if row["task"] == key}
+    return {row["first"]: row for row in rows_of(run, "part") if (row["task"], row["images"]) == (key, with_images)}
 
 
 def rows_of(run: Run, event: str) -> list[Row]:

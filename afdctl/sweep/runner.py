@@ -128,7 +128,7 @@ class Sweep:
     def recover(self, task: Task) -> Progress:
         """What an earlier sweep left of this task: the parts that follow each other from the first sample on."""
         progress = Progress([[] for _ in task.targets])
-        found = [parts_of(target.run, task.parts_key) for target in task.targets]
+        found = [parts_of(target.run, task.parts_key, self.save_images) for target in task.targets]
         while parts := [rows[progress.done] for rows in found if progress.done in rows]:
             if len(parts) < len(task.targets) or len({part["done"] for part in parts}) > 1:
                 break
@@ -155,7 +155,9 @@ class Sweep:
             name = shards.write(target.run, f"part-{task.parts_key}-{first:06d}", blocks[held])
             names.append(name)
             row = self.label(task) | progress.figures(len(names) - 1, task)
-            self.write(target.name, "part", task=task.parts_key, first=first, shard=name, **row)
+            self.write(
+                target.name, "part", task=task.parts_key, first=first, shard=name, images=self.save_images, **row
+            )
             self.journals[target.name].sync()
         progress.parts.append(names)
 
