@@ -41,7 +41,7 @@ def total(attacks: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def row(task: Task, batch_size: int) -> dict[str, Any]:
     """One attack over its grid: `wall` and `cpu` are [ours, the notebook's] seconds."""
-    progress, theirs = Progress([[]]), torch.zeros(len(task.spec.epsilons))
+    progress, theirs = Progress([[]]), torch.zeros(len(task.spec.epsilons), dtype=torch.float64)
     wall, cpu = [0.0, 0.0], [0.0, 0.0]
     model, other = searchable(task.source.network, lambda: None), notebook.attack(task.spec)
     for number, first in enumerate(range(0, task.n, batch_size)):
@@ -81,7 +81,7 @@ def notebook_batch(attack: notebook.Attack, task: Task, x: Tensor, y: Tensor) ->
     network.requires_grad_(True)
     try:
         images = attack(network, x, y, task.spec.epsilons)
-        return torch.stack([(predict(network, x_adv) == y).sum() for x_adv in images]).float().cpu()
+        return torch.stack([(predict(network, x_adv) == y).sum() for x_adv in images]).cpu()
     finally:
         network.requires_grad_(False)
         network.zero_grad()
