@@ -36,7 +36,9 @@ def space_needed(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
-        raise DiskFullError(f"{path}: {error.strerror}; free some space, then go on with --resume") from error
+        raise DiskFullError(
+            f"{path}: {error.strerror}; free some space, then go on: a training with --resume, a sweep as before"
+        ) from error
 
 
 def refuse_newer(schema: int, path: Path) -> None:

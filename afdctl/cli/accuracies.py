@@ -1,18 +1,22 @@
 """The figures of a sweep: tables for people, one JSON object for pipelines."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from afdctl.cli.pipes import reader_gone
+
 if TYPE_CHECKING:
     from afdctl.sweep.plan import Task
     from afdctl.sweep.summary import Curve, Envelope
 
 PIPE_WIDTH = 200
+OPTIONAL = ("AUC", "optimal", "exact", "passes", "schedule")
 NORMS = {"linf": "L-infinity", "l2": "L2", "l1": "L1"}
 
 
@@ -24,47 +28,67 @@ def show(tasks: "Sequence[Task]", rows: dict[str, dict[str, Any]], as_json: bool
     curves = of_tasks(tasks, rows)
     worst = [made for curves_of_run in curves.values() for made in envelopes(curves_of_run)]
     if as_json:
-        cells = [cell | rows[cell["key"]] for task in tasks for cell in task.cells()]
+        cells = [rows[cell["key"]] | cell for task in tasks for cell in task.cells()]
         shown = {"cells": cells, "curves": [plain(one) for run in curves.values() for one in run]}
         envelopes_shown = [plain(one) for one in worst]
         typer.echo(json.dumps({"schema": "afdctl/1", "profile": profile, **shown, "envelopes": envelopes_shown}))
         return
-    console = wide(Console(highlight=False, markup=False, emoji=False))
+    console = Stdout()
     for run, of_run in curves.items():
         for norm in dict.fromkeys(one.norm for one in of_run):
             chosen = [one for one in of_run if one.norm == norm]
-            console.print(
-                accuracy_table(run, norm, chosen, [one for one in worst if (one.run, one.norm) == (run, norm)])
-            )
+            bounds = [one for one in worst if (one.run, one.norm) == (run, norm)]
+            console.print_fitting(partial(accuracy_table, run, norm, chosen, bounds), len(OPTIONAL))
             console.print(caption(norm, chosen), soft_wrap=True)
             console.print()
 
 
-def wide(console: Console) -> Console:
-    """In a pipe nothing is folded: a table has room for every column."""
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    return console
+class Stdout(Console):
+    """Where tables go: nothing is folded in a pipe, and a reader that leaves ends the command quietly."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False)
+        if not self.is_terminal:
+            self.width = PIPE_WIDTH
+
+    def on_broken_pipe(self) -> None:
+        raise reader_gone()
+
+    def print_fitting(self, draw: Callable[[int], Table], most: int) -> None:
+        """Print `draw(n)` with as many of its `most` optional columns as there is room for."""
+        roomy = self.options.update(width=PIPE_WIDTH)
+        for optional in range(most, -1, -1):
+            table = draw(optional)
+            if self.measure(table, options=roomy).maximum <= self.width:
+                break
+        self.print(table)
 
 
-def accuracy_table(run: str, norm: str, curves: "Sequence[Curve]", worst: "Iterable[Envelope]") -> Table:
-    """One run's accuracies in one norm, in percent: a row an attack, a column an epsilon."""
+def accuracy_table(
+    run: str, norm: str, curves: "Sequence[Curve]", worst: "Iterable[Envelope]", optional: int = len(OPTIONAL)
+) -> Table:
+    """One run's accuracies in one norm, in percent: a row an attack, a column an epsilon, then optional ones."""
     table = Table(title=f"{run}: accuracy (%) in {NORMS[norm]}, {curves[0].n:,} test images", title_justify="left")
     epsilons = sorted({epsilon for one in curves for epsilon in one.epsilons})
-    table.add_column("attack")
+    table.add_column("attack", no_wrap=True)
     for epsilon in epsilons:
-        table.add_column("clean" if epsilon == 0 else name_of(epsilon), justify="right")
-    for heading in ("AUC", "exact", "optimal", "passes"):
-        table.add_column(heading, justify="right")
-    table.add_column("schedule")
+        table.add_column("clean" if epsilon == 0 else name_of(epsilon), justify="right", no_wrap=True)
+    for heading in OPTIONAL[:optional]:
+        table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
     for one in curves:
         name = one.attack + (f" from {one.source}" if one.source else "")
-        optimal = "" if one.optimality is None else f"{one.optimality:.2f}"
-        figures = (f"{one.auc:.3f}", f"{one.auc_step:.3f}", optimal, f"{one.passes:,.0f}")
-        table.add_row(name, *percents(one, epsilons), *figures, one.schedule)
+        table.add_row(name, *percents(one, epsilons), *figures(one)[:optional])
     for bound in worst:
-        table.add_row("worst of all", *percents(bound, epsilons), "", f"{bound.auc_step:.3f}", style="bold")
+        table.add_row("worst of all", *percents(bound, epsilons), style="bold")
     return table
+
+
+def figures(one: "Curve") -> tuple[str, ...]:
+    """The optional columns of an attack."""
+    optimal = "" if one.optimality is None else f"{one.optimality:.2f}"
+    # under a budget, distances end where the grid does, so only a search for the nearest has an exact area
+    exact = f"{one.auc_step:.3f}" if one.schedule == "once" else ""
+    return f"{one.auc:.3f}", optimal, exact, f"{one.passes:,.0f}", one.schedule
 
 
 def percents(one: "Curve | Envelope", epsilons: Iterable[float]) -> list[str]:
@@ -85,10 +109,13 @@ def caption(norm: str, curves: "Sequence[Curve]") -> str:
     from afdctl.sweep.figures import wilson
 
     n = curves[0].n
-    widest = max(
-        high - low for one in curves for accuracy in one.accuracies for low, high in [wilson(round(accuracy * n), n)]
-    )
-    lines = [f"95 % intervals: at most {100 * widest / 2:.1f} points either way."]
+    sides = [
+        max(accuracy - low, high - accuracy)
+        for one in curves
+        for accuracy in one.accuracies
+        for low, high in [wilson(round(accuracy * n), n)]
+    ]
+    lines = [f"95 % intervals (Wilson): at most {100 * max(sides):.1f} points either way."]
     if any(one.source for one in curves):
         lines.append("Images made against another model: black box, no bound on white-box accuracy.")
     elif not any(one.parts for one in curves):

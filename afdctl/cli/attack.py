@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli import evaluation as options
+from afdctl.cli import attack_options as options
+from afdctl.cli.evaluation import Wanted, evaluate
 
 ATTACK = typer.Option(help="fgsm, pgd_linf, pgd_l2, pgd_l1, mim, ddn, deepfool, cw, aa, apgd_ce, square, ...")
 EPSILON = typer.Option(help="The radius of the ball; images are in [0, 1], and 8/255 is a legal value.")
@@ -46,13 +47,18 @@ def attack(
     radius = grid.value(epsilon)
     if radius == 0:
         raise RecipeError("--epsilon 0: nothing to attack; clean accuracy is printed with every other epsilon")
-    wanted = options.Wanted(
+    wanted = Wanted(
         runs or [], source or [], False, folder, checkpoint, limit, seed, batch_size, save, device, data_dir, json,
         model, weights, dataset, mean, std, image_size,
     )  # fmt: skip
-    options.evaluate(
+    evaluate(
         wanted,
         lambda dataset: load.load(
-            load.DEFAULT, dataset, attacks=[attack], epsilons=(0.0, radius), overrides=overrides or []
+            load.DEFAULT,
+            dataset,
+            attacks=[attack],
+            epsilons=(0.0, radius),
+            overrides=overrides or [],
+            options=("--attack", "--epsilon"),
         ),
     )

@@ -84,7 +84,7 @@ def bench_sweep(
 
     The notebook's way: foolbox with its list of epsilons, AutoAttack anew for each epsilon.
     """
-    from afdctl.cli.evaluation import dataset_of, find, names_of
+    from afdctl.cli.named import dataset_of, find, names_of
     from afdctl.profile import load
 
     found = find(run, folder)
@@ -101,10 +101,9 @@ def bench_sweep(
 
 def sweep_table(report: dict[str, Any]) -> None:
     """Print the figures for people."""
-    from rich.console import Console
     from rich.table import Table
 
-    from afdctl.cli.accuracies import wide
+    from afdctl.cli.accuracies import Stdout
 
     title = f"{report['model']}, {report['n']} images, {report['threads']} threads, against the notebook's way"
     shown = Table(title=title, title_justify="left")
@@ -118,4 +117,4 @@ def sweep_table(report: dict[str, Any]) -> None:
         shown.add_row(row["attack"], f"{ours:.1f}", f"{theirs:.1f}", *ratios, differs)
     for name, label in (("without_aa", "all but AutoAttack"), ("all", "all")):
         shown.add_row(label, "", "", f"{report[name]['wall']:.2f}", f"{report[name]['cpu']:.2f}", "", style="bold")
-    wide(Console()).print(shown)
+    Stdout().print(shown)

@@ -1,14 +1,15 @@
-"""What `attack` and `sweep` share: their options, and the way from them to figures."""
+"""What `attack` and `sweep` do: from the wishes of the command line to figures."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl.errors import NotFoundError, RecipeError
+from afdctl import registry
+from afdctl.cli.named import dataset_of, find, numbers, specs
+from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
     import torch
@@ -17,36 +18,6 @@ if TYPE_CHECKING:
     from afdctl.store.run import Run
     from afdctl.sweep.plan import Task
     from afdctl.sweep.subject import Subject
-
-RunNames = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Runs by path or name, `latest`, or `-` for paths on stdin."),
-]
-From = Annotated[
-    list[str] | None,
-    typer.Option("--from", metavar="RUN", help="Make the images against this run instead (black box); repeatable."),
-]
-Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
-Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.", show_default=False)]
-Seed = Annotated[int, typer.Option(min=0, help="Of every random draw.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="By default 128 on the CPU, 1024 on CUDA.")]
-Save = Annotated[bool, typer.Option("--save", help="Keep the adversarial images too.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Where the data sets lie; by default where the run found them.", show_default=False),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="FILE.py:NAME", help="A model of your own instead of a run; the file is executed."),
-]
-Weights = Annotated[Path | None, typer.Option(help="Its weights: .pt, .pth or .safetensors.", show_default=False)]
-Dataset = Annotated[str | None, typer.Option(help="The data set whose test images it classifies.", show_default=False)]
-Mean = Annotated[str | None, typer.Option(metavar="M,M,...", help="Its normalisation, by channel.")]
-Std = Annotated[str | None, typer.Option(metavar="S,S,...", help="Its normalisation, by channel.")]
-ImageSize = Annotated[int | None, typer.Option(help="The side of its images, where the data set has any size.")]
 
 
 @dataclass(frozen=True)
@@ -92,6 +63,7 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
     device = choose_device(wanted.device)
     subjects, sources = load_subjects(wanted, targets, origins, device)
     warn([*subjects, *sources], profiles)
+    refuse_too_large([*subjects, *sources], profiles)
     tasks = plan(wanted, subjects, sources, profiles)
     sweep = Sweep(
         tasks, profile=next(iter(profiles.values())).name, save_images=wanted.save,
@@ -169,6 +141,7 @@ def own_model(wanted: Wanted, device: "torch.device") -> "Subject":
     assert wanted.model is not None
     assert wanted.dataset is not None
     mean, std = numbers(wanted.mean, "--mean"), numbers(wanted.std, "--std")
+    typer.echo(f"executing {wanted.model.rpartition(':')[0] or wanted.model} to build the model", err=True)
     return subject.of_model(
         wanted.model, wanted.weights, mean, std, wanted.dataset, wanted.folder, device, wanted.data_dir,
         wanted.image_size,
@@ -186,10 +159,28 @@ def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
         typer.echo(f"warning: {line}", err=True)
 
 
+def refuse_too_large(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
+    """RecipeError for a ball that holds every image there is."""
+    for subject in subjects:
+        pixels = subject.split.x[0].numel()
+        for spec in profiles[subject.dataset].attacks:
+            widest = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[spec.norm]
+            if spec.epsilons[-1] > widest:
+                raise RecipeError(
+                    f"{spec.title}: epsilon {spec.epsilons[-1]:g} is more than any two images of {subject.dataset} "
+                    f"differ by ({widest:g})"
+                )
+
+
 def check_model_options(wanted: Wanted) -> None:
     """Options that only make sense with --model, or not with it."""
+    if wanted.matrix and wanted.sources:
+        raise RecipeError("--matrix: attacks each run with all others' images; leave --from out")
     if wanted.model is None:
-        given = {"--weights": wanted.weights, "--dataset": wanted.dataset, "--mean": wanted.mean, "--std": wanted.std}
+        given = {
+            "--weights": wanted.weights, "--dataset": wanted.dataset, "--mean": wanted.mean, "--std": wanted.std,
+            "--image-size": wanted.image_size,
+        }  # fmt: skip
         for option, value in given.items():
             if value is not None:
                 raise RecipeError(f"{option}: goes with --model; a run brings its own")
@@ -198,50 +189,7 @@ def check_model_options(wanted: Wanted) -> None:
         raise RecipeError("--model: names a model of your own; leave RUN out")
     if wanted.dataset is None:
         raise RecipeError("--model: needs --dataset, whose test images it classifies (see `afdctl data ls`)")
-    typer.echo(f"executing {wanted.model.rpartition(':')[0] or wanted.model} to build the model", err=True)
-
-
-def specs(runs: Sequence[str]) -> list[str]:
-    """What was named; `-` stands for the lines of stdin, and nothing for the newest run."""
-    named: list[str] = []
-    for spec in runs or ["latest"]:
-        named += lines_of_stdin() if spec == "-" else [spec]
-    return named
-
-
-def lines_of_stdin() -> list[str]:
-    if sys.stdin.isatty():
-        raise RecipeError("-: reads the runs' paths from stdin, and stdin is a terminal; pipe them in")
-    lines = [line.strip() for line in sys.stdin if line.strip()]
-    if not lines:
-        raise NotFoundError("-: no run's path came in on stdin")
-    return lines
-
-
-def find(spec: str, folder: Path) -> "Run":
-    from afdctl.store.run import Run
-
-    return Run.find(spec, folder)
-
-
-def dataset_of(run: "Run") -> str:
-    """The data set of a trained run, or of a model of one's own."""
-    from afdctl import recipe
-
-    if run.kind == "external":
-        return str(run.provenance["dataset"])
-    return recipe.loads(run.recipe_text).data.dataset
-
-
-def names_of(text: str | None) -> list[str]:
-    """`pgd_linf,aa` as a list."""
-    return [name.strip() for name in text.split(",")] if text else []
-
-
-def numbers(text: str | None, option: str) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise RecipeError(f"{option} '{text}': must be numbers with commas between, such as 0.49,0.48,0.45") from None
+    if wanted.dataset not in registry.DATASETS:
+        near = registry.nearest(wanted.dataset, registry.DATASETS)
+        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(registry.DATASETS)}"
+        raise RecipeError(f"--dataset '{wanted.dataset}': no such data set ({hint})")

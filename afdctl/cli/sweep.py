@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli import evaluation as options
+from afdctl.cli import attack_options as options
+from afdctl.cli.evaluation import Wanted, evaluate
+from afdctl.cli.named import names_of
 
 ATTACKS = typer.Option(metavar="NAME,...", help="Only these attacks; one that the profile lacks is added.")
 EPSILONS = typer.Option(metavar="GRID", help="This grid instead: 0,0.1,8/255 or 0:0.5:0.1.")
@@ -44,13 +46,13 @@ def sweep(
     """
     from afdctl.profile import grid, load
 
-    wanted = options.Wanted(
+    wanted = Wanted(
         runs or [], source or [], matrix, folder, checkpoint, limit, seed, batch_size, save, device, data_dir, json,
         model, weights, dataset, mean, std, image_size,
     )  # fmt: skip
-    names = options.names_of(attacks)
+    names = names_of(attacks)
     chosen = None if epsilons is None else grid.parse(epsilons)
-    options.evaluate(
+    evaluate(
         wanted,
         lambda dataset: load.load(profile, dataset, attacks=names, epsilons=chosen, overrides=overrides or []),
     )

@@ -40,8 +40,15 @@ class External(nn.Module):
         self.warnings: list[str] = []
 
     def forward(self, x: Tensor) -> Any:
-        """Whatever the model returns: `sweep.checks` looks at it."""
-        return self.model(x if self.mean is None or self.std is None else (x - self.mean) / self.std)
+        """Whatever the model returns: `sweep.checks` looks at it. RecipeError where it raises."""
+        # a copy, as a model that normalises in place would change the image that its answer is judged by
+        x = x.clone() if self.mean is None or self.std is None else (x - self.mean) / self.std
+        try:
+            return self.model(x)
+        except torch.OutOfMemoryError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise RecipeError(f"the model raised {files.words(error)}") from error
 
 
 def load(

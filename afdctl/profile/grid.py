@@ -11,8 +11,10 @@ def checked(epsilons: Grid) -> Grid:
     """The grid, if it ascends from 0."""
     if not epsilons or epsilons[0] != 0:
         raise ValueError("must begin with 0: accuracy at 0 is clean accuracy, and the area under the curve needs it")
-    if list(epsilons) != sorted(set(epsilons)):
-        raise ValueError("must ascend, such as [0, 0.1, 0.3]")
+    if list(epsilons) != sorted(set(epsilons)) or len({f"{epsilon:g}" for epsilon in epsilons}) < len(epsilons):
+        raise ValueError("must ascend, by more than their sixth digit, such as [0, 0.1, 0.3]")
+    if len(epsilons) == 1:
+        raise ValueError("has no epsilon to attack at; add one above 0")
     return epsilons
 
 
@@ -42,7 +44,7 @@ def _value(text: str) -> float:
     except ValueError:
         raise ValueError("must be numbers or fractions such as 8/255") from None
     if not 0 <= found < float("inf"):
-        raise ValueError("must be 0 or more")
+        raise ValueError("must be 0 or more, and finite")
     return found
 
 

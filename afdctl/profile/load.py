@@ -38,6 +38,10 @@ class Row:
     def title(self) -> str:
         return str(self.values.get("label", self.values.get("name")))
 
+    def having(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the changes that are knobs of this attack."""
+        return {key: value for key, value in changes.items() if key in ATTACKS[self.values["name"]].model_fields}
+
     def fits(self, dataset: str) -> bool:
         """Whether the row names the data set."""
         return dataset in self.values.get("datasets", ())
@@ -63,21 +67,26 @@ def load(
     attacks: Sequence[str] = (),
     epsilons: Grid | None = None,
     overrides: Sequence[str] = (),
+    options: tuple[str, str] = ("--attacks", "--epsilons"),
 ) -> Profile:
     """The profile's attacks for a data set; RecipeError names every mistake.
 
     `attacks` chooses by title, and may name attacks that the profile lacks; `epsilons` replaces every grid, and
-    `overrides` (key=value) sets knobs, of all attacks that are chosen.
+    `overrides` (key=value) sets knobs of all chosen attacks that have them. `options` are where the two came from.
     """
     path = find(path_or_name)
     offered = {row.title: row for row in rows_for(read(path), dataset)}
-    chosen = [offered.get(title) or foreign(title, offered) for title in attacks] if attacks else list(offered.values())
+    chosen = [offered.get(title) or foreign(title, offered, options[0]) for title in dict.fromkeys(attacks)]
+    chosen = chosen or list(offered.values())
     if not chosen:
         raise RecipeError(f"{shown(path)}: has no attack for {dataset}; choose another --profile, or name --attacks")
-    changes = assignments(overrides) | ({} if epsilons is None else {"epsilons": list(epsilons)})
-    specs = tuple(spec(row, changes) for row in chosen)
+    changes = assignments(overrides, chosen)
+    grid = {} if epsilons is None else {"epsilons": list(epsilons)}
+    specs = tuple(spec(row, row.having(changes) | grid, options[1]) for row in chosen)
     if epsilons is not None and len(norms := {one.norm for one in specs}) > 1:
-        raise RecipeError(f"--epsilons: one grid cannot serve the norms {' and '.join(sorted(norms))}; name --attacks")
+        raise RecipeError(
+            f"{options[1]}: one grid cannot serve the norms {' and '.join(sorted(norms))}; name --attacks"
+        )
     return Profile(path.stem, specs)
 
 
@@ -101,13 +110,26 @@ def read(path: Path) -> list[Row]:
     values = parse(text, source).values
     if unknown := [key for key in values if key not in ("title", "attack")]:
         raise RecipeError(f"{source}: {unknown[0]}: no such key; a profile has a title and [[attack]] tables")
-    tables = values.get("attack", [])
-    if not isinstance(tables, list) or not tables:
+    tables, at = values.get("attack", []), places(text, source)
+    if not isinstance(tables, list) or not tables or len(at) != len(tables):
         raise RecipeError(f"{source}: has no [[attack]] table (two brackets); it says what to run")
-    rows = [Row(table, lines) for table, lines in zip(tables, places(text, source), strict=True)]
+    rows = [Row(table, lines) for table, lines in zip(tables, at, strict=True)]
     for row in rows:
         spec(row, {})
+    refuse_twins(rows)
     return rows
+
+
+def refuse_twins(rows: Sequence[Row]) -> None:
+    """Two rows of one title for one data set: only one of them could be run."""
+    seen: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        for dataset in row.values.get("datasets") or [""]:
+            if twin := seen.get((row.title, dataset)):
+                raise RecipeError(
+                    f"{row.at}{row.title}: stands at {twin.at.rstrip(': ')} too; give one of them a label"
+                )
+            seen[row.title, dataset] = row
 
 
 def places(text: str, source: str) -> list[dict[str, str]]:
@@ -134,52 +156,60 @@ def rows_for(rows: Sequence[Row], dataset: str) -> list[Row]:
     return list(chosen.values())
 
 
-def foreign(title: str, offered: Mapping[str, Row]) -> Row:
+def foreign(title: str, offered: Mapping[str, Row], option: str) -> Row:
     """A row for an attack that the profile lacks: its own defaults, on the profile's grid for its norm."""
     if title not in ATTACKS:
-        raise RecipeError(f"--attacks {title}: no such attack ({suggestion(title, [*offered, *ATTACKS])})")
+        known = list(dict.fromkeys([*offered, *ATTACKS]))
+        raise RecipeError(f"{option} {title}: no such attack ({suggestion(title, known)})")
     values: dict[str, Any] = {"name": title}
     norm = ATTACKS[title](name=title, epsilons=(0.0, 1.0)).norm
     grids = [row.values["epsilons"] for row in offered.values() if spec(row, {}).norm == norm]
     if grids:
         values["epsilons"] = grids[0]
-    return Row(values, {"": f"--attacks {title}: ", "epsilons": f"--attacks {title}: "})
+    return Row(values, {"": f"{option} {title}: "})
 
 
-def assignments(overrides: Sequence[str]) -> dict[str, Any]:
-    """Knobs of `--set key=value`."""
+def assignments(overrides: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
+    """Knobs of `--set key=value`, each of which some row's attack must have."""
     changes = {}
+    fields = dict.fromkeys(key for row in rows for key in ATTACKS[row.values["name"]].model_fields)
+    knobs = [key for key in fields if key not in ("name", "label", "datasets", "epsilons")]
     for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not key:
             raise RecipeError(f"--set {text}: write --set key=value, such as --set steps=100")
-        changes[key.strip()] = toml_value(value.strip())
+        if key not in knobs:
+            raise RecipeError(f"--set {text}: no chosen attack has such a knob ({suggestion(key, knobs)})")
+        changes[key] = toml_value(value)
     return changes
 
 
-def spec(row: Row, changes: Mapping[str, Any]) -> Spec:
+def spec(row: Row, changes: Mapping[str, Any], grid_option: str = "--epsilons") -> Spec:
     """The attack of a row, with the command line's changes."""
     name = row.values.get("name")
     if name is None:
         raise RecipeError(f"{row.at}attack: has no name; add one of: {', '.join(ATTACKS)}")
-    if name not in ATTACKS:
+    if not isinstance(name, str) or name not in ATTACKS:
         where = row.lines.get("name", row.at)
         raise RecipeError(f'{where}name = "{name}": no such attack ({suggestion(str(name), list(ATTACKS))})')
     try:
         return ATTACKS[name].model_validate({**row.values, **changes})
     except ValidationError as error:
-        raise RecipeError("\n".join(problem(details, row, changes) for details in error.errors())) from None
+        raise RecipeError(
+            "\n".join(problem(details, row, changes, grid_option) for details in error.errors())
+        ) from None
 
 
-def problem(details: ErrorDetails, row: Row, changes: Mapping[str, Any]) -> str:
+def problem(details: ErrorDetails, row: Row, changes: Mapping[str, Any], grid_option: str) -> str:
     """One problem of a row: `my.toml:7: pgd_linf: steps = 0: must be at least 1`."""
     key = str(details["loc"][0]) if details["loc"] else ""
     known = list(ATTACKS[row.values["name"]].model_fields)
-    at = f"--{'epsilons' if key == 'epsilons' else 'set'}: " if key in changes else row.lines.get(key, row.at)
+    set_by = grid_option if key == "epsilons" else "--set"
+    at = f"{set_by}: " if key in changes else row.lines.get(key, row.at)
     if details["type"] == "extra_forbidden":
         return f"{at}{row.title}: {key}: no such key ({suggestion(key, known)})"
     if details["type"] == "missing":
-        return f"{at}{row.title}: {key}: missing; add it" + (", or name --epsilons" if key == "epsilons" else "")
+        return f"{at}{row.title}: {key}: missing; add it" + (f", or name {grid_option}" if key == "epsilons" else "")
     value = {**row.values, **changes}.get(key)
     subject = f"{key} = {value}: " if key else ""
     return f"{at}{row.title}: {subject}{words(details, details['input'])}"

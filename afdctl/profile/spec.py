@@ -26,7 +26,9 @@ class Spec(Table):
     minimises: ClassVar[bool] = False
 
     name: str
-    label: str | None = Field(None, description="what to call it where a profile has the attack twice")
+    label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")] | None = Field(
+        None, description="what to call it where a profile has the attack twice: letters, digits, and _ . + -"
+    )
     datasets: tuple[str, ...] = Field((), strict=False, description="for these data sets; none: for all others")
     norm: Norm = "linf"
     epsilons: tuple[Epsilon, ...] = Field(strict=False, description="the grid, ascending from 0 (clean accuracy)")

@@ -89,6 +89,9 @@ def _verified(path: Path) -> bytes | None:
 def _candidates(run: Run, which: str) -> list[Path]:
     """What may be loaded as `which`, the first choice first."""
     first = _pointed(run, which) if which in POINTERS else run.checkpoints / which
+    if which not in POINTERS and not NAME.fullmatch(which):
+        there = ", ".join(path.name for path in _newest_first(run))
+        raise NotFoundError(f"run {run.name} has no checkpoint '{which}'; it has best, last, {there or 'no other'}")
     stand_ins = _newest_first(run) if which == "last" else []
     if first is None and not stand_ins:
         raise NotFoundError(f"run {run.name} has no {'' if which == 'last' else which + ' '}checkpoint; train it first")

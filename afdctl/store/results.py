@@ -12,12 +12,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from afdctl.errors import CorruptError
 from afdctl.events import SCHEMA, Row, effective, tail
 from afdctl.store import atomic, shards
 from afdctl.store.run import Run
 
 CELL = "/attacks/{attack}/{epsilon:g}"
 TRANSFER = "/attacks/{attack} from {source}/{epsilon:g}"
+INTERNAL = {"event", "t", "last", "images"}
 TABLES = {"step": "/train/steps", "epoch": "/train/epochs", "test": "/train/tests"}
 WHOLE = {"step", "epoch"}
 
@@ -42,6 +44,16 @@ def build(run: Run) -> Path:
     return run.results_path
 
 
+def refresh(run: Run) -> None:
+    """Build results.h5 where it is missing, or older than the journal: a kill may have come in between."""
+    size = run.journal_path.stat().st_size
+    if run.results_path.exists():
+        with h5py.File(run.results_path) as file:
+            if file.attrs["log_offset"] == size:
+                return
+    build(run)
+
+
 def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
     """The HDF5 file's bytes, made in memory: HDF5 crashes the interpreter when it meets a full disk."""
     with h5py.File("results.h5", "w", driver="core", backing_store=False) as file:
@@ -49,8 +61,7 @@ def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
             table = _table([row for row in rows if row["event"] == event])
             shards.add(file, name, table)
         for shard, cells in _by_shard(rows).items():
-            if shards.intact(run, shard):
-                _add_cells(file, shard, shards.read(run, shard), cells)
+            _add_cells(file, run, shard, cells)
         _describe(file, attributes)
         file.flush()
         image: bytes = file.id.get_file_image()
@@ -58,25 +69,37 @@ def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
 
 
 def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
-    """Shard -> its cells: one for each attack, source and epsilon, the one of most samples, then the newest."""
-    chosen: dict[str, Row] = {}
+    """Shard -> the cells to show: for each attack and source, those with the settings of the newest one."""
+    newest: dict[str, tuple[str, dict[float, Row]]] = {}
     for row in rows:
         if row["event"] == "cell":
-            name = _cell_name(row)
-            if name not in chosen or row["n"] >= chosen[name]["n"]:
-                chosen[name] = row
+            name, settings = _cell_name({**row, "epsilon": 0}), _settings(row)
+            if name not in newest or newest[name][0] != settings:
+                newest[name] = (settings, {})
+            newest[name][1][row["epsilon"]] = row
     by_shard: dict[str, list[Row]] = {}
-    for row in chosen.values():
-        by_shard.setdefault(row["shard"], []).append(row)
+    for _, cells in newest.values():
+        for row in cells.values():
+            by_shard.setdefault(row["shard"], []).append(row)
     return by_shard
+
+
+def _settings(row: Row) -> str:
+    """All that a cell's figure depends on, besides its epsilon: cells of one curve agree in it."""
+    spec = {key: value for key, value in row["spec"].items() if key != "epsilons"}
+    return json.dumps([spec, *(row[key] for key in ("schedule", "checkpoint", "seed", "n"))], sort_keys=True)
 
 
 def _cell_name(row: Row) -> str:
     return (TRANSFER if row["source"] else CELL).format(**row)
 
 
-def _add_cells(file: h5py.File, shard: str, arrays: shards.Arrays, cells: list[Row]) -> None:
+def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row]) -> None:
     """A group a cell: what its samples did, one dataset a column; adversarial images stay in their shard."""
+    try:
+        arrays = shards.read(run, shard)
+    except CorruptError:
+        return  # the next sweep makes these cells again
     for row in cells:
         group, of_cell = file.create_group(_cell_name(row)), f"{row['epsilon']:g}/"
         for path, array in arrays.items():
@@ -84,10 +107,8 @@ def _add_cells(file: h5py.File, shard: str, arrays: shards.Arrays, cells: list[R
             if name == "x_adv":
                 group[name] = h5py.ExternalLink(f"shards/{shard}", path)
             elif "/" not in name:
-                group.create_dataset(
-                    name, data=array, chunks=True, shuffle=True, compression="gzip", compression_opts=1
-                )
-        _describe(group, row)
+                shards.add(group, name, array)
+        _describe(group, {key: value for key, value in row.items() if key not in INTERNAL})
 
 
 def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:

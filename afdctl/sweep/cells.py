@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from afdctl.events import Row, read
+from afdctl.store import shards
 from afdctl.store.run import Run
 from afdctl.store.shards import Arrays
 from afdctl.sweep.figures import wilson
@@ -42,12 +43,10 @@ class Progress:
 
 
 def finished_cells(run: Run, with_images: bool) -> dict[str, Row]:
-    """Key -> row of every cell that the run's journal has and whose shard is there, `with_images` where wanted."""
-    return {
-        row["key"]: row
-        for row in rows_of(run, "cell")
-        if (run.shards / row["shard"]).is_file() and (row["images"] or not with_images)
-    }
+    """Key -> row of every cell that the run's journal has and whose shard is whole, `with_images` where wanted."""
+    rows = [row for row in rows_of(run, "cell") if row["images"] or not with_images]
+    whole = {name for name in {row["shard"] for row in rows} if shards.intact(run, name)}
+    return {row["key"]: row for row in rows if row["shard"] in whole}
 
 
 def parts_of(run: Run, key: str, with_images: bool) -> dict[int, Row]:

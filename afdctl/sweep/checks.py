@@ -65,7 +65,9 @@ def _forward(network: nn.Module, x: Tensor) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        raise RecipeError(f"the model rejects images of shape {_shape(x)}: {words(error)}") from error
+        raise RecipeError(
+            f"the model rejects images of shape {_shape(x)}: {words(error.__cause__ or error)}"
+        ) from error
     return logits
 
 

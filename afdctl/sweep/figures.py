@@ -1,6 +1,6 @@
 """What is reported of attacked samples: pure functions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ def step_auc(distances: Array, epsilon_max: float) -> float:
     `distances` (n,) holds the smallest adversarial distance of each sample: 0 where x itself is misclassified, inf
     where nothing was found. The curve falls by 1 / n at each of them, so the area is their mean, capped.
     """
-    return float(np.minimum(distances, epsilon_max).mean() / epsilon_max)
+    return float(np.minimum(distances, epsilon_max, dtype=np.float64).mean() / epsilon_max)
 
 
 def accuracy_at(distances: Array, epsilon: float) -> float:
@@ -44,21 +44,18 @@ def accuracy_at(distances: Array, epsilon: float) -> float:
     return float((distances > epsilon * (1 + 1e-5)).mean())
 
 
-def envelope(distances: Mapping[str, Array]) -> Array:
+def envelope(distances: Sequence[Array]) -> Array:
     """The point-wise worst case: each sample's smallest distance (n,) over all attacks of one norm."""
-    worst: Array = np.minimum.reduce(list(distances.values()))
+    worst: Array = np.minimum.reduce(distances)
     return worst
 
 
-def optimality(distances: Array, worst: Array, epsilon_max: float) -> float | None:
-    """How close an attack comes to the envelope: 1 is equal, 0 finds nothing (AttackBench's local optimality).
+def optimality(epsilons: Sequence[float], accuracies: Sequence[float], worst: Sequence[float]) -> float | None:
+    """How close an attack comes to the envelope's accuracies on its own grid: 1 is equal, 0 finds nothing.
 
-    (clean - area of the attack) / (clean - area of the envelope), both exact, up to the smallest radius at which the
-    envelope is 0, or epsilon_max if it never is; None where even the envelope finds nothing.
+    (clean - area of the attack) / (clean - area of the envelope), the idea of AttackBench's local optimality, on the
+    trapezoids that every attack has: distances found under a budget end where the grid does. None where even the
+    envelope finds nothing.
     """
-    found = worst[np.isfinite(worst)]
-    radius = epsilon_max if len(found) < len(worst) else min(float(worst.max()), epsilon_max)
-    clean = float((worst > 0).mean())
-    if not radius or clean == (best := step_auc(worst, radius)):
-        return None
-    return (clean - step_auc(distances, radius)) / (clean - best)
+    found = accuracies[0] - auc(epsilons, worst)
+    return (accuracies[0] - auc(epsilons, accuracies)) / found if found > 1e-9 else None

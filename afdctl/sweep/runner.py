@@ -56,6 +56,8 @@ class Sweep:
     def run(self) -> dict[str, Row]:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
         if not self.left():
+            for run in self.targets.values():
+                results.refresh(run)
             return self.rows
         with ExitStack() as stack:
             for name, run in self.targets.items():

@@ -1,7 +1,7 @@
 """Cells summed up: a curve for each attack, the worst case of each norm, and the areas below them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -55,37 +55,39 @@ def of_tasks(tasks: Iterable[Task], rows: Mapping[str, Row]) -> dict[str, list[C
     for task in tasks:
         for target in task.targets:
             cells = [rows[task.key(target, epsilon)] for epsilon in task.epsilons]
-            made.setdefault(target.name, []).append(curve(target.run, cells, parts_of(task.spec)))
+            made.setdefault(target.name, []).append(curve(task, target.run, cells))
     return {run: [rated(one, of_run) for one in of_run] for run, of_run in made.items()}
 
 
-def parts_of(spec: Spec) -> tuple[str, ...] | None:
-    """The names of a composed attack's parts."""
-    return tuple(part.name for part in spec.parts()) if isinstance(spec, AA) else None
-
-
-def curve(run: Run, rows: list[Row], names: tuple[str, ...] | None) -> Curve:
-    """One attack's cells, ascending, as a curve."""
+def curve(task: Task, run: Run, rows: list[Row]) -> Curve:
+    """One attack's cells, ascending, as a curve; the plan names it, as a cell may be from a sweep with other labels."""
     arrays = {name: shards.read(run, name) for name in {row["shard"] for row in rows}}
     columns = [(arrays[row["shard"]], f"{row['epsilon']:g}") for row in rows]
     distances: Array = np.minimum.reduce([shard[f"{epsilon}/distance"] for shard, epsilon in columns])
-    epsilons = (0.0, *(row["epsilon"] for row in rows))
     accuracies = (rows[0]["acc_nat"], *(row["accuracy"] for row in rows))
-    shard, largest = columns[-1]
     return Curve(
         run=run.name,
-        **{key: rows[0][key] for key in ("attack", "norm", "source", "schedule", "n")},
-        epsilons=epsilons,
+        attack=task.spec.title,
+        norm=task.spec.norm,
+        source=task.source.name if task.transfers else None,
+        schedule=task.spec.order,
+        n=task.n,
+        epsilons=task.spec.epsilons,
         accuracies=accuracies,
-        auc=auc(epsilons, accuracies),
-        auc_step=step_auc(distances, epsilons[-1]),
-        passes=sum(row["forwards"] + row["backwards"] for row in rows) / rows[0]["n"],
+        auc=auc(task.spec.epsilons, accuracies),
+        auc_step=step_auc(distances, task.epsilons[-1]),
+        passes=sum(row["forwards"] + row["backwards"] for row in rows) / task.n,
         seconds=sum(row["seconds"] for row in rows),
-        parts=None
-        if names is None
-        else {name: int((shard[f"{largest}/part"] == number).sum()) for number, name in enumerate(names)},
+        parts=fooled_by(task.spec, *columns[-1]),
         distances=distances,
     )
+
+
+def fooled_by(spec: Spec, shard: shards.Arrays, epsilon: str) -> dict[str, int] | None:
+    """How many samples each part of a composed attack fooled at an epsilon."""
+    if not isinstance(spec, AA):
+        return None
+    return {part.name: int((shard[f"{epsilon}/part"] == number).sum()) for number, part in enumerate(spec.parts())}
 
 
 def rated(one: Curve, all_curves: Iterable[Curve]) -> Curve:
@@ -93,9 +95,9 @@ def rated(one: Curve, all_curves: Iterable[Curve]) -> Curve:
     rivals = white_box_of(one.norm, all_curves)
     if one.source is not None or len(rivals) < 2:
         return one
-    largest = min(one.epsilons[-1], *(rival.epsilons[-1] for rival in rivals))
-    worst = envelope({rival.attack: rival.distances for rival in rivals})
-    return Curve(**{**vars(one), "optimality": optimality(one.distances, worst, largest)})
+    worst = envelope([rival.distances for rival in rivals])
+    at_worst = [accuracy_at(worst, epsilon) for epsilon in one.epsilons]
+    return replace(one, optimality=optimality(one.epsilons, one.accuracies, at_worst))
 
 
 def white_box_of(norm: str, all_curves: Iterable[Curve]) -> list[Curve]:
@@ -114,7 +116,7 @@ def envelopes(all_curves: list[Curve]) -> list[Envelope]:
 
 def worst_case(rivals: list[Curve]) -> Envelope:
     """The envelope of curves of one norm and one run."""
-    worst = envelope({rival.attack: rival.distances for rival in rivals})
+    worst = envelope([rival.distances for rival in rivals])
     epsilons = tuple(sorted({epsilon for rival in rivals for epsilon in rival.epsilons}))
     return Envelope(
         rivals[0].run,

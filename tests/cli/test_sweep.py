@@ -102,16 +102,28 @@ def test_runs_from_stdin(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
 
 
 MISTAKES = {
-    "attack at --attack pgd_lnf --epsilon 0.1": (2, "no such attack (did you mean 'pgd_linf'?)"),
-    "attack at --attack pgd_linf --epsilon 8": (2, "did you mean 8/255?"),
+    "attack at --attack pgd_lnf --epsilon 0.1": (2, "--attack pgd_lnf: no such attack (did you mean 'pgd_linf'?)"),
+    "attack at --attack pgd_linf --epsilon 8": (
+        2,
+        "--epsilon: pgd_linf: epsilons = [0.0, 8.0]: images are in [0, 1]; did you mean 8/255?",
+    ),
     "attack at --attack pgd_linf --epsilon=-0.1": (2, "--epsilon '-0.1': must be 0 or more"),
     "attack at --attack pgd_linf": (2, "--epsilon: missing"),
     "attack at --attack pgd_linf --epsilon 0": (2, "nothing to attack"),
     "sweep at --attacks fgsm --epsilons 0.1,0.2": (2, "must begin with 0"),
     "sweep at --profile strnog": (2, "did you mean 'strong'?"),
     "sweep at --attacks fgsm --from at": (2, "--from: names the run that is attacked"),
+    "sweep at nt --matrix --from at": (2, "--matrix: attacks each run with all others' images"),
+    "sweep at --attacks fgsm --epsilons 0": (2, "has no epsilon to attack at"),
+    "sweep at --attacks ,fgsm": (2, "--attacks ',fgsm': must be names"),
+    "sweep at --image-size 8": (2, "--image-size: goes with --model"),
+    "attack at --attack pgd_l2 --epsilon 9": (2, "is more than any two images of digits differ by (8)"),
+    "sweep --model m.py:build --dataset digts": (2, "did you mean 'digits'?"),
     "sweep at --matrix": (2, "--matrix: name at least two runs"),
-    "sweep at --attacks fgsm --checkpoint step-1.pt": (3, "checkpoint step-1.pt is damaged or missing"),
+    "sweep at --attacks fgsm --checkpoint step-1.pt": (
+        3,
+        "run at has no checkpoint 'step-1.pt'; it has best, last, step-",
+    ),
     "sweep at --attacks fgsm --weights w.pt": (2, "--weights: goes with --model"),
     "sweep --model nosuch.py:build --dataset digits": (3, "nosuch.py"),
     "sweep --model nosuch.py:build": (2, "--model: needs --dataset"),
@@ -167,6 +179,44 @@ def test_weak_attacks_and_random_models_are_said(afdctl: Afdctl, folder: Path):
         "fgsm,cw,deepfool,apgd_t,fab_t,ddn,noise",
     )
     assert "random" in "\n".join(line for line in ended.err.splitlines() if line.startswith("warning: "))
+
+
+LATE = "self.calls = getattr(self, 'calls', 0) + 1\n        assert self.calls < 20, 'tired'\n        return self.net(x)"
+MODELS = {
+    LATE: "the model raised AssertionError: tired",
+    "x.mul_(0.5)\n        return self.net(x)": None,
+    "raise ValueError('no such luck')": "(128, 1, 8, 8): ValueError: no such luck",
+    "raise SystemExit(7)": "(128, 1, 8, 8): SystemExit: 7",
+}
+
+
+@pytest.mark.parametrize(("body", "message"), MODELS.items())
+def test_a_model_that_does_what_it_should_not(afdctl: Afdctl, folder: Path, body: str, message: str | None):
+    (folder / "odd.py").write_text(
+        "from torch import nn\n\n\nclass Odd(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n\n"
+        f"    def forward(self, x):\n        {body}\n"
+    )
+    ended = afdctl("attack", "--model", "odd.py:Odd", "--dataset", "digits", "--attack", "mim", "--epsilon", "0.1")
+    if message is None:
+        assert ended.code == 0
+        assert "random" not in ended.err
+    else:
+        assert ended.code == 2
+        assert message in ended.err
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 150])
+def test_a_table_never_cuts_a_figure(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch, width: int):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("afdctl.cli.accuracies.Stdout.is_terminal", True)
+    shown = afdctl("sweep", "at", "--attacks", "pgd_linf,fgsm", "--limit", "32").out
+    assert "\u2026" not in shown
+    lines = [line for line in shown.splitlines() if line[:1] in "\u2502\u2503\u2514"]
+    assert lines
+    assert all(len(line) <= width for line in lines)
+    assert ("schedule" in shown) == (width == 150)
 
 
 def test_the_checkpoint_can_be_chosen(afdctl: Afdctl, folder: Path):

@@ -13,7 +13,6 @@ from afdctl.profile.grid import parse, value
         ("0:1:0.4", (0, 0.4, 0.8)),
         ("0:16/255:8/255", (0, round(8 / 255, 12), round(16 / 255, 12))),
         ("0, 0.1, 8/20", (0, 0.1, 0.4)),
-        ("0", (0,)),
     ],
 )
 def test_grids(text: str, grid: tuple[float, ...]):
@@ -32,6 +31,7 @@ def test_grids(text: str, grid: tuple[float, ...]):
         ("0:1:0", "a range is start:stop:step"),
         ("0:1:0.001", "makes 1001 epsilons"),
         ("", "must be numbers"),
+        ("0", "has no epsilon to attack at"),
     ],
 )
 def test_what_is_no_grid(text: str, message: str):

@@ -69,6 +69,17 @@ def test_the_command_line_chooses_and_changes():
     ]
 
 
+def test_a_knob_is_set_where_there_is_one():
+    """FGSM has no steps; PGD does."""
+    fgsm, pgd = load("strong", "mnist", attacks=["fgsm", "pgd_linf"], overrides=["steps=7"]).attacks
+    assert "steps" not in fgsm.knobs()
+    assert pgd.knobs()["steps"] == 7
+
+
+def test_an_attack_named_twice_runs_once():
+    assert len(load("strong", "mnist", attacks=["fgsm", "fgsm"]).attacks) == 1
+
+
 def test_an_attack_that_the_profile_lacks_takes_the_grid_of_its_norm():
     (spec,) = load("strong", "mnist", attacks=["fab_t"]).attacks
     assert spec.epsilons == (0, 0.1, 0.2, 0.3, 0.35, 0.4)
@@ -88,6 +99,11 @@ MISTAKES = {
     'name = "pgd_l2"\nepsilons = [0, 1]\nnorm = "linf"': "pgd_l2 has its own",
     'name = "mim"\nepsilons = [0, 1]\nrel_step = 0.1\nstep_size = 0.1': "give one of them",
     'name = "cw"\nepsilons = [0, 1]\ndatasets = ["mnst"]': ":4: cw: datasets = ['mnst']: no such name (did you mean",
+    'name = ["aa"]\nepsilons = [0, 1]': ":2: name = \"['aa']\": no such attack",
+    'name = "aa"\nepsilons = [0]': ":3: aa: epsilons = [0]: has no epsilon to attack at",
+    'name = "aa"\nepsilons = [0, 0.1000001, 0.1000002]': "by more than their sixth digit",
+    'name = "aa"\nepsilons = [0, 0.1]\nlabel = "../aa"': ":4: ../aa: label = ../aa: ",
+    'name = "aa"\nepsilons = [0, 0.1]\n[[attack]]\nname = "aa"\nepsilons = [0, 0.2]': "aa: stands at",
     'name = "aa"\nepsilons = [-1, 0]': ":3: aa: epsilons = [-1, 0]: must be at least 0",
 }
 
@@ -107,6 +123,8 @@ def test_a_mistake_names_file_line_and_remedy(tmp_path: Path, row: str, message:
     [
         ("[[attack]\n", "not TOML"),
         ("[attack]\nname = 'cw'\n", "has no [[attack]] table"),
+        ("attack = [1, 2]\n", "has no [[attack]] table"),
+        ("attack = [{name = 'cw', epsilons = [0, 1]}]\n", "has no [[attack]] table"),
         ("titel = 'x'\n", "titel: no such key"),
         ("title = 'x'\n", "has no [[attack]] table"),
     ],
@@ -124,7 +142,12 @@ def test_a_file_that_is_no_profile(tmp_path: Path, text: str, message: str):
     [
         ({"attacks": ["pgd_lnf"]}, "--attacks pgd_lnf: no such attack (did you mean 'pgd_linf'?)"),
         ({"attacks": ["aa"], "overrides": ["steps"]}, "--set steps: write --set key=value"),
-        ({"attacks": ["aa"], "overrides": ["stepz=1"]}, "--set: aa: stepz: no such key (did you mean 'steps'?)"),
+        (
+            {"attacks": ["aa"], "overrides": ["stepz=1"]},
+            "--set stepz=1: no chosen attack has such a knob (did you mean",
+        ),
+        ({"attacks": ["aa"], "overrides": ["epsilons=1"]}, "--set epsilons=1: no chosen attack has such a knob"),
+        ({"attacks": ["aa"], "overrides": ["steps=0"]}, "--set: aa: steps = 0: must be at least 1"),
         ({"epsilons": (0, 1)}, "--epsilons: one grid cannot serve the norms l1 and l2 and linf"),
         ({"attacks": ["aa"], "epsilons": (0, 8)}, "did you mean 8/255?"),
     ],

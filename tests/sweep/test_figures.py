@@ -53,15 +53,21 @@ def test_wilson_against_published_values():
 
 
 def test_envelope_and_optimality():
-    strong, weak = np.array([0.0, 0.1, 0.4]), np.array([0.0, 0.3, INF])
-    worst = envelope({"strong": strong, "weak": weak})
+    strong, weak = np.array([0.0, 0.1, 0.4], np.float32), np.array([0.0, 0.3, INF], np.float32)
+    worst = envelope([strong, weak])
     assert worst.tolist() == strong.tolist()
-    assert optimality(strong, worst, 1.0) == 1.0
-    assert optimality(np.array([0.0, INF, INF]), worst, 1.0) == pytest.approx(0.0)
-    # up to 0.4, where the envelope is 0: clean 2/3, envelope (0.1 + 0.4) / 3 / 0.4, weak (0.3 + 0.4) / 3 / 0.4
-    assert optimality(weak, worst, 1.0) == pytest.approx((2 / 3 - 0.7 / 1.2) / (2 / 3 - 0.5 / 1.2))
+    grid = (0, 0.2, 0.4)
+    assert optimality(grid, (2 / 3, 1 / 3, 0), (2 / 3, 1 / 3, 0)) == 1.0
+    assert optimality(grid, (2 / 3, 2 / 3, 2 / 3), (2 / 3, 1 / 3, 0)) == pytest.approx(0.0)
+    # areas lost: 0.1 * 1/3 = 1/30 of the attack's, 0.1 * 1/3 + 0.1 * (1/3 + 2/3) = 4/30 of the envelope's
+    assert optimality(grid, (2 / 3, 2 / 3, 1 / 3), (2 / 3, 1 / 3, 0)) == pytest.approx(1 / 4)
 
 
-def test_optimality_of_nothing_found():
-    nothing = np.array([0.0, INF, INF])
-    assert optimality(nothing, nothing, 0.3) is None
+def test_optimality_where_even_the_envelope_finds_nothing():
+    assert optimality((0, 0.1), (0.9, 0.9), (0.9, 0.9)) is None
+
+
+def test_areas_of_single_precision_distances_do_not_round():
+    nothing = np.full(7, INF, np.float32)
+    nothing[0] = 0
+    assert step_auc(nothing, 0.1) == 6 / 7

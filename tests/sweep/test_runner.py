@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from afdctl.sweep.subject import Subject
 
 from afdctl.errors import BusyError, StoppedError
 from afdctl.events import read
@@ -21,6 +21,7 @@ from afdctl.store.run import Run
 from afdctl.sweep import runner
 from afdctl.sweep.plan import Task, transfer, white_box
 from afdctl.sweep.runner import Sweep
+from afdctl.sweep.subject import Subject
 from tests.sweep.conftest import MakeSubject, N
 
 GRID = (0.0, 0.05, 0.1)
@@ -118,6 +119,14 @@ def test_whatever_a_figure_depends_on_is_in_its_key(make_subject: MakeSubject, c
     attack = spec("pgd_linf", change.get("grid", GRID), steps=change.get("steps", 5))
     after = Task(attack, other, (other,), change.get("seed", 0), change.get("n", N))
     assert before.key(subject, 0.1) != after.key(other, 0.1)
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
+def test_a_grid_matters_where_one_epsilon_knows_of_another(make_subject: MakeSubject, order: str):
+    subject = make_subject()
+    plans = (tasks(subject, spec("pgd_linf", grid, schedule=order)) for grid in (GRID, (0.0, 0.1)))
+    one, other = (plan[0].key(subject, 0.1) for plan in plans)
+    assert (one == other) == (order == "independent")
 
 
 class Killed(BaseException):
@@ -235,6 +244,38 @@ def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
     np.testing.assert_array_equal(*images)
 
 
+def test_transfer_attacks_at_full_strength_whatever_the_source_makes_of_an_image(make_subject: MakeSubject):
+    """Also images that the source gets wrong, and on after the source is fooled: x' is the last iterate."""
+    source, target = make_subject("source", seed=1), make_subject("target")
+    (task,) = transfer([source], [target], lambda _: Profile("mine", (PGD,)), seed=0, limit=None)
+    assert task.spec.knobs()["early_stop"] is False
+    sweep([task], save_images=True).run()
+    columns = arrays(target.run)[events(target.run, "cell")[-1]["key"]]
+    with torch.no_grad():
+        wrong = (source.network(source.split.x / 255).argmax(1) != source.split.y).numpy()
+    assert wrong.sum() == 3
+    assert (columns["0.1/norm"][wrong] > 0.05).all()
+    assert (columns["0.1/backwards"] == 5).all()
+
+
+def test_parts_that_only_one_target_has_are_done_again(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    """A kill between the parts of two targets."""
+    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+    source, one, two = make_subject("source", seed=1), make_subject("one"), make_subject("two", seed=2)
+    plan = transfer([source], [one, two], lambda _: Profile("mine", (PGD,)), seed=0, limit=None)
+
+    def kill(row: dict[str, Any]) -> None:
+        if row["event"] == "part" and row["run"] == "one" and row["done"] == 32:
+            raise Killed
+
+    with pytest.raises(Killed):
+        sweep(plan, on_row=kill).run()
+    sweep(plan).run()
+    for subject in (one, two):
+        columns = arrays(subject.run)[events(subject.run, "cell")[-1]["key"]]
+        assert columns["label"].tolist() == source.split.y.tolist()
+
+
 def test_the_matrix_leaves_the_diagonal_out(make_subject: MakeSubject):
     subjects = [make_subject(name, seed=number) for number, name in enumerate("abc")]
     plan = transfer(subjects, subjects, lambda _: Profile("mine", (FGSM,)), seed=0, limit=None)
@@ -245,7 +286,6 @@ def test_the_matrix_leaves_the_diagonal_out(make_subject: MakeSubject):
 def test_results_hold_every_cell_and_can_be_made_again(make_subject: MakeSubject):
     subject = make_subject()
     sweep(tasks(subject, PGD), save_images=True).run()
-    sweep(tasks(subject, PGD, limit=8)).run()
     before = subject.run.results_path.read_bytes()
     assert results.build(subject.run).read_bytes() == before
     with h5py.File(subject.run.results_path) as file:
@@ -254,6 +294,30 @@ def test_results_hold_every_cell_and_can_be_made_again(make_subject: MakeSubject
         assert json.loads(cell.attrs["spec"])["steps"] == 5
         assert np.isinf(cell["distance"][:]).mean() == cell.attrs["accuracy"]
         assert cell["x_adv"].shape == (N, 1, 4, 4)
+
+
+def test_results_show_the_newest_curve_whole(make_subject: MakeSubject):
+    """Never a mixture of two sweeps with other knobs."""
+    subject = make_subject()
+    sweep(tasks(subject, PGD)).run()
+    sweep(tasks(subject, spec("pgd_linf", (0.0, 0.1), steps=1), limit=8)).run()
+    with h5py.File(subject.run.results_path) as file:
+        assert list(file["attacks/pgd_linf"]) == ["0.1"]
+        assert file["attacks/pgd_linf/0.1"].attrs["n"] == 8
+
+
+def test_results_that_are_missing_or_old_are_made_again(make_subject: MakeSubject):
+    subject = make_subject()
+    sweep(tasks(subject, FGSM)).run()
+    whole = subject.run.results_path.read_bytes()
+    subject.run.results_path.unlink()
+    sweep(tasks(subject, FGSM)).run()
+    assert subject.run.results_path.read_bytes() == whole
+    with subject.run.open_journal() as journal:
+        journal.append("warning", message="later")
+    sweep(tasks(subject, FGSM)).run()
+    with h5py.File(subject.run.results_path) as file:
+        assert file.attrs["log_offset"] == subject.run.journal_path.stat().st_size
 
 
 def test_saved_images_are_those_that_were_judged(make_subject: MakeSubject):
@@ -276,9 +340,10 @@ def test_images_that_were_not_kept_are_made_again(make_subject: MakeSubject):
     assert not sweep(tasks(subject, FGSM), save_images=True).left()
 
 
-def test_a_lost_shard_is_made_again(make_subject: MakeSubject):
+@pytest.mark.parametrize("lose", [Path.unlink, lambda shard: shard.write_bytes(shard.read_bytes()[:-1])])
+def test_a_lost_or_damaged_shard_is_made_again(make_subject: MakeSubject, lose: Callable[[Path], object]):
     subject = make_subject()
     sweep(tasks(subject, FGSM)).run()
     for shard in Path(subject.run.shards).iterdir():
-        shard.unlink()
+        lose(shard)
     assert len(sweep(tasks(subject, FGSM)).left()) == 1
