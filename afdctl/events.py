@@ -180,6 +180,12 @@ def alive(path: Path) -> int | None:
     return None
 
 
+def refuse_busy(path: Path) -> None:
+    """Raise BusyError where a process writes the journal."""
+    if alive(path) is not None:
+        raise _busy(path)
+
+
 def _lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
@@ -206,7 +212,9 @@ def _busy(path: Path) -> BusyError:
     lock = _lock_path(path)
     pid, since = lock.read_text().strip(), time.strftime("%H:%M", time.localtime(lock.stat().st_mtime))
     name = path.resolve().parent.name
-    return BusyError(f"run {name} is being written by pid {pid} since {since}; wait, or stop it with `kill {pid}`")
+    return BusyError(
+        f"run {name} is being written by pid {pid} since {since}; `afdctl watch {name}` shows it, `kill {pid}` stops it"
+    )
 
 
 def _encode(row: Row) -> str:

@@ -14,7 +14,13 @@ def alpha_h(nat: Tensor, adv: Tensor, threshold: Tensor | float = 0.0) -> Tensor
 
     2 is a perfect discriminator, 1 chance. At threshold 0 this is the estimate `raw`.
     """
-    return (nat > threshold).float().mean() + (adv <= threshold).float().mean()
+    of_nat, of_adv = rates(nat, adv, threshold)
+    return of_nat + of_adv
+
+
+def rates(nat: Tensor, adv: Tensor, threshold: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    """The two shares whose sum is alpha(h): of natural scores that lie above the threshold, of adversarial ones not."""
+    return (nat > threshold).float().mean(), (adv <= threshold).float().mean()
 
 
 def alpha_h_calibrated(nat: Tensor, adv: Tensor) -> Tensor:

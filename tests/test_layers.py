@@ -18,6 +18,7 @@ LAYERS = [
     {"data", "models", "losses", "metrics", "attacks"},
     {"defenses"},
     {"train", "sweep", "bench"},
+    {"tui"},
     {"cli"},
     {"__main__"},
 ]
@@ -28,7 +29,9 @@ LIBRARIES = [{"pydantic", "pydantic_core", "tomli", "tomli_w"}, {"h5py", "numpy"
 """What each layer adds to the libraries that the layers below it import at module scope."""
 ALSO = {"cli": {"typer", "rich"}}
 """Libraries of one part: those that print for people."""
-LATER = {"store/checkpoints": {"torch"}, "data": {"sklearn"}, "models/weights": {"safetensors"}}
+FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
+"""All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
+LATER = {"store/checkpoints": {"torch"}, "data": {"sklearn"}, "models/weights": {"safetensors"}, "tui": {"pynvml"}}
 """What only a function's body may import."""
 BARRED = {
     "losses": {"errors", "registry", "recipe", "events", "store"},
@@ -58,12 +61,16 @@ def allowed(file: str, name: str, later: bool) -> bool:
     own = (rest or ["afdctl"])[0] if top == "afdctl" else None
     if (own or top) in BARRED.get(part, ()) or top in sys.stdlib_module_names:
         return top in sys.stdlib_module_names
+    if own and part == "tui":
+        return LAYER.get(own, 0) <= LAYER["store"] or own == "tui"
     if own:
         # a name of afdctl itself, such as its version, belongs to no layer
         layer = LAYER.get(own, 0)
         return layer <= LAYER[part] and (part != "cli" or later or layer in (0, CLI))
     if part == "cli":
         return later or top in ALSO["cli"]
+    if part == "tui":
+        return top in FOR_THE_SCREEN or (later and top in LATER["tui"])
     libraries = set().union(*LIBRARIES[: LAYER[part] + 1], ALSO.get(file, ()))
     return top in libraries or (later and top in LATER.get(file, set()) | LATER.get(part, set()))
 
@@ -102,6 +109,14 @@ def test_the_package_itself_imports_nothing():
         ("models/resnet", "from afdctl.train.loop import Trainer"),
         ("train/loop", "def train():\n    from afdctl.cli import progress"),
         ("data/digits", "from sklearn.datasets import load_digits"),
+        ("tui/app", "import torch"),
+        ("tui/app", "def draw():\n    import torch"),
+        ("tui/app", "from afdctl.train.loop import Trainer"),
+        ("tui/app", "from afdctl import metrics"),
+        ("tui/panes/game", "import pynvml"),
+        ("train/loop", "from afdctl.tui.app import Dashboard"),
+        ("train/loop", "import textual"),
+        ("cli/watch", "from afdctl.tui.app import Dashboard"),
     ],
 )
 def test_what_points_up_is_found(file: str, source: str):
@@ -120,7 +135,10 @@ finally:
 """
 
 
-COMMANDS = ["--help", "train --help", "bench --help", "runs --help", "recipes ls", "train nosuch", "train --device gpu"]
+COMMANDS = [
+    "--help", "train --help", "watch --help", "attack --help", "sweep --help", "bench --help", "runs --help",
+    "recipes ls", "profiles ls", "train nosuch", "train --device gpu", "train --detach nosuch", "sweep nosuch",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import attack, bench, data, profiles, recipes, runs, sweep, train
+from afdctl.cli import attack, bench, data, profiles, recipes, runs, sweep, train, watch
 from afdctl.cli.pipes import reader_gone
 from afdctl.errors import AfdctlError
 
@@ -32,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train", short_help="Train a recipe, or go on with a stopped run.")(train.train)
+app.command("watch", short_help="Watch runs in the dashboard, live or finished.")(watch.watch)
 app.command("attack", short_help="Attack models with one attack at one epsilon.")(attack.attack)
 app.command("sweep", short_help="Run a profile's attacks over their epsilons.")(sweep.sweep)
 app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)

@@ -1,6 +1,7 @@
 """What a person sees of a training: made from the journal's lines as they are written, on stderr."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,6 +32,8 @@ FIGURES = {
     "images_per_s": "{:7,.0f} images/s",
 }
 SPEED_SECONDS = 600
+PLAIN_SECONDS = 10
+"""Without a terminal, an epoch of more seconds than these also has lines of its own steps."""
 
 
 @contextmanager
@@ -62,12 +65,14 @@ def while_read(tell: Callable[[What], None]) -> Callable[[What], None]:
 
 
 class Lines:
-    """The opening, one line an epoch, the warnings and the results: each is given to `say`."""
+    """The opening, a line every few seconds and one an epoch, the warnings and the results: given to `say`."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
         self.totals: Row = {}
+        self.first_step: Row = {}
         self.last_step: Row = {}
+        self.due = time.monotonic() + PLAIN_SECONDS
         self.tests: list[Row] = []
 
     def on_line(self, line: str) -> None:
@@ -89,10 +94,24 @@ class Lines:
         self.say(opening(row))
 
     def step(self, row: Row) -> None:
+        self.first_step = self.first_step or row
         self.last_step = row
+        if time.monotonic() >= self.due:
+            words = [
+                self.of_epochs(row),
+                self.of_steps(row),
+                *figures(row),
+                remaining(self.first_step, row, self.totals),
+            ]
+            self.tell("  ".join(filter(None, words)))
+
+    def tell(self, line: str) -> None:
+        """Say a line, and let the next few seconds pass without one."""
+        self.due = time.monotonic() + PLAIN_SECONDS
+        self.say(line)
 
     def epoch(self, row: Row) -> None:
-        self.say("  ".join(filter(None, [self.of_epochs(row), *figures(self.last_step), validation(row)])))
+        self.tell("  ".join(filter(None, [self.of_epochs(row), *figures(self.last_step), validation(row)])))
 
     def test(self, row: Row) -> None:
         # the best checkpoint comes after the last one, and is often the same
@@ -103,6 +122,10 @@ class Lines:
     def of_epochs(self, row: Row) -> str:
         total = str(self.totals["epochs"])
         return f"epoch {row['epoch']:>{len(total)}}/{total}"
+
+    def of_steps(self, row: Row) -> str:
+        total = str(self.totals["steps_total"])
+        return f"step {row['step']:>{len(total)}}/{total}"
 
 
 class ProgressBar(Lines):
@@ -148,6 +171,15 @@ class ProgressBar(Lines):
 
     def render(self) -> Group:
         return Group(self.progress, Columns(self.figures, padding=(0, 2)), self.validation)
+
+
+def remaining(first: Row, last: Row, totals: Row) -> str:
+    """The time to the last step, at the pace between two steps."""
+    took, steps = last.get("t", 0) - first.get("t", 0), last["step"] - first["step"]
+    if took <= 0 or steps <= 0:
+        return ""
+    minutes, seconds = divmod(round((totals["steps_total"] - last["step"]) * took / steps), 60)
+    return f"eta {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
 def opening(row: Row) -> str:

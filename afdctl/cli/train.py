@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdctl.cli import attended, terminal, trainer
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
 
@@ -23,6 +24,8 @@ RUNS = typer.Option(help="The folder that holds the runs.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto by default.", show_default=False)
 DATA_DIR = typer.Option(help="Where the data sets lie; by default AFDCTL_DATA, or a cache folder.", show_default=False)
 JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object a line.")
+TUI = typer.Option("--tui/--no-tui", help="The dashboard, or a progress bar; by default the dashboard on a terminal.")
+DETACH = typer.Option("--detach", help="Print the run's path as soon as it trains, and leave it alone.")
 
 
 def train(
@@ -35,53 +38,82 @@ def train(
     device: Annotated[str | None, DEVICE] = None,
     data_dir: Annotated[Path | None, DATA_DIR] = None,
     json: Annotated[bool, JSON] = False,
+    tui: Annotated[bool | None, TUI] = None,
+    detach: Annotated[bool, DETACH] = False,
 ) -> None:
     """Train a recipe, measure clean and PGD accuracy on the test split, and print the run's path.
 
-    Progress goes to stderr; stdout holds the path, or the journal with --json. Ctrl-C saves before it stops.
+    On a terminal a dashboard shows it, and the training outlives the terminal; see `afdctl watch`. Elsewhere, and with
+    --no-tui, progress goes to stderr, and Ctrl-C saves and stops. stdout holds the path, or the journal with --json.
     """
     _check_device(device)
+    waiting = trainer.reserved_names()
+    apart = waiting is None and _apart(tui, detach, json)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside of the loop there is nothing new to save
     if resume is None:
-        _start(recipe, overrides or [], _numbers(seeds), name, runs, device, data_dir, json)
+        chosen = _chosen(recipe, overrides or [], _numbers(seeds), name)
+        stem = Path(recipe or "").stem
+        if apart:
+            attended.begin(stem, runs, name, len(chosen), detach=detach)
+        else:
+            _start(chosen, stem, name, runs, device, data_dir, json, waiting)
     elif recipe or overrides or seeds or name:
         raise RecipeError("--resume goes on with the run's own recipe; leave RECIPE, --set, --seeds and --name out")
     else:
-        _resume(resume, runs, device, data_dir, json)
+        _resume(resume, runs, device, data_dir, json, apart, detach)
+
+
+def _apart(tui: bool | None, detach: bool, json: bool) -> bool:
+    """Whether the trainer is to be a process of its own."""
+    if json and (tui or detach):
+        raise RecipeError("--json streams the journal of a training that is waited for; leave --tui and --detach out")
+    if tui and detach:
+        raise RecipeError("--detach starts without a dashboard; leave --tui out")
+    if tui and not terminal.interactive():
+        raise RecipeError("--tui needs a terminal on stdin and stderr; leave it out for plain lines")
+    return detach or (tui is not False and not json and terminal.interactive())
+
+
+def _chosen(name_or_path: str | None, overrides: list[str], seeds: list[int], name: str | None) -> "list[Recipe]":
+    """The recipes to train, checked."""
+    if name_or_path is None:
+        raise RecipeError("name a recipe, such as recipes/digits_wgan.toml, or a run with --resume")
+    if name and len(seeds) > 1:
+        raise RecipeError("--name names one run, --seeds makes several; leave --name out")
+    return _recipes(name_or_path, overrides, seeds)
 
 
 def _start(
-    name_or_path: str | None,
-    overrides: list[str],
-    seeds: list[int],
+    chosen: "list[Recipe]",
+    stem: str,
     name: str | None,
     runs: Path,
     device: str | None,
     data_dir: Path | None,
     json: bool,
+    waiting: list[str] | None,
 ) -> None:
-    if name_or_path is None:
-        raise RecipeError("name a recipe, such as recipes/digits_wgan.toml, or a run with --resume")
-    if name and len(seeds) > 1:
-        raise RecipeError("--name names one run, --seeds makes several; leave --name out")
-    chosen = _recipes(name_or_path, overrides, seeds)
-
     # torch takes seconds to import; by now the recipe is known to be right
     with _leaving_at_once():
         from afdctl.cli.progress import reporting
         from afdctl.train import start
 
-    for one in chosen:
+    for place, one in enumerate(chosen):
+        if waiting and place:
+            trainer.say_into(runs / waiting[place] / "log.txt")
         with reporting(json) as on_line:
             run = start.start(
-                one, stem=Path(name_or_path).stem, runs=runs, name=name, device=start.choose_device(device or "auto"),
-                data_dir=data_dir, on_line=on_line,
+                one, stem=stem, runs=runs, name=waiting[place] if waiting else name,
+                device=start.choose_device(device or "auto"), data_dir=data_dir, on_line=on_line,
+                reserved=waiting is not None,
             )  # fmt: skip
         if not json:
             typer.echo(run.path)
 
 
-def _resume(spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool) -> None:
+def _resume(
+    spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool, apart: bool, detach: bool
+) -> None:
     from afdctl.store import results
     from afdctl.store.run import Run
 
@@ -89,6 +121,9 @@ def _resume(spec: str, runs: Path, device: str | None, data_dir: Path | None, js
     if run.finished:
         results.build(run)  # a full disk may have kept the last one from being written
         typer.echo(f"{run.path}: finished already; there is nothing to go on with", err=True)
+    elif apart:
+        attended.attend([run], detach=detach)
+        return
     else:
         with _leaving_at_once():
             from afdctl.cli.progress import reporting

@@ -90,11 +90,14 @@ class AFD(Defense):
 def figures(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:
     """What a step reports: losses and gradient norms of C, D and F, and how D_psi's scores tell z from z'."""
     nat, adv = nat.detach(), adv.detach()
-    raw, calibrated = metrics.alpha_h(nat, adv), metrics.alpha_h_calibrated(nat, adv)
+    d_nat, d_adv = metrics.rates(nat, adv)
+    raw, calibrated = d_nat + d_adv, metrics.alpha_h_calibrated(nat, adv)
     return {
         **dict(zip(("L_C", "L_D", "L_F"), (loss.detach() for loss in losses), strict=True)),
         "acc_nat": acc_nat,
         "d_accuracy": raw / 2,
+        "d_nat": d_nat,
+        "d_adv": d_adv,
         "alpha_h": raw,
         "alpha_h_calibrated": calibrated,
         "d_hdh": metrics.d_hdh(raw),

@@ -25,13 +25,15 @@ class Run:
 
     @classmethod
     def create(
-        cls, root: Path, stem: str, recipe_text: str | None, provenance: Mapping[str, Any], *, name: str | None = None
-    ) -> Self:
+        cls, root: Path, stem: str, recipe_text: str | None, provenance: Mapping[str, Any], *, name: str | None = None,
+        reserved: bool = False,
+    ) -> Self:  # fmt: skip
         """Make `root/<stem>-<next number>`, or `root/<name>` (RecipeError if it exists), with recipe and provenance.
 
-        A run without a recipe keeps what is measured of a model that was not trained here.
+        A run without a recipe keeps what is measured of a model that was not trained here. `reserved`: the folder
+        `root/<name>` is there already and waits for them.
         """
-        run = cls(_new_folder(root, stem, name))
+        run = cls(root / name) if reserved and name else cls.reserve(root, stem, name)
         try:
             run.checkpoints.mkdir()
             if recipe_text is not None:
@@ -41,6 +43,11 @@ class Run:
             shutil.rmtree(run.path)
             raise
         return run
+
+    @classmethod
+    def reserve(cls, root: Path, stem: str, name: str | None = None) -> Self:
+        """Make the folder of a run to come: it is no run yet, but nobody else gets its name."""
+        return cls(_new_folder(root, stem, name))
 
     @classmethod
     def all(cls, root: Path) -> list[Self]:

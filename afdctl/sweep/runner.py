@@ -88,7 +88,8 @@ class Sweep:
         for name in self.targets:
             cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if cell["key"] in self.rows]
-            self.write(name, "sweep", profile=self.profile, cells=cells, done=done)
+            n, seed = self.tasks[0].n, self.tasks[0].seed
+            self.write(name, "sweep", profile=self.profile, n=n, seed=seed, cells=cells, done=done)
 
     def do(self, task: Task) -> None:
         """One task from its first sample, or from where an earlier sweep was killed, to its cells."""

@@ -44,10 +44,14 @@ def start(
     device: torch.device,
     data_dir: Path | None,
     on_line: OnLine,
+    reserved: bool = False,
 ) -> Run:
-    """Make a run of the recipe and train it to its end; `on_line` sees each line of the journal."""
+    """Make a run of the recipe and train it to its end; `on_line` sees each line of the journal.
+
+    `reserved`: the folder of that name waits for it.
+    """
     source = data.load(chosen.data, data_dir)
-    run = create(chosen, source, stem=stem, runs=runs, name=name, device=device, data_dir=data_dir)
+    run = create(chosen, source, stem=stem, runs=runs, name=name, device=device, data_dir=data_dir, reserved=reserved)
     with run.open_journal() as journal:
         journal.on_line = on_line
         try:
@@ -71,6 +75,7 @@ def create(
     name: str | None,
     device: torch.device,
     data_dir: Path | None,
+    reserved: bool = False,
     **more: Any,
 ) -> Run:
     """Make the folder of a run of the recipe, with its provenance and whatever `more` it has."""
@@ -84,7 +89,7 @@ def create(
         **environment(device),
         **more,
     }
-    return Run.create(runs, stem, text, provenance, name=name)
+    return Run.create(runs, stem, text, provenance, name=name, reserved=reserved)
 
 
 def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine) -> Run:

@@ -24,14 +24,26 @@ def test_version():
 
 def test_help_lists_the_commands():
     assert re.findall(r"^  ([a-z][a-z-]+)  ", say("--help"), re.M) == [
-        "train", "attack", "sweep", "bench", "bench-sweep", "runs", "recipes", "profiles", "data",
+        "train", "watch", "attack", "sweep", "bench", "bench-sweep", "runs", "recipes", "profiles", "data",
     ]  # fmt: skip
 
 
 def test_the_help_of_train_names_every_option_and_what_it_prints():
     text = say("train", "--help")
     options = set(re.findall(r"(?<=[│ ])--[a-z-]+", text))
-    assert options >= {"--set", "--seeds", "--resume", "--name", "--runs", "--device", "--data-dir", "--json"}
+    assert options >= {
+        "--set",
+        "--seeds",
+        "--resume",
+        "--name",
+        "--runs",
+        "--device",
+        "--data-dir",
+        "--json",
+        "--detach",
+        "--tui",
+        "--no-tui",
+    }
     assert "train [OPTIONS] [RECIPE]" in text
     assert "stdout holds the path, or the journal with --json" in text
 

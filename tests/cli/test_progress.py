@@ -68,6 +68,16 @@ def test_without_a_terminal_an_epoch_is_one_line():
     ]
 
 
+def test_a_long_epoch_also_has_lines_of_its_steps(monkeypatch: pytest.MonkeyPatch):
+    clock = iter([0.0, 5.0, 11.0, 11.0, 12.0, 25.0, 25.0])
+    monkeypatch.setattr("afdctl.cli.progress.time.monotonic", lambda: next(clock))
+    said = lines(
+        RUN, STEP | {"t": 0.0}, STEP | {"step": 44, "t": 8.0}, STEP | {"step": 45}, STEP | {"step": 50, "t": 20.0}
+    )
+    assert [line.split("  L_C")[0] for line in said[1:]] == ["epoch  4/60  step  44/600", "epoch  4/60  step  50/600"]
+    assert [line.rpartition("  ")[2] for line in said[1:]] == ["eta 0:18:32", "eta 0:18:20"]
+
+
 def test_without_a_hold_out_there_is_no_validation():
     assert lines(RUN, {"event": "epoch", "epoch": 60, "step": 600, "best": True})[1:] == ["epoch 60/60"]
 
@@ -165,7 +175,7 @@ def test_only_a_terminal_gets_escape_codes(
 
 def test_a_real_training_on_a_terminal_draws_on_stderr_and_puts_the_path_on_stdout(tmp_path: Path):
     ours, theirs = pty.openpty()
-    arguments = ["train", "digits_nt", *(word for value in SHORT for word in ("--set", value))]
+    arguments = ["train", "digits_nt", "--no-tui", *(word for value in SHORT for word in ("--set", value))]
     environment = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "TERM": "xterm", "COLUMNS": "80"}
     process = subprocess.Popen(
         [sys.executable, "-m", "afdctl", *arguments],

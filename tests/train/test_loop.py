@@ -40,7 +40,9 @@ def test_the_journal_tells_every_step_and_epoch(finished: Run):
     assert [(row["epoch"], row["step"]) for row in rows(finished, "epoch")] == [(1, 5), (2, 10), (3, 15)]
     assert rows(finished, "end")[0]["reason"] == "finished"
     figures = "L_C L_D L_F d_accuracy alpha_h alpha_h_calibrated d_hdh d_hdh_calibrated unchanged grad_C grad_D grad_F"
-    assert {*figures.split(), "lr_C", "lr_D", "lr_F", "images_per_s", "acc_nat"} <= rows(finished, "step")[0].keys()
+    assert {*figures.split(), "d_nat", "d_adv", "lr_C", "lr_D", "lr_F", "images_per_s", "acc_nat"} <= rows(
+        finished, "step"
+    )[0].keys()
 
 
 def test_rates_fall_at_the_milestones(finished: Run):

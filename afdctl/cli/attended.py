@@ -1,0 +1,93 @@
+"""A training with a dashboard before it, or with nobody: the trainer is started, shown, and may be left alone."""
+
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from afdctl import events
+from afdctl.cli import trainer
+from afdctl.errors import StoppedError
+
+if TYPE_CHECKING:
+    from afdctl.store.run import Run
+
+
+def begin(stem: str, root: Path, name: str | None, number: int, *, detach: bool) -> None:
+    """Reserve `number` folders, start their trainer, and show it unless `detach`."""
+    from afdctl.store.run import Run
+
+    runs: list[Run] = []
+    try:
+        for _ in range(number):
+            runs.append(Run.reserve(root, stem, name))
+    except BaseException:
+        trainer.remove_empty(runs)
+        raise
+    attend(runs, detach=detach)
+
+
+def attend(runs: "Sequence[Run]", *, detach: bool) -> None:
+    """Start the trainer of these runs; then show it until its user leaves, or print the paths at once."""
+    if not detach:
+        typer.echo(f"starting {runs[0].path}", err=True)
+    process = trainer.start(runs)
+    if detach:
+        _go_on(runs, process)
+        return
+    number = show([run.path for run in runs])
+    if process.poll() is None and not over(runs):
+        _go_on(runs, process)
+        if number:
+            raise StoppedError("", signal.Signals(number))
+        return
+    # its last words are written; unloading its libraries takes a moment
+    process.wait()
+    finish(runs)
+
+
+def over(runs: "Sequence[Run]") -> bool:
+    """Whether all that the trainer will do is done: every run has its end, or one has a bad one."""
+    ends = [trainer.outcome(run) if run.journal_path.exists() else None for run in runs]
+    return all(ends) or any(end[1] for end in ends if end)
+
+
+def show(paths: list[Path]) -> int:
+    """Open the dashboard of the training's owner; the number of the signal that ended it, or 0."""
+    from afdctl.tui.app import Dashboard
+    from afdctl.tui.session import Options
+
+    return Dashboard(paths, Options(owner=True)).run() or 0
+
+
+def finish(runs: "Sequence[Run]") -> None:
+    """Print the paths of the finished runs; what ended another one is this command's error."""
+    for run in runs:
+        if not run.path.exists():
+            continue
+        ended = trainer.outcome(run)
+        if ended is None:
+            trainer.remove_empty(runs)
+            raise trainer.EndedError(
+                f"{run.path}: the trainer ended without a word, as if it was killed; go on with "
+                f"`afdctl train --resume {run.path}`; what it printed is in {run.log_path}", 1,
+            )  # fmt: skip
+        reason, exit_code, message = ended
+        if exit_code:
+            trainer.remove_empty(runs)
+            raise trainer.EndedError(message or f"{run.path}: {reason}", exit_code)
+        typer.echo(run.path)
+
+
+def _go_on(runs: "Sequence[Run]", process: subprocess.Popen[bytes]) -> None:
+    path = next((run.path for run in runs if events.alive(run.journal_path)), runs[0].path)
+    typer.echo(
+        f"{path} goes on as pid {process.pid}; come back with `afdctl watch {path}`, stop it with `kill {process.pid}`",
+        err=True,
+    )
+    for run in runs:
+        typer.echo(run.path)
+    process.returncode = 0  # it is not waited for

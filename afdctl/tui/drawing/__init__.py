@@ -1,0 +1,1 @@
+"""From values to cells of a terminal, and to pictures of them."""

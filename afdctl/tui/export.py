@@ -1,0 +1,59 @@
+"""Files of what is shown: the screen as SVG and as text, the charts' columns as CSV."""
+
+import csv
+from pathlib import Path
+
+from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.svg import svg
+from afdctl.tui.facts import Facts
+from afdctl.tui.panes.chart import Drawn, curves_of
+from afdctl.tui.panes.charts import Chart
+from afdctl.tui.screenful import Screenful
+
+
+def free_name(folder: Path, stem: str, suffix: str) -> Path:
+    """A path that does not exist yet: `stem.svg`, `stem-2.svg`, ..."""
+    path, number = folder / f"{stem}{suffix}", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}{suffix}"
+    return path
+
+
+def write_svg(screen: Screenful, facts: Facts, folder: Path) -> Path:
+    """Write the screen as a picture. Error: OSError."""
+    path = free_name(folder, f"{facts.name}-step-{facts.history.step}", ".svg")
+    path.write_text(svg(screen.cells, f"afdctl: {facts.name}"), encoding="utf-8")
+    return path
+
+
+def write_text(screen: Screenful, facts: Facts, palette: Palette, folder: Path) -> tuple[Path, Path]:
+    """Write the screen as text, and the columns of its charts. Error: OSError."""
+    stem = f"{facts.name}-step-{facts.history.step}"
+    text = free_name(folder, stem, ".txt")
+    text.write_text(screen.cells.text() + "\n", encoding="utf-8")
+    table = text.with_suffix(".csv")
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["chart", "figure", "run", "x", "mean", "low", "high"])
+        for chart, drawn in screen.charts.values():
+            rows.writerows(columns(chart, drawn, facts, palette))
+    return text, table
+
+
+def columns(chart: Chart, drawn: Drawn, facts: Facts, palette: Palette) -> list[list[object]]:
+    """A row for each dot column of each curve that holds something."""
+    number = 2 * drawn.field
+    width = (drawn.part.high - drawn.part.low) / number
+    names = [other.name for other in facts.others] or [facts.name] * len(chart.traces)
+    found: list[list[object]] = []
+    for place, curve in enumerate(curves_of(chart, facts, drawn.part, number, palette)):
+        trace = chart.traces[0 if facts.others else min(place, len(chart.traces) - 1)]
+        for column, mean in enumerate(curve.mean.tolist()):
+            if mean == mean:
+                band = [edge[column] for edge in (curve.low, curve.high) if edge is not None]
+                x = drawn.part.low + (column + 0.5) * width
+                found.append(
+                    [chart.key, trace.name or trace.figure, names[min(place, len(names) - 1)], f"{x:g}", mean, *band]
+                )
+    return found

@@ -1,0 +1,44 @@
+"""One moment of a run as the panes see it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from afdctl.tui.reading.history import Entry, History
+from afdctl.tui.reading.state import State
+from afdctl.tui.reading.system import System
+from afdctl.tui.view import View
+
+
+@dataclass(frozen=True)
+class Other:
+    """A run to compare with: its colour and letter are the same wherever it is shown."""
+
+    name: str
+    history: History
+    state: State
+    colour: str
+    letter: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The run, how it does, the machine, the settings; `share` of the journal has been read."""
+
+    name: str
+    path: Path
+    history: History
+    state: State
+    view: View
+    system: System
+    now: float
+    pid: int | None = None
+    share: float = 1.0
+    damaged: int = 0
+    others: Sequence[Other] = ()
+    read_only: bool = False
+    owner: bool = False
+    replay: str = ""
+    notes: Sequence[Entry] = ()
+    output: Sequence[str] = field(default=())
+    checkpoint_bytes: float = 0.0

@@ -1,0 +1,1 @@
+"""Each part of the screen: pure functions of facts and size."""

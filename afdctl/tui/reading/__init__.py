@@ -1,0 +1,1 @@
+"""From a run folder to what is known of the run."""

@@ -1,0 +1,119 @@
+"""What the journal tells of attacks on a trained run: the planned cells, those that are done, and the one at work."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from afdctl.events import Row
+
+Key = tuple[str, str]
+"""An attack, and the run whose adversarial images it uses ('' for its own)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack at one epsilon: `accuracy` in [0, 1] or None while it is to come; `low`, `high` is its interval."""
+
+    epsilon: float
+    accuracy: float | None = None
+    low: float | None = None
+    high: float | None = None
+    partial: bool = False
+
+
+@dataclass
+class Sweep:
+    """The last sweep of a journal. A cell is found by attack, source and epsilon."""
+
+    plan: Row = field(default_factory=dict)
+    cells: dict[Key, dict[float, Cell]] = field(default_factory=dict)
+    norms: dict[Key, str] = field(default_factory=dict)
+    at_work: Key | None = None
+    done: int = 0
+    of: int = 0
+    acc_nat: float | None = None
+    ended: Row | None = None
+    since: float = 0.0
+    now: float = 0.0
+
+    def take(self, row: Row) -> None:
+        """Add what a row says. Errors: KeyError, TypeError, ValueError for a row that is not as it should be."""
+        self.now = float(row.get("t") or self.now)
+        match row["event"]:
+            case "sweep":
+                self._begin(row)
+            case "part" | "progress":
+                self._part(row)
+            case "cell":
+                self._cell(row)
+            case "swept":
+                self.ended, self.at_work = row, None
+
+    def _begin(self, row: Row) -> None:
+        self.plan, self.since, self.ended, self.at_work = row, self.now, None, None
+        known = self.cells
+        self.cells = {}
+        for cell in row["cells"]:
+            key, epsilon = key_of(cell), float(cell["epsilon"])
+            self.norms[key] = str(cell.get("norm", ""))
+            # an earlier sweep's result is not measured again
+            self.cells.setdefault(key, {})[epsilon] = known.get(key, {}).get(epsilon, Cell(epsilon))
+
+    def _part(self, row: Row) -> None:
+        key = key_of(row)
+        self.at_work, self.done, self.of = key, int(row["done"]), int(row["n"])
+        for text, accuracy in row["accuracy"].items():
+            epsilon = self._known(key, float(text))
+            if accuracy is not None and self._open(key, epsilon):
+                self.cells.setdefault(key, {})[epsilon] = Cell(epsilon, float(accuracy), partial=True)
+
+    def _cell(self, row: Row) -> None:
+        key = key_of(row)
+        epsilon = self._known(key, float(row["epsilon"]))
+        self.norms.setdefault(key, str(row.get("norm", "")))
+        accuracy = None if row["accuracy"] is None else float(row["accuracy"])
+        self.cells.setdefault(key, {})[epsilon] = Cell(epsilon, accuracy, row.get("low"), row.get("high"))
+        self.acc_nat = row.get("acc_nat", self.acc_nat)
+        if self.at_work == key and not any(self._open(key, each) for each in self.cells[key]):
+            self.at_work = None
+
+    def _open(self, key: Key, epsilon: float) -> bool:
+        cell = self.cells.get(key, {}).get(epsilon)
+        return cell is None or cell.accuracy is None or cell.partial
+
+    def _known(self, key: Key, epsilon: float) -> float:
+        """The planned epsilon that this one is, as texts round."""
+        return next((each for each in self.cells.get(key, {}) if abs(each - epsilon) < 1e-6), epsilon)
+
+    @property
+    def epsilons(self) -> list[float]:
+        """All of them, ascending."""
+        return sorted({epsilon for row in self.cells.values() for epsilon in row})
+
+    @property
+    def finished(self) -> int:
+        """How many cells are measured."""
+        return sum(
+            cell.accuracy is not None and not cell.partial for row in self.cells.values() for cell in row.values()
+        )
+
+    @property
+    def planned(self) -> int:
+        """How many cells there are."""
+        return sum(map(len, self.cells.values()))
+
+    def auc(self, key: Key) -> float | None:
+        """The area under accuracy by epsilon over the grid's length, where all of it is measured."""
+        cells = sorted(self.cells[key].values(), key=lambda cell: cell.epsilon)
+        if cells and cells[0].epsilon > 0:
+            cells.insert(0, Cell(0.0, self.acc_nat))
+        if len(cells) < 2 or any(cell.accuracy is None or cell.partial for cell in cells):
+            return None
+        area = 0.0
+        for one, other in pairwise(cells):
+            area += (other.epsilon - one.epsilon) * ((one.accuracy or 0.0) + (other.accuracy or 0.0)) / 2
+        length = cells[-1].epsilon - cells[0].epsilon
+        return area / length if length else None
+
+
+def key_of(row: Row) -> Key:
+    return str(row["attack"]), str(row.get("source") or "")

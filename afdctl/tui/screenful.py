@@ -1,0 +1,114 @@
+"""The whole picture: every pane in its place, as a pure function of facts and size."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from afdctl.tui.drawing.cells import Cells
+from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.scale import Range
+from afdctl.tui.facts import Facts
+from afdctl.tui.panes import accuracy, charts, compare, dialogs, footer, game, grid, header, log, machine, status
+from afdctl.tui.panes.chart import Drawn, picture
+from afdctl.tui.panes.charts import Chart
+from afdctl.tui.plan import Place, Plan, page_size, plan
+
+PANES = {
+    "header": header.draw, "game": game.draw, "accuracy": accuracy.draw, "system": machine.draw, "log": log.draw,
+    "status": status.draw, "grid": grid.draw_grid, "curves": grid.draw_curves, "compare": compare.draw,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Screenful:
+    """The cells, the place of each pane, and the charts that are drawn, by the name of their place."""
+
+    cells: Cells
+    places: Plan
+    charts: Mapping[str, tuple[Chart, Drawn]] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> dict[str, Range]:
+        """The y axis that each chart settled on, by its key."""
+        return {chart.key: drawn.y for chart, drawn in self.charts.values()}
+
+
+def compose(
+    facts: Facts, width: int, height: int, palette: Palette, *, axes: Mapping[str, Range] | None = None,
+    at_cursor: dict[str, float] | None = None, dialog: dialogs.Dialog | None = None, message: str = "",
+) -> Screenful:  # fmt: skip
+    """Draw everything. `axes` are those of the last picture, `at_cursor` the figures logged at the cursor's step."""
+    cells = Cells(width, height, palette)
+    shown = chosen(facts)
+    attacks = len(facts.history.sweep.cells) if shows_sweep(facts) else 0
+    places = plan(width, height, facts.view, charts=len(shown), attacks=attacks, compare=bool(facts.others))
+    page = page_of(facts, shown, page_size(places))
+    drawn: dict[str, tuple[Chart, Drawn]] = {}
+    for name, place in places.items():
+        if name.startswith("chart"):
+            number = int(name.split()[1])
+            if number < len(page):
+                drawn[name] = _chart(cells, page[number], facts, place, axes or {}, palette, at_cursor)
+        elif name == "footer":
+            cells.paste(place.x, place.y, _footer(facts, place, palette, message))
+        else:
+            cells.paste(place.x, place.y, PANES[name](facts, place.width, place.height, palette))
+    if not drawn and "chart 0" in places:
+        _nothing(cells, facts, places["chart 0"], palette)
+    if dialog:
+        dialogs.draw(cells, dialog)
+    return Screenful(cells, places, drawn)
+
+
+def chosen(facts: Facts) -> list[Chart]:
+    """The charts that may be shown, by the filter and by what is maximised."""
+    found = charts.matching(charts.of(facts.history), facts.view.filter)
+    maximised = [chart for chart in found if chart.key == facts.view.maximised]
+    return maximised or found
+
+
+def page_of(facts: Facts, shown: Sequence[Chart], size: int) -> Sequence[Chart]:
+    """The charts of the present page; the last page is as full as the others."""
+    size = max(1, size)
+    pages = max(1, -(-len(shown) // size))
+    first = (facts.view.page % pages) * size
+    return shown[max(0, min(first, len(shown) - size)) :][:size]
+
+
+def shows_sweep(facts: Facts) -> bool:
+    """Whether attacks are shown instead of the training: by the key, or because they are the newer part."""
+    if not facts.history.sweep.plan:
+        return False
+    return True if facts.view.sweep is None else facts.view.sweep
+
+
+def _chart(
+    cells: Cells, chart: Chart, facts: Facts, place: Place, axes: Mapping[str, Range], palette: Palette,
+    at_cursor: dict[str, float] | None,
+) -> tuple[Chart, Drawn]:  # fmt: skip
+    focused = facts.view.focus == chart.key
+    drawn = picture(
+        chart, facts, place.width, place.height, axes.get(chart.key), palette, focused=focused, at_cursor=at_cursor
+    )
+    cells.paste(place.x, place.y, drawn.cells)
+    return chart, drawn
+
+
+def _footer(facts: Facts, place: Place, palette: Palette, message: str) -> Cells:
+    if not message:
+        return footer.draw(facts, place.width, palette)
+    cells = Cells(place.width, 1, palette)
+    cells.put(1, 0, (message, palette.ink("strong", bold=True)))
+    return cells
+
+
+def _nothing(cells: Cells, facts: Facts, place: Place, palette: Palette) -> None:
+    """What to say while there is no step to draw."""
+    box = Cells(place.width, place.height, palette)
+    box.frame()
+    word = {"starting": "the trainer is starting", "not started": "this run has not started"}.get(
+        facts.state.word, "no steps yet"
+    )
+    if facts.history.newer:
+        word = "a newer afdctl wrote this run; upgrade to see it whole"
+    box.put(max(2, (place.width - len(word)) // 2), place.height // 2, (word, palette.ink("dim")), end=place.width - 1)
+    cells.paste(place.x, place.y, box)

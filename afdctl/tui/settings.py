@@ -1,0 +1,45 @@
+"""What a user set, kept in a small file from one start to the next."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from afdctl.tui.view import AXES, BETAS, SIDES, THEMES, WINDOWS, Kept
+
+ALLOWED = {"beta": BETAS, "axis": AXES, "window": WINDOWS, "theme": ("", *THEMES)}
+
+
+def file() -> Path:
+    """Where the settings lie, by the XDG rules."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "afdctl" / "dashboard.json"
+
+
+def load() -> Kept:
+    """The settings; whatever is not as it should be is as if it had never been set."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        stored = json.loads(file().read_text())
+        known = {field.name: field.type for field in fields(Kept)}
+        values = {name: value for name, value in stored.items() if name in known and _fits(name, value)}
+        if isinstance(hidden := values.get("hidden"), list):
+            values["hidden"] = tuple(pane for pane in hidden if pane in SIDES)
+        return Kept(**values)
+    return Kept()
+
+
+def save(kept: Kept) -> None:
+    """Keep the settings; a home that cannot be written to is no reason to fail."""
+    path = file()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(asdict(kept), indent=2) + "\n")
+        temporary.replace(path)
+
+
+def _fits(name: str, value: object) -> bool:
+    if name in ALLOWED:
+        return value in ALLOWED[name]
+    return isinstance(value, list if name == "hidden" else bool)

@@ -1,0 +1,107 @@
+"""Reading a journal that grows, is torn, damaged, replaced, or very long."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from afdctl.tui.reading.follow import CHUNK, Follower, Rewritten, parse, rows_at, sample
+from tests.tui import journals
+
+ROWS = journals.training(100)
+LINES = [journals.line(row) for row in ROWS]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "events.ndjson"
+
+
+def test_rows_come_once_with_the_byte_they_begin_at(journal: Path):
+    journal.write_bytes(b"".join(LINES[:10]))
+    follower = Follower(journal)
+    first = follower.read()
+    assert [row for _, row in first] == ROWS[:10]
+    assert [offset for offset, _ in first] == [sum(map(len, LINES[:n])) for n in range(10)]
+    assert (follower.read(), follower.caught_up) == ([], True)
+    journal.write_bytes(b"".join(LINES))
+    assert [row for _, row in follower.read()] == ROWS[10:]
+
+
+@pytest.mark.parametrize("cut", [1, 5, len(LINES[3]) - 1])
+def test_a_line_cut_in_the_middle_waits_for_its_rest(journal: Path, cut: int):
+    journal.write_bytes(b"".join(LINES[:3]) + LINES[3][:cut])
+    follower = Follower(journal)
+    assert len(follower.read()) == 3
+    journal.write_bytes(b"".join(LINES[:5]))
+    assert [row for _, row in follower.read()] == ROWS[3:5]
+    assert follower.damaged == 0
+
+
+def test_a_torn_line_that_the_next_writer_cut_off_is_never_seen(journal: Path):
+    journal.write_bytes(b"".join(LINES[:3]) + b"torn\n")
+    follower = Follower(journal)
+    assert len(follower.read()) == 3
+    journal.write_bytes(b"".join(LINES[:4]))
+    assert [row for _, row in follower.read()] == [ROWS[3]]
+    assert follower.damaged == 0
+
+
+def test_a_damaged_line_between_good_ones_is_counted_and_passed_over(journal: Path):
+    bad = LINES[4].replace(b"L_C", b"L_X")
+    journal.write_bytes(b"".join([*LINES[:4], bad, *LINES[5:]]))
+    follower = Follower(journal)
+    assert len(follower.read()) == len(ROWS) - 1
+    assert follower.damaged == 1
+
+
+def test_what_is_no_journal_is_no_row(journal: Path):
+    journal.write_bytes(b"\x00\xff" * CHUNK)
+    follower = Follower(journal)
+    while not follower.caught_up or follower.offset == 0:
+        assert follower.read() == []
+    assert follower.damaged >= 1
+    assert parse(b"[]\t" + b"00000000\n") is None
+
+
+def test_little_is_read_at_once(journal: Path):
+    journal.write_bytes(b"".join(LINES))
+    follower = Follower(journal)
+    first = follower.read(2000)
+    assert 0 < len(first) < len(ROWS)
+    assert not follower.caught_up
+    rest = []
+    while not follower.caught_up:
+        rest += follower.read(2000)
+    assert [row for _, row in [*first, *rest]] == ROWS
+
+
+def test_a_journal_that_became_shorter_is_another_one(journal: Path):
+    journal.write_bytes(b"".join(LINES))
+    follower = Follower(journal)
+    follower.read()
+    journal.write_bytes(LINES[0])
+    with pytest.raises(Rewritten):
+        follower.read()
+
+
+def test_a_journal_that_is_gone(journal: Path):
+    with pytest.raises(FileNotFoundError):
+        Follower(journal).read()
+
+
+def test_a_sample_holds_the_beginning_what_lies_between_and_the_end(journal: Path):
+    rows = journals.training()
+    journal.write_bytes(b"".join(map(journals.line, rows)))
+    found = [row for _, row in sample(journal, 50, piece=64)]
+    assert (found[0], found[-1]) == (rows[0], rows[-1])
+    steps = [row["step"] for row in found if row["event"] == "step"]
+    assert 40 <= len(steps) < 200
+    assert steps == sorted(set(steps))
+    assert max(b - a for a, b in pairwise(steps)) < 60
+
+
+def test_rows_between_two_bytes(journal: Path):
+    journal.write_bytes(b"".join(LINES))
+    begin, end = sum(map(len, LINES[:20])), sum(map(len, LINES[:24]))
+    assert rows_at(journal, begin, end) == ROWS[20:24]

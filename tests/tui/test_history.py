@@ -1,0 +1,139 @@
+"""What is known of a run, in its normal and in its strange courses."""
+
+import pytest
+
+from afdctl.tui.reading.history import History
+from afdctl.tui.reading.state import QUIET_SECONDS, state
+from tests.tui import journals
+from tests.tui.journals import BEGIN, PER_EPOCH, checkpoint, epoch, history, lines, step, training
+
+RESUME = {
+    "event": "resume", "t": BEGIN + 9999, "step": 100, "epoch": 2, "epochs": 20, "steps_per_epoch": PER_EPOCH,
+    "steps_total": 1000,
+}  # fmt: skip
+STOP = {"event": "end", "t": BEGIN + 40, "step": 130, "reason": "stopped", "exit_code": 143, "message": "stopped"}
+
+
+def test_a_whole_training():
+    known = history(training())
+    assert (known.step, known.epoch, known.steps_total) == (1000, 20, 1000)
+    assert known.series.length == 1000
+    assert len(known.epochs) == 20
+    assert known.validations.steps().tolist() == list(range(1, 21))
+    assert set(known.tests) == {"best", "last"}
+    assert known.seconds_left == 0
+
+
+def test_rows_in_any_portions_give_the_same():
+    rows = lines(training())
+    one, other = history(training()), History()
+    for first in range(0, len(rows), 13):
+        other.extend(rows[first : first + 13])
+    assert other.series.mean("L_C").tolist() == one.series.mean("L_C").tolist()
+    assert other.series.offsets[:1000].tolist() == one.series.offsets[:1000].tolist()
+    assert (other.elapsed, other.entries) == (one.elapsed, one.entries)
+
+
+def test_a_resumed_run_forgets_what_it_does_again_and_the_night_between():
+    again = [step(n, L_C=7.0, t=BEGIN + 9999 + n - 100) for n in range(101, 111)]
+    known = history([*training(130), STOP, RESUME, *again])
+    assert known.step == 110
+    assert known.series.last_step == 110
+    assert known.series.mean("L_C")[100:].tolist() == [7.0] * 10
+    assert [row["epoch"] for row in known.epochs] == [1, 2]
+    assert known.validations.length == 2
+    assert known.end is None
+    assert known.elapsed == pytest.approx(BEGIN + 40 - BEGIN + 10)
+
+
+def test_a_clock_that_jumps_back_takes_no_time_back():
+    rows = training(200)
+    for row in rows[100:]:
+        row["t"] -= 86400
+    known = history(rows)
+    whole = history(training(200)).elapsed
+    assert 0.9 * whole < known.elapsed <= whole
+    times = known.series.mean("elapsed")
+    assert (times[1:] >= times[:-1]).all()
+
+
+def test_the_speed_counts_the_validations():
+    known = history(training(620))
+    assert known.steps_per_second == pytest.approx(8, rel=0.1)
+    assert known.seconds_left == pytest.approx(380 / known.steps_per_second)
+
+
+def test_a_row_that_cannot_be_read_is_said_and_passed_over():
+    strange = [
+        {"event": "step"},
+        {"event": "epoch", "epoch": "x"},
+        {"event": "cell"},
+        {"event": "test"},
+        {"event": "new"},
+    ]
+    known = history([*training(60), *strange, step(61)])
+    assert known.step == 61
+    assert sum("cannot read" in entry.text for entry in known.entries) == 4
+
+
+def test_no_numbers_are_counted():
+    known = history([*training(60), step(61, L_C=None, grad_C=None)])
+    assert known.not_numbers == 2
+
+
+def test_the_log_tells_what_happened():
+    told = [
+        (entry.kind, entry.text) for entry in history([*training(), {"event": "warning", "message": "damaged"}]).entries
+    ]
+    assert told[0] == ("begin", "mnist_wgan-001 on cuda:0, 262,896 parameters")
+    assert ("epoch", "1: clean 39.0%, PGD 10.0%, no AutoAttack, the best so far") in told
+    assert ("saved", "step 50, the best so far  step-00000050-0123456789abcdef.pt") in told
+    assert told[-2] == ("end", "finished at step 1,000, exit code 0")
+    assert told[-1] == ("warn", "damaged")
+
+
+def test_without_a_hold_out_an_epoch_is_just_done():
+    known = history([dict(journals.RUN), step(1), {"event": "epoch", "epoch": 1, "step": 1, "best": True}])
+    assert known.entries[-1].text == "1 done"
+    assert known.validations.length == 0
+
+
+END = {"event": "end", "t": BEGIN, "step": 5, "exit_code": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "pid", "quiet", "word", "over"),
+    [
+        ([], 7, 0, "starting", False),
+        ([], None, 0, "not started", True),
+        (training(100), 7, 0, "running", False),
+        (training(100), 7, QUIET_SECONDS + 12, "quiet 00:42", False),
+        (training(100), None, 0, "crashed", True),
+        (training()[:-3], 7, 0, "testing", False),
+        (training()[:-3], 7, 999, "testing", False),
+        ([*training(20), step(21, t=BEGIN + 500)], 7, 500, "running", False),
+        (training(), None, 0, "finished", True),
+        ([*training(100), STOP], None, 0, "stopped", True),
+        ([*training(100), END | {"reason": "diverged"}], None, 0, "diverged", True),
+        ([*training(100), END | {"reason": "failed"}], None, 0, "failed", True),
+        ([*training(130), STOP, RESUME], 7, 0, "running", False),
+        ([*training(130), STOP, RESUME], None, 0, "crashed", True),
+        ([*training(), *journals.sweep(9)], 7, 0, "attacking", False),
+        ([*training(), *journals.sweep(9)], None, 0, "sweep crashed", True),
+        ([*training(), *journals.sweep(16)], None, 0, "attacked", True),
+        ([dict(journals.RUN, schema=99)], None, 0, "newer version", True),
+    ],
+)
+def test_the_state_comes_from_the_last_rows_and_the_lock(
+    rows: list, pid: int | None, quiet: float, word: str, over: bool
+):
+    found = state(history(rows), pid, quiet=quiet)
+    assert (found.word, found.over) == (word, over)
+
+
+def test_a_folder_that_is_gone_has_vanished():
+    assert state(history(training(10)), None, gone=True).word == "vanished"
+
+
+def test_a_checkpoint_is_no_step():
+    assert history([dict(journals.RUN), checkpoint(0), epoch(1)]).step == 0

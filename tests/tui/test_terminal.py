@@ -1,0 +1,77 @@
+"""The dashboard on a real terminal: it is given back whatever ends it, and it gets only the colours it knows."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.tui.screenshot import Terminal
+
+READY = b"L_F"
+
+
+@pytest.mark.parametrize("size", [(100, 30), (150, 44)])
+def test_the_size_is_that_of_the_terminal_also_where_stdout_is_a_pipe(run: Path, size: tuple[int, int]):
+    with Terminal("watch", str(run), folder=run, size=size) as terminal:
+        terminal.wait_for(READY)
+        columns = {int(column) for column in re.findall(rb"\x1b\[\d+;(\d+)H", terminal.written)}
+        assert (b"Game health" in terminal.written) == (size[0] == 150)
+        assert max(columns, default=0) <= size[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_gives_the_terminal_back(run: Path, number: signal.Signals):
+    with Terminal("watch", str(run), folder=run) as terminal:
+        terminal.wait_for(READY)
+        os.kill(terminal.process.pid, number)
+        assert terminal.end() == (128 + number, "")
+        assert terminal.is_given_back()
+        assert b"Traceback" not in terminal.written
+
+
+def test_leaving_gives_the_terminal_back_and_256_colours_are_all_it_got(run: Path):
+    with Terminal("watch", str(run), folder=run, COLORTERM="") as terminal:
+        terminal.wait_for(READY)
+        terminal.press("q")
+        assert terminal.end() == (0, "")
+        assert terminal.is_given_back()
+        assert b"38;5;" in terminal.written
+        assert b"38;2;" not in terminal.written
+
+
+def test_true_colour(run: Path):
+    with Terminal("watch", str(run), folder=run, COLORTERM="truecolor") as terminal:
+        terminal.wait_for(READY)
+        assert b"38;2;" in terminal.written
+
+
+def test_no_colour(run: Path):
+    with Terminal("watch", str(run), folder=run, NO_COLOR="1") as terminal:
+        terminal.wait_for(READY)
+        terminal.press("?")
+        terminal.wait_for(b"suspend")
+        terminal.press("q")
+        terminal.press("q")
+        assert terminal.end()[0] == 0
+        assert b"Traceback" not in terminal.written
+        coloured = re.findall(rb"\x1b\[[0-9;]*(?:3[0-7]|4[0-7]|[34]8;[25];[0-9;]+)m", terminal.written)
+        assert coloured == []
+
+
+def test_ctrl_z_gives_the_shell_its_turn_and_fg_brings_it_back(run: Path):
+    with Terminal("watch", str(run), folder=run) as terminal:
+        terminal.wait_for(READY)
+        terminal.press("\x1a")
+        terminal.wait_for(lambda: _state(terminal.process.pid) == "T")
+        assert terminal.is_given_back()
+        os.kill(terminal.process.pid, signal.SIGCONT)
+        drawn = len(terminal.written)
+        terminal.wait_for(lambda: READY in terminal.written[drawn:])
+        terminal.press("q")
+        assert terminal.end()[0] == 0
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
