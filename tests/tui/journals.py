@@ -30,7 +30,7 @@ TEST = {
 }  # fmt: skip
 END = {"event": "end", "t": BEGIN + 310, "step": 1000, "reason": "finished", "exit_code": 0, "message": None}
 EPSILONS = (0.0, 0.1, 0.2, 0.3)
-ATTACKS = ("fgsm", "pgd", "mim", "autoattack")
+ATTACKS = ("fgsm", "pgd", "mim", "aa")
 
 
 def step(number: int, **changes: Any) -> Row:

@@ -237,7 +237,7 @@ def test_the_grid_of_a_sweep_fills_up():
     assert re.search(r"9 of 16 cells   ETA 00:3\d", shown)
     assert re.search(r"  fgsm L∞ +99\.0 +89\.6 +81\.0 +73\.3 +0\.856", shown)
     assert re.search(r"▸ mim L∞ +99\.0 +~73\.3 +… +… +320/1,000", shown)
-    assert re.search(r"  autoattack L∞ +· +· +· +· +—", shown)
+    assert re.search(r"  aa L∞ +· +· +· +· +—", shown)
     assert re.search(r"Accuracy by ε.*", shown)
     assert "c mim" in shown
 
@@ -251,7 +251,7 @@ def test_a_finished_sweep_and_the_way_back_to_the_training():
 
 def test_a_sweep_without_autoattack_says_so():
     rows = journals.sweep(4)
-    rows[0]["cells"] = [cell for cell in rows[0]["cells"] if cell["attack"] != "autoattack"]
+    rows[0]["cells"] = [cell for cell in rows[0]["cells"] if cell["attack"] != "aa"]
     assert "no AutoAttack, 1,000 images" in text([*training(), *rows[:5]])
 
 

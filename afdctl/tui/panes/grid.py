@@ -21,27 +21,41 @@ def draw_grid(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     cells = Cells(width, height, palette)
     sweep = facts.history.sweep
     cells.frame([("Attacks", palette.ink("strong", bold=True)), (f"  {about(sweep)}", palette.ink("dim"))])
-    epsilons = sweep.epsilons
-    if not epsilons or width < 20 or height < 4:
+    if not sweep.cells or width < 20 or height < 4:
         return cells
     _total(cells, 1, facts)
+    y = 2
+    for norm in sweep.norms_in_order:
+        y = _norm(cells, y, sweep, norm)
+    return cells
+
+
+def _norm(cells: Cells, y: int, sweep: Sweep, norm: str) -> int:
+    """The attacks of one norm under a line with their epsilons; the row behind them."""
+    epsilons, width = sweep.epsilons(norm), cells.width
     name_width = min(NAME_WIDTH, width // 3)
     each = min(10, max(5, (width - name_width - 12) // len(epsilons)))
     shown = epsilons[: max(1, (width - name_width - 12) // each)]
-    dim = palette.ink("dim")
-    cells.put(2, 2, ("ε", dim))
+    if y >= cells.height - 2:
+        return y
+    dim = cells.palette.ink("dim")
+    cells.put(2, y, ("ε", dim))
     for column, epsilon in enumerate(shown):
-        cells.put_right(name_width + (column + 1) * each, 2, (epsilon_text(epsilon), dim))
-    cells.put_right(width - 2, 2, ("AUC", dim))
-    for y, key in enumerate(list(sweep.cells)[: height - 4], 3):
-        _attack(cells, y, sweep, key, shown, name_width, each)
-    return cells
+        cells.put_right(name_width + (column + 1) * each, y, (epsilon_text(epsilon), dim))
+    cells.put_right(width - 2, y, ("AUC", dim))
+    for key in sweep.attacks(norm):
+        y += 1
+        if y < cells.height - 1:
+            _attack(cells, y, sweep, key, shown, name_width, each)
+    return y + 1
 
 
 def about(sweep: Sweep) -> str:
     """The profile, the checkpoint and the number of images."""
     words = [str(sweep.plan.get(name)) for name in ("profile", "checkpoint") if sweep.plan.get(name)]
-    if not any("auto" in attack.casefold() for attack, _ in sweep.cells):
+    if sweep.acc_nat is not None:
+        words.append(f"clean {sweep.acc_nat:.1%}")
+    if not any(attack.startswith("aa") for attack, _ in sweep.cells):
         words.append("no AutoAttack")
     return ", ".join([*words, f"{sweep.plan.get('n') or 0:,} images", f"seed {sweep.plan.get('seed', 0)}"])
 
@@ -102,15 +116,19 @@ def draw_curves(facts: Facts, width: int, height: int, palette: Palette) -> Cell
     """Accuracy by epsilon, a colour an attack."""
     cells = Cells(width, height, palette)
     sweep = facts.history.sweep
-    cells.frame([("Accuracy by ε", palette.ink("strong", bold=True))])
+    # epsilons of two norms have nothing to do with each other: the norm at work, else the first
+    norm = sweep.norms.get(sweep.at_work, "") if sweep.at_work else next(iter(sweep.norms_in_order), "")
+    cells.frame([(f"Accuracy by ε {NORMS.get(norm, norm)}".rstrip(), palette.ink("strong", bold=True))])
     inner_width, inner_height = width - 4, height - 2
-    if inner_width < 24 or inner_height < 4 or not sweep.epsilons:
+    if inner_width < 24 or inner_height < 4 or not sweep.cells:
         return cells
-    keys = [key for key in sweep.cells if any(cell.accuracy is not None for cell in sweep.cells[key].values())]
+    epsilons = sweep.epsilons(norm)
+    measured = (key for key in sweep.attacks(norm) if any(c.accuracy is not None for c in sweep.cells[key].values()))
+    keys = list(measured)
     # the names of the curves lie right of them
     legend = min(30, max((len(legend_of(key)) for key in keys), default=0) + 3)
     plot_width = inner_width - legend
-    low, high = 0.0, sweep.epsilons[-1] or 1.0
+    low, high = 0.0, epsilons[-1] or 1.0
     left, right = margins(Plot([], UNIT), inner_height)
     columns = 2 * (plot_width - left - right)
     curves = [
@@ -122,7 +140,7 @@ def draw_curves(facts: Facts, width: int, height: int, palette: Palette) -> Cell
         )
         for place, key in enumerate(keys)
     ]
-    ticks = [((epsilon - low) / (high - low), epsilon_text(epsilon)) for epsilon in sweep.epsilons]
+    ticks = [((epsilon - low) / (high - low), epsilon_text(epsilon)) for epsilon in epsilons]
     cells.paste(2, 1, draw(Plot(curves, UNIT, ticks=ticks), plot_width, inner_height, left, right, palette))
     for y, (place, key) in enumerate(enumerate(keys), 1):
         if y <= inner_height:

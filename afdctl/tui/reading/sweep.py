@@ -85,9 +85,17 @@ class Sweep:
         return next((each for each in self.cells.get(key, {}) if abs(each - epsilon) < 1e-6), epsilon)
 
     @property
-    def epsilons(self) -> list[float]:
-        """All of them, ascending."""
-        return sorted({epsilon for row in self.cells.values() for epsilon in row})
+    def norms_in_order(self) -> list[str]:
+        """Each norm once, in the order of the plan."""
+        return list(dict.fromkeys(self.norms.get(key, "") for key in self.cells))
+
+    def attacks(self, norm: str) -> list[Key]:
+        """The attacks of a norm, in the order of the plan."""
+        return [key for key in self.cells if self.norms.get(key, "") == norm]
+
+    def epsilons(self, norm: str) -> list[float]:
+        """All of a norm's, ascending."""
+        return sorted({epsilon for key in self.attacks(norm) for epsilon in self.cells[key]})
 
     @property
     def finished(self) -> int:
