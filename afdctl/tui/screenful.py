@@ -39,7 +39,7 @@ def compose(
     """Draw everything. `axes` are those of the last picture, `at_cursor` the figures logged at the cursor's step."""
     cells = Cells(width, height, palette)
     shown = chosen(facts)
-    attacks = len(facts.history.sweep.cells) if shows_sweep(facts) else 0
+    attacks = facts.history.sweep.lines if shows_sweep(facts) else 0
     places = plan(width, height, facts.view, charts=len(shown), attacks=attacks, compare=bool(facts.others))
     page = page_of(facts, shown, page_size(places))
     drawn: dict[str, tuple[Chart, Drawn]] = {}

@@ -233,7 +233,7 @@ def test_the_filter_chooses_charts():
 def test_the_grid_of_a_sweep_fills_up():
     shown = text([*training(), *journals.sweep(9)], pid=3)
     assert "● attacking" in shown
-    assert "Attacks  quick, best, 1,000 images, seed 0" in shown
+    assert "Attacks  quick, best, clean 99.0%, 1,000 images, seed 0" in shown
     assert re.search(r"9 of 16 cells   ETA 00:3\d", shown)
     assert re.search(r"  fgsm L∞ +99\.0 +89\.6 +81\.0 +73\.3 +0\.856", shown)
     assert re.search(r"▸ mim L∞ +99\.0 +~73\.3 +… +… +320/1,000", shown)

@@ -169,15 +169,13 @@ def warm_epsilon(facts: Facts) -> str:
 
 
 def epsilon_text(value: object) -> str:
-    """ε as people write it: 8/255 where it is such a fraction."""
+    """ε as people write it: a short decimal, or 8/255."""
     if not isinstance(value, int | float):
         return str(value)
     levels = value * 255
-    return (
-        f"{round(levels)}/255"
-        if abs(levels - round(levels)) < 1e-6 and 0 < levels < 255 and value != 0.2
-        else f"{value:g}"
-    )
+    if float(f"{value:.3g}") == value or abs(levels - round(levels)) > 1e-6:
+        return f"{value:.4g}"
+    return f"{round(levels)}/255"
 
 
 def _looks(facts: Facts, palette: Palette) -> list[Span]:

@@ -89,6 +89,11 @@ class Sweep:
         """Each norm once, in the order of the plan."""
         return list(dict.fromkeys(self.norms.get(key, "") for key in self.cells))
 
+    @property
+    def lines(self) -> int:
+        """How many lines its table needs below the first heading: each further norm has a heading of its own."""
+        return len(self.cells) + max(0, len(self.norms_in_order) - 1)
+
     def attacks(self, norm: str) -> list[Key]:
         """The attacks of a norm, in the order of the plan."""
         return [key for key in self.cells if self.norms.get(key, "") == norm]
