@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from afdctl.sweep.subject import Subject
 from torch import nn
 
 from afdctl.data.batches import Split
 from afdctl.data.dataset import Images
 from afdctl.store.run import Run
+from afdctl.sweep.subject import Subject
 
 N = 40
 MakeSubject = Callable[..., Subject]
