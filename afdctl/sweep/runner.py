@@ -95,6 +95,7 @@ class Sweep:
         """One task from its first sample, or from where an earlier sweep was killed, to its cells."""
         progress = self.recover(task)
         model = searchable(task.source.network, self.obey)
+        self.show(task, progress)
         began = saved = time.monotonic()
         earlier = progress.seconds
         while progress.done < task.n:

@@ -42,3 +42,10 @@ class Facts:
     notes: Sequence[Entry] = ()
     output: Sequence[str] = field(default=())
     checkpoint_bytes: float = 0.0
+
+    @property
+    def shows_sweep(self) -> bool:
+        """Whether attacks are shown instead of the training: by the key, or as the newer part of a single run."""
+        if not self.history.sweep.plan:
+            return False
+        return not self.others if self.view.sweep is None else self.view.sweep

@@ -39,7 +39,7 @@ def compose(
     """Draw everything. `axes` are those of the last picture, `at_cursor` the figures logged at the cursor's step."""
     cells = Cells(width, height, palette)
     shown = chosen(facts)
-    attacks = facts.history.sweep.lines if shows_sweep(facts) else 0
+    attacks = facts.history.sweep.lines if facts.shows_sweep else 0
     places = plan(width, height, facts.view, charts=len(shown), attacks=attacks, compare=bool(facts.others))
     page = page_of(facts, shown, page_size(places))
     drawn: dict[str, tuple[Chart, Drawn]] = {}
@@ -72,13 +72,6 @@ def page_of(facts: Facts, shown: Sequence[Chart], size: int) -> Sequence[Chart]:
     pages = max(1, -(-len(shown) // size))
     first = (facts.view.page % pages) * size
     return shown[max(0, min(first, len(shown) - size)) :][:size]
-
-
-def shows_sweep(facts: Facts) -> bool:
-    """Whether attacks are shown instead of the training: by the key, or because they are the newer part."""
-    if not facts.history.sweep.plan:
-        return False
-    return True if facts.view.sweep is None else facts.view.sweep
 
 
 def _chart(

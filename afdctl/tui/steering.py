@@ -33,10 +33,13 @@ def stop(app: "Dashboard") -> None:
     if reason := _not_now(app):
         app.say(reason)
         return
-    name = app.session.front.name
-    app.dialog = Dialog(
-        "stop", f"Stop {name}?", ("It finishes its step, saves, and can go on later.",), yes="stop the run"
-    )
+    name, sweep = app.session.front.name, app.session.front.history.sweep
+    if sweep.plan and sweep.ended is None:
+        lines = ("What it has measured is kept; the same command goes on.",)
+        app.dialog = Dialog("stop", f"Stop attacking {name}?", lines, yes="stop the sweep")
+        return
+    lines = ("It finishes its step, saves, and can go on later.",)
+    app.dialog = Dialog("stop", f"Stop {name}?", lines, yes="stop the run")
 
 
 def save(app: "Dashboard") -> None:

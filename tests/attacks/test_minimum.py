@@ -51,7 +51,7 @@ def test_counts_its_passes(name: str):
     model.forwards = 0
     found = attack(name, model, x, y)
     assert model.forwards == found.forwards.sum()
-    spec = schema.ATTACKS[name.split()[0]](name=name.split()[0], epsilons=(0.0,), **ATTACKS[name])
+    spec = schema.ATTACKS[name.split()[0]](name=name.split()[0], epsilons=(0.0, 1.0), **ATTACKS[name])
     forwards, backwards = spec.passes(10)
     assert 0 < found.forwards.max() <= forwards
     assert 0 < found.backwards.max() <= backwards

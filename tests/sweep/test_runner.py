@@ -133,30 +133,31 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("batches", [1, 2, 4])
+@pytest.mark.parametrize("attack", ["pgd_linf", "fgsm"])
+@pytest.mark.parametrize("done", [0, 16, 32])
 def test_a_killed_sweep_goes_on_to_the_same_figures(
-    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, batches: int
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, attack: str, done: int
 ):
     monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
     whole, killed = make_subject("whole"), make_subject("killed")
     killed = Subject(**{**vars(killed), "digest": whole.digest})
     sweep(tasks(whole, PGD, FGSM)).run()
-    seen = 0
 
     def kill(row: dict[str, Any]) -> None:
-        nonlocal seen
-        seen += row["event"] == "progress"
-        if seen == batches:
+        if row["event"] == "progress" and (row["attack"], row["done"]) == (attack, done):
             raise Killed
 
     with pytest.raises(Killed):
         sweep(tasks(killed, PGD, FGSM), on_row=kill).run()
-    done: list[int] = []
-    sweep(
-        tasks(killed, PGD, FGSM),
-        on_row=lambda row: done.append(row.get("done")) if row["event"] == "progress" else None,
-    ).run()
-    assert len(done) == 6 - batches if batches < 4 else len(done) <= 3
+    told: list[tuple[str, int]] = []
+
+    def listen(row: dict[str, Any]) -> None:
+        if row["event"] == "progress":
+            told.append((row["attack"], row["done"]))
+
+    sweep(tasks(killed, PGD, FGSM), on_row=listen).run()
+    steps = [("pgd_linf", at) for at in (0, 16, 32, N)] + [("fgsm", at) for at in (0, 16, 32, N)]
+    assert told == steps[steps.index((attack, done)) :]
     assert_equal(arrays(killed.run), arrays(whole.run))
     assert not list(killed.run.shards.glob("part-*"))
 

@@ -126,7 +126,7 @@ def _validation(facts: Facts, rows: list[Row], palette: Palette) -> list[Line]:
                 (f"{best['epoch']}", dim),
             )
         )
-    age = "" if facts.state.over else f", {duration(facts.history.elapsed - last['elapsed'])} ago"
+    age = "" if facts.state.over or facts.history.end else f", {duration(facts.history.elapsed - last['elapsed'])} ago"
     found.append(columns((f"no AutoAttack; epoch {last['epoch']}{age}", dim)))
     return found
 

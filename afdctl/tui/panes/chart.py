@@ -39,7 +39,7 @@ def picture(
         heading = [span for span in heading if span[0] != f" {chart.about}"]
     if length(heading) > width - 6:
         heading = [(chart.key, heading[0][1]), *heading[1:]]
-    part = stretch(facts.history, facts.view, chart.per)
+    part = stretch(facts.history, facts.view, chart.per, [other.history for other in facts.others])
     inner_width, inner_height = width - 4, height - 2
     if inner_width < 8 or inner_height < 2:
         cells.frame(heading, (), focused)

@@ -1,5 +1,6 @@
 """From buckets of steps to dot columns of a chart."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,10 @@ class Stretch:
     following: bool = True
 
 
-def stretch(history: History, view: View, per: str) -> Stretch:
-    """The part of the x axis that a view shows of a run."""
-    now, total = _extent(history, view.kept, per)
+def stretch(history: History, view: View, per: str, others: Sequence[History] = ()) -> Stretch:
+    """The part of the x axis that a view shows of a run, and of the `others` that it is compared with."""
+    extents = [_extent(each, view.kept, per) for each in (history, *others)]
+    now, total = (max(column) for column in zip(*extents, strict=True))
     if view.zoom:
         scale = _scale(history, view.kept, per)
         span = max(view.zoom.span * scale, 2.0)

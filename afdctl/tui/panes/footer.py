@@ -26,10 +26,13 @@ def hints(facts: Facts) -> list[Hint]:
         found += [Hint(".", "play, pause", "play"), Hint("[ ]", "epoch back, on", "replay(1)")]
     if not over and not facts.read_only:
         found.append(Hint("x", "stop", "stop"))
-    found += [Hint("p", "go on" if view.frozen else "freeze", "freeze"), Hint("s", "smooth", "smooth(1)")]
-    found += [Hint("y", "log y", "log_y"), Hint("l", "x axis", "axis"), Hint("w", "window", "window(1)")]
-    found.append(Hint("enter", "grow", "maximise"))
-    if not over and not facts.read_only:
+    found.append(Hint("p", "go on" if view.frozen else "freeze", "freeze"))
+    if facts.history.sweep.plan:
+        found.append(Hint("v", "training" if facts.shows_sweep else "attacks", "sweep"))
+    if not facts.shows_sweep:
+        found += [Hint("s", "smooth", "smooth(1)"), Hint("y", "log y", "log_y"), Hint("l", "x axis", "axis")]
+        found += [Hint("w", "window", "window(1)"), Hint("enter", "grow", "maximise")]
+    if not over and not facts.read_only and not facts.history.end:
         found.append(Hint("k", "checkpoint", "save"))
     return [*found, Hint("c", "compare", "compare"), Hint("e", "picture", "picture"), Hint("?", "keys", "help")]
 

@@ -14,6 +14,8 @@ from afdctl.tui.reading.sweep import Cell, Key, Sweep
 
 NAME_WIDTH = 24
 UNIT = Range(0, 1)
+CURVES_WIDTH = 36
+"""The least width at which curves can be told apart."""
 
 
 def draw_grid(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
@@ -113,18 +115,27 @@ def _cell(cells: Cells, x: int, y: int, width: int, cell: Cell, working: bool) -
 
 
 def draw_curves(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
-    """Accuracy by epsilon, a colour an attack."""
+    """Accuracy by epsilon, a chart a norm side by side: epsilons of two norms have nothing to do with each other."""
+    cells, sweep = Cells(width, height, palette), facts.history.sweep
+    begun = [norm for norm in sweep.norms_in_order if sweep.begun(norm)] or sweep.norms_in_order[:1]
+    room = max(1, width // CURVES_WIDTH)
+    if len(begun) > room:
+        at_work = sweep.norms.get(sweep.at_work or ("", ""), "")
+        begun = sorted(begun, key=lambda norm: norm != at_work)[:room]
+    for place, norm in enumerate(begun):
+        x, end = width * place // len(begun), width * (place + 1) // len(begun)
+        cells.paste(x, 0, _curves(sweep, norm, end - x, height, palette))
+    return cells
+
+
+def _curves(sweep: Sweep, norm: str, width: int, height: int, palette: Palette) -> Cells:
+    """The attacks of one norm, a colour an attack."""
     cells = Cells(width, height, palette)
-    sweep = facts.history.sweep
-    # epsilons of two norms have nothing to do with each other: the norm at work, else the first
-    norm = sweep.norms.get(sweep.at_work, "") if sweep.at_work else next(iter(sweep.norms_in_order), "")
     cells.frame([(f"Accuracy by ε {NORMS.get(norm, norm)}".rstrip(), palette.ink("strong", bold=True))])
     inner_width, inner_height = width - 4, height - 2
     if inner_width < 24 or inner_height < 4 or not sweep.cells:
         return cells
-    epsilons = sweep.epsilons(norm)
-    measured = (key for key in sweep.attacks(norm) if any(c.accuracy is not None for c in sweep.cells[key].values()))
-    keys = list(measured)
+    keys, epsilons = sweep.begun(norm), sweep.epsilons(norm)
     # the names of the curves lie right of them
     legend = min(30, max((len(legend_of(key)) for key in keys), default=0) + 3)
     plot_width = inner_width - legend
@@ -142,12 +153,10 @@ def draw_curves(facts: Facts, width: int, height: int, palette: Palette) -> Cell
     ]
     ticks = [((epsilon - low) / (high - low), epsilon_text(epsilon)) for epsilon in epsilons]
     cells.paste(2, 1, draw(Plot(curves, UNIT, ticks=ticks), plot_width, inner_height, left, right, palette))
-    for y, (place, key) in enumerate(enumerate(keys), 1):
-        if y <= inner_height:
-            ink = palette.ink(COMPARED[place % len(COMPARED)], bold=True)
-            cells.put(
-                2 + plot_width + 1, y, (f"{letter(place)} ", ink), (legend_of(key), palette.ink("text")), end=width - 1
-            )
+    for place, key in enumerate(keys[:inner_height]):
+        ink = palette.ink(COMPARED[place % len(COMPARED)], bold=True)
+        name = legend_of(key), palette.ink("text")
+        cells.put(2 + plot_width + 1, place + 1, (f"{letter(place)} ", ink), name, end=width - 1)
     return cells
 
 

@@ -38,8 +38,9 @@ def _at_work(history: History, quiet: float) -> State:
     if not history.run:
         return State("starting", "◌", "warn")
     # a test and an attack write nothing for long, and that is as it should be
-    if history.sweep.plan and history.sweep.ended is None and (history.end or history.sweep.since):
-        return State("attacking", "●", "good")
+    if history.sweep.plan and (history.end or history.sweep.since):
+        # the process that wrote the last word takes a moment to go
+        return State("attacking", "●", "good") if history.sweep.ended is None else _over(history)
     if history.steps_total and history.step >= history.steps_total:
         return State("testing", "●", "good")
     if quiet > max(QUIET_SECONDS, QUIET_GAPS * history.seconds_between_writes):

@@ -25,6 +25,8 @@ class Sweep:
     """The last sweep of a journal. A cell is found by attack, source and epsilon."""
 
     plan: Row = field(default_factory=dict)
+    measured: dict[str, Cell] = field(default_factory=dict)
+    """Every finished cell of the journal by its key, which holds all that its figure depends on."""
     cells: dict[Key, dict[float, Cell]] = field(default_factory=dict)
     norms: dict[Key, str] = field(default_factory=dict)
     at_work: Key | None = None
@@ -50,13 +52,12 @@ class Sweep:
 
     def _begin(self, row: Row) -> None:
         self.plan, self.since, self.ended, self.at_work = row, self.now, None, None
-        known = self.cells
         self.cells = {}
         for cell in row["cells"]:
             key, epsilon = key_of(cell), float(cell["epsilon"])
             self.norms[key] = str(cell.get("norm", ""))
             # an earlier sweep's result is not measured again
-            self.cells.setdefault(key, {})[epsilon] = known.get(key, {}).get(epsilon, Cell(epsilon))
+            self.cells.setdefault(key, {})[epsilon] = self.measured.get(str(cell["key"]), Cell(epsilon))
 
     def _part(self, row: Row) -> None:
         key = key_of(row)
@@ -71,7 +72,8 @@ class Sweep:
         epsilon = self._known(key, float(row["epsilon"]))
         self.norms.setdefault(key, str(row.get("norm", "")))
         accuracy = None if row["accuracy"] is None else float(row["accuracy"])
-        self.cells.setdefault(key, {})[epsilon] = Cell(epsilon, accuracy, row.get("low"), row.get("high"))
+        cell = Cell(epsilon, accuracy, row.get("low"), row.get("high"))
+        self.cells.setdefault(key, {})[epsilon] = self.measured[str(row["key"])] = cell
         self.acc_nat = row.get("acc_nat", self.acc_nat)
         if self.at_work == key and not any(self._open(key, each) for each in self.cells[key]):
             self.at_work = None
@@ -97,6 +99,10 @@ class Sweep:
     def attacks(self, norm: str) -> list[Key]:
         """The attacks of a norm, in the order of the plan."""
         return [key for key in self.cells if self.norms.get(key, "") == norm]
+
+    def begun(self, norm: str) -> list[Key]:
+        """Those of them that have an accuracy."""
+        return [key for key in self.attacks(norm) if any(c.accuracy is not None for c in self.cells[key].values())]
 
     def epsilons(self, norm: str) -> list[float]:
         """All of a norm's, ascending."""
