@@ -242,6 +242,32 @@ def test_the_grid_of_a_sweep_fills_up():
     assert "c mim" in shown
 
 
+def test_only_cells_of_the_same_key_stand_in_for_planned_ones():
+    """The same attack and epsilon on other images is another cell."""
+    rows = journals.sweep(16)
+    assert "16 of 16 cells " in text([*training(), *rows, rows[0]], pid=3)
+    others = [{**cell, "key": f"{cell['key']} of more images"} for cell in rows[0]["cells"]]
+    assert "0 of 16 cells " in text([*training(), *rows, {**rows[0], "cells": others}], pid=3)
+
+
+def test_each_norm_has_its_own_grid_and_chart():
+    rows = journals.sweep(16)
+    rows[0]["cells"] = [{**cell, "norm": "l2"} if cell["attack"] == "mim" else cell for cell in rows[0]["cells"]]
+    rows = [{**row, "norm": "l2"} if row.get("attack") == "mim" else row for row in rows]
+    shown = text([*training(), *rows], pid=3)
+    assert "Accuracy by ε L∞" in shown
+    assert "Accuracy by ε L2" in shown
+    assert shown.count(" AUC ") == 2
+
+
+def test_keys_that_do_nothing_to_a_sweep_are_not_offered():
+    rows = [*training(), *journals.sweep(9)]
+    edge = text(rows, pid=3).splitlines()[-1]
+    assert "v training" in edge
+    assert "smooth" not in edge
+    assert "k checkpoint" not in edge
+
+
 def test_a_finished_sweep_and_the_way_back_to_the_training():
     rows = [*training(), *journals.sweep(16)]
     assert "16 of 16 cells " in text(rows)
