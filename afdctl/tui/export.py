@@ -1,4 +1,4 @@
-"""Files of what is shown: the screen as SVG and as text, the charts' columns as CSV."""
+"""Files of what is shown: the screen as SVG and as text, the charts' columns or a sweep's cells as CSV."""
 
 import csv
 from pathlib import Path
@@ -36,9 +36,23 @@ def write_text(screen: Screenful, facts: Facts, palette: Palette, folder: Path) 
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["chart", "figure", "run", "x", "mean", "low", "high"])
+        if facts.shows_sweep:
+            rows.writerows(cells(facts))
         for chart, drawn in screen.charts.values():
             rows.writerows(columns(chart, drawn, facts, palette))
     return text, table
+
+
+def cells(facts: Facts) -> list[list[object]]:
+    """A row for each cell of a sweep that is measured: its norm, attack, run, epsilon, accuracy and interval."""
+    sweep = facts.history.sweep
+    return [
+        [sweep.norms.get(key, ""), " from ".join(filter(None, key)), facts.name, f"{epsilon:g}",
+         cell.accuracy, cell.low, cell.high]
+        for key, row in sweep.cells.items()
+        for epsilon, cell in row.items()
+        if cell.accuracy is not None and not cell.partial
+    ]  # fmt: skip
 
 
 def columns(chart: Chart, drawn: Drawn, facts: Facts, palette: Palette) -> list[list[object]]:

@@ -326,6 +326,16 @@ def test_files_of_what_is_shown(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert charts == {"L_C", "L_D", "L_F", "D"}
 
 
+def test_the_file_of_a_sweep_holds_its_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    after(journals.write(tmp_path / "swept", [*journals.training(), *journals.sweep(16)]), "E")
+    (table,) = tmp_path.glob("*.csv")
+    rows = [row.split(",") for row in table.read_text().splitlines()]
+    assert len(rows) == 1 + 16
+    assert [row[:4] for row in rows[1:3]] == [["linf", "fgsm", "swept", "0"], ["linf", "fgsm", "swept", "0.1"]]
+    assert 0.5 < float(rows[2][4]) < 1
+
+
 def test_a_folder_that_cannot_be_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
