@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from afdctl.cli import terminal
+from afdctl.cli.named import find, specs
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
@@ -48,7 +49,7 @@ def watch(
     width, height = _size(size)
     if svg and not once:
         raise RecipeError("--svg is the picture of --once; add --once, or press e in the dashboard")
-    paths = _paths(names or ["latest"], runs)
+    paths = [find(name, runs).path for name in specs(names or [])]
     if once:
         typer.echo(_frame(paths, width, height, svg), nl=svg is not None)
     elif serve:
@@ -64,16 +65,6 @@ def _size(text: str) -> tuple[int, int]:
     if not match or not int(match[1]) or not int(match[2]):
         raise RecipeError(f"--size '{text}': must be a width and a height in cells, such as 150x44")
     return int(match[1]), int(match[2])
-
-
-def _paths(names: list[str], runs: Path) -> list[Path]:
-    from afdctl.store.run import Run
-
-    if names == ["-"]:
-        if sys.stdin.isatty():
-            raise RecipeError("-: names of runs are read from stdin, and it is a terminal; pipe them in")
-        names = sys.stdin.read().split()
-    return [Run.find(name, runs).path for name in names]
 
 
 def _frame(paths: list[Path], width: int, height: int, svg: Path | None) -> str:

@@ -1,5 +1,6 @@
 """`afdctl watch` without a terminal: one frame, plain lines, and mistakes."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -48,9 +49,14 @@ def test_the_newest_run_is_watched_and_several_are_compared(watch):
     assert "─ Compared runs ─" in watch("a-001", "a-002", "--once")[1]
 
 
-def test_names_from_stdin(watch, monkeypatch: pytest.MonkeyPatch):
-    import io
+def test_no_name_on_stdin(watch, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    code, out, err = watch("-", "--once")
+    assert (code, out) == (3, "")
+    assert err == "error: -: no run's path came in on stdin\n"
 
+
+def test_names_from_stdin(watch, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("runs/a-001\n"))
     assert " afdctl a-001 " in watch("-", "--once")[1]
 
