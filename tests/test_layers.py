@@ -17,7 +17,7 @@ LAYERS = [
     {"store"},
     {"data", "models", "losses", "metrics", "attacks"},
     {"defenses"},
-    {"train", "sweep", "bench"},
+    {"train", "sweep", "bench", "analyses", "export"},
     {"tui"},
     {"cli"},
     {"__main__"},

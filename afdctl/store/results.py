@@ -15,6 +15,7 @@ import numpy as np
 from afdctl.errors import CorruptError
 from afdctl.events import SCHEMA, Row, effective, tail
 from afdctl.store import atomic, shards
+from afdctl.store.cells import newest_curves
 from afdctl.store.run import Run
 
 CELL = "/attacks/{attack}/{epsilon:g}"
@@ -70,24 +71,10 @@ def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
 
 def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
     """Shard -> the cells to show: for each attack and source, those with the settings of the newest one."""
-    newest: dict[str, tuple[str, dict[float, Row]]] = {}
-    for row in rows:
-        if row["event"] == "cell":
-            name, settings = _cell_name({**row, "epsilon": 0}), _settings(row)
-            if name not in newest or newest[name][0] != settings:
-                newest[name] = (settings, {})
-            newest[name][1][row["epsilon"]] = row
     by_shard: dict[str, list[Row]] = {}
-    for _, cells in newest.values():
-        for row in cells.values():
-            by_shard.setdefault(row["shard"], []).append(row)
+    for row in chain.from_iterable(newest_curves(rows).values()):
+        by_shard.setdefault(row["shard"], []).append(row)
     return by_shard
-
-
-def _settings(row: Row) -> str:
-    """All that a cell's figure depends on, besides its epsilon: cells of one curve agree in it."""
-    spec = {key: value for key, value in row["spec"].items() if key != "epsilons"}
-    return json.dumps([spec, *(row[key] for key in ("schedule", "checkpoint", "seed", "n"))], sort_keys=True)
 
 
 def _cell_name(row: Row) -> str:

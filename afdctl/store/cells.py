@@ -1,0 +1,27 @@
+"""Which of the many cells in a journal stand for an attack now: those of its newest sweep."""
+
+import json
+from collections.abc import Iterable
+
+from afdctl.events import Row
+
+Curve = list[Row]
+"""Cells of one attack with the same settings, by rising epsilon; 0 (clean) is not among them."""
+
+
+def newest_curves(rows: Iterable[Row]) -> dict[tuple[str, str | None], Curve]:
+    """(attack, source) -> its cells that share the settings of the newest one; source is None for a white box."""
+    newest: dict[tuple[str, str | None], tuple[str, dict[float, Row]]] = {}
+    for row in rows:
+        if row["event"] == "cell":
+            name, settings = (row["attack"], row["source"]), _settings(row)
+            if name not in newest or newest[name][0] != settings:
+                newest[name] = (settings, {})
+            newest[name][1][row["epsilon"]] = row
+    return {name: [cells[epsilon] for epsilon in sorted(cells)] for name, (_, cells) in newest.items()}
+
+
+def _settings(row: Row) -> str:
+    """All that a cell's figure depends on, besides its epsilon: cells of one curve agree in it."""
+    spec = {key: value for key, value in row["spec"].items() if key != "epsilons"}
+    return json.dumps([spec, *(row[key] for key in ("schedule", "checkpoint", "seed", "n"))], sort_keys=True)

@@ -1,0 +1,75 @@
+"""A run's journal as tables, figures and reports read it: what was trained, and the newest of everything measured."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+
+from afdctl import recipe
+from afdctl.events import Row, effective, read
+from afdctl.recipe.schema import AFD, Recipe
+from afdctl.store.cells import Curve, newest_curves
+from afdctl.store.run import Run
+
+METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run; `recipe` is None for a model of one's own, which was not trained here."""
+
+    run: Run
+    recipe: Recipe | None
+    rows: list[Row]
+
+    @classmethod
+    def of(cls, run: Run) -> "Record":
+        """Read the run once. Errors: CorruptError for a damaged journal or recipe."""
+        chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
+        rows = effective(read(run.journal_path)) if run.journal_path.exists() else []
+        return cls(run, chosen, rows)
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
+    def dataset(self) -> str:
+        return str(self.run.provenance["dataset"]) if self.recipe is None else self.recipe.data.dataset
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.seed if self.recipe else 0
+
+    @property
+    def method(self) -> str:
+        """The paper's word for its defense: NT, AT, TRADES, AFD-DCGAN, AFD-WGAN; a model of one's own has its name."""
+        if self.recipe is None:
+            return self.name
+        defense = self.recipe.defense
+        return METHODS[defense.name] + (f"-{defense.game.upper()}" if isinstance(defense, AFD) else "")
+
+    @property
+    def group(self) -> str:
+        """The same for runs of one recipe that differ in nothing but the seed: they are one row, mean and deviation."""
+        if self.recipe is None:
+            return str(self.run.provenance["model_digest"])
+        return sha256(self.recipe.model_dump_json(exclude={"seed"}).encode()).hexdigest()
+
+    @cached_property
+    def curves(self) -> dict[tuple[str, str | None], Curve]:
+        """(attack, source) -> the cells of its newest sweep, by rising epsilon."""
+        return newest_curves(self.rows)
+
+    @cached_property
+    def analyses(self) -> dict[str, Row]:
+        """Name -> the newest row of each analysis; `figures` holds its results, `shard` (or None) its arrays."""
+        return {row["name"]: row for row in self.of_kind("analysis")}
+
+    def of_kind(self, event: str) -> list[Row]:
+        """The rows of one event: step, epoch, test, cell, ..."""
+        return [row for row in self.rows if row["event"] == event]
+
+    def clean(self) -> float | None:
+        """Clean accuracy on the test split: of the newest cell, else of the test at the end of the training."""
+        measured = [row["acc_nat"] for row in self.rows if row["event"] in ("test", "cell")]
+        return measured[-1] if measured else None
