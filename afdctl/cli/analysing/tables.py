@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from afdctl.cli.accuracies import name_of
 from afdctl.cli.analysing.of_runs import OfRuns
+from afdctl.profile.grid import name_of
 
 Parts = Iterator[Table | str]
 
