@@ -8,7 +8,6 @@ import typer
 from afdctl.cli.exporting.output import put
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
-from afdctl.recipe.values import suggestion
 
 if TYPE_CHECKING:
     from afdctl.export.tables.table import Table
@@ -42,6 +41,7 @@ def check(name: str) -> None:
 def _format(wanted: Wanted) -> str | None:
     """The format that --format or --json names, or the suffix of --out; None where nothing does."""
     from afdctl.export.tables import formats
+    from afdctl.recipe.values import suggestion
 
     if wanted.format and wanted.json and wanted.format != "json":
         raise RecipeError(f"--format {wanted.format} and --json: give one of them")
@@ -62,13 +62,15 @@ def _format(wanted: Wanted) -> str | None:
 
 def _records(wanted: Wanted) -> "list[Record]":
     """What the runs hold. Where none was named, one that cannot be read is told and left out."""
+    from afdctl.events import refuse_newer
     from afdctl.store.record import Record
 
     records = []
     for run in {run.path.resolve(): run for run in wanted.runs}.values():
         try:
+            refuse_newer(run.provenance["schema"], run.path)
             records.append(Record.of(run))
-        except AfdctlError as error:
+        except (AfdctlError, OSError) as error:
             if wanted.named:
                 raise
             typer.echo(f"warning: left out: {error}", err=True)
