@@ -31,7 +31,7 @@ EMBEDDINGS = ("tsne", "umap")
 class Wanted:
     """Which analyses, of the first `n` test images; `grid` is the attack whose strength is varied.
 
-    `attacks` are for the analysis that compares them, `points` is how many images an embedding shows.
+    `attacks` are compared with it, `points` is how many images an embedding shows.
     """
 
     names: Sequence[str]
@@ -55,7 +55,8 @@ class Study:
         if subject.classes < 2 and any(ANALYSES[name].needs != "natural" for name in wanted.names):
             raise RecipeError(f"{subject.name}: {subject.dataset} has one class; adversarial images need two")
         self.grid = self.task(wanted.grid)
-        self.attacks = [self.grid if spec.title == wanted.grid.title else self.task(spec) for spec in wanted.attacks]
+        others = [self.task(spec) for spec in wanted.attacks if spec.title != wanted.grid.title]
+        self.attacks = [self.grid, *others]
 
     def task(self, spec: Spec) -> Task:
         """The attack at full strength: one that stops at its first success leaves x' where its boundary is crossed."""
@@ -123,7 +124,7 @@ class Study:
         journal.sync()
 
     def gathered(self, journal: Journal) -> Gathered:
-        by_title = {task.spec.title: task for task in [self.grid, *self.attacks]}
+        by_title = {task.spec.title: task for task in self.attacks}
         natural, label = self.collection.natural(journal)
         return Gathered(
             label=label,

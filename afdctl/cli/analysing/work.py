@@ -49,6 +49,8 @@ class Wishes:
 def analyse(wishes: Wishes) -> None:
     """Analyse each run, then print tables, plots and the pictures' paths, or JSON."""
     # whatever can be refused is refused before torch is imported, which takes seconds
+    if wishes.attacks and "hdh" not in wishes.analyses:
+        raise RecipeError("--attacks: are what --hdh compares; the other analyses take PGD-Linf")
     if "umap" in wishes.analyses and find_spec("umap") is None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
     runs = distinct([find(spec, wishes.folder) for spec in specs(wishes.runs)])
