@@ -30,12 +30,11 @@ def spec(name: str, epsilons: tuple[float, ...] = EPSILONS, **knobs: Any) -> Spe
 PGD, DDN = spec("pgd_linf", steps=3), spec("ddn", (0.0, 0.2, 0.5), norm="l2", steps=5)
 
 
-def study(subject: Subject, *names: str, attacks: tuple[Spec, ...] = (PGD, DDN), **more: Any) -> Study:
-    facts: dict[str, Any] = {"n": N, "seed": 0, "points": 10} | {
-        key: more.pop(key) for key in ("n", "seed", "points") if key in more
-    }
-    batch_size = more.pop("batch_size", 16)
-    return Study(subject, Wanted(names or ("pca",), PGD, attacks, **facts), None, batch_size, **more)
+def study(
+    subject: Subject, *names: str, attacks: tuple[Spec, ...] = (PGD, DDN), batch_size: int = 16, **more: Any
+) -> Study:
+    facts: dict[str, Any] = {"n": N, "seed": 0, "points": 10, **more}
+    return Study(subject, Wanted(names or ("pca",), PGD, attacks, **facts), None, batch_size)
 
 
 def rows(run: Run, event: str) -> list[Row]:
@@ -111,7 +110,7 @@ def test_what_was_done_before_an_end_stays_done(make_subject: MakeSubject):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study(subject, "sensitivity", on_progress=stop).run()
+        study(subject, "sensitivity").run(stop)
     assert attacked(subject) == ALL[:1]
     study(subject, "sensitivity").run()
     assert attacked(subject) == ALL[:2]
