@@ -34,7 +34,7 @@ def study(
     subject: Subject, *names: str, attacks: tuple[Spec, ...] = (PGD, DDN), batch_size: int = 16, **more: Any
 ) -> Study:
     facts: dict[str, Any] = {"n": N, "seed": 0, "points": 10, **more}
-    return Study(subject, Wanted(names or ("pca",), PGD, attacks, **facts), None, batch_size)
+    return Study(subject, Wanted(names or ("pca",), PGD, (PGD, DDN), **facts), None, batch_size)
 
 
 def rows(run: Run, event: str) -> list[Row]:
