@@ -73,7 +73,7 @@ def _records(wanted: Wanted) -> "list[Record]":
         except (AfdctlError, OSError) as error:
             if wanted.named:
                 raise
-            typer.echo(f"warning: left out: {error}", err=True)
+            typer.echo(f"warning: {run.name} left out: {error}", err=True)
     if not records:
         raise NotFoundError("no run here can be read; name the folder of others with --runs")
     return records
