@@ -1,0 +1,1 @@
+"""What runs hold, as tables, figures, reports and files of other libraries."""

@@ -1,0 +1,118 @@
+"""Figure 3: the estimated d_HdH against the gap between adversarial and natural error."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from afdctl.export.figures.groups import Group, datasets, grouped, spread
+from afdctl.export.figures.needs import figures
+from afdctl.export.figures.page import Page, say
+from afdctl.export.figures.robustness import TITLES
+from afdctl.export.figures.style import BLACK, BLUE, GREY, MARKERS, ORANGE, RED, WIDTH, Look, curve, look, styled
+from afdctl.store.record import Record
+
+ESTIMATES: Final[Mapping[str, Look]] = {
+    "raw": Look(ORANGE, (0, (1, 1.2)), "^"),
+    "calibrated": Look(BLUE, "-", "s"),
+    "probe": Look(RED, (0, (5, 1.2, 1, 1.2)), "D"),
+}
+GAP: Final = Look(BLACK, (0, (4, 1.5)), "o")
+D_HDH: Final = r"$d_{\mathcal{H}\Delta\mathcal{H}}$"
+ALONG: Final = "pgd_linf"
+"""The attack of panel (a)."""
+Cells = list[dict[str, Any]]
+
+
+@styled
+def hdh(records: Sequence[Record]) -> Page:
+    """One row a method: (a) estimates and gap over epsilon for PGD-Linf, (b) one scatter an estimate over all attacks.
+
+    Both axes of (a) are such that d / 2 and the gap are at one height: where the gap is higher, Eq. 5 needs its lambda.
+    """
+    groups = grouped(record for record in records if "hdh" in record.analyses)
+    page = Page(f"Estimated H-delta-H distance on {datasets(groups)}", records, WIDTH, 0.75 + 1.6 * len(groups))
+    grid = page.subplots(len(groups), 1 + len(ESTIMATES), squeeze=False, width_ratios=[1.5, 1, 1, 1])
+    marks = _marks(groups)
+    curves, attacks = dict[str, Line2D](), dict[str, Line2D]()
+    for group, (along, *scatters) in zip(groups, grid, strict=True):
+        curves |= _over_epsilon(along, group)
+        along.set_title(f"(a) {group.label}", loc="left")
+        for panel, estimate in zip(scatters, ESTIMATES, strict=True):
+            attacks |= _scatter(panel, group, estimate, marks)
+        scatters[0].set_title("(b)", loc="left")
+    page.legend_above(curves | attacks, columns=7)
+    n = sorted({cell["n_test"] for group in groups for cell in _cells(group)})
+    page.caption(
+        f"{datasets(groups)}", f"held-out images n = {' to '.join(str(one) for one in dict.fromkeys((n[0], n[-1])))}",
+        f"grey line: gap = {D_HDH}/2", "r with its 95 % interval",
+    )  # fmt: skip
+    return page
+
+
+def _cells(group: Group) -> Cells:
+    return [cell for record in group.records for cell in figures(record, "hdh")["cells"]]
+
+
+def _marks(groups: Sequence[Group]) -> dict[str, Look]:
+    """Attack -> its colour and marker, the same in all panels; the paper's attacks first."""
+    present = {cell["attack"] for group in groups for cell in _cells(group)}
+    ordered = [*(attack for attack in TITLES if attack in present), *sorted(present - set(TITLES))]
+    return {attack: look(number) for number, attack in enumerate(ordered)}
+
+
+def _over_epsilon(panel: Axes, group: Group) -> dict[str, Line2D]:
+    """Panel (a): d on the left axis in [0, 2], the gap on the right one in [0, 1]."""
+    lines: dict[str, Line2D] = {}
+    runs = [[cell for cell in _cells_of(record) if cell["attack"] == ALONG] for record in group.records]
+    for estimate, with_look in ESTIMATES.items():
+        curves = [{cell["epsilon"]: cell[estimate] for cell in run if cell[estimate] is not None} for run in runs]
+        if over_runs := spread([one for one in curves if one]):
+            lines[f"{D_HDH} {estimate}"] = curve(panel, over_runs, with_look, estimate)
+    gaps = panel.twinx()
+    if over_runs := spread([{cell["epsilon"]: cell["gap"] for cell in run} for run in runs if run]):
+        lines["gap"] = curve(gaps, over_runs, GAP, "gap")
+    else:
+        say(panel, f"no {TITLES[ALONG]}:\nafdctl sweep RUN\n--attacks {ALONG}")
+    panel.set(ylim=(0, 2), xlabel="Epsilon", ylabel=D_HDH)
+    gaps.set(ylim=(0, 1), ylabel="gap")
+    gaps.spines["right"].set_visible(True)
+    gaps.grid(visible=False)
+    return lines
+
+
+def _cells_of(record: Record) -> Cells:
+    cells: Cells = figures(record, "hdh")["cells"]
+    return cells
+
+
+def _scatter(panel: Axes, group: Group, estimate: str, marks: Mapping[str, Look]) -> dict[str, Line2D]:
+    """Panel (b): a dot is one attack at one epsilon."""
+    lines: dict[str, Line2D] = {}
+    cells = [cell for cell in _cells(group) if cell[estimate] is not None]
+    panel.set(xlim=(0, 2), ylim=(0, 1), xlabel=f"{D_HDH} {estimate}", xticks=[0, 1, 2])
+    if not cells:
+        say(panel, "has no\ndiscriminator\nof its own")
+        return lines
+    panel.plot([0, 2], [0, 1], color=GREY, linewidth=0.6, zorder=1)
+    for attack, (colour, _, marker) in marks.items():
+        x, y = ([cell[key] for cell in cells if cell["attack"] == attack] for key in (estimate, "gap"))
+        (lines[TITLES.get(attack, attack)],) = panel.plot(
+            x, y, color=colour, marker=marker, linestyle="none", markersize=2.8, alpha=0.8, clip_on=False
+        )
+    panel.set_title(_correlation(group, estimate), loc="right", fontsize=7)
+    return lines
+
+
+def _correlation(group: Group, estimate: str) -> str:
+    """r with its interval, or over several runs its mean and deviation."""
+    found = [figures(record, "hdh")["correlation"][estimate] for record in group.records]
+    known = [one for one in found if one is not None]
+    if not known:
+        return ""
+    if len(known) == 1:
+        return f"r = {known[0]['r']:.2f} [{known[0]['low']:.2f}, {known[0]['high']:.2f}]"
+    values = [one["r"] for one in known]
+    return f"r = {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"

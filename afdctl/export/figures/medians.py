@@ -1,0 +1,93 @@
+"""Medians over test images with their deviation: sensitivity (Figure A4); feature norms, logit scales, margins."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from afdctl.export.figures.groups import DATASETS, Group, datasets, grouped, spread
+from afdctl.export.figures.needs import figures
+from afdctl.export.figures.page import Page
+from afdctl.export.figures.robustness import TITLES
+from afdctl.export.figures.style import WIDTH, Look, curve, looks, styled
+from afdctl.store.record import Record
+
+Summary = Mapping[str, Any]
+"""Of one quantity over the epsilons of an analysis: `median` and `std` over the test images."""
+NORMS: Final[Mapping[str, str]] = {
+    "feature_norm": r"Feature norm $\Vert F(x)\Vert_2$", "logit_scale": "Logit scale", "margin": "Margin",
+}  # fmt: skip
+
+
+@styled
+def sensitivity(records: Sequence[Record]) -> Page:
+    """Figure A4: ||F(x) - F(x')||_2 / ||F(x)||_2, median and deviation over the test images; one panel a data set."""
+    groups = _having(records, "sensitivity")
+    styles, lines = looks(groups), dict[str, Line2D]()
+    shown = [name for name in DATASETS if any(group.dataset == name for group in groups)]
+    page = Page(f"Feature sensitivity on {datasets(groups)}", records, WIDTH if len(shown) > 1 else 3.4, 2.1)
+    panels = page.subplots(1, len(shown), squeeze=False)[0]
+    for panel, dataset in zip(panels, shown, strict=True):
+        panel.set_title(DATASETS[dataset], loc="left")
+        for group in (one for one in groups if one.dataset == dataset):
+            lines[group.label] = _draw(panel, group, "sensitivity", lambda found: found, styles[group.label])
+        _label(panel)
+    panels[0].set_ylabel(r"$\Vert F(x)-F(x')\Vert_2\,/\,\Vert F(x)\Vert_2$")
+    page.legend_above(lines, columns=5 if len(shown) > 1 else 3)
+    page.caption(*_about(groups, "sensitivity"))
+    return page
+
+
+@styled
+def norms(records: Sequence[Record]) -> Page:
+    """Feature norms, logit scales and margins over epsilon, natural images at 0 and as a dotted line."""
+    groups = _having(records, "norms")
+    styles, lines = looks(groups), dict[str, Line2D]()
+    page = Page(f"Feature norms, logit scales and margins on {datasets(groups)}", records, WIDTH, 2.2)
+    for panel, (quantity, title) in zip(page.subplots(1, len(NORMS)), NORMS.items(), strict=True):
+        panel.set_title(title, loc="left")
+        for group in groups:
+            look = styles[group.label]
+            line = lines[group.label] = _draw(panel, group, "norms", lambda found, key=quantity: found[key], look)
+            panel.axhline(np.asarray(line.get_ydata())[0], color=look.colour, linestyle=":", linewidth=0.7, zorder=1)
+        _label(panel)
+    page.legend_above(lines)
+    page.caption(*_about(groups, "norms"), "dotted: natural images")
+    return page
+
+
+def _having(records: Sequence[Record], analysis: str) -> list[Group]:
+    return grouped(record for record in records if analysis in record.analyses)
+
+
+def _draw(
+    panel: Axes, group: Group, analysis: str, of: Callable[[dict[str, Any]], Summary], look: Look
+) -> Line2D:
+    """The median of a group's runs over epsilon; bars are the deviation over images, a band is that over runs."""
+    found = [figures(record, analysis) for record in group.records]
+    medians = spread([dict(zip(one["epsilons"], of(one)["median"], strict=True)) for one in found])
+    deviations = spread([dict(zip(one["epsilons"], of(one)["std"], strict=True)) for one in found])
+    assert medians is not None and deviations is not None, "a group has a run"
+    panel.errorbar(
+        medians.x, medians.mean, deviations.mean, fmt="none", ecolor=look.colour, elinewidth=0.6, capsize=1.5,
+        capthick=0.6, alpha=0.6,
+    )  # fmt: skip
+    return curve(panel, medians, look, group.label)
+
+
+def _label(panel: Axes) -> None:
+    panel.set_xlabel("Epsilon")
+    panel.locator_params(axis="x", nbins=5)
+
+
+def _about(groups: Sequence[Group], analysis: str) -> list[str]:
+    """The attack, how many images, and what bars and bands are."""
+    rows = [record.analyses[analysis] for group in groups for record in group.records]
+    attacks = dict.fromkeys(TITLES.get(row["figures"]["attack"], row["figures"]["attack"]) for row in rows)
+    numbers = sorted({row["n"] for row in rows})
+    n = " to ".join(f"{number:,}" for number in dict.fromkeys((numbers[0], numbers[-1])))
+    several = max(len(group.records) for group in groups)
+    bands = f"bands: one standard deviation of up to {several} runs" if several > 1 else ""
+    return [f"{datasets(groups)} test split", f"{', '.join(attacks)}", f"median of n = {n}, bars: one deviation", bands]
