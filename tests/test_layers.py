@@ -136,8 +136,9 @@ finally:
 
 
 COMMANDS = [
-    "--help", "train --help", "watch --help", "attack --help", "sweep --help", "bench --help", "runs --help",
-    "recipes ls", "profiles ls", "train nosuch", "train --device gpu", "train --detach nosuch", "sweep nosuch",
+    "--help", "train --help", "watch --help", "attack --help", "sweep --help", "bench --help", "export --help",
+    "runs --help", "recipes ls", "profiles ls", "train nosuch", "train --device gpu", "train --detach nosuch",
+    "sweep nosuch", "export", "export nosuch --weights onnx",
 ]  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""What runs hold, as tables, figures, reports and files of other libraries."""
+"""Runs as files for other programs and for people."""
