@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from afdctl.export.figures.groups import Array, Group, datasets, grouped, spread
 from afdctl.export.figures.needs import arrays, figures
 from afdctl.export.figures.page import Page
-from afdctl.export.figures.style import GREY, Look, curve, looks, styled
+from afdctl.export.figures.style import GREY, Look, curve, key, looks, styled
 from afdctl.store.record import Record
 
 
@@ -19,10 +20,13 @@ def pca(records: Sequence[Record]) -> Page:
     page, panel, groups = _begin(records, "pca", "Cumulative variance of the features")
     share = figures(groups[0].records[0], "pca")["share"]
     panel.axhline(100 * share, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
-    panel.annotate(f"{100 * share:g} %", (1, 100 * share), (0, 2), xycoords=("axes fraction", "data"),
-                   textcoords="offset points", ha="right", color=GREY)  # fmt: skip
+    place = panel.get_yaxis_transform()
+    panel.text(0.01, 100 * share - 1, f"{100 * share:g} %", transform=place, va="top", color=GREY)
     _draw(page, panel, groups, "pca", "explained", "dims", scale=100)
     panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xlabel("Principal components")
     panel.set_ylabel("Variance explained (%)")
     return page
@@ -54,11 +58,11 @@ def _draw(
         look = styles[group.label]
         curves = [_sorted(arrays(record, analysis)[array], analysis) for record in group.records]
         over_runs = spread([dict(enumerate(map(float, one), 1)) for one in curves])
-        assert over_runs is not None, "a group has a run"
+        assert over_runs, "a group has a run"
         line = curve(panel, over_runs, look, group.label, scale)
         line.set_marker("none")
         counts = [figures(record, analysis)[count] for record in group.records]
-        lines[f"{group.label}: {_mean(counts)}"] = _mark(panel, line, float(np.mean(counts)), look)
+        lines[f"{group.label}: {_mean(counts)} {count}"] = _mark(panel, line, float(np.mean(counts)), look)
     page.legend_above(lines, columns=2)
     rows = [record.analyses[analysis] for group in groups for record in group.records]
     numbers = sorted({row["n"] for row in rows})
@@ -79,5 +83,7 @@ def _mean(counts: Sequence[int]) -> str:
 def _mark(panel: Axes, line: Line2D, at: float, look: Look) -> Line2D:
     """The line as its legend shows it; the marker stands on it where the count is."""
     x, y = (np.asarray(values, float) for values in line.get_data())
-    panel.plot([at], [np.interp(at, x, y)], color=look.colour, marker=look.marker, markersize=4.5, zorder=4)
-    return Line2D([], [], color=look.colour, linestyle=look.dashes, marker=look.marker)
+    panel.plot(
+        [at], [np.interp(at, x, y)], color=look.colour, marker=look.marker, markersize=4.5, zorder=4, clip_on=False
+    )
+    return key(look)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from matplotlib.colors import to_rgba_array
 from matplotlib.patheffects import withStroke
 
 from afdctl.export.figures.groups import Array, Group, datasets, grouped
@@ -22,6 +22,8 @@ TEN: Final = (
 )  # fmt: skip
 """Paul Tol's muted colours, for all kinds of colour vision, and black."""
 UNDER: Final = "#d4d4d4"
+"""Of natural images below adversarial ones."""
+NAMES: Final = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 @styled
@@ -34,25 +36,29 @@ def embedding(records: Sequence[Record], analysis: str) -> Page:
     groups = grouped(record for record in records if analysis in record.analyses)
     maps = [arrays(group.records[0], analysis) for group in groups]
     strengths = [figures(group.records[0], analysis)["epsilons"] for group in groups]
-    columns = max(map(len, strengths))
-    several = len(groups) > 1
-    side = WIDTH / max(columns, len(groups))
-    page = Page(f"{analysis} of features on {datasets(groups)}", records, WIDTH, (several + len(groups)) * side + 0.9)
-    top, bottom = page.subfigures(2, 1, height_ratios=[1.1 * side, len(groups) * side]) if several else (None, page)
-    if top is not None:
-        for panel, group, found in zip(top.subplots(1, len(groups)), groups, maps, strict=True):
-            _draw(panel, found, 0)
-            _name_classes(panel, found)
-            panel.set_title(group.label)
-    grid = bottom.subplots(len(groups), columns, squeeze=False)
-    for row, group, found, epsilons in zip(grid, groups, maps, strengths, strict=True):
+    # one method alone has its natural images in its row already
+    above = 1 if len(groups) > 1 else 0
+    rows, columns = above + len(groups), max(above * len(groups), *map(len, strengths))
+    # inches: panels are squares, with a gap of 0.08 between them and room for words at three sides
+    side = min((WIDTH - 0.2) / columns - 0.08, 1.4)
+    width, height = columns * (side + 0.08) + 0.2, rows * (side + 0.08) + 0.16 * (1 + above) + 0.35
+    page = Page(f"{NAMES[analysis]} of features on {datasets(groups)}", records, width, height)
+    grid = page.subplots(rows, columns, squeeze=False)
+    for panel, group, found in zip(grid[0] if above else (), groups, maps, strict=False):
+        _draw(panel, found, 0)
+        _name_classes(panel, found)
+        panel.set_title(group.label)
+    for row, group, found, epsilons in zip(grid[above:], groups, maps, strengths, strict=True):
         row[0].set_ylabel(group.label)
-        for panel, step in zip(row, range(columns), strict=True):
-            if step < len(epsilons):
-                _draw(panel, found, step)
-                panel.set_title("natural" if step == 0 else rf"$\epsilon$ = {epsilons[step]:.3g}", fontsize=7, pad=2)
-            else:
-                panel.set_axis_off()
+        for panel, (step, epsilon) in zip(row, enumerate(epsilons), strict=False):
+            _draw(panel, found, step)
+            if group is groups[0] or epsilons != strengths[0]:
+                panel.set_title(rf"$\epsilon$ = {epsilon:.3g}" if step else "natural")
+    for panel in (panel for panel in grid.flat if not panel.has_data()):
+        panel.set_axis_off()
+    if not above:
+        _name_classes(grid[0, 0], maps[0])
+    page.caption(*_about(groups, analysis, maps))
     return page
 
 
@@ -61,37 +67,55 @@ umap = partial(embedding, analysis="umap")
 
 
 def _draw(panel: Axes, found: dict[str, Array], step: int) -> None:
-    """The images of one strength, adversarial ones over the natural ones."""
+    """The images of one strength, adversarial ones over the natural ones; crosses are misclassified."""
     points, label, prediction = found["points"][step], found["label"], found["prediction"][step]
-    size = float(np.clip(900 / len(label), 0.4, 4))
+    # points of area: 10,000 images leave little room for each
+    size = float(np.clip(1500 / len(label), 0.4, 5))
     if step:
-        _dots(panel, found["points"][0], UNDER, size, ".")
-    colours = _colours(label)
-    right = prediction == label
-    _dots(panel, points[right], colours[right], size, ".")
-    _dots(panel, points[~right], colours[~right], size, "x")
-    panel.set(xticks=[], yticks=[])
-    panel.grid(visible=False)
+        _scatter(panel, found["points"][0], size, color=UNDER)
+    colours, right = _colours(label), prediction == label
+    _scatter(panel, points[right], size, color=colours[right])
+    _scatter(panel, points[~right], size, color=colours[~right], marker="x", linewidths=0.3)
+    middle, radius = _frame(found["points"])
+    panel.set(xticks=[], yticks=[], box_aspect=1)
+    panel.set(xlim=(middle[0] - radius, middle[0] + radius), ylim=(middle[1] - radius, middle[1] + radius))
     panel.spines[:].set(visible=True, color="#bbbbbb")
 
 
-def _dots(panel: Axes, points: Array, colours: Any, size: float, marker: str) -> None:
-    # as pixels: 10,000 points a panel would make files of many megabytes
-    panel.scatter(*points.T, c=colours, s=4 * size if marker == "." else size, marker=marker, linewidths=0 if marker == "." else 0.4, rasterized=True)
+def _scatter(panel: Axes, points: Array, size: float, **look: Any) -> None:
+    # as pixels: the dots of 10,000 images in each panel would make a file of many megabytes
+    panel.scatter(*points.T, s=size, rasterized=True, **{"marker": "o", "linewidths": 0} | look)
+
+
+def _frame(points: Array) -> tuple[Array, float]:
+    """The middle (2,) and half the side of the square around all points (e, n, 2), the same for all strengths."""
+    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+    return (low + high) / 2, 0.53 * float((high - low).max())
 
 
 def _colours(label: Array) -> Array:
     """A colour (n, 4) for each image's class: of ten for up to ten classes, else of the circle of hues."""
-    from matplotlib.colors import to_rgba_array
-
     if label.max() < len(TEN):
         return np.asarray(to_rgba_array(TEN)[label])
     return np.asarray(colormaps["hsv"](label / (label.max() + 1)))
 
 
 def _name_classes(panel: Axes, found: dict[str, Array]) -> None:
-    """The number of each of up to ten classes at the median of its natural images."""
-    if found["label"].max() < len(TEN):
-        for number in np.unique(found["label"]):
-            x, y = np.median(found["points"][0][found["label"] == number], axis=0)
-            panel.text(x, y, str(number), ha="center", va="center", path_effects=[withStroke(linewidth=1.5, foreground="white")])
+    """The number of each of up to ten classes, at the median of its natural images."""
+    label = found["label"]
+    if label.max() < len(TEN):
+        outline = [withStroke(linewidth=1.5, foreground="white")]
+        for number in np.unique(label):
+            x, y = np.median(found["points"][0][label == number], axis=0)
+            panel.text(x, y, str(number), ha="center", va="center", path_effects=outline)
+
+
+def _about(groups: Sequence[Group], analysis: str, maps: Sequence[dict[str, Array]]) -> list[str]:
+    """The attack, how many images, and what dots and colours are."""
+    attacks = dict.fromkeys(figures(group.records[0], analysis)["attack"] for group in groups)
+    n = max(len(found["label"]) for found in maps)
+    return [
+        f"{NAMES[analysis]} of {n:,} test images of {datasets(groups)}",
+        ", ".join(TITLES.get(attack, attack) for attack in attacks),
+        "colours: classes; grey: the same images unperturbed; crosses: misclassified",
+    ]

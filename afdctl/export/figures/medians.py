@@ -1,6 +1,6 @@
 """Medians over test images with their deviation: sensitivity (Figure A4); feature norms, logit scales, margins."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,19 +24,21 @@ NORMS: Final[Mapping[str, str]] = {
 @styled
 def sensitivity(records: Sequence[Record]) -> Page:
     """Figure A4: ||F(x) - F(x')||_2 / ||F(x)||_2, median and deviation over the test images; one panel a data set."""
-    groups = _having(records, "sensitivity")
-    styles, lines = looks(groups), dict[str, Line2D]()
-    shown = [name for name in DATASETS if any(group.dataset == name for group in groups)]
-    page = Page(f"Feature sensitivity on {datasets(groups)}", records, WIDTH if len(shown) > 1 else 3.4, 2.1)
+    shown = [name for name in DATASETS if any(name == record.dataset for record in records)]
+    by_dataset = [_having((one for one in records if one.dataset == name), "sensitivity") for name in shown]
+    groups = [group for of_dataset in by_dataset for group in of_dataset]
+    page = Page(f"Feature sensitivity on {datasets(groups)}", records, WIDTH if len(shown) > 1 else 3.4, 2.2)
     panels = page.subplots(1, len(shown), squeeze=False)[0]
-    for panel, dataset in zip(panels, shown, strict=True):
-        panel.set_title(DATASETS[dataset], loc="left")
-        for group in (one for one in groups if one.dataset == dataset):
+    lines: dict[str, Line2D] = {}
+    for panel, name, of_dataset in zip(panels, shown, by_dataset, strict=True):
+        styles = looks(of_dataset)
+        panel.set_title(DATASETS[name], loc="left")
+        for group in of_dataset:
             lines[group.label] = _draw(panel, group, "sensitivity", lambda found: found, styles[group.label])
         _label(panel)
-    panels[0].set_ylabel(r"$\Vert F(x)-F(x')\Vert_2\,/\,\Vert F(x)\Vert_2$")
+    panels[0].set_ylabel("Feature sensitivity")
     page.legend_above(lines, columns=5 if len(shown) > 1 else 3)
-    page.caption(*_about(groups, "sensitivity"))
+    page.caption(r"$\Vert F(x)-F(x')\Vert\,/\,\Vert F(x)\Vert$", *_about(groups, "sensitivity"))
     return page
 
 
@@ -58,18 +60,17 @@ def norms(records: Sequence[Record]) -> Page:
     return page
 
 
-def _having(records: Sequence[Record], analysis: str) -> list[Group]:
+def _having(records: Iterable[Record], analysis: str) -> list[Group]:
     return grouped(record for record in records if analysis in record.analyses)
 
 
-def _draw(
-    panel: Axes, group: Group, analysis: str, of: Callable[[dict[str, Any]], Summary], look: Look
-) -> Line2D:
+def _draw(panel: Axes, group: Group, analysis: str, of: Callable[[dict[str, Any]], Summary], look: Look) -> Line2D:
     """The median of a group's runs over epsilon; bars are the deviation over images, a band is that over runs."""
     found = [figures(record, analysis) for record in group.records]
     medians = spread([dict(zip(one["epsilons"], of(one)["median"], strict=True)) for one in found])
     deviations = spread([dict(zip(one["epsilons"], of(one)["std"], strict=True)) for one in found])
-    assert medians is not None and deviations is not None, "a group has a run"
+    assert medians, "a group has a run"
+    assert deviations
     panel.errorbar(
         medians.x, medians.mean, deviations.mean, fmt="none", ecolor=look.colour, elinewidth=0.6, capsize=1.5,
         capthick=0.6, alpha=0.6,

@@ -1,7 +1,9 @@
 """A figure that knows what it shows, and its file."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Final
@@ -17,8 +19,10 @@ from afdctl.store import atomic
 from afdctl.store.record import Record
 
 FORMATS: Final = ("pdf", "svg", "png")
-LETTERS_PER_INCH: Final = 23
+LETTERS_PER_INCH: Final = 20
 """Of captions: 7 point DejaVu Sans."""
+# what makes PDFs finds the dates of matplotlib's own font odd, each time
+logging.getLogger("fontTools").setLevel(logging.ERROR)
 
 
 class Page(Figure):
@@ -34,12 +38,15 @@ class Page(Figure):
         text = fill("; ".join(part for part in parts if part) + ".", int(self.get_figwidth() * LETTERS_PER_INCH))
         self.supxlabel(text, x=0.01, ha="left", fontsize=7, color=GREY)
 
-    def legend_above(self, lines: Mapping[str, Line2D], columns: int | None = None) -> None:
-        """One legend for all panels."""
-        if lines:
-            self.legend(
-                list(lines.values()), list(lines), loc="outside upper center", ncols=columns or min(len(lines), 5)
-            )
+    def legend_above(self, *parts: Mapping[str, Line2D], columns: int = 5) -> None:
+        """One legend for all panels; each part begins a row of it."""
+        columns = min(columns, max(map(len, parts), default=0))
+        blank = ("", Line2D([], [], linestyle="none"))
+        rows = [row for part in parts for row in zip_longest(*[iter(part.items())] * columns, fillvalue=blank)]
+        if rows:
+            # matplotlib fills columns first
+            labels, lines = zip(*(entry for column in zip(*rows, strict=True) for entry in column), strict=True)
+            self.legend(lines, labels, loc="outside upper center", ncols=columns)
 
 
 def say(panel: Axes, text: str) -> None:

@@ -20,6 +20,7 @@ TITLES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 """The paper's panels, in its order."""
 
+
 @styled
 def robustness(records: Sequence[Record]) -> Page:
     """Accuracy in percent over epsilon, one panel an attack, one curve a method, clean accuracy at 0.
@@ -28,15 +29,16 @@ def robustness(records: Sequence[Record]) -> Page:
     """
     groups = grouped(records)
     styles, lines = looks(groups), dict[str, Line2D]()
-    page = Page(f"Adversarial accuracy on {datasets(groups)}", records, WIDTH, 5.0)
+    page = Page(f"Adversarial accuracy on {datasets(groups)}", records, WIDTH, 4.6)
     panels = page.subplots(3, 3, sharey=True)
     for panel, (attack, title) in zip(panels.flat, TITLES.items(), strict=True):
         drawn = {group.label: line for group in groups if (line := _draw(panel, group, attack, styles[group.label]))}
         lines |= drawn
         _label(panel, attack, title, [group.label for group in groups if group.label not in drawn], bool(drawn))
     panels[0, 0].set_ylim(0, 100)
-    for row in panels:
-        row[0].set_ylabel("Accuracy (%)")
+    for left, below in zip(panels[:, 0], panels[-1], strict=True):
+        left.set_ylabel("Accuracy (%)")
+        below.set_xlabel("Epsilon")
     page.legend_above({group.label: lines[group.label] for group in groups if group.label in lines})
     page.caption(f"{datasets(groups)} test split", *_exactness(groups))
     return page
@@ -63,11 +65,11 @@ def accuracies(cells: Curve) -> dict[float, float]:
 
 def _label(panel: Axes, attack: str, title: str, missing: list[str], drawn: bool) -> None:
     panel.set_title(title, loc="left")
-    panel.set_xlabel("Epsilon")
     panel.margins(x=0)
     panel.locator_params(axis="x", nbins=4)
     if not drawn:
         panel.set_xticks([])
+        panel.grid(visible=False)
         say(panel, f"not measured yet:\nafdctl sweep RUN\n--attacks {attack}")
     elif missing:
         text = f"no {missing[0]}" if len(missing) == 1 else f"{len(missing)} not swept"

@@ -86,6 +86,12 @@ def curve(panel: Axes, drawn: Spread, with_look: Look, label: str, scale: float 
     return line
 
 
+def key(with_look: Look) -> Line2D:
+    """What stands for a look in a legend."""
+    colour, dashes, marker = with_look
+    return Line2D([], [], color=colour, linestyle=dashes, marker=marker)
+
+
 def band(panel: Axes, x: Array, low: Array, high: Array, colour: str) -> None:
     """What lies between two curves, tinted."""
     panel.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=2)
