@@ -1,0 +1,106 @@
+"""From the wishes of the command line to figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from afdctl.cli.named import dataset_of, find, specs
+from afdctl.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
+
+    from afdctl.analyses.study import Study
+    from afdctl.profile.grid import Grid
+    from afdctl.profile.load import Profile
+    from afdctl.profile.spec import Spec
+    from afdctl.store.run import Run
+
+Row = dict[str, Any]
+GRID = "pgd_linf"
+"""The attack whose strength the analyses vary (Figures 3a, A4, A6 to A8)."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The command line's."""
+
+    runs: list[str]
+    analyses: Sequence[str]
+    attacks: list[str]
+    epsilons: "Grid | None"
+    profile: str
+    limit: int | None
+    points: int
+    checkpoint: str
+    seed: int
+    batch_size: int | None
+    folder: Path
+    device: str
+    data_dir: Path | None
+    out: Path | None
+    json: bool
+
+
+def analyse(wishes: Wishes) -> None:
+    """Analyse each run, then print tables, plots and the pictures' paths, or JSON."""
+    # whatever can be refused is refused before torch is imported, which takes seconds
+    if "umap" in wishes.analyses and find_spec("umap") is None:
+        raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
+    runs = distinct([find(spec, wishes.folder) for spec in specs(wishes.runs)])
+    chosen = {dataset: attacks_for(wishes, dataset) for dataset in map(dataset_of, runs)}
+
+    from afdctl.cli.analysing import results
+    from afdctl.cli.analysing.told import telling
+    from afdctl.train.start import choose_device
+
+    device = choose_device(wishes.device)
+    studies = []
+    with telling() as teller:
+        for run in runs:
+            study = study_of(wishes, run, device, *chosen[dataset_of(run)], teller.on_progress)
+            teller.announce(study)
+            study.run()
+            studies.append(study)
+    results.show([(study.subject.run, study.rows()) for study in studies], wishes.json, wishes.out)
+
+
+def distinct(runs: "list[Run]") -> "list[Run]":
+    """Each run once; RecipeError for two of one name, which tables could not tell apart."""
+    by_path = {run.path.resolve(): run for run in runs}
+    if len({run.name for run in by_path.values()}) < len(by_path):
+        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
+    return list(by_path.values())
+
+
+def attacks_for(wishes: Wishes, dataset: str) -> "tuple[Spec, Sequence[Spec]]":
+    """The attack whose strength is varied, and those that are compared, on a data set."""
+    from afdctl.profile import load
+
+    grid: Profile = load.load(
+        wishes.profile, dataset, attacks=[GRID], epsilons=wishes.epsilons, options=("--profile", "--epsilons")
+    )
+    return grid.attacks[0], load.load(wishes.profile, dataset, attacks=wishes.attacks).attacks
+
+
+def study_of(
+    wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", attacks: "Sequence[Spec]", on_progress: Any
+) -> "Study":
+    """The run's network, and what is to be found out about it."""
+    from afdctl.analyses.study import Study, Wanted
+    from afdctl.analyses.trained import discriminator_of
+    from afdctl.sweep import cost, plan, subject, warnings
+
+    loaded = subject.of_run(run, wishes.checkpoint, device, wishes.data_dir)
+    compared = attacks if "hdh" in wishes.analyses else []
+    for line in [*(f"{run.name}: {line}" for line in loaded.warnings), *warnings.of_attacks(compared, loaded.classes)]:
+        typer.echo(f"warning: {line}", err=True)
+    wanted = Wanted(wishes.analyses, grid, attacks, plan.count(loaded, wishes.limit), wishes.seed, wishes.points)
+    return Study(
+        loaded, wanted, discriminator_of(run, wishes.checkpoint, loaded),
+        wishes.batch_size or cost.batch_size_for(loaded.split.x), on_progress,
+    )  # fmt: skip
