@@ -7,11 +7,17 @@ from typing import Annotated
 import typer
 
 from afdctl.cli import attack_options as options
+from afdctl.cli.exporting import figures as figure_mode
 from afdctl.cli.exporting import weights as weights_mode
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.cli.named import find, specs
 from afdctl.errors import RecipeError
 
+FIGURE = typer.Option(
+    metavar="NAME",
+    help="The paper's figure 2, 3, or A1 to A8, or an analysis' pca, units, sensitivity, norms, hdh, tsne, umap.",
+    show_default=False,
+)
 WEIGHTS = typer.Option(
     metavar="FORMAT",
     help="The network itself: safetensors, onnx, pt2, torch or robustbench; checked against the run's.",
@@ -25,6 +31,7 @@ Mode = Callable[[Wanted, str], None]
 
 def export(
     names: options.RunNames = None,
+    figure: Annotated[str | None, FIGURE] = None,
     weights: Annotated[str | None, WEIGHTS] = None,
     out: Annotated[Path | None, OUT] = None,
     checkpoint: options.Checkpoint = "best",
@@ -33,10 +40,10 @@ def export(
     data_dir: options.DataDir = None,
     json: options.Json = False,
 ) -> None:
-    """Export what runs hold; exactly one mode says what. Without RUN: the newest one."""
-    mode, choice = only({"--weights": (weights, weights_mode.export)})
+    """Export what runs hold; exactly one mode says what. Without RUN: the newest one, and for a figure all it is of."""
+    mode, choice = only({"--figure": (figure, figure_mode.export), "--weights": (weights, weights_mode.export)})
     runs = [find(spec, folder) for spec in specs(names or [])]
-    mode(Wanted(runs, checkpoint, out, data_dir, device, json), choice)
+    mode(Wanted(runs, bool(names), folder, checkpoint, out, data_dir, device, json), choice)
 
 
 def only(modes: Mapping[str, tuple[str | None, Mode]]) -> tuple[Mode, str]:

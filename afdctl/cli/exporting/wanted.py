@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The command line's wishes that do not depend on the mode; `runs` are there, at least one."""
+    """The command line's wishes that do not depend on the mode; `runs` are there, at least one.
+
+    Where none was `named`, it is the newest in `folder`.
+    """
 
     runs: list["Run"]
+    named: bool
+    folder: Path
     checkpoint: str
     out: Path | None
     data_dir: Path | None

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from afdctl.export.figures.groups import Array, Group, datasets, grouped, spread
 from afdctl.export.figures.needs import arrays, figures
-from afdctl.export.figures.page import Page
+from afdctl.export.figures.page import Page, among
 from afdctl.export.figures.style import GREY, Look, curve, key, looks, styled
 from afdctl.store.record import Record
 
@@ -64,10 +64,8 @@ def _draw(
         counts = [figures(record, analysis)[count] for record in group.records]
         lines[f"{group.label}: {_mean(counts)} {count}"] = _mark(panel, line, float(np.mean(counts)), look)
     page.legend_above(lines, columns=2)
-    rows = [record.analyses[analysis] for group in groups for record in group.records]
-    numbers = sorted({row["n"] for row in rows})
-    n = " to ".join(f"{number:,}" for number in dict.fromkeys((numbers[0], numbers[-1])))
-    page.caption(f"{datasets(groups)} test split", f"n = {n}", f"marked: {count}")
+    n = among(record.analyses[analysis]["n"] for group in groups for record in group.records)
+    page.caption(f"{datasets(groups)} test split", n, f"marked: {count}")
 
 
 def _sorted(values: Array, analysis: str) -> Array:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from afdctl.export.figures.groups import Group, datasets, grouped, spread
 from afdctl.export.figures.needs import figures
-from afdctl.export.figures.page import Page, say
+from afdctl.export.figures.page import Page, among, say
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import BLACK, BLUE, GREY, ORANGE, RED, WIDTH, Look, curve, key, look, styled
 from afdctl.store.record import Record
@@ -50,11 +50,10 @@ def hdh(records: Sequence[Record]) -> Page:
     curves = {f"{D_HDH} {name}": one for name, one in estimates.items()} | {"error gap": GAP}
     dots = {TITLES.get(name, name): one._replace(dashes="none") for name, one in marks.items()}
     page.legend_above(*({name: key(one) for name, one in part.items()} for part in (curves, dots)))
-    n = sorted({cell["n_test"] for cell in cells})
-    held_out = " to ".join(f"{one:,}" for one in dict.fromkeys((n[0], n[-1])))
     page.caption(
-        f"{datasets(groups)}, held-out images: {held_out}", "error gap: adversarial less natural error",
-        f"grey line: gap\u00a0=\u00a0{D_HDH}/2", "r: correlation with its 95 % interval",
+        f"{datasets(groups)} test split", among(cell["n_test"] for cell in cells),
+        "error gap: adversarial less natural error", f"grey line: gap\u00a0=\u00a0{D_HDH}/2",
+        "r: correlation with its 95 % interval",
     )  # fmt: skip
     return page
 

@@ -72,9 +72,9 @@ def _draw(panel: Axes, found: dict[str, Array], step: int) -> None:
     # points of area: 10,000 images leave little room for each
     size = float(np.clip(1500 / len(label), 0.4, 5))
     if step:
-        _scatter(panel, found["points"][0], size, color=UNDER)
+        _scatter(panel, found["points"][0], size, color=UNDER, linewidths=0)
     colours, right = _colours(label), prediction == label
-    _scatter(panel, points[right], size, color=colours[right])
+    _scatter(panel, points[right], size, color=colours[right], linewidths=0)
     _scatter(panel, points[~right], size, color=colours[~right], marker="x", linewidths=0.3)
     middle, radius = _frame(found["points"])
     panel.set(xticks=[], yticks=[], box_aspect=1)
@@ -84,7 +84,7 @@ def _draw(panel: Axes, found: dict[str, Array], step: int) -> None:
 
 def _scatter(panel: Axes, points: Array, size: float, **look: Any) -> None:
     # as pixels: the dots of 10,000 images in each panel would make a file of many megabytes
-    panel.scatter(*points.T, s=size, rasterized=True, **{"marker": "o", "linewidths": 0} | look)
+    panel.scatter(points[:, 0], points[:, 1], s=size, rasterized=True, **look)
 
 
 def _frame(points: Array) -> tuple[Array, float]:

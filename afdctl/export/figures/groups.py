@@ -62,11 +62,16 @@ def spread(curves: Sequence[Mapping[float, float]]) -> Spread | None:
     if not curves:
         return None
     x = sorted(set.intersection(*map(set, curves)))
-    values = np.array([[curve[at] for at in x] for curve in curves])
+    values = np.array([[curve[at] for at in x] for curve in curves], dtype=float)
     deviation = values.std(axis=0, ddof=1) if len(curves) > 1 else None
     return Spread(np.array(x), values.mean(axis=0), deviation, len(curves))
 
 
 def datasets(groups: Iterable[Group]) -> str:
-    """Their data sets by name."""
-    return ", ".join(dict.fromkeys(DATASETS.get(group.dataset, group.dataset) for group in groups))
+    """Their data sets as people write them."""
+    return names_of(group.dataset for group in groups)
+
+
+def names_of(keys: Iterable[str]) -> str:
+    """Data sets as people write them, each once."""
+    return ", ".join(dict.fromkeys(DATASETS.get(key, key) for key in keys))

@@ -1,6 +1,7 @@
 """Medians over test images with their deviation: sensitivity (Figure A4); feature norms, logit scales, margins."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from afdctl.export.figures.groups import DATASETS, Group, datasets, grouped, spread
 from afdctl.export.figures.needs import figures
-from afdctl.export.figures.page import Page
+from afdctl.export.figures.page import Page, among
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import WIDTH, Look, curve, looks, styled
 from afdctl.store.record import Record
@@ -17,7 +18,7 @@ from afdctl.store.record import Record
 Summary = Mapping[str, Any]
 """Of one quantity over the epsilons of an analysis: `median` and `std` over the test images."""
 NORMS: Final[Mapping[str, str]] = {
-    "feature_norm": r"Feature norm $\Vert F(x)\Vert_2$", "logit_scale": "Logit scale", "margin": "Margin",
+    "feature_norm": "Feature norm", "logit_scale": "Logit scale", "margin": "Margin",
 }  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def norms(records: Sequence[Record]) -> Page:
         panel.set_title(title, loc="left")
         for group in groups:
             look = styles[group.label]
-            line = lines[group.label] = _draw(panel, group, "norms", lambda found, key=quantity: found[key], look)
+            line = lines[group.label] = _draw(panel, group, "norms", itemgetter(quantity), look)
             panel.axhline(np.asarray(line.get_ydata())[0], color=look.colour, linestyle=":", linewidth=0.7, zorder=1)
         _label(panel)
     page.legend_above(lines)
@@ -87,8 +88,11 @@ def _about(groups: Sequence[Group], analysis: str) -> list[str]:
     """The attack, how many images, and what bars and bands are."""
     rows = [record.analyses[analysis] for group in groups for record in group.records]
     attacks = dict.fromkeys(TITLES.get(row["figures"]["attack"], row["figures"]["attack"]) for row in rows)
-    numbers = sorted({row["n"] for row in rows})
-    n = " to ".join(f"{number:,}" for number in dict.fromkeys((numbers[0], numbers[-1])))
     several = max(len(group.records) for group in groups)
     bands = f"bands: one standard deviation of up to {several} runs" if several > 1 else ""
-    return [f"{datasets(groups)} test split", f"{', '.join(attacks)}", f"median of n = {n}, bars: one deviation", bands]
+    return [
+        f"{datasets(groups)} test split",
+        f"{', '.join(attacks)}",
+        f"median of {among(row['n'] for row in rows)}, bars: one deviation",
+        bands,
+    ]

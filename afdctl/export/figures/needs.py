@@ -12,11 +12,15 @@ ATTACKS: Final = ("pgd_linf", "pgd_l1", "pgd_l2", "fgsm", "mim", "ddn", "deepfoo
 
 
 class Needs(NamedTuple):
-    """Results by name, how to see whether a run has one, and the command that makes them: `{runs}`, `{names}`."""
+    """Results by name, how to see whether a run has one, and the command that makes `{runs}` have them.
+
+    `only` is what the command says besides where not all are missing, but `{names}`.
+    """
 
     names: tuple[str, ...]
     has: Callable[[Record, str], bool]
     command: str
+    only: str = ""
 
     def missing(self, record: Record) -> tuple[str, ...]:
         return tuple(name for name in self.names if not self.has(record, name))
@@ -34,20 +38,22 @@ class Needs(NamedTuple):
 
     def _line(self, names: tuple[str, ...], records: list[Record]) -> str:
         runs = " ".join(shlex.quote(str(record.run.path)) for record in records)
-        command = self.command.format(runs=runs, names=",".join(names))
-        return f"{', '.join(record.name for record in records)}: no {', '.join(names)}; make it with `{command}`"
+        command = self.command + ("" if names == self.names else self.only)
+        what = f"{', '.join(record.name for record in records)}: no {', '.join(names)}"
+        return f"{what}; `{command.format(runs=runs, names=','.join(names))}`"
 
 
 SWEPT: Final = Needs(
     ATTACKS,
     lambda record, attack: (attack, None) in record.curves,
-    "afdctl sweep {runs} --profile paper-A2 --attacks {names}",
+    "afdctl sweep {runs} --profile paper-A2",
+    " --attacks {names}",
 )
 
 
 def analysed(name: str) -> Needs:
-    """The newest analysis of a name, with its arrays where it has any."""
-    return Needs((name,), lambda record, name: name in record.analyses, "afdctl analyze {runs} --{names}")
+    """The newest analysis of a name."""
+    return Needs((name,), lambda record, name: name in record.analyses, f"afdctl analyze {{runs}} --{name}")
 
 
 def figures(record: Record, analysis: str) -> dict[str, Any]:

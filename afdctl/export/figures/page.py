@@ -54,6 +54,12 @@ def say(panel: Axes, text: str) -> None:
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY, linespacing=1.4)
 
 
+def among(numbers: Iterable[int]) -> str:
+    """How many images there were: `n = 360`, `n = 500 to 10,000`; empty for none."""
+    known = sorted(set(numbers))
+    return f"n = {' to '.join(f'{number:,}' for number in dict.fromkeys((known[0], known[-1])))}" if known else ""
+
+
 @styled
 def save(figure: Figure, path: Path) -> None:
     """Write the figure in the format of the path's suffix, in one go; the same figure makes the same bytes.

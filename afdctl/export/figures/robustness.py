@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from afdctl.errors import RecipeError
 from afdctl.export.figures.groups import Group, datasets, grouped, spread
-from afdctl.export.figures.page import Page, say
+from afdctl.export.figures.page import Page, among, say
 from afdctl.export.figures.style import GREY, WIDTH, Look, band, curve, looks, styled
 from afdctl.store.cells import Curve
 from afdctl.store.record import Record
@@ -28,6 +29,8 @@ def robustness(records: Sequence[Record]) -> Page:
     One run: with Wilson's 95 % interval; several seeds of a recipe: their mean and one deviation either way.
     """
     groups = grouped(records)
+    if len({group.dataset for group in groups}) > 1:
+        raise RecipeError(f"accuracies of several data sets ({datasets(groups)}) in one figure; name runs of one")
     styles, lines = looks(groups), dict[str, Line2D]()
     page = Page(f"Adversarial accuracy on {datasets(groups)}", records, WIDTH, 4.6)
     panels = page.subplots(3, 3, sharey=True)
@@ -78,15 +81,7 @@ def _label(panel: Axes, attack: str, title: str, missing: list[str], drawn: bool
 
 def _exactness(groups: Sequence[Group]) -> list[str]:
     """How many images, and what the bands are."""
-    cells = [
-        row
-        for group in groups
-        for record in group.records
-        for attack in TITLES
-        for row in record.curves.get((attack, None), ())
-    ]
-    numbers = sorted({row["n"] for row in cells})
-    n = f"n = {numbers[0]:,}" + (f" to {numbers[-1]:,}" if len(numbers) > 1 else "") if numbers else ""
+    found = [record.curves.get((attack, None), ()) for group in groups for record in group.records for attack in TITLES]
     several = max((len(group.records) for group in groups), default=1)
     bands = "95 % intervals (Wilson)" if several == 1 else f"one standard deviation of up to {several} runs"
-    return [n, f"bands: {bands}"]
+    return [among(row["n"] for cells in found for row in cells), f"bands: {bands}"]

@@ -1,6 +1,6 @@
 """How figures look: print sizes, and colours, dashes and markers that tell curves apart also in grey."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import matplotlib.style
@@ -57,12 +57,12 @@ LOOKS: Final[Mapping[str, Look]] = {
 }
 COLOURS: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d")
-DASHES: Final = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (2, 1)))
+DASHES: Final[Sequence[Any]] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (2, 1)))
 
 
 def look(number: int) -> Look:
     """The look of the curve of this number, where no method has one of its own."""
-    return Look(*(each[number % len(each)] for each in (COLOURS, DASHES, MARKERS)))
+    return Look(COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)])
 
 
 def looks(groups: Iterable[Group]) -> dict[str, Look]:
