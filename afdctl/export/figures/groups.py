@@ -73,5 +73,6 @@ def datasets(groups: Iterable[Group]) -> str:
 
 
 def names_of(keys: Iterable[str]) -> str:
-    """Data sets as people write them, each once."""
-    return ", ".join(dict.fromkeys(DATASETS.get(key, key) for key in keys))
+    """Data sets as people write them, each once, in the table's order."""
+    given = set(keys)
+    return ", ".join(name for key, name in DATASETS.items() if key in given)
