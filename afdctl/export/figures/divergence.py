@@ -52,8 +52,8 @@ def hdh(records: Sequence[Record]) -> Page:
     page.legend_above(*({name: key(one) for name, one in part.items()} for part in (curves, dots)))
     page.caption(
         f"{datasets(groups)} test split", among(cell["n_test"] for cell in cells),
-        "error gap: adversarial less natural error", f"grey line: gap\u00a0=\u00a0{D_HDH}/2",
-        "r: correlation with its 95 % interval",
+        "error gap: adversarial less natural error", "grey line: gap = d/2",
+        "r: correlation, [95 % interval] or ± deviation over runs",
     )  # fmt: skip
     return page
 
@@ -104,8 +104,9 @@ def _scatter(panel: Axes, group: Group, estimate: str, marks: Mapping[str, Look]
         panel.set_axis_off()
         return
     panel.plot([0, 2], [0, 1], color=GREY, linewidth=0.6, zorder=1)
-    for attack, (colour, _, marker) in marks.items():
+    for attack in dict.fromkeys(cell["attack"] for cell in cells):
         x, y = ([cell[key] for cell in cells if cell["attack"] == attack] for key in (estimate, "gap"))
+        colour, _, marker = marks[attack]
         panel.plot(x, y, color=colour, marker=marker, linestyle="none", markersize=2.8, alpha=0.8, clip_on=False)
 
 

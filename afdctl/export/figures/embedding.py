@@ -70,7 +70,7 @@ def _draw(panel: Axes, found: dict[str, Array], step: int) -> None:
     """The images of one strength, adversarial ones over the natural ones; crosses are misclassified."""
     points, label, prediction = found["points"][step], found["label"], found["prediction"][step]
     # points of area: 10,000 images leave little room for each
-    size = float(np.clip(1500 / len(label), 0.4, 5))
+    size = float(np.clip(900 / len(label), 0.4, 2.5))
     if step:
         _scatter(panel, found["points"][0], size, color=UNDER, linewidths=0)
     colours, right = _colours(label), prediction == label
@@ -90,7 +90,7 @@ def _scatter(panel: Axes, points: Array, size: float, **look: Any) -> None:
 def _frame(points: Array) -> tuple[Array, float]:
     """The middle (2,) and half the side of the square around all points (e, n, 2), the same for all strengths."""
     low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
-    return (low + high) / 2, 0.53 * float((high - low).max())
+    return (low + high) / 2, 0.56 * float((high - low).max())
 
 
 def _colours(label: Array) -> Array:
@@ -101,13 +101,15 @@ def _colours(label: Array) -> Array:
 
 
 def _name_classes(panel: Axes, found: dict[str, Array]) -> None:
-    """The number of each of up to ten classes, at the median of its natural images."""
+    """The number of each of up to ten classes, above the median of its natural images."""
     label = found["label"]
     if label.max() < len(TEN):
         outline = [withStroke(linewidth=1.5, foreground="white")]
         for number in np.unique(label):
             x, y = np.median(found["points"][0][label == number], axis=0)
-            panel.text(x, y, str(number), ha="center", va="center", path_effects=outline)
+            panel.annotate(
+                str(number), (x, y), (0, 2), textcoords="offset points", ha="center", path_effects=outline
+            )  # fmt: skip
 
 
 def _about(groups: Sequence[Group], analysis: str, maps: Sequence[dict[str, Array]]) -> list[str]:

@@ -37,9 +37,10 @@ def sensitivity(records: Sequence[Record]) -> Page:
         for group in of_dataset:
             lines[group.label] = _draw(panel, group, "sensitivity", lambda found: found, styles[group.label])
         _label(panel)
+        panel.set_ylim(bottom=0)
     panels[0].set_ylabel("Feature sensitivity")
     page.legend_above(lines, columns=5 if len(shown) > 1 else 3)
-    page.caption(r"$\Vert F(x)-F(x')\Vert\,/\,\Vert F(x)\Vert$", *_about(groups, "sensitivity"))
+    page.caption("‖F(x) − F(x′)‖ / ‖F(x)‖", *_about(groups, "sensitivity"))
     return page
 
 
@@ -57,7 +58,7 @@ def norms(records: Sequence[Record]) -> Page:
             panel.axhline(np.asarray(line.get_ydata())[0], color=look.colour, linestyle=":", linewidth=0.7, zorder=1)
         _label(panel)
     page.legend_above(lines)
-    page.caption(*_about(groups, "norms"), "dotted: natural images")
+    page.caption(*_about(groups, "norms"), "dotted: natural images", "norms before normalisation")
     return page
 
 
@@ -92,7 +93,7 @@ def _about(groups: Sequence[Group], analysis: str) -> list[str]:
     bands = f"bands: one standard deviation of up to {several} runs" if several > 1 else ""
     return [
         f"{datasets(groups)} test split",
-        f"{', '.join(attacks)}",
+        ", ".join(attacks),
         f"median of {among(row['n'] for row in rows)}, bars: one deviation",
         bands,
     ]

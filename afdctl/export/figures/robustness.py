@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from afdctl.errors import RecipeError
 from afdctl.export.figures.groups import Group, datasets, grouped, spread
+from afdctl.export.figures.needs import SWEPT
 from afdctl.export.figures.page import Page, among, say
 from afdctl.export.figures.style import GREY, WIDTH, Look, band, curve, looks, styled
 from afdctl.store.cells import Curve
@@ -32,18 +33,20 @@ def robustness(records: Sequence[Record]) -> Page:
     if len({group.dataset for group in groups}) > 1:
         raise RecipeError(f"accuracies of several data sets ({datasets(groups)}) in one figure; name runs of one")
     styles, lines = looks(groups), dict[str, Line2D]()
+    swept = [group for group in groups if any(map(SWEPT.any_of, group.records))]
     page = Page(f"Adversarial accuracy on {datasets(groups)}", records, WIDTH, 4.6)
     panels = page.subplots(3, 3, sharey=True)
     for panel, (attack, title) in zip(panels.flat, TITLES.items(), strict=True):
-        drawn = {group.label: line for group in groups if (line := _draw(panel, group, attack, styles[group.label]))}
+        drawn = {group.label: line for group in swept if (line := _draw(panel, group, attack, styles[group.label]))}
         lines |= drawn
-        _label(panel, attack, title, [group.label for group in groups if group.label not in drawn], bool(drawn))
+        _label(panel, attack, title, [group.label for group in swept if group.label not in drawn])
     panels[0, 0].set_ylim(0, 100)
     for left, below in zip(panels[:, 0], panels[-1], strict=True):
         left.set_ylabel("Accuracy (%)")
         below.set_xlabel("Epsilon")
-    page.legend_above({group.label: lines[group.label] for group in groups if group.label in lines})
-    page.caption(f"{datasets(groups)} test split", *_exactness(groups))
+    page.legend_above({group.label: lines[group.label] for group in swept})
+    absent = ", ".join(group.label for group in groups if group not in swept)
+    page.caption(f"{datasets(groups)} test split", *_exactness(swept), absent and f"no results yet: {absent}")
     return page
 
 
@@ -66,11 +69,12 @@ def accuracies(cells: Curve) -> dict[float, float]:
     return {0.0: cells[0]["acc_nat"]} | {row["epsilon"]: row["accuracy"] for row in cells}
 
 
-def _label(panel: Axes, attack: str, title: str, missing: list[str], drawn: bool) -> None:
+def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
+    """Title and ticks, and what is missing: some of the curves, or all."""
     panel.set_title(title, loc="left")
     panel.margins(x=0)
     panel.locator_params(axis="x", nbins=4)
-    if not drawn:
+    if not panel.get_lines():
         panel.set_xticks([])
         panel.grid(visible=False)
         say(panel, f"not measured yet:\nafdctl sweep RUN\n--attacks {attack}")

@@ -48,11 +48,11 @@ class Look(NamedTuple):
 LOOKS: Final[Mapping[str, Look]] = {
     # naturally trained: dashed black, AT blue, TRADES red, AFD green as in Figure A4
     "NT": Look(BLACK, (0, (3.5, 1.5)), "x"),
-    "AT": Look(BLUE, "-", "s"),
+    "AT": Look(BLUE, (0, (9, 1.5)), "s"),
     "TRADES": Look(RED, (0, (5, 1.2, 1, 1.2)), "^"),
     "Matching": Look(PURPLE, (0, (1, 1.2)), "P"),
-    "AFD-DCGAN": Look(ORANGE, (0, (6, 1.5)), "D"),
-    "AFD-HINGE": Look(SKY, (0, (3, 1, 1, 1, 1, 1)), "v"),
+    "AFD-DCGAN": Look(ORANGE, (0, (5, 1, 1, 1, 1, 1)), "D"),
+    "AFD-HINGE": Look(SKY, (0, (2, 0.8)), "v"),
     "AFD-WGAN": Look(GREEN, "-", "o"),
 }
 COLOURS: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)

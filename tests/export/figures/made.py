@@ -86,16 +86,19 @@ def with_map(made: Record, name: str = "tsne", classes: int = 10, n: int = N) ->
     return analysed(made, name, figures, {"points": points, "label": label, "prediction": prediction})
 
 
-def with_hdh(made: Record, own: bool = True) -> Record:
-    """Gaps of 0.2 and 0.6 under two attacks, with a probe at twice of them; `own`: with a discriminator of its own."""
+GAPS = {"pgd_linf": (0.2, 0.6), "fgsm": (0.1, 0.3)}
+
+
+def with_hdh(made: Record, own: bool = True, attacks: Iterable[str] = tuple(GAPS)) -> Record:
+    """GAPS over EPSILONS, with a probe at twice of them; `own`: with a discriminator of its own."""
     cells = [
         {
             "attack": attack, "norm": "linf", "epsilon": epsilon, "err_nat": 0.1, "err_adv": 0.1 + gap, "gap": gap,
             "raw": gap if own else None, "calibrated": 1.8 * gap if own else None, "probe": 2 * gap,
             "slack_raw": 0.0, "slack_calibrated": 0.0, "slack_probe": 0.0, "n_test": 100,
         }
-        for attack, gaps in (("pgd_linf", (0.2, 0.6)), ("fgsm", (0.1, 0.3)))
-        for epsilon, gap in zip(EPSILONS, gaps, strict=True)
+        for attack in attacks
+        for epsilon, gap in zip(EPSILONS, GAPS[attack], strict=True)
     ]  # fmt: skip
     found = {"r": 0.95, "low": 0.9, "high": 0.98, "cells": 4}
     correlation = {"raw": found if own else None, "calibrated": found if own else None, "probe": found}

@@ -91,6 +91,14 @@ def test_a_run_without_a_discriminator_has_the_probe_only(tmp_path: Path):
     assert said == ["has no\ndiscriminator\nof its own"] * 2
 
 
+def test_an_attack_that_one_run_lacks_leaves_room_for_all(tmp_path: Path, panel_of):
+    """A line without a point that may leave its panel once made matplotlib give up the layout, with a warning."""
+    fewer = made.with_hdh(made.record(tmp_path, "digits_wgan"), attacks=["pgd_linf"])
+    page = hdh([fewer, made.with_hdh(made.record(tmp_path, "digits_dcgan"))])
+    page.draw_without_rendering()
+    assert len(page.axes[-1].get_lines()) == 1
+
+
 def test_an_embedding_has_natural_images_above_and_a_row_a_method(tmp_path: Path):
     runs = [made.with_map(made.record(tmp_path, name)) for name in ("digits_wgan", "digits_nt")]
     page = tsne(runs)

@@ -44,13 +44,15 @@ def test_seeds_are_their_mean_and_one_deviation(tmp_path: Path, panel_of, curve_
 
 
 def test_what_is_missing_is_said_where_it_would_be(tmp_path: Path, panel_of):
-    page = robustness([record(tmp_path, "digits_nt"), record(tmp_path, "digits_at", sweep(FGSM))])
+    nt, at = record(tmp_path, "digits_nt", sweep({"mim": {0.1: 0.5}})), record(tmp_path, "digits_at", sweep(FGSM))
+    page = robustness([record(tmp_path, "digits_wgan"), nt, at])
     assert panel_of(page, "FGSM").get_title(loc="right") == "no NT"
     empty = panel_of(page, "AutoAttack")
     assert "afdctl sweep RUN\n--attacks aa" in empty.texts[0].get_text()
     assert not empty.get_lines()
     (legend,) = page.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["AT"]
+    assert [text.get_text() for text in legend.get_texts()] == ["NT", "AT"]
+    assert "no results yet: AFD-WGAN" in page._supxlabel.get_text()
 
 
 def test_the_number_of_images_is_said(tmp_path: Path):
