@@ -33,11 +33,8 @@ class Collection:
     `check` is called before each pass of an attack, and may raise.
     """
 
-    def __init__(
-        self, subject: Subject, n: int, batch_size: int, check: Callable[[], None], on_progress: OnProgress
-    ) -> None:
-        self.subject, self.n, self.batch_size = subject, n, batch_size
-        self.check, self.on_progress = check, on_progress
+    def __init__(self, subject: Subject, n: int, batch_size: int, check: Callable[[], None]) -> None:
+        self.subject, self.n, self.batch_size, self.check = subject, n, batch_size, check
         self.extract = extractor(subject.network)
         self.shards = self.kept()
 
@@ -79,7 +76,7 @@ class Collection:
         """The features of the images of an attack, which must have been added."""
         return Features.of(shards.read(self.subject.run, self.shards[self.key(task, epsilon)]))
 
-    def add(self, task: Task, journal: Journal) -> None:
+    def add(self, task: Task, journal: Journal, on_progress: OnProgress) -> None:
         """Attack all images, those too that are misclassified anyway, and keep the features of what comes out."""
         began = time.monotonic()
         model = searchable(self.subject.network, self.check)
@@ -92,7 +89,7 @@ class Collection:
                     self.subject.network, x, y, clean, finding.x_adv, finding.fooled, epsilon, task.spec.norm
                 )
                 blocks[epsilon].append(self.extract(verdict.x_adv))
-            self.on_progress(task, len(x))
+            on_progress(task, len(x))
         about = {"attack": task.spec.title, "norm": task.spec.norm, "seed": task.seed}
         about["seconds"] = round(time.monotonic() - began, 3)
         for epsilon, parts in blocks.items():

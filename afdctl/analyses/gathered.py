@@ -27,8 +27,8 @@ class Grid:
 class Gathered:
     """The features of a test split's first n images, natural and under attack.
 
-    `grid` is the attack whose strength the analyses vary, `attacks` are all that were asked for, it included; `at`
-    reads the features of one. `discriminator` is the D_psi that the run trained, or None. `points` bounds the images
+    `grid` is the attack whose strength the analyses vary, `attacks` are all that are compared, `grid` first; `at` reads
+    the features of one. `discriminator` is the D_psi that the run trained, or None. `points` bounds the images
     of an embedding, `seed` decides what is random.
     """
 

@@ -52,7 +52,7 @@ def train(z: Tensor, z_adv: Tensor, y: Tensor, classes: int, seed: int) -> nn.Mo
         body = fc3_pd(z.shape[1], classes, HIDDEN, lambda layer: layer).to(z.device)
     probe = Standardised(body, torch.cat([z, z_adv]))
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(body.parameters(), RATE, weight_decay=1e-4)
+    optimizer = torch.optim.Adam(body.parameters(), RATE, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
         rows = torch.randint(len(y), (min(BATCH, len(y)),), generator=generator).to(y.device)

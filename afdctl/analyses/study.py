@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from signal import Signals
@@ -27,11 +27,15 @@ VERSION = 1
 EMBEDDINGS = ("tsne", "umap")
 
 
+def ignore(*told: object) -> None:
+    """For those who need not be told."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Which analyses, of the first `n` test images; `grid` is the attack whose strength is varied.
 
-    `attacks` are for the analysis that compares them, `points` is how many images an embedding shows.
+    `attacks` are compared with it, `points` is how many images an embedding shows.
     """
 
     names: Sequence[str]
@@ -45,24 +49,25 @@ class Wanted:
 class Study:
     """The analyses of one network. `discriminator` is the D_psi that was trained with it, or None."""
 
-    def __init__(
-        self, subject: Subject, wanted: Wanted, discriminator: nn.Module | None, batch_size: int,
-        on_progress: OnProgress = lambda task, images: None,
-    ) -> None:  # fmt: skip
+    def __init__(self, subject: Subject, wanted: Wanted, discriminator: nn.Module | None, batch_size: int) -> None:
         self.subject, self.wanted, self.discriminator = subject, wanted, discriminator
         self.requests = Requests()
-        self.collection = Collection(subject, wanted.n, batch_size, self.obey, on_progress)
+        self.collection = Collection(subject, wanted.n, batch_size, self.obey)
         if subject.classes < 2 and any(ANALYSES[name].needs != "natural" for name in wanted.names):
             raise RecipeError(f"{subject.name}: {subject.dataset} has one class; adversarial images need two")
         self.grid = self.task(wanted.grid)
-        self.attacks = [self.grid if spec.title == wanted.grid.title else self.task(spec) for spec in wanted.attacks]
+        others = [self.task(spec) for spec in wanted.attacks if spec.title != wanted.grid.title]
+        self.attacks = [self.grid, *others]
 
     def task(self, spec: Spec) -> Task:
         """The attack at full strength: one that stops at its first success leaves x' where its boundary is crossed."""
         return Task(for_transfer(spec), self.subject, (self.subject,), self.wanted.seed, self.wanted.n)
 
-    def run(self) -> dict[str, Row]:
-        """Name -> row of each analysis. Errors: BusyError, DiskFullError, StoppedError; what is done stays."""
+    def run(self, on_progress: OnProgress = ignore, on_analysis: Callable[[str], None] = ignore) -> dict[str, Row]:
+        """Name -> row of each analysis; `on_analysis` is told its name when its features are there.
+
+        Errors: BusyError, DiskFullError, StoppedError; what is done stays.
+        """
         run = self.subject.run
         if not self.missing():
             results.refresh(run)
@@ -70,7 +75,7 @@ class Study:
         with run.open_journal() as journal, listening() as self.requests:
             try:
                 for name in self.missing():
-                    self.analyse(name, journal)
+                    self.analyse(name, journal, on_progress, on_analysis)
             finally:
                 results.build(run)
         return self.rows()
@@ -107,11 +112,12 @@ class Study:
         parts = [VERSION, name, subject.digest, subject.data_digest, wanted.n, wanted.seed, attacks, points]
         return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-    def analyse(self, name: str, journal: Journal) -> None:
+    def analyse(self, name: str, journal: Journal, on_progress: OnProgress, on_analysis: Callable[[str], None]) -> None:
         """Compute what is missing of the features, then the result, and keep both."""
         for piece in self.collection.missing(self.tasks(name)):
-            self.collection.add(piece, journal)
+            self.collection.add(piece, journal, on_progress)
         gathered = self.gathered(journal)
+        on_analysis(name)
         began = time.monotonic()
         result = ANALYSES[name].work(gathered)
         shard = shards.write(self.subject.run, name, result.arrays) if result.arrays else None
@@ -123,7 +129,7 @@ class Study:
         journal.sync()
 
     def gathered(self, journal: Journal) -> Gathered:
-        by_title = {task.spec.title: task for task in [self.grid, *self.attacks]}
+        by_title = {task.spec.title: task for task in self.attacks}
         natural, label = self.collection.natural(journal)
         return Gathered(
             label=label,

@@ -67,9 +67,8 @@ def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
             _add_cells(file, run, shard, cells)
         for row in newest_analyses(rows).values():
             _add_analysis(file, run, row)
-        for row in rows:
-            if row["event"] == "features":
-                _link_features(file, row)
+        for place, shard in _features(rows).items():
+            file[place] = h5py.ExternalLink(f"shards/{shard}", "/")
         _describe(file, attributes)
         file.flush()
         image: bytes = file.id.get_file_image()
@@ -114,11 +113,10 @@ def _add_analysis(file: h5py.File, run: Run, row: Row) -> None:
             shards.add(group, path, array)
 
 
-def _link_features(file: h5py.File, row: Row) -> None:
-    """Features are large, so they stay in their shard; a later row of the same attack and epsilon takes the place."""
-    place = FEATURES.format(**row) if row["attack"] else NATURAL
-    file.pop(place, None)
-    file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
+def _features(rows: list[Row]) -> dict[str, str]:
+    """Place -> the newest shard of features, which stay there: they are large."""
+    features = [row for row in rows if row["event"] == "features"]
+    return {FEATURES.format(**row) if row["attack"] else NATURAL: row["shard"] for row in features}
 
 
 def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from afdctl.cli.accuracies import Stdout
 from afdctl.cli.analysing.of_runs import OfRuns
@@ -29,7 +28,10 @@ def show(found: "Sequence[tuple[Run, dict[str, Row]]]", as_json: bool, out: Path
     for name in found[0][1]:
         one = OfRuns(name, {run.name: rows[name] for run, rows in found}, runs)
         for part in TABLES[name](one):
-            console.print(part, soft_wrap=not isinstance(part, Table))
+            if isinstance(part, str):
+                console.print(part, soft_wrap=True)
+            else:
+                console.print_fitting(*part)
         if console.is_terminal:
             from afdctl.cli.analysing.plots import plots
 

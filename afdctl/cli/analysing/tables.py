@@ -1,6 +1,8 @@
 """A table for each analysis, the runs side by side."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 from rich.table import Table
@@ -8,7 +10,10 @@ from rich.table import Table
 from afdctl.cli.accuracies import name_of
 from afdctl.cli.analysing.of_runs import OfRuns
 
-Parts = Iterator[Table | str]
+Draw = Callable[[int], Table]
+"""The table with so much of what it can do without."""
+Parts = Iterator[str | tuple[Draw, int]]
+"""A line, or a table and how much of it is optional."""
 
 ESTIMATES: Final = ("raw", "calibrated", "probe")
 
@@ -23,33 +28,52 @@ def made(*columns: str) -> Table:
 
 def pca(found: OfRuns) -> Parts:
     yield f"pca: principal components of z that hold 99 % of its variance, {found.images}"
-    table = made("run", "dims", "of")
-    for run, figures in found.figures.items():
-        table.add_row(run, f"{figures['dims']}", f"{figures['features']}")
-    yield table
+    yield counted(found, "dims"), 0
 
 
 def units(found: OfRuns) -> Parts:
     yield f"units: features that are not zero for some image, {found.images}"
-    table = made("run", "units", "of")
-    for run, figures in found.figures.items():
-        table.add_row(run, f"{figures['units']}", f"{figures['features']}")
-    yield table
+    yield counted(found, "units"), 0
+
+
+def counted(found: OfRuns, what: str) -> Draw:
+    """How many of the features of each run."""
+
+    def draw(optional: int) -> Table:
+        table = made("run", what, "of")
+        for run, figures in found.figures.items():
+            table.add_row(run, f"{figures[what]}", f"{figures['features']}")
+        return table
+
+    return draw
 
 
 def sensitivity(found: OfRuns) -> Parts:
-    epsilons = found.epsilons()
     yield f"sensitivity: ‖F(x) − F(x')‖ / ‖F(x)‖ under PGD-L∞, median ± deviation, {found.images}"
-    table = made("run", *map(name_of, epsilons))
-    for run, figures in found.figures.items():
-        table.add_row(run, *spread(figures["epsilons"], figures, epsilons))
-    yield table
+    yield over_epsilons(found, lambda figures: figures), 1
 
 
-def spread(at: list[float], figures: Mapping[str, list[float]], epsilons: list[float]) -> list[str]:
-    """`0.42 ± 0.08` at each epsilon that there is a figure for."""
-    known = dict(zip(at, zip(figures["median"], figures["std"], strict=True), strict=True))
-    return [f"{known[one][0]:.3f} ± {known[one][1]:.3f}" if one in known else "" for one in epsilons]
+def over_epsilons(found: OfRuns, part: Callable[[Mapping[str, Any]], Mapping[str, list[float]]]) -> Draw:
+    """A row a run: the median at each epsilon, and where there is room its deviation."""
+    epsilons = found.epsilons()
+
+    def draw(optional: int) -> Table:
+        table = made("run", *("natural" if epsilon == 0 else name_of(epsilon) for epsilon in epsilons))
+        for run, figures in found.figures.items():
+            spreads = zip(part(figures)["median"], part(figures)["std"], strict=True)
+            known = {
+                one: spread(*found_there, optional)
+                for one, found_there in zip(figures["epsilons"], spreads, strict=True)
+            }
+            table.add_row(run, *(known.get(one, "") for one in epsilons))
+        return table
+
+    return draw
+
+
+def spread(median: float, std: float, optional: int) -> str:
+    """`0.420 ± 0.081`."""
+    return f"{median:.3f} ± {std:.3f}" if optional else f"{median:.3f}"
 
 
 NORMS: Final = {
@@ -60,14 +84,9 @@ NORMS: Final = {
 
 
 def norms(found: OfRuns) -> Parts:
-    epsilons = found.epsilons()
-    columns = ["natural" if epsilon == 0 else name_of(epsilon) for epsilon in epsilons]
     for name, meaning in NORMS.items():
         yield f"{name}: {meaning}, under PGD-L∞, median ± deviation, {found.images}"
-        table = made("run", *columns)
-        for run, figures in found.figures.items():
-            table.add_row(run, *spread(figures["epsilons"], figures[name], epsilons))
-        yield table
+        yield over_epsilons(found, itemgetter(name)), 1
 
 
 def embedding(found: OfRuns) -> Parts:
@@ -79,16 +98,24 @@ def embedding(found: OfRuns) -> Parts:
 def hdh(found: OfRuns) -> Parts:
     for run, row in found.rows.items():
         cells = row["figures"]["cells"]
-        columns = ["attack", "ε", "err_nat", "err_adv", "gap", *ESTIMATES, *(f"slack {name}" for name in ESTIMATES)]
-        yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {row['n']:,} test images"
-        table = made(*columns)
-        for cell in cells:
-            errors = [f"{100 * cell[key]:.1f}" for key in ("err_nat", "err_adv", "gap")]
-            estimates = [of(cell[name], ".3f") for name in ESTIMATES]
-            slacks = [of(cell[f"slack_{name}"], "+.3f") for name in ESTIMATES]
-            table.add_row(cell["attack"], name_of(cell["epsilon"]), *errors, *estimates, *slacks)
-        yield table
+        err_nat = f"err_nat {100 * cells[0]['err_nat']:.1f} %"
+        yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {row['n']:,} test images, {err_nat}"
+        yield partial(divergences, cells), len(ESTIMATES)
         yield caption(row)
+
+
+def divergences(cells: list[Mapping[str, Any]], optional: int) -> Table:
+    """A row an attack and an epsilon; so many of the three slacks, that of the probe first."""
+    slacks = ESTIMATES[::-1][:optional]
+    table = made("attack", "ε", "err_adv", "gap", *ESTIMATES, *(f"slack {name}" for name in slacks))
+    for cell in cells:
+        errors = [f"{100 * cell[key]:.1f}" for key in ("err_adv", "gap")]
+        estimates = [of(cell[name], ".3f") for name in ESTIMATES]
+        table.add_row(
+            cell["attack"], name_of(cell["epsilon"]), *errors, *estimates,
+            *(of(cell[f"slack_{name}"], "+.3f") for name in slacks),
+        )  # fmt: skip
+    return table
 
 
 def of(value: float | None, form: str) -> str:

@@ -64,6 +64,9 @@ class Teller:
             self.say(f"{task.source.name}  {task.spec.title} {epsilons}  ({took:.1f} s)")
             self.images, self.began = 0, time.monotonic()
 
+    def on_analysis(self, name: str) -> None:
+        """The features are there; what comes now takes a moment for most analyses, longer for probes and embeddings."""
+
 
 class Bar(Teller):
     """A bar over all attacks of a run, weighed by the seconds that they may take; what is done scrolls past."""
@@ -80,3 +83,6 @@ class Bar(Teller):
         done = self.seconds[task.parts_key] * images / task.n
         self.bar.update(self.shown, advance=done, description=f"{task.source.name}  {task.spec.title}")
         super().on_progress(task, images)
+
+    def on_analysis(self, name: str) -> None:
+        self.bar.update(self.shown, total=None, completed=0, description=f"analysing: {name}", visible=True)

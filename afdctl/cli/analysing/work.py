@@ -49,6 +49,8 @@ class Wishes:
 def analyse(wishes: Wishes) -> None:
     """Analyse each run, then print tables, plots and the pictures' paths, or JSON."""
     # whatever can be refused is refused before torch is imported, which takes seconds
+    if wishes.attacks and "hdh" not in wishes.analyses:
+        raise RecipeError("--attacks: are what --hdh compares; the other analyses take PGD-Linf")
     if "umap" in wishes.analyses and find_spec("umap") is None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
     runs = distinct([find(spec, wishes.folder) for spec in specs(wishes.runs)])
@@ -59,13 +61,12 @@ def analyse(wishes: Wishes) -> None:
     from afdctl.train.start import choose_device
 
     device = choose_device(wishes.device)
-    studies = []
+    studies = [study_of(wishes, run, device, *chosen[dataset_of(run)]) for run in runs]
+    warn(wishes, studies)
     with telling() as teller:
-        for run in runs:
-            study = study_of(wishes, run, device, *chosen[dataset_of(run)], teller.on_progress)
+        for study in studies:
             teller.announce(study)
-            study.run()
-            studies.append(study)
+            study.run(teller.on_progress, teller.on_analysis)
     results.show([(study.subject.run, study.rows()) for study in studies], wishes.json, wishes.out)
 
 
@@ -87,20 +88,26 @@ def attacks_for(wishes: Wishes, dataset: str) -> "tuple[Spec, Sequence[Spec]]":
     return grid.attacks[0], load.load(wishes.profile, dataset, attacks=wishes.attacks).attacks
 
 
-def study_of(
-    wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", attacks: "Sequence[Spec]", on_progress: Any
-) -> "Study":
+def study_of(wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", attacks: "Sequence[Spec]") -> "Study":
     """The run's network, and what is to be found out about it."""
     from afdctl.analyses.study import Study, Wanted
     from afdctl.analyses.trained import discriminator_of
-    from afdctl.sweep import cost, plan, subject, warnings
+    from afdctl.sweep import cost, plan, subject
 
     loaded = subject.of_run(run, wishes.checkpoint, device, wishes.data_dir)
-    compared = attacks if "hdh" in wishes.analyses else []
-    for line in [*(f"{run.name}: {line}" for line in loaded.warnings), *warnings.of_attacks(compared, loaded.classes)]:
+    n = plan.count(loaded, wishes.limit)
+    wanted = Wanted(wishes.analyses, grid, attacks, n, wishes.seed, wishes.points)
+    discriminator = discriminator_of(run, wishes.checkpoint, loaded)
+    return Study(loaded, wanted, discriminator, wishes.batch_size or cost.batch_size_for(loaded.split.x))
+
+
+def warn(wishes: Wishes, studies: "Sequence[Study]") -> None:
+    """Say what speaks against the figures, once."""
+    from afdctl.sweep import warnings
+
+    lines = [f"{study.subject.name}: {line}" for study in studies for line in study.subject.warnings]
+    for study in studies:
+        compared = study.wanted.attacks if "hdh" in wishes.analyses else []
+        lines += warnings.of_attacks(compared, study.subject.classes)
+    for line in dict.fromkeys(lines):
         typer.echo(f"warning: {line}", err=True)
-    wanted = Wanted(wishes.analyses, grid, attacks, plan.count(loaded, wishes.limit), wishes.seed, wishes.points)
-    return Study(
-        loaded, wanted, discriminator_of(run, wishes.checkpoint, loaded),
-        wishes.batch_size or cost.batch_size_for(loaded.split.x), on_progress,
-    )  # fmt: skip
