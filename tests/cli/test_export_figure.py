@@ -27,9 +27,10 @@ def test_all_runs_of_the_papers_data_set_are_drawn(afdctl: Afdctl, folder: Path)
     assert ended.out == "figure-A1.pdf\n"
     assert (folder / "figure-A1.pdf").read_bytes().startswith(b"%PDF")
     assert ended.err.splitlines() == [
-        "warning: mnist_at-0: no aa; `afdctl sweep runs/mnist_at-0 --profile paper-A2 --attacks aa`",
+        "no run named: looking at all 4 under runs",
+        "warning: mnist_at-0: no aa; `afdctl sweep mnist_at-0 --profile paper-A2 --attacks aa`",
         "warning: mnist_wgan-0: no pgd_linf, pgd_l1, pgd_l2, fgsm, mim, ddn, deepfool, cw, aa; "
-        "`afdctl sweep runs/mnist_wgan-0 --profile paper-A2`",
+        "`afdctl sweep mnist_wgan-0 --profile paper-A2`",
     ]
 
 
@@ -60,9 +61,9 @@ def test_a_damaged_run_is_left_out_of_all(afdctl: Afdctl, folder: Path):
         ("--figure sensitivty", 2, "did you mean 'sensitivity'?"),
         ("--figure A1 --out a.gif", 2, "--out a.gif: no such format '.gif'; use .pdf, .svg, .png"),
         ("--figure A1 --out nowhere/a.pdf", 2, "there is no folder nowhere"),
-        ("--figure 2", 3, "runs: holds no CIFAR-10 run, which figure 2 is of"),
-        ("--figure A6", 3, "no tsne; `afdctl analyze runs/mnist_at-0 runs/mnist_nt-0 runs/mnist_wgan-0 --tsne`"),
-        ("digits_nt-0 --figure 3", 3, "digits_nt-0: no hdh; `afdctl analyze runs/digits_nt-0 --hdh`"),
+        ("--figure 2", 3, "--figure 2: no run here is of CIFAR-10, as the paper"),
+        ("--figure A6", 3, "no tsne; `afdctl analyze mnist_nt-0 mnist_at-0 mnist_wgan-0 --tsne`"),
+        ("digits_nt-0 --figure 3", 3, "digits_nt-0: no hdh; `afdctl analyze digits_nt-0 --hdh`"),
         ("digits_nt-0 mnist_nt-0 --figure 2", 2, "several data sets (digits, MNIST) in one figure"),
         ("nosuch --figure 2", 3, "nosuch: no such run"),
     ],

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from afdctl.cli.accuracies import name_of
 from afdctl.cli.analysing.of_runs import OfRuns
+from afdctl.profile.grid import name_of
 
 Points = tuple[list[float], list[float]]
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from afdctl.cli.accuracies import name_of
 from afdctl.cli.analysing.of_runs import OfRuns
+from afdctl.profile.grid import name_of
 
 Draw = Callable[[int], Table]
 """The table with so much of what it can do without."""

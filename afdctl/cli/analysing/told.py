@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from afdctl.cli.accuracies import name_of
 from afdctl.cli.sweeping import duration
+from afdctl.profile.grid import name_of
 
 if TYPE_CHECKING:
     from afdctl.analyses.study import Study

@@ -1,11 +1,11 @@
-"""`afdctl export --figure`: the paper's figures, and those of the analyses, from whatever runs there are."""
+"""`afdctl export --figure`: the paper's figures, and those of the analyses."""
 
 import json
 from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl.cli.exporting.records import named, under
+from afdctl.cli.exporting.records import records_of
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import NotFoundError
 
@@ -23,9 +23,9 @@ def export(wanted: Wanted, figure: str) -> None:
     kind = FIGURES[name]
     path = wanted.place(f"figure-{name}.pdf")
     format_of(path)
-    records = named(wanted) if wanted.named else under(wanted.folder, kind.shows)
+    records = [record for record in records_of(wanted) if wanted.named or kind.shows(record)]
     if not records:
-        raise NotFoundError(f"{wanted.folder}: {nothing_fits(name, kind)}")
+        raise NotFoundError(f"--figure {name}: no run here is of {of(kind)}, as the paper's is; name other runs")
     page = kind.of(records)
     for line in [*others(name, kind, records), *kind.needs.lines(records)]:
         typer.echo(f"warning: {line}", err=True)
@@ -34,19 +34,23 @@ def export(wanted: Wanted, figure: str) -> None:
     typer.echo(json.dumps(shown) if wanted.json else path)
 
 
+def check(figure: str) -> None:
+    """RecipeError where there is no such figure, whatever runs there are."""
+    from afdctl.export.figures.catalogue import find
+
+    find(figure)
+
+
 def others(name: str, kind: "Kind", records: "list[Record]") -> list[str]:
     """What is said of runs of a data set that the paper's figure is not of."""
     from afdctl.export.figures.groups import names_of
 
     strange = [record.dataset for record in records if not kind.of_dataset(record)]
-    if not strange:
-        return []
-    return [f"the paper's figure {name} is of {names_of(kind.datasets)}; drawn with runs of {names_of(strange)}"]
+    return [f"the paper's figure {name} is of {of(kind)}; drawn with runs of {names_of(strange)}"] if strange else []
 
 
-def nothing_fits(name: str, kind: "Kind") -> str:
-    """What is said where no run is like those of the paper's figure."""
+def of(kind: "Kind") -> str:
+    """What the paper's figure shows: `MNIST`, `Matching, AFD-WGAN on MNIST`."""
     from afdctl.export.figures.groups import names_of
 
-    of = " ".join([*(["/".join(kind.methods)] if kind.methods else []), names_of(kind.datasets)])
-    return f"holds no {of} run, which figure {name} is of; name runs of another data set, or a folder with --runs"
+    return " on ".join(part for part in (", ".join(kind.methods), names_of(kind.datasets)) if part)

@@ -1,36 +1,28 @@
-"""The runs that an export reads: those that were named, or all in the folder that fit."""
+"""What the runs of an export hold."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from afdctl.cli.exporting.wanted import Wanted
-from afdctl.errors import AfdctlError
+from afdctl.errors import AfdctlError, NotFoundError
 
 if TYPE_CHECKING:
     from afdctl.store.record import Record
 
 
-def named(wanted: Wanted) -> "list[Record]":
-    """The runs of the command line, each once."""
+def records_of(wanted: Wanted) -> "list[Record]":
+    """What the runs hold. Where none was named, one that cannot be read is told and left out."""
     from afdctl.store.record import Record
 
-    return [Record.of(run) for run in {run.path.resolve(): run for run in wanted.runs}.values()]
-
-
-def under(folder: Path, fits: "Callable[[Record], bool]") -> "list[Record]":
-    """All runs in the folder that fit, by name; one that cannot be read is named on stderr and left out."""
-    from afdctl.store.record import Record
-    from afdctl.store.run import Run
-
-    found = []
-    for run in sorted(Run.all(folder), key=lambda run: run.name):
+    records = []
+    for run in {run.path.resolve(): run for run in wanted.runs}.values():
         try:
-            record = Record.of(Run.find(str(run.path), folder))
+            records.append(Record.of(run))
         except AfdctlError as error:
-            typer.echo(f"warning: {error}; left out", err=True)
-        else:
-            found += [record] if fits(record) else []
-    return found
+            if wanted.named:
+                raise
+            typer.echo(f"warning: left out: {error}", err=True)
+    if not records:
+        raise NotFoundError("no run here can be read; name the folder of others with --runs")
+    return records

@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 class Wanted:
     """The command line's wishes that do not depend on the mode; `runs` are there, at least one.
 
-    Where none was `named`, it is the newest in `folder`.
+    `named`: whether they were named, or stand for all there are, or for the newest.
     """
 
     runs: list["Run"]
     named: bool
-    folder: Path
     checkpoint: str
     out: Path | None
     data_dir: Path | None
     device: str
     json: bool
+    format: str | None = None
+    paper: bool = False
 
     def place(self, name: str) -> Path:
         """Where a file goes: --out, or `name` in the folder --out, by default the current one.

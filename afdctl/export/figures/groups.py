@@ -3,19 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from afdctl import registry
+from afdctl.export.tables.groups import method_place
+from afdctl.export.tables.names import dataset_title
 from afdctl.store.record import Record
 
 Array = np.ndarray[Any, Any]
-METHODS: Final = ("NT", "AT", "TRADES", "Matching", "AFD-DCGAN", "AFD-HINGE", "AFD-WGAN")
-"""The paper's order, in legends and in rows."""
-DATASETS: Final[Mapping[str, str]] = {
-    "digits": "digits", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100", "tiny_imagenet": "Tiny-ImageNet", "folder": "own images",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,13 +39,9 @@ def grouped(records: Iterable[Record]) -> list[Group]:
     by_recipe: dict[str, list[Record]] = {}
     for record in records:
         by_recipe.setdefault(record.group, []).append(record)
-    ordered = sorted(by_recipe.values(), key=lambda runs: _rank(runs[0].method))
+    ordered = sorted(by_recipe.values(), key=lambda runs: method_place(runs[0].method))
     times = Counter(runs[0].method for runs in ordered)
     return [_group(runs, named=times[runs[0].method] > 1) for runs in ordered]
-
-
-def _rank(method: str) -> int:
-    return METHODS.index(method) if method in METHODS else len(METHODS)
 
 
 def _group(runs: Sequence[Record], named: bool) -> Group:
@@ -58,10 +51,10 @@ def _group(runs: Sequence[Record], named: bool) -> Group:
 
 
 def spread(curves: Sequence[Mapping[float, float]]) -> Spread | None:
-    """Mean and deviation of curves (x -> y) at every x that all of them have; None where there is no curve."""
-    if not curves:
+    """Mean and deviation of curves (x -> y) at every x that all of them have; None where there is none."""
+    x = sorted(set.intersection(*map(set, curves))) if curves else []
+    if not x:
         return None
-    x = sorted(set.intersection(*map(set, curves)))
     values = np.array([[curve[at] for at in x] for curve in curves], dtype=float)
     deviation = values.std(axis=0, ddof=1) if len(curves) > 1 else None
     return Spread(np.array(x), values.mean(axis=0), deviation, len(curves))
@@ -73,6 +66,6 @@ def datasets(groups: Iterable[Group]) -> str:
 
 
 def names_of(keys: Iterable[str]) -> str:
-    """Data sets as people write them, each once, in the table's order."""
+    """Data sets as people write them, each once, in the registry's order."""
     given = set(keys)
-    return ", ".join(name for key, name in DATASETS.items() if key in given)
+    return ", ".join(dataset_title(dataset) for dataset in registry.DATASETS if dataset in given)

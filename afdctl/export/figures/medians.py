@@ -8,11 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from afdctl.export.figures.groups import DATASETS, Group, datasets, grouped, spread
+from afdctl import registry
+from afdctl.export.figures.groups import Group, datasets, grouped, spread
 from afdctl.export.figures.needs import figures
 from afdctl.export.figures.page import Page, among
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import WIDTH, Look, curve, looks, styled
+from afdctl.export.tables.names import dataset_title
 from afdctl.store.record import Record
 
 Summary = Mapping[str, Any]
@@ -25,7 +27,7 @@ NORMS: Final[Mapping[str, str]] = {
 @styled
 def sensitivity(records: Sequence[Record]) -> Page:
     """Figure A4: ||F(x) - F(x')||_2 / ||F(x)||_2, median and deviation over the test images; one panel a data set."""
-    shown = [name for name in DATASETS if any(name == record.dataset for record in records)]
+    shown = [name for name in registry.DATASETS if any(name == record.dataset for record in records)]
     by_dataset = [_having((one for one in records if one.dataset == name), "sensitivity") for name in shown]
     groups = [group for of_dataset in by_dataset for group in of_dataset]
     page = Page(f"Feature sensitivity on {datasets(groups)}", records, WIDTH if len(shown) > 1 else 3.4, 2.2)
@@ -33,9 +35,9 @@ def sensitivity(records: Sequence[Record]) -> Page:
     lines: dict[str, Line2D] = {}
     for panel, name, of_dataset in zip(panels, shown, by_dataset, strict=True):
         styles = looks(of_dataset)
-        panel.set_title(DATASETS[name], loc="left")
+        panel.set_title(dataset_title(name), loc="left")
         for group in of_dataset:
-            lines[group.label] = _draw(panel, group, "sensitivity", lambda found: found, styles[group.label])
+            lines |= _draw(panel, group, "sensitivity", lambda found: found, styles[group.label])
         _label(panel)
         panel.set_ylim(bottom=0)
     panels[0].set_ylabel("Feature sensitivity")
@@ -53,9 +55,11 @@ def norms(records: Sequence[Record]) -> Page:
     for panel, (quantity, title) in zip(page.subplots(1, len(NORMS)), NORMS.items(), strict=True):
         panel.set_title(title, loc="left")
         for group in groups:
-            look = styles[group.label]
-            line = lines[group.label] = _draw(panel, group, "norms", itemgetter(quantity), look)
-            panel.axhline(np.asarray(line.get_ydata())[0], color=look.colour, linestyle=":", linewidth=0.7, zorder=1)
+            drawn = _draw(panel, group, "norms", itemgetter(quantity), styles[group.label])
+            lines |= drawn
+            for line in drawn.values():
+                natural = np.asarray(line.get_ydata())[0]
+                panel.axhline(natural, color=line.get_color(), linestyle=":", linewidth=0.7, zorder=1)
         _label(panel)
     page.legend_above(lines)
     page.caption(*_about(groups, "norms"), "dotted: natural images", "norms before normalisation")
@@ -66,18 +70,23 @@ def _having(records: Iterable[Record], analysis: str) -> list[Group]:
     return grouped(record for record in records if analysis in record.analyses)
 
 
-def _draw(panel: Axes, group: Group, analysis: str, of: Callable[[dict[str, Any]], Summary], look: Look) -> Line2D:
-    """The median of a group's runs over epsilon; bars are the deviation over images, a band is that over runs."""
+def _draw(
+    panel: Axes, group: Group, analysis: str, of: Callable[[dict[str, Any]], Summary], look: Look
+) -> dict[str, Line2D]:
+    """The median of a group's runs over epsilon; bars are the deviation over images, a band is that over runs.
+
+    Nothing is drawn of runs that were analysed on grids without a common epsilon.
+    """
     found = [figures(record, analysis) for record in group.records]
     medians = spread([dict(zip(one["epsilons"], of(one)["median"], strict=True)) for one in found])
     deviations = spread([dict(zip(one["epsilons"], of(one)["std"], strict=True)) for one in found])
-    assert medians, "a group has a run"
-    assert deviations
+    if medians is None or deviations is None:
+        return {}
     panel.errorbar(
         medians.x, medians.mean, deviations.mean, fmt="none", ecolor=look.colour, elinewidth=0.6, capsize=1.5,
         capthick=0.6, alpha=0.6,
     )  # fmt: skip
-    return curve(panel, medians, look, group.label)
+    return {group.label: curve(panel, medians, look, group.label)}
 
 
 def _label(panel: Axes) -> None:

@@ -1,9 +1,9 @@
 """What a figure needs of a run, and the command that makes what is missing."""
 
-import shlex
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
+from afdctl.export.tables.missing import word
 from afdctl.store import shards
 from afdctl.store.record import Record
 
@@ -37,7 +37,7 @@ class Needs(NamedTuple):
         return [self._line(names, runs) for names, runs in lacking.items() if names]
 
     def _line(self, names: tuple[str, ...], records: list[Record]) -> str:
-        runs = " ".join(shlex.quote(str(record.run.path)) for record in records)
+        runs = " ".join(word(record.run) for record in records)
         command = self.command + ("" if names == self.names else self.only)
         what = f"{', '.join(record.name for record in records)}: no {', '.join(names)}"
         return f"{what}; `{command.format(runs=runs, names=','.join(names))}`"
