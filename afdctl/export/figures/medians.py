@@ -38,8 +38,9 @@ def sensitivity(records: Sequence[Record]) -> Page:
         panel.set_title(dataset_title(name), loc="left")
         for group in of_dataset:
             lines |= _draw(panel, group, "sensitivity", lambda found: found, styles[group.label])
-        _label(panel)
-        panel.set_ylim(bottom=0)
+        _label(panel, ticks=5 - len(shown) // 2)
+        # at epsilon 0 nothing moves
+        panel.set(xlim=(0, None), ylim=(0, None))
     panels[0].set_ylabel("Feature sensitivity")
     page.legend_above(lines, columns=5 if len(shown) > 1 else 3)
     page.caption("‖F(x) − F(x′)‖ / ‖F(x)‖", *_about(groups, "sensitivity"))
@@ -89,9 +90,9 @@ def _draw(
     return {group.label: curve(panel, medians, look, group.label)}
 
 
-def _label(panel: Axes) -> None:
+def _label(panel: Axes, ticks: int = 5) -> None:
     panel.set_xlabel("Epsilon")
-    panel.locator_params(axis="x", nbins=5)
+    panel.locator_params(axis="x", nbins=ticks)
 
 
 def _about(groups: Sequence[Group], analysis: str) -> list[str]:

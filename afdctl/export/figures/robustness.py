@@ -86,6 +86,7 @@ def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
 def _exactness(groups: Sequence[Group]) -> list[str]:
     """How many images, and what the bands are."""
     found = [record.curves.get((attack, None), ()) for group in groups for record in group.records for attack in TITLES]
-    several = max((len(group.records) for group in groups), default=1)
-    bands = "95 % intervals (Wilson)" if several == 1 else f"one standard deviation of up to {several} runs"
-    return [among(row["n"] for cells in found for row in cells), f"bands: {bands}"]
+    runs = [len(group.records) for group in groups]
+    bands = ["95 % intervals (Wilson)"] if 1 in runs else []
+    bands += [f"one standard deviation of up to {max(runs)} runs"] if max(runs, default=1) > 1 else []
+    return [among(row["n"] for cells in found for row in cells), f"bands: {', or '.join(bands)}"]

@@ -38,6 +38,15 @@ def test_medians_of_seeds_are_averaged(tmp_path: Path, panel_of, curve_of):
     assert panel.containers[0][2][0].get_paths()[0].vertices[:, 1].tolist() == pytest.approx([0.1, 0.5])
 
 
+def test_seeds_without_a_common_epsilon_are_not_averaged(tmp_path: Path, panel_of):
+    one = made.with_sensitivity(made.record(tmp_path, "digits_at", seed=0), [0.2], [0.1])
+    other = made.with_sensitivity(made.record(tmp_path, "digits_at", seed=1), [0.4], [0.1])
+    other.analyses["sensitivity"]["figures"]["epsilons"] = [0.2]
+    page = sensitivity([one, other])
+    assert not panel_of(page, "digits").get_lines()
+    page.draw_without_rendering()
+
+
 def test_norms_have_three_panels_with_natural_images_as_a_line(tmp_path: Path, panel_of, curve_of):
     page = norms([made.with_norms(made.record(tmp_path, "digits_at"))])
     for title, medians in {"Feature norm": [1, 2, 3], "Logit scale": [10, 20, 30], "Margin": [0.3, 0.2, 0.1]}.items():
