@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl.cli import attack_options as options
+from afdctl.cli.exporting import figures as figures_mode
 from afdctl.cli.exporting import raw as raw_modes
 from afdctl.cli.exporting import tables as tables_mode
 from afdctl.cli.exporting import weights as weights_mode
@@ -23,6 +24,11 @@ WEIGHTS = typer.Option(
     show_default=False,
 )
 TABLE = typer.Option(metavar="NAME", help="A table of the paper: 1, 2, A1, A3, A4, A5 or cost.", show_default=False)
+FIGURE = typer.Option(
+    metavar="NAME",
+    help="A figure of the paper: 2, 3 or A1 to A8; or pca, units, sensitivity, norms, hdh, tsne or umap.",
+    show_default=False,
+)
 EVENTS = typer.Option(metavar="FORMAT", help="Steps, epochs and tests: csv, json or parquet.", show_default=False)
 CELLS = typer.Option(metavar="FORMAT", help="Every attack at every epsilon: csv, json or parquet.", show_default=False)
 FORMAT = typer.Option(
@@ -41,6 +47,7 @@ Mode = Callable[[Wanted, str], None]
 def export(
     names: options.RunNames = None,
     table: Annotated[str | None, TABLE] = None,
+    figure: Annotated[str | None, FIGURE] = None,
     weights: Annotated[str | None, WEIGHTS] = None,
     events: Annotated[str | None, EVENTS] = None,
     cells: Annotated[str | None, CELLS] = None,
@@ -53,10 +60,11 @@ def export(
     data_dir: options.DataDir = None,
     json: options.Json = False,
 ) -> None:
-    """Export what runs hold; exactly one mode says what. Without RUN: the newest one, and for --table all of them."""
+    """Export what runs hold; exactly one mode says what. Without RUN: the newest one; for --table and --figure all."""
     mode, choice = only(
         {
             "--table": (table, tables_mode.export),
+            "--figure": (figure, figures_mode.export),
             "--weights": (weights, weights_mode.export),
             "--events": (events, raw_modes.export_events),
             "--cells": (cells, raw_modes.export_cells),
@@ -66,18 +74,20 @@ def export(
         raise RecipeError(f"{'--format' if kind else '--paper'}: goes with --table")
     if table is not None:
         tables_mode.check(table)
-    runs = every(folder) if table and not names else [find(spec, folder) for spec in specs(names or [])]
+    if figure is not None:
+        figures_mode.check(figure)
+    runs = every(folder) if (table or figure) and not names else [find(spec, folder) for spec in specs(names or [])]
     mode(Wanted(runs, bool(names), checkpoint, out, data_dir, device, json, kind, paper), choice)
 
 
 def every(folder: Path) -> "list[Run]":
-    """All runs of a folder: a table of the newest alone would have one row. Error: NotFoundError for none."""
+    """All runs of a folder: of the newest alone, a table would have one row. Error: NotFoundError for none."""
     from afdctl.store.run import Run
 
     runs = Run.all(folder)
     if not runs:
         raise NotFoundError(f"{folder}: no run here; name the folder with --runs")
-    typer.echo(f"no run named: all {len(runs)} under {folder}", err=True)
+    typer.echo(f"no run named: looking at all {len(runs)} under {folder}", err=True)
     return runs
 
 

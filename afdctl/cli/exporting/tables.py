@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from afdctl.cli.exporting.output import put
+from afdctl.cli.exporting.records import records_of
 from afdctl.cli.exporting.wanted import Wanted
-from afdctl.errors import AfdctlError, NotFoundError, RecipeError
+from afdctl.errors import RecipeError
+from afdctl.recipe.values import suggestion
 
 if TYPE_CHECKING:
     from afdctl.export.tables.table import Table
-    from afdctl.store.record import Record
 
 
 def export(wanted: Wanted, name: str) -> None:
@@ -20,7 +21,7 @@ def export(wanted: Wanted, name: str) -> None:
     from afdctl.export.tables import formats
 
     name, kind = tables.check(name), _format(wanted)
-    table = tables.build(name, _records(wanted), wanted.paper)
+    table = tables.build(name, records_of(wanted), wanted.paper)
     if kind is None and sys.stdout.isatty():
         draw(table)
         return
@@ -58,25 +59,6 @@ def _format(wanted: Wanted) -> str | None:
         suffixes = " ".join(formats.SUFFIXES)
         raise RecipeError(f"--out {wanted.out}: no format has this suffix; use one of {suffixes}, or name --format")
     return formats.SUFFIXES[wanted.out.suffix]
-
-
-def _records(wanted: Wanted) -> "list[Record]":
-    """What the runs hold. Where none was named, one that cannot be read is told and left out."""
-    from afdctl.events import refuse_newer
-    from afdctl.store.record import Record
-
-    records = []
-    for run in {run.path.resolve(): run for run in wanted.runs}.values():
-        try:
-            refuse_newer(run.provenance["schema"], run.path)
-            records.append(Record.of(run))
-        except (AfdctlError, OSError) as error:
-            if wanted.named:
-                raise
-            typer.echo(f"warning: {run.name} left out: {error}", err=True)
-    if not records:
-        raise NotFoundError("no run here can be read; name the folder of others with --runs")
-    return records
 
 
 def draw(table: "Table") -> None:
