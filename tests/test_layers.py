@@ -32,6 +32,7 @@ ALSO = {"cli": {"typer", "rich"}}
 FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
 LATER = {"store/checkpoints": {"torch"}, "data": {"sklearn"}, "models/weights": {"safetensors"}, "tui": {"pynvml"}}
+LATER["analyses"] = {"sklearn", "umap"}
 """What only a function's body may import."""
 BARRED = {
     "losses": {"errors", "registry", "recipe", "events", "store"},

@@ -8,7 +8,7 @@ from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
 from afdctl.events import Row, effective, read
 from afdctl.recipe.schema import AFD, Recipe
-from afdctl.store.cells import Curve, newest_curves
+from afdctl.store.cells import Curve, newest_analyses, newest_curves
 from afdctl.store.run import Run
 
 METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
@@ -70,8 +70,8 @@ class Record:
 
     @cached_property
     def analyses(self) -> dict[str, Row]:
-        """Name -> the newest row of each analysis; `figures` holds its results, `shard` (or None) its arrays."""
-        return {row["name"]: row for row in self.of_kind("analysis")}
+        """Name -> the newest row of each analysis."""
+        return newest_analyses(self.rows)
 
     @property
     def shards(self) -> list[str]:
