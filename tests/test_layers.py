@@ -27,7 +27,7 @@ CLI = LAYER["cli"]
 
 LIBRARIES = [{"pydantic", "pydantic_core", "tomli", "tomli_w"}, {"h5py", "numpy"}, {"torch", "torchvision", "PIL"}]
 """What each layer adds to the libraries that the layers below it import at module scope."""
-ALSO = {"cli": {"typer", "rich"}}
+ALSO = {"cli": {"typer", "rich"}, "export/report/page": {"jinja2"}}
 """Libraries of one part: those that print for people."""
 FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""

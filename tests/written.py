@@ -85,3 +85,13 @@ def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm:
         journal.append("swept", reason="finished", exit_code=0)
     results.build(run)
     return shard
+
+
+def analysed(run: Run, name: str, figures: Row, arrays: Mapping[str, np.ndarray[Any, Any]] | None = None) -> str | None:
+    """Put an analysis into the run and its results.h5; returns the name of its shard."""
+    shard = shards.write(run, name, arrays) if arrays else None
+    row = {"name": name, "key": name, "checkpoint": CHECKPOINT, "n": 100, "seed": 0, "figures": figures, "shard": shard}
+    with run.open_journal() as journal:
+        journal.append("analysis", **row)
+    results.build(run)
+    return shard

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from afdctl.cli import attack_options as options
+from afdctl.cli.exporting import report as report_mode
 from afdctl.cli.exporting import weights as weights_mode
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.cli.named import find, specs
@@ -17,6 +18,9 @@ WEIGHTS = typer.Option(
     help="The network itself: safetensors, onnx, pt2, torch or robustbench; checked against the run's.",
     show_default=False,
 )
+REPORT = typer.Option(
+    metavar="FILE.html", help="A page about the runs, side by side: needs no network.", show_default=False
+)
 OUT = typer.Option(metavar="PATH", help="The file to write, or the folder for it.", show_default=False)
 
 Mode = Callable[[Wanted, str], None]
@@ -26,6 +30,7 @@ Mode = Callable[[Wanted, str], None]
 def export(
     names: options.RunNames = None,
     weights: Annotated[str | None, WEIGHTS] = None,
+    report: Annotated[str | None, REPORT] = None,
     out: Annotated[Path | None, OUT] = None,
     checkpoint: options.Checkpoint = "best",
     folder: options.Runs = Path("runs"),
@@ -34,7 +39,7 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Export what runs hold; exactly one mode says what. Without RUN: the newest one."""
-    mode, choice = only({"--weights": (weights, weights_mode.export)})
+    mode, choice = only({"--weights": (weights, weights_mode.export), "--report": (report, report_mode.export)})
     runs = [find(spec, folder) for spec in specs(names or [])]
     mode(Wanted(runs, checkpoint, out, data_dir, device, json), choice)
 
