@@ -60,10 +60,12 @@ def over_epsilons(found: OfRuns, part: Callable[[Mapping[str, Any]], Mapping[str
     def draw(optional: int) -> Table:
         table = made("run", *("natural" if epsilon == 0 else name_of(epsilon) for epsilon in epsilons))
         for run, figures in found.figures.items():
-            median, std = (
-                dict(zip(figures["epsilons"], part(figures)[name], strict=True)) for name in ("median", "std")
-            )
-            table.add_row(run, *(spread(median.get(one), std.get(one), optional) for one in epsilons))
+            spreads = zip(part(figures)["median"], part(figures)["std"], strict=True)
+            known = {
+                one: spread(*found_there, optional)
+                for one, found_there in zip(figures["epsilons"], spreads, strict=True)
+            }
+            table.add_row(run, *(known.get(one, "") for one in epsilons))
         return table
 
     return draw
