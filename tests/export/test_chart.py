@@ -62,3 +62,9 @@ def test_hardly_any_values_still_make_a_chart(values: list[float]):
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]):
     assert ticks(low, high, 5) == expected
+
+
+def test_ticks_have_room_for_small_and_large_numbers():
+    line = Line("a", 0, np.array([0.0, 3e6]), np.array([0.0, 5.5e-4]))
+    assert [tick.text for tick in chart(line).x_ticks] == ["0", "1M", "2M", "3M"]
+    assert [tick.text for tick in chart(line).y_ticks][:3] == ["0", "2.0e-4", "4.0e-4"]

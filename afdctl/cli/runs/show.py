@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdctl.cli.named import specs
 from afdctl.cli.runs import options
+from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from afdctl.store.record import Record
 
-NAME = typer.Argument(metavar="[RUN]", help="A run by path or name; the newest by default.", show_default=False)
+NAME = typer.Argument(
+    metavar="[RUN]", help="A run by path or name, or - for stdin; the newest by default.", show_default=False
+)
 MAIN = (
     "fidelity", "data.holdout", "data.augment", "model.encoder", "model.width", "model.norm", "defense.lr_C",
     "defense.lr_D", "defense.lr_F", "defense.beta", "defense.weight", "attack.name", "attack.norm", "attack.epsilon",
@@ -33,7 +37,10 @@ def show(
     from afdctl.store.overview import record
     from afdctl.store.run import Run
 
-    found = _facts(record(Run.find(name, folder)))
+    names = specs([name])
+    if len(names) > 1:
+        raise RecipeError("show: one run at a time; `afdctl runs compare` takes several")
+    found = _facts(record(Run.find(names[0], folder)))
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", **found}))
     else:

@@ -160,7 +160,9 @@ def _path(x: Floats, y: Floats) -> str:
 
 
 def _short(value: float) -> str:
-    """A tick's text: `0.25`, `12k`."""
+    """A tick's text, at most six letters: `0.25`, `12k`, `5.5e-4`."""
+    if 0 < abs(value) < 0.001:
+        return f"{value:.1e}".replace("e-0", "e-")
     for size, unit in ((1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1000 if unit == 'k' else size):g}{unit}"

@@ -1,5 +1,6 @@
 """`afdctl runs show`, `compare` and `rebuild`."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from tests.cli.conftest import Afdctl
-from tests.written import swept
+from tests.written import analysed, swept
 
 Runs = dict[str, Run]
 
@@ -65,6 +66,13 @@ def test_show_of_an_unfinished_run(afdctl: Afdctl, runs: Runs):
     assert "not started" in afdctl("runs", "show", "mnist").out
 
 
+def test_show_takes_one_name_from_stdin(afdctl: Afdctl, runs: Runs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("runs/at\n"))
+    assert as_json(afdctl, "show", "-")["run"]["name"] == "at"
+    monkeypatch.setattr("sys.stdin", io.StringIO("runs/at\nruns/wgan\n"))
+    assert afdctl("runs", "show", "-").code == 2
+
+
 def test_compare_shows_what_differs(afdctl: Afdctl, runs: Runs):
     found = as_json(afdctl, "compare", "wgan", "at")
     assert [run["name"] for run in found["runs"]] == ["wgan", "at"]
@@ -104,9 +112,10 @@ def content(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, dict
 def test_a_rebuilt_file_equals_the_original_data_set_by_data_set(afdctl: Afdctl, runs: Runs):
     run = runs["wgan"]
     swept(run, {0.1: 0.7, 0.2: 0.3}, attack="pgd_linf")
+    analysed(run, "pca", {"dims": 3, "features": 4, "share": 0.99}, {"explained": np.array([0.5, 0.9, 1.0])})
     before, attributes = content(run.results_path)
     assert set(before) >= {"train/steps", "train/epochs", "train/tests"}
-    assert set(before) >= {"attacks/aa/0.1/distance", "attacks/pgd_linf/0.2/label"}
+    assert set(before) >= {"attacks/aa/0.1/distance", "attacks/pgd_linf/0.2/label", "analysis/pca/explained"}
     run.results_path.write_bytes(b"bad")
     assert afdctl("runs", "rebuild", "wgan") == (0, "runs/wgan/results.h5\n", "")
     after, attributes_after = content(run.results_path)
