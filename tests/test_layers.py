@@ -27,8 +27,12 @@ CLI = LAYER["cli"]
 
 LIBRARIES = [{"pydantic", "pydantic_core", "tomli", "tomli_w"}, {"h5py", "numpy"}, {"torch", "torchvision", "PIL"}]
 """What each layer adds to the libraries that the layers below it import at module scope."""
-ALSO = {"cli": {"typer", "rich"}, "export/figures": {"matplotlib"}}
-"""Libraries of one part: those that print for people, and what draws."""
+ALSO = {
+    "cli": {"typer", "rich"},
+    "export/figures": {"matplotlib"},
+    "export/report/page": {"jinja2"},
+}
+"""Libraries of one part: those that print for people, what draws, and what fills templates."""
 FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
 LATER = {
@@ -153,7 +157,8 @@ finally:
 COMMANDS = [
     "--help", "train --help", "watch --help", "attack --help", "sweep --help", "bench --help", "export --help",
     "runs --help", "recipes ls", "profiles ls", "train nosuch", "train --device gpu", "train --detach nosuch",
-    "sweep nosuch", "export", "export nosuch --weights onnx",
+    "sweep nosuch", "runs ls --json", "runs rm nosuch", "runs show nosuch", "runs compare nosuch",
+    "runs rebuild nosuch", "export", "export nosuch --weights onnx",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import typer
 from afdctl.cli import attack_options as options
 from afdctl.cli.exporting import figures as figures_mode
 from afdctl.cli.exporting import raw as raw_modes
+from afdctl.cli.exporting import report as report_mode
 from afdctl.cli.exporting import tables as tables_mode
 from afdctl.cli.exporting import weights as weights_mode
 from afdctl.cli.exporting.wanted import Wanted
@@ -38,6 +39,9 @@ FORMAT = typer.Option(
     show_default=False,
 )
 PAPER = typer.Option("--paper", help="With --table: the published figures and the differences beside.")
+REPORT = typer.Option(
+    metavar="FILE.html", help="A page about the runs, side by side: needs no network.", show_default=False
+)
 OUT = typer.Option(metavar="PATH", help="The file to write, or the folder for it.", show_default=False)
 
 Mode = Callable[[Wanted, str], None]
@@ -53,6 +57,7 @@ def export(
     cells: Annotated[str | None, CELLS] = None,
     kind: Annotated[str | None, FORMAT] = None,
     paper: Annotated[bool, PAPER] = False,
+    report: Annotated[str | None, REPORT] = None,
     out: Annotated[Path | None, OUT] = None,
     checkpoint: options.Checkpoint = "best",
     folder: options.Runs = Path("runs"),
@@ -66,6 +71,7 @@ def export(
             "--table": (table, tables_mode.export),
             "--figure": (figure, figures_mode.export),
             "--weights": (weights, weights_mode.export),
+            "--report": (report, report_mode.export),
             "--events": (events, raw_modes.export_events),
             "--cells": (cells, raw_modes.export_cells),
         }

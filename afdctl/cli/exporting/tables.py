@@ -42,7 +42,6 @@ def check(name: str) -> None:
 def _format(wanted: Wanted) -> str | None:
     """The format that --format or --json names, or the suffix of --out; None where nothing does."""
     from afdctl.export.tables import formats
-    from afdctl.recipe.values import suggestion
 
     if wanted.format and wanted.json and wanted.format != "json":
         raise RecipeError(f"--format {wanted.format} and --json: give one of them")
