@@ -31,7 +31,10 @@ ALSO = {"cli": {"typer", "rich"}}
 """Libraries of one part: those that print for people."""
 FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
-LATER = {"store/checkpoints": {"torch"}, "data": {"sklearn"}, "models/weights": {"safetensors"}, "tui": {"pynvml"}}
+LATER = {
+    "store/checkpoints": {"torch"}, "data": {"sklearn"}, "models/weights": {"safetensors"}, "tui": {"pynvml"},
+    "export/weights/states": {"safetensors"}, "export/weights/graphs": {"onnxruntime"},
+}  # fmt: skip
 """What only a function's body may import."""
 BARRED = {
     "losses": {"errors", "registry", "recipe", "events", "store"},
