@@ -38,6 +38,8 @@ FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 LATER = {
     "analyses": {"sklearn", "umap"},
     "export/parquet": {"pyarrow"},
+    "export/weights/graphs": {"onnxruntime"},
+    "export/weights/states": {"safetensors"},
     "store/checkpoints": {"torch"},
     "data": {"sklearn"},
     "models/weights": {"safetensors"},

@@ -30,6 +30,6 @@ class Convolution(nn.Conv2d):
         bias = None if self.bias is None else self.bias.repeat(len(taps))
         # one window's taps are a view already
         weight = taps[0] if len(taps) == 1 else torch.cat(taps)
-        maps = linear(x.permute(0, 2, 3, 1).flatten(1), weight, bias).view(len(x), len(tops), len(lefts), -1)
+        maps = linear(x.permute(0, 2, 3, 1).flatten(1), weight, bias).view(x.shape[0], len(tops), len(lefts), -1)
         # a copy, as what comes next works in place, and the way back through that costs more on a view
         return maps.permute(0, 3, 1, 2).clone()

@@ -34,8 +34,21 @@ class Wanted:
         """
         out = self.out or Path()
         path = out / name if out.is_dir() else out
-        if path.exists() and not path.is_file():
-            raise RecipeError(f"--out {path}: is there and is no regular file, so it is not replaced; name another")
         if not path.parent.is_dir():
             raise RecipeError(f"--out {path}: there is no folder {path.parent}; make it first")
-        return path.resolve() if path.is_symlink() else path
+        return _replaceable(path)
+
+    def place_within(self, name: str) -> Path:
+        """Where one of several files goes: at its path in the folder --out, which is made. Errors: as of `place`."""
+        out = self.out or Path()
+        if out.exists() and not out.is_dir():
+            raise RecipeError(f"--out {out}: several files are written; name a folder")
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _replaceable(path)
+
+
+def _replaceable(path: Path) -> Path:
+    if path.exists() and not path.is_file():
+        raise RecipeError(f"--out {path}: is there and is no regular file, so it is not replaced; name another")
+    return path.resolve() if path.is_symlink() else path
