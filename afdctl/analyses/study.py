@@ -16,6 +16,7 @@ from afdctl.errors import RecipeError, StoppedError
 from afdctl.events import Journal, Row
 from afdctl.profile.spec import Spec
 from afdctl.store import results, shards
+from afdctl.store.cells import newest_analyses
 from afdctl.sweep.cells import rows_of
 from afdctl.sweep.plan import Task, for_transfer
 from afdctl.sweep.subject import Subject
@@ -69,16 +70,24 @@ class Study:
         Errors: BusyError, DiskFullError, StoppedError; what is done stays.
         """
         run = self.subject.run
-        if not self.missing():
+        if not self.missing() and not self.older():
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
             try:
+                for row in self.older():
+                    journal.append(**row)
                 for name in self.missing():
                     self.analyse(name, journal, on_progress, on_analysis)
             finally:
                 results.build(run)
         return self.rows()
+
+    def older(self) -> list[Row]:
+        """The rows that are wanted, but not the newest of their name, which tables, figures and results.h5 show."""
+        newest = newest_analyses(rows_of(self.subject.run, "analysis"))
+        rows = [row for name, row in self.rows().items() if newest[name]["key"] != row["key"]]
+        return [{key: value for key, value in row.items() if key != "t"} for row in rows]
 
     def rows(self) -> dict[str, Row]:
         """The rows of those analyses that the run has, by name."""

@@ -60,6 +60,17 @@ def test_what_several_analyses_need_is_computed_once(make_subject: MakeSubject):
     assert subject.run.journal_path.read_bytes() == before
 
 
+def test_what_was_asked_for_last_is_what_results_h5_shows(make_subject: MakeSubject):
+    subject = make_subject()
+    study(subject, "units").run()
+    study(subject, "units", n=20).run()
+    study(subject, "units").run()
+    assert [row["n"] for row in rows(subject.run, "analysis")] == [N, 20, N]
+    assert [row["n"] for row in rows(subject.run, "features")] == [N, 20]
+    with h5py.File(subject.run.results_path) as file:
+        assert file["analysis/units"].attrs["n"] == N
+
+
 def test_dimensions_need_no_attack(make_subject: MakeSubject):
     subject = make_subject()
     study(subject, "pca", "units").run()

@@ -84,6 +84,16 @@ def test_an_embedding(afdctl: Afdctl):
     assert "tsne: nt, 16 test images, natural and under PGD-L∞ at 0.05, 0.1" in shown.out
 
 
+def test_pictures(afdctl: Afdctl, folder: Path):
+    shown = afdctl("analyze", "nt", "wgan", *SMALL, "--pca", "--out", "one.svg")
+    assert shown.code == 0, shown.err
+    assert "picture: one.svg" in shown.out
+    found = json.loads(afdctl("analyze", "nt", *SMALL, "--pca", "--norms", "--out", "two.png", "--json").out)
+    assert found["pictures"] == {"pca": "two-pca.png", "norms": "two-norms.png"}
+    assert (folder / "one.svg").read_text().startswith("<?xml")
+    assert (folder / "two-norms.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -93,6 +103,8 @@ def test_an_embedding(afdctl: Afdctl):
         (("nt", "--hdh", "--attacks", "fgms"), 2, "did you mean 'fgsm'?"),
         (("nt", "--checkpoint", "step-1.pt"), 3, "has no checkpoint 'step-1.pt'"),
         (("nt", "--profile", "nosuch"), 2, "nosuch"),
+        (("nt", "--out", "x.jpeg"), 2, "--out x.jpeg: no such format '.jpeg'; use .pdf, .svg, .png"),
+        (("nt", "--out", "nosuch/x.svg"), 2, "--out nosuch/x.svg: there is no folder nosuch; make it first"),
         (("nt", "runs/../runs/nt", "--device", "tpu"), 2, "--device tpu: not on this machine"),
     ],
 )

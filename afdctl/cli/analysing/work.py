@@ -53,6 +53,8 @@ def analyse(wishes: Wishes) -> None:
         raise RecipeError("--attacks: are what --hdh compares; the other analyses take PGD-Linf")
     if "umap" in wishes.analyses and find_spec("umap") is None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
+    if wishes.out:
+        check_out(wishes.out)
     runs = distinct([find(spec, wishes.folder) for spec in specs(wishes.runs)])
     chosen = {dataset: attacks_for(wishes, dataset) for dataset in map(dataset_of, runs)}
 
@@ -68,6 +70,15 @@ def analyse(wishes: Wishes) -> None:
             teller.announce(study)
             study.run(teller.on_progress, teller.on_analysis)
     results.show([(study.subject.run, study.rows()) for study in studies], wishes.json, wishes.out)
+
+
+def check_out(out: Path) -> None:
+    """RecipeError for a picture that could not be written after all the work."""
+    from afdctl.export.figures.page import format_of
+
+    format_of(out)
+    if not out.parent.is_dir():
+        raise RecipeError(f"--out {out}: there is no folder {out.parent}; make it first")
 
 
 def distinct(runs: "list[Run]") -> "list[Run]":
