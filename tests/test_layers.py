@@ -31,14 +31,9 @@ ALSO = {"cli": {"typer", "rich"}, "export/figures": {"matplotlib"}}
 """Libraries of one part: those that print for people, and what draws."""
 FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
-LATER = {
-    "analyses": {"sklearn", "umap"},
-    "export/parquet": {"pyarrow"},
-    "store/checkpoints": {"torch"},
-    "data": {"sklearn"},
-    "models/weights": {"safetensors"},
-    "tui": {"pynvml"},
-}
+LATER = {"store/checkpoints": {"torch"}, "data": {"sklearn"}, "models/weights": {"safetensors"}, "tui": {"pynvml"}}
+LATER["analyses"] = {"sklearn", "umap"}
+LATER["export/parquet"] = {"pyarrow"}
 """What only a function's body may import."""
 BARRED = {
     "losses": {"errors", "registry", "recipe", "events", "store"},

@@ -43,14 +43,20 @@ def test_a_pipe_gets_markdown_and_csv_keeps_its_notes_apart(afdctl: Afdctl, runs
 def test_a_damaged_run_is_left_out_or_named(afdctl: Afdctl, runs: Path) -> None:
     journal = record(runs, "bad", "mnist_trades", []).run.journal_path
     journal.write_bytes(journal.read_bytes().replace(b"checkpoint", b"chockpoint"))
+    half = record(runs, "half", "mnist_trades", []).run
+    half.recipe_path.unlink()
+    newer = record(runs, "newer", "mnist_trades", []).run.path / "run.json"
+    newer.write_text(newer.read_text().replace('"schema": 1', '"schema": 9'))
     try:
         ended = afdctl("export", "--table", "1", "--json")
         assert len(json.loads(ended.out)["rows"]) == 2
-        assert "warning: left out:" in ended.err
-        assert "events.ndjson:2: damaged" in ended.err
+        assert ended.err.count(" left out: ") == 3
+        for words in ("events.ndjson:2: damaged", "recipe.toml", "warning: newer left out: "):
+            assert words in ended.err
         assert afdctl("export", "bad", "--table", "1").code == 3
     finally:
-        journal.parent.rename(runs.parent / "bad")
+        for name in ("bad", "half", "newer"):
+            (runs / name).rename(runs.parent / name)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from afdctl.cli.exporting.output import put
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import NotFoundError, RecipeError
-from afdctl.recipe.values import suggestion
 
 if TYPE_CHECKING:
     from afdctl.store.record import Record
@@ -30,6 +29,7 @@ def _export(
     wanted: Wanted, kind: str, what: str, rows_of: "Callable[[list[Record]], list[dict[str, Any]]]", empty: str
 ) -> None:
     from afdctl.export import raw
+    from afdctl.recipe.values import suggestion
     from afdctl.store.record import Record
 
     if kind not in raw.FORMATS:

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 def records_of(wanted: Wanted) -> "list[Record]":
     """What the runs hold. Where none was named, one that cannot be read is told and left out."""
+    from afdctl.events import refuse_newer
     from afdctl.store.record import Record
 
     records = []
     for run in {run.path.resolve(): run for run in wanted.runs}.values():
         try:
+            refuse_newer(run.provenance["schema"], run.path)
             records.append(Record.of(run))
-        except AfdctlError as error:
+        except (AfdctlError, OSError) as error:
             if wanted.named:
                 raise
-            typer.echo(f"warning: left out: {error}", err=True)
+            typer.echo(f"warning: {run.name} left out: {error}", err=True)
     if not records:
         raise NotFoundError("no run here can be read; name the folder of others with --runs")
     return records

@@ -47,8 +47,9 @@ def _rows(family: list[Group], records: Sequence[Record], with_paper: bool) -> I
         fitting: list[Group | None] = [one for one in family if _architecture(one) == architecture]
         for group in fitting or [None]:
             cell = _measured(group, records, known) if group else _to_train(first, architecture, known)
-            label = group.label if group else first.method
-            shown = group or Group(first.dataset, first.method, first.method)
+            # the architecture tells runs apart, unless several have the same
+            label = group.label if group and len(fitting) > 1 else first.method
+            shown = Group(first.dataset, first.method, label, group.records if group else ())
             yield shown, Row((first.dataset, label, architecture.upper()), shown.names, {COLUMN.key: cell})
 
 
@@ -66,9 +67,20 @@ def _to_train(like: Group, architecture: str, known: dict[str, float]) -> Cell:
     return Cell(needs=(Need("train", word(run, "recipe.toml"), "", options),), published=known.get(COLUMN.key))
 
 
+def _all_else(group: Group) -> str:
+    """The recipe but for its seed and its discriminator."""
+    recipe = group.records[0].recipe
+    assert recipe is not None
+    return recipe.model_dump_json(exclude={"seed": True, "defense": {"discriminator"}})
+
+
 def _notes(rows: Sequence[Row], groups: Sequence[Group], records: Sequence[Record]) -> Iterator[str]:
     datasets = dict.fromkeys(group.dataset for group in groups)
     used = [f"{dataset_title(dataset)} {name_of(nominal.linf(dataset, records))}" for dataset in datasets]
     yield f"FC1, FC3: fully connected layers. PD: projection on the label. ε: {'; '.join(used)}."
+    for family in _families([group for group in groups if group.records]):
+        if len({_all_else(group) for group in family}) > 1:
+            names = " ".join(group.names[0] for group in family)
+            yield f"Recipes differ in more than the discriminator: `afdctl runs compare {names}` shows where."
     yield from notes.of_figures([COLUMN], rows, groups)
     yield from notes.without_autoattack(rows, groups)

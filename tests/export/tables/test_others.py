@@ -88,6 +88,15 @@ def test_a_discriminator_without_a_run_is_trained_like_the_one_that_has(tmp_path
     assert table.missing[1] == (f"afdctl train {run.run.path}/recipe.toml --set defense.discriminator=fc3 --name w_fc3")
 
 
+def test_recipes_that_differ_in_more_than_the_discriminator_are_told(tmp_path: Path) -> None:
+    runs = [record(tmp_path, "three", "mnist_wgan", []), record(tmp_path, "one", "mnist_wgan_fc1pd", [])]
+    table = tables.build("A5", runs, with_paper=False)
+    assert [row.labels[1] for row in table.rows] == ["AFD-WGAN"] * 3
+    assert not any("compare" in note for note in table.notes)
+    runs.append(record(tmp_path, "fc3", "mnist_wgan_fc3", [], "train.epochs=80"))
+    assert any("`afdctl runs compare one fc3 three`" in note for note in tables.build("A5", runs, False).notes)
+
+
 def steps(speeds: dict[int, float]) -> Rows:
     """Ten steps an epoch, all of an epoch at one speed in images a second."""
     return [
