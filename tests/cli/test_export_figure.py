@@ -61,7 +61,7 @@ def test_a_damaged_run_is_left_out_of_all(afdctl: Afdctl, folder: Path):
         ("--figure sensitivty", 2, "did you mean 'sensitivity'?"),
         ("--figure A1 --out a.gif", 2, "--out a.gif: no such format '.gif'; use .pdf, .svg, .png"),
         ("--figure A1 --out nowhere/a.pdf", 2, "there is no folder nowhere"),
-        ("--figure 2", 3, "--figure 2: no run here is of CIFAR-10, as the paper"),
+        ("--figure 2", 3, "--figure 2: no run here is of CIFAR-10, as the figure is; name other runs"),
         ("--figure A6", 3, "no tsne; `afdctl analyze mnist_nt-0 mnist_at-0 mnist_wgan-0 --tsne`"),
         ("digits_nt-0 --figure 3", 3, "digits_nt-0: no hdh; `afdctl analyze digits_nt-0 --hdh`"),
         ("digits_nt-0 mnist_nt-0 --figure 2", 2, "several data sets (digits, MNIST) in one figure"),

@@ -25,7 +25,7 @@ def export(wanted: Wanted, figure: str) -> None:
     format_of(path)
     records = [record for record in records_of(wanted) if wanted.named or kind.shows(record)]
     if not records:
-        raise NotFoundError(f"--figure {name}: no run here is of {of(kind)}, as the paper's is; name other runs")
+        raise NotFoundError(f"--figure {name}: no run here is {fitting(kind)}, as the figure is; name other runs")
     page = kind.of(records)
     for line in [*others(name, kind, records), *kind.needs.lines(records)]:
         typer.echo(f"warning: {line}", err=True)
@@ -45,12 +45,12 @@ def others(name: str, kind: "Kind", records: "list[Record]") -> list[str]:
     """What is said of runs of a data set that the paper's figure is not of."""
     from afdctl.export.figures.groups import names_of
 
-    strange = [record.dataset for record in records if not kind.of_dataset(record)]
-    return [f"the paper's figure {name} is of {of(kind)}; drawn with runs of {names_of(strange)}"] if strange else []
+    strange = names_of(record.dataset for record in records if not kind.of_dataset(record))
+    return [f"the paper's figure {name} is of {names_of(kind.datasets)}; drawn with runs of {strange}"] * bool(strange)
 
 
-def of(kind: "Kind") -> str:
-    """What the paper's figure shows: `MNIST`, `Matching, AFD-WGAN on MNIST`."""
+def fitting(kind: "Kind") -> str:
+    """Which runs fit where none is named: `of MNIST`, `of CIFAR-10 by AFD-DCGAN, AFD-WGAN`."""
     from afdctl.export.figures.groups import names_of
 
-    return " on ".join(part for part in (", ".join(kind.methods), names_of(kind.datasets)) if part)
+    return f"of {names_of(kind.datasets)}" + (f" by {', '.join(kind.methods)}" if kind.methods else "")
