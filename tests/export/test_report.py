@@ -140,6 +140,16 @@ def test_half_a_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
     assert "No steps yet." in words(page.build([bare]))
 
 
+def test_a_model_of_ones_own_is_shown_by_what_was_measured(tmp_path: Path):
+    provenance = {"kind": "external", "dataset": "mnist", "model_digest": "m", "torch": "2.14.1"}
+    run = Run.create(tmp_path, "theirs", None, provenance, name="theirs")
+    swept(run, {0.1: 0.5})
+    text = words(page.build([run]))
+    assert "theirs 97.0 — 50.0 ε 0.1 linf theirs mnist swept —" in text
+    assert "A model of one's own: no recipe." in text
+    assert "not trained" not in text
+
+
 def test_names_and_messages_are_text_and_no_markup(tmp_path: Path):
     run = written(tmp_path, "<b>&", [*steps(1, 3), end("failed", "<script>alert(1)</script>")])
     html = page.build([run])
