@@ -54,6 +54,8 @@ def test_a_folder_a_replaced_file_and_a_link(afdctl: Afdctl, folder: Path):
     (out / "link.pt").symlink_to("old.pt")
     assert afdctl(*command, "out/link.pt").code == 0
     assert (out / "link.pt").is_symlink()
+    (out / "dangling.pt").symlink_to("/nosuch/w.pt")
+    assert "there is no folder /nosuch; make it first" in afdctl(*command, "out/dangling.pt").err
     assert (out / "old.pt").read_bytes() == (folder / first).read_bytes()
 
 
