@@ -12,14 +12,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The command line's wishes that do not depend on the mode; `runs` are there, at least one."""
+    """The command line's wishes that do not depend on the mode; `runs` are there, at least one.
+
+    `named`: whether they were named, or stand for all there are, or for the newest.
+    """
 
     runs: list["Run"]
+    named: bool
     checkpoint: str
     out: Path | None
     data_dir: Path | None
     device: str
     json: bool
+    format: str | None = None
+    paper: bool = False
 
     def place(self, name: str) -> Path:
         """Where a file goes: --out, or `name` in the folder --out, by default the current one.
