@@ -101,7 +101,7 @@ def test_two_modes_are_one_too_many():
 
 
 MISTAKES = {
-    "export nt": (2, "export what? give one of --weights"),
+    "export nt": (2, "export what? give one of --table, --figure, --weights"),
     "export nt --weights onx": (2, "--weights onx: no such format (did you mean 'onnx'?)"),
     "export nt --weights keras": (2, "known: safetensors, onnx, pt2, torch, robustbench"),
     "export nosuch --weights torch": (3, "nosuch: no such run under runs"),
