@@ -37,7 +37,7 @@ def _radius(weight: Tensor, room: Tensor, lowest: Tensor, offset: Tensor) -> Ten
     while True:
         chosen = free.to(exact)
         slope, value = vecdot(weight, chosen).float(), vecdot(held, chosen).float()
-        radius = ((offset - (value + lowest)) / -slope).clamp_min(0)[:, None]
+        radius: Tensor = ((offset - (value + lowest)) / -slope).clamp_min(0)[:, None]
         fewer = (room > radius) & free
         if torch.equal(fewer, free):
             return radius

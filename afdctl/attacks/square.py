@@ -1,4 +1,4 @@
-"""Square (Andriushchenko et al. 2020) in L-infinity: its library's search, step for step, on who is left of the batch."""
+"""Square (Andriushchenko et al. 2020) in L-infinity: its library's search, step for step, on who is left."""
 
 from bisect import bisect_left
 from math import sqrt

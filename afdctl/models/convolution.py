@@ -31,7 +31,7 @@ class Convolution(nn.Conv2d):
         return maps.clone() if maps.requires_grad else maps
 
     def as_dense(self, height: int, width: int) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias of the dense layer for maps of a size: each pixel by the taps of its window that meet the map.
+        """Weight and bias of the dense layer for maps of a size: for each pixel the taps of its window that meet them.
 
         Pixels in rows, the channels of each together: (h' w' filters, h w channels) and (h' w' filters,).
         """
