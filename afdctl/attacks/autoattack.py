@@ -1,6 +1,8 @@
-"""AutoAttack (Croce & Hein 2020) through its authors' attack classes: its parts one by one, and their worst case.
+"""AutoAttack (Croce & Hein 2020): its parts one by one, and their worst case.
 
-The classes run a batch with one stream of random numbers, so unlike elsewhere a result depends on the batch's size.
+APGD, and Square in L2 and L1, run through its authors' attack classes; FAB-T and Square in L-infinity in loops of our
+own, which take the same steps bit by bit and less time. A batch has one stream of random numbers, as there, so unlike
+elsewhere a result depends on the batch's size.
 """
 
 from collections.abc import Callable, Iterable
