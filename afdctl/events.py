@@ -133,8 +133,8 @@ def tail(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
             # no line feed: the writer is at it, or died there, and what comes into the file meanwhile does not count
             if not line.endswith(b"\n"):
                 return
-            if (text := _intact(line)) is None:
-                if any(_intact(later) for later in file):
+            if (text := intact(line)) is None:
+                if any(intact(later) for later in file):
                     raise CorruptError(f"{path}:{_line_number(path, offset)}: damaged; restore the file from a copy")
                 return
             offset += len(line)
@@ -147,6 +147,12 @@ def tail(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
 def read(path: Path, offset: int = 0) -> Iterator[Row]:
     """Each row from byte `offset` on, as `tail` reads them."""
     return (row for row, _ in tail(path, offset))
+
+
+def intact(line: bytes) -> bytes | None:
+    """The JSON text of a whole line, or None if it is not what was written."""
+    text, _, code = line[:-1].rpartition(b"\t")
+    return text if code == b"%08x" % crc32(text) else None
 
 
 def effective(rows: Iterable[Row]) -> list[Row]:
@@ -231,12 +237,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _intact(line: bytes) -> bytes | None:
-    """The JSON text of a whole line, or None if it is not what was written."""
-    text, _, code = line[:-1].rpartition(b"\t")
-    return text if code == b"%08x" % crc32(text) else None
 
 
 def _line_number(path: Path, offset: int) -> int:

@@ -162,14 +162,14 @@ def test_a_line_that_grows_while_it_is_read_is_not_damaged(path: Path, monkeypat
     offsets = write_steps(path, 4)
     whole = path.read_bytes()
     path.write_bytes(whole[: offsets[1] + 5])
-    intact = events._intact
+    intact = events.intact
 
     def intact_while_the_writer_goes_on(line: bytes) -> bytes | None:
         if line == whole[offsets[1] : offsets[1] + 5]:
             path.write_bytes(whole)
         return intact(line)
 
-    monkeypatch.setattr(events, "_intact", intact_while_the_writer_goes_on)
+    monkeypatch.setattr(events, "intact", intact_while_the_writer_goes_on)
     assert steps(path) == [0]
 
 

@@ -27,11 +27,24 @@ CLI = LAYER["cli"]
 
 LIBRARIES = [{"pydantic", "pydantic_core", "tomli", "tomli_w"}, {"h5py", "numpy"}, {"torch", "torchvision", "PIL"}]
 """What each layer adds to the libraries that the layers below it import at module scope."""
-ALSO = {"cli": {"typer", "rich"}}
-"""Libraries of one part: those that print for people."""
+ALSO = {
+    "cli": {"typer", "rich"},
+    "export/figures": {"matplotlib"},
+    "export/report/page": {"jinja2"},
+}
+"""Libraries of one part: those that print for people, what draws, and what fills templates."""
 FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
-LATER = {"store/checkpoints": {"torch"}, "data": {"sklearn"}, "models/weights": {"safetensors"}, "tui": {"pynvml"}}
+LATER = {
+    "analyses": {"sklearn", "umap"},
+    "export/parquet": {"pyarrow"},
+    "export/weights/graphs": {"onnxruntime"},
+    "export/weights/states": {"safetensors"},
+    "store/checkpoints": {"torch"},
+    "data": {"sklearn"},
+    "models/weights": {"safetensors"},
+    "tui": {"pynvml"},
+}
 """What only a function's body may import."""
 BARRED = {
     "losses": {"errors", "registry", "recipe", "events", "store"},
@@ -57,6 +70,9 @@ def imports(tree: ast.AST, later: bool = False) -> Iterator[tuple[str, bool]]:
 
 def allowed(file: str, name: str, later: bool) -> bool:
     """Whether `file` (such as `store/run`) may import `name` (such as `afdctl.events.read`)."""
+    if name.startswith("matplotlib.pyplot"):
+        # its figures and settings are global
+        return False
     part, (top, *rest) = file.split("/")[0], name.split(".")
     own = (rest or ["afdctl"])[0] if top == "afdctl" else None
     if (own or top) in BARRED.get(part, ()) or top in sys.stdlib_module_names:
@@ -71,7 +87,8 @@ def allowed(file: str, name: str, later: bool) -> bool:
         return later or top in ALSO["cli"]
     if part == "tui":
         return top in FOR_THE_SCREEN or (later and top in LATER["tui"])
-    libraries = set().union(*LIBRARIES[: LAYER[part] + 1], ALSO.get(file, ()))
+    own_libraries = [also for place, also in ALSO.items() if f"{file}/".startswith(f"{place}/")]
+    libraries = set().union(*LIBRARIES[: LAYER[part] + 1], *own_libraries)
     return top in libraries or (later and top in LATER.get(file, set()) | LATER.get(part, set()))
 
 
@@ -117,6 +134,10 @@ def test_the_package_itself_imports_nothing():
         ("train/loop", "from afdctl.tui.app import Dashboard"),
         ("train/loop", "import textual"),
         ("cli/watch", "from afdctl.tui.app import Dashboard"),
+        ("export/report", "from matplotlib.figure import Figure"),
+        ("sweep/figures", "import matplotlib"),
+        ("export/figures/page", "from matplotlib import pyplot"),
+        ("cli/exporting/figures", "from afdctl.export.figures.page import save"),
     ],
 )
 def test_what_points_up_is_found(file: str, source: str):
@@ -136,8 +157,10 @@ finally:
 
 
 COMMANDS = [
-    "--help", "train --help", "watch --help", "attack --help", "sweep --help", "bench --help", "runs --help",
-    "recipes ls", "profiles ls", "train nosuch", "train --device gpu", "train --detach nosuch", "sweep nosuch",
+    "--help", "train --help", "watch --help", "attack --help", "sweep --help", "bench --help", "export --help",
+    "runs --help", "recipes ls", "profiles ls", "train nosuch", "train --device gpu", "train --detach nosuch",
+    "sweep nosuch", "runs ls --json", "runs rm nosuch", "runs show nosuch", "runs compare nosuch",
+    "runs rebuild nosuch", "export", "export nosuch --weights onnx",
 ]  # fmt: skip
 
 

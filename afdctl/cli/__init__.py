@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import attack, bench, data, profiles, recipes, runs, sweep, train, watch
+from afdctl.cli import analyze, attack, bench, data, export, profiles, recipes, runs, sweep, train, watch
 from afdctl.cli.pipes import reader_gone
 from afdctl.errors import AfdctlError
 
@@ -35,6 +35,8 @@ app.command("train", short_help="Train a recipe, or go on with a stopped run.")(
 app.command("watch", short_help="Watch runs in the dashboard, live or finished.")(watch.watch)
 app.command("attack", short_help="Attack models with one attack at one epsilon.")(attack.attack)
 app.command("sweep", short_help="Run a profile's attacks over their epsilons.")(sweep.sweep)
+app.command("analyze", short_help="Analyse what a training did to the features.")(analyze.analyze)
+app.command("export", short_help="Export what runs hold, as files for other programs.")(export.export)
 app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)
 app.command("bench-sweep", short_help="Measure what a sweep costs against the published way.")(bench.bench_sweep)
 app.add_typer(runs.app, name="runs")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from afdctl.cli.pipes import reader_gone
+from afdctl.profile.grid import name_of
 
 if TYPE_CHECKING:
     from afdctl.sweep.plan import Task
@@ -94,14 +95,6 @@ def figures(one: "Curve") -> tuple[str, ...]:
 def percents(one: "Curve | Envelope", epsilons: Iterable[float]) -> list[str]:
     known = dict(zip(one.epsilons, one.accuracies, strict=True))
     return [f"{100 * known[epsilon]:.1f}" if epsilon in known else "" for epsilon in epsilons]
-
-
-def name_of(epsilon: float) -> str:
-    """An epsilon as people write it: a short decimal, or `8/255`."""
-    pixels = epsilon * 255
-    if float(f"{epsilon:.3g}") == epsilon or abs(pixels - round(pixels)) > 1e-6:
-        return f"{epsilon:.4g}"
-    return f"{pixels:.0f}/255"
 
 
 def caption(norm: str, curves: "Sequence[Curve]") -> str:

@@ -38,6 +38,14 @@ def value(text: str, option: str = "--epsilon") -> float:
         raise RecipeError(f"{option} '{text}': {error}") from None
 
 
+def name_of(epsilon: float) -> str:
+    """An epsilon as people write it: a short decimal, or `8/255`."""
+    pixels = epsilon * 255
+    if float(f"{epsilon:.3g}") == epsilon or abs(pixels - round(pixels)) > 1e-6:
+        return f"{epsilon:.4g}"
+    return f"{pixels:.0f}/255"
+
+
 def _value(text: str) -> float:
     try:
         found = float(number(text.strip()) if "/" in text else text)

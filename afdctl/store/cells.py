@@ -1,4 +1,4 @@
-"""Which of the many cells in a journal stand for an attack now: those of its newest sweep."""
+"""Which of the many cells and analyses in a journal stand for an attack now: the newest."""
 
 import json
 from collections.abc import Iterable
@@ -19,6 +19,11 @@ def newest_curves(rows: Iterable[Row]) -> dict[tuple[str, str | None], Curve]:
                 newest[name] = (settings, {})
             newest[name][1][row["epsilon"]] = row
     return {name: [cells[epsilon] for epsilon in sorted(cells)] for name, (_, cells) in newest.items()}
+
+
+def newest_analyses(rows: Iterable[Row]) -> dict[str, Row]:
+    """Name -> the newest row of each analysis; `figures` holds its results, `shard` (or None) names its arrays."""
+    return {row["name"]: row for row in rows if row["event"] == "analysis"}
 
 
 def _settings(row: Row) -> str:

@@ -56,6 +56,27 @@ def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, 
     return Saved(path, digest)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A checkpoint file: its step, the pointers to it, and whether its digest is the one in its name."""
+
+    path: Path
+    step: int
+    pointers: tuple[str, ...]
+    intact: bool
+
+
+def listed(run: Run) -> list[Listed]:
+    """Every checkpoint of a run, the newest first; one that is pointed to and missing is not intact."""
+    pointed = {which: path for which in POINTERS if (path := _pointed(run, which))}
+    paths = [path for path in pointed.values() if NAME.fullmatch(path.name)] + _newest_first(run)
+    return [
+        Listed(path, int(path.name.split("-")[1]), tuple(which for which in POINTERS if pointed.get(which) == path),
+            _verified(path) is not None)
+        for path in sorted(dict.fromkeys(paths), key=_step, reverse=True)
+    ]  # fmt: skip
+
+
 def load(run: Run, which: str = "last") -> Loaded:
     """Load the checkpoint `last`, `best` or of a file name onto the CPU, its digest verified.
 

@@ -5,9 +5,10 @@ from functools import cached_property
 from hashlib import sha256
 
 from afdctl import recipe
+from afdctl.errors import CorruptError, RecipeError
 from afdctl.events import Row, effective, read
 from afdctl.recipe.schema import AFD, Recipe
-from afdctl.store.cells import Curve, newest_curves
+from afdctl.store.cells import Curve, newest_analyses, newest_curves
 from afdctl.store.run import Run
 
 METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
@@ -22,10 +23,17 @@ class Record:
     rows: list[Row]
 
     @classmethod
-    def of(cls, run: Run) -> "Record":
-        """Read the run once. Errors: CorruptError for a damaged journal or recipe."""
-        chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
-        rows = effective(read(run.journal_path)) if run.journal_path.exists() else []
+    def of(cls, run: Run, rows: list[Row] | None = None) -> "Record":
+        """Read the run once; `rows` is the part of its journal that suffices, where not all of it is needed.
+
+        Errors: CorruptError for a damaged journal or recipe.
+        """
+        try:
+            chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
+        except RecipeError as error:
+            raise CorruptError(f"{run.path}/{str(error).splitlines()[0]}; restore the file from a copy") from None
+        if rows is None:
+            rows = effective(read(run.journal_path)) if run.journal_path.exists() else []
         return cls(run, chosen, rows)
 
     @property
@@ -62,8 +70,14 @@ class Record:
 
     @cached_property
     def analyses(self) -> dict[str, Row]:
-        """Name -> the newest row of each analysis; `figures` holds its results, `shard` (or None) its arrays."""
-        return {row["name"]: row for row in self.of_kind("analysis")}
+        """Name -> the newest row of each analysis."""
+        return newest_analyses(self.rows)
+
+    @property
+    def shards(self) -> list[str]:
+        """The shards that the curves and the analyses lie in."""
+        cells = [cell for curve in self.curves.values() for cell in curve]
+        return list(dict.fromkeys(row["shard"] for row in [*cells, *self.analyses.values()] if row["shard"]))
 
     def of_kind(self, event: str) -> list[Row]:
         """The rows of one event: step, epoch, test, cell, ..."""

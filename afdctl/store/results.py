@@ -15,11 +15,13 @@ import numpy as np
 from afdctl.errors import CorruptError
 from afdctl.events import SCHEMA, Row, effective, tail
 from afdctl.store import atomic, shards
-from afdctl.store.cells import newest_curves
+from afdctl.store.cells import newest_analyses, newest_curves
 from afdctl.store.run import Run
 
 CELL = "/attacks/{attack}/{epsilon:g}"
 TRANSFER = "/attacks/{attack} from {source}/{epsilon:g}"
+FEATURES = "/features/{attack}/{epsilon:g}"
+NATURAL = "/features/natural"
 INTERNAL = {"event", "t", "last", "images"}
 TABLES = {"step": "/train/steps", "epoch": "/train/epochs", "test": "/train/tests"}
 WHOLE = {"step", "epoch"}
@@ -63,6 +65,10 @@ def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
             shards.add(file, name, table)
         for shard, cells in _by_shard(rows).items():
             _add_cells(file, run, shard, cells)
+        for row in newest_analyses(rows).values():
+            _add_analysis(file, run, row)
+        for place, shard in _features(rows).items():
+            file[place] = h5py.ExternalLink(f"shards/{shard}", "/")
         _describe(file, attributes)
         file.flush()
         image: bytes = file.id.get_file_image()
@@ -96,6 +102,21 @@ def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row]) -> None:
             elif "/" not in name:
                 shards.add(group, name, array)
         _describe(group, {key: value for key, value in row.items() if key not in INTERNAL})
+
+
+def _add_analysis(file: h5py.File, run: Run, row: Row) -> None:
+    """A group an analysis: its figures as attributes, its arrays as data sets."""
+    group = file.create_group(f"/analysis/{row['name']}")
+    _describe(group, row["figures"] | {key: row[key] for key in ("checkpoint", "n", "seed")})
+    if row["shard"] and shards.intact(run, row["shard"]):
+        for path, array in shards.read(run, row["shard"]).items():
+            shards.add(group, path, array)
+
+
+def _features(rows: list[Row]) -> dict[str, str]:
+    """Place -> the newest shard of features, which stay there: they are large."""
+    features = [row for row in rows if row["event"] == "features"]
+    return {FEATURES.format(**row) if row["attack"] else NATURAL: row["shard"] for row in features}
 
 
 def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:

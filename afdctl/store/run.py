@@ -61,9 +61,14 @@ class Run:
 
         Errors: NotFoundError for no run and for a run of a newer schema, CorruptError for a damaged run.json.
         """
-        run = cls._latest(root) if spec == "latest" else cls._named(spec, root)
+        run = cls.at(spec, root)
         refuse_newer(run.provenance["schema"], run.path)
         return run
+
+    @classmethod
+    def at(cls, spec: str, root: Path) -> Self:
+        """As `find`, but whatever state the run is in. Error: NotFoundError for no run."""
+        return cls._latest(root) if spec == "latest" else cls._named(spec, root)
 
     @classmethod
     def _latest(cls, root: Path) -> Self:

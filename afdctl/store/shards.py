@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -29,10 +30,11 @@ def write(run: Run, stem: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> st
 
 def read(run: Run, name: str) -> Arrays:
     """The arrays of a shard. Error: CorruptError where it is missing or was changed."""
-    path = run.shards / name
-    data = path.read_bytes() if path.is_file() else b""
-    if not name.endswith(f"-{sha256(data).hexdigest()[:16]}.h5"):
-        raise CorruptError(f"{path}: damaged or missing; restore it from a copy, or run the sweep again without it")
+    data = _verified(run.shards / name)
+    if data is None:
+        raise CorruptError(
+            f"{run.shards / name}: damaged or missing; restore it from a copy, or run the sweep again without it"
+        )
     arrays: Arrays = {}
     with h5py.File(BytesIO(data)) as file:
         file.visititems(lambda path, item: arrays.update({path: item[()]} if isinstance(item, h5py.Dataset) else {}))
@@ -41,11 +43,13 @@ def read(run: Run, name: str) -> Arrays:
 
 def intact(run: Run, name: str) -> bool:
     """Whether the shard is what was written."""
-    try:
-        read(run, name)
-    except CorruptError:
-        return False
-    return True
+    return _verified(run.shards / name) is not None
+
+
+def _verified(path: Path) -> bytes | None:
+    """The content of a shard if its digest is the one in its name, else None."""
+    data = path.read_bytes() if path.is_file() else b""
+    return data if path.name.endswith(f"-{sha256(data).hexdigest()[:16]}.h5") else None
 
 
 def remove(run: Run, name: str) -> None:

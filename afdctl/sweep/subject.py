@@ -45,6 +45,7 @@ class Subject:
     run: Run
     dataset: str
     warnings: list[str]
+    class_names: tuple[str, ...] = ()
 
 
 def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) -> Subject:
@@ -116,8 +117,9 @@ def _subject(
     network = network.to(device).eval().requires_grad_(False)
     split = Split(source.test, device)
     return Subject(
-        run.name, network, split, len(source.classes), digest, source.digest, seed, run, source.name, warnings
-    )
+        run.name, network, split, len(source.classes), digest, source.digest, seed, run, source.name, warnings,
+        source.classes,
+    )  # fmt: skip
 
 
 def _check(network: external.External, source: Source, device: torch.device) -> list[str]:

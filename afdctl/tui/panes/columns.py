@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdctl.store.series import Series
 from afdctl.tui.drawing.plot import Curve
 from afdctl.tui.drawing.scale import Floats
 from afdctl.tui.panes.charts import Chart, Trace
 from afdctl.tui.reading.history import History
-from afdctl.tui.reading.series import Series
 from afdctl.tui.view import Kept, View
 
 STEPS_PER_COLUMN = 1.5

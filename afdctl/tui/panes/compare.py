@@ -1,11 +1,9 @@
 """Several runs beside each other: how each does, and in what their recipes differ."""
 
-from collections.abc import Sequence
-from typing import Any
-
+from afdctl.recipe.differences import differences
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.facts import Facts, Other
+from afdctl.tui.facts import Facts
 from afdctl.tui.panes.accuracy import percent
 
 
@@ -26,7 +24,7 @@ def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     y += 1
     cells.put(2, y, ("validation, no AutoAttack", dim), end=width - 1)
     y += 2
-    different = differences(facts.others)
+    different = differences([other.history.recipe for other in facts.others], missing="—")
     cells.put(2, y, ("differing values" if different else "the recipes are equal", palette.ink("text")), end=width - 1)
     for key, values in different.items():
         y += 1
@@ -43,19 +41,3 @@ def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
                     end=width - 1,
                 )
     return cells
-
-
-def differences(others: Sequence[Other]) -> dict[str, list[Any]]:
-    """The keys of the recipes whose values are not the same in all runs, with the value of each."""
-    flat = [flattened(other.history.recipe) for other in others]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    rows = {key: [one.get(key, "—") for one in flat] for key in keys}
-    return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
-
-
-def flattened(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """A recipe as `table.key`: value."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= flattened(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
-    return found

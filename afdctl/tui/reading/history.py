@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from afdctl.events import SCHEMA, Row
+from afdctl.store.series import Recent, Series
 from afdctl.tui.reading import told
 from afdctl.tui.reading.follow import Line
-from afdctl.tui.reading.series import Recent, Series
 from afdctl.tui.reading.sweep import Sweep
 
 RECENT = 12288

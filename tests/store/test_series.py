@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from afdctl.tui.reading.series import Recent, Series
+from afdctl.store.series import Recent, Series
 
 
 def rows(first: int, last: int, **figures: float | None) -> list[dict[str, float | None]]:

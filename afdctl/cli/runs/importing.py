@@ -1,4 +1,4 @@
-"""`afdctl runs`: the trainings on disk."""
+"""`afdctl runs import`: models that others trained."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +8,6 @@ import typer
 from afdctl.cli.options import SET
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Import models that others trained as runs.")
-
 CHECKPOINT = typer.Argument(metavar="CHECKPOINT", help="A .pt file of the authors' afd_train.py or adv_train.py.")
 RECIPE = typer.Option(
     metavar="RECIPE",
@@ -18,7 +16,6 @@ RECIPE = typer.Option(
 )
 
 
-@app.command("import")
 def import_(
     checkpoint: Annotated[Path, CHECKPOINT],
     recipe: Annotated[str, RECIPE],

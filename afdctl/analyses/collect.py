@@ -1,0 +1,111 @@
+"""Features of a test split, natural and under attack: computed once, and kept in the run."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from afdctl.analyses.extract import Features, extractor, on_host
+from afdctl.analyses.gathered import Array
+from afdctl.data.batches import as_floats
+from afdctl.events import Journal
+from afdctl.store import shards
+from afdctl.sweep.batch import search, searchable
+from afdctl.sweep.cells import rows_of
+from afdctl.sweep.plan import Task
+from afdctl.sweep.subject import Subject
+from afdctl.sweep.verify import judge, predict
+
+VERSION = 1
+"""Part of the natural features' key: raise it when features change, so that old ones do not pass for new."""
+
+OnProgress = Callable[[Task, int], None]
+"""Told after each batch which task is at work, and how many images more are done."""
+
+
+class Collection:
+    """The features that a run keeps of a network's first `n` test images.
+
+    `check` is called before each pass of an attack, and may raise.
+    """
+
+    def __init__(self, subject: Subject, n: int, batch_size: int, check: Callable[[], None]) -> None:
+        self.subject, self.n, self.batch_size, self.check = subject, n, batch_size, check
+        self.extract = extractor(subject.network)
+        self.shards = self.kept()
+
+    def kept(self) -> dict[str, str]:
+        """Key -> shard of all features that the run has, and that are whole."""
+        named = {row["key"]: row["shard"] for row in rows_of(self.subject.run, "features")}
+        return {key: shard for key, shard in named.items() if shards.intact(self.subject.run, shard)}
+
+    def missing(self, tasks: Iterable[Task]) -> list[Task]:
+        """What is left to do of attacks, in pieces that are kept as soon as they are done.
+
+        A piece is one epsilon, or of an attack that minimises a norm the whole grid, which one run serves.
+        """
+        pieces = []
+        for task in tasks:
+            grids = [task.epsilons] if task.spec.minimises else [(epsilon,) for epsilon in task.epsilons]
+            pieces += [task.only(grid) for grid in grids if any(self.key(task, one) not in self.shards for one in grid)]
+        return pieces
+
+    def key(self, task: Task, epsilon: float) -> str:
+        return task.key(self.subject, epsilon)
+
+    @property
+    def natural_key(self) -> str:
+        parts = ["natural", VERSION, self.subject.digest, self.subject.data_digest, self.n]
+        return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def natural(self, journal: Journal) -> tuple[Features, Array]:
+        """The features of the images themselves, and their labels (n,)."""
+        if self.natural_key not in self.shards:
+            features = on_host([self.extract(x) for _, x, _ in self.batches()])
+            label = torch.cat([y for _, _, y in self.batches()]).cpu().numpy()
+            kept = features.arrays() | {"label": label}
+            self.keep("natural", self.natural_key, kept, journal, attack=None, norm=None, epsilon=0.0, seed=None)
+        arrays = shards.read(self.subject.run, self.shards[self.natural_key])
+        return Features.of(arrays), arrays["label"]
+
+    def at(self, task: Task, epsilon: float) -> Features:
+        """The features of the images of an attack, which must have been added."""
+        return Features.of(shards.read(self.subject.run, self.shards[self.key(task, epsilon)]))
+
+    def add(self, task: Task, journal: Journal, on_progress: OnProgress) -> None:
+        """Attack all images, those too that are misclassified anyway, and keep the features of what comes out."""
+        began = time.monotonic()
+        model = searchable(self.subject.network, self.check)
+        blocks: dict[float, list[tuple[Tensor, Tensor, Tensor]]] = {epsilon: [] for epsilon in task.epsilons}
+        for first, x, y in self.batches():
+            clean = predict(self.subject.network, x)
+            found = search(task.spec, task.seed, model, x, y, torch.ones_like(y, dtype=torch.bool), first)
+            for epsilon, finding in found.items():
+                verdict = judge(
+                    self.subject.network, x, y, clean, finding.x_adv, finding.fooled, epsilon, task.spec.norm
+                )
+                blocks[epsilon].append(self.extract(verdict.x_adv))
+            on_progress(task, len(x))
+        about = {"attack": task.spec.title, "norm": task.spec.norm, "seed": task.seed}
+        about["seconds"] = round(time.monotonic() - began, 3)
+        for epsilon, parts in blocks.items():
+            arrays = on_host(parts).arrays()
+            self.keep(
+                f"{task.spec.title}-{epsilon:g}", self.key(task, epsilon), arrays, journal, epsilon=epsilon, **about
+            )
+
+    def keep(self, stem: str, key: str, arrays: shards.Arrays, journal: Journal, **about: Any) -> None:
+        self.shards[key] = shards.write(self.subject.run, f"features-{stem}", arrays)
+        journal.append("features", key=key, checkpoint=self.subject.digest, n=self.n, shard=self.shards[key], **about)
+        journal.sync()
+
+    def batches(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """The number of the first image, images (b, c, h, w) and labels (b,)."""
+        split = self.subject.split
+        for first in range(0, self.n, self.batch_size):
+            rows = slice(first, min(first + self.batch_size, self.n))
+            yield first, as_floats(split.x[rows]), split.y[rows]

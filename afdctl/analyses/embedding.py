@@ -1,0 +1,54 @@
+"""Features in two dimensions (Figures A6 to A8)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from afdctl.analyses.gathered import Array, Gathered, Result
+from afdctl.errors import RecipeError
+
+PERPLEXITY = 30.0
+NEIGHBORS = 15
+
+
+def tsne(gathered: Gathered) -> Result:
+    """scikit-learn's t-SNE (van der Maaten & Hinton 2008), begun at the principal components."""
+
+    def embed(z: Array) -> Array:
+        from sklearn.manifold import TSNE
+
+        perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
+        points: Array = TSNE(init="pca", perplexity=perplexity, random_state=gathered.seed).fit_transform(z)
+        return points
+
+    return _embedded(gathered, embed, {"perplexity": PERPLEXITY})
+
+
+def umap(gathered: Gathered) -> Result:
+    """UMAP (McInnes et al. 2018), where umap-learn is installed."""
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'") from None
+
+    def embed(z: Array) -> Array:
+        neighbors = min(NEIGHBORS, len(z) - 1)
+        points: Array = UMAP(n_neighbors=neighbors, random_state=gathered.seed, n_jobs=1).fit_transform(z)
+        return points
+
+    return _embedded(gathered, embed, {"neighbors": NEIGHBORS})
+
+
+def _embedded(gathered: Gathered, embed: Callable[[Array], Array], knobs: dict[str, Any]) -> Result:
+    """Points (e, n, 2), natural ones first: all strengths are embedded at once, so that their places compare."""
+    grid, n = gathered.grid, min(gathered.points, len(gathered.label))
+    shown = [gathered.natural, *(gathered.at(grid.title, epsilon) for epsilon in grid.epsilons)]
+    z = np.concatenate([features.z[:n] for features in shown])
+    arrays = {
+        "points": embed(z).reshape(len(shown), n, 2).astype(np.float32),
+        "label": gathered.label[:n].astype(np.int32),
+        "prediction": np.stack([features.logits[:n].argmax(1) for features in shown]).astype(np.int32),
+    }
+    figures = {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], "images": n, **knobs}
+    return Result(figures, arrays)

@@ -1,0 +1,51 @@
+"""What an analysis is given, and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from afdctl.analyses.extract import Features
+from afdctl.profile.spec import Norm
+from afdctl.store.shards import Arrays
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An attack and the epsilons, without 0, at which it was run."""
+
+    title: str
+    norm: Norm
+    epsilons: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The features of a test split's first n images, natural and under attack.
+
+    `grid` is the attack whose strength the analyses vary, `attacks` are all that are compared, `grid` first; `at` reads
+    the features of one. `discriminator` is the D_psi that the run trained, or None. `points` bounds the images
+    of an embedding, `seed` decides what is random.
+    """
+
+    label: Array
+    classes: int
+    natural: Features
+    grid: Grid
+    attacks: tuple[Grid, ...]
+    at: Callable[[str, float], Features]
+    discriminator: nn.Module | None
+    seed: int
+    points: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """`figures` go into the journal, `arrays` into a shard."""
+
+    figures: Mapping[str, Any]
+    arrays: Arrays = field(default_factory=dict)

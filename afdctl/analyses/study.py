@@ -1,0 +1,163 @@
+"""Analyses of one run: each is made once, and its result kept in the run, keyed by all that it depends on."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from signal import Signals
+
+from torch import nn
+
+from afdctl.analyses.collect import Collection, OnProgress
+from afdctl.analyses.gathered import Gathered, Grid
+from afdctl.analyses.table import ANALYSES
+from afdctl.errors import RecipeError, StoppedError
+from afdctl.events import Journal, Row
+from afdctl.profile.spec import Spec
+from afdctl.store import results, shards
+from afdctl.store.cells import newest_analyses
+from afdctl.sweep.cells import rows_of
+from afdctl.sweep.plan import Task, for_transfer
+from afdctl.sweep.subject import Subject
+from afdctl.train.signals import Requests, listening
+
+VERSION = 1
+"""Part of every key: raise it when an analysis' results change, so that old ones do not pass for new."""
+
+EMBEDDINGS = ("tsne", "umap")
+
+
+def ignore(*told: object) -> None:
+    """For those who need not be told."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which analyses, of the first `n` test images; `grid` is the attack whose strength is varied.
+
+    `attacks` are compared with it, `points` is how many images an embedding shows.
+    """
+
+    names: Sequence[str]
+    grid: Spec
+    attacks: Sequence[Spec]
+    n: int
+    seed: int
+    points: int
+
+
+class Study:
+    """The analyses of one network. `discriminator` is the D_psi that was trained with it, or None."""
+
+    def __init__(self, subject: Subject, wanted: Wanted, discriminator: nn.Module | None, batch_size: int) -> None:
+        self.subject, self.wanted, self.discriminator = subject, wanted, discriminator
+        self.requests = Requests()
+        self.collection = Collection(subject, wanted.n, batch_size, self.obey)
+        if subject.classes < 2 and any(ANALYSES[name].needs != "natural" for name in wanted.names):
+            raise RecipeError(f"{subject.name}: {subject.dataset} has one class; adversarial images need two")
+        self.grid = self.task(wanted.grid)
+        others = [self.task(spec) for spec in wanted.attacks if spec.title != wanted.grid.title]
+        self.attacks = [self.grid, *others]
+
+    def task(self, spec: Spec) -> Task:
+        """The attack at full strength: one that stops at its first success leaves x' where its boundary is crossed."""
+        return Task(for_transfer(spec), self.subject, (self.subject,), self.wanted.seed, self.wanted.n)
+
+    def run(self, on_progress: OnProgress = ignore, on_analysis: Callable[[str], None] = ignore) -> dict[str, Row]:
+        """Name -> row of each analysis; `on_analysis` is told its name when its features are there.
+
+        Errors: BusyError, DiskFullError, StoppedError; what is done stays.
+        """
+        run = self.subject.run
+        if not self.missing() and not self.older():
+            results.refresh(run)
+            return self.rows()
+        with run.open_journal() as journal, listening() as self.requests:
+            try:
+                for row in self.older():
+                    journal.append(**row)
+                for name in self.missing():
+                    self.analyse(name, journal, on_progress, on_analysis)
+            finally:
+                results.build(run)
+        return self.rows()
+
+    def older(self) -> list[Row]:
+        """The rows that are wanted, but not the newest of their name, which tables, figures and results.h5 show."""
+        newest = newest_analyses(rows_of(self.subject.run, "analysis"))
+        rows = [row for name, row in self.rows().items() if newest[name]["key"] != row["key"]]
+        return [{key: value for key, value in row.items() if key != "t"} for row in rows]
+
+    def rows(self) -> dict[str, Row]:
+        """The rows of those analyses that the run has, by name."""
+        run = self.subject.run
+        known = {row["key"]: row for row in rows_of(run, "analysis")}
+        rows = {name: known.get(self.key(name)) for name in self.wanted.names}
+        return {
+            name: row
+            for name, row in rows.items()
+            if row and (row["shard"] is None or shards.intact(run, row["shard"]))
+        }
+
+    def missing(self) -> list[str]:
+        rows = self.rows()
+        return [name for name in self.wanted.names if name not in rows]
+
+    def left(self) -> list[Task]:
+        """The attacks that the missing analyses wait for, in pieces."""
+        tasks = {task.parts_key: task for name in self.missing() for task in self.tasks(name)}
+        return self.collection.missing(tasks.values())
+
+    def tasks(self, name: str) -> list[Task]:
+        """The attacks whose images an analysis looks at."""
+        return {"natural": [], "grid": [self.grid], "attacks": self.attacks}[ANALYSES[name].needs]
+
+    def key(self, name: str) -> str:
+        """All that an analysis' result depends on, as 16 hexadecimal digits."""
+        wanted, subject = self.wanted, self.subject
+        attacks = [task.parts_key for task in self.tasks(name)]
+        points = wanted.points if name in EMBEDDINGS else None
+        parts = [VERSION, name, subject.digest, subject.data_digest, wanted.n, wanted.seed, attacks, points]
+        return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def analyse(self, name: str, journal: Journal, on_progress: OnProgress, on_analysis: Callable[[str], None]) -> None:
+        """Compute what is missing of the features, then the result, and keep both."""
+        for piece in self.collection.missing(self.tasks(name)):
+            self.collection.add(piece, journal, on_progress)
+        gathered = self.gathered(journal)
+        on_analysis(name)
+        began = time.monotonic()
+        result = ANALYSES[name].work(gathered)
+        shard = shards.write(self.subject.run, name, result.arrays) if result.arrays else None
+        journal.append(
+            "analysis", name=name, key=self.key(name), checkpoint=self.subject.digest, n=self.wanted.n,
+            seed=self.wanted.seed, figures=dict(result.figures), shard=shard,
+            seconds=round(time.monotonic() - began, 3),
+        )  # fmt: skip
+        journal.sync()
+
+    def gathered(self, journal: Journal) -> Gathered:
+        by_title = {task.spec.title: task for task in self.attacks}
+        natural, label = self.collection.natural(journal)
+        return Gathered(
+            label=label,
+            classes=self.subject.classes,
+            natural=natural,
+            grid=grid_of(self.grid),
+            attacks=tuple(map(grid_of, self.attacks)),
+            at=lambda title, epsilon: self.collection.at(by_title[title], epsilon),
+            discriminator=self.discriminator,
+            seed=self.wanted.seed,
+            points=self.wanted.points,
+        )
+
+    def obey(self) -> None:
+        """Leave where a signal asked for it."""
+        if self.requests.stop:
+            name = Signals(self.requests.stop).name
+            raise StoppedError(f"stopped by {name}; the same command goes on where this one ended", self.requests.stop)
+
+
+def grid_of(task: Task) -> Grid:
+    return Grid(task.spec.title, task.spec.norm, task.epsilons)

@@ -1,0 +1,1 @@
+"""What `afdctl analyze` does, in parts: the work, what is told of it, tables and plots."""

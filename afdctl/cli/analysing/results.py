@@ -1,0 +1,76 @@
+"""The results of analyses: tables and plots for people, one JSON object for pipelines."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from afdctl.cli.accuracies import Stdout
+from afdctl.cli.analysing.of_runs import OfRuns
+from afdctl.cli.analysing.tables import TABLES
+
+if TYPE_CHECKING:
+    from afdctl.store.run import Run
+
+Row = dict[str, Any]
+
+
+def show(found: "Sequence[tuple[Run, dict[str, Row]]]", as_json: bool, out: Path | None) -> None:
+    """Print each analysis of all runs, and where its picture lies; `found` holds each run with its rows by name."""
+    runs, names = {run.name: run for run, _ in found}, list(found[0][1])
+    console = Stdout()
+    drawn = pictures(list(runs.values()), names, out) if out or (console.is_terminal and not as_json) else {}
+    if as_json:
+        rows = [shown(run.name, row) for run, rows in found for row in rows.values()]
+        paths = {"pictures": {name: str(path) for name, path in drawn.items()}} if drawn else {}
+        typer.echo(json.dumps({"schema": "afdctl/1", "analyses": rows, **paths}))
+        return
+    for name in names:
+        print_one(console, OfRuns(name, {run.name: rows[name] for run, rows in found}, runs))
+        if name in drawn:
+            console.print(f"picture: {drawn[name]}", soft_wrap=True)
+        console.print()
+
+
+def print_one(console: Stdout, one: OfRuns) -> None:
+    """Its tables, and on a terminal its plots."""
+    for part in TABLES[one.name](one):
+        if isinstance(part, str):
+            console.print(part, soft_wrap=True)
+        else:
+            console.print_fitting(*part)
+    if console.is_terminal:
+        from afdctl.cli.analysing.plots import plots
+
+        for plot in plots(one, console.width):
+            console.file.write(plot)
+
+
+def pictures(runs: "Sequence[Run]", names: Sequence[str], out: Path | None) -> dict[str, Path]:
+    """Draw each analysis of the runs: to `out`, with the analysis in its name where there are several, or in a run.
+
+    Without `out` they go to the folder figures/ of the first run.
+    """
+    from afdctl.export.figures.catalogue import FIGURES
+    from afdctl.export.figures.page import save
+    from afdctl.store.record import Record
+
+    records = [Record.of(run) for run in runs]
+    several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
+    folder = runs[0].path / "figures"
+    if out is None:
+        folder.mkdir(exist_ok=True)
+    paths = {}
+    for name in names:
+        usual = folder / f"{name}{several}.svg"
+        paths[name] = usual if out is None else out if len(names) == 1 else out.with_stem(f"{out.stem}-{name}")
+        save(FIGURES[name].of(records), paths[name])
+    return paths
+
+
+def shown(run: str, row: Row) -> Row:
+    """What the command line prints of an analysis."""
+    about = ("name", "checkpoint", "n", "seed", "seconds")
+    return {"run": run, **{key: row[key] for key in about}, **row["figures"]}

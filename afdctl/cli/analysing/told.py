@@ -1,0 +1,88 @@
+"""What a person sees on stderr while features are computed: a bar on a terminal, else a line for what is done."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from afdctl.cli.sweeping import duration
+from afdctl.profile.grid import name_of
+
+if TYPE_CHECKING:
+    from afdctl.analyses.study import Study
+    from afdctl.sweep.plan import Task
+
+
+@contextmanager
+def telling() -> Iterator["Teller"]:
+    """Who tells of the work, as long as it takes."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    if console.file.isatty() and not console.is_dumb_terminal:
+        bar = Progress(
+            TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.percentage:>3.0f} %  eta"),
+            TimeRemainingColumn(), console=console, transient=True, expand=True, speed_estimate_period=600,
+        )  # fmt: skip
+        with bar:
+            yield Bar(console.print, bar)
+    else:
+        yield Teller(partial(typer.echo, err=True))
+
+
+class Teller:
+    """Says what there is to do for a run, and what is done."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.images = 0
+        self.began = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def announce(self, study: "Study") -> None:
+        """One line, where images have to be attacked first."""
+        from afdctl.sweep import cost
+
+        left, name = study.left(), study.subject.name
+        self.images, self.began = 0, time.monotonic()
+        if not left:
+            return
+        passes = cost.seconds_a_pass(study.subject, study.collection.batch_size)
+        self.seconds = {task.parts_key: cost.task_seconds(task, *passes) for task in left}
+        attacks = ", ".join(dict.fromkeys(task.spec.title for task in left))
+        time_left = duration(sum(self.seconds.values()))
+        self.say(f"{name}: features of {study.wanted.n:,} images under {attacks}: at most {time_left}")
+
+    def on_progress(self, task: "Task", images: int) -> None:
+        self.images += images
+        if self.images >= task.n:
+            epsilons = " ".join(map(name_of, task.epsilons))
+            took = time.monotonic() - self.began
+            self.say(f"{task.source.name}  {task.spec.title} {epsilons}  ({took:.1f} s)")
+            self.images, self.began = 0, time.monotonic()
+
+    def on_analysis(self, name: str) -> None:
+        """The features are there; what comes now takes a moment for most analyses, longer for probes and embeddings."""
+
+
+class Bar(Teller):
+    """A bar over all attacks of a run, weighed by the seconds that they may take; what is done scrolls past."""
+
+    def __init__(self, say: Callable[[str], None], bar: Progress) -> None:
+        super().__init__(say)
+        self.bar, self.shown = bar, bar.add_task("", visible=False)
+
+    def announce(self, study: "Study") -> None:
+        super().announce(study)
+        self.bar.reset(self.shown, total=sum(self.seconds.values()) or None, visible=bool(self.seconds))
+
+    def on_progress(self, task: "Task", images: int) -> None:
+        done = self.seconds[task.parts_key] * images / task.n
+        self.bar.update(self.shown, advance=done, description=f"{task.source.name}  {task.spec.title}")
+        super().on_progress(task, images)
+
+    def on_analysis(self, name: str) -> None:
+        self.bar.update(self.shown, total=None, completed=0, description=f"analysing: {name}", visible=True)

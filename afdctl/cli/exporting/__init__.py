@@ -1,0 +1,1 @@
+"""The modes of `afdctl export`: one file and one function each."""

@@ -1,0 +1,56 @@
+"""`afdctl export --figure`: the paper's figures, and those of the analyses."""
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from afdctl.cli.exporting.records import records_of
+from afdctl.cli.exporting.wanted import Wanted
+from afdctl.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from afdctl.export.figures.catalogue import Kind
+    from afdctl.store.record import Record
+
+
+def export(wanted: Wanted, figure: str) -> None:
+    """Draw the figure of the named runs, or of all that the paper's is of, and print the file's path."""
+    from afdctl.export.figures.catalogue import FIGURES, find
+    from afdctl.export.figures.page import format_of, save
+
+    name = find(figure)
+    kind = FIGURES[name]
+    path = wanted.place(f"figure-{name}.pdf")
+    format_of(path)
+    records = [record for record in records_of(wanted) if wanted.named or kind.shows(record)]
+    if not records:
+        raise NotFoundError(f"--figure {name}: no run here is {fitting(kind)}, as the figure is; name other runs")
+    page = kind.of(records)
+    for line in [*others(name, kind, records), *kind.needs.lines(records)]:
+        typer.echo(f"warning: {line}", err=True)
+    save(page, path)
+    shown = {"schema": "afdctl/1", "figure": name, "path": str(path), "title": page.title, "runs": page.runs}
+    typer.echo(json.dumps(shown) if wanted.json else path)
+
+
+def check(figure: str) -> None:
+    """RecipeError where there is no such figure, whatever runs there are."""
+    from afdctl.export.figures.catalogue import find
+
+    find(figure)
+
+
+def others(name: str, kind: "Kind", records: "list[Record]") -> list[str]:
+    """What is said of runs of a data set that the paper's figure is not of."""
+    from afdctl.export.figures.groups import names_of
+
+    strange = names_of(record.dataset for record in records if not kind.of_dataset(record))
+    return [f"the paper's figure {name} is of {names_of(kind.datasets)}; drawn with runs of {strange}"] * bool(strange)
+
+
+def fitting(kind: "Kind") -> str:
+    """Which runs fit where none is named: `of MNIST`, `of CIFAR-10 by AFD-DCGAN, AFD-WGAN`."""
+    from afdctl.export.figures.groups import names_of
+
+    return f"of {names_of(kind.datasets)}" + (f" by {', '.join(kind.methods)}" if kind.methods else "")

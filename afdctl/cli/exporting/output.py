@@ -1,0 +1,27 @@
+"""Where a mode's text or bytes go: to --out, whose path is then printed, or to stdout."""
+
+import sys
+
+import typer
+
+from afdctl.cli.exporting.wanted import Wanted
+from afdctl.errors import RecipeError
+
+
+def put(wanted: Wanted, content: str | bytes, name: str) -> None:
+    """Write the file at once or not at all; `name` is its name where --out is a folder.
+
+    RecipeError for bytes that would go to a terminal.
+    """
+    if wanted.out is not None:
+        from afdctl.store import atomic
+
+        path = wanted.place(name)
+        atomic.write_bytes(path, content.encode() if isinstance(content, str) else content)
+        typer.echo(path)
+    elif isinstance(content, str):
+        typer.echo(content, nl=False)
+    elif sys.stdout.isatty():
+        raise RecipeError("parquet is not for a terminal; name a file with --out")
+    else:
+        sys.stdout.buffer.write(content)

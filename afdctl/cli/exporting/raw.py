@@ -1,0 +1,41 @@
+"""`afdctl export --events` and `--cells`: the journals of runs as tables for other programs."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from afdctl.cli.exporting.output import put
+from afdctl.cli.exporting.wanted import Wanted
+from afdctl.errors import NotFoundError, RecipeError
+
+if TYPE_CHECKING:
+    from afdctl.store.record import Record
+
+
+def export_events(wanted: Wanted, kind: str) -> None:
+    """Write the steps, epochs and tests of the runs."""
+    from afdctl.export import raw
+
+    _export(wanted, kind, "events", raw.events, "its training has not begun, or it was trained elsewhere")
+
+
+def export_cells(wanted: Wanted, kind: str) -> None:
+    """Write the cells that the runs' sweeps measured."""
+    from afdctl.export import raw
+
+    _export(wanted, kind, "cells", raw.cells, "nothing was attacked yet; `afdctl sweep RUN` does it")
+
+
+def _export(
+    wanted: Wanted, kind: str, what: str, rows_of: "Callable[[list[Record]], list[dict[str, Any]]]", empty: str
+) -> None:
+    from afdctl.export import raw
+    from afdctl.recipe.values import suggestion
+    from afdctl.store.record import Record
+
+    if kind not in raw.FORMATS:
+        raise RecipeError(f"--{what} {kind}: no such format ({suggestion(kind, list(raw.FORMATS))})")
+    rows = rows_of([Record.of(run) for run in wanted.runs])
+    if not rows:
+        names = ", ".join(run.name for run in wanted.runs)
+        raise NotFoundError(f"--{what}: {names} has none: {empty}")
+    put(wanted, raw.FORMATS[kind](rows), f"{what}.{kind}")

@@ -1,0 +1,30 @@
+"""What the runs of an export hold."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from afdctl.cli.exporting.wanted import Wanted
+from afdctl.errors import AfdctlError, NotFoundError
+
+if TYPE_CHECKING:
+    from afdctl.store.record import Record
+
+
+def records_of(wanted: Wanted) -> "list[Record]":
+    """What the runs hold. Where none was named, one that cannot be read is told and left out."""
+    from afdctl.events import refuse_newer
+    from afdctl.store.record import Record
+
+    records = []
+    for run in {run.path.resolve(): run for run in wanted.runs}.values():
+        try:
+            refuse_newer(run.provenance["schema"], run.path)
+            records.append(Record.of(run))
+        except (AfdctlError, OSError) as error:
+            if wanted.named:
+                raise
+            typer.echo(f"warning: {run.name} left out: {error}", err=True)
+    if not records:
+        raise NotFoundError("no run here can be read; name the folder of others with --runs")
+    return records

@@ -1,0 +1,79 @@
+"""`afdctl export --table`: the paper's tables of these runs."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from afdctl.cli.exporting.output import put
+from afdctl.cli.exporting.records import records_of
+from afdctl.cli.exporting.wanted import Wanted
+from afdctl.errors import RecipeError
+from afdctl.recipe.values import suggestion
+
+if TYPE_CHECKING:
+    from afdctl.export.tables.table import Table
+
+
+def export(wanted: Wanted, name: str) -> None:
+    """Make table `name` and write it, or print it: drawn on a terminal, as Markdown elsewhere."""
+    from afdctl.export import tables
+    from afdctl.export.tables import formats
+
+    name, kind = tables.check(name), _format(wanted)
+    table = tables.build(name, records_of(wanted), wanted.paper)
+    if kind is None and sys.stdout.isatty():
+        draw(table)
+        return
+    kind = kind or "md"
+    if kind in formats.SILENT:
+        for line in formats.text.below(table):
+            typer.echo(line, err=True)
+    put(wanted, formats.FORMATS[kind](table), f"table-{name}{formats.suffix(kind)}")
+
+
+def check(name: str) -> None:
+    """RecipeError where there is no such table, whatever runs there are."""
+    from afdctl.export import tables
+
+    tables.check(name)
+
+
+def _format(wanted: Wanted) -> str | None:
+    """The format that --format or --json names, or the suffix of --out; None where nothing does."""
+    from afdctl.export.tables import formats
+
+    if wanted.format and wanted.json and wanted.format != "json":
+        raise RecipeError(f"--format {wanted.format} and --json: give one of them")
+    if wanted.json:
+        return "json"
+    if wanted.format is not None:
+        if wanted.format not in formats.FORMATS:
+            known = list(formats.FORMATS)
+            raise RecipeError(f"--format {wanted.format}: no such format ({suggestion(wanted.format, known)})")
+        return wanted.format
+    if wanted.out is None or wanted.out.is_dir():
+        return None
+    if wanted.out.suffix not in formats.SUFFIXES:
+        suffixes = " ".join(formats.SUFFIXES)
+        raise RecipeError(f"--out {wanted.out}: no format has this suffix; use one of {suffixes}, or name --format")
+    return formats.SUFFIXES[wanted.out.suffix]
+
+
+def draw(table: "Table") -> None:
+    """Print the table for people."""
+    from rich import box
+    from rich.table import Table as Drawn
+
+    from afdctl.cli.accuracies import Stdout
+    from afdctl.export.tables.formats import text
+
+    drawn = Drawn(title=text.heading(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for title, number in zip(text.headings(table), table.numeric, strict=True):
+        drawn.add_column(title, justify="right" if number else "left", no_wrap=not number)
+    for row in table.rows:
+        drawn.add_row(*text.texts(table, row))
+    console = Stdout()
+    console.print(drawn)
+    for line in text.below(table):
+        console.print(line, soft_wrap=True)

@@ -1,0 +1,71 @@
+"""Runs as the curves of a figure: seeds of one recipe are one curve, their mean and deviation."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from afdctl import registry
+from afdctl.export.tables.groups import method_place
+from afdctl.export.tables.names import dataset_title
+from afdctl.store.record import Record
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one recipe; `label` tells it from the other groups of its figure."""
+
+    label: str
+    method: str
+    dataset: str
+    records: tuple[Record, ...]
+
+
+class Spread(NamedTuple):
+    """A curve over several runs: x, mean and sample standard deviation (k,); one run has no deviation."""
+
+    x: Array
+    mean: Array
+    deviation: Array | None
+    runs: int
+
+
+def grouped(records: Iterable[Record]) -> list[Group]:
+    """The groups in the paper's order of methods; where two have the same method, the label names the run too."""
+    by_recipe: dict[str, list[Record]] = {}
+    for record in records:
+        by_recipe.setdefault(record.group, []).append(record)
+    ordered = sorted(by_recipe.values(), key=lambda runs: method_place(runs[0].method))
+    times = Counter(runs[0].method for runs in ordered)
+    return [_group(runs, named=times[runs[0].method] > 1) for runs in ordered]
+
+
+def _group(runs: Sequence[Record], named: bool) -> Group:
+    first = runs[0]
+    label = f"{first.method} ({first.name})" if named and first.method != first.name else first.method
+    return Group(label, first.method, first.dataset, tuple(runs))
+
+
+def spread(curves: Sequence[Mapping[float, float]]) -> Spread | None:
+    """Mean and deviation of curves (x -> y) at every x that all of them have; None where there is none."""
+    x = sorted(set.intersection(*map(set, curves))) if curves else []
+    if not x:
+        return None
+    values = np.array([[curve[at] for at in x] for curve in curves], dtype=float)
+    deviation = values.std(axis=0, ddof=1) if len(curves) > 1 else None
+    return Spread(np.array(x), values.mean(axis=0), deviation, len(curves))
+
+
+def datasets(groups: Iterable[Group]) -> str:
+    """Their data sets as people write them."""
+    return names_of(group.dataset for group in groups)
+
+
+def names_of(keys: Iterable[str]) -> str:
+    """Data sets as people write them, each once, in the registry's order."""
+    given = set(keys)
+    return ", ".join(dataset_title(dataset) for dataset in registry.DATASETS if dataset in given)

@@ -1,0 +1,1 @@
+"""The report: one HTML page of one run or several, which needs no network."""

@@ -1,0 +1,84 @@
+"""How accurate runs are under attacks: tables and curves, by data set and norm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from afdctl.export.report.chart import Chart, Line
+from afdctl.store.record import Record
+from afdctl.sweep.attacked import Attacked, attacked, no_autoattack
+
+NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row of a table: a run (by its number) under an attack."""
+
+    run: int
+    curve: Attacked
+
+
+@dataclass(frozen=True)
+class Block:
+    """The attacks of one norm on the runs of one data set; `black_box`: with images made against other runs."""
+
+    dataset: str
+    norm: str
+    black_box: bool
+    rows: list[Measured]
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset}, {NORMS[self.norm]}" + (", black box" if self.black_box else "")
+
+    @property
+    def epsilons(self) -> list[float]:
+        return sorted({epsilon for row in self.rows for epsilon in row.curve.epsilons})
+
+    @property
+    def by_attack(self) -> dict[str, list[Measured]]:
+        """Attack -> its rows, AutoAttack last."""
+        titles = dict.fromkeys(row.curve.title for row in sorted(self.rows, key=lambda row: row.curve.autoattack))
+        return {title: [row for row in self.rows if row.curve.title == title] for title in titles}
+
+    @property
+    def images(self) -> str:
+        """How many test images: `360`, or `100 to 360`."""
+        counts = sorted({row.curve.n for row in self.rows})
+        return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+
+    def charts(self, names: Sequence[str]) -> list[Chart]:
+        """A chart an attack, a line a run, in Wilson's 95 % intervals."""
+        return [
+            Chart(f"{title}: accuracy (%)", "ε", [_line(row, names[row.run]) for row in rows], share=True)
+            for title, rows in self.by_attack.items()
+        ]
+
+
+def blocks(records: Sequence[Record]) -> list[Block]:
+    """All that was measured: white box first, then black box."""
+    found: dict[tuple[bool, str, str], list[Measured]] = {}
+    for number, record in enumerate(records):
+        for curve in attacked(record):
+            key = (curve.source is not None, record.dataset, curve.norm)
+            found.setdefault(key, []).append(Measured(number, curve))
+    order = sorted(found, key=lambda key: (key[0], key[1], list(NORMS).index(key[2])))
+    return [Block(dataset, norm, black_box, found[black_box, dataset, norm]) for black_box, dataset, norm in order]
+
+
+def missing(record: Record) -> str | None:
+    """What was not measured, before the command that does it: nothing at all, or AutoAttack."""
+    curves = attacked(record)
+    if not curves:
+        return "not attacked yet"
+    return "no AutoAttack: it may be less robust than this" if no_autoattack(curves) else None
+
+
+def _line(row: Measured, name: str) -> Line:
+    curve = row.curve
+    bounds = np.array([interval or (np.nan, np.nan) for interval in curve.intervals])
+    return Line(
+        name, row.run, np.array(curve.epsilons), np.array(curve.accuracies), bounds[:, 0], bounds[:, 1], marks=True
+    )

@@ -1,0 +1,86 @@
+"""Table A5: accuracy of AFD with one or three layers in D_psi, with and without the projection on the label."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from afdctl.export.tables import attacks, nominal, notes, paper
+from afdctl.export.tables.groups import Group, grouped
+from afdctl.export.tables.missing import Need, word
+from afdctl.export.tables.names import dataset_title
+from afdctl.export.tables.table import Cell, Column, Row, Table
+from afdctl.profile.grid import name_of
+from afdctl.recipe.schema import AFD
+from afdctl.registry import DISCRIMINATORS
+from afdctl.store.record import Record
+
+COLUMN = Column("pgd_linf", "PGD-L∞ (WB)", "share")
+
+
+def build(records: Sequence[Record], with_paper: bool) -> Table:
+    """For each data set and game three rows, each of a run or with the training that makes it."""
+    groups = [group for group in grouped(records) if _architecture(group)]
+    made = [pair for family in _families(groups) for pair in _rows(family, records, with_paper)]
+    rows = tuple(row for _, row in made)
+    title = "Accuracy (%) of AFD by the architecture of its discriminator"
+    notes_of = tuple(_notes(rows, [group for group, _ in made], records))
+    return Table("A5", title, ("dataset", "method", "discriminator"), (COLUMN,), rows, notes_of)
+
+
+def _architecture(group: Group) -> str:
+    """The kind of D_psi; empty for what has none."""
+    recipe = group.records[0].recipe
+    return recipe.defense.discriminator if recipe and isinstance(recipe.defense, AFD) else ""
+
+
+def _families(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Groups of one data set and game."""
+    for kind in dict.fromkeys((group.dataset, group.method) for group in groups):
+        yield [group for group in groups if (group.dataset, group.method) == kind]
+
+
+def _rows(family: list[Group], records: Sequence[Record], with_paper: bool) -> Iterator[tuple[Group, Row]]:
+    """Three rows or more, in the paper's order; what has no run is like the first but for its discriminator."""
+    first = family[0]
+    for architecture in DISCRIMINATORS:
+        known = paper.row("tableA5", dataset=first.dataset, discriminator=architecture) if with_paper else {}
+        fitting: list[Group | None] = [one for one in family if _architecture(one) == architecture]
+        for group in fitting or [None]:
+            cell = _measured(group, records, known) if group else _to_train(first, architecture, known)
+            # the architecture tells runs apart, unless several have the same
+            label = group.label if group and len(fitting) > 1 else first.method
+            shown = Group(first.dataset, first.method, label, group.records if group else ())
+            yield shown, Row((first.dataset, label, architecture.upper()), shown.names, {COLUMN.key: cell})
+
+
+def _measured(group: Group, records: Sequence[Record], known: dict[str, float]) -> Cell:
+    epsilon = nominal.linf(group.dataset, records)
+    measure = partial(attacks.white_box, attack="pgd_linf", epsilon=epsilon)
+    need = partial(attacks.sweep, attack="pgd_linf", epsilon=epsilon, records=records)
+    return group.cell(measure, need, known.get(COLUMN.key))
+
+
+def _to_train(like: Group, architecture: str, known: dict[str, float]) -> Cell:
+    run = like.records[0].run
+    name = f"{run.name}_{architecture.replace('-', '')}"
+    options = ("--set", f"defense.discriminator={architecture}", "--name", shlex.quote(name))
+    return Cell(needs=(Need("train", word(run, "recipe.toml"), "", options),), published=known.get(COLUMN.key))
+
+
+def _all_else(group: Group) -> str:
+    """The recipe but for its seed and its discriminator."""
+    recipe = group.records[0].recipe
+    assert recipe is not None
+    return recipe.model_dump_json(exclude={"seed": True, "defense": {"discriminator"}})
+
+
+def _notes(rows: Sequence[Row], groups: Sequence[Group], records: Sequence[Record]) -> Iterator[str]:
+    datasets = dict.fromkeys(group.dataset for group in groups)
+    used = [f"{dataset_title(dataset)} {name_of(nominal.linf(dataset, records))}" for dataset in datasets]
+    yield f"FC1, FC3: fully connected layers. PD: projection on the label. ε: {'; '.join(used)}."
+    for family in _families([group for group in groups if group.records]):
+        if len({_all_else(group) for group in family}) > 1:
+            names = " ".join(group.names[0] for group in family)
+            yield f"Recipes differ in more than the discriminator: `afdctl runs compare {names}` shows where."
+    yield from notes.of_figures([COLUMN], rows, groups)
+    yield from notes.without_autoattack(rows, groups)

@@ -1,0 +1,55 @@
+"""What a file of weights says of itself, and the network that it describes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from afdctl import __version__, recipe
+from afdctl.models import external
+from afdctl.models.feature_classifier import build
+from afdctl.recipe.schema import Model
+from afdctl.sweep.subject import Subject
+
+
+def about(subject: Subject) -> dict[str, Any]:
+    """The metadata of a run's network; numbers and names only, so that each format can hold it."""
+    run = subject.run
+    common = {
+        "schema": "afdctl/1",
+        "afdctl": __version__,
+        "run": run.name,
+        "kind": run.kind,
+        "checkpoint": subject.digest,
+        "dataset": subject.dataset,
+        "input_shape": list(subject.split.x.shape[1:]),
+        "input_range": [0.0, 1.0],
+        "output": "logits",
+        "class_names": list(subject.class_names),
+    }
+    if run.kind == "external":
+        return common | {key: run.provenance[key] for key in ("model", "mean", "std")}
+    chosen = recipe.loads(run.recipe_text)
+    model = {"encoder": chosen.model.encoder, "width": chosen.model.width, "feature_norm": chosen.model.norm}
+    return common | model | {"threat_model": chosen.attack.norm}
+
+
+def as_strings(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata for a format that holds strings only: each value as JSON."""
+    return {key: json.dumps(value) for key, value in facts.items()}
+
+
+def of_strings(strings: Mapping[str, str]) -> dict[str, Any]:
+    """What `as_strings` was given."""
+    return {key: json.loads(value) for key, value in strings.items()}
+
+
+def blank(facts: Mapping[str, Any]) -> nn.Module:
+    """A network of the described architecture with weights of its own; the model's file is executed where it is one."""
+    if facts["kind"] == "external":
+        return external.load(facts["model"], None, facts["mean"], facts["std"])
+    channels, image_size, _ = facts["input_shape"]
+    table = Model(encoder=facts["encoder"], width=facts["width"], norm=facts["feature_norm"])
+    network = build(table, channels=channels, image_size=image_size, classes=len(facts["class_names"]))
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,148 @@
+"""A run in a line: what it is, how it does, its main figures."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError
+from afdctl.events import Row, alive, refuse_newer
+from afdctl.store import disk
+from afdctl.store.outline import ending, outline
+from afdctl.store.record import Record
+from afdctl.store.run import Run
+
+UNREADABLE = (AfdctlError, OSError, LookupError, TypeError, ValueError, AttributeError)
+"""What a damaged run raises, somewhere."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None where something is not known.
+
+    `split` says where `clean` and `pgd` were measured: on the test split once the training is over, before on the
+    hold-out. `pgd` (by the attack `pgd_attack`) stands for no AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the
+    epsilon nearest to the training's. `damage` says why a run could not be read.
+    """
+
+    name: str
+    path: str
+    state: str
+    kind: str | None = None
+    dataset: str | None = None
+    method: str | None = None
+    seed: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    split: str | None = None
+    clean: float | None = None
+    pgd: float | None = None
+    pgd_attack: str | None = None
+    aa: float | None = None
+    aa_norm: str | None = None
+    aa_epsilon: float | None = None
+    started: str | None = None
+    written: str | None = None
+    size: int | None = None
+    damage: str | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> "Overview":
+        """The overview of what was read of a run."""
+        run, rows = record.run, record.rows
+        return cls(
+            name=run.name, path=str(run.path), state=state(rows, at_work=alive(run.journal_path) is not None),
+            kind=run.kind, dataset=record.dataset, method=record.method, seed=record.seed, **_progress(rows),
+            **_accuracies(record), **_autoattack(record), started=_time(rows[:1]), written=_time(rows[-1:]),
+            size=disk.size(run.path),
+        )  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def record(run: Run, *, whole: bool = True) -> Record:
+    """The run as far as it is known without its training steps; not `whole`: without what came before its last ones.
+
+    Errors: CorruptError, NotFoundError for a newer schema.
+    """
+    refuse_newer(run.provenance["schema"], run.path)
+    read = outline if whole else ending
+    return Record.of(run, read(run.journal_path) if run.journal_path.exists() else [])
+
+
+def glance(run: Run) -> tuple[Overview, Record | None]:
+    """The overview of any run at all, read in a moment; a damaged one has no record."""
+    try:
+        found = record(run, whole=False)
+        return Overview.of(found), found
+    except UNREADABLE as error:
+        newer = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)
+        word = "newer version" if newer else "damaged"
+        return Overview(run.name, str(run.path), word, size=disk.size(run.path), damage=_words(error)), None
+
+
+def _words(error: Exception) -> str:
+    """What is wrong with a run, in a line."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) if isinstance(error, AfdctlError) else f"cannot be read ({error!r})"
+
+
+def state(rows: Sequence[Row], *, at_work: bool) -> str:
+    """How a run does, from its last words and from whether a process writes it."""
+    said: Row = next((row for row in reversed(rows) if row["event"] in ("swept", "sweep", "end", "step", "run")), {})
+    match said.get("event"):
+        case None:
+            return "starting" if at_work else "not started"
+        case "sweep":
+            return "attacking" if at_work else "sweep crashed"
+        case "step" | "run":
+            return "training" if at_work else "crashed"
+        case _ if at_work:
+            return "at work"
+        case "swept" if said["reason"] == "finished":
+            return "swept"
+        case "swept":
+            return f"sweep {said['reason']}"
+    return str(said["reason"])
+
+
+def _progress(rows: Sequence[Row]) -> dict[str, Any]:
+    """The epoch at work, or the last one, of how many."""
+    totals: Row = next((row for row in rows if row["event"] == "run"), {})
+    epochs = [row["epoch"] for row in rows if row["event"] in ("step", "epoch")]
+    return {"epoch": epochs[-1] if epochs else None, "epochs": totals.get("epochs")}
+
+
+def _accuracies(record: Record) -> dict[str, Any]:
+    tests, validations = record.of_kind("test"), [row for row in record.of_kind("epoch") if "acc_nat" in row]
+    if tests:
+        row = tests[-1]
+        return {"split": "test", "clean": record.clean(), "pgd": row["acc_adv"], "pgd_attack": row["attack"]}
+    if (clean := record.clean()) is not None:
+        return {"split": "test", "clean": clean}
+    if validations:
+        row = validations[-1]
+        return {"split": "validation", "clean": row["acc_nat"], "pgd": row["acc_adv"], "pgd_attack": "PGD"}
+    return {}
+
+
+def _autoattack(record: Record) -> dict[str, Any]:
+    cells = [
+        cell for curve in record.curves.values() for cell in curve
+        if cell["spec"]["name"] == "aa" and cell["source"] is None
+    ]  # fmt: skip
+    if not cells:
+        return {}
+    trained = record.recipe.attack if record.recipe else None
+    same_ball = [cell for cell in cells if trained and cell["norm"] == trained.norm] or cells
+    nearest = min(same_ball, key=lambda cell: abs(cell["epsilon"] - (trained.epsilon if trained else 0.0)))
+    return {"aa": nearest["accuracy"], "aa_norm": nearest["norm"], "aa_epsilon": nearest["epsilon"]}
+
+
+def _time(rows: Sequence[Row]) -> str | None:
+    """When a row was written: local time with its offset."""
+    for row in rows:
+        return datetime.fromtimestamp(row["t"]).astimezone().isoformat(timespec="seconds")
+    return None

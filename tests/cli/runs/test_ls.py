@@ -1,0 +1,125 @@
+"""`afdctl runs ls`: every run is listed, whatever state it is in."""
+
+import json
+from typing import Any
+
+import pytest
+
+from afdctl.events import Journal
+from afdctl.store.run import Run
+from tests.cli.conftest import Afdctl
+
+Runs = dict[str, Run]
+
+
+def listed(afdctl: Afdctl, *arguments: str) -> list[dict[str, Any]]:
+    ended = afdctl("runs", "ls", "--json", *arguments)
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads(ended.out)
+    assert found["schema"] == "afdctl/1"
+    return list(found["runs"])
+
+
+def names(afdctl: Afdctl, *arguments: str) -> list[str]:
+    return [run["name"] for run in listed(afdctl, *arguments)]
+
+
+def test_json_has_the_main_figures(afdctl: Afdctl, runs: Runs):
+    found = {run["name"]: run for run in listed(afdctl)}
+    wgan = found["wgan"]
+    assert (wgan["state"], wgan["method"], wgan["dataset"]) == ("swept", "AFD-WGAN", "digits")
+    assert (wgan["epoch"], wgan["epochs"], wgan["split"]) == (2, 60, "test")
+    # clean accuracy is the newest measured: the sweep's
+    assert (wgan["clean"], wgan["pgd"], wgan["pgd_attack"]) == (0.97, 0.6, "PGD-40 linf 0.1")
+    assert (wgan["aa"], wgan["aa_norm"], wgan["aa_epsilon"]) == (0.4, "linf", 0.1)
+    assert wgan["size"] == sum(path.stat().st_size for path in runs["wgan"].path.rglob("*") if path.is_file())
+    assert wgan["started"] < wgan["written"]
+    at, young, mnist = (found[name] for name in ("at", "young", "mnist"))
+    assert (at["state"], at["clean"], at["aa"]) == ("finished", 0.99, None)
+    assert (young["state"], young["epoch"], young["split"]) == ("crashed", 2, "validation")
+    assert (young["clean"], young["pgd"]) == (0.7, 0.2)
+    assert (mnist["state"], mnist["epoch"], mnist["clean"]) == ("not started", None, None)
+
+
+def test_the_table_says_what_its_figures_are(afdctl: Afdctl, runs: Runs):
+    ended = afdctl("runs", "ls")
+    assert ended.err == ""
+    rows = {line.split()[1]: line for line in ended.out.splitlines() if line.startswith("│")}
+    assert list(rows) == ["wgan", "at", "young", "mnist"]
+    assert "97.0" in rows["wgan"]
+    assert "40.0 at 0.1 linf" in rows["wgan"]
+    assert "(70.0)" in rows["young"]
+    assert "PGD: no AutoAttack" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--where", "method=at"], ["at"]),
+        (["--where", "method!=AT"], ["wgan", "young", "mnist"]),
+        (["--where", "name~GA"], ["wgan"]),
+        (["--where", "dataset=digits", "--where", "clean>0.9"], ["wgan", "at"]),
+        (["--where", "clean<0.9"], ["young"]),
+        (["--where", "attack.epsilon=0.2"], ["at"]),
+        (["--where", "defense.spectral_norm=true", "--where", "dataset=digits"], ["wgan", "young"]),
+        (["--where", "aa!=0"], ["wgan", "at", "young", "mnist"]),
+        (["--where", "epochs=61"], []),
+        (["--sort", "clean"], ["young", "wgan", "at", "mnist"]),
+        (["--sort", "clean", "--reverse"], ["at", "wgan", "young", "mnist"]),
+        (["--sort", "name"], ["at", "mnist", "wgan", "young"]),
+        (["--reverse"], ["mnist", "young", "at", "wgan"]),
+    ],
+)
+def test_runs_are_chosen_and_sorted(afdctl: Afdctl, runs: Runs, arguments: list[str], expected: list[str]):
+    assert names(afdctl, *arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--where", "datset=mnist"], "--where datset: no such key; did you mean 'dataset'?"),
+        (["--sort", "claen"], "--sort claen: no such key; did you mean 'clean'?"),
+        (["--where", "digits"], "--where 'digits': write key=value, key!=value, key~text, key<number or key>number"),
+        (["--where", "clean>high"], "--where 'clean>high': 'high' is no number; > compares numbers"),
+        (["--runs", "nowhere"], "--runs nowhere: no such folder"),
+    ],
+)
+def test_a_mistake_is_one_line(afdctl: Afdctl, runs: Runs, arguments: list[str], message: str):
+    assert afdctl("runs", "ls", *arguments) == (2, "", f"error: {message}\n")
+
+
+def test_no_runs_are_no_error(afdctl: Afdctl):
+    ended = afdctl("runs", "ls")
+    assert (ended.code, ended.out) == (0, "")
+    assert "no run here; start one with `afdctl train`" in ended.err
+
+
+def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs):
+    (runs["wgan"].path / "run.json").write_text("{")
+    runs["at"].recipe_path.write_text("seed = x\n")
+    journal = runs["young"].journal_path
+    journal.write_bytes(journal.read_bytes().replace(b'"event":"epoch"', b'"event":"apoch"'))
+    (runs["mnist"].path / "run.json").write_text('{"schema": 7}')
+    ended = afdctl("runs", "ls", "--json")
+    found = {run["name"]: run for run in json.loads(ended.out)["runs"]}
+    assert {name: run["state"] for name, run in found.items()} == {
+        "wgan": "damaged", "at": "damaged", "young": "damaged", "mnist": "newer version",
+    }  # fmt: skip
+    assert all(run["size"] > 0 for run in found.values())
+    shown = afdctl("runs", "ls")
+    warnings = shown.err.splitlines()
+    assert (shown.code, len(warnings)) == (0, 4)
+    assert any("at: runs/at/recipe.toml:1" in line for line in warnings)
+    assert any("young: runs/young/events.ndjson: a line is damaged" in line for line in warnings)
+    assert any("mnist: runs/mnist: has schema 7" in line for line in warnings)
+
+
+def test_a_run_that_is_written_says_so(afdctl: Afdctl, runs: Runs):
+    with Journal.open(runs["young"].journal_path) as young, Journal.open(runs["wgan"].journal_path) as wgan:
+        assert {run["name"]: run["state"] for run in listed(afdctl)}["young"] == "training"
+        wgan.append("sweep", profile="strong", n=1, seed=0, cells=[], done=[])
+        young.append("end", step=13, reason="stopped", exit_code=143, message=None)
+        assert {run["name"]: run["state"] for run in listed(afdctl)}["wgan"] == "attacking"
+    assert {run["name"]: run["state"] for run in listed(afdctl)} == {
+        "wgan": "sweep crashed", "at": "finished", "young": "stopped", "mnist": "not started",
+    }  # fmt: skip

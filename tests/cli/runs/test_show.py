@@ -1,0 +1,145 @@
+"""`afdctl runs show`, `compare` and `rebuild`."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from afdctl.store import checkpoints, results
+from afdctl.store.run import Run
+from tests.cli.conftest import Afdctl
+from tests.written import analysed, swept
+
+Runs = dict[str, Run]
+
+
+def as_json(afdctl: Afdctl, *arguments: str) -> dict[str, Any]:
+    ended = afdctl("runs", *arguments, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    found: dict[str, Any] = json.loads(ended.out)
+    assert found["schema"] == "afdctl/1"
+    return found
+
+
+def test_show_tells_all_that_is_known(afdctl: Afdctl, runs: Runs):
+    good = checkpoints.save(runs["wgan"], {}, step=10, epoch=1, best=True).path
+    bad = checkpoints.save(runs["wgan"], {}, step=20, epoch=2, best=False).path
+    bad.write_bytes(b"bad")
+    found = as_json(afdctl, "show", "wgan")
+    assert found["run"]["state"] == "swept"
+    assert found["recipe"]["defense"]["game"] == "wgan"
+    assert found["provenance"]["torch"] == "2.14.1"
+    assert [(row["acc_nat"], row["acc_adv"]) for row in found["tests"]] == [(0.95, 0.6)]
+    assert [(one["file"], one["pointers"], one["intact"]) for one in found["checkpoints"]] == [
+        (bad.name, ["last"], False), (good.name, ["best"], True),
+    ]  # fmt: skip
+    (attack,) = found["attacks"]
+    assert attack["epsilons"] == [0, 0.05, 0.1]
+    assert attack["accuracies"] == [0.97, 0.8, 0.4]
+    assert attack["auc"] == pytest.approx((0.97 + 0.8) / 4 + (0.8 + 0.4) / 4)
+    assert found["analyses"] == []
+    assert [one["intact"] for one in found["shards"]] == [True]
+    assert found["disk"]["events.ndjson"] == runs["wgan"].journal_path.stat().st_size
+
+
+def test_show_says_what_is_damaged_and_what_is_missing(afdctl: Afdctl, runs: Runs):
+    shard = next(runs["wgan"].shards.iterdir())
+    shard.write_bytes(b"bad")
+    out = afdctl("runs", "show", "wgan").out
+    assert f"DAMAGED or missing: shards/{shard.name}" in out
+    assert "No AutoAttack" not in out
+    assert "60.0% (no AutoAttack)" in out
+    out = afdctl("runs", "show", "at").out
+    assert "attacks      none; afdctl sweep runs/at carries them out" in out
+    swept(runs["at"], {0.1: 0.5}, attack="pgd_linf")
+    assert "No AutoAttack: robust accuracy may be lower." in afdctl("runs", "show", "at").out
+
+
+def test_show_of_an_unfinished_run(afdctl: Afdctl, runs: Runs):
+    out = afdctl("runs", "show", "young").out
+    assert "young  AFD-WGAN on digits, seed 0: crashed" in out
+    assert "hold-out: clean 70.0%, PGD 20.0% (no AutoAttack)" in out
+    assert "not started" in afdctl("runs", "show", "mnist").out
+
+
+def test_show_takes_one_name_from_stdin(afdctl: Afdctl, runs: Runs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("runs/at\n"))
+    assert as_json(afdctl, "show", "-")["run"]["name"] == "at"
+    monkeypatch.setattr("sys.stdin", io.StringIO("runs/at\nruns/wgan\n"))
+    assert afdctl("runs", "show", "-").code == 2
+
+
+def test_compare_shows_what_differs(afdctl: Afdctl, runs: Runs):
+    found = as_json(afdctl, "compare", "wgan", "at")
+    assert [run["name"] for run in found["runs"]] == ["wgan", "at"]
+    assert found["recipe"]["attack.epsilon"] == [0.1, 0.2]
+    assert found["recipe"]["defense.game"] == ["wgan", None]
+    assert "seed" not in found["recipe"]
+    assert found["environment"] == {}
+    assert found["results"]["PGD-40 linf 0.1 (test, no AutoAttack)"] == [0.6, 0.5]
+    assert found["results"]["aa linf 0.1"] == [0.4, None]
+    assert "epoch" not in found["results"]
+    everything = as_json(afdctl, "compare", "wgan", "at", "--all")
+    assert everything["recipe"]["seed"] == [0, 0]
+    assert everything["environment"]["torch"] == ["2.14.1", "2.14.1"]
+    assert everything["results"]["epoch"] == [2, 2]
+    out = afdctl("runs", "compare", "wgan", "at").out
+    assert "environment: equal" in out
+    assert "attack.epsilon" in out
+    assert "no AutoAttack" in out
+
+
+def test_compare_needs_two(afdctl: Afdctl, runs: Runs):
+    message = "compare: name at least two runs; `afdctl runs show` shows one"
+    assert afdctl("runs", "compare", "at", "at") == (2, "", f"error: {message}\n")
+
+
+def content(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, dict[str, Any]]]:
+    """All data sets and all attributes of an HDF5 file, by path."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    attributes: dict[str, dict[str, Any]] = {}
+    with h5py.File(path) as file:
+        attributes["/"] = dict(file.attrs)
+        file.visititems(lambda name, item: attributes.update({name: dict(item.attrs)}))
+        file.visititems(lambda name, item: arrays.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+    return arrays, attributes
+
+
+def test_a_rebuilt_file_equals_the_original_data_set_by_data_set(afdctl: Afdctl, runs: Runs):
+    run = runs["wgan"]
+    swept(run, {0.1: 0.7, 0.2: 0.3}, attack="pgd_linf")
+    analysed(run, "pca", {"dims": 3, "features": 4, "share": 0.99}, {"explained": np.array([0.5, 0.9, 1.0])})
+    before, attributes = content(run.results_path)
+    assert set(before) >= {"train/steps", "train/epochs", "train/tests"}
+    assert set(before) >= {"attacks/aa/0.1/distance", "attacks/pgd_linf/0.2/label", "analysis/pca/explained"}
+    run.results_path.write_bytes(b"bad")
+    assert afdctl("runs", "rebuild", "wgan") == (0, "runs/wgan/results.h5\n", "")
+    after, attributes_after = content(run.results_path)
+    assert list(before) == list(after)
+    for name, array in before.items():
+        assert array.dtype == after[name].dtype, name
+        assert array.tobytes() == after[name].tobytes() or array.dtype.hasobject, name
+        assert str(array.tolist()) == str(after[name].tolist()), name
+    assert attributes == attributes_after
+
+
+def test_rebuild_says_which_figures_are_lost(afdctl: Afdctl, runs: Runs):
+    shard = next(runs["wgan"].shards.iterdir())
+    shard.unlink()
+    ended = afdctl("runs", "rebuild", "wgan")
+    assert (ended.code, ended.out) == (0, "runs/wgan/results.h5\n")
+    assert ended.err.startswith(f"warning: runs/wgan/shards/{shard.name}: damaged or missing")
+    assert ended.err.count("\n") == 1
+    with h5py.File(runs["wgan"].results_path) as file:
+        assert "attacks" not in file
+
+
+def test_rebuild_of_a_run_without_a_journal_is_one_line(afdctl: Afdctl, runs: Runs):
+    results.build(runs["at"])
+    assert afdctl("runs", "rebuild", "mnist") == (
+        3, "", "error: runs/mnist/events.ndjson: no journal; this run has not started\n",
+    )  # fmt: skip

@@ -1,0 +1,48 @@
+"""`afdctl export --report` from the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Afdctl
+from tests.written import trained, written
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    written(tmp_path / "runs", "one", trained())
+    written(tmp_path / "runs", "two", trained())
+    return tmp_path
+
+
+def test_it_prints_the_path_of_a_page_of_the_named_runs(afdctl: Afdctl, folder: Path):
+    assert afdctl("export", "one", "two", "--report", "out.html") == (0, "out.html\n", "")
+    assert "<title>one, two · afdctl</title>" in (folder / "out.html").read_text()
+    assert json.loads(afdctl("export", "--report", "newest.html", "--json").out)["report"] == "newest.html"
+    assert "<title>two · afdctl</title>" in (folder / "newest.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--report", "nowhere/out.html"], "--report nowhere/out.html: must name a file in a folder that is there"),
+        (["--report", "runs"], "--report runs: must name a file in a folder that is there"),
+        (["--report", "a.html", "--out", "b.html"], "--report: names its own file; leave --out out"),
+        (["--report", "a.html", "--weights", "onnx"], "--weights and --report: one mode at a time"),
+    ],
+)
+def test_a_mistake_is_one_line(afdctl: Afdctl, arguments: list[str], message: str):
+    ended = afdctl("export", "one", *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: {message}")
+    assert ended.err.count("\n") == 1
+
+
+def test_a_damaged_run_is_one_line(afdctl: Afdctl, folder: Path):
+    journal = folder / "runs" / "one" / "events.ndjson"
+    journal.write_bytes(journal.read_bytes().replace(b'"event":"epoch"', b'"event":"apoch"', 1))
+    ended = afdctl("export", "one", "--report", "out.html")
+    assert (ended.code, ended.err.count("\n")) == (3, 1)
+    assert "runs/one/events.ndjson: a line is damaged" in ended.err
+    assert not (folder / "out.html").exists()

@@ -1,0 +1,46 @@
+"""Runs as curves."""
+
+from pathlib import Path
+
+import pytest
+
+from afdctl.export.figures.groups import grouped, spread
+from afdctl.export.figures.style import LOOKS, looks
+from tests.export.figures.made import record
+
+
+def test_seeds_are_one_group_in_the_papers_order(tmp_path: Path):
+    names = [("digits_wgan", 1), ("digits_trades", 0), ("digits_nt", 0), ("digits_wgan", 0)]
+    groups = grouped(record(tmp_path, name, seed=seed) for name, seed in names)
+    assert [(group.label, len(group.records)) for group in groups] == [("NT", 1), ("TRADES", 1), ("AFD-WGAN", 2)]
+
+
+def test_two_recipes_of_one_method_are_told_apart(tmp_path: Path):
+    groups = grouped([record(tmp_path, "mnist_wgan"), record(tmp_path, "mnist_wgan_fc3"), record(tmp_path, "mnist_nt")])
+    assert [group.label for group in groups] == ["NT", "AFD-WGAN (mnist_wgan-0)", "AFD-WGAN (mnist_wgan_fc3-0)"]
+    styles = looks(groups)
+    assert styles["NT"] == LOOKS["NT"]
+    assert styles["AFD-WGAN (mnist_wgan-0)"] == LOOKS["AFD-WGAN"]
+    assert len(set(styles.values())) == 3
+
+
+def test_looks_differ_without_colour():
+    assert len({(str(look.dashes), look.marker) for look in LOOKS.values()}) == len(LOOKS)
+    assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
+
+
+def test_a_spread_is_the_mean_and_the_sample_deviation_where_all_have_a_value():
+    found = spread([{0.0: 0.9, 0.1: 0.5, 0.2: 0.1}, {0.0: 0.9, 0.1: 0.7}])
+    assert found is not None
+    assert found.x.tolist() == [0, 0.1]
+    assert found.mean.tolist() == pytest.approx([0.9, 0.6])
+    # two values a and b: |a - b| / sqrt(2)
+    assert found.deviation is not None
+    assert found.deviation.tolist() == pytest.approx([0, 0.2 / 2**0.5])
+
+
+def test_one_run_has_no_deviation_and_none_has_no_curve():
+    found = spread([{0.1: 0.5}])
+    assert found is not None
+    assert found.deviation is None
+    assert spread([]) is None

@@ -1,0 +1,99 @@
+"""Every format, read back by a library or by eye."""
+
+import csv
+import json
+import re
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+from afdctl.errors import AfdctlError
+from afdctl.export import tables
+from afdctl.export.tables import formats
+from afdctl.export.tables.table import Table
+from tests.export.tables.made import cells, record
+
+COMMAND = "afdctl sweep a|t_1 --profile paper-A2 --limit 1000 --attacks cw,aa"
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
+    """Two rows: AT of two seeds with no more than PGD, and NT with nothing but what the test at its end found."""
+    monkeypatch.chdir(tmp_path)
+    test = [{"event": "test", "step": 10, "checkpoint": "best", "acc_nat": 0.5, "acc_adv": 0.1, "n": 1000}]
+    runs = [record(tmp_path / "runs", "nt", "mnist_nt", test)]
+    for seed in (1, 2):
+        done = cells("pgd_linf", {0.3: 0.8 + seed / 10})
+        runs.append(record(tmp_path / "runs", f"a|t_{seed}", "mnist_at", done, f"seed={seed}"))
+    return tables.build("1", runs, with_paper=True)
+
+
+def test_markdown(table: Table) -> None:
+    lines = str(formats.FORMATS["md"](table)).splitlines()
+    assert lines[0] == "**Table 1. Accuracy (%) on natural images, and under attacks of nominal strength.**"
+    assert [cell.strip() for cell in lines[2].split("|")[1:4]] == ["Dataset", "Method", "Clean"]
+    assert set(lines[3]) == set("|-: ")
+    at = [cell.strip() for cell in lines[5].split("|")[1:-1]]
+    assert at[:4] == ["MNIST", "AT", "99.00 ± 0.00 (99.35, −0.35)", "95.00 ± 7.07 (95.66, −0.66)"]
+    assert len({line.count("|") for line in lines[2:9]}) == 1
+    (mark,) = re.findall(
+        r"^- (.) `afdctl sweep 'a\|t_1' 'a\|t_2' --profile paper-A2 --limit 1000 --attacks cw,aa`$",
+        "\n".join(lines),
+        re.M,
+    )
+    assert at[4] == f"–{mark} (92.78)"
+
+
+def test_csv(table: Table) -> None:
+    nt, at, *_ = csv.DictReader(StringIO(str(formats.FORMATS["csv"](table))))
+    assert (nt["dataset"], nt["method"], nt["runs"], nt["clean"], nt["clean_n"]) == ("mnist", "NT", "nt", "0.5", "1000")
+    assert nt["cw_l2_wb"] == ""
+    assert at["runs"] == "a|t_1 a|t_2"
+    assert float(at["pgd_linf_wb"]) == pytest.approx(0.95)
+    assert float(at["pgd_linf_wb_std"]) == pytest.approx(0.1 / 2**0.5)
+    assert float(at["pgd_linf_wb_difference"]) == pytest.approx(0.95 - 0.9566)
+
+
+def test_json(table: Table) -> None:
+    read = json.loads(formats.FORMATS["json"](table))
+    assert (read["schema"], read["table"], len(read["rows"])) == ("afdctl/1", "1", 5)
+    nt = read["rows"][0]
+    assert (nt["runs"], nt["clean"], nt["aa_linf_wb"]) == (["nt"], 0.5, None)
+    assert 0.469 < nt["clean_low"] < 0.5 < nt["clean_high"] < 0.531
+    (sweep,) = (one for one in read["missing"] if "--attacks cw,aa" in one["command"])
+    assert sweep["cells"] == [
+        {"dataset": "mnist", "method": "AT", "column": "cw_l2_wb"},
+        {"dataset": "mnist", "method": "AT", "column": "aa_linf_wb"},
+    ]
+
+
+def test_parquet(table: Table) -> None:
+    content = formats.FORMATS["parquet"](table)
+    assert isinstance(content, bytes)
+    read = parquet.read_table(BytesIO(content))
+    assert read["runs"].to_pylist()[:2] == [["nt"], ["a|t_1", "a|t_2"]]
+    assert read["clean"].to_pylist() == [0.5, pytest.approx(0.99), None, None, None]
+    assert {str(read.schema.field(name).type) for name in ("clean", "aa_linf_wb", "clean_std")} == {"double"}
+    assert read.schema.metadata[b"missing"].decode().splitlines() == table.missing
+
+
+def test_latex(table: Table) -> None:
+    text = str(formats.FORMATS["latex"](table))
+    assert text.isascii()
+    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+    # what is left of braces without their escaped ones is balanced, and nothing that TeX would take for its own is bare
+    plain = re.sub(r"\\[{}%&#_$]", "", text)
+    assert plain.count("{") == plain.count("}")
+    assert not re.search(r"[%#]", plain)
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {re.sub(r"\\&", "", row).count("&") for row in rows} == {7}
+    assert r"95.00 $\pm$ 7.07 (95.66, $-$0.66)" in text
+    assert r"-{}-profile paper-A2" in text
+
+
+def test_without_pyarrow_the_extra_is_named(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(AfdctlError, match=r"afdctl\[parquet\]"):
+        formats.FORMATS["parquet"](table)

@@ -1,0 +1,151 @@
+"""Tables 2, A1, A3, A4, A5 and cost, each against figures worked by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from afdctl.errors import NotFoundError, RecipeError
+from afdctl.export import tables
+from afdctl.export.tables import attacks, cost
+from afdctl.export.tables.table import Cell
+from tests.export.tables.made import DIGEST, Rows, cells, record
+
+
+def test_an_area_is_the_trapezoid_over_table_a2s_grid(tmp_path: Path) -> None:
+    # 0 0.2 0.3 0.35 at 1 0.8 0.6 0.2: (0.9 * 0.2 + 0.7 * 0.1 + 0.4 * 0.05) / 0.35
+    curve = cells("aa", {0.2: 0.8, 0.25: 0.0, 0.3: 0.6, 0.35: 0.2}, acc_nat=1.0)
+    part = cells("pgd_linf", {0.1: 0.5, 0.2: 0.0}, acc_nat=1.0)
+    table = tables.build("2", [record(tmp_path, "wgan", "mnist_wgan", [*curve, *part])], with_paper=True)
+    found = table.rows[-1].cells
+    assert found["aa"].value == pytest.approx(0.27 / 0.35)
+    assert found["aa"].difference == pytest.approx(0.27 / 0.35 - 0.90)
+    # the whole of another grid, which is said: (0.75 * 0.1 + 0.25 * 0.1) / 0.2
+    assert found["pgd_linf"].value == pytest.approx(0.5)
+    assert any("PGD-L∞ of MNIST AFD-WGAN: grid 0 0.1 0.2" in note for note in table.notes)
+
+
+def test_hyperparameters_are_the_recipes(tmp_path: Path) -> None:
+    runs = [record(tmp_path, "nt", "cifar10_nt", []), record(tmp_path, "wgan", "cifar10_wgan", [], "train.epochs=7")]
+    natural, wgan = tables.build("A1", runs, with_paper=True).rows
+    assert {key: cell.value for key, cell in wgan.cells.items()} == {
+        "model": "resnet18, width 64", "lr_F": "0.5", "lr_D": "0.1", "lr_C": "0.1", "weight_decay": "0.0001",
+        "batch_size": "128", "epochs": "7", "milestones": "[150, 250]", "gp_weight": "1",
+    }  # fmt: skip
+    assert [wgan.cells[key].published for key in ("epochs", "gp_weight")] == ["300", "1"]
+    assert natural.cells["lr_F"] == Cell()
+
+
+def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    runs = [
+        record(root, "at", "mnist_at", cells("pgd_linf", {0.3: 0.9}, source="trades")),
+        record(root, "trades", "mnist_trades", []),
+        record(root, "wgan", "mnist_wgan", cells("pgd_linf", {0.3: 0.8}, source="at")),
+        record(root, "nt", "mnist_nt", cells("pgd_linf", {0.3: 0.8}, source="at")),
+    ]
+    table = tables.build("A3", runs, with_paper=True)
+    found = {row.labels[1]: row.cells for row in table.rows}
+    assert list(found) == ["AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
+    assert (found["AT"]["from_AT"], found["AT"]["from_TRADES"].value) == (Cell(), 0.9)
+    assert found["AFD-WGAN"]["from_AT"].difference == pytest.approx(0.8 - 0.9741)
+    assert table.missing[0] == ("afdctl sweep trades --from at --profile paper-A2 --limit 1000 --attacks pgd_linf")
+
+
+def analysis(name: str, **figures: Any) -> dict[str, Any]:
+    return {
+        "event": "analysis", "name": name, "key": "k", "checkpoint": DIGEST, "n": 360, "seed": 0, "figures": figures,
+        "shard": None,
+    }  # fmt: skip
+
+
+def test_dimensions_stand_beside_each_other_by_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    runs = [
+        record(
+            root, "d", "digits_wgan", [analysis("pca", dims=7, features=32), analysis("units", units=20, features=32)]
+        ),
+        record(root, "m", "mnist_wgan", [analysis("units", units=30, features=64)]),
+    ]
+    table = tables.build("A4", runs, with_paper=True)
+    (row,) = (row for row in table.rows if row.labels == ("AFD-WGAN",))
+    assert {key: cell.value for key, cell in row.cells.items()} == {
+        "mnist_units": 30, "mnist_dims": None, "digits_units": 20, "digits_dims": 7,
+    }  # fmt: skip
+    assert row.cells["mnist_units"].difference == 2
+    assert "afdctl analyze m --pca" in table.missing
+
+
+def test_a_discriminator_without_a_run_is_trained_like_the_one_that_has(tmp_path: Path) -> None:
+    run = record(tmp_path, "w", "mnist_wgan", cells("pgd_linf", {0.3: 0.9}))
+    table = tables.build("A5", [run, record(tmp_path, "at", "mnist_at", [])], with_paper=True)
+    assert [row.labels for row in table.rows] == [
+        ("mnist", "AFD-WGAN", "FC1-PD"), ("mnist", "AFD-WGAN", "FC3"), ("mnist", "AFD-WGAN", "FC3-PD"),
+    ]  # fmt: skip
+    assert table.rows[2].cells["pgd_linf"].difference == pytest.approx(0.9 - 0.9703)
+    assert table.missing[1] == (f"afdctl train {run.run.path}/recipe.toml --set defense.discriminator=fc3 --name w_fc3")
+
+
+def test_recipes_that_differ_in_more_than_the_discriminator_are_told(tmp_path: Path) -> None:
+    runs = [record(tmp_path, "three", "mnist_wgan", []), record(tmp_path, "one", "mnist_wgan_fc1pd", [])]
+    table = tables.build("A5", runs, with_paper=False)
+    assert [row.labels[1] for row in table.rows] == ["AFD-WGAN"] * 3
+    assert not any("compare" in note for note in table.notes)
+    runs.append(record(tmp_path, "fc3", "mnist_wgan_fc3", [], "train.epochs=80"))
+    assert any("`afdctl runs compare one fc3 three`" in note for note in tables.build("A5", runs, False).notes)
+
+
+def steps(speeds: dict[int, float]) -> Rows:
+    """Ten steps an epoch, all of an epoch at one speed in images a second."""
+    return [
+        {"event": "step", "step": 10 * epoch - 9 + place, "epoch": epoch, "images_per_s": speed}
+        for epoch, speed in speeds.items()
+        for place in range(10)
+    ]
+
+
+def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> None:
+    # 1437 - 200 images an epoch; the first of several does not count
+    at = record(tmp_path, "at", "digits_at", steps({1: 10, 2: 1237, 3: 1237 / 3}))
+    wgan = record(tmp_path, "wgan", "digits_wgan", steps({1: 1237 / 3}), threads=2)
+    assert cost.steady_epochs(at) == pytest.approx([1, 3])
+    first, second = tables.build("cost", [wgan, at], with_paper=True).rows
+    assert (first.labels[1], first.cells["seconds"].value) == ("AT", pytest.approx(2))
+    assert second.cells["over_at"].value == pytest.approx(1.5)
+    assert second.cells["over_at"].difference == pytest.approx(1.5 - 1.31)
+    assert second.cells["over_trades"].value is None
+    notes = "\n".join(tables.build("cost", [wgan, at], with_paper=False).notes)
+    assert "runs on digits have different thread counts" in notes
+    assert "differ by more than 10 % (one standard deviation) in at," in notes
+
+
+def test_half_an_epoch_does_not_count(tmp_path: Path) -> None:
+    assert cost.steady_epochs(record(tmp_path, "at", "digits_at", steps({1: 1})[:9])) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("3", RecipeError, "no such table"),
+        ("A2", RecipeError, "afdctl profiles show paper-A2"),
+        ("cots", RecipeError, "did you mean 'cost'"),
+    ],
+)
+def test_a_table_that_is_not_there(name: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        tables.check(name)
+
+
+def test_a_table_of_none_of_these_runs(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="--table A5: is of a run of AFD"):
+        tables.build("A5", [record(tmp_path, "nt", "mnist_nt", [])], with_paper=True)
+
+
+def test_sizes_are_those_of_the_data_sets() -> None:
+    from afdctl import registry
+
+    for dataset in attacks.TEST_IMAGES:
+        about = registry.load(registry.DATASETS, dataset).about
+        assert (cost.TRAINING_IMAGES[dataset], attacks.TEST_IMAGES[dataset]) == (about.train, about.test)

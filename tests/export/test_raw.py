@@ -1,0 +1,51 @@
+"""The raw rows: one tidy table of a journal, in three formats."""
+
+import csv
+import json
+from io import BytesIO, StringIO
+from pathlib import Path
+
+from pyarrow import parquet
+
+from afdctl.export import raw
+from tests.export.tables.made import cells, record
+
+STEPS = [
+    {"event": "step", "step": 1, "epoch": 1, "L_C": 2.5, "L_D": float("nan")},
+    {"event": "step", "step": 2, "epoch": 1, "L_C": 2},
+    {"event": "progress", "done": 1},
+    {"event": "epoch", "epoch": 1, "step": 2, "acc_nat": 0.5, "best": True},
+    {"event": "resume", "step": 1, "epoch": 0},
+    {"event": "step", "step": 2, "epoch": 1, "L_C": 1.5},
+]
+
+
+def test_events_are_those_of_the_training_that_was_not_superseded(tmp_path: Path) -> None:
+    rows = raw.events([record(tmp_path, name, "mnist_nt", STEPS) for name in ("a", "b")])
+    assert [(row["run"], row["event"], row["step"], row["L_C"]) for row in rows] == [
+        ("a", "step", 1, 2.5), ("a", "step", 2, 1.5), ("b", "step", 1, 2.5), ("b", "step", 2, 1.5),
+    ]  # fmt: skip
+
+
+def test_formats_read_back(tmp_path: Path) -> None:
+    rows = raw.events([record(tmp_path, "a", "mnist_nt", STEPS[:4])])
+    lines = list(csv.DictReader(StringIO(raw.as_csv(rows))))
+    assert [line["event"] for line in lines] == ["step", "step", "epoch"]
+    assert (lines[0]["L_D"], lines[2]["L_C"], lines[2]["best"]) == ("", "", "True")
+    assert json.loads(raw.as_json(rows)) == {"schema": "afdctl/1", "rows": rows}
+    read = parquet.read_table(BytesIO(raw.as_parquet(rows)))
+    assert read.column_names[:5] == ["run", "event", "t", "step", "epoch"]
+    assert read["L_C"].to_pylist() == [2.5, 2.0, None]
+    assert read["best"].to_pylist() == [None, None, True]
+
+
+def test_cells_tell_which_are_the_newest(tmp_path: Path) -> None:
+    of = [*cells("aa", {0.2: 0.9, 0.3: 0.8}, n=100), *cells("aa", {0.3: 0.7}), *cells("cw", {1.0: 0.5}, source="b")]
+    rows = raw.cells([record(tmp_path, "a", "mnist_nt", of)])
+    assert [(row["attack"], row["epsilon"], row["n"], row["source"], row["newest"]) for row in rows] == [
+        ("aa", 0.2, 100, None, False), ("aa", 0.3, 100, None, False), ("aa", 0.3, 1000, None, True),
+        ("cw", 1.0, 1000, "b", True),
+    ]  # fmt: skip
+    assert json.loads(rows[3]["spec"])["step_size"] == 0.05
+    assert (rows[0]["dataset"], rows[0]["method"]) == ("mnist", "NT")
+    assert parquet.read_table(BytesIO(raw.as_parquet(rows)))["accuracy"].to_pylist() == [0.9, 0.8, 0.7, 0.5]
