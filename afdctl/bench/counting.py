@@ -42,15 +42,18 @@ def count(defense: Defense, x: Tensor, y: Tensor) -> Count:
     with encoded, parts, gauge:
         defense.step(x, y)
         switch("optimizer")
-    whole = ({name: round(tally.by_part[name]) for name in PARTS} for tally in (passes, flop))
-    return Count(*whole, gauge.traffic, gauge.unfused, gauge.largest)
+    by_passes, by_flop = ({name: round(tally.by_part[name]) for name in PARTS} for tally in (passes, flop))
+    return Count(by_passes, by_flop, gauge.traffic, gauge.unfused, gauge.largest)
 
 
-class Operations(TorchDispatchMode):
-    """Adds up FLOP, by the formulas of torch.utils.flop_counter, and bytes of all operations while entered."""
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up FLOP, by the formulas of torch.utils.flop_counter, and bytes of all operations while entered.
+
+    Its FlopCounterMode cannot be used: it fails at a gradient of a leaf, such as that of the images.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flop = self.traffic = self.unfused = self.largest = 0
 
     def __torch_dispatch__(

@@ -1,5 +1,6 @@
 """What a training will cost, counted in a moment before it begins: nothing of the training is touched."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ def cost(recipe: Recipe, images: Batch) -> Cost:
     return Cost(2 * once - twice, twice - once, {part: flop[part] for part in "CDF"})
 
 
-def outline(recipe: Recipe, shape: tuple[int, int, int], classes: int, device: torch.device) -> dict[str, Any]:
+def outline(recipe: Recipe, shape: Sequence[int], classes: int, device: torch.device) -> dict[str, Any]:
     """The journal's `cost` event for images of a shape (c, h, w).
 
     `flop` of a full step by parts, the rate of a matrix product in FLOP/s, and `floor_seconds`, which a step cannot

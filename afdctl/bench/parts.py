@@ -34,7 +34,7 @@ class Parts(TorchFunctionMode):
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         # hooks of torch keep references, so all of them are taken back
         network = self.defense.network
         self._open.enter_context(network.F_theta.register_forward_pre_hook(self._encodes))
@@ -52,7 +52,7 @@ class Parts(TorchFunctionMode):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None

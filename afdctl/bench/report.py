@@ -122,11 +122,12 @@ def forward_flop(defense: Defense, images: Batch) -> int:
     with torch.no_grad(), Operations() as gauge:
         defense.network(images.x)
     defense.network.train()
-    return gauge.flop
+    return int(gauge.flop)
 
 
 def shares_of_time(defense: Defense, images: Batch) -> dict[str, float]:
     """Each part's share of a few steps' seconds."""
+
     def clock() -> float:
         synchronize(images.x.device)
         return time.perf_counter()

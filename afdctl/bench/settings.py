@@ -23,9 +23,8 @@ def measure(recipe: Recipe, images: Batch, rounds: int) -> list[dict[str, Any]]:
     last = recipe.model.width % FULL_VECTORS == 0
     steps = min(recipe.attack.steps, ATTACK_STEPS)
     own = step_of(defense(recipe, recipe.defense, steps, images), images)
-    wanted: dict[tuple[int, bool], Callable[[], object]] = {
-        (threads, last): at_threads(threads, own) for threads in (thread_counts() if device.type == "cpu" else [present])
-    }
+    counts = thread_counts() if device.type == "cpu" else [present]
+    wanted: dict[tuple[int, bool], Callable[[], object]] = {(count, last): at_threads(count, own) for count in counts}
     if last:
         plain = defense(recipe, recipe.defense, steps, images, memory_format=torch.contiguous_format)
         wanted[present, False] = step_of(plain, images)

@@ -90,8 +90,9 @@ def defense(
     network = network_of(recipe, images)
     if memory_format is not None:
         network = network.to(memory_format=memory_format)
-    noise, kind = Generator(device).manual_seed(0), Published if published else registry.load(
-        registry.DEFENSES, table.name
+    noise, kind = (
+        Generator(device).manual_seed(0),
+        Published if published else registry.load(registry.DEFENSES, table.name),
     )
     adversary = (UnfoldedAdversary if published else Adversary)(
         network, attack_of(recipe.attack, table.name, attack_steps), noise

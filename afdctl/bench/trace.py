@@ -35,7 +35,7 @@ def write(recipe: Recipe, device: torch.device, path: Path) -> str:
     own.step(images.x, images.y)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     regions = Regions()
-    with profile(activities=activities) as traced, Parts(own, regions.switch):
+    with profile(activities=activities) as traced, Parts(own, regions.switch):  # type: ignore[no-untyped-call]
         for number in range(STEPS):
             with record_function(f"step {number + 1}"):
                 own.step(images.x, images.y)

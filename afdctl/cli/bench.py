@@ -1,6 +1,7 @@
 """`afdctl bench` and `afdctl bench-sweep`: what trainings and evaluations cost on this machine."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from afdctl.errors import RecipeError
 
 ATTACK_STEPS = typer.Option(min=1, help="Measure with so many attack steps; repeatable. By default the recipe's.")
 ROUNDS = typer.Option(min=2, help="How often each step is measured, in turn.")
-TRACE = typer.Option("--profile", metavar="FILE.json", help="Also trace two steps, for Perfetto; top operators on stderr.")
+TRACE = typer.Option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
 JSON = typer.Option("--json", help="One JSON object instead of a table.")
 RUN = typer.Argument(metavar="[RUN]", help="A run by path or name; by default the newest.")
@@ -42,6 +43,8 @@ def bench(
     chosen = recipes.load(recipe, overrides or [])
     if trace and not trace.parent.is_dir():
         raise RecipeError(f"--profile {trace}: there is no folder {trace.parent}; make it first")
+    # the tracer's own messages are no business of the user's
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
     from afdctl.bench.report import measure
     from afdctl.cli import bench_tables

@@ -25,9 +25,10 @@ def show(report: Row) -> None:
 
 def parts(report: Row, row: Row) -> Table:
     """What each part of the step costs by count, and by clock."""
+    attack = f"{row['attack_steps']} attack steps" if row["parts"]["attack"]["flop"] else "no attack"
     title = (
-        f"{called(report['defense'])}, one step at batch {report['batch_size']} with {row['attack_steps']} attack "
-        f"steps on {report['device']}, {report['threads']} threads"
+        f"{called(report['defense'])}, one step at batch {report['batch_size']}: {attack}, {report['device']}, "
+        f"threads: {report['threads']}"
     )
     shown = titled(title, "part", "passes", "by FLOP", "GFLOP", "predicted", "of the time")
     for name, part in row["parts"].items():
@@ -46,14 +47,13 @@ def parts(report: Row, row: Row) -> Table:
 def roofline(report: Row, row: Row) -> Table:
     """The ceilings of this device, the floor that they imply, and how near the step comes."""
     shown = titled("ceilings and floor", "", "")
-    seconds = row[f"{report['defense']}_seconds"]
     lines = {
         f"matrix product, {report['dtype']}": f"{row['product_flop_per_s'] / 1e9:.4g} GFLOP/s",
         "copy": f"{row['copy_bytes_per_s'] / 1e9:.4g} GB/s",
         "bytes of products and convolutions": f"{row['bytes'] / 1e6:.4g} MB",
         "bytes of all operations, unfused": f"{row['bytes_unfused'] / 1e6:.4g} MB",
-        "floor of a step": f"{1000 * row['floor_seconds']:.4g} ms",
-        "measured step": f"{1000 * seconds:.4g} ms",
+        "floor of a step": milliseconds(row["floor_seconds"]),
+        "measured step": milliseconds(row[f"{report['defense']}_seconds"]),
         "model FLOP utilisation": f"{row['utilisation']:.1%}",
         "floor over step": f"{row['floor_over_step']:.1%}",
         "peak memory": f"{row['peak_bytes'] / 1e6:.4g} MB",
@@ -68,7 +68,7 @@ def compared(report: Row, row: Row) -> Table:
     shown = titled("in turn", "step", "time", "ratio")
     for key, value in row.items():
         if key.endswith("_seconds") and key != "floor_seconds":
-            shown.add_row(called(key.removesuffix("_seconds")), f"{1000 * value:.4g} ms", "")
+            shown.add_row(called(key.removesuffix("_seconds")), milliseconds(value), "")
     shown.add_section()
     for key, value in row.items():
         if "_over_" in key and key != "floor_over_step":
@@ -116,6 +116,11 @@ def titled(title: str, *headings: str) -> Table:
 
 def called(name: str) -> str:
     return NAMES.get(name, name)
+
+
+def milliseconds(seconds: float) -> str:
+    """Three digits at least: `75.3 ms`, `4,788 ms`."""
+    return f"{1000 * seconds:,.{1 if seconds < 0.1 else 0}f} ms"
 
 
 def spread(ratio: Sequence[float]) -> str:
