@@ -1,6 +1,6 @@
 """A trace of a few steps: a timeline of operations under the parts of the step, and which of them take the most."""
 
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -17,15 +17,13 @@ class Regions:
     """Names the part at work in the trace."""
 
     def __init__(self) -> None:
-        self.open: AbstractContextManager[object] | None = None
+        self.present = ExitStack()
 
     def switch(self, part: str | None) -> None:
         """End the present part and begin another; None: begin none."""
-        if self.open:
-            self.open.__exit__(None, None, None)
-        self.open = record_function(part) if part else None
-        if self.open:
-            self.open.__enter__()
+        self.present.close()
+        if part:
+            self.present.enter_context(record_function(part))
 
 
 def write(recipe: Recipe, device: torch.device, path: Path) -> str:
@@ -35,7 +33,7 @@ def write(recipe: Recipe, device: torch.device, path: Path) -> str:
     own.step(images.x, images.y)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     regions = Regions()
-    with profile(activities=activities) as traced, Parts(own, regions.switch):  # type: ignore[no-untyped-call]
+    with profile(activities=activities) as traced, Parts(own, regions.switch):
         for number in range(STEPS):
             with record_function(f"step {number + 1}"):
                 own.step(images.x, images.y)

@@ -29,7 +29,7 @@ def measured(name: str) -> dict[str, Any]:
     return {
         **{ratio: round(row[ratio].median, 3) for ratio in RATIOS},
         "journal_share": round(row["journal_share"], 5),
-        "passes": {part: figures["passes"] for part, figures in row["parts"].items()},
+        "passes": {part: figures["passes"] for part, figures in row["parts"].items() if part != "journal"},
         "flop": row["flop"],
     }
 
