@@ -22,8 +22,8 @@ def batch_size_for(x: Tensor) -> int:
 
 def seconds_at_most(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, str], float]:
     """(attack, source) -> the time of all passes that it may take; what ends early takes less."""
-    subjects = {task.source.digest: task.source for task in tasks}
-    passes = {digest: seconds_a_pass(subject, batch_size) for digest, subject in subjects.items()}
+    of_source = {task.source.digest: task for task in tasks}
+    passes = {digest: seconds_a_pass(task.source, batch_size, task.precision) for digest, task in of_source.items()}
     return {(task.spec.title, task.source.name): task_seconds(task, *passes[task.source.digest]) for task in tasks}
 
 
@@ -34,10 +34,10 @@ def task_seconds(task: Task, forward: float, backward: float) -> float:
     return task.n * epsilons * (forwards * forward + backwards * backward)
 
 
-def seconds_a_pass(subject: Subject, batch_size: int) -> tuple[float, float]:
+def seconds_a_pass(subject: Subject, batch_size: int, precision: str = "float32") -> tuple[float, float]:
     """Seconds of a forward pass, and of what a backward pass adds to it, for each sample of a batch."""
     x, y = as_floats(subject.split.x[:batch_size]), subject.split.y[:batch_size]
-    model = searchable(subject.network, lambda: None)
+    model = searchable(subject.network, lambda: None, precision)
     objective = cross_entropy_of(y)
 
     def forward() -> None:
