@@ -67,6 +67,7 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
 
     device = choose_device(wanted.device)
     subjects, sources = load_subjects(wanted, targets, origins, device)
+    check_precision(wanted, [*subjects, *sources])
     warn([*subjects, *sources], profiles)
     refuse_too_large([*subjects, *sources], profiles)
     tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, profiles)]
@@ -153,6 +154,16 @@ def own_model(wanted: Wanted, device: "torch.device") -> "Subject":
         wanted.model, wanted.weights, mean, std, wanted.dataset, wanted.folder, device, wanted.data_dir,
         wanted.image_size,
     )  # fmt: skip
+
+
+def check_precision(wanted: Wanted, subjects: "list[Subject]") -> None:
+    """RecipeError for a model that cannot be searched in the precision that is wanted."""
+    from afdctl.data.batches import as_floats
+    from afdctl.sweep import checks
+
+    if wanted.precision != "float32":
+        for subject in subjects:
+            checks.check_precision(subject.network, as_floats(subject.split.x[:2]), wanted.precision)
 
 
 def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
