@@ -36,12 +36,14 @@ class Collection:
     def __init__(self, subject: Subject, n: int, batch_size: int, check: Callable[[], None]) -> None:
         self.subject, self.n, self.batch_size, self.check = subject, n, batch_size, check
         self.extract = extractor(subject.network)
-        self.shards = self.kept()
-
-    def kept(self) -> dict[str, str]:
+        self.shards: dict[str, str] = {}
         """Key -> shard of all features that the run has, and that are whole."""
+        self.look()
+
+    def look(self) -> None:
+        """Read what the run holds."""
         named = {row["key"]: row["shard"] for row in rows_of(self.subject.run, "features")}
-        return {key: shard for key, shard in named.items() if shards.intact(self.subject.run, shard)}
+        self.shards = {key: shard for key, shard in named.items() if shards.intact(self.subject.run, shard)}
 
     def missing(self, tasks: Iterable[Task]) -> list[Task]:
         """What is left to do of attacks, in pieces that are kept as soon as they are done.

@@ -1,5 +1,6 @@
 """What an analysis is given, and what it gives back."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,3 +50,12 @@ class Result:
 
     figures: Mapping[str, Any]
     arrays: Arrays = field(default_factory=dict)
+
+
+def spread(of_images: Array) -> dict[str, list[float]]:
+    """Median and standard deviation of each row (e, n), without what is no number; NaN where nothing is one."""
+    known = [row[np.isfinite(row)] for row in of_images]
+    return {
+        "median": [float(np.median(row)) if len(row) else math.nan for row in known],
+        "std": [float(row.std()) if len(row) else math.nan for row in known],
+    }

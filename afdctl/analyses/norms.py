@@ -3,7 +3,7 @@
 import numpy as np
 
 from afdctl.analyses.extract import Features
-from afdctl.analyses.gathered import Array, Gathered, Result
+from afdctl.analyses.gathered import Array, Gathered, Result, spread
 
 
 def norms(gathered: Gathered) -> Result:
@@ -16,9 +16,7 @@ def norms(gathered: Gathered) -> Result:
     measured = [of_images(gathered.natural, gathered.label)]
     measured += [of_images(gathered.at(grid.title, epsilon), gathered.label) for epsilon in grid.epsilons]
     arrays = {name: np.stack([one[name] for one in measured]) for name in measured[0]}
-    summed = {
-        name: {"median": np.nanmedian(a, 1).tolist(), "std": np.nanstd(a, 1).tolist()} for name, a in arrays.items()
-    }
+    summed = {name: spread(array) for name, array in arrays.items()}
     return Result({"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], **summed}, arrays)
 
 

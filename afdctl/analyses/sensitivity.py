@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from afdctl.analyses.gathered import Gathered, Result
+from afdctl.analyses.gathered import Gathered, Result, spread
 
 
 def sensitivity(gathered: Gathered) -> Result:
@@ -16,11 +16,5 @@ def sensitivity(gathered: Gathered) -> Result:
     grid = gathered.grid
     moved = [np.linalg.norm(gathered.at(grid.title, epsilon).z - z, axis=1) / length for epsilon in grid.epsilons]
     of_images = np.stack(moved)
-    figures = {
-        "attack": grid.title,
-        "norm": grid.norm,
-        "epsilons": list(grid.epsilons),
-        "median": np.nanmedian(of_images, axis=1).tolist(),
-        "std": np.nanstd(of_images, axis=1).tolist(),
-    }
+    figures = {"attack": grid.title, "norm": grid.norm, "epsilons": list(grid.epsilons), **spread(of_images)}
     return Result(figures, {"sensitivity": of_images})

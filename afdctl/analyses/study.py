@@ -56,6 +56,7 @@ class Study:
         self.collection = Collection(subject, wanted.n, batch_size, self.obey)
         if subject.classes < 2 and any(ANALYSES[name].needs != "natural" for name in wanted.names):
             raise RecipeError(f"{subject.name}: {subject.dataset} has one class; adversarial images need two")
+        self.made = rows_of(subject.run, "analysis")
         self.grid = self.task(wanted.grid)
         others = [self.task(spec) for spec in wanted.attacks if spec.title != wanted.grid.title]
         self.attacks = [self.grid, *others]
@@ -74,25 +75,37 @@ class Study:
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
+            self.look()  # anew: until the journal was open, another process may have been at it
             try:
                 for row in self.older():
-                    journal.append(**row)
+                    self.keep(row, journal)
                 for name in self.missing():
                     self.analyse(name, journal, on_progress, on_analysis)
             finally:
                 results.build(run)
         return self.rows()
 
+    def look(self) -> None:
+        """Read what the run holds."""
+        self.made = rows_of(self.subject.run, "analysis")
+        self.collection.look()
+
+    def keep(self, row: Row, journal: Journal) -> None:
+        journal.append(**row)
+        journal.sync()
+        # as it was written: what is no number is None there
+        self.made = rows_of(self.subject.run, "analysis")
+
     def older(self) -> list[Row]:
         """The rows that are wanted, but not the newest of their name, which tables, figures and results.h5 show."""
-        newest = newest_analyses(rows_of(self.subject.run, "analysis"))
+        newest = newest_analyses(self.made)
         rows = [row for name, row in self.rows().items() if newest[name]["key"] != row["key"]]
         return [{key: value for key, value in row.items() if key != "t"} for row in rows]
 
     def rows(self) -> dict[str, Row]:
         """The rows of those analyses that the run has, by name."""
         run = self.subject.run
-        known = {row["key"]: row for row in rows_of(run, "analysis")}
+        known = {row["key"]: row for row in self.made}
         rows = {name: known.get(self.key(name)) for name in self.wanted.names}
         return {
             name: row
@@ -130,12 +143,12 @@ class Study:
         began = time.monotonic()
         result = ANALYSES[name].work(gathered)
         shard = shards.write(self.subject.run, name, result.arrays) if result.arrays else None
-        journal.append(
-            "analysis", name=name, key=self.key(name), checkpoint=self.subject.digest, n=self.wanted.n,
-            seed=self.wanted.seed, figures=dict(result.figures), shard=shard,
-            seconds=round(time.monotonic() - began, 3),
-        )  # fmt: skip
-        journal.sync()
+        row = {
+            "event": "analysis", "name": name, "key": self.key(name), "checkpoint": self.subject.digest,
+            "n": self.wanted.n, "seed": self.wanted.seed, "figures": dict(result.figures), "shard": shard,
+            "seconds": round(time.monotonic() - began, 3),
+        }  # fmt: skip
+        self.keep(row, journal)
 
     def gathered(self, journal: Journal) -> Gathered:
         by_title = {task.spec.title: task for task in self.attacks}

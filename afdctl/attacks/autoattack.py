@@ -1,6 +1,8 @@
-"""AutoAttack (Croce & Hein 2020) through its authors' attack classes: its parts one by one, and their worst case.
+"""AutoAttack (Croce & Hein 2020): its parts one by one, and their worst case.
 
-The classes run a batch with one stream of random numbers, so unlike elsewhere a result depends on the batch's size.
+APGD, and Square in L2 and L1, run through its authors' attack classes; FAB-T and Square in L-infinity in loops of our
+own, which take the same steps bit by bit and less time. A batch has one stream of random numbers, as there, so unlike
+elsewhere a result depends on the batch's size.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,10 +14,12 @@ from weakref import proxy
 import torch
 from torch import Tensor
 
+from afdctl.attacks import fab
 from afdctl.attacks.ball import length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
 from afdctl.attacks.iterate import Model, per_sample
+from afdctl.attacks.square import search_linf
 from afdctl.attacks.watched import Silent, Watched, library, seeded
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
@@ -67,22 +71,24 @@ def square(model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, 
     rows = watched.standing()
     if len(rows) and (norm == "linf" or _has_tiling(*x.shape[2:])):
         x_rows, y_rows = watched.turn_to(rows)
-        attack = library("square").SquareAttack(
-            watched.unseen, norm=NORMS[norm], n_queries=queries, eps=epsilon, resc_schedule=False, device=x.device
-        )
-        attack.init_hyperparam(x_rows)
         with seeded(draws.seed, x.device):
-            taken, x_adv = attack.attack_single_run(x_rows, y_rows)
+            if norm == "linf":
+                taken, x_adv = search_linf(watched.unseen, x_rows, y_rows, epsilon=epsilon, queries=queries)
+            else:
+                taken, x_adv = _library_square(watched, epsilon, norm, queries)(x_rows, y_rows)
         watched.settle(x_adv, taken.long())
     return watched.verified()
 
 
-def fab_t(model: Model, x: Tensor, y: Tensor, *, draws: Draws, norm: str, steps: int, targets: int) -> Found:
+def fab_t(
+    model: Model, x: Tensor, y: Tensor, *, draws: Draws, norm: str, steps: int, targets: int, at_once: int | None = None
+) -> Found:
     """FAB (Croce & Hein 2020) against each of the likeliest `targets` other classes: the nearest x' of all.
 
-    It starts at x and so draws nothing, and no epsilon matters to it.
+    It starts at x and so draws nothing, and no epsilon matters to it. Few samples run towards several classes together,
+    so many that the model sees up to `at_once` images (by default n) in a call.
     """
-    return _fab(model, x, y, norm=norm, steps=steps, targets=targets)
+    return fab.nearest(model, x, y, norm=norm, steps=steps, targets=targets, at_once=at_once or len(x))
 
 
 def aa(
@@ -107,7 +113,7 @@ def aa(
 
     def run(part: Spec, rows: Tensor) -> Found:
         if part.minimises:
-            found = _fab(model, x[rows], y[rows], enough=epsilon, **part.knobs())
+            found = fab.nearest(model, x[rows], y[rows], at_once=1, enough=epsilon, **part.knobs())
             return within(found, x[rows], epsilon, norm)
         attack = attacks[part.name]
         return attack(model, x[rows], y[rows], epsilon=epsilon, draws=draws.take(rows), **part.knobs())
@@ -172,27 +178,13 @@ def _shrinking(attack: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
     return partial(attack.decr_eps_pgd, epss=radii, iters=[*steps, attack.n_iter - sum(steps)])
 
 
-def _fab(model: Model, x: Tensor, y: Tensor, *, norm: str, steps: int, targets: int, enough: float = 0) -> Found:
-    """FAB-T, where a sample whose x' is within `enough` tries no further class."""
-    watched = Watched(model, x, y)
-    attack = library("fab_pt").FABAttack_PT(watched, norm=NORMS[norm], n_iter=steps, device=x.device)
-    nearest = torch.full((len(x),), torch.inf, device=x.device)
-    for rank in watched.ranks(targets):
-        rows = (watched.right & (nearest > enough)).nonzero()[:, 0]
-        if not len(rows):
-            break
-        attack.target_class = rank
-        x_rows, y_rows = watched.turn_to(rows)
-        with torch.no_grad():
-            x_adv = attack.attack_single_run(x_rows, y_rows, is_targeted=True)
-        # where it fails, it returns x
-        lengths = length(x_adv - x_rows, norm)
-        closer = (lengths > 0) & (lengths < nearest[rows])
-        nearest[rows] = torch.where(closer, lengths, nearest[rows])
-        watched.replace(x_adv, closer)
-    found = watched.verified()
-    found.x_adv = torch.where(per_sample(found.fooled, x), found.x_adv, watched.x)
-    return found
+def _library_square(watched: Watched, epsilon: float, norm: str, queries: int) -> Callable[..., tuple[Tensor, Tensor]]:
+    attack = library("square").SquareAttack(
+        watched.unseen, norm=NORMS[norm], n_queries=queries, eps=epsilon, resc_schedule=False, device=watched.x.device
+    )
+    attack.init_hyperparam(watched.x)
+    run: Callable[..., tuple[Tensor, Tensor]] = attack.attack_single_run
+    return run
 
 
 def _margin(attack: Any, logits: Tensor, y: Tensor) -> Tensor:

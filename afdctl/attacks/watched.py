@@ -93,12 +93,16 @@ class Watched:
         """Numbers of the samples that are classified rightly and have not been seen fooled."""
         return (self.right & ~self.found.fooled).nonzero()[:, 0]
 
-    def replace(self, x_adv: Tensor, which: Tensor) -> None:
-        """Take x' of the rows (m, c, h, w) where `which` (m,); a success that no call showed is dated now."""
-        found, rows = self.found, self.rows[which]
-        found.x_adv[rows] = x_adv[which]
-        first = found.first_success[rows]
-        found.first_success[rows] = torch.where(first == NEVER, self._backwards[rows].long(), first)
+    def replace(self, rows: Tensor, x_adv: Tensor, steps: Tensor) -> None:
+        """Take x' (m, c, h, w) of the samples `rows` (m,), each of which first fooled the model after `steps` (m,)."""
+        found, first = self.found, self.found.first_success[rows]
+        found.x_adv[rows] = x_adv
+        found.first_success[rows] = torch.where(first == NEVER, steps, first)
+
+    def spend(self, rows: Tensor, *, forwards: int, backwards: int) -> None:
+        """Count passes of the samples `rows` (m,), as often as each is in it."""
+        self._forwards.index_add_(0, rows, torch.full_like(self._forwards[rows], forwards))
+        self._backwards.index_add_(0, rows, torch.full_like(self._backwards[rows], backwards))
 
     def settle(self, x_adv: Tensor, queries: Tensor) -> None:
         """Take x' of the rows (m, c, h, w) from an attack that counted the queries of each (m,), its start's too."""

@@ -22,14 +22,22 @@ class Convolution(nn.Conv2d):
         return super().forward(x)
 
     def dense(self, x: Tensor) -> Tensor:
-        """All output pixels from all pixels, each by the taps of its window that meet the map."""
+        """All output pixels from all pixels."""
         _, _, height, width = x.shape
+        weight, bias = self.as_dense(height, width)
+        maps = linear(x.permute(0, 2, 3, 1).flatten(1), weight, bias)
+        maps = maps.view(x.shape[0], -(-height // self.stride[0]), -(-width // self.stride[1]), -1).permute(0, 3, 1, 2)
+        # a copy where there is a way back: what comes next works in place, which costs more there on a view
+        return maps.clone() if maps.requires_grad else maps
+
+    def as_dense(self, height: int, width: int) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the dense layer for maps of a size: for each pixel the taps of its window that meet them.
+
+        Pixels in rows, the channels of each together: (h' w' filters, h w channels) and (h' w' filters,).
+        """
         kernel, stride = self.weight.permute(0, 2, 3, 1), self.stride[0]
         tops, lefts = (range(self.reach, self.reach - side, -stride) for side in (height, width))
         taps = [kernel[:, top : top + height, left : left + width].flatten(1) for top in tops for left in lefts]
         bias = None if self.bias is None else self.bias.repeat(len(taps))
         # one window's taps are a view already
-        weight = taps[0] if len(taps) == 1 else torch.cat(taps)
-        maps = linear(x.permute(0, 2, 3, 1).flatten(1), weight, bias).view(x.shape[0], len(tops), len(lefts), -1)
-        # a copy, as what comes next works in place, and the way back through that costs more on a view
-        return maps.permute(0, 3, 1, 2).clone()
+        return taps[0] if len(taps) == 1 else torch.cat(taps), bias

@@ -1,10 +1,9 @@
 """A frozen twin of a network for attacks: evaluation mode, BatchNorm folded into the convolutions."""
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 
+from afdctl.models.frozen import FrozenConvolution
 from afdctl.models.precision import DTYPES, precision_of, set_precision
 from afdctl.models.resnet import ConvBN
 
@@ -21,7 +20,7 @@ class FoldedTwin(nn.Module):
 
     def __init__(self, network: nn.Module, precision: str | None = None) -> None:
         super().__init__()
-        self.pairs: list[tuple[ConvBN, nn.Conv2d]] = []
+        self.pairs: list[tuple[ConvBN, FrozenConvolution]] = []
         self.twin = self._copy(network).eval()
         precision = precision or precision_of(network)
         set_precision(self.twin, precision)
@@ -44,13 +43,13 @@ class FoldedTwin(nn.Module):
             gain = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
             torch.mul(source.conv.weight, gain.view(-1, 1, 1, 1), out=folded.weight)
             torch.addcmul(bn.bias, bn.running_mean, gain, value=-1, out=folded.bias)
+            folded.forget()
 
     def _copy(self, module: nn.Module) -> nn.Module:
         if isinstance(module, ConvBN):
-            folded = deepcopy(module.conv)
-            folded.bias = nn.Parameter(torch.zeros_like(module.bn.bias))
+            folded = FrozenConvolution(module.conv)
             self.pairs.append((module, folded))
-            return folded.requires_grad_(False)
+            return folded
         copy = module.__new__(type(module))
         copy.__dict__ = module.__dict__.copy()
         # whoever watches the network does not want to see every step of an attack

@@ -155,7 +155,7 @@ class FABT(Minimum):
 
     def passes(self, classes: int) -> tuple[int, int]:
         targets = min(self.targets, classes - 1)
-        return targets * (2 * self.steps + 2) + 2, targets * self.steps
+        return targets * 2 * self.steps + 2, targets * self.steps
 
 
 class Square(Spec):

@@ -8,7 +8,7 @@ rare, but raises the accuracy. Both need a model that answers alike each time.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -51,12 +51,12 @@ class Batch:
     y: Tensor
     draws: Callable[[float], Draws]
 
-    def run(self, spec: Spec, epsilon: float, rows: Tensor) -> Found:
-        """Attack the samples with the numbers `rows` (m,) at one epsilon."""
+    def run(self, spec: Spec, epsilon: float, rows: Tensor, **more: Any) -> Found:
+        """Attack the samples with the numbers `rows` (m,) at one epsilon; `more` are arguments beside the knobs."""
         attack = registry.load(registry.ATTACKS, spec.name)
         budget = {} if spec.minimises else {"epsilon": epsilon}
         draws = self.draws(0.0 if spec.minimises else epsilon).take(rows)
-        found: Found = attack(self.model, self.x[rows], self.y[rows], draws=draws, **budget, **spec.knobs())
+        found: Found = attack(self.model, self.x[rows], self.y[rows], draws=draws, **budget, **spec.knobs(), **more)
         return found
 
     @property
@@ -145,7 +145,8 @@ class Composed:
             return self._batch.run(spec, epsilon, rows)
         new = ~self._sought[rows]
         if new.any():
-            self._nearest.put(rows[new], self._batch.run(spec, epsilon, rows[new]))
+            run = self._batch.run(spec, epsilon, rows[new], at_once=len(self._batch.x))
+            self._nearest.put(rows[new], run)
             self._sought[rows] = True
         found = self._known(epsilon, rows)
         spent = self._nearest.take(rows)

@@ -67,6 +67,13 @@ def test_sensitivity_is_how_far_features_move_by_their_length():
     np.testing.assert_allclose(found.figures["std"], [0, math.sqrt(2 / 3)], rtol=1e-6)
 
 
+def test_features_of_no_length_have_no_sensitivity():
+    """Nor do they make numpy complain."""
+    natural = features(np.zeros((4, 2)))
+    found = sensitivity(gathered(natural, {0.1: features(np.ones((4, 2)))}))
+    assert np.isnan(found.figures["median"]).all()
+
+
 def test_norms_scales_and_margins():
     natural = features([[1, 0], [0, 1]], logits=[[3, 0, 0], [1, 0, 2]], length=[7, 9])
     adversarial = features([[1, 0], [0, 1]], logits=[[0, 3, 0], [2, 2, 2]], length=[1, 2])

@@ -190,6 +190,19 @@ def test_autoattack_descends_and_runs_fab_once_a_sample(monkeypatch: pytest.Monk
     assert [each.backwards.tolist() for each in found.values()] == [[2, 6, 0, 0], [2, 0, 8, 0], [2, 6, 2, 8]]
 
 
+def test_fab_may_fill_the_batch_with_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch, parts: list[Stub]):
+    told: list[tuple[int, int]] = []
+
+    class Told(Stub):
+        def __call__(self, model: Any, x: Tensor, y: Tensor, *, at_once: int, **others: Any) -> Found:
+            told.append((len(x), at_once))
+            return super().__call__(model, x, y, **others)
+
+    parts[2] = Told("fab_t", just_over)
+    grid(monkeypatch, composed("descending"), *parts)
+    assert told == [(2, 4), (1, 4)]
+
+
 def test_autoattack_ascends_with_fab_once_a_sample(monkeypatch: pytest.MonkeyPatch, parts: list[Stub]):
     found = grid(monkeypatch, composed("ascending"), *parts)
     assert [call for call in calls if call[0] == "fab_t"] == [("fab_t", 0.0, [1, 2, 3])]

@@ -71,9 +71,9 @@ def over_epsilons(found: OfRuns, part: Callable[[Mapping[str, Any]], Mapping[str
     return draw
 
 
-def spread(median: float, std: float, optional: int) -> str:
+def spread(median: float | None, std: float | None, optional: int) -> str:
     """`0.420 ± 0.081`."""
-    return f"{median:.3f} ± {std:.3f}" if optional else f"{median:.3f}"
+    return f"{of(median, '.3f')} ± {of(std, '.3f')}" if optional else of(median, ".3f")
 
 
 NORMS: Final = {

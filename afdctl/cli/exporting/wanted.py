@@ -33,10 +33,10 @@ class Wanted:
         RecipeError where no file can be put there. A link is followed, as a copy would.
         """
         out = self.out or Path()
-        path = out / name if out.is_dir() else out
+        path = _replaceable(out / name if out.is_dir() else out)
         if not path.parent.is_dir():
             raise RecipeError(f"--out {path}: there is no folder {path.parent}; make it first")
-        return _replaceable(path)
+        return path
 
     def place_within(self, name: str) -> Path:
         """Where one of several files goes: at its path in the folder --out, which is made. Errors: as of `place`."""

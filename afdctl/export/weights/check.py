@@ -62,7 +62,9 @@ def checked(what: Exported, form: Format, files: Files) -> Agreement:
 def compare(own: torch.Tensor, loaded: Any) -> Agreement:
     """Logits (n, classes) of the network against those of the file."""
     if loaded.shape != own.shape:
-        raise AfdctlError(f"read back, the model returns {tuple(loaded.shape)}, not {tuple(own.shape)}")
+        raise AfdctlError(
+            f"nothing written: read back, the model returns {tuple(loaded.shape)}, not {tuple(own.shape)}"
+        )
     difference = (own - loaded).abs().max().item()
     differing = int((own.argmax(1) != loaded.argmax(1)).sum())
     return Agreement(len(own), difference, ROUNDING * own.abs().max().item(), differing)

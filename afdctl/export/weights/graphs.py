@@ -38,8 +38,9 @@ def pack_onnx(exported: Exported) -> Files:
     program = traced(exported, "onnx")
     with quiet(), writable("onnx"):
         written = torch.onnx.export(
-            program, opset_version=OPSET, dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
-        )
+            program, opset_version=OPSET, dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
+            dynamic_shapes=({0: "n"},), verbose=False,
+        )  # fmt: skip
         assert written is not None
         written.model.metadata_props.update(as_strings(exported.about))
         return {f"{exported.name}.onnx": written.model_proto.SerializeToString()}

@@ -1,0 +1,126 @@
+"""`afdctl export`: the modes, where files go, and what a pipeline gets."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from afdctl.cli.export import only
+from afdctl.cli.exporting.wanted import Wanted
+from afdctl.errors import RecipeError
+from afdctl.export.weights import states
+from afdctl.export.weights.format import Exported, Files
+from afdctl.train import start
+from tests.cli.conftest import Afdctl
+from tests.conftest import short
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained(folder: Path) -> None:
+    """A short run: nt."""
+    start.start(
+        short("digits_nt", "train.epochs=1"), stem="nt", runs=folder / "runs", name="nt",
+        device=torch.device("cpu"), data_dir=None, on_line=lambda line: None,
+    )  # fmt: skip
+
+
+def test_the_path_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path):
+    ended = afdctl("export", "nt", "--weights", "safetensors")
+    assert ended.code == 0, ended.err
+    path = ended.out.strip()
+    assert path.startswith("nt-")
+    assert path.endswith(".safetensors")
+    assert (folder / path).is_file()
+    assert "the logits of 256 test images differ by at most 0 (rounding allows" in ended.err
+
+
+def test_an_object_with_json_and_the_newest_run(afdctl: Afdctl, folder: Path):
+    found = json.loads(afdctl("export", "--weights", "torch", "--out", "w.pt", "--json").out)
+    assert (found["schema"], found["run"], found["format"], found["file"]) == ("afdctl/1", "nt", "torch", "w.pt")
+    assert (found["n"], found["max_difference"], found["differing"]) == (256, 0, 0)
+    assert found["metadata"]["class_names"][9] == "9"
+    assert (folder / "w.pt").is_file()
+
+
+def test_a_folder_a_replaced_file_and_a_link(afdctl: Afdctl, folder: Path):
+    out = folder / "out"
+    out.mkdir()
+    command = ("export", "nt", "--weights", "torch", "--out")
+    first = afdctl(*command, "out").out.strip()
+    assert Path(first).parent == Path("out")
+    (out / "old.pt").write_text("old")
+    (out / "link.pt").symlink_to("old.pt")
+    assert afdctl(*command, "out/link.pt").code == 0
+    assert (out / "link.pt").is_symlink()
+    (out / "dangling.pt").symlink_to("/nosuch/w.pt")
+    assert "there is no folder /nosuch; make it first" in afdctl(*command, "out/dangling.pt").err
+    assert (out / "old.pt").read_bytes() == (folder / first).read_bytes()
+
+
+def test_robustbench_gets_its_folders(afdctl: Afdctl, folder: Path):
+    weights, code = afdctl("export", "nt", "--weights", "robustbench", "--out", "zoo").out.split()
+    assert Path(weights).parent == Path("zoo/digits/Linf")
+    assert Path(code) == Path("zoo") / f"{Path(weights).stem}.py"
+
+
+def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def tampered(exported: Exported) -> Files:
+        with torch.no_grad():
+            other = states.of_network(exported.network)
+            other["C_phi.bias"] += 0.01
+            network = states.filled(exported.about, other)
+        return states.pack_torch(replace(exported, network=network))
+
+    monkeypatch.setattr(states, "TORCH", replace(states.TORCH, pack=tampered))
+    before = sorted(folder.iterdir())
+    ended = afdctl("export", "nt", "--weights", "torch", "--out", "tampered.pt")
+    assert (ended.code, ended.out) == (1, "")
+    assert "nothing written: read back, the logits of 256 test images differ by up to 0.01" in ended.err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("afdctl.cli.exporting.weights.find_spec", lambda name: None)
+    ended = afdctl("export", "nt", "--weights", "onnx")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
+        "error: --weights onnx needs onnx and onnxscript and onnxruntime; install with `pip install 'afdctl[onnx]'`\n"
+    )
+
+
+def test_two_modes_are_one_too_many():
+    def mode(wanted: Wanted, choice: str) -> None: ...
+
+    assert only({"--weights": (None, mode), "--table": ("1", mode)}) == (mode, "1")
+    with pytest.raises(RecipeError, match="--weights and --table: one mode at a time"):
+        only({"--weights": ("onnx", mode), "--table": ("1", mode), "--figure": (None, mode)})
+    with pytest.raises(RecipeError, match=r"export what\? give one of --weights, --table"):
+        only({"--weights": (None, mode), "--table": (None, mode)})
+
+
+MISTAKES = {
+    "export nt": (2, "export what? give one of --table, --figure, --weights"),
+    "export nt --weights onx": (2, "--weights onx: no such format (did you mean 'onnx'?)"),
+    "export nt --weights keras": (2, "known: safetensors, onnx, pt2, torch, robustbench"),
+    "export nosuch --weights torch": (3, "nosuch: no such run under runs"),
+    "export nt nt --weights torch --out w2.pt": (2, "--out w2.pt: one file for 2 runs; name a folder that is there"),
+    "export nt --weights torch --out no/w.pt": (2, "there is no folder no; make it first"),
+    "export nt --weights torch --out /dev/null": (2, "--out /dev/null: is there and is no regular file"),
+    "export nt --weights robustbench --out file": (2, "--out file: several files are written; name a folder"),
+    "export nt --weights torch --device cuda": (2, "leave --device out"),
+    "export nt --weights torch --checkpoint 7": (3, "run nt has no checkpoint '7'"),
+}
+
+
+@pytest.mark.parametrize(("command", "expected"), MISTAKES.items())
+def test_a_mistake_is_one_line_and_a_code(afdctl: Afdctl, folder: Path, command: str, expected: tuple[int, str]):
+    (folder / "file").write_text("mine")
+    ended = afdctl(*command.split())
+    code, message = expected
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert message in ended.err
+    assert (folder / "file").read_text() == "mine"

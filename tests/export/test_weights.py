@@ -1,0 +1,245 @@
+"""Networks as files: each format holds the network and says what it is; a file that holds another one is found."""
+
+import ast
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from afdctl import registry
+from afdctl.errors import AfdctlError, RecipeError
+from afdctl.export.weights import FORMATS, check
+from afdctl.export.weights.about import blank
+from afdctl.export.weights.format import Exported, Files, Format
+from afdctl.models.convolution import Convolution
+from afdctl.sweep.subject import of_model, of_run
+from tests.conftest import short
+from tests.test_layers import imports
+from tests.train.test_resume import train
+
+CPU = torch.device("cpu")
+FACTS = {
+    "schema": "afdctl/1", "run": "r", "kind": "trained", "checkpoint": "0" * 64, "dataset": "cifar10",
+    "input_shape": [3, 16, 16], "input_range": [0.0, 1.0], "output": "logits", "class_names": ["cat", "dog", "eel"],
+    "encoder": "lenet", "width": 2, "feature_norm": "scale", "threat_model": "l2",
+}  # fmt: skip
+
+
+def form(name: str) -> Format:
+    found: Format = registry.load(FORMATS, name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    run = train(short("digits_nt", "train.epochs=1", "model.norm=scale"), tmp_path_factory.mktemp("runs"))
+    return check.exported(of_run(run, "best", CPU, None))
+
+
+@pytest.fixture(scope="module")
+def packed(trained: Exported) -> Callable[[str], Files]:
+    """The files of the trained network in a format; ONNX takes seconds, so each is made once."""
+    return cache(lambda name: form(name).pack(trained))
+
+
+@pytest.fixture
+def untrained() -> Exported:
+    torch.manual_seed(0)
+    return Exported("cifar-001-00000000", blank(FACTS), torch.rand(8, 3, 16, 16), dict(FACTS))
+
+
+BODY = "return self.net(x)"
+
+
+def own(folder: Path, body: str = BODY, more: str = "") -> Exported:
+    """A model of one's own with a normalisation."""
+    (folder / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Mine(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n\n"
+        f"    def forward(self, x):\n        {body}\n{more}"
+    )
+    spec = f"{folder / 'mine.py'}:Mine"
+    return check.exported(of_model(spec, None, [0.2], [0.5], "digits", folder / "runs", CPU, None))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_holds_the_network_for_any_number_of_images(
+    trained: Exported, packed: Callable[[str], Files], name: str
+):
+    files = packed(name)
+    found = check.checked(trained, form(name), files)
+    assert (found.n, found.differing) == (256, 0)
+    assert found.max_difference <= 1e-5
+    logits = form(name).unpack(files)
+    for n in (1, 3):
+        with torch.no_grad():
+            torch.testing.assert_close(logits(trained.x[:n]), trained.network(trained.x[:n]))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_with_one_weight_a_little_off_is_found(trained: Exported, name: str):
+    network = blank(trained.about)
+    network.load_state_dict(trained.network.state_dict())
+    with torch.no_grad():
+        network.get_parameter("C_phi.bias")[3] += 0.01
+    files = form(name).pack(replace(trained, network=network))
+    with pytest.raises(AfdctlError, match=r"nothing written: .* 256 test images differ by up to 0\.01 \(rounding"):
+        check.checked(trained, form(name), files)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_cannot_be_read_back_is_found(trained: Exported, packed: Callable[[str], Files], name: str):
+    files = dict(packed(name))
+    first = next(iter(files))
+    files[first] = files[first][: len(files[first]) // 2]
+    with pytest.raises(AfdctlError, match="nothing written: the file cannot be read back"):
+        check.checked(trained, form(name), files)
+
+
+def test_what_rounding_explains_and_what_it_does_not():
+    logits = torch.tensor([[1.0, 2.0], [-8.0, 4.0]])
+    found = check.compare(logits, logits + torch.tensor([[0.0, 5e-4], [0.0, 0.0]]))
+    assert found.tolerance == pytest.approx(8e-4)
+    assert found.max_difference == pytest.approx(5e-4, rel=1e-3)
+    assert check.compare(logits, logits.flip(1)).differing == 2
+    with pytest.raises(AfdctlError, match=r"returns \(2, 1\), not \(2, 2\)"):
+        check.compare(logits, logits[:, :1])
+
+
+def test_nan_is_no_agreement(untrained: Exported):
+    nan = replace(form("torch"), unpack=lambda files: lambda x: torch.full((len(x), 3), torch.nan))
+    with pytest.raises(AfdctlError, match="differ by up to nan"):
+        check.checked(untrained, nan, {})
+    with torch.no_grad():
+        untrained.network.get_parameter("C_phi.bias")[0] = torch.nan
+    with pytest.raises(AfdctlError, match="the run's own logits are NaN or infinite"):
+        check.checked(untrained, form("torch"), form("torch").pack(untrained))
+
+
+def metadata(name: str, data: bytes, folder: Path) -> dict[str, Any]:
+    """As a reader without afdctl gets it."""
+    if name == "torch":
+        found: dict[str, Any] = torch.load(BytesIO(data), weights_only=True)["metadata"]
+        return found
+    if name == "pt2":
+        extra = {"metadata.json": ""}
+        torch.export.load(BytesIO(data), extra_files=extra)
+        return dict(json.loads(extra["metadata.json"]))
+    if name == "onnx":
+        import onnxruntime
+
+        strings = onnxruntime.InferenceSession(data).get_modelmeta().custom_metadata_map
+    else:
+        from safetensors import safe_open
+
+        (folder / "w").write_bytes(data)
+        with safe_open(folder / "w", "pt") as file:
+            strings = file.metadata()
+    return {key: json.loads(value) for key, value in strings.items()}
+
+
+@pytest.mark.parametrize("name", ["safetensors", "onnx", "pt2", "torch"])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_file_says_what_goes_in_and_what_comes_out(
+    trained: Exported, packed: Callable[[str], Files], tmp_path: Path, name: str
+):
+    ((path, data),) = packed(name).items()
+    assert path.startswith("run-001-")
+    found = metadata(name, data, tmp_path)
+    assert found == trained.about
+    assert found["class_names"] == [str(digit) for digit in range(10)]
+    assert (found["input_shape"], found["input_range"], found["output"]) == ([1, 8, 8], [0.0, 1.0], "logits")
+    assert (found["dataset"], found["feature_norm"], len(found["checkpoint"])) == ("digits", "scale", 64)
+
+
+@pytest.mark.parametrize("encoder", registry.ENCODERS)
+def test_the_standalone_file_needs_torch_only_and_builds_each_encoder(encoder: str):
+    facts = FACTS | {"encoder": encoder}
+    torch.manual_seed(0)
+    what = Exported("r-1", blank(facts), torch.rand(8, 3, 16, 16), facts)
+    files = form("robustbench").pack(what)
+    assert list(files) == ["cifar10/L2/r_1.pt", "r_1.py"]
+    check.checked(what, form("robustbench"), files)
+    names = {name.split(".")[0] for name, _ in imports(ast.parse(files["r_1.py"]))}
+    assert names == {"torch", "collections", "robustbench"} - ({"collections"} if encoder == "lenet" else set())
+
+
+def test_robustbench_finds_the_network_in_its_tables(untrained: Exported, monkeypatch: pytest.MonkeyPatch):
+    """Against the two names of `robustbench.model_zoo` that its load_model uses."""
+    import sys
+    from enum import Enum
+    from types import ModuleType
+
+    zoo, enums = ModuleType("robustbench.model_zoo"), ModuleType("robustbench.model_zoo.enums")
+    datasets, threats = Enum("D", {"cifar_10": "cifar10"}), Enum("T", {"L2": "L2"})
+    tables: dict[Any, Any] = {datasets("cifar10"): {threats("L2"): {}}}
+    vars(zoo)["model_dicts"] = tables
+    vars(enums).update(BenchmarkDataset=datasets, ThreatModel=threats)
+    monkeypatch.setitem(sys.modules, "robustbench.model_zoo", zoo)
+    monkeypatch.setitem(sys.modules, "robustbench.model_zoo.enums", enums)
+    weights, code = form("robustbench").pack(untrained).values()
+    namespace: dict[str, Any] = {"__name__": "standalone"}
+    exec(code, namespace)
+    namespace["register"]()
+    entry = tables[datasets("cifar10")][threats("L2")]["cifar_001_00000000"]
+    assert entry["gdrive_id"] is not None
+    entry["model"]().load_state_dict(torch.load(BytesIO(weights), weights_only=True), strict=True)
+
+
+def test_robustbench_has_tables_for_its_own_data_sets_only(trained: Exported):
+    code = list(form("robustbench").pack(trained).values())[1].decode()
+    assert "RobustBench's load_model knows no digits" in code
+    assert "register" not in code
+
+
+@pytest.mark.parametrize("name", ["safetensors", "onnx", "pt2", "torch"])
+def test_a_model_of_ones_own_with_its_normalisation(tmp_path: Path, name: str):
+    what = own(tmp_path)
+    found = check.checked(what, form(name), form(name).pack(what))
+    assert found.max_difference <= 1e-5
+    assert (what.about["mean"], what.about["std"], what.about["kind"]) == ([0.2], [0.5], "external")
+
+
+def test_the_weights_of_a_model_of_ones_own_have_its_own_names(tmp_path: Path):
+    (data,) = form("torch").pack(own(tmp_path)).values()
+    assert list(torch.load(BytesIO(data), weights_only=True)["state_dict"]) == ["net.1.weight", "net.1.bias"]
+
+
+STATE = "\n    def get_extra_state(self):\n        return 'x'\n\n    def set_extra_state(self, state):\n        pass\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "more", "message"),
+    [
+        ("robustbench", BODY, "", "take --weights torch for the weights"),
+        ("safetensors", BODY, STATE, "holds tensors only, and the model has _extra_state; take torch"),
+        ("onnx", "return self.net(x.view(len(x), -1))", "", "for any number of images"),
+        ("pt2", "return self.net(x if x.sum() > 0 else -x)", "", "for any number of images"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_one_line(tmp_path: Path, name: str, body: str, more: str, message: str):
+    what = own(tmp_path, body, more)
+    with pytest.raises(RecipeError, match=message) as raised:
+        form(name).pack(what)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
+def test_a_convolution_that_is_a_dense_layer_leaves_the_batch_open():
+    layer = nn.Sequential(Convolution(3, 4, 3, 1)).eval().requires_grad_(False)
+    x = torch.rand(5, 3, 2, 2)
+    program = torch.export.export(layer, (x[:2],), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
+    assert torch.equal(program.module()(x), layer(x))
+
+
+def test_all_images_of_a_small_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(check, "IMAGES", 7)
+    what = own(tmp_path)
+    assert check.checked(what, form("torch"), form("torch").pack(what)).n == 7
