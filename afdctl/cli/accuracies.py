@@ -113,6 +113,8 @@ def caption(norm: str, curves: "Sequence[Curve]") -> str:
         lines.append("Images made against another model: black box, no bound on white-box accuracy.")
     elif not any(one.parts for one in curves):
         lines.append("No AutoAttack: robust accuracy may be lower.")
+    if any(one.precision == "bf16" for one in curves):
+        lines.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")
     for one in curves:
         if one.parts:
             broken = ", ".join(f"{name} {count}" for name, count in one.parts.items())

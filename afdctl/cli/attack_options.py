@@ -18,6 +18,9 @@ Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name 
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="Of every random draw.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="By default 128 on the CPU, 1024 on CUDA.")]
+Precision = Annotated[
+    str, typer.Option(help="Of the search: float32, or bf16, which a GPU is faster in; verdicts are taken in float32.")
+]
 Save = Annotated[bool, typer.Option("--save", help="Keep the adversarial images too.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DataDir = Annotated[

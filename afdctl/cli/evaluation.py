@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from afdctl.sweep.plan import Task
     from afdctl.sweep.subject import Subject
 
+PRECISIONS = ("float32", "bf16")
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -32,6 +34,7 @@ class Wanted:
     limit: int | None
     seed: int
     batch_size: int | None
+    precision: str
     save: bool
     device: str
     data_dir: Path | None
@@ -47,6 +50,8 @@ class Wanted:
 def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
     """Attack, and print tables or JSON; `profile_for` gives a data set's attacks."""
     check_model_options(wanted)
+    if wanted.precision not in PRECISIONS:
+        raise RecipeError(f"--precision {wanted.precision}: must be {' or '.join(PRECISIONS)}")
     targets = [find(spec, wanted.folder) for spec in specs(wanted.runs)] if wanted.model is None else []
     origins = [find(spec, wanted.folder) for spec in wanted.sources]
     # every mistake in a profile shows before torch is imported, which takes seconds
@@ -62,9 +67,10 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
 
     device = choose_device(wanted.device)
     subjects, sources = load_subjects(wanted, targets, origins, device)
+    check_precision(wanted, [*subjects, *sources])
     warn([*subjects, *sources], profiles)
     refuse_too_large([*subjects, *sources], profiles)
-    tasks = plan(wanted, subjects, sources, profiles)
+    tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, profiles)]
     sweep = Sweep(
         tasks, profile=next(iter(profiles.values())).name, save_images=wanted.save,
         batch_size=wanted.batch_size or cost.batch_size_for(subjects[0], tasks[0].n),
@@ -148,6 +154,16 @@ def own_model(wanted: Wanted, device: "torch.device") -> "Subject":
         wanted.model, wanted.weights, mean, std, wanted.dataset, wanted.folder, device, wanted.data_dir,
         wanted.image_size,
     )  # fmt: skip
+
+
+def check_precision(wanted: Wanted, subjects: "list[Subject]") -> None:
+    """RecipeError for a model that cannot be searched in the precision that is wanted."""
+    from afdctl.data.batches import as_floats
+    from afdctl.sweep import checks
+
+    if wanted.precision != "float32":
+        for subject in subjects:
+            checks.check_precision(subject.network, as_floats(subject.split.x[:2]), wanted.precision)
 
 
 def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:

@@ -28,6 +28,7 @@ def sweep(
     checkpoint: options.Checkpoint = "best",
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
+    precision: options.Precision = "float32",
     save: options.Save = False,
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",
@@ -47,8 +48,8 @@ def sweep(
     from afdctl.profile import grid, load
 
     wanted = Wanted(
-        runs or [], source or [], matrix, folder, checkpoint, limit, seed, batch_size, save, device, data_dir, json,
-        model, weights, dataset, mean, std, image_size,
+        runs or [], source or [], matrix, folder, checkpoint, limit, seed, batch_size, precision, save, device,
+        data_dir, json, model, weights, dataset, mean, std, image_size,
     )  # fmt: skip
     names = names_of(attacks)
     chosen = None if epsilons is None else grid.parse(epsilons)

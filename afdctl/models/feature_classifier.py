@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from afdctl.errors import CorruptError
+from afdctl.models.precision import MixedPrecision
 from afdctl.recipe.schema import Model
 from afdctl.registry import ENCODERS, load
 
@@ -38,12 +39,15 @@ class FeatureNorm(nn.Module):
 
 
 class FeatureClassifier(nn.Module):
-    """C_phi(F_theta(x)): images (n, c, h, w) in [0, 1] to logits (n, classes)."""
+    """C_phi(F_theta(x)): images (n, c, h, w) in [0, 1] to logits (n, classes).
+
+    Only the encoder may compute in bfloat16: C_phi costs nothing beside it, and logits of 8 bits would often be equal.
+    """
 
     def __init__(self, encoder: nn.Module, features: int, classes: int, norm: str) -> None:
         super().__init__()
         self.features = features
-        self.F_theta = nn.Sequential(encoder, FeatureNorm(norm))
+        self.F_theta = MixedPrecision(encoder, FeatureNorm(norm))
         self.C_phi = nn.Linear(features, classes)
 
     def forward(self, x: Tensor) -> Tensor:

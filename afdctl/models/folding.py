@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.models.frozen import FrozenConvolution
+from afdctl.models.precision import DTYPES, precision_of, set_precision
 from afdctl.models.resnet import ConvBN
 
 
@@ -12,12 +13,19 @@ class FoldedTwin(nn.Module):
 
     All tensors but the folded convolutions are shared with the network, so only those need `refresh` after an update;
     they keep their place in memory. The network's own mode and gradients are never touched.
+
+    `precision` is that of its passes, by default the network's. Folded weights are rounded to it once an update, not
+    once a pass.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, precision: str | None = None) -> None:
         super().__init__()
         self.pairs: list[tuple[ConvBN, FrozenConvolution]] = []
         self.twin = self._copy(network).eval()
+        precision = precision or precision_of(network)
+        set_precision(self.twin, precision)
+        for _, folded in self.pairs:
+            folded.to(DTYPES[precision])
         self.refresh()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,4 +60,7 @@ class FoldedTwin(nn.Module):
         }
         copy._buffers = module._buffers.copy()
         copy._modules = {name: child if child is None else self._copy(child) for name, child in module._modules.items()}
+        # what was compiled is the network's own call
+        if copy.__dict__.pop("_compiled_call_impl", None) is not None:
+            copy.compile(dynamic=False)
         return copy

@@ -183,6 +183,19 @@ class Train(Table):
         10.0, description="age of the last checkpoint at which the next is saved, also within an epoch"
     )
     report_every: Count = Field(10, description="steps between two journal writes; each step has its own line")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32",
+        description="floats of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
+        "verdicts are float32 in any case (ours: the paper names none)",
+    )
+    graphs: bool = Field(
+        True,
+        description="CUDA only: replay the adversary as one CUDA graph (ours: its kernels are too short to be "
+        "launched one by one)",
+    )
+    compile: bool = Field(
+        False, description="torch.compile F_theta's encoder (ours: off, as compiling takes a minute and may not pay)"
+    )
 
     @field_validator("milestones")
     @classmethod

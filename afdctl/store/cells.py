@@ -29,4 +29,6 @@ def newest_analyses(rows: Iterable[Row]) -> dict[str, Row]:
 def _settings(row: Row) -> str:
     """All that a cell's figure depends on, besides its epsilon: cells of one curve agree in it."""
     spec = {key: value for key, value in row["spec"].items() if key != "epsilons"}
-    return json.dumps([spec, *(row[key] for key in ("schedule", "checkpoint", "seed", "n"))], sort_keys=True)
+    # cells from before there was a choice were searched in float32
+    settings = [spec, row.get("precision", "float32"), *(row[key] for key in ("schedule", "checkpoint", "seed", "n"))]
+    return json.dumps(settings, sort_keys=True)

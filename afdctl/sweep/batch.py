@@ -12,20 +12,26 @@ from afdctl.attacks.found import Found
 from afdctl.attacks.iterate import Model
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.folding import FoldedTwin
+from afdctl.models.precision import MixedPrecision
 from afdctl.profile.spec import Spec
 from afdctl.store.shards import Arrays
+from afdctl.sweep.buckets import in_buckets
 from afdctl.sweep.plan import Task
 from afdctl.sweep.schedules import over_grid
 from afdctl.sweep.verify import Verdict, judge, predict
 
 
-def searchable(network: nn.Module, check: Callable[[], None]) -> Model:
-    """The network as attacks see it: BatchNorm folded where it is ours; `check` is called first, and may raise."""
-    model = FoldedTwin(network) if isinstance(network, FeatureClassifier) else network
+def searchable(network: nn.Module, check: Callable[[], None], precision: str = "float32") -> Model:
+    """The network as attacks see it: BatchNorm folded where it is ours; `check` is called first, and may raise.
+
+    In bf16 the encoder of a network of ours computes in it, and the whole of any other model; logits are float32.
+    """
+    ours = isinstance(network, FeatureClassifier)
+    model = FoldedTwin(network, precision) if ours else MixedPrecision(network, precision=precision)
 
     def search(x: Tensor) -> Tensor:
         check()
-        logits: Tensor = model(x)
+        logits: Tensor = in_buckets(model, x) if x.is_cuda else model(x)
         # a model that cuts the graph has slope 0, which every attack knows how to live with
         cut = x.requires_grad and not logits.requires_grad and torch.is_grad_enabled()
         return logits + 0 * x.flatten(1).sum(1, keepdim=True) if cut else logits
@@ -33,15 +39,21 @@ def searchable(network: nn.Module, check: Callable[[], None]) -> Model:
     return search
 
 
-def attack_batch(task: Task, model: Model, x: Tensor, y: Tensor, first: int, keep_images: bool) -> list[Arrays]:
+def attack_batch(
+    task: Task, model: Model, x: Tensor, y: Tensor, first: int, keep_images: bool, exact: Model | None = None
+) -> list[Arrays]:
     """The rows of samples `first` and after, for each target: `label`, `clean`, and for each epsilon `<epsilon>/...`.
 
     `prediction`, `norm` (of x' - x), `distance` (the same where x' fools, 0 where x is misclassified, inf where the
-    sample is robust), `first_success`, `forwards`, `backwards`, `part`, and with `keep_images` `x_adv`.
+    sample is robust), `first_success`, `forwards`, `backwards`, `part`, and with `keep_images` `x_adv`. Where `model`
+    computes in less than float32, `exact` is the one that does not.
     """
     # a white-box attack leaves alone what is misclassified anyway; a target may know what its source does not
     attacked = torch.ones_like(y, dtype=torch.bool) if task.transfers else predict(task.source.network, x) == y
-    found = spread(attacked, x, search(task.spec, task.seed, model, x[attacked], y[attacked], attacked, first))
+    found = search(task.spec, task.seed, model, x[attacked], y[attacked], attacked, first)
+    if exact is not None:
+        search_again(task, exact, x[attacked], y[attacked], found, attacked, first)
+    found = spread(attacked, x, found)
     return [judged(task, target.network, x, y, found, keep_images) for target in task.targets]
 
 
@@ -51,6 +63,24 @@ def search(
     """What the attack finds at each epsilon; the sample's number in its split decides its random draws."""
     index = (first + attacked.nonzero().flatten()).tolist()
     return over_grid(spec, model, x, y, lambda epsilon: Draws(seed, f"{spec.name}@{epsilon:g}", index))
+
+
+def search_again(
+    task: Task, exact: Model, x: Tensor, y: Tensor, found: dict[float, Found], attacked: Tensor, first: int
+) -> None:
+    """Attack those samples anew, in float32, of which the source does not confirm every success in float32.
+
+    A success that is none would else spare its sample the attacks that come after it.
+    """
+    refuted = torch.zeros_like(y, dtype=torch.bool)
+    for epsilon, finding in found.items():
+        verdict = judge(task.source.network, x, y, y, finding.x_adv, finding.fooled, epsilon, task.spec.norm)
+        refuted |= finding.fooled & verdict.robust
+    if refuted.any():
+        rows = attacked.clone()
+        rows[attacked] = refuted
+        for epsilon, finding in search(task.spec, task.seed, exact, x[refuted], y[refuted], rows, first).items():
+            found[epsilon].put(refuted, finding)
 
 
 def spread(attacked: Tensor, x: Tensor, found: dict[float, Found]) -> dict[float, Found]:

@@ -76,6 +76,7 @@ def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: f
         "checkpoint": target.digest,
         "n": task.n,
         "seed": task.seed,
+        "precision": task.precision,
         "acc_nat": float((arrays["clean"] == arrays["label"]).mean()),
         "accuracy": robust / task.n,
         "low": low,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
 from afdctl.errors import RecipeError
+from afdctl.models.precision import MixedPrecision
 from afdctl.models.weights import words
 
 UNSTABLE = 1e-4
@@ -42,6 +43,17 @@ def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> l
         warnings += _dead_gradients(network, x, y)
         warnings += _chance(logits, y, len(classes))
     return warnings
+
+
+def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
+    """Feed images x (n, c, h, w) as a search would; RecipeError where the model computes in float32 alone."""
+    try:
+        with _undisturbed(network, x.device), torch.no_grad():
+            MixedPrecision(network, precision=precision)(x)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise RecipeError(f"--precision {precision}: the model cannot compute in it: {words(error)}") from error
 
 
 @contextmanager

@@ -38,10 +38,10 @@ def batch_size_for(subject: Subject, n: int) -> int:
     return fastest if each[fastest] < GAIN * each[first] else first
 
 
-def attack_step(subject: Subject, size: int) -> Callable[[], None]:
+def attack_step(subject: Subject, size: int, precision: str = "float32") -> Callable[[], None]:
     """A forward and a backward pass of the first `size` images."""
     x, y = as_floats(subject.split.x[:size]), subject.split.y[:size]
-    model, objective = searchable(subject.network, lambda: None), cross_entropy_of(y)
+    model, objective = searchable(subject.network, lambda: None, precision), cross_entropy_of(y)
 
     def step() -> None:
         # wait for the device
@@ -52,8 +52,8 @@ def attack_step(subject: Subject, size: int) -> Callable[[], None]:
 
 def seconds_at_most(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, str], float]:
     """(attack, source) -> the time of all passes that it may take; what ends early takes less."""
-    subjects = {task.source.digest: task.source for task in tasks}
-    passes = {digest: seconds_a_pass(subject, batch_size) for digest, subject in subjects.items()}
+    of_source = {task.source.digest: task for task in tasks}
+    passes = {digest: seconds_a_pass(task.source, batch_size, task.precision) for digest, task in of_source.items()}
     return {(task.spec.title, task.source.name): task_seconds(task, *passes[task.source.digest]) for task in tasks}
 
 
@@ -64,10 +64,10 @@ def task_seconds(task: Task, forward: float, backward: float) -> float:
     return task.n * epsilons * (forwards * forward + backwards * backward)
 
 
-def seconds_a_pass(subject: Subject, batch_size: int) -> tuple[float, float]:
+def seconds_a_pass(subject: Subject, batch_size: int, precision: str = "float32") -> tuple[float, float]:
     """Seconds of a forward pass, and of what a backward pass adds to it, for each sample of a batch."""
     x = as_floats(subject.split.x[:batch_size])
-    model, both = searchable(subject.network, lambda: None), attack_step(subject, batch_size)
+    model, both = searchable(subject.network, lambda: None, precision), attack_step(subject, batch_size, precision)
 
     def forward() -> None:
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +19,8 @@ VERSION = 1
 class Task:
     """One attack over its grid: images made against `source`, judged by `targets`; in a white-box attack its only one.
 
-    `seed` decides every random draw, `n` how many test images are attacked: the first ones.
+    `seed` decides every random draw, `n` how many test images are attacked: the first ones. `precision` is that of the
+    search alone; verdicts are taken in float32.
     """
 
     spec: Spec
@@ -27,6 +28,7 @@ class Task:
     targets: tuple[Subject, ...]
     seed: int
     n: int
+    precision: str = "float32"
 
     @property
     def transfers(self) -> bool:
@@ -46,6 +48,9 @@ class Task:
             "checkpoint": target.digest, "source": self.source.digest, "data": target.data_digest,
             "seed": self.seed, "n": self.n,
         }  # fmt: skip
+        if self.precision != "float32":
+            # left out otherwise: the keys of cells from before there was a choice
+            parts["precision"] = self.precision
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -57,8 +62,11 @@ class Task:
     def only(self, epsilons: Iterable[float]) -> "Task":
         """The same with a smaller grid."""
         grid = (0.0, *sorted(epsilons))
-        spec = self.spec.model_copy(update={"epsilons": grid})
-        return Task(spec, self.source, self.targets, self.seed, self.n)
+        return replace(self, spec=self.spec.model_copy(update={"epsilons": grid}))
+
+    def searched_in(self, precision: str) -> "Task":
+        """The same with another precision of the search."""
+        return replace(self, precision=precision)
 
     def cells(self) -> list[dict[str, Any]]:
         """Each cell as the journal lists it in a plan."""

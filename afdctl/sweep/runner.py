@@ -94,13 +94,15 @@ class Sweep:
     def do(self, task: Task) -> None:
         """One task from its first sample, or from where an earlier sweep was killed, to its cells."""
         progress = self.recover(task)
-        model = searchable(task.source.network, self.obey)
+        network = task.source.network
+        model = searchable(network, self.obey, task.precision)
+        exact = None if task.precision == "float32" else searchable(network, self.obey)
         self.show(task, progress)
         began = saved = time.monotonic()
         earlier = progress.seconds
         while progress.done < task.n:
             try:
-                blocks = self.next_blocks(task, model, progress.done)
+                blocks = self.next_blocks(task, model, exact, progress.done)
             except StoppedError:
                 self.save_part(task, progress)
                 raise
@@ -114,15 +116,14 @@ class Sweep:
             self.show(task, progress)
         self.finish(task, progress)
 
-    def next_blocks(self, task: Task, model: Model, first: int) -> list[Arrays]:
+    def next_blocks(self, task: Task, model: Model, exact: Model | None, first: int) -> list[Arrays]:
         """Attack the next batch; a device without room for it gets a smaller one from now on."""
         while True:
             stop = min(first + self.batch_size, task.n)
             split = task.source.split
             try:
-                return attack_batch(
-                    task, model, as_floats(split.x[first:stop]), split.y[first:stop], first, self.save_images
-                )
+                x, y = as_floats(split.x[first:stop]), split.y[first:stop]
+                return attack_batch(task, model, x, y, first, self.save_images, exact)
             except torch.OutOfMemoryError as error:
                 if self.batch_size == 1:
                     raise AfdctlError("the device's memory is too small for a single image") from error

@@ -34,6 +34,7 @@ class Curve:
     parts: dict[str, int] | None
     distances: Array = field(repr=False)
     optimality: float | None = None
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def curve(task: Task, run: Run, rows: list[Row]) -> Curve:
         seconds=sum(row["seconds"] for row in rows),
         parts=fooled_by(task.spec, *columns[-1]),
         distances=distances,
+        precision=task.precision,
     )
 
 

@@ -10,6 +10,7 @@ from afdctl.attacks.pgd import pgd_ce
 from afdctl.data.batches import Split, batches
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.folding import FoldedTwin
+from afdctl.models.precision import exact
 from afdctl.recipe.schema import Attack, Evaluation
 
 
@@ -31,7 +32,8 @@ def evaluate(
 ) -> Accuracy:
     """Attack with PGD within the recipe's ball; an image counts as fooled if any iterate fooled the model.
 
-    The attack runs on a folded twin; both accuracies are then taken with the network itself, in evaluation mode.
+    The attack runs on a folded twin, in the network's precision; both accuracies are then taken with the network
+    itself, in evaluation mode and in float32.
     `between_batches` may raise to give up; the network's mode is restored in any case.
     """
     split = split.head(table.limit)
@@ -45,7 +47,7 @@ def evaluate(
                 twin, x, y, norm=attack.norm, epsilon=attack.epsilon, steps=table.steps, step_size=table.step_size,
                 keep="success_only", generator=generator,
             )  # fmt: skip
-            with torch.no_grad():
+            with torch.no_grad(), exact(network):
                 clean = network(x).argmax(1) == y
                 right += torch.stack([clean.sum(), (clean & (network(x_adv).argmax(1) == y)).sum()])
     finally:

@@ -25,6 +25,7 @@ from afdctl.store.run import Run
 from afdctl.train.evaluation import Accuracy, evaluate
 from afdctl.train.meter import Meter, first_divergence
 from afdctl.train.signals import Requests, listening
+from afdctl.train.speed import captures, quicken
 from afdctl.train.streams import Streams, initialisation, seeded
 
 
@@ -40,7 +41,10 @@ class Trainer:
             channels, image_size = self.test_split.x.shape[1:3]
             network = build(recipe.model, channels=channels, image_size=image_size, classes=len(source.classes))
             self.network = network.to(device)
-            self.adversary = Adversary(self.network, recipe.attack, self.streams.attack)
+            quicken(self.network, recipe.train)
+            self.adversary = Adversary(
+                self.network, recipe.attack, self.streams.attack, captured=captures(recipe.train, device)
+            )
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
             )
@@ -113,7 +117,7 @@ class Trainer:
         while self.sampler.batch < self.sampler.steps_per_epoch:
             self.train_step()
             if len(self.meter) >= self.recipe.train.report_every:
-                self.report()
+                self.write(self.meter.arrived())
             self.obey()
 
     def train_step(self) -> None:
@@ -127,8 +131,11 @@ class Trainer:
         self.meter.add(row, len(y), report)
 
     def report(self) -> None:
-        """Write the rows since the last report; DivergedError where a loss is not a number."""
-        rows = self.meter.flush()
+        """Write all rows that are not written yet, which waits for the device."""
+        self.write(self.meter.flush())
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Put rows of steps into the journal; DivergedError where a loss is not a number."""
         try:
             self.journal.extend(rows)
         finally:

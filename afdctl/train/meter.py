@@ -1,22 +1,35 @@
-"""Figures of steps on their way to the journal: kept on the device, fetched together, checked for NaN."""
+"""Figures of steps on their way to the journal: kept on the device, sent to the host together, checked for NaN."""
 
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from afdctl.defenses.base import Report
 
 
+class Sent(NamedTuple):
+    """Rows whose figures (rows, names) are on their way to the host; `arrival` is None where they are there."""
+
+    rows: list[dict[str, Any]]
+    images: int
+    names: tuple[str, ...]
+    figures: Tensor
+    arrival: torch.cuda.Event | None
+
+
 class Meter:
-    """Collects reports of steps; `flush` waits for the device once and returns one row a step."""
+    """Collects reports of steps. `flush` waits for all of them, `arrived` for those before the newest."""
 
     def __init__(self) -> None:
         self._reports: list[tuple[dict[str, Any], int, Report]] = []
+        self._sent: list[Sent] = []
         self._since = time.perf_counter()
 
     def __len__(self) -> int:
+        """How many reports wait to be sent."""
         return len(self._reports)
 
     def add(self, row: dict[str, Any], images: int, report: Report) -> None:
@@ -24,22 +37,53 @@ class Meter:
         self._reports.append((row, images, report))
 
     def flush(self) -> list[dict[str, Any]]:
-        """The rows since the last flush, with the images a second of that time."""
-        if not self._reports:
-            return []
-        figures = torch.stack([torch.stack(list(report.values())) for _, _, report in self._reports]).tolist()
-        speed = sum(images for _, images, _ in self._reports) / (time.perf_counter() - self._since)
-        rows = [
-            row | dict(zip(report, values, strict=True)) | {"images_per_s": speed}
-            for (row, _, report), values in zip(self._reports, figures, strict=True)
-        ]
-        self.restart()
-        return rows
+        """All rows that were not returned yet, with the images a second of the time since the last were."""
+        self._send()
+        return self._receive(len(self._sent))
+
+    def arrived(self) -> list[dict[str, Any]]:
+        """The same without the newest, which a GPU may still be at, and which come the next time: it is never idle."""
+        self._send()
+        pending = bool(self._sent) and self._sent[-1].arrival is not None
+        return self._receive(len(self._sent) - pending)
 
     def restart(self) -> None:
         """Forget what was not flushed, and measure the speed from now on."""
         self._reports.clear()
+        self._sent.clear()
         self._since = time.perf_counter()
+
+    def _send(self) -> None:
+        if not self._reports:
+            return
+        rows, images, reports = zip(*self._reports, strict=True)
+        figures = torch.stack([torch.stack(list(report.values())) for report in reports])
+        # into page-locked memory, so that the host goes on at once
+        on_host = figures.to("cpu", non_blocking=True)
+        arrival = None
+        if figures.is_cuda:
+            with torch.cuda.device(figures.device):
+                arrival = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                arrival.record()
+        self._sent.append(Sent(list(rows), sum(images), tuple(reports[0]), on_host, arrival))
+        self._reports.clear()
+
+    def _receive(self, count: int) -> list[dict[str, Any]]:
+        """The rows of the first blocks; they share one speed, as it is not known when the first of them arrived."""
+        blocks = self._sent[:count]
+        if not blocks:
+            return []
+        if (arrival := blocks[-1].arrival) is not None:
+            arrival.synchronize()
+        now = time.perf_counter()
+        speed = sum(block.images for block in blocks) / (now - self._since)
+        self._since = now
+        del self._sent[:count]
+        return [
+            row | dict(zip(block.names, values, strict=True)) | {"images_per_s": speed}
+            for block in blocks
+            for row, values in zip(block.rows, block.figures.tolist(), strict=True)
+        ]
 
 
 def first_divergence(rows: list[dict[str, Any]]) -> tuple[int, str] | None:

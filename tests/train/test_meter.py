@@ -36,3 +36,66 @@ def test_a_loss_or_gradient_that_is_no_number_is_found(name: str, value: float):
 def test_other_figures_may_be_no_number():
     """A batch of one has no calibrated threshold."""
     assert meter.first_divergence([{"step": 1, "L_C": 1.0, "alpha_h_calibrated": math.nan}]) is None
+
+
+class Arrival:
+    """When figures reach the host; notes who waited for them."""
+
+    def __init__(self, waited: list[int], number: int) -> None:
+        self.waited, self.number = waited, number
+
+    def synchronize(self) -> None:
+        self.waited.append(self.number)
+
+
+def add(measured: meter.Meter, *steps: int) -> None:
+    for step in steps:
+        measured.add({"step": step}, 10, {"L_C": torch.tensor(float(step))})
+
+
+def test_on_the_cpu_all_rows_have_arrived():
+    measured = meter.Meter()
+    add(measured, 1, 2)
+    assert [row["step"] for row in measured.arrived()] == [1, 2]
+    assert measured.arrived() == []
+
+
+def test_rows_of_a_gpu_come_one_report_later_and_all_at_the_end(monkeypatch: pytest.MonkeyPatch):
+    """It computes the newest meanwhile; only those of the report before are waited for."""
+    waited: list[int] = []
+    sent = meter.Meter._send
+
+    def send(measured: meter.Meter) -> None:
+        before = len(measured._sent)
+        sent(measured)
+        for place, block in enumerate(measured._sent[before:], before):
+            measured._sent[place] = block._replace(arrival=Arrival(waited, block.rows[0]["step"]))
+
+    monkeypatch.setattr(meter.Meter, "_send", send)
+    measured = meter.Meter()
+    add(measured, 1, 2)
+    assert measured.arrived() == []
+    assert len(measured) == 0
+    add(measured, 3, 4)
+    assert [row["step"] for row in measured.arrived()] == [1, 2]
+    assert waited == [1]
+    add(measured, 5)
+    rows = measured.flush()
+    assert [(row["step"], row["L_C"]) for row in rows] == [(3, 3.0), (4, 4.0), (5, 5.0)]
+    assert len({row["images_per_s"] for row in rows}) == 1
+    assert waited[-1] == 5
+    assert measured.flush() == []
+
+
+@pytest.mark.gpu
+def test_handing_figures_over_waits_for_nothing():
+    measured = meter.Meter()
+    figures = [torch.full((), float(step), device="cuda") for step in range(4)]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step, figure in enumerate(figures):
+            measured.add({"step": step}, 10, {"L_C": figure})
+        assert measured.arrived() == []
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert [row["L_C"] for row in measured.flush()] == [0.0, 1.0, 2.0, 3.0]

@@ -1,0 +1,20 @@
+"""How a recipe's [train] table wants the same figures computed faster: the one place where a training decides it."""
+
+import torch
+
+from afdctl.models.feature_classifier import FeatureClassifier
+from afdctl.models.precision import set_precision
+from afdctl.recipe.schema import Train
+
+
+def quicken(network: FeatureClassifier, train: Train) -> None:
+    """Set the precision of the encoder's passes, and compile it where the recipe asks for that; twins follow it."""
+    set_precision(network, train.precision)
+    if train.compile:
+        # kernels of their own for each batch size: there are two, and an epoch's last batch would cost the others
+        network.F_theta[0].compile(dynamic=False)
+
+
+def captures(train: Train, device: torch.device) -> bool:
+    """Whether the adversary becomes a CUDA graph."""
+    return train.graphs and device.type == "cuda"

@@ -1,0 +1,153 @@
+"""Ways to train faster: what must not change by them, and what may change a little."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from afdctl.attacks.captured import Recording
+from afdctl.data import load
+from afdctl.errors import StoppedError
+from afdctl.events import effective, read
+from afdctl.recipe import Recipe, dump
+from afdctl.recipe.schema import Train
+from afdctl.store.run import Run
+from afdctl.train import loop
+from afdctl.train.loop import Trainer
+from afdctl.train.speed import captures
+from afdctl.train.start import resume, start
+from tests.conftest import short
+from tests.train.test_resume import assert_same_state, figures, quiet, stop_after, train
+
+CUDA = torch.device("cuda:0")
+MORE = ["train.batch_size=100", "train.report_every=1", "attack.warmup=1"]
+"""Five epochs' worth of forms: 12 full batches, a short one, and an epsilon that grows in the first epoch."""
+
+
+def losses(run: Run, name: str = "L_C") -> list[float]:
+    return [row[name] for row in effective(read(run.journal_path)) if row["event"] == "step"]
+
+
+def accuracies(run: Run) -> tuple[float, float]:
+    """Clean and PGD accuracy of the last checkpoint."""
+    row = next(row for row in effective(read(run.journal_path)) if row["event"] == "test")
+    return row["acc_nat"], row["acc_adv"]
+
+
+def on_cuda(recipe: Recipe, runs: Path, on_line=quiet) -> Run:
+    return start(recipe, stem="run", runs=runs, name=None, device=CUDA, data_dir=None, on_line=on_line)
+
+
+def test_graphs_are_for_cuda_only():
+    table = Train(epochs=1)
+    assert captures(table, CUDA)
+    assert not captures(table, torch.device("cpu"))
+    assert not captures(table.model_copy(update={"graphs": False}), CUDA)
+
+
+@pytest.mark.parametrize("name", ["digits_wgan", "digits_trades"])
+def test_a_recorded_adversary_trains_the_same_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    """Also where the training was stopped and went on: nothing of a recording is in a checkpoint."""
+    recipe = short(name, *MORE)
+    plain = train(recipe, tmp_path / "plain")
+    replayed: list[int] = []
+    run = Recording.__call__
+    monkeypatch.setattr(Recording, "__call__", lambda self, x, y: replayed.append(len(x)) or run(self, x, y))
+    monkeypatch.setattr(loop, "captures", lambda table, device: True)
+    recorded = train(recipe, tmp_path / "recorded")
+    assert set(replayed) == {100}
+    assert len(replayed) >= 10
+    assert_same_state(plain, recorded)
+    assert figures(plain) == figures(recorded)
+    with pytest.raises(StoppedError):
+        train(recipe, tmp_path / "parts", stop_after(17))
+    parts = Run.find("latest", tmp_path / "parts")
+    resume(parts, device=None, data_dir=None, on_line=quiet)
+    assert_same_state(plain, parts)
+    assert figures(plain) == figures(parts)
+
+
+def test_a_training_in_bf16_is_resumed_to_the_bit(tmp_path: Path):
+    recipe = short("digits_wgan", "train.precision=bf16", "train.report_every=1", "model.encoder=resnet18_mnist")
+    whole = train(recipe, tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        train(recipe, tmp_path / "parts", stop_after(3))
+    parts = Run.find("latest", tmp_path / "parts")
+    resume(parts, device=None, data_dir=None, on_line=quiet)
+    assert_same_state(whole, parts)
+    assert figures(whole) == figures(parts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits_at", "digits_wgan"])
+def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
+    more = ["train.epochs=20", "train.milestones=[15]", "train.batch_size=64", "model.width=16", "attack.steps=4"]
+    more += ["test.limit=360", "test.steps=20"]
+    low, plain = (
+        accuracies(train(short(name, *more, f"train.precision={precision}"), tmp_path / precision))
+        for precision in ("bf16", "float32")
+    )
+    assert plain[1] > 0.5
+    assert low == pytest.approx(plain, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_compiled_encoder_learns_the_same(tmp_path: Path):
+    """Rounding differs, so only the first losses can be compared."""
+    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100", "attack.keep=last"]
+    plain, compiled = (
+        losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", "true")
+    )
+    assert compiled[:5] == pytest.approx(plain[:5], rel=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["digits_wgan", "digits_trades"])
+def test_graphs_train_as_eager_steps_do(tmp_path: Path, name: str):
+    graphs, eager = (
+        losses(on_cuda(short(name, *MORE, f"train.graphs={how}"), tmp_path / how)) for how in ("true", "false")
+    )
+    assert graphs[:14] == pytest.approx(eager[:14], rel=1e-2)
+
+
+@pytest.mark.gpu
+def test_a_run_with_graphs_is_resumed(tmp_path: Path):
+    recipe = short("digits_wgan", *MORE)
+    whole = losses(on_cuda(recipe, tmp_path / "whole"))
+    with pytest.raises(StoppedError):
+        on_cuda(recipe, tmp_path / "parts", stop_after(16))
+    parts = Run.find("latest", tmp_path / "parts")
+    resume(parts, device=None, data_dir=None, on_line=quiet)
+    assert losses(parts)[:18] == pytest.approx(whole[:18], rel=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", ["digits_wgan", "digits_dcgan", "digits_at", "digits_trades"])
+def test_a_step_never_synchronises(tmp_path: Path, name: str, precision: str):
+    """Warm: the first steps make and record what is needed."""
+    recipe = short(name, f"train.precision={precision}", "defense.gp_weight=1.0" if name == "digits_wgan" else "seed=0")
+    run = Run.create(tmp_path, "run", dump(recipe), {})
+    with run.open_journal() as journal:
+        trainer = Trainer(run, recipe, load(recipe.data, None), CUDA, journal)
+        trainer.network.train()
+        for _ in range(4):
+            trainer.train_step()
+        trainer.sampler.start_epoch()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(3):
+                trainer.train_step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+def test_bf16_and_float32_are_about_as_accurate_on_a_gpu(tmp_path: Path):
+    more = ["train.epochs=20", "train.milestones=[15]", "train.batch_size=64", "model.width=32", "attack.steps=10"]
+    more += ["test.limit=360", "test.steps=20"]
+    low, plain = (
+        accuracies(on_cuda(short("digits_wgan", *more, f"train.precision={precision}"), tmp_path / precision))
+        for precision in ("bf16", "float32")
+    )
+    assert low == pytest.approx(plain, abs=0.05)
