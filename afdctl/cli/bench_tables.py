@@ -11,6 +11,11 @@ from afdctl.cli.sweeping import duration
 Row = Mapping[str, Any]
 NAMES: Final = {"afd": "AFD", "at": "AT", "trades": "TRADES", "nt": "NT"}
 
+SOURCES: Final = """\
+threads: OMP_NUM_THREADS, else all cores; a resumed run keeps its own
+layout: channels last where model.width is a multiple of 16, else contiguous"""
+"""Where a training takes its settings from."""
+
 
 def show(report: Row) -> None:
     """Print all tables on stdout."""
@@ -21,6 +26,7 @@ def show(report: Row) -> None:
     console.print(whole(report))
     if report["settings"]:
         console.print(settings(report["settings"]))
+        console.print(SOURCES)
 
 
 def parts(report: Row, row: Row) -> Table:
@@ -98,11 +104,6 @@ def settings(rows: Sequence[Row]) -> Table:
         shown.add_row(
             str(row["threads"]), "channels last" if row["channels_last"] else "contiguous", spread(row["over_present"])
         )
-    shown.caption = (
-        "threads: OMP_NUM_THREADS, else all cores; a resumed run keeps its own. "
-        "layout: channels last where model.width is a multiple of 16."
-    )
-    shown.caption_justify = "left"
     return shown
 
 

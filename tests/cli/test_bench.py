@@ -1,0 +1,40 @@
+"""`afdctl bench` as a user calls it."""
+
+import json
+from itertools import chain
+from pathlib import Path
+
+from tests.cli.conftest import Afdctl
+from tests.conftest import SHORT
+
+SMALL = [*chain.from_iterable(("--set", value) for value in SHORT), "--rounds", "2"]
+
+
+def test_json_is_one_object_and_the_trace_goes_beside_it(afdctl: Afdctl, tmp_path: Path):
+    trace = tmp_path / "trace.json"
+    ended = afdctl("bench", "digits_wgan", *SMALL, "--json", "--profile", str(trace))
+    assert ended.code == 0
+    report = json.loads(ended.out)
+    assert report["schema"] == "afdctl/1"
+    (row,) = report["steps"]
+    assert row["attack_steps"] == 2, "the recipe's own"
+    assert {"afd_seconds", "afd_over_at", "afd_over_trades", "afd_over_published", "journal_share"} <= row.keys()
+    assert report["eta"]["epochs"] == 2
+    assert trace.stat().st_size > 0
+    assert "aten::convolution" in ended.err
+    assert str(trace) in ended.err
+
+
+def test_the_tables_name_every_part(afdctl: Afdctl):
+    out = afdctl("bench", "digits_wgan", *SMALL).out
+    for word in (
+        "attack", "optimizer", "journal", "model FLOP utilisation", "AFD / AT", "AFD / TRADES", "AFD / published",
+        "all 2 epochs", "channels last where model.width",
+    ):  # fmt: skip
+        assert word in out, word
+
+
+def test_a_trace_that_could_not_be_written_is_refused_before_any_work(afdctl: Afdctl):
+    ended = afdctl("bench", "digits_wgan", "--profile", "nosuch/trace.json")
+    assert ended.code == 2
+    assert "--profile nosuch/trace.json: there is no folder nosuch; make it first" in ended.err
