@@ -111,6 +111,7 @@ class CW(Minimum):
 class APGD(Spec):
     """AutoAttack's APGD on cross-entropy, in one norm (Croce & Hein 2020)."""
 
+    one_stream = True
     name: Literal["apgd_ce", "apgd_l1"]
     steps: Count = 100
     restarts: Count = 1
@@ -137,6 +138,7 @@ class APGD(Spec):
 class APGDT(Spec):
     """AutoAttack's targeted APGD on the DLR loss."""
 
+    one_stream = True
     name: Literal["apgd_t"]
     steps: Count = 100
     targets: Count = 9
@@ -161,6 +163,7 @@ class FABT(Minimum):
 class Square(Spec):
     """AutoAttack's Square: random search, no gradients."""
 
+    one_stream = True
     name: Literal["square"]
     queries: Count = 5000
 
@@ -172,6 +175,7 @@ class AA(Spec):
     """AutoAttack, version standard: the worst case of APGD-CE, APGD-T, FAB-T and Square."""
 
     schedules = ("descending", "ascending", "independent")
+    one_stream = True
     name: Literal["aa"]
     version: Literal["standard"] = "standard"
     steps: Count = 100

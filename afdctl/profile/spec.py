@@ -24,6 +24,8 @@ class Spec(Table):
 
     schedules: ClassVar[tuple[Schedule, ...]] = ("ascending", "independent", "descending")
     minimises: ClassVar[bool] = False
+    one_stream: ClassVar[bool] = False
+    """Whether a batch shares one stream of random numbers, so that a result depends on the batch's size."""
 
     name: str
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")] | None = Field(

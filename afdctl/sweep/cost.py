@@ -1,12 +1,13 @@
 """How long a sweep may take on this machine, before it begins."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from afdctl.attacks.iterate import ascend, cross_entropy_of
 from afdctl.data.batches import as_floats
+from afdctl.profile.spec import Spec
 from afdctl.sweep.batch import searchable
 from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject
@@ -19,16 +20,18 @@ GAIN, SLOW_SECONDS = 0.95, 0.15
 """A larger batch has to be faster by so much; a network with such a slow step of the smallest has nothing to gain."""
 
 
-def batch_size_for(subject: Subject, n: int) -> int:
+def batch_size_for(subject: Subject, n: int, specs: Iterable[Spec]) -> int:
     """How many of n images to attack at once: on the CPU the fastest by a few attack steps, well under a second.
 
-    What an attack finds does not depend on it.
+    An attack whose results depend on it gets the same everywhere and always.
     """
     if subject.split.x.device.type == "cuda":
         return CUDA_BATCH
     first, *larger = BATCHES
     sizes = [first, *(size for size in larger if size <= n)]
-    if len(sizes) == 1 or timed(step := attack_step(subject, first)) > SLOW_SECONDS:
+    if len(sizes) == 1 or any(spec.one_stream for spec in specs):
+        return first
+    if timed(step := attack_step(subject, first)) > SLOW_SECONDS:
         return first
     steps = {first: step} | {size: attack_step(subject, size) for size in sizes[1:]}
     # in turn, so that a busy machine slows all of them alike

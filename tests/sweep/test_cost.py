@@ -4,15 +4,19 @@ from collections.abc import Callable
 
 import pytest
 
+from afdctl.profile.schema import ATTACKS
 from afdctl.sweep import cost
 from tests.sweep.conftest import MakeSubject
+
+
+SPECS = [ATTACKS["pgd_linf"](name="pgd_linf", epsilons=(0.0, 0.1))]
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, of_size: dict[int, float]) -> list[int]:
     """Let steps of these batches take these seconds; returns the list of those that were taken."""
     taken: list[int] = []
 
-    def attack_step(subject: object, size: int) -> Callable[[], int]:
+    def attack_step(subject: object, size: int, precision: str = "float32") -> Callable[[], int]:
         return lambda: size
 
     def seconds(work: Callable[[], int]) -> float:
@@ -37,23 +41,32 @@ def test_the_fastest_batch_for_a_sample_is_taken(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, of_size: dict[int, float], chosen: int
 ):
     clock(monkeypatch, of_size)
-    assert cost.batch_size_for(make_subject(), 1000) == chosen
+    assert cost.batch_size_for(make_subject(), 1000, SPECS) == chosen
 
 
 def test_nothing_is_tried_that_the_images_do_not_fill(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     taken, subject = clock(monkeypatch, {128: 0.05, 256: 0.01, 512: 0.001}), make_subject()
-    assert cost.batch_size_for(subject, 300) == 256
+    assert cost.batch_size_for(subject, 300, SPECS) == 256
     assert 512 not in taken
     taken.clear()
-    assert cost.batch_size_for(subject, 200) == 128
+    assert cost.batch_size_for(subject, 200, SPECS) == 128
     assert not taken
 
 
 def test_a_slow_network_is_asked_little(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     taken = clock(monkeypatch, {128: 2.0, 256: 0.1, 512: 0.1})
-    assert cost.batch_size_for(make_subject(), 1000) == 128
+    assert cost.batch_size_for(make_subject(), 1000, SPECS) == 128
     assert set(taken) == {128}
 
 
+@pytest.mark.parametrize("name", ["aa", "apgd_ce", "apgd_l1", "apgd_t", "square"])
+def test_an_attack_whose_results_depend_on_the_batch_has_the_same_always(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    taken = clock(monkeypatch, {128: 0.05, 256: 0.01, 512: 0.001})
+    assert cost.batch_size_for(make_subject(), 1000, [*SPECS, ATTACKS[name](name=name, epsilons=(0.0, 0.1))]) == 128
+    assert not taken
+
+
 def test_a_real_model_is_measured(make_subject: MakeSubject):
-    assert cost.batch_size_for(make_subject(), 1000) in cost.BATCHES
+    assert cost.batch_size_for(make_subject(), 1000, SPECS) in cost.BATCHES

@@ -109,7 +109,9 @@ def study_of(wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", a
     n = plan.count(loaded, wishes.limit)
     wanted = Wanted(wishes.analyses, grid, attacks, n, wishes.seed, wishes.points)
     discriminator = discriminator_of(run, wishes.checkpoint, loaded)
-    return Study(loaded, wanted, discriminator, wishes.batch_size or cost.batch_size_for(loaded, n))
+    compared = attacks if "hdh" in wishes.analyses else []
+    batch_size = wishes.batch_size or cost.batch_size_for(loaded, n, [grid, *compared])
+    return Study(loaded, wanted, discriminator, batch_size)
 
 
 def warn(wishes: Wishes, studies: "Sequence[Study]") -> None:
