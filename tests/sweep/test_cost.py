@@ -8,7 +8,6 @@ from afdctl.profile.schema import ATTACKS
 from afdctl.sweep import cost
 from tests.sweep.conftest import MakeSubject
 
-
 SPECS = [ATTACKS["pgd_linf"](name="pgd_linf", epsilons=(0.0, 0.1))]
 
 
