@@ -1,39 +1,141 @@
 """The benchmark's figures."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import torch
 
+from afdctl.bench import eta, settings
+from afdctl.bench.ceilings import Copy, Product
+from afdctl.bench.counting import Count, Operations, count
 from afdctl.bench.journal import seconds_a_step
-from afdctl.bench.steps import interleaved, ratio, steps
+from afdctl.bench.memory import peak_bytes
+from afdctl.bench.outline import cost
+from afdctl.bench.parts import PARTS, Parts, Tally
+from afdctl.bench.steps import Batch, batch, defenses, interleaved, name_of, ratio, step_of, synchronize
+from afdctl.defenses.base import Defense
 from afdctl.recipe import Recipe
 
 STEPS_AN_EPOCH = 430
+SPLIT_ROUNDS = 3
 
 
-def measure(recipe: Recipe, attack_steps: Sequence[int], rounds: int, device: torch.device) -> dict[str, Any]:
-    """Seconds and ratios for each number of attack steps; ratios are [median, lower quartile, upper quartile]."""
+def measure(
+    recipe: Recipe, attack_steps: Sequence[int], rounds: int, device: torch.device, *, choices: bool = True
+) -> dict[str, Any]:
+    """Counts, seconds and ratios for each number of attack steps; ratios are [median, lower quartile, upper quartile].
+
+    `choices`: also what other thread counts and layouts would do.
+    """
+    images = batch(recipe, device)
+    rows = [row(recipe, steps, images, rounds) for steps in attack_steps]
     return {
         "schema": "afdctl/1",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
+        "dtype": "float32",
+        "defense": name_of(recipe),
         "batch_size": recipe.train.batch_size,
-        "steps": [row(recipe, count, rounds, device) for count in attack_steps],
+        "steps": rows,
+        "eta": eta.of_recipe(recipe, images, rows[0], cost(recipe, images.head(2))),
+        "settings": settings.measure(recipe, images, rounds) if choices else [],
     }
 
 
-def row(recipe: Recipe, attack_steps: int, rounds: int, device: torch.device) -> dict[str, Any]:
-    """The median seconds of each step, their ratios, and the journal's share of the AFD step, at one attack length."""
-    candidates = steps(recipe, attack_steps, device)
-    report = candidates["afd"]()
-    seconds = interleaved(candidates, rounds, device)
-    journal = seconds_a_step(recipe, report, STEPS_AN_EPOCH)
+def row(recipe: Recipe, attack_steps: int, images: Batch, rounds: int) -> dict[str, Any]:
+    """One attack length: what the recipe's own step costs by count and by clock, and how it stands to the others."""
+    made, own, device = defenses(recipe, attack_steps, images), name_of(recipe), images.x.device
+    report = made[own].step(images.x, images.y)
+    memory = peak_bytes(device)
+    counted = count(made[own], images.x, images.y)
+    product, copy = Product(device, images.x.dtype), Copy(device, counted.largest)
+    steps = {name: step_of(each, images) for name, each in made.items()}
+    seconds = interleaved({**steps, "product": product, "copy": copy}, rounds, device)
+    journal = seconds_a_step(recipe, report, STEPS_AN_EPOCH) / median(seconds[own])
     return {
         "attack_steps": attack_steps,
-        **{f"{name}_seconds": median(times) for name, times in seconds.items()},
-        "afd_over_at": ratio(seconds["afd"], seconds["at"]),
-        "afd_over_published": ratio(seconds["afd"], seconds["published"]),
-        "journal_share": journal / median(seconds["afd"]),
+        **{f"{name}_seconds": median(seconds[name]) for name in steps},
+        **ratios(seconds, own),
+        "journal_share": journal,
+        "peak_bytes": memory,
+        "parts": parts(made[own], images, counted, journal),
+        "flop": sum(counted.flop.values()),
+        "bytes": counted.traffic,
+        "bytes_unfused": counted.unfused,
+        **roofline(counted, seconds, own, product.flop, copy.moved),
     }
+
+
+def ratios(seconds: Mapping[str, Sequence[float]], own: str) -> dict[str, Sequence[float]]:
+    """AFD's step over AT's, TRADES' and the published one, TRADES' over AT's, and the recipe's own over each."""
+    pairs = [("afd", "at"), ("afd", "trades"), ("afd", "published"), ("trades", "at")]
+    pairs += [(own, other) for other in ("afd", "at", "trades") if other != own]
+    return {f"{a}_over_{b}": ratio(seconds[a], seconds[b]) for a, b in dict.fromkeys(pairs)}
+
+
+def roofline(
+    counted: Count, seconds: Mapping[str, Sequence[float]], own: str, product: int, copied: int
+) -> dict[str, float]:
+    """The ceilings, the floor that they imply, and how near the step comes: medians over rounds.
+
+    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` counts the bandwidth too.
+    """
+    flop = sum(counted.flop.values())
+    rounds = list(zip(seconds["product"], seconds["copy"], seconds[own], strict=True))
+    floors = [max(flop / product * a, counted.traffic / copied * b) for a, b, _ in rounds]
+    return {
+        "product_flop_per_s": product / median(seconds["product"]),
+        "copy_bytes_per_s": copied / median(seconds["copy"]),
+        "floor_seconds": median(floors),
+        "floor_over_step": median(floor / step for floor, (_, _, step) in zip(floors, rounds, strict=True)),
+        "utilisation": median(flop / product * a / step for a, _, step in rounds),
+    }
+
+
+def parts(defense: Defense, images: Batch, counted: Count, journal: float) -> dict[str, dict[str, float | None]]:
+    """Each part's forward-equivalents, by operations and by FLOP, its share of the FLOP and of the time.
+
+    Shares of time are of a step and its journal together; what the count knows nothing of is None.
+    """
+    forward = forward_flop(defense, images)
+    shares = shares_of_time(defense, images)
+    flop = sum(counted.flop.values())
+    rows: dict[str, dict[str, float | None]] = {
+        part: {
+            "passes": counted.passes[part],
+            "flop": counted.flop[part],
+            "flop_passes": counted.flop[part] / forward,
+            "predicted": counted.flop[part] / flop,
+            "share": shares[part] / (1 + journal),
+        }
+        for part in PARTS
+    }
+    nothing = dict.fromkeys(("passes", "flop", "flop_passes", "predicted"))
+    return rows | {"journal": {**nothing, "share": journal / (1 + journal)}}
+
+
+def forward_flop(defense: Defense, images: Batch) -> int:
+    """FLOP of one forward pass of the network in evaluation mode."""
+    defense.network.eval()
+    with torch.no_grad(), Operations() as gauge:
+        defense.network(images.x)
+    defense.network.train()
+    return int(gauge.flop)
+
+
+def shares_of_time(defense: Defense, images: Batch) -> dict[str, float]:
+    """Each part's share of a few steps' seconds."""
+
+    def clock() -> float:
+        synchronize(images.x.device)
+        return time.perf_counter()
+
+    tally = Tally(clock)
+    with Parts(defense, tally.switch):
+        for _ in range(SPLIT_ROUNDS):
+            defense.step(images.x, images.y)
+            tally.switch("C")
+    whole = sum(tally.by_part.values())
+    return {part: seconds / whole for part, seconds in tally.by_part.items()}

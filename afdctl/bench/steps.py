@@ -1,10 +1,10 @@
 """Times of training steps, taken in turn in one run, so that a busy machine slows all of them alike."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -13,12 +13,14 @@ from afdctl import data, registry
 from afdctl.attacks.adversary import Adversary
 from afdctl.bench.published import Published, UnfoldedAdversary
 from afdctl.defenses.base import Defense, Report
-from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
-from afdctl.recipe.schema import Adversarial, Optimized
+from afdctl.recipe.schema import DEFENSES, Attack, Optimized
 
 Step = Callable[[], Report]
+NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
+"""What figures call a defense, where that is not its name in a recipe."""
+COMPARED: Final = ("afd", "adversarial", "trades")
 
 
 class Ratio(NamedTuple):
@@ -36,43 +38,98 @@ class Batch(NamedTuple):
     y: Tensor
     classes: int
 
+    def head(self, n: int) -> "Batch":
+        """The first n images."""
+        return Batch(self.x[:n], self.y[:n], self.classes)
+
 
 def batch(recipe: Recipe, device: torch.device) -> Batch:
     """One batch of the recipe's data set, which need not be on this machine."""
     about = data.dataset(recipe.data.dataset).about
     channels, side, _ = about.shape if about else (recipe.data.channels or 3, recipe.data.image_size or 32, 0)
     side, classes = recipe.data.image_size or side, about.classes if about else 10
-    x = torch.rand((recipe.train.batch_size, channels, side, side), generator=Generator().manual_seed(0))
-    y = torch.arange(recipe.train.batch_size) % classes
-    return Batch(x.to(device), y.to(device), classes)
+    return random_batch(recipe.train.batch_size, (channels, side, side), classes, device)
+
+
+def random_batch(n: int, shape: Sequence[int], classes: int, device: torch.device) -> Batch:
+    """n images of a shape (c, h, w), drawn by a generator of their own."""
+    x = torch.rand((n, *shape), generator=Generator().manual_seed(0))
+    return Batch(x.to(device), (torch.arange(n) % classes).to(device), classes)
+
+
+def name_of(recipe: Recipe) -> str:
+    """What figures call the recipe's own defense."""
+    return NAMES.get(recipe.defense.name, recipe.defense.name)
+
+
+def defenses(recipe: Recipe, attack_steps: int, images: Batch) -> dict[str, Defense]:
+    """The recipe's own defense first, then AFD, AT and TRADES on its network, and AFD as the published code does it."""
+    names = dict.fromkeys([recipe.defense.name, *COMPARED])
+    found = {NAMES.get(name, name): defense(recipe, table_of(recipe, name), attack_steps, images) for name in names}
+    return found | {"published": defense(recipe, table_of(recipe, "afd"), attack_steps, images, published=True)}
+
+
+def table_of(recipe: Recipe, name: str) -> Any:
+    """The recipe's [defense] table, or that of another defense with the same optimizer of L_C."""
+    if recipe.defense.name == name:
+        return recipe.defense
+    return DEFENSES[name](name=name, **recipe.defense.model_dump(include=set(Optimized.model_fields) - {"name"}))
+
+
+def defense(
+    recipe: Recipe,
+    table: Any,
+    attack_steps: int,
+    images: Batch,
+    *,
+    published: bool = False,
+    memory_format: torch.memory_format | None = None,
+) -> Defense:
+    """A defense on a fresh network of the recipe, in the layout that the network chooses or in another."""
+    device = images.x.device
+    network = network_of(recipe, images)
+    if memory_format is not None:
+        network = network.to(memory_format=memory_format)
+    noise, kind = (
+        Generator(device).manual_seed(0),
+        Published if published else registry.load(registry.DEFENSES, table.name),
+    )
+    adversary = (UnfoldedAdversary if published else Adversary)(
+        network, attack_of(recipe.attack, table.name, attack_steps), noise
+    )
+    made: Defense = kind(table, network, adversary, images.classes, noise)
+    return made
+
+
+def attack_of(attack: Attack, defense: str, steps: int) -> Attack:
+    """The recipe's adversary with so many steps; TRADES has one of its own, which no other defense can use."""
+    if defense == "trades" and attack.name != "pgd_kl":
+        return attack.model_copy(update={"name": "pgd_kl", "step_size": None, "steps": steps})
+    if defense != "trades" and attack.name == "pgd_kl":
+        return attack.model_copy(update={"name": "pgd", "steps": steps})
+    return attack.model_copy(update={"steps": steps})
+
+
+def network_of(recipe: Recipe, images: Batch) -> FeatureClassifier:
+    """A fresh network; its weights are drawn from torch's global generator."""
+    _, channels, side, _ = images.x.shape
+    network = build(recipe.model, channels=channels, image_size=side, classes=images.classes)
+    return network.to(images.x.device)
 
 
 def steps(recipe: Recipe, attack_steps: int, device: torch.device) -> dict[str, Step]:
-    """The recipe's own step, AT's with the same adversary, and AFD's as the published code does it."""
-    if recipe.defense.name != "afd":
-        raise RecipeError(f"bench measures AFD against AT; this recipe's defense is '{recipe.defense.name}'")
+    """One step of each of `defenses`, on one batch."""
     images = batch(recipe, device)
-    attack = recipe.attack.model_copy(update={"steps": attack_steps})
-    noise = Generator(device)
-    ours, theirs, baseline = (network(recipe, images, device) for _ in range(3))
-    afd = registry.load(registry.DEFENSES, "afd")
-    at = Adversarial(name="adversarial", **recipe.defense.model_dump(include=set(Optimized.model_fields) - {"name"}))
-    defenses: dict[str, Defense] = {
-        "afd": afd(recipe.defense, ours, Adversary(ours, attack, noise), images.classes, noise),
-        "at": registry.load(registry.DEFENSES, "adversarial")(
-            at, baseline, Adversary(baseline, attack, noise), images.classes, noise
-        ),
-        "published": Published(recipe.defense, theirs, UnfoldedAdversary(theirs, attack, noise), images.classes, noise),
-    }
-    return {name: partial(defense.step, images.x, images.y) for name, defense in defenses.items()}
+    return {name: step_of(made, images) for name, made in defenses(recipe, attack_steps, images).items()}
 
 
-def network(recipe: Recipe, images: Batch, device: torch.device) -> FeatureClassifier:
-    _, channels, side, _ = images.x.shape
-    return build(recipe.model, channels=channels, image_size=side, classes=images.classes).to(device)
+def step_of(defense: Defense, images: Batch) -> Step:
+    return partial(defense.step, images.x, images.y)
 
 
-def interleaved(candidates: dict[str, Step], rounds: int, device: torch.device) -> dict[str, list[float]]:
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
     """Seconds of each step in each round, after a round that warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds + 1):

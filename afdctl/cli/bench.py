@@ -1,16 +1,18 @@
 """`afdctl bench` and `afdctl bench-sweep`: what trainings and evaluations cost on this machine."""
 
 import json
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from afdctl.cli.options import RECIPE, SET
+from afdctl.errors import RecipeError
 
-ATTACK_STEPS = typer.Option(min=1, help="Measure with so many attack steps; may be repeated. By default 10 and 40.")
+ATTACK_STEPS = typer.Option(min=1, help="Measure with so many attack steps; repeatable. By default the recipe's.")
 ROUNDS = typer.Option(min=2, help="How often each step is measured, in turn.")
+TRACE = typer.Option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
 JSON = typer.Option("--json", help="One JSON object instead of a table.")
 RUN = typer.Argument(metavar="[RUN]", help="A run by path or name; by default the newest.")
@@ -27,45 +29,35 @@ def bench(
     recipe: Annotated[str, RECIPE],
     overrides: Annotated[list[str] | None, SET] = None,
     attack_steps: Annotated[list[int] | None, ATTACK_STEPS] = None,
-    rounds: Annotated[int, ROUNDS] = 15,
+    rounds: Annotated[int, ROUNDS] = 9,
+    trace: Annotated[Path | None, TRACE] = None,
     device: Annotated[str, DEVICE] = "auto",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Measure the AFD step against AT's and against the published code's, and what the journal adds to it.
+    """Count what a recipe's step costs, measure it beside AFD, AT and TRADES, and say how long the training will take.
 
     Steps are taken in turn in one run, on random images; a ratio is the median of the pairs, with their middle half.
     """
     from afdctl import recipe as recipes
-    from afdctl.bench.report import measure
-    from afdctl.train.start import choose_device
 
     chosen = recipes.load(recipe, overrides or [])
-    report = measure(chosen, attack_steps or [10, 40], rounds, choose_device(device))
-    typer.echo(json.dumps(report)) if as_json else table(report)
+    if trace and not trace.parent.is_dir():
+        raise RecipeError(f"--profile {trace}: there is no folder {trace.parent}; make it first")
+    # the tracer's own messages are no business of the user's
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
+    from afdctl.bench.report import measure
+    from afdctl.cli import bench_tables
+    from afdctl.train.start import choose_device
 
-def table(report: dict[str, Any]) -> None:
-    """Print the figures for people."""
-    from rich.console import Console
-    from rich.table import Table
+    where = choose_device(device)
+    report = measure(chosen, attack_steps or [chosen.attack.steps], rounds, where)
+    typer.echo(json.dumps(report)) if as_json else bench_tables.show(report)
+    if trace:
+        from afdctl.bench.trace import write
 
-    title = f"one step at batch {report['batch_size']} on {report['device']}, {report['threads']} threads"
-    shown = Table(title=title, title_justify="left")
-    for heading in ("attack steps", "AFD", "AFD / AT", "AFD / published", "journal + HDF5"):
-        shown.add_column(heading, justify="right")
-    for row in report["steps"]:
-        shown.add_row(
-            str(row["attack_steps"]),
-            f"{1000 * row['afd_seconds']:.1f} ms",
-            *(spread(row[name]) for name in ("afd_over_at", "afd_over_published")),
-            f"{row['journal_share']:.2%}",
-        )
-    Console().print(shown)
-
-
-def spread(ratio: Sequence[float]) -> str:
-    middle, low, high = ratio
-    return f"{middle:.3f} ({low:.3f} to {high:.3f})"
+        typer.echo(write(chosen, where, trace), err=True)
+        typer.echo(f"{trace}: open it at https://ui.perfetto.dev", err=True)
 
 
 def bench_sweep(

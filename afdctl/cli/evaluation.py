@@ -73,7 +73,7 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
     tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, profiles)]
     sweep = Sweep(
         tasks, profile=next(iter(profiles.values())).name, save_images=wanted.save,
-        batch_size=wanted.batch_size or cost.batch_size_for(subjects[0].split.x),
+        batch_size=wanted.batch_size or cost.batch_size_for(subjects[0], tasks[0].n),
     )  # fmt: skip
     left = sweep.left()
     estimates = cost.seconds_at_most(left, sweep.batch_size)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from afdctl.attacks.iterate import ascend, cross_entropy_of
 from afdctl.data.batches import as_floats
@@ -13,11 +12,42 @@ from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject
 
 ROUNDS = 2
+CUDA_BATCH = 1024
+BATCHES = (128, 256, 512)
+"""Tried on the CPU: small networks gain by larger ones, until their maps no longer fit its cache."""
+GAIN, SLOW_SECONDS = 0.95, 0.15
+"""A larger batch has to be faster by so much; a network with such a slow step of the smallest has nothing to gain."""
 
 
-def batch_size_for(x: Tensor) -> int:
-    """A batch that keeps the device busy: on the CPU more than 128 small images no longer fit its cache."""
-    return 1024 if x.device.type == "cuda" else 128
+def batch_size_for(subject: Subject, n: int) -> int:
+    """How many of n images to attack at once: on the CPU the fastest by a few attack steps, well under a second.
+
+    What an attack finds does not depend on it.
+    """
+    if subject.split.x.device.type == "cuda":
+        return CUDA_BATCH
+    first, *larger = BATCHES
+    sizes = [first, *(size for size in larger if size <= n)]
+    if len(sizes) == 1 or timed(step := attack_step(subject, first)) > SLOW_SECONDS:
+        return first
+    steps = {first: step} | {size: attack_step(subject, size) for size in sizes[1:]}
+    # in turn, so that a busy machine slows all of them alike
+    rounds = [{size: seconds(step) / size for size, step in steps.items()} for _ in range(ROUNDS)]
+    each = {size: min(times[size] for times in rounds) for size in sizes}
+    fastest = min(sizes, key=each.__getitem__)
+    return fastest if each[fastest] < GAIN * each[first] else first
+
+
+def attack_step(subject: Subject, size: int, precision: str = "float32") -> Callable[[], None]:
+    """A forward and a backward pass of the first `size` images."""
+    x, y = as_floats(subject.split.x[:size]), subject.split.y[:size]
+    model, objective = searchable(subject.network, lambda: None, precision), cross_entropy_of(y)
+
+    def step() -> None:
+        # wait for the device
+        ascend(model, objective, x)[2].sum().item()
+
+    return step
 
 
 def seconds_at_most(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, str], float]:
@@ -36,16 +66,13 @@ def task_seconds(task: Task, forward: float, backward: float) -> float:
 
 def seconds_a_pass(subject: Subject, batch_size: int, precision: str = "float32") -> tuple[float, float]:
     """Seconds of a forward pass, and of what a backward pass adds to it, for each sample of a batch."""
-    x, y = as_floats(subject.split.x[:batch_size]), subject.split.y[:batch_size]
+    x = as_floats(subject.split.x[:batch_size])
     model = searchable(subject.network, lambda: None, precision)
-    objective = cross_entropy_of(y)
+    both = attack_step(subject, batch_size, precision)
 
     def forward() -> None:
         with torch.no_grad():
             model(x).sum().item()
-
-    def both() -> None:
-        ascend(model, objective, x)[2].sum().item()
 
     return timed(forward) / len(x), max(timed(both) - timed(forward), 0.0) / len(x)
 
@@ -53,9 +80,10 @@ def seconds_a_pass(subject: Subject, batch_size: int, precision: str = "float32"
 def timed(work: Callable[[], None]) -> float:
     """The least seconds of a few rounds, after one that warms up."""
     work()
-    seconds = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    return min(seconds(work) for _ in range(ROUNDS))
+
+
+def seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

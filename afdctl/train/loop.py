@@ -11,6 +11,7 @@ import torch
 
 from afdctl import registry
 from afdctl.attacks.adversary import Adversary
+from afdctl.bench.outline import outline
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
@@ -93,8 +94,14 @@ class Trainer:
             self.journal.append("warning", step=self.step, message=message)
         self.save(best)
 
+    def foretell(self) -> None:
+        """Write down what a step costs and how fast it could be, counted on a copy: streams and weights stay alone."""
+        classes, shape = self.network.C_phi.out_features, self.test_split.x.shape[1:]
+        self.journal.append("cost", step=self.step, **outline(self.recipe, shape, classes, self.device))
+
     def train(self) -> None:
         """Go on to the end of the recipe and test. Errors: StoppedError, DivergedError, DiskFullError."""
+        self.foretell()
         while self.sampler.epoch < self.recipe.train.epochs:
             self.train_epoch()
             self.close_epoch()

@@ -6,8 +6,7 @@ import torch
 from afdctl import recipe
 from afdctl.bench.published import Published
 from afdctl.bench.report import measure
-from afdctl.bench.steps import Ratio, interleaved, ratio, steps
-from afdctl.errors import RecipeError
+from afdctl.bench.steps import Ratio, attack_of, interleaved, ratio, steps
 from tests.conftest import short
 from tests.defenses.test_contract import moved, snapshot
 
@@ -55,7 +54,7 @@ def test_steps_are_taken_in_turn():
 
 
 def test_report_of_a_small_recipe():
-    report = measure(short("digits_wgan"), [1, 2], rounds=3, device=CPU)
+    report = measure(short("digits_wgan"), [1, 2], rounds=3, device=CPU, choices=False)
     assert [row["attack_steps"] for row in report["steps"]] == [1, 2]
     for row in report["steps"]:
         assert row["afd_seconds"] > 0
@@ -63,6 +62,33 @@ def test_report_of_a_small_recipe():
         assert 0 < row["journal_share"] < 1
 
 
-def test_other_defenses_are_refused():
-    with pytest.raises(RecipeError, match="this recipe's defense is 'natural'"):
-        steps(short("digits_nt"), 1, CPU)
+@pytest.mark.parametrize("name", ["digits_nt", "digits_at", "digits_trades"])
+def test_a_recipe_of_any_defense_is_measured(name: str):
+    report = measure(short(name, "attack.warmup=0", "train.batch_size=8"), [1], rounds=2, device=CPU, choices=False)
+    (row,) = report["steps"]
+    own = report["defense"]
+    assert report["defense"] == {"digits_nt": "nt", "digits_at": "at", "digits_trades": "trades"}[name]
+    assert {f"{other}_seconds" for other in (own, "afd", "at", "trades", "published")} <= set(row)
+    assert {f"{own}_over_{other}" for other in ("afd", "at", "trades") if other != own} <= set(row)
+    assert report["eta"]["total_seconds"] > 0
+
+
+def test_trades_keeps_its_own_adversary_and_no_other_takes_it():
+    adversaries = {name: recipe.load(name).attack for name in ("mnist_trades", "mnist_wgan")}
+    found = {(name, to): attack_of(attack, to, 7) for name, attack in adversaries.items() for to in ("trades", "afd")}
+    assert {key: attack.name for key, attack in found.items()} == {
+        ("mnist_trades", "trades"): "pgd_kl", ("mnist_trades", "afd"): "pgd",
+        ("mnist_wgan", "trades"): "pgd_kl", ("mnist_wgan", "afd"): "apgd_ce",
+    }  # fmt: skip
+    assert {attack.steps for attack in found.values()} == {7}
+
+
+def test_shares_add_up_and_the_floor_is_below_the_ceiling():
+    (row,) = measure(short("digits_wgan"), [2], rounds=2, device=CPU, choices=False)["steps"]
+    assert sum(part["share"] for part in row["parts"].values()) == pytest.approx(1)
+    counted = [part for part in row["parts"].values() if part["predicted"] is not None]
+    assert sum(part["predicted"] for part in counted) == pytest.approx(1)
+    assert row["parts"]["attack"]["flop_passes"] == pytest.approx(5)
+    assert 0 < row["utilisation"] <= row["floor_over_step"]
+    assert row["bytes"] < row["bytes_unfused"]
+    assert row["peak_bytes"] > 1e7

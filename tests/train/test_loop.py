@@ -97,6 +97,23 @@ def test_provenance_says_what_the_figures_depend_on(finished: Run):
     assert {"recipe_digest", "commit", "python", "device", "threads", "command", "afdctl"} <= provenance.keys()
 
 
+def test_what_a_step_costs_is_told_before_the_first(finished: Run):
+    events = [row["event"] for row in read(finished.journal_path)]
+    assert events.index("cost") < events.index("step")
+    (told,) = rows(finished, "cost")
+    assert told["flop"]["attack"] > told["flop"]["C"] > 0
+    assert told["floor_seconds"] > 0
+
+
+def test_counting_beforehand_changes_no_bit(tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "outline", lambda *_: {})
+    uncounted = train(short("digits_wgan", "train.epochs=3"), tmp_path)
+    assert rows(uncounted, "cost")[0].keys() == {"event", "t", "step"}
+    for one, other in zip(rows(uncounted, "step"), rows(finished, "step"), strict=True):
+        differing = {name for name in one if one[name] != other[name]}
+        assert differing <= {"t", "images_per_s"}
+
+
 def test_a_seed_decides_everything(tmp_path: Path, finished: Run):
     recipe = short("digits_wgan", "train.epochs=3")
     again = train(recipe, tmp_path)

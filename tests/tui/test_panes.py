@@ -35,6 +35,14 @@ def test_the_header_of_a_running_training():
     )  # fmt: skip
 
 
+def test_the_header_says_how_near_the_step_comes_to_a_matrix_product():
+    run, *rest = training(620)
+    told = {"event": "cost", "flop": {"C": 1e9}, "batch_size": 128, "product_flop_per_s": 1e11, "floor_seconds": 0.01}
+    # 5120 images a second are 40 steps of 128, of 10 ms each at the ceiling
+    assert "8 it/s · 5,120 images/s  40% MFU" in text([run, told, *rest]).splitlines()[1]
+    assert "MFU" not in text([run, told | {"floor_seconds": None}, *rest])
+
+
 def test_the_header_says_what_is_unusual():
     first = text(training(620), share=0.34, damaged=2, view=View(frozen=True)).splitlines()[0]
     assert "◐ crashed, view frozen  reading 34%  2 damaged lines" in first

@@ -109,7 +109,7 @@ def study_of(wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", a
     n = plan.count(loaded, wishes.limit)
     wanted = Wanted(wishes.analyses, grid, attacks, n, wishes.seed, wishes.points)
     discriminator = discriminator_of(run, wishes.checkpoint, loaded)
-    return Study(loaded, wanted, discriminator, wishes.batch_size or cost.batch_size_for(loaded.split.x))
+    return Study(loaded, wanted, discriminator, wishes.batch_size or cost.batch_size_for(loaded, n))
 
 
 def warn(wishes: Wishes, studies: "Sequence[Study]") -> None:

@@ -133,6 +133,9 @@ def _times(facts: Facts, palette: Palette) -> list[list[Span]]:
         pace = f"{speed:.3g} it/s" if speed >= 1 else f"{1 / speed:.3g} s/it"
         rate = f" · {images:,.0f} images/s" if isinstance(images, int | float) else ""
         shown.append([(pace, palette.ink("text")), (rate, palette.ink("dim"))])
+    if history.utilisation is not None:
+        # of the rate of a matrix product on this machine
+        shown.append([(f"{history.utilisation:.0%}", palette.ink("text")), (" MFU", palette.ink("dim"))])
     return shown
 
 

@@ -32,6 +32,7 @@ class History:
 
     def __init__(self) -> None:
         self.run: Row = {}
+        self.cost: Row = {}
         self.series = Series()
         self.recent = Recent(RECENT)
         self.validations = Series(1024)
@@ -93,6 +94,17 @@ class History:
         return (last - first) / (until - since) if until > since and last > first else None
 
     @property
+    def utilisation(self) -> float | None:
+        """The present FLOP/s over those of a matrix product; None where the journal does not tell what a step costs."""
+        images, floor = self.last.get("images_per_s"), self.cost.get("floor_seconds")
+        batch = self.cost.get("batch_size")
+        if not (
+            isinstance(images, int | float) and isinstance(floor, int | float) and isinstance(batch, int) and batch
+        ):
+            return None
+        return floor * images / batch
+
+    @property
     def seconds_between_writes(self) -> float:
         """The usual time between two rows of steps that were written apart; 0 where it is not known."""
         return (self.times[-1][1] - self.times[0][1]) / (len(self.times) - 1) if len(self.times) > 1 else 0.0
@@ -111,6 +123,8 @@ class History:
         match row["event"]:
             case "step":
                 self._step(offset, row)
+            case "cost":
+                self.cost = row
             case "epoch":
                 self._epoch(offset, row)
             case "run":

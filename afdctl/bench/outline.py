@@ -1,0 +1,66 @@
+"""What a training will cost, counted in a moment before it begins: nothing of the training is touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator
+
+from afdctl.attacks.adversary import Adversary
+from afdctl.bench.ceilings import product_rate
+from afdctl.bench.counting import Operations, count
+from afdctl.bench.steps import Batch, attack_of, defense, random_batch
+from afdctl.recipe import Recipe
+
+IMAGES = 2
+"""As few as BatchNorm can train on: the FLOP of all products and convolutions grow with the batch."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOP of a training step on one image: of the attack before its first step and for each step, and of C, D, F."""
+
+    attack_start: float
+    attack_step: float
+    training: dict[str, float]
+
+    def flop(self, attack_steps: float) -> dict[str, float]:
+        """The same by parts, at a number of attack steps."""
+        return {"attack": self.attack_start + attack_steps * self.attack_step, **self.training}
+
+
+def cost(recipe: Recipe, images: Batch) -> Cost:
+    """Count a step at one attack step, and on one image the attack at two, with a network of its own."""
+    with torch.random.fork_rng(devices=[]):
+        copy = defense(recipe, recipe.defense, 1, images)
+    flop = {part: value / len(images.x) for part, value in count(copy, images.x, images.y).flop.items()}
+    once, twice = flop.pop("attack"), 0
+    if once:
+        noise = Generator(images.x.device).manual_seed(0)
+        adversary = Adversary(copy.network, attack_of(recipe.attack, recipe.defense.name, 2), noise)
+        with Operations() as gauge:
+            adversary(images.x[:1], images.y[:1])
+        twice = gauge.flop
+    return Cost(2 * once - twice, twice - once, {part: flop[part] for part in "CDF"})
+
+
+def outline(recipe: Recipe, shape: Sequence[int], classes: int, device: torch.device) -> dict[str, Any]:
+    """The journal's `cost` event for images of a shape (c, h, w).
+
+    `flop` of a full step by parts, the rate of a matrix product in FLOP/s, and `floor_seconds`, which a step cannot
+    be faster than.
+    """
+    images = random_batch(IMAGES, shape, classes, device)
+    flop = {
+        part: round(recipe.train.batch_size * each)
+        for part, each in cost(recipe, images).flop(recipe.attack.steps).items()
+    }
+    rate = product_rate(device)
+    return {
+        "flop": flop,
+        "batch_size": recipe.train.batch_size,
+        "product_flop_per_s": rate,
+        "dtype": "float32",
+        "floor_seconds": sum(flop.values()) / rate,
+    }
