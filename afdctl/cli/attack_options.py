@@ -17,7 +17,12 @@ Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the ru
 Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="Of every random draw.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="By default 1024 on CUDA, 128 on the CPU, or more where it is faster and no result depends on it.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="By default 1024 on CUDA; 128 on the CPU, or more where that is faster and changes no result."
+    ),
+]
 Precision = Annotated[
     str, typer.Option(help="Of the search: float32, or bf16, which a GPU is faster in; verdicts are taken in float32.")
 ]

@@ -189,9 +189,9 @@ class Train(Table):
         "verdicts are float32 in any case (ours: the paper names none)",
     )
     graphs: bool = Field(
-        True,
+        False,
         description="CUDA only: replay the adversary as one CUDA graph (ours: its kernels are too short to be "
-        "launched one by one)",
+        "launched one by one; off until it has been proven on a device)",
     )
     compile: bool = Field(
         False, description="torch.compile F_theta's encoder (ours: off, as compiling takes a minute and may not pay)"
