@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from afdctl.analyses.extract import Features, extractor, on_host
 from afdctl.analyses.gathered import Array
 from afdctl.data.batches import as_floats
+from afdctl.errors import AfdctlError
 from afdctl.events import Journal
 from afdctl.store import shards
 from afdctl.sweep.batch import search, searchable
@@ -101,6 +103,11 @@ class Collection:
             )
 
     def keep(self, stem: str, key: str, arrays: shards.Arrays, journal: Journal, **about: Any) -> None:
+        """Put features into the run; AfdctlError for such as no analysis could make sense of."""
+        if broken := int((~np.isfinite(arrays["z"]).all(1)).sum()):
+            # NaN scores would pass for a perfect discriminator: they lie on neither side of its threshold
+            of = f"the features of {broken} of {self.n} images ({stem}) are NaN or infinite"
+            raise AfdctlError(f"{self.subject.name}: {of}, so there is nothing to analyse; take another checkpoint")
         self.shards[key] = shards.write(self.subject.run, f"features-{stem}", arrays)
         journal.append("features", key=key, checkpoint=self.subject.digest, n=self.n, shard=self.shards[key], **about)
         journal.sync()

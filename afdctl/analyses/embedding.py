@@ -15,14 +15,15 @@ NEIGHBORS = 15
 def tsne(gathered: Gathered) -> Result:
     """scikit-learn's t-SNE (van der Maaten & Hinton 2008), begun at the principal components."""
 
+    perplexity = min(PERPLEXITY, (_points(gathered) - 1) / 3)
+
     def embed(z: Array) -> Array:
         from sklearn.manifold import TSNE
 
-        perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
         points: Array = TSNE(init="pca", perplexity=perplexity, random_state=gathered.seed).fit_transform(z)
         return points
 
-    return _embedded(gathered, embed, {"perplexity": PERPLEXITY})
+    return _embedded(gathered, embed, {"perplexity": perplexity})
 
 
 def umap(gathered: Gathered) -> Result:
@@ -32,17 +33,28 @@ def umap(gathered: Gathered) -> Result:
     except ImportError:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'") from None
 
+    neighbors = min(NEIGHBORS, _points(gathered) - 1)
+
     def embed(z: Array) -> Array:
-        neighbors = min(NEIGHBORS, len(z) - 1)
         points: Array = UMAP(n_neighbors=neighbors, random_state=gathered.seed, n_jobs=1).fit_transform(z)
         return points
 
-    return _embedded(gathered, embed, {"neighbors": NEIGHBORS})
+    return _embedded(gathered, embed, {"neighbors": neighbors})
+
+
+def _images(gathered: Gathered) -> int:
+    """How many images an embedding shows at each strength."""
+    return min(gathered.points, len(gathered.label))
+
+
+def _points(gathered: Gathered) -> int:
+    """How many points are embedded: of all strengths, and of natural images."""
+    return _images(gathered) * (1 + len(gathered.grid.epsilons))
 
 
 def _embedded(gathered: Gathered, embed: Callable[[Array], Array], knobs: dict[str, Any]) -> Result:
     """Points (e, n, 2), natural ones first: all strengths are embedded at once, so that their places compare."""
-    grid, n = gathered.grid, min(gathered.points, len(gathered.label))
+    grid, n = gathered.grid, _images(gathered)
     shown = [gathered.natural, *(gathered.at(grid.title, epsilon) for epsilon in grid.epsilons)]
     z = np.concatenate([features.z[:n] for features in shown])
     arrays = {

@@ -56,6 +56,8 @@ class Study:
         self.collection = Collection(subject, wanted.n, batch_size, self.obey)
         if subject.classes < 2 and any(ANALYSES[name].needs != "natural" for name in wanted.names):
             raise RecipeError(f"{subject.name}: {subject.dataset} has one class; adversarial images need two")
+        if wanted.n < 2 and "hdh" in wanted.names:
+            raise RecipeError("--hdh: one half of the images trains the probe, the other measures it; give two or more")
         self.made = rows_of(subject.run, "analysis")
         self.grid = self.task(wanted.grid)
         others = [self.task(spec) for spec in wanted.attacks if spec.title != wanted.grid.title]
@@ -80,6 +82,7 @@ class Study:
                 for row in self.older():
                     self.keep(row, journal)
                 for name in self.missing():
+                    self.obey()
                     self.analyse(name, journal, on_progress, on_analysis)
             finally:
                 results.build(run)

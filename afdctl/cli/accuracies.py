@@ -11,6 +11,7 @@ from rich.table import Table
 
 from afdctl.cli.pipes import reader_gone
 from afdctl.profile.grid import name_of
+from afdctl.profile.norms import NORMS
 
 if TYPE_CHECKING:
     from afdctl.sweep.plan import Task
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 200
 OPTIONAL = ("AUC", "optimal", "exact", "passes", "schedule")
-NORMS = {"linf": "L-infinity", "l2": "L2", "l1": "L1"}
 
 
 def show(tasks: "Sequence[Task]", rows: dict[str, dict[str, Any]], as_json: bool, profile: str) -> None:

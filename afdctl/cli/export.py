@@ -1,6 +1,6 @@
 """`afdctl export`: what runs hold, as files for other programs and for people."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +82,11 @@ def export(
         tables_mode.check(table)
     if figure is not None:
         figures_mode.check(figure)
-    runs = every(folder) if (table or figure) and not names else [find(spec, folder) for spec in specs(names or [])]
+    runs = (
+        every(folder)
+        if (table or figure) and not names
+        else distinct(find(spec, folder) for spec in specs(names or []))
+    )
     mode(Wanted(runs, bool(names), checkpoint, out, data_dir, device, json, kind, paper), choice)
 
 
@@ -95,6 +99,11 @@ def every(folder: Path) -> "list[Run]":
         raise NotFoundError(f"{folder}: no run here; name the folder with --runs")
     typer.echo(f"no run named: looking at all {len(runs)} under {folder}", err=True)
     return runs
+
+
+def distinct(runs: "Iterable[Run]") -> "list[Run]":
+    """Each run once: named twice, it would count as two."""
+    return list({run.path.resolve(): run for run in runs}.values())
 
 
 def only(modes: Mapping[str, tuple[str | None, Mode]]) -> tuple[Mode, str]:

@@ -58,10 +58,13 @@ class Record:
 
     @property
     def group(self) -> str:
-        """The same for runs of one recipe that differ in nothing but the seed: they are one row, mean and deviation."""
-        if self.recipe is None:
-            return str(self.run.provenance["model_digest"])
-        return sha256(self.recipe.model_dump_json(exclude={"seed"}).encode()).hexdigest()
+        """The same for runs of one recipe that differ in nothing but the seed: they are one row, mean and deviation.
+
+        A model of one's own, or a recipe of a folder, that meets other images is another group.
+        """
+        facts = self.run.provenance
+        of = facts["model_digest"] if self.recipe is None else self.recipe.model_dump_json(exclude={"seed"})
+        return sha256(f"{of} {self.dataset} {facts.get('data_digest')}".encode()).hexdigest()
 
     @cached_property
     def curves(self) -> dict[tuple[str, str | None], Curve]:

@@ -166,6 +166,8 @@ def test_tsne_keeps_apart_what_lies_apart():
     logits = np.eye(2)[label]
     found = tsne(gathered(features(z, logits), {0.1: features(z + 0.001, logits)}, label=label, points=16))
     assert found.figures["images"] == 16
+    # 32 points have not the 90 neighbours that a perplexity of 30 looks at
+    assert found.figures["perplexity"] == pytest.approx(31 / 3)
     points = found.arrays["points"]
     assert points.shape == (2, 16, 2)
     centres = [points[:, found.arrays["label"] == one].reshape(-1, 2) for one in (0, 1)]

@@ -1,6 +1,8 @@
 """Features are computed once, and come again when what they depend on changes."""
 
+import os
 from dataclasses import replace
+from signal import SIGTERM
 from typing import Any
 
 import h5py
@@ -11,7 +13,7 @@ from torch import nn
 
 from afdctl.analyses.extract import extractor
 from afdctl.analyses.study import Study, Wanted
-from afdctl.errors import BusyError, RecipeError
+from afdctl.errors import AfdctlError, BusyError, RecipeError, StoppedError
 from afdctl.events import Row, read
 from afdctl.profile.schema import ATTACKS
 from afdctl.profile.spec import Spec
@@ -167,6 +169,29 @@ def test_a_data_set_of_one_class(make_subject: MakeSubject):
     study(subject, "pca", "units").run()
     with pytest.raises(RecipeError, match="digits has one class; adversarial images need two"):
         study(subject, "pca", "norms")
+
+
+def test_a_probe_of_one_image(make_subject: MakeSubject):
+    with pytest.raises(RecipeError, match=r"--hdh: .*two or more"):
+        study(make_subject(), "hdh", n=1)
+
+
+def test_features_that_are_no_numbers_are_not_kept(make_subject: MakeSubject):
+    """A discriminator that answers NaN would otherwise have d_HdH = 2, that of a perfect one."""
+    subject = make_subject()
+    subject.network.F_theta[0].register_forward_hook(lambda *told: told[2].index_fill(0, torch.tensor([1]), torch.nan))
+    with pytest.raises(
+        AfdctlError, match=r"model: the features of 3 of 40 images \(pgd_linf-0.05\) are NaN or infinite"
+    ):
+        study(subject, "hdh").run()
+    assert rows(subject.run, "features") == rows(subject.run, "analysis") == []
+
+
+def test_a_signal_stops_between_two_analyses(make_subject: MakeSubject):
+    subject = make_subject()
+    with pytest.raises(StoppedError):
+        study(subject, "pca", "units").run(on_analysis=lambda name: os.kill(os.getpid(), SIGTERM))
+    assert [row["name"] for row in rows(subject.run, "analysis")] == ["pca"]
 
 
 def test_a_run_that_is_written(make_subject: MakeSubject):

@@ -25,6 +25,11 @@ def test_without_a_run_all_are_in_the_table(afdctl: Afdctl, runs: Path) -> None:
     assert "all 2 under runs" in ended.err
 
 
+def test_a_run_that_is_named_twice_counts_once(afdctl: Afdctl, runs: Path) -> None:
+    ended = afdctl("export", "at", "runs/at", "--cells", "json")
+    assert [row["run"] for row in json.loads(ended.out)["rows"]] == ["at"]
+
+
 def test_the_suffix_of_out_decides(afdctl: Afdctl, runs: Path, tmp_path: Path) -> None:
     ended = afdctl("export", "at", "--table", "a1", "--out", str(tmp_path / "x.tex"))
     assert ended.out == f"{tmp_path / 'x.tex'}\n"

@@ -39,7 +39,7 @@ def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
     shown = afdctl(*command)
     assert shown.code == 0, shown.err
     assert "2 models, 3 attacks: 24 cells, at most" in shown.err
-    assert "at: accuracy (%) in L-infinity, 32 test images" in shown.out
+    assert "at: accuracy (%) in L∞, 32 test images" in shown.out
     assert "worst of all" in shown.out
     assert "No AutoAttack" in shown.out
     assert "Traceback" not in shown.err

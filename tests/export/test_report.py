@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from afdctl.export.report import page, training
+from afdctl.export.report import analyses, page, training
+from afdctl.store.record import Record
 from afdctl.store.run import Run
 from tests.written import Row, analysed, end, epoch, final_test, steps, swept, trained, written
 
@@ -79,7 +80,7 @@ def complete(run: Run) -> dict[str, str | None]:
 def test_the_figures_are_on_the_page(wgan: Run):
     complete(wgan)
     text = words(page.build([wgan]))
-    assert "wgan 97.0 60.0 PGD-40 linf 0.1 40.0 ε 0.1 linf AFD-WGAN digits swept 2/60" in text
+    assert "wgan 97.0 60.0 PGD-40 linf 0.1 40.0 ε 0.1 L∞ AFD-WGAN digits swept 2/60" in text
     assert "PGD, no AutoAttack" in text
     # Wilson's interval of 216 of 360
     assert "PGD-40 linf 0.1, no AutoAttack, 60.0 [54.9, 64.9]" in text
@@ -140,12 +141,23 @@ def test_half_a_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
     assert "No steps yet." in words(page.build([bare]))
 
 
+def test_an_embeddings_strengths_share_a_frame(wgan: Run):
+    """The points come nearer to each other under attack, and so they do on the page."""
+    natural = np.array([[0.0, 0.0], [8.0, 8.0]])
+    points = {"points": np.stack([natural, natural / 4]), "label": np.array([0, 0])}
+    analysed(wgan, "tsne", {"attack": "pgd_linf", "norm": "linf", "epsilons": [0, 8 / 255], "perplexity": 30}, points)
+    far, near = analyses.studied(Record.of(wgan)).panels
+    assert (far.title, near.title) == ("natural", "ε = 8/255")
+    assert far.dots == {0: "M4.0 4.0h0M96.0 96.0h0"}
+    assert near.dots == {0: "M4.0 4.0h0M27.0 27.0h0"}
+
+
 def test_a_model_of_ones_own_is_shown_by_what_was_measured(tmp_path: Path):
     provenance = {"kind": "external", "dataset": "mnist", "model_digest": "m", "torch": "2.14.1"}
     run = Run.create(tmp_path, "theirs", None, provenance, name="theirs")
     swept(run, {0.1: 0.5})
     text = words(page.build([run]))
-    assert "theirs 97.0 — 50.0 ε 0.1 linf theirs mnist swept —" in text
+    assert "theirs 97.0 — 50.0 ε 0.1 L∞ theirs mnist swept —" in text
     assert "A model of one's own: no recipe." in text
     assert "not trained" not in text
 

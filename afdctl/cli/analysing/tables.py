@@ -132,6 +132,8 @@ def caption(row: Mapping[str, Any]) -> str:
     lines = ["Errors and gap in percent, of the very images whose features are compared."]
     if row["figures"]["cells"] and row["figures"]["cells"][0]["raw"] is None:
         lines.append("This run has no discriminator of its own: there is only the probe.")
+    if any(cell["attack"] == "aa" for cell in row["figures"]["cells"]):
+        lines.append("Where AutoAttack fools nothing, its x' is x: its d and gap are those of what it fooled.")
     # alpha is the sum of two shares, and d twice its distance from 1
     chance = 2 * 1.96 * (0.5 / row["n"]) ** 0.5
     lines.append(f"Below {chance:.2f} a probe's d is no different from chance.")

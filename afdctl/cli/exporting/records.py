@@ -17,7 +17,7 @@ def records_of(wanted: Wanted) -> "list[Record]":
     from afdctl.store.record import Record
 
     records = []
-    for run in {run.path.resolve(): run for run in wanted.runs}.values():
+    for run in wanted.runs:
         try:
             refuse_newer(run.provenance["schema"], run.path)
             records.append(Record.of(run))

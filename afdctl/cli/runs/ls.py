@@ -8,6 +8,8 @@ import typer
 
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
+from afdctl.profile.grid import name_of
+from afdctl.profile.norms import NORMS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,6 +99,7 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     clean, pgd = (
         brackets.format(options.percent(run[key])) if run[key] is not None else "" for key in ("clean", "pgd")
     )
-    aa = "" if run["aa"] is None else f"{options.percent(run['aa'])} at {run['aa_epsilon']:.4g} {run['aa_norm']}"
+    at = "" if run["aa"] is None else f" at {name_of(run['aa_epsilon'])} {NORMS[run['aa_norm']]}"
+    aa = f"{options.percent(run['aa'])}{at}"
     written, size = options.minute(run["written"]), options.bytes_in_words(run["size"] or 0)
     return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, written, size

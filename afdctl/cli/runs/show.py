@@ -10,6 +10,8 @@ import typer
 from afdctl.cli.named import specs
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
+from afdctl.profile.grid import name_of
+from afdctl.profile.norms import NORMS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -151,9 +153,9 @@ def _attacks(found: list[dict[str, Any]]) -> "Table":
         table.add_column(heading, justify="right" if heading in ("n", "AUC") else "left")
     for one in found:
         pairs = zip(one["epsilons"], one["accuracies"], strict=True)
-        accuracies = "  ".join(f"{epsilon:.4g}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
+        accuracies = "  ".join(f"{name_of(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
         name = f"{one['attack']} from {one['source']}" if one["source"] else one["attack"]
-        table.add_row(name, one["norm"], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
+        table.add_row(name, NORMS[one["norm"]], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
     return table
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from afdctl import registry
-from afdctl.export.tables.groups import method_place
+from afdctl.export.grouping import by_recipe, label, method_place
 from afdctl.export.tables.names import dataset_title
 from afdctl.store.record import Record
 
@@ -36,18 +36,11 @@ class Spread(NamedTuple):
 
 def grouped(records: Iterable[Record]) -> list[Group]:
     """The groups in the paper's order of methods; where two have the same method, the label names the run too."""
-    by_recipe: dict[str, list[Record]] = {}
-    for record in records:
-        by_recipe.setdefault(record.group, []).append(record)
-    ordered = sorted(by_recipe.values(), key=lambda runs: method_place(runs[0].method))
+    ordered = sorted(by_recipe(records), key=lambda runs: method_place(runs[0].method))
     times = Counter(runs[0].method for runs in ordered)
-    return [_group(runs, named=times[runs[0].method] > 1) for runs in ordered]
-
-
-def _group(runs: Sequence[Record], named: bool) -> Group:
-    first = runs[0]
-    label = f"{first.method} ({first.name})" if named and first.method != first.name else first.method
-    return Group(label, first.method, first.dataset, tuple(runs))
+    return [
+        Group(label(runs, alone=times[runs[0].method] == 1), runs[0].method, runs[0].dataset, runs) for runs in ordered
+    ]
 
 
 def spread(curves: Sequence[Mapping[float, float]]) -> Spread | None:

@@ -9,6 +9,7 @@ import numpy as np
 from afdctl.errors import CorruptError
 from afdctl.events import Row
 from afdctl.export.report.chart import Chart, Line
+from afdctl.profile.grid import name_of
 from afdctl.store import shards
 from afdctl.store.record import Record
 
@@ -99,14 +100,14 @@ def _panels(record: Record, row: Row) -> list[Panel]:
     arrays = shards.read(record.run, row["shard"])
     points, labels = arrays["points"][:, :DOTS], arrays["label"][:DOTS]
     return [
-        Panel("natural" if epsilon == 0 else f"ε = {epsilon:.4g}", _dots(_fitted(at), labels))
-        for epsilon, at in zip(row["figures"]["epsilons"], points, strict=True)
+        Panel("natural" if epsilon == 0 else f"ε = {name_of(epsilon)}", _dots(at, labels))
+        for epsilon, at in zip(row["figures"]["epsilons"], _fitted(points), strict=True)
     ]
 
 
 def _fitted(points: Any) -> Any:
-    """Points (n, 2) moved and scaled into a square of SIDE, with some room at its edges."""
-    low, high = points.min(0), points.max(0)
+    """Points (e, n, 2) in a square of SIDE with some room at its edges: one frame for all, so that places compare."""
+    low, high = points.min((0, 1)), points.max((0, 1))
     return 4 + (points - (low + high) / 2) / max(float((high - low).max()), 1e-9) * (SIDE - 8) + (SIDE - 8) / 2
 
 

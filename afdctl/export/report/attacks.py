@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from afdctl.export.report.chart import Chart, Line
+from afdctl.profile.norms import NORMS
 from afdctl.store.record import Record
 from afdctl.sweep.attacked import Attacked, attacked, no_autoattack
-
-NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from afdctl import __version__
 from afdctl.events import Row
 from afdctl.export.report import analyses, attacks, training
 from afdctl.export.report.training import Trained
+from afdctl.profile.grid import name_of
+from afdctl.profile.norms import NORMS
 from afdctl.recipe.differences import differences, flattened
 from afdctl.store.overview import Overview, record
 from afdctl.store.record import Record
@@ -100,7 +102,7 @@ def _template() -> Template:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"percent": percent, "value": value, "epsilon": epsilon}
+    environment.filters |= {"percent": percent, "value": value, "epsilon": epsilon, "norm": NORMS.get}
     return environment.get_template("report.html")
 
 
@@ -118,9 +120,4 @@ def value(item: Any) -> str:
 
 def epsilon(number: float) -> str:
     """`clean`, `0.1`, `8/255`."""
-    pixels = number * 255
-    if number == 0:
-        return "clean"
-    if float(f"{number:.3g}") != number and abs(pixels - round(pixels)) < 1e-6:
-        return f"{pixels:.0f}/255"
-    return f"{number:.4g}"
+    return name_of(number) if number else "clean"

@@ -5,8 +5,9 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from afdctl.export.grouping import METHODS
 from afdctl.export.tables import attacks, nominal, notes, paper
-from afdctl.export.tables.groups import METHODS, Group, grouped
+from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured, clean
 from afdctl.export.tables.missing import Need
 from afdctl.export.tables.names import dataset_title

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from afdctl.export.grouping import METHODS
 from afdctl.export.tables import attacks, notes, paper
-from afdctl.export.tables.groups import METHODS, Group, grouped
+from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured, area
 from afdctl.export.tables.table import Column, Row, Table
 from afdctl.store.record import Record

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from afdctl.export.grouping import METHODS, method_place
 from afdctl.export.tables import notes, paper, trained
-from afdctl.export.tables.groups import METHODS, Group, grouped, method_place
+from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured, checkpoint_of
 from afdctl.export.tables.missing import Need, word
 from afdctl.export.tables.names import dataset_title

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from afdctl import registry
+from afdctl.export.grouping import by_recipe, label, method_place
 from afdctl.export.tables.measured import Measured
 from afdctl.export.tables.missing import Need
 from afdctl.export.tables.table import Cell, Value
 from afdctl.export.tables.trained import training
 from afdctl.store.record import Record
 
-METHODS = ("NT", "AT", "TRADES", "AFD-DCGAN", "AFD-WGAN")
 DATASETS = ("mnist", "cifar10", "cifar100", "tiny_imagenet")
 
 
@@ -43,13 +43,11 @@ class Group:
 
 def grouped(records: Sequence[Record], methods: Iterable[str] = ()) -> list[Group]:
     """The rows of these runs, and of those `methods` that a data set in the paper has no run of."""
-    together: dict[tuple[str, str, str], list[Record]] = {}
-    for record in records:
-        together.setdefault((record.dataset, record.method, record.group), []).append(record)
-    kinds = [(dataset, method) for dataset, method, _ in together]
+    together = by_recipe(records)
+    kinds = [(runs[0].dataset, runs[0].method) for runs in together]
     groups = [
-        Group(dataset, method, method if kinds.count((dataset, method)) == 1 else f"{method} ({of[0].name})", tuple(of))
-        for (dataset, method, _), of in together.items()
+        Group(*kind, label(runs, alone=kinds.count(kind) == 1), runs)
+        for kind, runs in zip(kinds, together, strict=True)
     ]
     absent = [
         Group(dataset, method, method)
@@ -59,13 +57,6 @@ def grouped(records: Sequence[Record], methods: Iterable[str] = ()) -> list[Grou
         if (dataset, method) not in kinds
     ]
     return sorted([*groups, *absent], key=_place)
-
-
-def method_place(label: str) -> tuple[bool, int]:
-    """The paper's methods first and in its order; a model of one's own last."""
-    known = [*METHODS, "AFD-HINGE", "Matching"]
-    method = label.partition(" ")[0]
-    return method not in known, known.index(method) if method in known else 0
 
 
 def _place(group: Group) -> tuple[int, tuple[bool, int]]:

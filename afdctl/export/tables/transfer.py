@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from afdctl.export.grouping import METHODS
 from afdctl.export.tables import attacks, nominal, notes, paper
-from afdctl.export.tables.groups import METHODS, Group, grouped
+from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.names import dataset_title
 from afdctl.export.tables.table import Cell, Column, Row, Table
 from afdctl.profile.grid import name_of

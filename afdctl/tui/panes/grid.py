@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from afdctl.profile.norms import NORMS
 from afdctl.tui.drawing.cells import Cells, Span
 from afdctl.tui.drawing.palette import COMPARED, Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
 from afdctl.tui.drawing.scale import Floats, Range, duration
 from afdctl.tui.facts import Facts
-from afdctl.tui.panes.header import NORMS, bar, epsilon_text
+from afdctl.tui.panes.header import bar, epsilon_text
 from afdctl.tui.reading.sweep import Cell, Key, Sweep
 
 NAME_WIDTH = 24

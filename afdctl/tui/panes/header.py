@@ -1,12 +1,12 @@
 """The upper edge: which run, how it does, how far it is and how long it will take."""
 
+from afdctl.profile.norms import NORMS
 from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.drawing.scale import duration
 from afdctl.tui.facts import Facts
 
 NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
-NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 GAP = 3
 
 

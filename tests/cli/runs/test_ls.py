@@ -47,7 +47,7 @@ def test_the_table_says_what_its_figures_are(afdctl: Afdctl, runs: Runs):
     rows = {line.split()[1]: line for line in ended.out.splitlines() if line.startswith("│")}
     assert list(rows) == ["wgan", "at", "young", "mnist"]
     assert "97.0" in rows["wgan"]
-    assert "40.0 at 0.1 linf" in rows["wgan"]
+    assert "40.0 at 0.1 L∞" in rows["wgan"]
     assert "(70.0)" in rows["young"]
     assert "PGD: no AutoAttack" in ended.out
 

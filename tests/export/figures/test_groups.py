@@ -6,6 +6,8 @@ import pytest
 
 from afdctl.export.figures.groups import grouped, spread
 from afdctl.export.figures.style import LOOKS, looks
+from afdctl.store.record import Record
+from afdctl.store.run import Run
 from tests.export.figures.made import record
 
 
@@ -22,6 +24,14 @@ def test_two_recipes_of_one_method_are_told_apart(tmp_path: Path):
     assert styles["NT"] == LOOKS["NT"]
     assert styles["AFD-WGAN (mnist_wgan-0)"] == LOOKS["AFD-WGAN"]
     assert len(set(styles.values())) == 3
+
+
+def test_a_model_of_ones_own_on_two_data_sets_is_two_groups(tmp_path: Path):
+    for dataset in ("mnist", "fashion_mnist"):
+        facts = {"kind": "external", "dataset": dataset, "model_digest": "same", "data_digest": dataset}
+        Run.create(tmp_path, "theirs", None, facts, name=f"theirs-{dataset}")
+    groups = grouped(Record.of(run) for run in Run.all(tmp_path))
+    assert sorted((group.dataset, len(group.records)) for group in groups) == [("fashion_mnist", 1), ("mnist", 1)]
 
 
 def test_looks_differ_without_colour():
