@@ -95,6 +95,7 @@ class Collection:
                 blocks[epsilon].append(self.extract(verdict.x_adv))
             on_progress(task, len(x))
         about = {"attack": task.spec.title, "norm": task.spec.norm, "seed": task.seed}
+        about["spec"] = task.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons"})
         about["seconds"] = round(time.monotonic() - began, 3)
         for epsilon, parts in blocks.items():
             arrays = on_host(parts).arrays()
@@ -108,8 +109,12 @@ class Collection:
             # NaN scores would pass for a perfect discriminator: they lie on neither side of its threshold
             of = f"the features of {broken} of {self.n} images ({stem}) are NaN or infinite"
             raise AfdctlError(f"{self.subject.name}: {of}, so there is nothing to analyse; take another checkpoint")
-        self.shards[key] = shards.write(self.subject.run, f"features-{stem}", arrays)
-        journal.append("features", key=key, checkpoint=self.subject.digest, n=self.n, shard=self.shards[key], **about)
+        subject = self.subject
+        facts = {"key": key, "checkpoint": subject.digest, "data": subject.data_digest, "n": self.n, **about}
+        known = {name: json.dumps(fact) if isinstance(fact, dict) else fact for name, fact in facts.items()}
+        written = {name: fact for name, fact in known.items() if fact is not None}
+        self.shards[key] = shards.write(subject.run, f"features-{stem}", arrays, written)
+        journal.append("features", shard=self.shards[key], **facts)
         journal.sync()
 
     def batches(self) -> Iterator[tuple[int, Tensor, Tensor]]:

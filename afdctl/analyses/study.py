@@ -16,7 +16,7 @@ from afdctl.errors import RecipeError, StoppedError
 from afdctl.events import Journal, Row
 from afdctl.profile.spec import Spec
 from afdctl.store import results, shards
-from afdctl.store.cells import newest_analyses
+from afdctl.store.cells import newest_analyses, replaces
 from afdctl.sweep.cells import rows_of
 from afdctl.sweep.plan import Task, for_transfer
 from afdctl.sweep.subject import Subject
@@ -100,9 +100,11 @@ class Study:
         self.made = rows_of(self.subject.run, "analysis")
 
     def older(self) -> list[Row]:
-        """The rows that are wanted, but not the newest of their name, which tables, figures and results.h5 show."""
-        newest = newest_analyses(self.made)
-        rows = [row for name, row in self.rows().items() if newest[name]["key"] != row["key"]]
+        """The rows that are wanted, and would be what tables, figures and results.h5 show, were they the newest."""
+        shown = newest_analyses(self.made)
+        rows = [
+            row for name, row in self.rows().items() if shown[name]["key"] != row["key"] and replaces(row, shown[name])
+        ]
         return [{key: value for key, value in row.items() if key != "t"} for row in rows]
 
     def rows(self) -> dict[str, Row]:
@@ -115,6 +117,11 @@ class Study:
             for name, row in rows.items()
             if row and (row["shard"] is None or shards.intact(run, row["shard"]))
         }
+
+    def not_shown(self) -> list[Row]:
+        """What tables, figures and results.h5 show instead of what was wanted: the same of more images."""
+        shown = newest_analyses(self.made)
+        return [shown[name] for name, row in self.rows().items() if shown[name]["key"] != row["key"]]
 
     def missing(self) -> list[str]:
         rows = self.rows()

@@ -1,6 +1,8 @@
 """Files that are there completely or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from afdctl.events import space_needed
@@ -10,7 +12,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`, durably and in one go; on any error (DiskFullError: no space) the old file stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with space_needed(path):
+        with space_needed(path), _named(path):
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -19,6 +21,16 @@ def write_bytes(path: Path, data: bytes) -> None:
             _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an error speak of the file that was wanted, not of the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def sweep(folder: Path) -> None:

@@ -23,7 +23,16 @@ def newest_curves(rows: Iterable[Row]) -> dict[tuple[str, str | None], Curve]:
 
 def newest_analyses(rows: Iterable[Row]) -> dict[str, Row]:
     """Name -> the newest row of each analysis; `figures` holds its results, `shard` (or None) names its arrays."""
-    return {row["name"]: row for row in rows if row["event"] == "analysis"}
+    newest: dict[str, Row] = {}
+    for row in rows:
+        if row["event"] == "analysis" and replaces(row, newest.get(row["name"])):
+            newest[row["name"]] = row
+    return newest
+
+
+def replaces(row: Row, earlier: Row | None) -> bool:
+    """Whether a later row takes an earlier one's place: a look at fewer images of the same network does not."""
+    return earlier is None or row["checkpoint"] != earlier["checkpoint"] or row["n"] >= earlier["n"]
 
 
 def _settings(row: Row) -> str:

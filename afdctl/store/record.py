@@ -78,9 +78,10 @@ class Record:
 
     @property
     def shards(self) -> list[str]:
-        """The shards that the curves and the analyses lie in."""
+        """The shards that the curves, the analyses and the features lie in."""
         cells = [cell for curve in self.curves.values() for cell in curve]
-        return list(dict.fromkeys(row["shard"] for row in [*cells, *self.analyses.values()] if row["shard"]))
+        rows = [*cells, *self.analyses.values(), *self.of_kind("features")]
+        return list(dict.fromkeys(row["shard"] for row in rows if row["shard"]))
 
     def of_kind(self, event: str) -> list[Row]:
         """The rows of one event: step, epoch, test, cell, ..."""

@@ -4,6 +4,7 @@ Columns are in the order in which the journal first names them; a figure that a 
 """
 
 import json
+from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from afdctl.errors import CorruptError
 from afdctl.events import SCHEMA, Row, effective, tail
 from afdctl.store import atomic, shards
-from afdctl.store.cells import newest_analyses, newest_curves
+from afdctl.store.cells import newest_analyses, newest_curves, replaces
 from afdctl.store.run import Run
 
 CELL = "/attacks/{attack}/{epsilon:g}"
@@ -48,12 +49,12 @@ def build(run: Run) -> Path:
 
 
 def refresh(run: Run) -> None:
-    """Build results.h5 where it is missing, or older than the journal: a kill may have come in between."""
+    """Build results.h5 where it is missing, damaged, or older than the journal: a kill may have come in between."""
     size = run.journal_path.stat().st_size
-    if run.results_path.exists():
-        with h5py.File(run.results_path) as file:
-            if file.attrs["log_offset"] == size:
-                return
+    # one that HDF5 cannot open, or that lacks the mark, is made anew as well
+    with suppress(OSError, KeyError), h5py.File(run.results_path) as file:
+        if file.attrs["log_offset"] == size:
+            return
     build(run)
 
 
@@ -114,9 +115,14 @@ def _add_analysis(file: h5py.File, run: Run, row: Row) -> None:
 
 
 def _features(rows: list[Row]) -> dict[str, str]:
-    """Place -> the newest shard of features, which stay there: they are large."""
-    features = [row for row in rows if row["event"] == "features"]
-    return {FEATURES.format(**row) if row["attack"] else NATURAL: row["shard"] for row in features}
+    """Place -> the shard of the newest features, which stay there: they are large."""
+    newest: dict[str, Row] = {}
+    for row in rows:
+        if row["event"] == "features":
+            place = FEATURES.format(**row) if row["attack"] else NATURAL
+            if replaces(row, newest.get(place)):
+                newest[place] = row
+    return {place: row["shard"] for place, row in newest.items()}
 
 
 def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:

@@ -101,7 +101,12 @@ class Run:
     @property
     def recipe_text(self) -> str:
         """The recipe as TOML; empty for an external run."""
-        return "" if self.kind == "external" else self.recipe_path.read_text(encoding="utf-8")
+        if self.kind == "external":
+            return ""
+        try:
+            return self.recipe_path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise CorruptError(f"{self.recipe_path}: missing; restore it from a copy") from None
 
     @property
     def kind(self) -> str:
@@ -115,6 +120,8 @@ class Run:
         file = self.path / "run.json"
         try:
             provenance: dict[str, Any] = {"schema": 0} | json.loads(file.read_bytes())
+            if not isinstance(provenance["schema"], int):
+                raise ValueError(provenance["schema"])
         except (ValueError, TypeError):
             raise CorruptError(f"{file}: damaged; restore it from a copy") from None
         return provenance

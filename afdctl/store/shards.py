@@ -19,9 +19,14 @@ from afdctl.store.run import Run
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def write(run: Run, stem: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
-    """Store arrays under their paths (`0.3/norm`); returns the file's name. Error: DiskFullError."""
-    image = h5_bytes(arrays)
+def write(
+    run: Run, stem: str, arrays: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any] | None = None
+) -> str:
+    """Store arrays under their paths (`0.3/norm`), `about` as root attributes; returns the file's name.
+
+    Error: DiskFullError.
+    """
+    image = h5_bytes(arrays, about or {})
     name = f"{stem}-{sha256(image).hexdigest()[:16]}.h5"
     run.shards.mkdir(exist_ok=True)
     atomic.write_bytes(run.shards / name, image)
@@ -56,11 +61,12 @@ def remove(run: Run, name: str) -> None:
     (run.shards / name).unlink(missing_ok=True)
 
 
-def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
+def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any]) -> bytes:
     """An HDF5 file's bytes, made in memory: HDF5 crashes the interpreter when it meets a full disk."""
     with h5py.File("shard.h5", "w", driver="core", backing_store=False) as file:
         for path, array in arrays.items():
             add(file, path, array)
+        file.attrs.update(about)
         file.flush()
         image: bytes = file.id.get_file_image()
     return image

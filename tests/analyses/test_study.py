@@ -1,5 +1,6 @@
 """Features are computed once, and come again when what they depend on changes."""
 
+import json
 import os
 from dataclasses import replace
 from signal import SIGTERM
@@ -62,15 +63,46 @@ def test_what_several_analyses_need_is_computed_once(make_subject: MakeSubject):
     assert subject.run.journal_path.read_bytes() == before
 
 
-def test_what_was_asked_for_last_is_what_results_h5_shows(make_subject: MakeSubject):
+def test_a_look_at_fewer_images_does_not_replace_what_is_there(make_subject: MakeSubject):
+    """A quick try would else be what tables, figures and results.h5 show from then on."""
     subject = make_subject()
     study(subject, "units").run()
+    quick = study(subject, "units", n=20)
+    assert quick.run()["units"]["n"] == 20
+    assert [row["n"] for row in quick.not_shown()] == [N]
     study(subject, "units", n=20).run()
     study(subject, "units").run()
-    assert [row["n"] for row in rows(subject.run, "analysis")] == [N, 20, N]
+    assert [row["n"] for row in rows(subject.run, "analysis")] == [N, 20]
     assert [row["n"] for row in rows(subject.run, "features")] == [N, 20]
     with h5py.File(subject.run.results_path) as file:
         assert file["analysis/units"].attrs["n"] == N
+        assert len(file["features/natural/z"]) == N
+
+
+def test_what_was_asked_for_last_of_as_many_images_is_what_results_h5_shows(make_subject: MakeSubject):
+    subject = make_subject()
+    for seed in (0, 1, 0):
+        study(subject, "units", seed=seed).run()
+    assert [row["seed"] for row in rows(subject.run, "analysis")] == [0, 1, 0]
+    with h5py.File(subject.run.results_path) as file:
+        assert file["analysis/units"].attrs["seed"] == 0
+
+
+def test_another_checkpoint_replaces_it_with_fewer_images_too(make_subject: MakeSubject):
+    subject = make_subject()
+    study(subject, "units").run()
+    study(replace(subject, digest="another"), "units", n=20).run()
+    with h5py.File(subject.run.results_path) as file:
+        assert file["analysis/units"].attrs["n"] == 20
+
+
+def test_a_damaged_results_h5_is_made_anew(make_subject: MakeSubject):
+    run = make_subject().run
+    study(make_subject(), "units").run()
+    whole = run.results_path.read_bytes()
+    run.results_path.write_bytes(whole[:500])
+    study(make_subject(), "units").run()
+    assert run.results_path.read_bytes() == whole
 
 
 def test_dimensions_need_no_attack(make_subject: MakeSubject):
@@ -159,6 +191,9 @@ def test_results_h5_holds_analyses_and_leads_to_features(make_subject: MakeSubje
         assert file["analysis/sensitivity/sensitivity"].shape == (2, N)
         assert file["features/pgd_linf/0.1/z"].shape == (N, pca.attrs["features"])
         assert file["features/natural/label"].shape == (N,)
+        about = file["features/pgd_linf/0.1"].attrs
+        assert (about["checkpoint"], about["data"], about["n"]) == ("digest of model", "data", N)
+        assert json.loads(about["spec"])["steps"] == 3
     before = run.results_path.read_bytes()
     results.build(run)
     assert run.results_path.read_bytes() == before

@@ -1,6 +1,7 @@
 """`afdctl export`: the modes, where files go, and what a pipeline gets."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from tests.conftest import short
 
 @pytest.fixture(scope="module", autouse=True)
 def trained(folder: Path) -> None:
-    """A short run: nt."""
+    """A short run, nt, and a copy of it."""
     start.start(
         short("digits_nt", "train.epochs=1"), stem="nt", runs=folder / "runs", name="nt",
         device=torch.device("cpu"), data_dir=None, on_line=lambda line: None,
     )  # fmt: skip
+    shutil.copytree(folder / "runs/nt", folder / "runs/copy")
 
 
 def test_the_path_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path):
@@ -105,7 +107,7 @@ MISTAKES = {
     "export nt --weights onx": (2, "--weights onx: no such format (did you mean 'onnx'?)"),
     "export nt --weights keras": (2, "known: safetensors, onnx, pt2, torch, robustbench"),
     "export nosuch --weights torch": (3, "nosuch: no such run under runs"),
-    "export nt nt --weights torch --out w2.pt": (2, "--out w2.pt: one file for 2 runs; name a folder that is there"),
+    "export nt copy --weights torch --out w2.pt": (2, "--out w2.pt: one file for 2 runs; name a folder that is there"),
     "export nt --weights torch --out no/w.pt": (2, "there is no folder no; make it first"),
     "export nt --weights torch --out /dev/null": (2, "--out /dev/null: is there and is no regular file"),
     "export nt --weights robustbench --out file": (2, "--out file: several files are written; name a folder"),

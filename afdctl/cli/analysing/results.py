@@ -38,7 +38,7 @@ def print_one(console: Stdout, one: OfRuns) -> None:
     """Its tables, and on a terminal its plots."""
     for part in TABLES[one.name](one):
         if isinstance(part, str):
-            console.print(part, soft_wrap=True)
+            console.print(part, soft_wrap=not console.is_terminal)
         else:
             console.print_fitting(*part)
     if console.is_terminal:

@@ -49,7 +49,7 @@ def counted(found: OfRuns, what: str) -> Draw:
 
 
 def sensitivity(found: OfRuns) -> Parts:
-    yield f"sensitivity: ‖F(x) − F(x')‖ / ‖F(x)‖ under PGD-L∞, median ± deviation, {found.images}"
+    yield f"sensitivity: ‖F(x) − F(x')‖ / ‖F(x)‖ under PGD-L∞, median (± deviation where there is room), {found.images}"
     yield over_epsilons(found, lambda figures: figures), 1
 
 
@@ -85,7 +85,7 @@ NORMS: Final = {
 
 def norms(found: OfRuns) -> Parts:
     for name, meaning in NORMS.items():
-        yield f"{name}: {meaning}, under PGD-L∞, median ± deviation, {found.images}"
+        yield f"{name}: {meaning}, under PGD-L∞, median (± deviation where there is room), {found.images}"
         yield over_epsilons(found, itemgetter(name)), 1
 
 

@@ -69,6 +69,9 @@ def analyse(wishes: Wishes) -> None:
         for study in studies:
             teller.announce(study)
             study.run(teller.on_progress, teller.on_analysis)
+            for row in study.not_shown():
+                name = study.subject.name
+                teller.say(f"{name}: results.h5, tables and pictures go on with {row['name']} of {row['n']:,} images")
     results.show([(study.subject.run, study.rows()) for study in studies], wishes.json, wishes.out)
 
 

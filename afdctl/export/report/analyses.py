@@ -63,7 +63,12 @@ def note(records: Sequence[Record]) -> str:
     """What a reader must know of the charts: which attack they are of, and what their bands are."""
     rows = [record.analyses[name] for record in records for name in ("sensitivity", "norms") if name in record.analyses]
     under = " and ".join(dict.fromkeys(row["figures"]["attack"] for row in rows))
-    return f"Under {under}; bands: a standard deviation over the images, either way." if under else ""
+    counts = sorted({row["n"] for record in records for row in record.analyses.values()})
+    images = (
+        f"Of {' to '.join(f'{n:,}' for n in dict.fromkeys((counts[0], counts[-1])))} test images." if counts else ""
+    )
+    bands = f"Charts: under {under}; bands: a standard deviation over the images, either way." if under else ""
+    return f"{images} {bands}".strip()
 
 
 def charts(records: Sequence[Record]) -> list[Chart]:

@@ -45,7 +45,7 @@ def source(name: str, facts: Mapping[str, Any], use: str, end: str = "") -> str:
         classes=len(facts["class_names"]), norm=facts["feature_norm"],
     )  # fmt: skip
     head = HEAD.format(name=name, use=use, metadata=pformat(dict(facts), sort_dicts=False, width=110))
-    layers = [getsource(FeatureNorm), getsource(FeatureClassifier)]
+    layers = [*_modules("afdctl.models.precision"), getsource(FeatureNorm), getsource(FeatureClassifier)]
     return "\n\n".join(part.strip("\n") + "\n" for part in [head, *_modules(module), *layers, made, end] if part)
 
 
