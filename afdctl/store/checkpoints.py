@@ -115,9 +115,7 @@ def _candidates(run: Run, which: str) -> list[Path]:
         raise NotFoundError(f"run {run.name} has no checkpoint '{which}'; it has best, last, {there or 'no other'}")
     stand_ins = _newest_first(run) if which == "last" else []
     if first is None and not stand_ins:
-        raise NotFoundError(
-            f"run {run.name} has no {'' if which == 'last' else which + ' '}checkpoint; train it, or restore {run.checkpoints} from a copy"
-        )
+        raise NotFoundError(f"run {run.name} has no {'' if which == 'last' else which + ' '}checkpoint; train it first")
     if first is None:
         return stand_ins
     return [first, *(path for path in stand_ins if path != first and _step(path) <= _step(first))]

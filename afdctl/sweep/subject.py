@@ -56,9 +56,9 @@ def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) ->
     if run.kind == "external":
         return _once_more(run, device, data_dir)
     chosen = recipe.loads(run.recipe_text)
+    loaded = checkpoints.load(run, which)
     if not run.journal_path.exists():
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
-    loaded = checkpoints.load(run, which)
     source = source_of(run, chosen.data, data_dir)
     network = build(chosen.model, **_sizes(source))
     network.load_state_dict(loaded.state["defense"]["network"])

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -168,7 +169,7 @@ def test_the_standalone_file_needs_torch_only_and_builds_each_encoder(encoder: s
     assert list(files) == ["cifar10/L2/r_1.pt", "r_1.py"]
     check.checked(what, form("robustbench"), files)
     names = {name.split(".")[0] for name, _ in imports(ast.parse(files["r_1.py"]))}
-    assert names == {"torch", "collections", "robustbench"} - ({"collections"} if encoder == "lenet" else set())
+    assert names - set(sys.stdlib_module_names) == {"torch", "robustbench"}
 
 
 def test_robustbench_finds_the_network_in_its_tables(untrained: Exported, monkeypatch: pytest.MonkeyPatch):

@@ -69,6 +69,16 @@ def test_a_run_without_a_checkpoint(tmp_path: Path):
         of_run(run, "best", CPU, None)
 
 
+def test_a_run_whose_journal_is_gone(trained: Run):
+    """Results would go into a new one, and nobody would know what the old one said."""
+    kept = trained.journal_path.rename(trained.journal_path.with_suffix(".kept"))
+    try:
+        with pytest.raises(CorruptError, match=r"events\.ndjson: missing; restore it from a copy$"):
+            of_run(trained, "best", CPU, None)
+    finally:
+        kept.rename(trained.journal_path)
+
+
 def test_other_images_are_refused(trained: Run, monkeypatch: pytest.MonkeyPatch):
     changed = data.load(short("digits_nt").data, None)
     changed.test.x[0, 0, 0, 0] += 1
