@@ -17,6 +17,12 @@ from afdctl.analyses.sensitivity import sensitivity
 from tests.analyses.conftest import features, gathered
 
 
+@pytest.fixture
+def barely_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes of a few steps, where it does not matter how good they are."""
+    monkeypatch.setattr("afdctl.analyses.probe.STEPS", 5)
+
+
 def crossed(*lengths: float) -> Any:
     """Points at +- each length on an axis of its own: the variance along it is proportional to its square."""
     return np.concatenate(
@@ -94,6 +100,7 @@ class FirstFeature(nn.Module):
         return z[:, 0]
 
 
+@pytest.mark.usefixtures("barely_trained")
 def test_divergence_gap_and_slack():
     # D takes 3 of 4 natural and 2 of 4 adversarial samples for what they are: alpha = 3/4 + 1/2, d = 1/2
     natural = features([[1], [1], [1], [-1]], logits=[[1, 0], [1, 0], [1, 0], [0, 1]])
@@ -107,6 +114,7 @@ def test_divergence_gap_and_slack():
     assert cell["n_test"] == 4
 
 
+@pytest.mark.usefixtures("barely_trained")
 def test_without_a_discriminator_there_is_only_the_probe():
     natural = features(np.zeros((8, 2)))
     (cell,) = hdh(gathered(natural, {0.1: natural})).figures["cells"]
@@ -134,6 +142,7 @@ def test_a_probe_sees_the_label():
     assert found.item() > 1.95
 
 
+@pytest.mark.usefixtures("barely_trained")
 def test_a_probe_leaves_the_global_generator_alone():
     state = torch.random.get_rng_state()
     one, other = (alpha_of_probe(drawn(20, 2, seed=1), drawn(20, 2, seed=2), torch.arange(20) % 2, 2, 3) for _ in "ab")

@@ -51,7 +51,8 @@ def attacked(subject: Subject) -> list[tuple[str, float]]:
 ALL = [("pgd_linf", 0.05), ("pgd_linf", 0.1), ("ddn", 0.2), ("ddn", 0.5)]
 
 
-def test_what_several_analyses_need_is_computed_once(make_subject: MakeSubject):
+def test_what_several_analyses_need_is_computed_once(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("afdctl.analyses.probe.STEPS", 10)
     subject = make_subject()
     study(subject, "sensitivity", "norms", "tsne").run()
     assert attacked(subject) == ALL[:2]

@@ -48,7 +48,8 @@ def test_the_usual_analyses_of_two_runs_side_by_side(afdctl: Afdctl):
     assert found["wgan", "norms"]["epsilons"] == [0, 0.05, 0.1]
 
 
-def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl):
+def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("afdctl.analyses.probe.STEPS", 10)  # how well it is trained is held elsewhere
     command = ("analyze", "wgan", "nt", *SMALL, "--hdh", "--attacks", "fgsm")
     found = printed(afdctl(*command, "--json"))
     assert {cell["attack"] for cell in found["nt", "hdh"]["cells"]} == {"pgd_linf", "fgsm"}
@@ -59,8 +60,9 @@ def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl):
     assert shown.out.count("This run has no discriminator of its own: there is only the probe.") == 1
 
 
-def test_the_discriminator_is_the_runs_own(afdctl: Afdctl, folder: Path):
+def test_the_discriminator_is_the_runs_own(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
     """`raw` is what its weights give on the kept features."""
+    monkeypatch.setattr("afdctl.analyses.probe.STEPS", 10)
     found = printed(afdctl("analyze", "wgan", *SMALL, "--hdh", "--attacks", "pgd_linf", "--json"))
     from afdctl.analyses.trained import discriminator_of
     from afdctl.sweep.subject import of_run

@@ -70,6 +70,7 @@ def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder
     assert [row["event"] for row in read(run.journal_path)].count("resume") == 1
 
 
+@pytest.mark.slow
 def test_seeds_are_trained_one_after_the_other_each_with_its_own_output(folder: Path):
     began = afdctl_train(folder, "--detach", "digits_nt", "--seeds", "0,1", *options(SHORT))
     assert (began.returncode, began.stdout) == (0, "runs/digits_nt-001\nruns/digits_nt-002\n")

@@ -67,6 +67,7 @@ def test_a_recorded_adversary_trains_the_same_network(tmp_path: Path, monkeypatc
     assert figures(plain) == figures(parts)
 
 
+@pytest.mark.slow
 def test_a_training_in_bf16_is_resumed_to_the_bit(tmp_path: Path):
     recipe = short("digits_wgan", "train.precision=bf16", "train.report_every=1", "model.encoder=resnet18_mnist")
     whole = train(recipe, tmp_path / "whole")
