@@ -15,7 +15,7 @@ from afdctl.cli import attended, trainer
 from afdctl.errors import AfdctlError
 from afdctl.events import Journal, alive, read
 from afdctl.store.run import Run
-from tests.cli.test_train import ENVIRONMENT, LONG, options
+from tests.cli.trainings import ENVIRONMENT, LONG, options
 from tests.conftest import SHORT
 from tests.tui import journals
 

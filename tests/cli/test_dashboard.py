@@ -16,7 +16,7 @@ import afdctl
 from afdctl.cli import trainer
 from afdctl.events import alive, read
 from afdctl.store.run import Run
-from tests.cli.test_train import LONG, options
+from tests.cli.trainings import LONG, options
 from tests.conftest import SHORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux")]

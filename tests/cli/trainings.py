@@ -1,0 +1,51 @@
+"""Trainings in processes of their own, for tests of what only a process can do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import afdctl
+from afdctl.events import read
+from afdctl.store.run import Run
+from tests.cli.conftest import Ended
+from tests.conftest import SHORT
+
+
+def options(values: list[str]) -> list[str]:
+    return [word for value in values for word in ("--set", value)]
+
+
+SLOW = ["digits_wgan", *options([*SHORT, "train.batch_size=64", "train.report_every=1", "attack.steps=10"])]
+"""Two epochs of 20 steps, which take long enough to be killed at one of them."""
+LONG = ["digits_nt", *options([*SHORT, "train.epochs=500", "train.batch_size=32", "train.report_every=1"])]
+"""Minutes long, with 39 steps an epoch: a signal always finds it at work."""
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "afdctl", "train", *arguments],
+        cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen[str]) -> Ended:
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return Ended(process.returncode, out, err)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    patience = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+
+
+def events(run: Run, event: str) -> list[dict]:
+    return [row for row in read(run.journal_path) if row["event"] == event] if run.journal_path.exists() else []
