@@ -42,6 +42,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder: Path):
     began = afdctl_train(folder, "--detach", *LONG)
     run = Run(folder / "runs/digits_nt-001")

@@ -27,6 +27,7 @@ def at_work(folder: Path) -> Iterator[dict[signal.Signals, tuple[subprocess.Pope
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_ends_the_run_quietly_and_it_can_go_on(folder: Path, here: Afdctl):
     process = begin(folder, "digits_nt", "--name", "head", "--json", *options(SHORT))
     assert process.stdout
