@@ -227,16 +227,16 @@ def _encode(row: Row) -> str:
     try:
         return _encoder.encode(row)
     except ValueError:
-        return _encoder.encode(_finite(row))
+        return _encoder.encode(finite(row))
 
 
-def _finite(value: Any) -> Any:
-    """The value with None for each NaN and infinity in it."""
+def finite(value: Any) -> Any:
+    """The value with None for each NaN and infinity in it, as it stands in the journal."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _line_number(path: Path, offset: int) -> int:

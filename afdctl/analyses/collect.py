@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,14 @@ import torch
 from torch import Tensor
 
 from afdctl.analyses.extract import Features, extractor, on_host
-from afdctl.analyses.gathered import Array
 from afdctl.data.batches import as_floats
 from afdctl.errors import AfdctlError
 from afdctl.events import Journal
 from afdctl.store import shards
 from afdctl.sweep.batch import search, searchable
 from afdctl.sweep.cells import rows_of
-from afdctl.sweep.plan import Task
+from afdctl.sweep.figures import Array
+from afdctl.sweep.plan import Task, key_of
 from afdctl.sweep.subject import Subject
 from afdctl.sweep.verify import judge, predict
 
@@ -64,7 +63,7 @@ class Collection:
     @property
     def natural_key(self) -> str:
         parts = ["natural", VERSION, self.subject.digest, self.subject.data_digest, self.n]
-        return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return key_of(parts)
 
     def natural(self, journal: Journal) -> tuple[Features, Array]:
         """The features of the images themselves, and their labels (n,)."""

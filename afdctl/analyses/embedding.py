@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from afdctl.analyses.gathered import Array, Gathered, Result
+from afdctl.analyses.gathered import Gathered, Result
 from afdctl.errors import RecipeError
+from afdctl.sweep.figures import Array
 
 PERPLEXITY = 30.0
 NEIGHBORS = 15

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.store.shards import Arrays
-
-Array = np.ndarray[Any, Any]
+from afdctl.sweep.figures import Array
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from torch import nn
 from afdctl.analyses.extract import Features
 from afdctl.profile.spec import Norm
 from afdctl.store.shards import Arrays
-
-Array = np.ndarray[Any, Any]
+from afdctl.sweep.figures import Array
 
 
 @dataclass(frozen=True)

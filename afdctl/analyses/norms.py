@@ -3,7 +3,8 @@
 import numpy as np
 
 from afdctl.analyses.extract import Features
-from afdctl.analyses.gathered import Array, Gathered, Result, spread
+from afdctl.analyses.gathered import Gathered, Result, spread
+from afdctl.sweep.figures import Array
 
 
 def norms(gathered: Gathered) -> Result:

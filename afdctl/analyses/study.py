@@ -1,26 +1,23 @@
 """Analyses of one run: each is made once, and its result kept in the run, keyed by all that it depends on."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from signal import Signals
 
 from torch import nn
 
 from afdctl.analyses.collect import Collection, OnProgress
 from afdctl.analyses.gathered import Gathered, Grid
 from afdctl.analyses.table import ANALYSES
-from afdctl.errors import RecipeError, StoppedError
-from afdctl.events import Journal, Row
+from afdctl.errors import RecipeError
+from afdctl.events import Journal, Row, finite
 from afdctl.profile.spec import Spec
 from afdctl.store import results, shards
 from afdctl.store.cells import newest_analyses, replaces
 from afdctl.sweep.cells import rows_of
-from afdctl.sweep.plan import Task, for_transfer
+from afdctl.sweep.plan import Task, for_transfer, key_of
 from afdctl.sweep.subject import Subject
-from afdctl.train.signals import Requests, listening
+from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 VERSION = 1
 """Part of every key: raise it when an analysis' results change, so that old ones do not pass for new."""
@@ -96,8 +93,7 @@ class Study:
     def keep(self, row: Row, journal: Journal) -> None:
         journal.append(**row)
         journal.sync()
-        # as it was written: what is no number is None there
-        self.made = rows_of(self.subject.run, "analysis")
+        self.made.append(finite(row))
 
     def older(self) -> list[Row]:
         """The rows that are wanted, and would be what tables, figures and results.h5 show, were they the newest."""
@@ -142,7 +138,7 @@ class Study:
         attacks = [task.parts_key for task in self.tasks(name)]
         points = wanted.points if name in EMBEDDINGS else None
         parts = [VERSION, name, subject.digest, subject.data_digest, wanted.n, wanted.seed, attacks, points]
-        return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return key_of(parts)
 
     def analyse(self, name: str, journal: Journal, on_progress: OnProgress, on_analysis: Callable[[str], None]) -> None:
         """Compute what is missing of the features, then the result, and keep both."""
@@ -177,9 +173,7 @@ class Study:
 
     def obey(self) -> None:
         """Leave where a signal asked for it."""
-        if self.requests.stop:
-            name = Signals(self.requests.stop).name
-            raise StoppedError(f"stopped by {name}; the same command goes on where this one ended", self.requests.stop)
+        self.requests.obey(SAME_AGAIN)
 
 
 def grid_of(task: Task) -> Grid:

@@ -8,6 +8,12 @@ METHODS = ("NT", "AT", "TRADES", "AFD-DCGAN", "AFD-WGAN")
 """The paper's, in its order."""
 
 
+def span(numbers: Iterable[int]) -> str:
+    """How many: `360`, or `500 to 10,000` where they differ; empty for none."""
+    known = sorted(set(numbers))
+    return " to ".join(f"{number:,}" for number in (known[:1] + known[1:][-1:]))
+
+
 def by_recipe(records: Iterable[Record]) -> list[tuple[Record, ...]]:
     """The runs of each recipe, in the order of the first."""
     together: dict[str, list[Record]] = {}

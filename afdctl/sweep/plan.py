@@ -15,6 +15,11 @@ VERSION = 1
 """Part of every cell's key: raise it when an attack's results change, so that old ones do not pass for new."""
 
 
+def key_of(parts: Any) -> str:
+    """What a result depends on, as 16 hexadecimal digits."""
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Task:
     """One attack over its grid: images made against `source`, judged by `targets`; in a white-box attack its only one.
@@ -51,7 +56,7 @@ class Task:
         if self.precision != "float32":
             # left out otherwise: the keys of cells from before there was a choice
             parts["precision"] = self.precision
-        return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+        return key_of(parts)
 
     @property
     def parts_key(self) -> str:

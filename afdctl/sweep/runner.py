@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from signal import Signals
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
 from afdctl.sweep.cells import Progress, cell, finished_cells, parts_of
 from afdctl.sweep.plan import Task
-from afdctl.train.signals import Requests, listening
+from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 PART_SECONDS = 20.0
 """How much work a kill may cost, apart from the batch at hand."""
@@ -209,9 +208,7 @@ class Sweep:
 
     def obey(self) -> None:
         """Leave where a signal asked for it; what is finished is saved."""
-        if self.requests.stop:
-            name = Signals(self.requests.stop).name
-            raise StoppedError(f"stopped by {name}; the same command goes on where this one ended", self.requests.stop)
+        self.requests.obey(SAME_AGAIN)
 
     @contextmanager
     def ending(self) -> Iterator[None]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from signal import Signals
 from typing import Any
 
 import torch
@@ -151,10 +150,7 @@ class Trainer:
         """Do what a signal asked for, and save when the last checkpoint is old."""
         if self.requests.stop:
             self.report()
-            raise StoppedError(
-                f"stopped by {Signals(self.requests.stop).name}; go on with `afdctl train --resume {self.run.path}`",
-                self.requests.stop,
-            )
+            self.requests.obey(f"go on with `afdctl train --resume {self.run.path}`")
         if self.requests.save or time.monotonic() - self.saved_at > 60 * self.recipe.train.save_minutes:
             self.requests.save = False
             self.save()

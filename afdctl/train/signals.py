@@ -5,6 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from afdctl.errors import StoppedError
+
+SAME_AGAIN = "the same command goes on where this one ended"
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -19,6 +23,11 @@ class Requests:
         """Finish the step and save; a second signal of the kind acts at once."""
         self.stop = number
         signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+    def obey(self, remedy: str) -> None:
+        """Raise StoppedError where a signal asked to stop; `remedy` says how to go on."""
+        if self.stop:
+            raise StoppedError(f"stopped by {signal.Signals(self.stop).name}; {remedy}", self.stop)
 
     def on_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True

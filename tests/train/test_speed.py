@@ -38,6 +38,16 @@ def on_cuda(recipe: Recipe, runs: Path, on_line=quiet) -> Run:
     return start(recipe, stem="run", runs=runs, name=None, device=CUDA, data_dir=None, on_line=on_line)
 
 
+def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: int) -> None:
+    """A training that was stopped and went on ends as the uninterrupted one did."""
+    with pytest.raises(StoppedError):
+        train(recipe, runs, stop_after(stop_at))
+    parts = Run.find("latest", runs)
+    resume(parts, device=None, data_dir=None, on_line=quiet)
+    assert_same_state(whole, parts)
+    assert figures(whole) == figures(parts)
+
+
 def test_graphs_are_for_cuda_only_and_asked_for():
     table = Train(epochs=1, graphs=True)
     assert captures(table, CUDA)
@@ -59,24 +69,14 @@ def test_a_recorded_adversary_trains_the_same_network(tmp_path: Path, monkeypatc
     assert len(replayed) >= 10
     assert_same_state(plain, recorded)
     assert figures(plain) == figures(recorded)
-    with pytest.raises(StoppedError):
-        train(recipe, tmp_path / "parts", stop_after(17))
-    parts = Run.find("latest", tmp_path / "parts")
-    resume(parts, device=None, data_dir=None, on_line=quiet)
-    assert_same_state(plain, parts)
-    assert figures(plain) == figures(parts)
+    assert_resumed_to_the_bit(plain, recipe, tmp_path / "parts", stop_at=17)
 
 
 @pytest.mark.slow
 def test_a_training_in_bf16_is_resumed_to_the_bit(tmp_path: Path):
     recipe = short("digits_wgan", "train.precision=bf16", "train.report_every=1", "model.encoder=resnet18_mnist")
     whole = train(recipe, tmp_path / "whole")
-    with pytest.raises(StoppedError):
-        train(recipe, tmp_path / "parts", stop_after(3))
-    parts = Run.find("latest", tmp_path / "parts")
-    resume(parts, device=None, data_dir=None, on_line=quiet)
-    assert_same_state(whole, parts)
-    assert figures(whole) == figures(parts)
+    assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=3)
 
 
 @pytest.mark.slow

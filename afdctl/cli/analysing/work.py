@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from afdctl.cli.exporting.wanted import writable
 from afdctl.cli.named import dataset_of, find, specs
 from afdctl.errors import RecipeError
 
@@ -80,8 +81,7 @@ def check_out(out: Path) -> None:
     from afdctl.export.figures.page import format_of
 
     format_of(out)
-    if not out.parent.is_dir():
-        raise RecipeError(f"--out {out}: there is no folder {out.parent}; make it first")
+    writable(out)
 
 
 def distinct(runs: "list[Run]") -> "list[Run]":

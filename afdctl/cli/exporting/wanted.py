@@ -33,10 +33,7 @@ class Wanted:
         RecipeError where no file can be put there. A link is followed, as a copy would.
         """
         out = self.out or Path()
-        path = _replaceable(out / name if out.is_dir() else out)
-        if not path.parent.is_dir():
-            raise RecipeError(f"--out {path}: there is no folder {path.parent}; make it first")
-        return path
+        return writable(out / name if out.is_dir() else out)
 
     def place_within(self, name: str) -> Path:
         """Where one of several files goes: at its path in the folder --out, which is made. Errors: as of `place`."""
@@ -46,6 +43,14 @@ class Wanted:
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return _replaceable(path)
+
+
+def writable(path: Path) -> Path:
+    """Where a file at --out goes; RecipeError where there is no folder for it, or something else in its place."""
+    path = _replaceable(path)
+    if not path.parent.is_dir():
+        raise RecipeError(f"--out {path}: there is no folder {path.parent}; make it first")
+    return path
 
 
 def _replaceable(path: Path) -> Path:

@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from afdctl.export.figures.groups import Array, Group, datasets, grouped, spread
+from afdctl.export.figures.groups import Group, datasets, grouped, spread
 from afdctl.export.figures.needs import arrays, figures
 from afdctl.export.figures.page import Page, among
 from afdctl.export.figures.style import GREY, Look, curve, key, looks, styled
 from afdctl.store.record import Record
+from afdctl.sweep.figures import Array
 
 
 @styled

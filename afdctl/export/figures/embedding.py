@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.patheffects import withStroke
 
-from afdctl.export.figures.groups import Array, Group, datasets, grouped
+from afdctl.export.figures.groups import Group, datasets, grouped
 from afdctl.export.figures.needs import arrays, figures
 from afdctl.export.figures.page import Page
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import WIDTH, styled
 from afdctl.store.record import Record
+from afdctl.sweep.figures import Array
 
 TEN: Final = (
     "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#000000"

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from afdctl import registry
 from afdctl.export.grouping import by_recipe, label, method_place
 from afdctl.export.tables.names import dataset_title
 from afdctl.store.record import Record
-
-Array = np.ndarray[Any, Any]
+from afdctl.sweep.figures import Array
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from afdctl import __version__
 from afdctl.errors import RecipeError
 from afdctl.export.figures.style import GREY, styled
+from afdctl.export.grouping import span
 from afdctl.store import atomic
 from afdctl.store.record import Record
 
@@ -56,8 +57,8 @@ def say(panel: Axes, text: str) -> None:
 
 def among(numbers: Iterable[int]) -> str:
     """How many images there were: `n = 360`, `n = 500 to 10,000`; empty for none."""
-    known = sorted(set(numbers))
-    return f"n = {' to '.join(f'{number:,}' for number in dict.fromkeys((known[0], known[-1])))}" if known else ""
+    known = span(numbers)
+    return f"n = {known}" if known else ""
 
 
 @styled

@@ -7,7 +7,8 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from afdctl.export.figures.groups import Array, Group, Spread
+from afdctl.export.figures.groups import Group, Spread
+from afdctl.sweep.figures import Array
 
 WIDTH: Final = 5.5
 """Inches: the text width of a NeurIPS page; 2.7 leaves room for two side by side."""

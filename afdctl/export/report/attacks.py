@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from afdctl.export.grouping import span
 from afdctl.export.report.chart import Chart, Line
 from afdctl.profile.norms import NORMS
 from afdctl.store.record import Record
@@ -45,8 +46,7 @@ class Block:
     @property
     def images(self) -> str:
         """How many test images: `360`, or `100 to 360`."""
-        counts = sorted({row.curve.n for row in self.rows})
-        return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+        return span(row.curve.n for row in self.rows)
 
     def charts(self, names: Sequence[str]) -> list[Chart]:
         """A chart an attack, a line a run, in Wilson's 95 % intervals."""
