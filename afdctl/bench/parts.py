@@ -42,8 +42,9 @@ class Parts(TorchFunctionMode):
         if D_psi := self.defense.modules.get("D_psi"):
             self._open.enter_context(D_psi.register_forward_pre_hook(lambda *_: self.switch("D")))
         for optimizer in self.defense.optimizers.values():
-            handle = optimizer.register_step_pre_hook(lambda *_: self.switch("optimizer"))
-            self._open.callback(handle.remove)
+            # no hook: torch calls one inside of the region that it names itself, and the two would overlap in a trace
+            self._open.callback(delattr, optimizer, "step")
+            vars(optimizer)["step"] = self._optimizes(optimizer.step)
         self._open.callback(setattr, self.defense, "adversary", self.defense.adversary)
         self.defense.adversary = self._watched(self.defense.adversary)
         return self
@@ -74,6 +75,13 @@ class Parts(TorchFunctionMode):
             return self._x_adv
 
         return attack
+
+    def _optimizes(self, step: Callable[[], None]) -> Callable[[], None]:
+        def update() -> None:
+            self.switch("optimizer")
+            step()
+
+        return update
 
     def _encodes(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         if not self.has_game:

@@ -1,13 +1,15 @@
 """The time of a whole recipe, from the times of its parts."""
 
 import json
-from pathlib import Path
+import os
+from typing import Any
 
 import pytest
 import torch
 
 from afdctl.bench import eta, settings, trace
 from afdctl.bench.outline import Cost
+from afdctl.bench.parts import PARTS
 from afdctl.bench.steps import batch
 from tests.conftest import short
 
@@ -57,8 +59,41 @@ def test_channels_last_is_not_tried_where_it_is_not_safe():
     assert not any(row["channels_last"] for row in settings.measure(chosen, batch(chosen, CPU), rounds=2))
 
 
-def test_a_trace_names_the_parts(tmp_path: Path):
-    table = trace.write(short("digits_wgan"), CPU, tmp_path / "trace.json")
-    names = {event.get("name") for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]}
-    assert {"step 1", "step 2", "attack", "C", "D", "F", "optimizer"} <= names
-    assert "convolution" in table
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    path = tmp_path_factory.mktemp("trace") / "trace.json"
+    assert "convolution" in trace.write(short("digits_wgan"), CPU, path)
+    found: list[dict[str, Any]] = json.loads(path.read_text())["traceEvents"]
+    return found
+
+
+def test_a_trace_names_steps_and_parts(events: list[dict[str, Any]]):
+    """One slice a part, but for D, in the midst of F: z' is there before D's loss, and F's loss comes after."""
+    named = [event["name"] for event in sorted(slices(events), key=lambda event: event["ts"])]
+    shown = {"step 1", "step 2", *PARTS}
+    once = ["attack", "C", "F", "D", "F", "optimizer"]
+    assert [name for name in named if name in shown] == ["step 1", *once, "step 2", *once]
+
+
+def test_every_slice_of_a_trace_lies_within_the_one_above_it(events: list[dict[str, Any]]):
+    """Perfetto drops those that overlap, and says that data are lost."""
+    above: list[float] = []
+    for event in sorted(slices(events), key=lambda event: (event["ts"], -event["dur"])):
+        ends = event["ts"] + event["dur"]
+        while above and above[-1] <= event["ts"]:
+            above.pop()
+        assert not above or ends <= above[-1], event["name"]
+        above.append(ends)
+
+
+def test_a_trace_shows_one_process_and_nothing_of_the_tracers_own(events: list[dict[str, Any]]):
+    (name,) = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+    assert name == "afdctl on CPU"
+    assert {event["pid"] for event in events} == {os.getpid()}
+
+
+def slices(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those with a beginning and an end; on the CPU all of them are of one thread."""
+    found = [event for event in events if event["ph"] == "X"]
+    assert len({event["tid"] for event in found}) == 1
+    return found
