@@ -5,10 +5,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Generator, Tensor
 
-from afdctl.errors import AfdctlError
-
-WARM_UPS = 3
-"""Runs before the capture, in which libraries choose their kernels and get their memory, as torch's own graphs do."""
+from afdctl.models.capture import Capture
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 """(x, y) to x': reads weights where they lie, draws from one generator, and never waits for the device."""
@@ -66,24 +63,7 @@ class Recording:
         self.x_adv.copy_(self.attack(self.x, self.y))
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        """The graph of one run; the generator is left where it was. AfdctlError where torch cannot capture it."""
-        before = self.generator.get_state()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.x.device):
-            current = torch.cuda.current_stream()
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(current)
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UPS):
-                    self._run()
-            current.wait_stream(stream)
-            self.generator.set_state(before)
-            graph.register_generator_state(self.generator)
-            try:
-                with torch.cuda.graph(graph, stream=stream):
-                    self._run()
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                raise AfdctlError(f"the attack cannot be captured: {error}; set train.graphs = false") from error
-        return graph
+        """The graph of one run; the generator is left where it was."""
+        capture = Capture(self.x.device, "the attack", "set train.graphs = false")
+        capture.warm_up(self._run, [self.generator])
+        return capture.record(self._run, [self.generator])

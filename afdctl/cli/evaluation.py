@@ -35,6 +35,7 @@ class Wanted:
     seed: int
     batch_size: int | None
     precision: str
+    graphs: bool
     save: bool
     device: str
     data_dir: Path | None
@@ -73,6 +74,7 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
     tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, profiles)]
     sweep = Sweep(
         tasks, profile=next(iter(profiles.values())).name, save_images=wanted.save,
+        graphs=wanted.graphs and device.type == "cuda",
         batch_size=wanted.batch_size or cost.batch_size_for(subjects[0], tasks[0].n, [task.spec for task in tasks]),
     )  # fmt: skip
     left = sweep.left()

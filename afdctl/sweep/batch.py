@@ -17,17 +17,23 @@ from afdctl.profile.spec import Spec
 from afdctl.store.shards import Arrays
 from afdctl.sweep.buckets import in_buckets
 from afdctl.sweep.plan import Task
+from afdctl.sweep.replayed import Replayed
 from afdctl.sweep.schedules import over_grid
 from afdctl.sweep.verify import Verdict, judge, predict
 
 
-def searchable(network: nn.Module, check: Callable[[], None], precision: str = "float32") -> Model:
+def searchable(
+    network: nn.Module, check: Callable[[], None], precision: str = "float32", graphs: bool = False
+) -> Model:
     """The network as attacks see it: BatchNorm folded where it is ours; `check` is called first, and may raise.
 
     In bf16 the encoder of a network of ours computes in it, and the whole of any other model; logits are float32.
+    With `graphs` passes that come again and again are replayed.
     """
     ours = isinstance(network, FeatureClassifier)
-    model = FoldedTwin(network, precision) if ours else MixedPrecision(network, precision=precision)
+    model: Model = FoldedTwin(network, precision) if ours else MixedPrecision(network, precision=precision)
+    if graphs:
+        model = Replayed(model)
 
     def search(x: Tensor) -> Tensor:
         check()

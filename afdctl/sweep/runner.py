@@ -29,7 +29,10 @@ OnRow = Callable[[Row], None]
 
 
 class Sweep:
-    """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run."""
+    """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run.
+
+    `graphs`: passes of the search are replayed, as `replayed.Replayed` does it.
+    """
 
     def __init__(
         self,
@@ -38,10 +41,11 @@ class Sweep:
         profile: str,
         batch_size: int,
         save_images: bool = False,
+        graphs: bool = False,
         on_row: OnRow = lambda row: None,
     ) -> None:
         self.tasks, self.profile, self.on_row = tasks, profile, on_row
-        self.batch_size, self.save_images = batch_size, save_images
+        self.batch_size, self.save_images, self.graphs = batch_size, save_images, graphs
         self.requests = Requests()
         self.journals: dict[str, Journal] = {}
         self.rows: dict[str, Row] = {}
@@ -94,8 +98,8 @@ class Sweep:
         """One task from its first sample, or from where an earlier sweep was killed, to its cells."""
         progress = self.recover(task)
         network = task.source.network
-        model = searchable(network, self.obey, task.precision)
-        exact = None if task.precision == "float32" else searchable(network, self.obey)
+        model = searchable(network, self.obey, task.precision, self.graphs)
+        exact = None if task.precision == "float32" else searchable(network, self.obey, graphs=self.graphs)
         self.show(task, progress)
         began = saved = time.monotonic()
         earlier = progress.seconds
