@@ -1,5 +1,7 @@
 """The training adversary: a recipe's [attack] table, bound to a network and to a generator."""
 
+from collections.abc import Hashable
+
 from torch import Generator, Tensor, nn
 
 from afdctl.attacks.captured import Captured
@@ -22,12 +24,19 @@ class Adversary:
         self._knobs = attack.model_dump(include={"norm", "steps", "random_start", "keep"})
         if attack.step_size is not None:
             self._knobs["step_size"] = attack.step_size
-        self._captured = Captured(self._present, generator) if captured else None
+        self._captured: Captured | None = None
+        if captured:
+            self._captured = Captured(self._present, [generator], "the attack", "set train.graphs = false")
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         if self._captured is None:
             return self._present(x, y)
-        return self._captured(x, y, (self.epsilon, *self._knobs.items()))
+        return self._captured(x, y, self.settings)
+
+    @property
+    def settings(self) -> Hashable:
+        """All that a captured attack is frozen to."""
+        return (self.epsilon, *self._knobs.items())
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """The same against another model than the twin."""

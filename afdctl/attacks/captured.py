@@ -1,53 +1,74 @@
-"""An attack as one CUDA graph: its thousands of kernels are launched at once, and draw the numbers they always drew."""
+"""A function as one CUDA graph: its thousands of kernels are launched at once, and draw the numbers they always drew.
 
-from collections.abc import Callable, Hashable
+Written without a GPU at hand: on a CUDA device it has not run yet.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Generator, Tensor
 
-from afdctl.models.capture import Capture
+from afdctl.models.capture import WARM_UPS, Capture
 
-Attack = Callable[[Tensor, Tensor], Tensor]
-"""(x, y) to x': reads weights where they lie, draws from one generator, and never waits for the device."""
+Function = Callable[[Tensor, Tensor], Tensor]
+"""(x, y) to a tensor, an attack's x' say: reads and writes other tensors where they lie, and never waits."""
 
 
 class Captured:
-    """Runs an attack, and replays it from a graph as soon as it comes a second time in the same form.
+    """Runs a function, and replays it from a graph as soon as it came in the same form a few times running.
 
-    Whatever Python decides on is frozen in a graph: the batch's shape, and what the caller names as `settings`, such as
-    epsilon and the number of steps. While these change from call to call, as in a warm-up of epsilon, and for the last
-    batch of an epoch, which is shorter, the attack is run as it is. One graph is held, the newest: it keeps the memory
-    of an attack.
+    These first runs are the capture's warm-up too, so the function may be one that must not be run for nothing, such as
+    a step of a training. Whatever Python decides on is frozen in a graph: the batch's shape, and what the caller names
+    as `settings`, such as epsilon and the number of steps. While these change from call to call, as in a warm-up of
+    epsilon, and for the last batch of an epoch, which is shorter, the function is run as it is. One graph is held, the
+    newest: it keeps the memory of a run.
+
+    `of` and `advice` are for the message where it cannot be captured; `generators` are all that it draws from.
     """
 
-    def __init__(self, attack: Attack, generator: Generator) -> None:
-        self.attack, self.generator = attack, generator
+    def __init__(self, function: Function, generators: Sequence[Generator], of: str, advice: str) -> None:
+        self.function, self.generators = function, generators
+        self.of, self.advice = of, advice
+        self._capture: Capture | None = None
         self._last: Hashable = None
+        self._came = 0
         self._form: Hashable = None
         self._recording: Recording | None = None
 
     def __call__(self, x: Tensor, y: Tensor, settings: Hashable) -> Tensor:
-        """x' (n, c, h, w), the caller's own."""
+        """What the function returns, the caller's own."""
         form = (x.shape, x.dtype, x.device, settings)
-        if form != self._form and form == self._last:
-            self._recording = None  # its memory may be needed for the next
-            self._recording, self._form = Recording(self.attack, self.generator, x, y), form
+        self._came = self._came + 1 if form == self._last else 1
         self._last = form
         if self._recording is not None and form == self._form:
             return self._recording(x, y)
-        return self.attack(x, y)
+        if self._came <= WARM_UPS:
+            with self._aside(x.device):
+                return self.function(x, y)
+        self._recording = None  # its memory may be needed for the next
+        self._recording, self._form = Recording(self.function, self.generators, x, y, self._capture), form
+        return self._recording(x, y)
+
+    def _aside(self, device: torch.device) -> AbstractContextManager[None]:
+        if device.type != "cuda":
+            return nullcontext()
+        self._capture = self._capture or Capture(device, self.of, self.advice)
+        return self._capture.aside()
 
 
 class Recording:
-    """An attack on buffers of its own: x and y are copied into them, x' is copied out.
+    """A function on buffers of its own: x and y are copied into them, the result is copied out.
 
-    Without a CUDA device nothing is recorded: the attack runs on the buffers.
+    Without a capture nothing is recorded: the function runs on the buffers.
     """
 
-    def __init__(self, attack: Attack, generator: Generator, x: Tensor, y: Tensor) -> None:
-        self.attack, self.generator = attack, generator
-        self.x, self.y, self.x_adv = x.clone(), y.clone(), torch.empty_like(x)
-        self.graph = self._capture() if x.is_cuda else None
+    def __init__(
+        self, function: Function, generators: Sequence[Generator], x: Tensor, y: Tensor, capture: Capture | None
+    ) -> None:
+        self.function = function
+        self.x, self.y = x.clone(), y.clone()
+        self.graph = capture.record(self._run, generators) if capture else None
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         self.x.copy_(x)
@@ -55,15 +76,9 @@ class Recording:
         if self.graph is None:
             self._run()
         else:
-            # moves the generator on by what one run draws
+            # moves the generators on by what one run draws
             self.graph.replay()
-        return self.x_adv.clone()
+        return self.made.clone()
 
     def _run(self) -> None:
-        self.x_adv.copy_(self.attack(self.x, self.y))
-
-    def _capture(self) -> torch.cuda.CUDAGraph:
-        """The graph of one run; the generator is left where it was."""
-        capture = Capture(self.x.device, "the attack", "set train.graphs = false")
-        capture.warm_up(self._run, [self.generator])
-        return capture.record(self._run, [self.generator])
+        self.made = self.function(self.x, self.y)

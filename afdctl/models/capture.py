@@ -1,6 +1,7 @@
 """CUDA graphs: what a function launches is recorded once, and from then on launched as one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -22,18 +23,15 @@ class Capture:
         self.device, self.of, self.advice = device, of, advice
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def warm_up(self, run: Callable[[], None], generators: Iterable[Generator] = ()) -> None:
-        """Run the function a few times as it is; generators are left where they were."""
-        before = [(generator, generator.get_state()) for generator in generators]
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Runs inside go on the stream of the captures, after all before and before all after: they warm it up."""
         with torch.cuda.device(self.device):
             current = torch.cuda.current_stream()
             self.stream.wait_stream(current)
             with torch.cuda.stream(self.stream):
-                for _ in range(WARM_UPS):
-                    run()
+                yield
             current.wait_stream(self.stream)
-        for generator, state in before:
-            generator.set_state(state)
 
     def record(
         self, run: Callable[[], None], generators: Iterable[Generator] = (), pool: Any = None

@@ -188,10 +188,10 @@ class Train(Table):
         description="floats of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
         "verdicts are float32 in any case (ours: the paper names none)",
     )
-    graphs: bool = Field(
+    graphs: bool | Literal["step"] = Field(
         False,
-        description="CUDA only: replay the adversary as one CUDA graph (ours: its kernels are too short to be "
-        "launched one by one; off until it has been proven on a device)",
+        description='CUDA only: replay the adversary as one CUDA graph, or with "step" the whole training step (ours: '
+        "kernels are too short to be launched one by one; off until it has been proven on a device)",
     )
     compile: bool = Field(
         False, description="torch.compile F_theta's encoder (ours: off, as compiling takes a minute and may not pay)"

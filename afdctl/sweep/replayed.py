@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from afdctl.attacks.iterate import Model
-from afdctl.models.capture import Capture
+from afdctl.models.capture import WARM_UPS, Capture
 
 HELD: Final = 8
 """So many passes are held at once."""
@@ -143,7 +143,9 @@ class Pass:
         """The graphs of the pass and of its way back."""
         self.memory.pool = self.memory.pool or torch.cuda.graph_pool_handle()
         capture = Capture(self.x.device, "a pass of the model", "leave --graphs out")
-        capture.warm_up(self._run)
+        with capture.aside():
+            for _ in range(WARM_UPS):
+                self._run()
         # the warm-up's activations, and after the capture those of the graph, whose place the next one may use too
         del self._made
         graphs = [capture.record(run, pool=self.memory.pool) for run in self._runs]

@@ -22,9 +22,10 @@ from afdctl.recipe.schema import Evaluation
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from afdctl.train.evaluation import Accuracy, evaluate
+from afdctl.train.graphed import GraphedStep
 from afdctl.train.meter import Meter, first_divergence
 from afdctl.train.signals import Requests, listening
-from afdctl.train.speed import captures, quicken
+from afdctl.train.speed import captures, captures_step, quicken
 from afdctl.train.streams import Streams, initialisation, seeded
 
 
@@ -47,6 +48,9 @@ class Trainer:
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
             )
+        self.take_step = self.defense.step
+        if captures_step(recipe.train, device):
+            self.take_step = GraphedStep(self.defense, self.adversary, [self.streams.attack, self.streams.noise])
         self.sampler = Sampler(
             Split(training, device),
             recipe.train.batch_size,
@@ -124,7 +128,7 @@ class Trainer:
         x, y = self.sampler.next()
         warmup_steps = self.recipe.attack.warmup * self.sampler.steps_per_epoch
         self.adversary.epsilon = self.recipe.attack.epsilon * min(1.0, (self.step + 1) / max(1.0, warmup_steps))
-        report = self.defense.step(x, y)
+        report = self.take_step(x, y)
         self.step += 1
         row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.rates()}
         self.meter.add(row, len(y), report)

@@ -17,4 +17,9 @@ def quicken(network: FeatureClassifier, train: Train) -> None:
 
 def captures(train: Train, device: torch.device) -> bool:
     """Whether the adversary becomes a CUDA graph."""
-    return train.graphs and device.type == "cuda"
+    return train.graphs is True and device.type == "cuda"
+
+
+def captures_step(train: Train, device: torch.device) -> bool:
+    """Whether the whole step becomes one."""
+    return train.graphs == "step" and device.type == "cuda"

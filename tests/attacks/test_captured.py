@@ -1,6 +1,7 @@
 """A recorded adversary hands over what the plain one does, draw for draw; on the CPU it runs on its buffers."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch import Generator, Tensor
 from afdctl import registry
 from afdctl.attacks import captured
 from afdctl.attacks.adversary import Adversary
-from afdctl.attacks.captured import Captured, Recording
+from afdctl.attacks.captured import Captured, Function, Recording
+from afdctl.models.capture import WARM_UPS
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.models.precision import set_precision
 from afdctl.recipe.schema import Attack, Model
@@ -57,7 +59,7 @@ def test_equals_the_plain_attack_batch_by_batch(name: str, norm: str, device: st
     (plain_network, plain), (network, recorded) = (
         made(name, captured=how, device=device, norm=norm) for how in (False, True)
     )
-    sizes, epsilons = [16, 16, 16, SHORT] * 3, [0.1] * 5 + [0.02, 0.04, 0.06] + [0.08] * 4
+    sizes, epsilons = [16] * 6 + [SHORT] + [16] * 5 + [SHORT], [0.1] * 6 + [0.02, 0.04] + [0.08] * 5
     for batch, (n, epsilon) in enumerate(zip(sizes, epsilons, strict=True)):
         plain.epsilon = recorded.epsilon = epsilon
         x, y = images(n, batch, device)
@@ -73,36 +75,42 @@ def forms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     recorded: list[int] = []
 
     class Counted(Recording):
-        def __init__(
-            self, attack: Callable[[Tensor, Tensor], Tensor], generator: Generator, x: Tensor, y: Tensor
-        ) -> None:
+        def __init__(self, function: Function, generators: Sequence[Generator], x: Tensor, *rest: Any) -> None:
             recorded.append(len(x))
-            super().__init__(attack, generator, x, y)
+            super().__init__(function, generators, x, *rest)
 
     monkeypatch.setattr(captured, "Recording", Counted)
     return recorded
 
 
+def captured_of(function: Function) -> Captured:
+    return Captured(function, [Generator()], "the attack", "do without")
+
+
 def test_what_is_recorded(forms: list[int]):
-    """A form that comes twice running; neither a short last batch nor an epsilon that still grows, and not anew."""
+    """A form that comes four times running; neither short last batches nor epsilons that still grow, and not anew."""
     runs: list[float] = []
 
     def attack(x: Tensor, y: Tensor) -> Tensor:
         runs.append(float(x.sum()))
         return x + 1
 
-    quick = Captured(attack, Generator())
-    for n, settings in [(8, 1), (8, 2), (8, 3), (8, 3), (SHORT, 3), (8, 3), (8, 3), (8, 4), (8, 3), (8, 5), (8, 5)]:
+    quick = captured_of(attack)
+    warm = [(8, 1), (8, 2)] + [(8, 3)] * WARM_UPS
+    full, short = [(8, 3)] * 2, [(SHORT, 3)]
+    calls = warm + full + short + full + [(8, 4)] * WARM_UPS + full + short * WARM_UPS + full + [(8, 5)] * 5
+    for n, settings in calls:
         x, y = torch.rand(n, 1, 2, 2), torch.zeros(n, dtype=torch.long)
         assert torch.equal(quick(x, y, settings), x + 1)
     assert forms == [8, 8]
-    assert len(runs) == 11
+    assert len(runs) == len(calls), "what trains must not be run for nothing"
 
 
 def test_x_adv_is_the_callers_own(forms: list[int]):
-    quick = Captured(lambda x, y: x + 1, Generator())
+    quick = captured_of(lambda x, y: x)
     (one, two), y = torch.rand(2, 4, 1, 2, 2), torch.zeros(4, dtype=torch.long)
-    quick(one, y, ())
+    for _ in range(WARM_UPS):
+        quick(one, y, ())
     first = quick(one, y, ())
     kept = first.clone()
     second = quick(two, y, ())
@@ -114,7 +122,7 @@ def test_x_adv_is_the_callers_own(forms: list[int]):
 def test_a_recorded_attack_never_waits_for_the_device():
     _, recorded = made("apgd_ce", captured=True)
     with NoWaitingForTheDevice():
-        for batch in range(4):
+        for batch in range(WARM_UPS + 2):
             recorded(*images(16, batch, "cpu"))
 
 
@@ -122,7 +130,7 @@ def test_a_recorded_attack_never_waits_for_the_device():
 def test_goes_on_from_a_saved_generator(device: str):
     """As a resumed run does, whose first batch is not recorded yet."""
     _, recorded = made("apgd_ce", captured=True, device=device)
-    for batch in range(3):
+    for batch in range(WARM_UPS):
         recorded(*images(16, batch, device))
     state = recorded._generator.get_state()
     expected = [recorded(*images(16, batch, device)) for batch in (3, 4, 5)]
@@ -140,12 +148,13 @@ def test_a_graph_replays_draws_and_weights(precision: str):
     set_precision(network, precision)
     recorded = Adversary(network, Attack(epsilon=0.1, steps=3), Generator("cuda").manual_seed(5), captured=True)
     x, y = images(16, 0, "cuda")
-    first, second, third = (recorded(x, y) for _ in range(3))
+    first, second, third, _, fifth = (recorded(x, y) for _ in range(WARM_UPS + 2))
     assert recorded._captured is not None
     assert recorded._captured._recording is not None
     assert recorded._captured._recording.graph is not None
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
+    assert not torch.equal(third, fifth)
     state = recorded._generator.get_state()
     before = recorded(x, y)
     train(network)
@@ -156,12 +165,12 @@ def test_a_graph_replays_draws_and_weights(precision: str):
 @pytest.mark.gpu
 def test_a_replay_never_synchronises():
     _, recorded = made("apgd_ce", captured=True, device="cuda")
-    batches = [images(16, batch, "cuda") for batch in range(5)]
-    for x, y in batches[:3]:
+    batches = [images(16, batch, "cuda") for batch in range(WARM_UPS + 3)]
+    for x, y in batches[:-2]:
         recorded(x, y)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for x, y in batches[3:]:
+        for x, y in batches[-2:]:
             recorded(x, y)
     finally:
         torch.cuda.set_sync_debug_mode("default")
