@@ -34,6 +34,11 @@ class Adversary:
         return self._captured(x, y, self.settings)
 
     @property
+    def generator(self) -> Generator:
+        """What it draws from."""
+        return self._generator
+
+    @property
     def settings(self) -> Hashable:
         """All that a captured attack is frozen to."""
         return (self.epsilon, *self._knobs.items())

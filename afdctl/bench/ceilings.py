@@ -6,6 +6,7 @@ from typing import Final
 import torch
 
 from afdctl.bench.steps import interleaved
+from afdctl.models.precision import DTYPES
 
 SIDE: Final = {"cpu": 1024, "cuda": 8192, "mps": 4096}
 """The side of the square matrices: large enough that a product is all arithmetic."""
@@ -41,8 +42,19 @@ class Copy:
             self.target.copy_(self.source)
 
 
-def product_rate(device: torch.device, dtype: torch.dtype = torch.float32, rounds: int = 4) -> float:
+def ceiling_of(precision: str, device: torch.device) -> str:
+    """The name of the dtype whose product bounds a step: the recipe's, or float32 where that is faster.
+
+    So it is on a CPU without instructions for bfloat16, whose product takes a hundred times as long.
+    """
+    if precision == "float32":
+        return precision
+    side = SIDE[device.type] // 8
+    return max((precision, "float32"), key=lambda name: product_rate(device, DTYPES[name], side))
+
+
+def product_rate(device: torch.device, dtype: torch.dtype, side: int | None = None, rounds: int = 4) -> float:
     """FLOP/s of the fastest of a few products: on the CPU a few hundredths of a second."""
-    side = SIDE[device.type] // 2
+    side = side or SIDE[device.type] // 2
     product: Callable[[], None] = Product(device, dtype, side)
     return 2 * side**3 / min(interleaved({"product": product}, rounds, device)["product"])

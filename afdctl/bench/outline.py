@@ -8,9 +8,10 @@ import torch
 from torch import Generator
 
 from afdctl.attacks.adversary import Adversary
-from afdctl.bench.ceilings import product_rate
+from afdctl.bench.ceilings import ceiling_of, product_rate
 from afdctl.bench.counting import Operations, count
-from afdctl.bench.steps import Batch, attack_of, defense, random_batch
+from afdctl.bench.steps import Batch, attack_of, defense, eager, random_batch, tuned
+from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
 
 IMAGES = 2
@@ -33,7 +34,8 @@ class Cost:
 def cost(recipe: Recipe, images: Batch) -> Cost:
     """Count a step at one attack step, and on one image the attack at two, with a network of its own."""
     with torch.random.fork_rng(devices=[]):
-        copy = defense(recipe, recipe.defense, 1, images)
+        # in float32, which is counted fastest: FLOP do not depend on it
+        copy = defense(tuned(eager(recipe), precision="float32"), recipe.defense, 1, images)
     flop = {part: value / len(images.x) for part, value in count(copy, images.x, images.y).flop.items()}
     once, twice = flop.pop("attack"), 0
     if once:
@@ -56,11 +58,12 @@ def outline(recipe: Recipe, shape: Sequence[int], classes: int, device: torch.de
         part: round(recipe.train.batch_size * each)
         for part, each in cost(recipe, images).flop(recipe.attack.steps).items()
     }
-    rate = product_rate(device)
+    dtype = ceiling_of(recipe.train.precision, device)
+    rate = product_rate(device, DTYPES[dtype])
     return {
         "flop": flop,
         "batch_size": recipe.train.batch_size,
         "product_flop_per_s": rate,
-        "dtype": "float32",
+        "dtype": dtype,
         "floor_seconds": sum(flop.values()) / rate,
     }

@@ -1,21 +1,34 @@
 """The benchmark's figures."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import torch
 
 from afdctl.bench import eta, settings
-from afdctl.bench.ceilings import Copy, Product
+from afdctl.bench.ceilings import Copy, Product, ceiling_of
 from afdctl.bench.counting import Count, Operations, count
 from afdctl.bench.journal import seconds_a_step
 from afdctl.bench.memory import peak_bytes
 from afdctl.bench.outline import cost
 from afdctl.bench.parts import PARTS, Parts, Tally
-from afdctl.bench.steps import Batch, batch, defenses, interleaved, name_of, ratio, step_of, synchronize
+from afdctl.bench.steps import (
+    Batch,
+    batch,
+    defense,
+    defenses,
+    eager,
+    interleaved,
+    name_of,
+    ratio,
+    step_of,
+    synchronize,
+    warm_ups,
+)
 from afdctl.defenses.base import Defense
+from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
 
 STEPS_AN_EPOCH = 430
@@ -27,15 +40,18 @@ def measure(
 ) -> dict[str, Any]:
     """Counts, seconds and ratios for each number of attack steps; ratios are [median, lower quartile, upper quartile].
 
-    `choices`: also what other thread counts and layouts would do.
+    `choices`: also what other settings would do. `dtype` is that of the matrix product.
     """
-    images = batch(recipe, device)
-    rows = [row(recipe, steps, images, rounds) for steps in attack_steps]
+    images, dtype = batch(recipe, device), ceiling_of(recipe.train.precision, device)
+    rows = [row(recipe, steps, images, rounds, dtype) for steps in attack_steps]
     return {
         "schema": "afdctl/1",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
-        "dtype": "float32",
+        "precision": recipe.train.precision,
+        "compile": recipe.train.compile,
+        "graphs": recipe.train.graphs if device.type == "cuda" else False,
+        "dtype": dtype,
         "defense": name_of(recipe),
         "batch_size": recipe.train.batch_size,
         "steps": rows,
@@ -44,15 +60,18 @@ def measure(
     }
 
 
-def row(recipe: Recipe, attack_steps: int, images: Batch, rounds: int) -> dict[str, Any]:
+def row(recipe: Recipe, attack_steps: int, images: Batch, rounds: int, dtype: str) -> dict[str, Any]:
     """One attack length: what the recipe's own step costs by count and by clock, and how it stands to the others."""
     made, own, device = defenses(recipe, attack_steps, images), name_of(recipe), images.x.device
-    report = made[own].step(images.x, images.y)
+    steps = {name: step_of(recipe, each, images) for name, each in made.items()}
+    for _ in range(warm_ups(recipe, device)):
+        report = steps[own]()
     memory = peak_bytes(device)
-    counted = count(made[own], images.x, images.y)
-    product, copy = Product(device, images.x.dtype), Copy(device, counted.largest)
-    steps = {name: step_of(each, images) for name, each in made.items()}
-    seconds = interleaved({**steps, "product": product, "copy": copy}, rounds, device)
+    shown = made[own] if eager(recipe) == recipe else defense(eager(recipe), recipe.defense, attack_steps, images)
+    counted = count(shown, images.x, images.y)
+    product, copy = Product(device, DTYPES[dtype]), Copy(device, counted.largest)
+    candidates: dict[str, Callable[[], object]] = {**steps, "product": product, "copy": copy}
+    seconds = interleaved(candidates, rounds, device, warm_ups(recipe, device))
     journal = seconds_a_step(recipe, report, STEPS_AN_EPOCH) / median(seconds[own])
     return {
         "attack_steps": attack_steps,
@@ -60,7 +79,7 @@ def row(recipe: Recipe, attack_steps: int, images: Batch, rounds: int) -> dict[s
         **ratios(seconds, own),
         "journal_share": journal,
         "peak_bytes": memory,
-        "parts": parts(made[own], images, counted, journal),
+        "parts": parts(shown, images, counted, journal),
         "flop": sum(counted.flop.values()),
         "bytes": counted.traffic,
         "bytes_unfused": counted.unfused,
@@ -97,7 +116,7 @@ def roofline(
 def parts(defense: Defense, images: Batch, counted: Count, journal: float) -> dict[str, dict[str, float | None]]:
     """Each part's forward-equivalents, by operations and by FLOP, its share of the FLOP and of the time.
 
-    Shares of time are of a step and its journal together; what the count knows nothing of is None.
+    Shares of time are of an eager step and its journal together; what the count knows nothing of is None.
     """
     forward = forward_flop(defense, images)
     shares = shares_of_time(defense, images)

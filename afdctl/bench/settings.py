@@ -1,12 +1,15 @@
-"""What other thread counts and the other memory layout would do to a step, by measurement."""
+"""What other settings would do to a step, by measurement: threads and layout, and on a GPU the ways to be faster."""
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
-from afdctl.bench.steps import Batch, Step, defense, interleaved, ratio, step_of
+from afdctl.bench.steps import Batch, Step, defense, interleaved, ratio, step_of, tuned, warm_ups
+from afdctl.defenses.base import Report
+from afdctl.errors import AfdctlError
 from afdctl.recipe import Recipe
 
 ATTACK_STEPS = 2
@@ -14,39 +17,88 @@ ATTACK_STEPS = 2
 FULL_VECTORS = 16
 
 
+@dataclass(frozen=True)
+class Setting:
+    """One way to take the recipe's step; the last three are keys of [train]."""
+
+    threads: int
+    channels_last: bool
+    precision: str
+    compile: bool
+    graphs: bool | Literal["step"]
+
+    def step(self, recipe: Recipe, images: Batch) -> Step:
+        """A step of the recipe's own defense, with few attack steps."""
+        wanted = tuned(recipe, precision=self.precision, compile=self.compile, graphs=self.graphs)
+        layout = None if self.channels_last else torch.contiguous_format
+        steps = min(recipe.attack.steps, ATTACK_STEPS)
+        made = defense(wanted, recipe.defense, steps, images, memory_format=layout)
+        return at_threads(self.threads, step_of(wanted, made, images))
+
+
 def measure(recipe: Recipe, images: Batch, rounds: int) -> list[dict[str, Any]]:
     """Each setting with its step's time over that of the present one, the fastest first.
 
-    Channels last is tried only where it is safe: `models.feature_classifier.build` says why.
+    Those that fail on this device come last, with `error` and without a time.
     """
-    device, present = images.x.device, torch.get_num_threads()
-    last = recipe.model.width % FULL_VECTORS == 0
-    steps = min(recipe.attack.steps, ATTACK_STEPS)
-    own = step_of(defense(recipe, recipe.defense, steps, images), images)
-    counts = thread_counts() if device.type == "cpu" else [present]
-    wanted: dict[tuple[int, bool], Callable[[], object]] = {(count, last): at_threads(count, own) for count in counts}
-    if last:
-        plain = defense(recipe, recipe.defense, steps, images, memory_format=torch.contiguous_format)
-        wanted[present, False] = step_of(plain, images)
-    wanted.setdefault((present, last), own)
-    labels = {f"{threads} {layout}": (threads, layout) for threads, layout in wanted}
-    seconds = interleaved({name: wanted[key] for name, key in labels.items()}, rounds, device)
-    now = seconds[f"{present} {last}"]
+    device, train = images.x.device, recipe.train
+    present = Setting(
+        torch.get_num_threads(), recipe.model.width % FULL_VECTORS == 0, train.precision, train.compile, train.graphs
+    )
+    settings = {str(setting): setting for setting in [present, *others(present, device)]}
+    steps, errors = warmed(settings, recipe, images)
+    seconds = interleaved(steps, rounds, device, warm_ups=0)
     rows = [
-        {"threads": threads, "channels_last": layout, "over_present": ratio(seconds[name], now)}
-        for name, (threads, layout) in labels.items()
+        {**vars(settings[name]), "over_present": ratio(taken, seconds[str(present)]), "error": None}
+        for name, taken in seconds.items()
     ]
-    return sorted(rows, key=lambda row: row["over_present"].median)
+    failed = [{**vars(settings[name]), "over_present": None, "error": error} for name, error in errors.items()]
+    return sorted(rows, key=lambda row: row["over_present"].median) + failed
 
 
-def at_threads(threads: int, step: Step) -> Callable[[], object]:
+def warmed(settings: Mapping[str, Setting], recipe: Recipe, images: Batch) -> tuple[dict[str, Step], dict[str, str]]:
+    """The step of each setting, compiled and captured; and why there is none, but for the first, which must work."""
+    steps: dict[str, Step] = {}
+    errors: dict[str, str] = {}
+    for name, setting in settings.items():
+        try:
+            step = setting.step(recipe, images)
+            for _ in range(warm_ups(tuned(recipe, graphs=setting.graphs), images.x.device)):
+                step()
+        except (RuntimeError, AfdctlError) as error:
+            if not steps:
+                raise
+            errors[name] = str(error).partition("\n")[0]
+        else:
+            steps[name] = step
+    return steps, errors
+
+
+def others(present: Setting, device: torch.device) -> list[Setting]:
+    """The settings to try, each apart; on a GPU also all that may make it faster together.
+
+    Channels last is tried only where it is safe: `models.feature_classifier.build` says why. On the CPU compiling
+    takes longer than all else here, and bfloat16 is slow.
+    """
+    found = [replace(present, channels_last=False)]
+    if device.type == "cpu":
+        return [*(replace(present, threads=count) for count in thread_counts()), *found]
+    if device.type == "cuda":
+        found += [replace(present, precision=name) for name in ("float32", "bf16")]
+        found += [replace(present, compile=whether) for whether in (False, True)]
+        found += [replace(present, graphs=which) for which in (False, True, "step")]
+        found += [replace(present, precision="bf16", compile=how, graphs="step") for how in (False, True)]
+    return found
+
+
+def at_threads(threads: int, step: Step) -> Step:
     """The step at another thread count, which is put back."""
 
-    def run() -> None:
+    def run() -> Report:
         present = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            step()
+            return step()
         finally:
             torch.set_num_threads(present)
 

@@ -13,9 +13,12 @@ from afdctl import data, registry
 from afdctl.attacks.adversary import Adversary
 from afdctl.bench.published import Published, UnfoldedAdversary
 from afdctl.defenses.base import Defense, Report
+from afdctl.models.capture import WARM_UPS
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import DEFENSES, Attack, Optimized
+from afdctl.train.graphed import GraphedStep
+from afdctl.train.speed import captures, captures_step, quicken
 
 Step = Callable[[], Report]
 NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
@@ -62,8 +65,21 @@ def name_of(recipe: Recipe) -> str:
     return NAMES.get(recipe.defense.name, recipe.defense.name)
 
 
+def tuned(recipe: Recipe, **train: Any) -> Recipe:
+    """The recipe with other keys in its [train] table."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=train)})
+
+
+def eager(recipe: Recipe) -> Recipe:
+    """The recipe's figures in its precision, by steps that can be looked into: neither compiled nor captured."""
+    return tuned(recipe, compile=False, graphs=False)
+
+
 def defenses(recipe: Recipe, attack_steps: int, images: Batch) -> dict[str, Defense]:
-    """The recipe's own defense first, then AFD, AT and TRADES on its network, and AFD as the published code does it."""
+    """The recipe's own defense first, then AFD, AT and TRADES on its network, and AFD as the published code does it.
+
+    All but the last are as fast as the recipe's [train] table makes them.
+    """
     names = dict.fromkeys([recipe.defense.name, *COMPARED])
     found = {NAMES.get(name, name): defense(recipe, table_of(recipe, name), attack_steps, images) for name in names}
     return found | {"published": defense(recipe, table_of(recipe, "afd"), attack_steps, images, published=True)}
@@ -87,15 +103,18 @@ def defense(
 ) -> Defense:
     """A defense on a fresh network of the recipe, in the layout that the network chooses or in another."""
     device = images.x.device
-    network = network_of(recipe, images)
+    network = network_of(tuned(eager(recipe), precision="float32") if published else recipe, images)
     if memory_format is not None:
         network = network.to(memory_format=memory_format)
     noise, kind = (
         Generator(device).manual_seed(0),
         Published if published else registry.load(registry.DEFENSES, table.name),
     )
-    adversary = (UnfoldedAdversary if published else Adversary)(
-        network, attack_of(recipe.attack, table.name, attack_steps), noise
+    attack = attack_of(recipe.attack, table.name, attack_steps)
+    adversary = (
+        UnfoldedAdversary(network, attack, noise)
+        if published
+        else Adversary(network, attack, noise, captured=captures(recipe.train, device))
     )
     made: Defense = kind(table, network, adversary, images.classes, noise)
     return made
@@ -111,34 +130,48 @@ def attack_of(attack: Attack, defense: str, steps: int) -> Attack:
 
 
 def network_of(recipe: Recipe, images: Batch) -> FeatureClassifier:
-    """A fresh network; its weights are drawn from torch's global generator."""
+    """A fresh network, in the recipe's precision, compiled where the recipe says so.
+
+    Its weights are drawn from torch's global generator.
+    """
     _, channels, side, _ = images.x.shape
     network = build(recipe.model, channels=channels, image_size=side, classes=images.classes)
-    return network.to(images.x.device)
+    network = network.to(images.x.device)
+    quicken(network, recipe.train)
+    return network
 
 
 def steps(recipe: Recipe, attack_steps: int, device: torch.device) -> dict[str, Step]:
     """One step of each of `defenses`, on one batch."""
     images = batch(recipe, device)
-    return {name: step_of(made, images) for name, made in defenses(recipe, attack_steps, images).items()}
+    return {name: step_of(recipe, made, images) for name, made in defenses(recipe, attack_steps, images).items()}
 
 
-def step_of(defense: Defense, images: Batch) -> Step:
+def step_of(recipe: Recipe, defense: Defense, images: Batch) -> Step:
+    """A step on the batch, as one graph where the recipe says so; the published one never is."""
+    adversary = defense.adversary
+    if captures_step(recipe.train, images.x.device) and type(adversary) is Adversary:
+        return partial(GraphedStep(defense, adversary, [adversary.generator]), images.x, images.y)
     return partial(defense.step, images.x, images.y)
 
 
+def warm_ups(recipe: Recipe, device: torch.device) -> int:
+    """How many steps it takes until one is as fast as all others will be."""
+    return WARM_UPS + 1 if recipe.train.graphs and device.type == "cuda" else 1
+
+
 def interleaved(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, warm_ups: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of each step in each round, after a round that warms up."""
+    """Seconds of each step in each round, after rounds that warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(rounds + 1):
+    for _ in range(warm_ups + rounds):
         for name, step in candidates.items():
             began = time.perf_counter()
             step()
             synchronize(device)
             seconds[name].append(time.perf_counter() - began)
-    return {name: times[1:] for name, times in seconds.items()}
+    return {name: times[warm_ups:] for name, times in seconds.items()}
 
 
 def synchronize(device: torch.device) -> None:

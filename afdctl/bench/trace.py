@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from afdctl.bench.parts import Parts
-from afdctl.bench.steps import batch, defense, synchronize
+from afdctl.bench.steps import batch, defense, synchronize, tuned
 from afdctl.recipe import Recipe
 
 STEPS, TOP = 2, 15
@@ -35,7 +35,8 @@ class Regions:
 def write(recipe: Recipe, device: torch.device, path: Path) -> str:
     """Trace the recipe's own step into a file for Perfetto or chrome://tracing; returns the table of top operators."""
     images = batch(recipe, device)
-    own = defense(recipe, recipe.defense, recipe.attack.steps, images)
+    # parts cannot be seen within a graph
+    own = defense(tuned(recipe, graphs=False), recipe.defense, recipe.attack.steps, images)
     own.step(images.x, images.y)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     regions = Regions()

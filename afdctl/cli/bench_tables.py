@@ -11,9 +11,13 @@ from afdctl.cli.sweeping import duration
 Row = Mapping[str, Any]
 NAMES: Final = {"afd": "AFD", "at": "AT", "trades": "TRADES", "nt": "NT"}
 
-SOURCES: Final = """\
-threads: OMP_NUM_THREADS, else all cores; a resumed run keeps its own
-layout: channels last where model.width is a multiple of 16, else contiguous"""
+SOURCES: Final = {
+    "threads": "OMP_NUM_THREADS, else all cores; a resumed run keeps its own",
+    "layout": "channels last where model.width is a multiple of 16, else contiguous",
+    "precision": "train.precision",
+    "compile": "train.compile",
+    "graphs": "train.graphs",
+}
 """Where a training takes its settings from."""
 
 
@@ -25,8 +29,10 @@ def show(report: Row) -> None:
             console.print(table)
     console.print(whole(report))
     if report["settings"]:
-        console.print(settings(report["settings"]))
-        console.print(SOURCES)
+        shown = settings(report["settings"])
+        console.print(shown)
+        for name in [str(column.header) for column in shown.columns if column.header in SOURCES]:
+            console.print(f"{name}: {SOURCES[name]}")
 
 
 def parts(report: Row, row: Row) -> Table:
@@ -34,8 +40,10 @@ def parts(report: Row, row: Row) -> Table:
     attack = f"{row['attack_steps']} attack steps" if row["parts"]["attack"]["flop"] else "no attack"
     title = (
         f"{called(report['defense'])}, one step at batch {report['batch_size']}: {attack}, {report['device']}, "
-        f"threads: {report['threads']}"
+        f"threads: {report['threads']}, {report['precision']}"
     )
+    fast = ["compiled"] * bool(report["compile"]) + ["captured"] * bool(report["graphs"])
+    title += f", {' and '.join(fast)}; shares of time: eager" if fast else ""
     shown = titled(title, "part", "passes", "by FLOP", "GFLOP", "predicted", "of the time")
     for name, part in row["parts"].items():
         if part["passes"] is None:
@@ -98,12 +106,22 @@ def whole(report: Row) -> Table:
 
 
 def settings(rows: Sequence[Row]) -> Table:
-    """The thread counts and layouts, the fastest first."""
-    shown = titled("settings of the CPU", "threads", "layout", "time over the present")
-    for row in rows:
-        shown.add_row(
-            str(row["threads"]), "channels last" if row["channels_last"] else "contiguous", spread(row["over_present"])
-        )
+    """Threads, layout, and what else differs between the settings, the fastest first."""
+    table = [
+        {
+            "threads": str(row["threads"]),
+            "layout": "channels last" if row["channels_last"] else "contiguous",
+            "precision": row["precision"],
+            **{key: str(row[key]).lower() for key in ("compile", "graphs")},
+        }
+        for row in rows
+    ]
+    varied = {name for name in SOURCES if len({row[name] for row in table}) > 1}
+    headings = [name for name in SOURCES if name in varied | {"threads", "layout"}]
+    shown = titled("settings", *headings, "time over the present")
+    for row, texts in zip(rows, table, strict=True):
+        time = f"fails: {row['error']}" if row["error"] else spread(row["over_present"])
+        shown.add_row(*(texts[name] for name in headings), time)
     return shown
 
 

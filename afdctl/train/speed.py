@@ -1,16 +1,24 @@
 """How a recipe's [train] table wants the same figures computed faster: the one place where a training decides it."""
 
+from typing import Final
+
 import torch
 
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.precision import set_precision
 from afdctl.recipe.schema import Train
 
+FORMS: Final = 64
+"""So many forms of one encoder may be compiled."""
+
 
 def quicken(network: FeatureClassifier, train: Train) -> None:
     """Set the precision of the encoder's passes, and compile it where the recipe asks for that; twins follow it."""
     set_precision(network, train.precision)
     if train.compile:
+        # all modules share one count of forms: network and twins, with and without gradients, of each batch size, came
+        # to ten in a training, and from the ninth on torch would have run them eagerly
+        torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
         # kernels of their own for each batch size: there are two, and an epoch's last batch would cost the others
         network.F_theta[0].compile(dynamic=False)
 

@@ -10,12 +10,13 @@ from afdctl.data import load
 from afdctl.errors import StoppedError
 from afdctl.events import effective, read
 from afdctl.models.capture import WARM_UPS
+from afdctl.models.feature_classifier import build
 from afdctl.recipe import Recipe, dump
-from afdctl.recipe.schema import Train
+from afdctl.recipe.schema import Model, Train
 from afdctl.store.run import Run
 from afdctl.train import loop
 from afdctl.train.loop import Trainer
-from afdctl.train.speed import captures, captures_step
+from afdctl.train.speed import captures, captures_step, quicken
 from afdctl.train.start import resume, start
 from tests.conftest import short
 from tests.train.test_resume import assert_same_state, figures, quiet, stop_after, train
@@ -59,6 +60,16 @@ def test_graphs_are_for_cuda_only_and_asked_for():
     assert not captures(table, CUDA), "no graph within a graph"
     assert not captures_step(table, torch.device("cpu"))
     assert not captures_step(Train(epochs=1, graphs=True), CUDA)
+
+
+def test_torch_compiles_more_forms_than_it_does_by_itself(monkeypatch: pytest.MonkeyPatch):
+    """A training has ten or so, and torch runs the ninth and all after it eagerly."""
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
+    quicken(network, Train(epochs=1))
+    assert torch._dynamo.config.recompile_limit == 8
+    quicken(network, Train(epochs=1, compile=True))
+    assert torch._dynamo.config.recompile_limit >= 32
 
 
 @pytest.mark.parametrize("what", ["captures", "captures_step"])
