@@ -38,7 +38,7 @@ class GraphedStep:
         """One step on a batch; the report is the caller's own."""
         for rate, group in zip(self.rates, self.groups(), strict=True):
             rate.fill_(group["lr"])
-        figures = self._captured(x, y, self.adversary.settings)
+        figures = self._captured(x, y, self.adversary.table)
         return dict(zip(self.names, figures.unbind(), strict=True))
 
     def _figures(self, x: Tensor, y: Tensor) -> Tensor:

@@ -73,7 +73,13 @@ def test_torch_compiles_more_forms_than_it_does_by_itself(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("what", ["captures", "captures_step"])
-@pytest.mark.parametrize(("name", "more"), [("digits_wgan", ["defense.gp_weight=1.0"]), ("digits_trades", [])])
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("digits_wgan", ["defense.gp_weight=1.0", "train.schedule=one_cycle", "train.milestones=[]"]),
+        ("digits_trades", []),
+    ],
+)
 def test_recorded_steps_train_the_same_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, more: list[str], what: str
 ):
