@@ -35,6 +35,7 @@ ADVERSARIES: Final[Mapping[str, str]] = {
     "apgd_ce": "afdctl.attacks.apgd:apgd_ce",
     "pgd": "afdctl.attacks.pgd:pgd_ce",
     "pgd_kl": "afdctl.attacks.pgd:pgd_kl",
+    "n_fgsm": "afdctl.attacks.n_fgsm:n_fgsm",
 }
 ATTACKS: Final[Mapping[str, str]] = {
     "fgsm": "afdctl.attacks.fgsm:fgsm",

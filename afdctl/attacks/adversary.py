@@ -7,33 +7,34 @@ from afdctl.models.folding import FoldedTwin
 from afdctl.recipe.schema import Attack
 from afdctl.registry import ADVERSARIES, load
 
+KNOBS = {"norm", "epsilon", "steps", "step_size", "random_start", "keep"}
+"""What an attack is told; the table's other keys are for its schedule."""
+
 
 class Adversary:
-    """Makes x' (n, c, h, w) for a batch against the network's present weights; a warm-up may change `epsilon`.
+    """Makes x' (n, c, h, w) for a batch against the network's present weights; a schedule may change the `table`.
 
     `captured`: as a CUDA graph, which reads the weights where they lie and begins by folding them.
     """
 
     def __init__(self, network: nn.Module, attack: Attack, generator: Generator, captured: bool = False) -> None:
-        self.epsilon = attack.epsilon
+        self.table = attack
         self._twin = FoldedTwin(network)
-        self._generate = load(ADVERSARIES, attack.name)
         self._generator = generator
-        self._knobs = attack.model_dump(include={"norm", "steps", "random_start", "keep"})
-        if attack.step_size is not None:
-            self._knobs["step_size"] = attack.step_size
         self._captured = Captured(self._present, generator) if captured else None
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         if self._captured is None:
             return self._present(x, y)
-        return self._captured(x, y, (self.epsilon, *self._knobs.items()))
+        return self._captured(x, y, self.table)
 
-    def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def against(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """The same against another model than the twin."""
-        x_adv: Tensor = self._generate(model, x, y, epsilon=self.epsilon, generator=self._generator, **self._knobs)
+        generate = load(ADVERSARIES, self.table.name)
+        knobs = self.table.model_dump(include=KNOBS, exclude_none=True)
+        x_adv: Tensor = generate(model, x, y, generator=self._generator, **knobs)
         return x_adv
 
     def _present(self, x: Tensor, y: Tensor) -> Tensor:
         self._twin.refresh()
-        return self.attack(self._twin, x, y)
+        return self.against(self._twin, x, y)

@@ -15,6 +15,7 @@ from afdctl.data.dataset import Images
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Evaluation
 from afdctl.train.evaluation import evaluate
+from afdctl.train.schedule import Schedule
 
 TESTED = 2
 """Checkpoints: the last and the best, where they differ."""
@@ -24,15 +25,16 @@ TRIED_STEPS = 2
 def of_recipe(recipe: Recipe, images: Batch, row: Mapping[str, Any], cost: Cost) -> dict[str, float] | None:
     """Seconds of the whole training on this machine; None for a folder, whose size is not known.
 
-    A step of another attack length than the measured one takes as much longer as it has more FLOP. A warm-up of
-    epsilon costs nothing.
+    A step of another attack length than the measured one takes as much longer as it has more FLOP; where a schedule
+    changes the length, the figures are means over all epochs. A warm-up of epsilon costs nothing.
     """
     about = data.dataset(recipe.data.dataset).about
     if about is None:
         return None
     full, rest = divmod(about.train - recipe.data.holdout, recipe.train.batch_size)
     steps = full + (rest > 1)
-    wanted, measured = (sum(cost.flop(count).values()) for count in (recipe.attack.steps, row["attack_steps"]))
+    attack_steps = Schedule(recipe, steps).mean_attack_steps()
+    wanted, measured = (sum(cost.flop(count).values()) for count in (attack_steps, row["attack_steps"]))
     step = row[f"{name_of(recipe)}_seconds"] * wanted / measured
     each = seconds_a_pass(recipe, images)
     validated = min(recipe.data.holdout, recipe.validation.limit)

@@ -48,18 +48,16 @@ def cost(recipe: Recipe, images: Batch) -> Cost:
 def outline(recipe: Recipe, shape: Sequence[int], classes: int, device: torch.device) -> dict[str, Any]:
     """The journal's `cost` event for images of a shape (c, h, w).
 
-    `flop` of a full step by parts, the rate of a matrix product in FLOP/s, and `floor_seconds`, which a step cannot
-    be faster than.
+    `flop` of a full step by parts and of one of its attack steps, the rate of a matrix product in FLOP/s, and
+    `floor_seconds`, which a step cannot be faster than.
     """
-    images = random_batch(IMAGES, shape, classes, device)
-    flop = {
-        part: round(recipe.train.batch_size * each)
-        for part, each in cost(recipe, images).flop(recipe.attack.steps).items()
-    }
+    counted, batch = cost(recipe, random_batch(IMAGES, shape, classes, device)), recipe.train.batch_size
+    flop = {part: round(batch * each) for part, each in counted.flop(recipe.attack.steps).items()}
     rate = product_rate(device)
     return {
         "flop": flop,
-        "batch_size": recipe.train.batch_size,
+        "attack_step_flop": round(batch * counted.attack_step),
+        "batch_size": batch,
         "product_flop_per_s": rate,
         "dtype": "float32",
         "floor_seconds": sum(flop.values()) / rate,

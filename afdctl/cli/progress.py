@@ -139,12 +139,12 @@ class ProgressBar(Lines):
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(None),
-            TextColumn("{task.completed}/{task.total}  eta"),
+            TextColumn("{task.fields[step]}/{task.fields[steps]}  eta"),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
             speed_estimate_period=SPEED_SECONDS,
             expand=True,
         )
-        self.task = self.progress.add_task("starting")
+        self.task = self.progress.add_task("starting", total=1.0, step=0, steps=0)
         self.figures: list[str] = []
         self.validation = ""
         self.live = Live(get_renderable=self.render, console=console, transient=True)
@@ -157,12 +157,14 @@ class ProgressBar(Lines):
 
     def start(self, row: Row) -> None:
         super().start(row)
-        self.progress.reset(self.task, total=row["steps_total"], completed=row.get("step", 0))
+        begun = row.get("step", 0)
+        self.progress.reset(self.task, completed=begun / row["steps_total"], step=begun, steps=row["steps_total"])
         self.live.start()
 
     def step(self, row: Row) -> None:
         self.figures = figures(row)
-        self.progress.update(self.task, completed=row["step"], description=self.of_epochs(row))
+        done = done_by(row, self.totals)
+        self.progress.update(self.task, completed=done, step=row["step"], description=self.of_epochs(row))
 
     def epoch(self, row: Row) -> None:
         self.validation = validation(row)
@@ -174,12 +176,19 @@ class ProgressBar(Lines):
 
 
 def remaining(first: Row, last: Row, totals: Row) -> str:
-    """The time to the last step, at the pace between two steps."""
-    took, steps = last.get("t", 0) - first.get("t", 0), last["step"] - first["step"]
-    if took <= 0 or steps <= 0:
+    """The time to the last step, at the pace between two steps; later ones may be dearer."""
+    begun, done = done_by(first, totals), done_by(last, totals)
+    took = last.get("t", 0) - first.get("t", 0)
+    if took <= 0 or done <= begun:
         return ""
-    minutes, seconds = divmod(round((totals["steps_total"] - last["step"]) * took / steps), 60)
+    minutes, seconds = divmod(round((1 - done) * took / (done - begun)), 60)
     return f"eta {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def done_by(row: Row, totals: Row) -> float:
+    """The share of the training's work that is done after a step."""
+    share: float = row.get("progress", row["step"] / totals["steps_total"])
+    return share
 
 
 def opening(row: Row) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.values import Count, Fraction, Momentum, Rate, Table, check_belongs, disagreement, registered
+from afdctl.recipe.values import Count, Fraction, Momentum, Rate, Table, Whole, check_belongs, disagreement, registered
 
 
 class Data(Table):
@@ -24,7 +24,7 @@ class Data(Table):
         description="side in pixels; folder and tiny_imagenet are resized to it, the others have one size",
     )
     channels: Literal[1, 3] | None = Field(None, description="folder only: 1 reads grey images, 3 colour")
-    holdout: Annotated[int, Field(ge=0)] = Field(
+    holdout: Whole = Field(
         0, description="training images set apart for validation, chosen by the seed (section 4.1: 5000)"
     )
     augment: Literal["none", "crop_flip"] = Field("none", description="crop_flip: pad by 4 and crop, mirror half")
@@ -132,6 +132,10 @@ class Attack(Table):
         "worst_loss", description="which iterate becomes x'; success_only: x where nothing fooled the model"
     )
     warmup: Rate = Field(0.0, description="epochs over which epsilon grows from 0")
+    ramp: Whole = Field(0, description="epochs over which the gradient steps grow to `steps`, in equal parts")
+    n_fgsm: Whole = Field(
+        0, description="first epochs, before the ramp, whose adversary is N-FGSM: one step from noise (de Jorge 2022)"
+    )
 
     @field_validator("step_size")
     @classmethod
@@ -176,6 +180,15 @@ class Train(Table):
         (), description="epochs after which every rate is multiplied by lr_decay; those past the end never come"
     )
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    schedule: Literal["milestones", "one_cycle"] = Field(
+        "milestones", description="one_cycle: every rate rises linearly from 0, then falls linearly to 0"
+    )
+    rise: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="one_cycle only: the share of the training in which the rates rise"
+    )
+    base_batch: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="the batch that the rates are meant for: they grow with batch_size / base_batch; none: fixed"
+    )
     select: Literal["robust", "last"] = Field(
         "robust", description="`best` is the epoch with the highest PGD accuracy on the hold-out, or the last one"
     )
@@ -203,6 +216,13 @@ class Train(Table):
         if list(milestones) != sorted(set(milestones)):
             raise ValueError("must ascend, such as [50, 80]")
         return milestones
+
+    @field_validator("schedule")
+    @classmethod
+    def _one_cycle_has_no_milestones(cls, schedule: str, info: ValidationInfo) -> str:
+        if schedule == "one_cycle" and info.data.get("milestones"):
+            raise ValueError("its rates fall by themselves: set milestones = []")
+        return schedule
 
 
 class Recipe(Table):
@@ -232,6 +252,8 @@ class Recipe(Table):
         data, attack = info.data.get("data"), info.data.get("attack")
         if attack and attack.warmup > train.epochs:
             raise disagreement("epochs", f"attack.warmup = {attack.warmup:g} is longer: epsilon is never reached")
+        if attack and (late := attack.n_fgsm + attack.ramp) and late >= train.epochs:
+            raise disagreement("epochs", f"attack.n_fgsm + attack.ramp = {late}: no epoch is left for all attack.steps")
         if data and train.select == "robust" and not data.holdout:
             raise disagreement("select", "'robust' chooses by the hold-out: set data.holdout, or select = \"last\"")
         return train

@@ -23,6 +23,7 @@ from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from afdctl.train.evaluation import Accuracy, evaluate
 from afdctl.train.meter import Meter, first_divergence
+from afdctl.train.schedule import Schedule
 from afdctl.train.signals import Requests, listening
 from afdctl.train.speed import captures, quicken
 from afdctl.train.streams import Streams, initialisation, seeded
@@ -54,6 +55,7 @@ class Trainer:
             self.streams.shuffle,
             self.streams.augment,
         )
+        self.schedule = Schedule(recipe, self.sampler.steps_per_epoch)
         self.meter = Meter()
         self.requests = Requests()
         self.step = 0
@@ -109,9 +111,6 @@ class Trainer:
     def train_epoch(self) -> None:
         """The rest of the present epoch."""
         self.network.train()
-        # rates follow from the epoch alone, so a resumed run cannot decay them twice
-        passed = sum(milestone <= self.sampler.epoch for milestone in self.recipe.train.milestones)
-        self.defense.set_lr_factor(self.recipe.train.lr_decay**passed)
         self.meter.restart()
         while self.sampler.batch < self.sampler.steps_per_epoch:
             self.train_step()
@@ -122,11 +121,13 @@ class Trainer:
     def train_step(self) -> None:
         """One batch; its figures stay on the device until the next report."""
         x, y = self.sampler.next()
-        warmup_steps = self.recipe.attack.warmup * self.sampler.steps_per_epoch
-        self.adversary.epsilon = self.recipe.attack.epsilon * min(1.0, (self.step + 1) / max(1.0, warmup_steps))
+        self.defense.set_lr_factor(self.schedule.lr_factor(self.step))
+        self.adversary.table = self.schedule.attack(self.step)
         report = self.defense.step(x, y)
         self.step += 1
         row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.rates()}
+        if self.schedule.varies:
+            row |= {"attack_steps": self.adversary.table.steps, "progress": self.schedule.progress(self.step)}
         self.meter.add(row, len(y), report)
 
     def report(self) -> None:

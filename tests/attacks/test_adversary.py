@@ -46,7 +46,7 @@ def knobs(network: FeatureClassifier, attack: Attack, monkeypatch: pytest.Monkey
     generator = Generator()
     monkeypatch.setattr("afdctl.attacks.pgd.pgd_ce", recorder)
     adversary = Adversary(network, attack, generator)
-    adversary.epsilon = epsilon
+    adversary.table = attack.model_copy(update={"epsilon": epsilon})
     adversary(x, y)
     assert told.pop("generator") is generator
     return told

@@ -78,6 +78,14 @@ def test_a_long_epoch_also_has_lines_of_its_steps(monkeypatch: pytest.MonkeyPatc
     assert [line.rpartition("  ")[2] for line in said[1:]] == ["eta 0:18:32", "eta 0:18:20"]
 
 
+def test_the_time_left_counts_that_later_steps_are_dearer(monkeypatch: pytest.MonkeyPatch):
+    clock = iter([0.0, 5.0, 11.0, 11.0])
+    monkeypatch.setattr("afdctl.cli.progress.time.monotonic", lambda: next(clock))
+    (said,) = lines(RUN, STEP | {"t": 0.0, "progress": 0.01}, STEP | {"step": 44, "t": 8.0, "progress": 0.02})[1:]
+    # 1 % took 8 seconds
+    assert said.endswith("eta 0:13:04")
+
+
 def test_without_a_hold_out_there_is_no_validation():
     assert lines(RUN, {"event": "epoch", "epoch": 60, "step": 600, "best": True})[1:] == ["epoch 60/60"]
 

@@ -101,6 +101,23 @@ VALUES = [
         "epsilon = 0.1\nwarmup = 3",
         "x.toml:11: train.epochs = 2: attack.warmup = 3 is longer: epsilon is never reached",
     ),
+    (
+        "epsilon = 0.1",
+        "epsilon = 0.1\nn_fgsm = 1\nramp = 1",
+        "x.toml:12: train.epochs = 2: attack.n_fgsm + attack.ramp = 2: no epoch is left for all attack.steps",
+    ),
+    ("epsilon = 0.1", "epsilon = 0.1\nramp = 1.5", "x.toml:9: attack.ramp = 1.5: must be a whole number"),
+    (
+        "epochs = 2",
+        'epochs = 2\nmilestones = [1]\nschedule = "one_cycle"',
+        'x.toml:12: train.schedule = "one_cycle": its rates fall by themselves: set milestones = []',
+    ),
+    (
+        "epochs = 2",
+        'epochs = 2\nschedule = "onecycle"',
+        "x.toml:11: train.schedule = \"onecycle\": must be 'milestones' or 'one_cycle'",
+    ),
+    ("epochs = 2", "epochs = 2\nrise = 1", "x.toml:11: train.rise = 1: must be less than 1"),
     ("epochs = 2", "epochs = 2.0", "x.toml:10: train.epochs = 2.0: must be a whole number; write 2"),
     ("epochs = 2", "epochs = true", "x.toml:10: train.epochs = true: must be a whole number"),
     ("epochs = 2", 'epochs = "2"', 'x.toml:10: train.epochs = "2": must be a whole number; remove the quotes: 2'),

@@ -14,7 +14,10 @@ from afdctl.recipe.schema import AFD
 FILES = sorted(folder().rglob("*.toml"))
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
 DEFENSES = {"nt": "natural", "at": "adversarial", "trades": "trades", "dcgan": "afd", "wgan": "afd"}
-MORE = {"mnist_wgan_official", "mnist_matching", "mnist_wgan_fc1pd", "mnist_wgan_fc3", "folder_wgan"}
+MORE = {
+    "mnist_wgan_official", "mnist_matching", "mnist_wgan_fc1pd", "mnist_wgan_fc3", "mnist_wgan_fast",
+    "cifar10_wgan_fast", "folder_wgan",
+}  # fmt: skip
 
 # Table A1: epochs, scheduled epochs, WGAN GP, and section 4.1: epsilon under `fidelity = "paper"`
 TABLE_A1 = {

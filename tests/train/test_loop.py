@@ -130,7 +130,7 @@ def test_epsilon_grows_over_the_warm_up(tmp_path: Path, monkeypatch: pytest.Monk
 
     class Recorder(Adversary):
         def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            epsilons.append(self.epsilon)
+            epsilons.append(self.table.epsilon)
             return x
 
     monkeypatch.setattr(loop, "Adversary", Recorder)

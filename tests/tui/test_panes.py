@@ -43,6 +43,34 @@ def test_the_header_says_how_near_the_step_comes_to_a_matrix_product():
     assert "MFU" not in text([run, told | {"floor_seconds": None}, *rest])
 
 
+def test_a_short_attack_at_the_beginning_is_said_and_counted():
+    recipe = RECIPE | {"attack": {**RECIPE["attack"], "n_fgsm": 2, "ramp": 3}}
+    rows = [RUN | {"recipe": recipe}, *training(620)[1:]]
+    told = {
+        "event": "cost", "flop": {"attack": 8e8, "C": 2e8}, "attack_step_flop": 1e7, "batch_size": 128,
+        "floor_seconds": 0.01,
+    }  # fmt: skip
+    rows[1:1] = [told]
+    full, _ = text(rows).splitlines()[1:3]
+    assert "40% MFU" in full
+    short = [row | {"attack_steps": 20} if row["event"] == "step" else row for row in rows]
+    mfu, setting = text(short).splitlines()[1:3]
+    # 20 of 40 steps are 2e8 of 1e9 FLOP less
+    assert "32% MFU" in mfu
+    assert "APGD-CE 40 steps" in setting
+    assert "20 now" in setting
+    single = [row | {"attack_steps": 1, "epoch": 2} if row["event"] == "step" else row for row in rows]
+    assert "N-FGSM now" in text(single)
+
+
+def test_the_time_left_counts_that_later_steps_are_dearer():
+    even = history(training(500))
+    assert even.seconds_left == pytest.approx(500 / even.steps_per_second)
+    ramped = [row | {"progress": 0.2 * row["step"] / 500} if row["event"] == "step" else row for row in training(500)]
+    # a fifth is done after half of the steps
+    assert history(ramped).seconds_left == pytest.approx(4 * even.seconds_left)
+
+
 def test_the_header_says_what_is_unusual():
     first = text(training(620), share=0.34, damaged=2, view=View(frozen=True)).splitlines()[0]
     assert "◐ crashed, view frozen  reading 34%  2 damaged lines" in first

@@ -8,6 +8,7 @@ from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured
 from afdctl.export.tables.names import dataset_title
 from afdctl.export.tables.table import Cell, Column, Row, Table
+from afdctl.recipe.schema import Attack
 from afdctl.store.record import Record
 
 TRAINING_IMAGES = {
@@ -89,10 +90,15 @@ def _circumstances(group: Group) -> dict[str, Cell]:
     return {
         FASTEST.key: Cell(min(epochs, default=None)),
         "epochs": Cell(len(epochs)),
-        "adversary": Cell(None if natural else f"{recipe.attack.name}, {recipe.attack.steps} steps"),
+        "adversary": Cell(None if natural else f"{recipe.attack.name}, {_attack_steps(recipe.attack)} steps"),
         "device": Cell(" and ".join(sorted({_device(record) for record in group.records}))),
         "threads": Cell(" and ".join(sorted({str(record.run.provenance["threads"]) for record in group.records}))),
     }
+
+
+def _attack_steps(attack: Attack) -> str:
+    """Their number, or the largest where a training begins with fewer."""
+    return f"up to {attack.steps}" if attack.ramp or attack.n_fgsm else str(attack.steps)
 
 
 def _device(record: Record) -> str:
@@ -115,9 +121,11 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _unsteady(groups: Sequence[Group]) -> Iterator[str]:
-    """Runs whose epochs took very different times: something else was on the machine."""
+    """Runs whose epochs took very different times though their steps are alike: something else was on the machine."""
     names = []
     for record in (record for group in groups for record in group.records):
+        if record.recipe and (record.recipe.attack.ramp or record.recipe.attack.n_fgsm):
+            continue
         seconds = steady_epochs(record)
         if len(seconds) > 1 and stdev(seconds) > 0.1 * fmean(seconds):
             names.append(record.name)
@@ -136,7 +144,9 @@ def _unlike(dataset: str, records: Sequence[Record]) -> Iterator[str]:
         "thread counts": {record.run.provenance["threads"] for record in records},
         "batch sizes": {record.recipe.train.batch_size for record in records if record.recipe},
         "numbers of attack steps": {
-            record.recipe.attack.steps for record in records if record.recipe and record.method != "NT"
+            (record.recipe.attack.steps, record.recipe.attack.ramp, record.recipe.attack.n_fgsm)
+            for record in records
+            if record.recipe and record.method != "NT"
         },
         "networks": {(record.recipe.model.encoder, record.recipe.model.width) for record in records if record.recipe},
     }

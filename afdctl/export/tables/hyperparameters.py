@@ -51,7 +51,7 @@ def _values(recipe: Recipe) -> dict[str, Value]:
         "weight_decay": _text(defense.weight_decay_C),
         "batch_size": _text(recipe.train.batch_size),
         "epochs": _text(recipe.train.epochs),
-        "milestones": _text(recipe.train.milestones),
+        "milestones": "one cycle" if recipe.train.schedule == "one_cycle" else _text(recipe.train.milestones),
         "gp_weight": _text(game and game.gp_weight),
     }
 

@@ -141,8 +141,7 @@ def _times(facts: Facts, palette: Palette) -> list[list[Span]]:
 
 def _setting(facts: Facts, palette: Palette) -> list[Span]:
     text = " · ".join(setting(facts))
-    epsilon = warm_epsilon(facts)
-    return [(text, palette.ink("dim")), (epsilon, palette.ink("warn"))]
+    return [(text, palette.ink("dim")), (growing(facts), palette.ink("warn"))]
 
 
 def setting(facts: Facts) -> list[str]:
@@ -162,13 +161,15 @@ def setting(facts: Facts) -> list[str]:
     return [*words, " ".join(rates), f"batch {facts.history.table('train').get('batch_size')}"]
 
 
-def warm_epsilon(facts: Facts) -> str:
-    """The present ε while it still grows."""
-    attack = facts.history.table("attack")
-    warmup = float(attack.get("warmup") or 0) * int(facts.history.run.get("steps_per_epoch") or 1)
-    if facts.history.step >= warmup:
-        return ""
-    return f" · ε now {float(attack.get('epsilon') or 0) * (facts.history.step + 1) / max(1.0, warmup):.4f}"
+def growing(facts: Facts) -> str:
+    """The present ε and number of attack steps while they still grow."""
+    history, attack = facts.history, facts.history.table("attack")
+    warmup, said = float(attack.get("warmup") or 0) * int(history.run.get("steps_per_epoch") or 1), ""
+    if history.step < warmup:
+        said += f" · ε now {float(attack.get('epsilon') or 0) * (history.step + 1) / max(1.0, warmup):.4f}"
+    if (steps := history.last.get("attack_steps")) not in (None, attack.get("steps")):
+        said += f" · {steps} now" if steps > 1 or history.epoch > int(attack.get("n_fgsm") or 0) else " · N-FGSM now"
+    return said
 
 
 def epsilon_text(value: object) -> str:

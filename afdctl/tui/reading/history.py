@@ -47,6 +47,7 @@ class History:
         self.not_numbers = 0
         self.elapsed = 0.0
         self.times: deque[tuple[int, float]] = deque(maxlen=SPEED_ROWS)
+        self.shares: deque[tuple[float, float]] = deque(maxlen=SPEED_ROWS)
         self._clock: float | None = None
         self._steps: list[Row] = []
         self._offsets: list[int] = []
@@ -96,13 +97,13 @@ class History:
     @property
     def utilisation(self) -> float | None:
         """The present FLOP/s over those of a matrix product; None where the journal does not tell what a step costs."""
-        images, floor = self.last.get("images_per_s"), self.cost.get("floor_seconds")
-        batch = self.cost.get("batch_size")
+        images, batch = self.last.get("images_per_s"), self.cost.get("batch_size")
+        floor = self.cost.get("floor_seconds")
         if not (
             isinstance(images, int | float) and isinstance(floor, int | float) and isinstance(batch, int) and batch
         ):
             return None
-        return floor * images / batch
+        return floor * self._share_of_a_full_step() * images / batch
 
     @property
     def seconds_between_writes(self) -> float:
@@ -111,8 +112,19 @@ class History:
 
     @property
     def seconds_left(self) -> float | None:
-        speed = self.steps_per_second
-        return (self.steps_total - self.step) / speed if speed and self.steps_total >= self.step else None
+        """To the last step, at the pace of the last ones: later steps may be dearer, which the trainer counted."""
+        if len(self.shares) < 2:
+            return None
+        (first, since), (last, until) = self.shares[0], self.shares[-1]
+        return (1 - last) * (until - since) / (last - first) if until > since and 1 >= last > first else None
+
+    def _share_of_a_full_step(self) -> float:
+        """The FLOP of the last step over those with all attack steps: a schedule may begin with fewer."""
+        now, each = self.last.get("attack_steps"), self.cost.get("attack_step_flop")
+        flop, full = self.cost.get("flop"), self.table("attack").get("steps")
+        if now is None or each is None or not isinstance(flop, dict) or full is None:
+            return 1.0
+        return 1 - float((full - now) * each / sum(flop.values()))
 
     def _take(self, offset: int, row: Row) -> None:
         if self.newer:
@@ -169,6 +181,7 @@ class History:
         self.tests.clear()
         self.sweep = Sweep()
         self.times.clear()
+        self.shares.clear()
         self.end = None
         self.last = {**self.last, "step": step, "epoch": epoch}
 
@@ -182,9 +195,10 @@ class History:
             raise ValueError("steps are counted from 1")
         # ten steps have one time: their batch's
         if self.times and self.times[-1][1] == self.elapsed:
-            self.times[-1] = (step, self.elapsed)
-        else:
-            self.times.append((step, self.elapsed))
+            self.times.pop()
+            self.shares.pop()
+        self.times.append((step, self.elapsed))
+        self.shares.append((row.get("progress", step / max(self.steps_total, 1)), self.elapsed))
         self._steps.append(row)
         self._offsets.append(offset)
 

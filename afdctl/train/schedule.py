@@ -1,0 +1,74 @@
+"""What changes in the course of a training: its rates, and the adversary.
+
+All of it follows from the number of steps done, so that a resumed run cannot differ.
+"""
+
+from itertools import accumulate
+from math import ceil
+
+from afdctl.recipe import Recipe
+from afdctl.recipe.schema import Attack
+
+N_FGSM = "n_fgsm"
+BESIDE_THE_ATTACK = 6
+"""Forward-equivalents of AFD's updates; an attack step takes two, and its last look one. Other defenses' are near."""
+
+
+class Schedule:
+    """A recipe's, for a number of steps an epoch. Steps and epochs count from 0."""
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
+        self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
+        passes = (2 * self.attack_steps(epoch) + 1 + BESIDE_THE_ATTACK for epoch in range(recipe.train.epochs))
+        self._work = [0.0, *accumulate(passes)]
+
+    def lr_factor(self, step: int) -> float:
+        """What every rate of the recipe is multiplied by in a step."""
+        train = self.recipe.train
+        # Goyal et al. 2017: k times as many images a step, k times the rate
+        scale = train.batch_size / train.base_batch if train.base_batch else 1.0
+        return scale * (self._one_cycle(step) if train.schedule == "one_cycle" else self._fallen(step))
+
+    def attack(self, step: int) -> Attack:
+        """The recipe's [attack] table as it stands in a step."""
+        attack, epoch = self.recipe.attack, step // self.steps_per_epoch
+        warmup_steps = max(1.0, attack.warmup * self.steps_per_epoch)
+        now = {"epsilon": attack.epsilon * min(1.0, (step + 1) / warmup_steps)}
+        if epoch < attack.n_fgsm:
+            return attack.model_copy(update=now | {"name": N_FGSM, "steps": 1, "step_size": None})
+        return attack.model_copy(update=now | {"steps": int(self.attack_steps(epoch))})
+
+    def attack_steps(self, epoch: int) -> float:
+        """The adversary's gradient steps in an epoch; N-FGSM's single one counts half, as it has no last look."""
+        attack = self.recipe.attack
+        if attack.name == N_FGSM or epoch < attack.n_fgsm:
+            return 0.5
+        ramped = ceil(attack.steps * (epoch - attack.n_fgsm + 1) / (attack.ramp + 1))
+        return min(attack.steps, ramped)
+
+    def mean_attack_steps(self) -> float:
+        """The same on average over all epochs."""
+        epochs = self.recipe.train.epochs
+        return sum(map(self.attack_steps, range(epochs))) / epochs
+
+    @property
+    def varies(self) -> bool:
+        """Whether some epochs take longer than others."""
+        return self.recipe.defense.name != "natural" and bool(self.recipe.attack.ramp or self.recipe.attack.n_fgsm)
+
+    def progress(self, step: int) -> float:
+        """The share in [0, 1] of the training's work that is done after so many steps, by counting passes."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        before, after = self._work[epoch], self._work[min(epoch + 1, self.recipe.train.epochs)]
+        return (before + (after - before) * within / self.steps_per_epoch) / self._work[-1]
+
+    def _fallen(self, step: int) -> float:
+        passed = sum(milestone <= step // self.steps_per_epoch for milestone in self.recipe.train.milestones)
+        return self.recipe.train.lr_decay**passed
+
+    def _one_cycle(self, step: int) -> float:
+        """Linearly up to 1 in the first `rise` of the training, then linearly down to 0 (Smith & Topin 2019)."""
+        # the middle of a step, so that no step is taken at rate 0
+        share = (step + 0.5) / (self.recipe.train.epochs * self.steps_per_epoch)
+        rise = self.recipe.train.rise
+        return min(share / rise, (1 - share) / (1 - rise))
