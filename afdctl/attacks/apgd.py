@@ -3,10 +3,12 @@
 Every decision is a mask on the device: a step never waits for it.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.ball import ascent, boundary_start, project
+from afdctl.attacks.ball import ascent, boundary_start, projection
 from afdctl.attacks.iterate import Kept, Model, ascend, cross_entropy_of, per_sample
 
 MOMENTUM = 0.75
@@ -36,13 +38,15 @@ def apgd_from(
     """The same from a given start: `steps` gradients and one more forward pass."""
     objective = cross_entropy_of(y)
     kept = Kept(keep, x, y)
+    project = projection(x, epsilon, norm)
     checkpoints = checkpoint_steps(steps)
     x_adv = before = start
     logits, losses, gradient = ascend(model, objective, x_adv)
     kept.offer(x_adv, logits, losses)
     pace = Pace(x_adv, losses, gradient, 2 * epsilon)
     for step in range(1, steps + 1):
-        x_adv, before = advance(x, x_adv, before, gradient, pace.step_size, epsilon, norm, first=step == 1), x_adv
+        uphill = pace.step_size * ascent(gradient, norm)
+        x_adv, before = advance(x_adv, before, uphill, project, first=step == 1), x_adv
         if step == steps:
             with torch.no_grad():
                 logits = model(x_adv)
@@ -57,20 +61,13 @@ def apgd_from(
 
 
 def advance(
-    x: Tensor,
-    x_adv: Tensor,
-    before: Tensor,
-    gradient: Tensor,
-    step_size: Tensor,
-    epsilon: float,
-    norm: str,
-    first: bool,
+    x_adv: Tensor, before: Tensor, uphill: Tensor, project: Callable[[Tensor], Tensor], *, first: bool
 ) -> Tensor:
-    """One projected step with momentum; the first has none."""
-    step = project(x_adv + step_size * ascent(gradient, norm), x, epsilon, norm)
+    """One projected step uphill, with momentum; the first has none."""
+    step = project(x_adv + uphill)
     if first:
         return step
-    return project(x_adv + MOMENTUM * (step - x_adv) + (1 - MOMENTUM) * (x_adv - before), x, epsilon, norm)
+    return project(x_adv + MOMENTUM * (step - x_adv) + (1 - MOMENTUM) * (x_adv - before))
 
 
 def checkpoint_steps(steps: int) -> frozenset[int]:

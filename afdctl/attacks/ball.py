@@ -1,5 +1,7 @@
 """The ball B(x, epsilon) in [0, 1]: where an attack starts, how it steps, and how it gets back inside."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 
@@ -45,12 +47,17 @@ def norm(delta: Tensor) -> Tensor:
     return lengths.view(-1, *[1] * (delta.dim() - 1))
 
 
-def project(x_adv: Tensor, x: Tensor, epsilon: float, kind: str) -> Tensor:
-    """The point of the ball near x_adv, clipped to [0, 1]."""
+def projection(x: Tensor, epsilon: float, kind: str) -> Callable[[Tensor], Tensor]:
+    """What takes x_adv to the point of the ball near it, clipped to [0, 1]: made once for all steps of an attack."""
     if kind == "linf":
-        return torch.minimum(torch.maximum(x_adv, x - epsilon), x + epsilon).clamp_(0, 1)
-    delta = x_adv - x
-    return (x + delta * (epsilon / norm(delta).clamp_min(1e-12)).clamp_max(1)).clamp_(0, 1)
+        low, high = (x - epsilon).clamp_(0, 1), (x + epsilon).clamp_(0, 1)
+        return lambda x_adv: x_adv.clamp(low, high)
+
+    def project(x_adv: Tensor) -> Tensor:
+        delta = x_adv - x
+        return (x + delta * (epsilon / norm(delta).clamp_min(1e-12)).clamp_max(1)).clamp_(0, 1)
+
+    return project
 
 
 def ascent(gradient: Tensor, kind: str) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.ball import ascent, project, uniform_start
+from afdctl.attacks.ball import ascent, projection, uniform_start
 from afdctl.attacks.iterate import Kept, Model, Objective, ascend, cross_entropy_of
 from afdctl.losses import kl_divergence
 
@@ -24,11 +24,12 @@ def pgd(
     """x' (n, c, h, w) after `steps` steps of `step_size` (2.5 epsilon / steps if None) from `start`."""
     step_size = 2.5 * epsilon / steps if step_size is None else step_size
     kept = Kept(keep, x, y)
+    project = projection(x, epsilon, norm)
     x_adv = start
     for _ in range(steps):
         logits, losses, gradient = ascend(model, objective, x_adv)
         kept.offer(x_adv, logits, losses)
-        x_adv = project(x_adv + step_size * ascent(gradient, norm), x, epsilon, norm)
+        x_adv = project(x_adv + step_size * ascent(gradient, norm))
     with torch.no_grad():
         logits = model(x_adv)
         kept.offer(x_adv, logits, objective(logits))
@@ -73,7 +74,7 @@ def pgd_kl(
     start = x
     if random_start:
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        start = project(x + 0.001 * noise, x, epsilon, norm)
+        start = projection(x, epsilon, norm)(x + 0.001 * noise)
 
     def objective(logits: Tensor) -> Tensor:
         return kl_divergence(natural, logits)

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import analyze, attack, bench, data, export, profiles, recipes, runs, sweep, train, watch
+from afdctl.cli import analyze, attack, bench, data, export, heap, profiles, recipes, runs, sweep, train, watch
 from afdctl.cli.pipes import reader_gone
 from afdctl.errors import AfdctlError
 
@@ -64,6 +64,7 @@ def main() -> None:
     # they work. A shorter spin made a small network train twice as fast there, and 8 % slower on an idle machine.
     # Read when torch is imported; a user's own value wins.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    heap.keep()
     try:
         app()
     except AfdctlError as error:

@@ -55,7 +55,9 @@ class _Pointwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.shape, ctx.stride = x.shape, stride
-        return linear(x.permute(0, 2, 3, 1)[:, ::stride, ::stride], weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
+        # gathered, as a dense layer of pixels that do not lie side by side is a product for each row of the image
+        pixels = x.permute(0, 2, 3, 1)[:, ::stride, ::stride].contiguous()
+        return linear(pixels, weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
@@ -81,5 +83,7 @@ class _Stem(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         kernel = weight.shape[2]
         pixels = gradient.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)
-        windows = weight.flatten(1).t() @ pixels
-        return fold(windows, ctx.shape[2:], kernel, padding=kernel // 2, stride=ctx.stride), None, None, None
+        # images as channels of one, as `fold` takes images one at a time
+        windows = (weight.flatten(1).t() @ pixels).flatten(0, 1)
+        slope = fold(windows, ctx.shape[2:], kernel, padding=kernel // 2, stride=ctx.stride)
+        return slope.view(ctx.shape), None, None, None
