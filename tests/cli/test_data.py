@@ -19,7 +19,6 @@ def afdctl(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("AFDCTL_DATA", raising=False)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["afdctl", "data", *map(str, arguments)])

@@ -5,9 +5,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test sees the data sets of whoever runs it."""
+    """Nor those that were downloaded before."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("AFDCTL_DATA", raising=False)
     return tmp_path / "cache" / "afdctl" / "data"
 
 
