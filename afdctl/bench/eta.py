@@ -44,6 +44,7 @@ def of_recipe(recipe: Recipe, images: Batch, row: Mapping[str, Any], cost: Cost)
     return {
         "epochs": epochs,
         "steps_per_epoch": steps,
+        "attack_steps": attack_steps,
         "step_seconds": step,
         "epoch_seconds": steps * step,
         "validation_seconds": validation,

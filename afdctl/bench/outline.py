@@ -10,7 +10,7 @@ from torch import Generator
 from afdctl.attacks.adversary import Adversary
 from afdctl.bench.ceilings import ceiling_of, product_rate
 from afdctl.bench.counting import Operations, count
-from afdctl.bench.steps import Batch, attack_of, defense, eager, random_batch, tuned
+from afdctl.bench.steps import Batch, attack_of, defense, plain, random_batch
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
 
@@ -35,7 +35,7 @@ def cost(recipe: Recipe, images: Batch) -> Cost:
     """Count a step at one attack step, and on one image the attack at two, with a network of its own."""
     with torch.random.fork_rng(devices=[]):
         # in float32, which is counted fastest: FLOP do not depend on it
-        copy = defense(tuned(eager(recipe), precision="float32"), recipe.defense, 1, images)
+        copy = defense(plain(recipe), recipe.defense, 1, images)
     flop = {part: value / len(images.x) for part, value in count(copy, images.x, images.y).flop.items()}
     once, twice = flop.pop("attack"), 0
     if once:

@@ -75,6 +75,11 @@ def eager(recipe: Recipe) -> Recipe:
     return tuned(recipe, compile=False, graphs=False)
 
 
+def plain(recipe: Recipe) -> Recipe:
+    """The same in float32, as the published code's steps are taken."""
+    return tuned(eager(recipe), precision="float32")
+
+
 def defenses(recipe: Recipe, attack_steps: int, images: Batch) -> dict[str, Defense]:
     """The recipe's own defense first, then AFD, AT and TRADES on its network, and AFD as the published code does it.
 
@@ -103,20 +108,14 @@ def defense(
 ) -> Defense:
     """A defense on a fresh network of the recipe, in the layout that the network chooses or in another."""
     device = images.x.device
-    network = network_of(tuned(eager(recipe), precision="float32") if published else recipe, images)
+    network = network_of(plain(recipe) if published else recipe, images)
     if memory_format is not None:
         network = network.to(memory_format=memory_format)
-    noise, kind = (
-        Generator(device).manual_seed(0),
-        Published if published else registry.load(registry.DEFENSES, table.name),
-    )
-    attack = attack_of(recipe.attack, table.name, attack_steps)
-    adversary = (
-        UnfoldedAdversary(network, attack, noise)
-        if published
-        else Adversary(network, attack, noise, captured=captures(recipe.train, device))
-    )
-    made: Defense = kind(table, network, adversary, images.classes, noise)
+    noise, attack = Generator(device).manual_seed(0), attack_of(recipe.attack, table.name, attack_steps)
+    if published:
+        return Published(table, network, UnfoldedAdversary(network, attack, noise), images.classes, noise)
+    adversary = Adversary(network, attack, noise, captured=captures(recipe.train, device))
+    made: Defense = registry.load(registry.DEFENSES, table.name)(table, network, adversary, images.classes, noise)
     return made
 
 

@@ -79,7 +79,8 @@ def roofline(report: Row, row: Row) -> Table:
 
 def compared(report: Row, row: Row) -> Table:
     """The steps that were taken in turn, and how many times as long one takes as another."""
-    shown = titled("in turn", "step", "time", "ratio")
+    alike = report["precision"] == "float32" and not report["compile"] and not report["graphs"]
+    shown = titled("in turn" if alike else "in turn; published: float32, eager", "step", "time", "ratio")
     for key, value in row.items():
         if key.endswith("_seconds") and key != "floor_seconds":
             shown.add_row(called(key.removesuffix("_seconds")), milliseconds(value), "")
@@ -98,7 +99,8 @@ def whole(report: Row) -> Table:
     if eta is None:
         shown.add_row("time", "not known: the folder's size is not")
         return shown
-    shown.add_row(f"an epoch of {eta['steps_per_epoch']:,} steps", duration(eta["epoch_seconds"]))
+    grows = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
+    shown.add_row(f"an epoch of {eta['steps_per_epoch']:,} steps{grows}", duration(eta["epoch_seconds"]))
     shown.add_row("its validation", duration(eta["validation_seconds"]))
     shown.add_row("the test of two checkpoints", duration(eta["test_seconds"]))
     shown.add_row(f"all {eta['epochs']} epochs", duration(eta["total_seconds"]), style="bold")

@@ -125,7 +125,7 @@ class Attack(Table):
     name: Annotated[str, *registered(registry.ADVERSARIES)] = "apgd_ce"
     norm: Literal["linf", "l2"] = "linf"
     epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
-    steps: Count = Field(10, description="gradient steps")
+    steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
     step_size: Fraction | None = Field(None, description="pgd and pgd_kl, absolute; none: 2.5 epsilon / steps")
     random_start: bool = True
     keep: Literal["worst_loss", "last", "success_only"] = Field(
@@ -134,13 +134,29 @@ class Attack(Table):
     warmup: Rate = Field(0.0, description="epochs over which epsilon grows from 0")
     ramp: Whole = Field(0, description="epochs over which the gradient steps grow to `steps`, in equal parts")
     n_fgsm: Whole = Field(
-        0, description="first epochs, before the ramp, whose adversary is N-FGSM: one step from noise (de Jorge 2022)"
+        0,
+        description="first epochs, before the ramp, whose adversary is N-FGSM on cross-entropy: one step from noise "
+        "(de Jorge et al. 2022)",
     )
 
     @field_validator("step_size")
     @classmethod
     def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
         return check_belongs(value, info, "name")
+
+    @field_validator("steps")
+    @classmethod
+    def _n_fgsm_takes_one(cls, steps: int, info: ValidationInfo) -> int:
+        if info.data.get("name") == "n_fgsm" and steps != 1:
+            raise ValueError("n_fgsm takes one step: set steps = 1")
+        return steps
+
+    @field_validator("ramp", "n_fgsm")
+    @classmethod
+    def _n_fgsm_does_not_grow(cls, epochs: int, info: ValidationInfo) -> int:
+        if info.data.get("name") == "n_fgsm" and epochs:
+            raise ValueError("n_fgsm takes one step in all epochs: leave it out")
+        return epochs
 
     @field_validator("epsilon")
     @classmethod
@@ -216,6 +232,13 @@ class Train(Table):
         if list(milestones) != sorted(set(milestones)):
             raise ValueError("must ascend, such as [50, 80]")
         return milestones
+
+    @field_validator("graphs", mode="before")
+    @classmethod
+    def _one_error_for_all_kinds(cls, graphs: Any) -> Any:
+        if not isinstance(graphs, bool) and graphs != "step":
+            raise ValueError('must be true, false or "step"')
+        return graphs
 
     @field_validator("schedule")
     @classmethod

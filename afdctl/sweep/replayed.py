@@ -17,7 +17,7 @@ from afdctl.models.capture import WARM_UPS, Capture
 HELD: Final = 8
 """So many passes are held at once."""
 OFTEN: Final = 5
-"""A pass that comes for so many a time is recorded: that costs about as much."""
+"""A pass is recorded when it comes for the fifth time: recording costs about as much as five."""
 
 
 class Replayed:
@@ -61,14 +61,22 @@ class Replayed:
 
 
 class Memory:
-    """What passes of one model share: on CUDA the pool of memory, as they are replayed in turn, and whose turn it is.
+    """What passes of one model share: on CUDA the pool of memory and the stream, and whose turn it is.
 
-    The activations of a forward pass last until the next pass of any form.
+    They are replayed in turn: the activations of a forward pass last until the next pass of any form.
     """
 
     def __init__(self) -> None:
         self.turn = 0
         self.pool: Any = None
+        self._capture: Capture | None = None
+
+    def capture(self, device: torch.device) -> Capture:
+        """The one stream of all captures, as libraries keep a workspace for each."""
+        if self._capture is None:
+            self.pool = torch.cuda.graph_pool_handle()
+            self._capture = Capture(device, "a pass of the model", "leave --graphs out")
+        return self._capture
 
     def next_turn(self) -> int:
         """A number for a forward pass, which is the newest while `turn` is the same."""
@@ -141,8 +149,7 @@ class Pass:
     @torch.no_grad()
     def _capture(self) -> list[torch.cuda.CUDAGraph]:
         """The graphs of the pass and of its way back."""
-        self.memory.pool = self.memory.pool or torch.cuda.graph_pool_handle()
-        capture = Capture(self.x.device, "a pass of the model", "leave --graphs out")
+        capture = self.memory.capture(self.x.device)
         with capture.aside():
             for _ in range(WARM_UPS):
                 self._run()

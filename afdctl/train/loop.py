@@ -28,6 +28,7 @@ from afdctl.train.schedule import Schedule
 from afdctl.train.signals import Requests, listening
 from afdctl.train.speed import captures, captures_step, quicken
 from afdctl.train.streams import Streams, initialisation, seeded
+from afdctl.train.unheeded import unheeded
 
 
 class Trainer:
@@ -93,9 +94,7 @@ class Trainer:
             "run", schema=SCHEMA, name=self.run.name, recipe=self.recipe.model_dump(mode="json"), **self.totals(),
             device=str(self.device), parameters=parameters,
         )  # fmt: skip
-        late = [milestone for milestone in self.recipe.train.milestones if milestone >= self.recipe.train.epochs]
-        if late:
-            message = f"train.milestones {late} lie beyond the last epoch: there the rates never fall"
+        for message in unheeded(self.recipe, self.device):
             self.journal.append("warning", step=self.step, message=message)
         self.save(best)
 

@@ -11,7 +11,7 @@ from afdctl.recipe.schema import Attack
 
 N_FGSM = "n_fgsm"
 BESIDE_THE_ATTACK = 6
-"""Forward-equivalents of AFD's updates; an attack step takes two, and its last look one. Other defenses' are near."""
+"""Forward-equivalents of AFD's updates, which those of other defenses are near to."""
 
 
 class Schedule:
@@ -19,8 +19,8 @@ class Schedule:
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
-        passes = (2 * self.attack_steps(epoch) + 1 + BESIDE_THE_ATTACK for epoch in range(recipe.train.epochs))
-        self._work = [0.0, *accumulate(passes)]
+        each = (self.attack_passes(epoch) + BESIDE_THE_ATTACK for epoch in range(recipe.train.epochs))
+        self._work = [0, *accumulate(each)]
 
     def lr_factor(self, step: int) -> float:
         """What every rate of the recipe is multiplied by in a step."""
@@ -36,20 +36,18 @@ class Schedule:
         now = {"epsilon": attack.epsilon * min(1.0, (step + 1) / warmup_steps)}
         if epoch < attack.n_fgsm:
             return attack.model_copy(update=now | {"name": N_FGSM, "steps": 1, "step_size": None})
-        return attack.model_copy(update=now | {"steps": int(self.attack_steps(epoch))})
-
-    def attack_steps(self, epoch: int) -> float:
-        """The adversary's gradient steps in an epoch; N-FGSM's single one counts half, as it has no last look."""
-        attack = self.recipe.attack
-        if attack.name == N_FGSM or epoch < attack.n_fgsm:
-            return 0.5
         ramped = ceil(attack.steps * (epoch - attack.n_fgsm + 1) / (attack.ramp + 1))
-        return min(attack.steps, ramped)
+        return attack.model_copy(update=now | {"steps": min(attack.steps, ramped)})
+
+    def attack_passes(self, epoch: int) -> int:
+        """Forward-equivalents of the adversary in an epoch: two a step, and but for N-FGSM a last look at x'."""
+        attack = self.attack(epoch * self.steps_per_epoch)
+        return 2 * attack.steps + (attack.name != N_FGSM)
 
     def mean_attack_steps(self) -> float:
-        """The same on average over all epochs."""
+        """The number of attack steps that would cost as much if all epochs had it."""
         epochs = self.recipe.train.epochs
-        return sum(map(self.attack_steps, range(epochs))) / epochs
+        return (sum(map(self.attack_passes, range(epochs))) / epochs - 1) / 2
 
     @property
     def varies(self) -> bool:

@@ -9,15 +9,14 @@ from afdctl.models.precision import set_precision
 from afdctl.recipe.schema import Train
 
 FORMS: Final = 64
-"""So many forms of one encoder may be compiled."""
+"""So many may be compiled, where torch stops at eight."""
 
 
 def quicken(network: FeatureClassifier, train: Train) -> None:
     """Set the precision of the encoder's passes, and compile it where the recipe asks for that; twins follow it."""
     set_precision(network, train.precision)
     if train.compile:
-        # all modules share one count of forms: network and twins, with and without gradients, of each batch size, came
-        # to ten in a training, and from the ninth on torch would have run them eagerly
+        # network and twins share one count: with and without gradients, and for each batch size, they came to ten
         torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
         # kernels of their own for each batch size: there are two, and an epoch's last batch would cost the others
         network.F_theta[0].compile(dynamic=False)

@@ -23,7 +23,7 @@ def network() -> FeatureClassifier:
 @pytest.mark.parametrize("name", registry.ADVERSARIES)
 def test_attacks_the_network_as_it_is_now(name: str, network: FeatureClassifier):
     """An update between two batches is seen, though the adversary keeps a twin."""
-    attack = Attack(name=name, epsilon=0.1, steps=3)
+    attack = Attack(name=name, epsilon=0.1, steps=1)
     generator = Generator().manual_seed(5)
     adversary = Adversary(network, attack, generator)
     before = adversary(x, y)

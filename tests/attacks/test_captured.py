@@ -29,7 +29,7 @@ def images(n: int, seed: int, device: str) -> tuple[Tensor, Tensor]:
 def made(name: str, *, captured: bool, device: str = "cpu", norm: str = "linf") -> tuple[FeatureClassifier, Adversary]:
     torch.manual_seed(0)
     network = build(Model(encoder="resnet18_mnist", width=4), channels=1, image_size=8, classes=3).to(device)
-    attack = Attack(name=name, norm=norm, epsilon=0.1, steps=3)
+    attack = Attack(name=name, norm=norm, epsilon=0.1, steps=1 if name == "n_fgsm" else 3)
     return network, Adversary(network, attack, Generator(device).manual_seed(5), captured=captured)
 
 

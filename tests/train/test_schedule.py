@@ -75,6 +75,13 @@ def test_mean_attack_steps():
     assert made("attack.n_fgsm=2", "attack.ramp=3").mean_attack_steps() == (2 * 0.5 + 5 + 10 + 15 + 5 * 20) / 10
 
 
+def test_n_fgsm_in_all_epochs_is_one_step():
+    schedule = made("attack.name=n_fgsm", "attack.steps=1")
+    assert schedule.attack(7) == schedule.recipe.attack
+    assert schedule.attack_passes(3) == 2
+    assert not schedule.varies
+
+
 def test_natural_training_has_no_adversary_that_could_vary():
     assert made("attack.ramp=3").varies
     assert not made("attack.ramp=3", name="digits_nt").varies

@@ -47,7 +47,7 @@ def test_a_short_attack_at_the_beginning_is_said_and_counted():
     recipe = RECIPE | {"attack": {**RECIPE["attack"], "n_fgsm": 2, "ramp": 3}}
     rows = [RUN | {"recipe": recipe}, *training(620)[1:]]
     told = {
-        "event": "cost", "flop": {"attack": 8e8, "C": 2e8}, "attack_step_flop": 1e7, "batch_size": 128,
+        "event": "cost", "flop": {"attack": 8e8, "C": 2e8}, "attack_step_flop": 10_000_000, "batch_size": 128,
         "floor_seconds": 0.01,
     }  # fmt: skip
     rows[1:1] = [told]
@@ -57,10 +57,9 @@ def test_a_short_attack_at_the_beginning_is_said_and_counted():
     mfu, setting = text(short).splitlines()[1:3]
     # 20 of 40 steps are 2e8 of 1e9 FLOP less
     assert "32% MFU" in mfu
-    assert "APGD-CE 40 steps" in setting
-    assert "20 now" in setting
+    assert "APGD-CE 20 of 40 steps" in setting
     single = [row | {"attack_steps": 1, "epoch": 2} if row["event"] == "step" else row for row in rows]
-    assert "N-FGSM now" in text(single)
+    assert "N-FGSM, then APGD-CE 40 steps" in text(single)
 
 
 def test_the_time_left_counts_that_later_steps_are_dearer():

@@ -8,7 +8,6 @@ from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured
 from afdctl.export.tables.names import dataset_title
 from afdctl.export.tables.table import Cell, Column, Row, Table
-from afdctl.recipe.schema import Attack
 from afdctl.store.record import Record
 
 TRAINING_IMAGES = {
@@ -58,12 +57,12 @@ def _seconds(group: Group) -> Cell:
 def steady_epochs(record: Record) -> list[float]:
     """Seconds of each whole epoch in steps alone: without validation, saving, and the first epoch, if there are more.
 
-    The journal has the images a second of the steps between two of its writes.
+    Only epochs with all attack steps count. The journal has the images a second of the steps between two of its writes.
     """
     assert record.recipe is not None
-    batch = record.recipe.train.batch_size
+    batch, grown = record.recipe.train.batch_size, _epochs_of_growth(record)
     seen: dict[int, list[float]] = {}
-    for row in record.of_kind("step"):
+    for row in (row for row in record.of_kind("step") if row["epoch"] > grown):
         seen.setdefault(row["epoch"], []).append(row["images_per_s"])
     whole = [speeds for _, speeds in sorted(seen.items()) if len(speeds) == _steps_an_epoch(record)]
     training = TRAINING_IMAGES.get(record.dataset)
@@ -74,6 +73,12 @@ def steady_epochs(record: Record) -> list[float]:
         last = training - record.recipe.data.holdout - full if training else batch
         seconds.append(sum(batch / speed for speed in speeds[:-1]) + min(last, batch) / speeds[-1])
     return seconds[1:] or seconds
+
+
+def _epochs_of_growth(record: Record) -> int:
+    """The first epochs, whose adversary is weaker than the recipe's."""
+    assert record.recipe is not None
+    return record.recipe.attack.n_fgsm + record.recipe.attack.ramp
 
 
 def _steps_an_epoch(record: Record) -> int | None:
@@ -90,15 +95,10 @@ def _circumstances(group: Group) -> dict[str, Cell]:
     return {
         FASTEST.key: Cell(min(epochs, default=None)),
         "epochs": Cell(len(epochs)),
-        "adversary": Cell(None if natural else f"{recipe.attack.name}, {_attack_steps(recipe.attack)} steps"),
+        "adversary": Cell(None if natural else f"{recipe.attack.name}, {recipe.attack.steps} steps"),
         "device": Cell(" and ".join(sorted({_device(record) for record in group.records}))),
         "threads": Cell(" and ".join(sorted({str(record.run.provenance["threads"]) for record in group.records}))),
     }
-
-
-def _attack_steps(attack: Attack) -> str:
-    """Their number, or the largest where a training begins with fewer."""
-    return f"up to {attack.steps}" if attack.ramp or attack.n_fgsm else str(attack.steps)
 
 
 def _device(record: Record) -> str:
@@ -113,6 +113,9 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
         f"The paper: AFD / AT {ratios['afd_over_at']}, AFD / TRADES {ratios['afd_over_trades']} "
         f"(CIFAR-10, two V100 GPUs)."
     )
+    grown = [record.name for group in groups for record in group.records if _epochs_of_growth(record)]
+    if grown:
+        yield f"Begun with a shorter attack, so that only the epochs with all attack steps count: {', '.join(grown)}."
     yield from _unsteady(groups)
     for dataset in dict.fromkeys(group.dataset for group in groups):
         records = [record for group in groups if group.dataset == dataset for record in group.records]
@@ -121,11 +124,9 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _unsteady(groups: Sequence[Group]) -> Iterator[str]:
-    """Runs whose epochs took very different times though their steps are alike: something else was on the machine."""
+    """Runs whose epochs took very different times: something else was on the machine."""
     names = []
     for record in (record for group in groups for record in group.records):
-        if record.recipe and (record.recipe.attack.ramp or record.recipe.attack.n_fgsm):
-            continue
         seconds = steady_epochs(record)
         if len(seconds) > 1 and stdev(seconds) > 0.1 * fmean(seconds):
             names.append(record.name)
@@ -144,9 +145,7 @@ def _unlike(dataset: str, records: Sequence[Record]) -> Iterator[str]:
         "thread counts": {record.run.provenance["threads"] for record in records},
         "batch sizes": {record.recipe.train.batch_size for record in records if record.recipe},
         "numbers of attack steps": {
-            (record.recipe.attack.steps, record.recipe.attack.ramp, record.recipe.attack.n_fgsm)
-            for record in records
-            if record.recipe and record.method != "NT"
+            record.recipe.attack.steps for record in records if record.recipe and record.method != "NT"
         },
         "networks": {(record.recipe.model.encoder, record.recipe.model.width) for record in records if record.recipe},
     }

@@ -141,7 +141,7 @@ def _times(facts: Facts, palette: Palette) -> list[list[Span]]:
 
 def _setting(facts: Facts, palette: Palette) -> list[Span]:
     text = " · ".join(setting(facts))
-    return [(text, palette.ink("dim")), (growing(facts), palette.ink("warn"))]
+    return [(text, palette.ink("dim")), (warm_epsilon(facts), palette.ink("warn"))]
 
 
 def setting(facts: Facts) -> list[str]:
@@ -156,20 +156,28 @@ def setting(facts: Facts) -> list[str]:
     if name != "natural":
         norm = NORMS.get(str(attack.get("norm")), str(attack.get("norm")))
         words.append(f"ε {epsilon_text(attack.get('epsilon'))} {norm}")
-        words.append(f"{str(attack.get('name')).upper().replace('_', '-')} {attack.get('steps')} steps")
+        words.append(adversary(facts))
     rates = [f"{key} {facts.history.last.get(key, value):g}" for key, value in defense.items() if key.startswith("lr_")]
     return [*words, " ".join(rates), f"batch {facts.history.table('train').get('batch_size')}"]
 
 
-def growing(facts: Facts) -> str:
-    """The present ε and number of attack steps while they still grow."""
+def adversary(facts: Facts) -> str:
+    """The adversary and its gradient steps, and how far it is where it begins with less."""
     history, attack = facts.history, facts.history.table("attack")
-    warmup, said = float(attack.get("warmup") or 0) * int(history.run.get("steps_per_epoch") or 1), ""
-    if history.step < warmup:
-        said += f" · ε now {float(attack.get('epsilon') or 0) * (history.step + 1) / max(1.0, warmup):.4f}"
-    if (steps := history.last.get("attack_steps")) not in (None, attack.get("steps")):
-        said += f" · {steps} now" if steps > 1 or history.epoch > int(attack.get("n_fgsm") or 0) else " · N-FGSM now"
-    return said
+    name, steps = str(attack.get("name")).upper().replace("_", "-"), attack.get("steps")
+    now = history.last.get("attack_steps", steps)
+    if history.epoch <= int(attack.get("n_fgsm") or 0):
+        return f"N-FGSM, then {name} {steps} steps"
+    return f"{name} {steps} steps" if now == steps else f"{name} {now} of {steps} steps"
+
+
+def warm_epsilon(facts: Facts) -> str:
+    """The present ε while it still grows."""
+    attack = facts.history.table("attack")
+    warmup = float(attack.get("warmup") or 0) * int(facts.history.run.get("steps_per_epoch") or 1)
+    if facts.history.step >= warmup:
+        return ""
+    return f" · ε now {float(attack.get('epsilon') or 0) * (facts.history.step + 1) / max(1.0, warmup):.4f}"
 
 
 def epsilon_text(value: object) -> str:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from afdctl.events import SCHEMA, Row
 from afdctl.store.series import Recent, Series
@@ -27,6 +27,14 @@ class Entry:
     text: str
 
 
+class Moment(NamedTuple):
+    """A step, the share in [0, 1] of the training's work that was done after it, and the seconds at work until then."""
+
+    step: int
+    share: float
+    elapsed: float
+
+
 class History:
     """All that the panes show. A `resume` forgets what the run does again."""
 
@@ -46,8 +54,7 @@ class History:
         self.newer: int | None = None
         self.not_numbers = 0
         self.elapsed = 0.0
-        self.times: deque[tuple[int, float]] = deque(maxlen=SPEED_ROWS)
-        self.shares: deque[tuple[float, float]] = deque(maxlen=SPEED_ROWS)
+        self.times: deque[Moment] = deque(maxlen=SPEED_ROWS)
         self._clock: float | None = None
         self._steps: list[Row] = []
         self._offsets: list[int] = []
@@ -91,7 +98,7 @@ class History:
         """Over the last steps, with the validations between them."""
         if len(self.times) < 2:
             return None
-        (first, since), (last, until) = self.times[0], self.times[-1]
+        (first, _, since), (last, _, until) = self.times[0], self.times[-1]
         return (last - first) / (until - since) if until > since and last > first else None
 
     @property
@@ -108,23 +115,25 @@ class History:
     @property
     def seconds_between_writes(self) -> float:
         """The usual time between two rows of steps that were written apart; 0 where it is not known."""
-        return (self.times[-1][1] - self.times[0][1]) / (len(self.times) - 1) if len(self.times) > 1 else 0.0
+        if len(self.times) < 2:
+            return 0.0
+        return (self.times[-1].elapsed - self.times[0].elapsed) / (len(self.times) - 1)
 
     @property
     def seconds_left(self) -> float | None:
         """To the last step, at the pace of the last ones: later steps may be dearer, which the trainer counted."""
-        if len(self.shares) < 2:
+        if len(self.times) < 2:
             return None
-        (first, since), (last, until) = self.shares[0], self.shares[-1]
+        (_, first, since), (_, last, until) = self.times[0], self.times[-1]
         return (1 - last) * (until - since) / (last - first) if until > since and 1 >= last > first else None
 
     def _share_of_a_full_step(self) -> float:
         """The FLOP of the last step over those with all attack steps: a schedule may begin with fewer."""
-        now, each = self.last.get("attack_steps"), self.cost.get("attack_step_flop")
-        flop, full = self.cost.get("flop"), self.table("attack").get("steps")
-        if now is None or each is None or not isinstance(flop, dict) or full is None:
+        now, full = self.last.get("attack_steps"), self.table("attack").get("steps")
+        each, flop = self.cost.get("attack_step_flop"), self.cost.get("flop")
+        if not (isinstance(now, int) and isinstance(full, int) and isinstance(each, int) and isinstance(flop, dict)):
             return 1.0
-        return 1 - float((full - now) * each / sum(flop.values()))
+        return 1 - (full - now) * each / float(sum(flop.values()))
 
     def _take(self, offset: int, row: Row) -> None:
         if self.newer:
@@ -181,7 +190,6 @@ class History:
         self.tests.clear()
         self.sweep = Sweep()
         self.times.clear()
-        self.shares.clear()
         self.end = None
         self.last = {**self.last, "step": step, "epoch": epoch}
 
@@ -194,11 +202,10 @@ class History:
         if step <= 0:
             raise ValueError("steps are counted from 1")
         # ten steps have one time: their batch's
-        if self.times and self.times[-1][1] == self.elapsed:
+        if self.times and self.times[-1].elapsed == self.elapsed:
             self.times.pop()
-            self.shares.pop()
-        self.times.append((step, self.elapsed))
-        self.shares.append((row.get("progress", step / max(self.steps_total, 1)), self.elapsed))
+        share = row.get("progress", step / max(self.steps_total, 1))
+        self.times.append(Moment(step, float(share), self.elapsed))
         self._steps.append(row)
         self._offsets.append(offset)
 

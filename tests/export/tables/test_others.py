@@ -121,13 +121,15 @@ def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> No
     assert "differ by more than 10 % (one standard deviation) in at," in notes
 
 
-def test_an_adversary_that_grows_is_said_and_not_taken_for_a_busy_machine(tmp_path: Path) -> None:
-    grown = record(tmp_path, "grown", "digits_at", steps({1: 10, 2: 1237, 3: 1237 / 3}), "attack.ramp=2")
-    table = tables.build("cost", [grown, record(tmp_path, "at", "digits_at", [])], with_paper=False)
-    assert [row.cells["adversary"].value for row in table.rows] == ["apgd_ce, up to 10 steps", "apgd_ce, 10 steps"]
-    notes = "\n".join(table.notes)
-    assert "differ by more than 10 %" not in notes
-    assert "runs on digits have different numbers of attack steps" in notes
+def test_of_an_adversary_that_grows_only_the_epochs_with_all_steps_count(tmp_path: Path) -> None:
+    speeds = steps({1: 10, 2: 1237 * 3, 3: 1237, 4: 1237 / 2, 5: 1237 / 2})
+    grown = record(tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm=1", "attack.ramp=1")
+    assert cost.steady_epochs(grown) == pytest.approx([2, 2])
+    (note,) = [note for note in tables.build("cost", [grown], with_paper=False).notes if "shorter attack" in note]
+    assert note.endswith(": grown.")
+
+
+def test_rates_that_go_in_one_cycle_are_said(tmp_path: Path) -> None:
     cycle = record(tmp_path, "cycle", "digits_at", [], "train.schedule=one_cycle", "train.milestones=[]")
     (row,) = tables.build("A1", [cycle], with_paper=False).rows
     assert row.cells["milestones"].value == "one cycle"

@@ -1,0 +1,16 @@
+"""What a recipe asks for and a training cannot do, for warnings."""
+
+from collections.abc import Iterator
+
+import torch
+
+from afdctl.recipe import Recipe
+
+
+def unheeded(recipe: Recipe, device: torch.device) -> Iterator[str]:
+    """One message for each key without an effect."""
+    late = [milestone for milestone in recipe.train.milestones if milestone >= recipe.train.epochs]
+    if late:
+        yield f"train.milestones {late} lie beyond the last epoch: there the rates never fall"
+    if recipe.train.graphs and device.type != "cuda":
+        yield f"train.graphs is for CUDA: on {device} nothing is captured"
