@@ -91,11 +91,11 @@ def _circumstances(group: Group) -> dict[str, Cell]:
     recipe = group.records[0].recipe
     assert recipe is not None
     epochs = [seconds for record in group.records for seconds in steady_epochs(record)]
-    natural = group.method == "NT"
+    natural, steps = group.method == "NT", recipe.attack.steps
     return {
         FASTEST.key: Cell(min(epochs, default=None)),
         "epochs": Cell(len(epochs)),
-        "adversary": Cell(None if natural else f"{recipe.attack.name}, {recipe.attack.steps} steps"),
+        "adversary": Cell(None if natural else f"{recipe.attack.name}, {steps} step{'s' * (steps > 1)}"),
         "device": Cell(" and ".join(sorted({_device(record) for record in group.records}))),
         "threads": Cell(" and ".join(sorted({str(record.run.provenance["threads"]) for record in group.records}))),
     }

@@ -165,10 +165,10 @@ def adversary(facts: Facts) -> str:
     """The adversary and its gradient steps, and how far it is where it begins with less."""
     history, attack = facts.history, facts.history.table("attack")
     name, steps = str(attack.get("name")).upper().replace("_", "-"), attack.get("steps")
-    now = history.last.get("attack_steps", steps)
+    now, plural = history.last.get("attack_steps", steps), "" if steps == 1 else "s"
     if history.epoch <= int(attack.get("n_fgsm") or 0):
-        return f"N-FGSM, then {name} {steps} steps"
-    return f"{name} {steps} steps" if now == steps else f"{name} {now} of {steps} steps"
+        return f"N-FGSM, then {name} {steps} step{plural}"
+    return f"{name} {steps} step{plural}" if now == steps else f"{name} {now} of {steps} steps"
 
 
 def warm_epsilon(facts: Facts) -> str:
