@@ -5,14 +5,14 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, torch
+import resource
 from afdctl.cli import heap
 
 def faults():
     # several at once, as malloc keeps some
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        [torch.ones(1 << 20) for _ in range(8)]
+        [bytearray(4 << 20) for _ in range(8)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if {keep}:

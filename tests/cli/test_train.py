@@ -63,6 +63,7 @@ def test_json_is_the_journal(streamed: Ended, folder: Path):
     assert [rows[0]["event"], rows[-1]["event"], rows[-1]["reason"]] == ["run", "end", "finished"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(streamed: Ended, folder: Path, here: Afdctl):
     process, killed = begin(folder, "--name", "killed", "--json", *SLOW), Run(folder / "runs/killed")
     assert process.stdout

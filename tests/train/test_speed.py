@@ -77,7 +77,7 @@ def test_torch_compiles_more_forms_than_it_does_by_itself(monkeypatch: pytest.Mo
     ("name", "more"),
     [
         ("digits_wgan", ["defense.gp_weight=1.0", "train.schedule=one_cycle", "train.milestones=[]"]),
-        ("digits_trades", []),
+        pytest.param("digits_trades", [], marks=pytest.mark.slow),
     ],
 )
 def test_recorded_steps_train_the_same_network(
