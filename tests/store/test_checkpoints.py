@@ -196,6 +196,7 @@ def kill_in_save(run: Run, mode: str, kills: int) -> tuple[int, int]:
     return int(kill), int(last)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_at_any_point_of_a_save_leaves_good_checkpoints(run: Run) -> None:
     kill, last = kill_in_save(run, "points", 100)
     assert 10 < kill < 100

@@ -116,6 +116,7 @@ def test_the_recent_steps_slide():
     assert recent.latest("L_C", 0.0) == 990
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_run():
     series = Series()
     names = {f"figure_{n}": 1.0 for n in range(16)}

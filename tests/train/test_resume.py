@@ -100,6 +100,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, whole: Run, st
     assert figures(whole) == figures(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
     ["sampler", "streams", "defense.network", "defense.D_psi", *(f"defense.optimizer_{which}" for which in "CDF")],

@@ -62,6 +62,7 @@ def test_graphs_are_for_cuda_only_and_asked_for():
     assert not captures_step(Train(epochs=1, graphs=True), CUDA)
 
 
+@pytest.mark.slow
 def test_torch_compiles_more_forms_than_it_does_by_itself(monkeypatch: pytest.MonkeyPatch):
     """A training has ten or so, and torch runs the ninth and all after it eagerly."""
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)

@@ -60,6 +60,7 @@ def test_no_colour(run: Path):
         assert coloured == []
 
 
+@pytest.mark.slow
 def test_ctrl_z_gives_the_shell_its_turn_and_fg_brings_it_back(run: Path):
     with Terminal("watch", str(run), folder=run) as terminal:
         terminal.wait_for(READY)
