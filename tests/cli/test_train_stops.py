@@ -41,6 +41,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly_and_it_can_go_on(folder: Path
     assert events(Run(folder / "runs/head"), "end")[-1]["reason"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_run_at_work_saves_when_asked_and_is_busy_for_others(at_work: dict, here: Afdctl):
     process, run = at_work[signal.SIGTERM]
     wait_for(lambda: bool(events(run, "step")))
