@@ -18,9 +18,8 @@ class Adversary:
     """
 
     def __init__(self, network: nn.Module, attack: Attack, generator: Generator, captured: bool = False) -> None:
-        self.table = attack
+        self.table, self.generator = attack, generator
         self._twin = FoldedTwin(network)
-        self._generator = generator
         self._captured: Captured | None = None
         if captured:
             self._captured = Captured(self._present, [generator], "the attack", "set train.graphs = false")
@@ -30,16 +29,11 @@ class Adversary:
             return self._present(x, y)
         return self._captured(x, y, self.table)
 
-    @property
-    def generator(self) -> Generator:
-        """What it draws from."""
-        return self._generator
-
     def against(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """The same against another model than the twin."""
         generate = load(ADVERSARIES, self.table.name)
         knobs = self.table.model_dump(include=KNOBS, exclude_none=True)
-        x_adv: Tensor = generate(model, x, y, generator=self._generator, **knobs)
+        x_adv: Tensor = generate(model, x, y, generator=self.generator, **knobs)
         return x_adv
 
     def _present(self, x: Tensor, y: Tensor) -> Tensor:

@@ -144,6 +144,11 @@ class Attack(Table):
     def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
         return check_belongs(value, info, "name")
 
+    @property
+    def growth(self) -> int:
+        """The first epochs, whose adversary is weaker than the table's."""
+        return self.n_fgsm + self.ramp
+
     @field_validator("steps")
     @classmethod
     def _n_fgsm_takes_one(cls, steps: int, info: ValidationInfo) -> int:
@@ -275,8 +280,9 @@ class Recipe(Table):
         data, attack = info.data.get("data"), info.data.get("attack")
         if attack and attack.warmup > train.epochs:
             raise disagreement("epochs", f"attack.warmup = {attack.warmup:g} is longer: epsilon is never reached")
-        if attack and (late := attack.n_fgsm + attack.ramp) and late >= train.epochs:
-            raise disagreement("epochs", f"attack.n_fgsm + attack.ramp = {late}: no epoch is left for all attack.steps")
+        if attack and attack.growth and attack.growth >= train.epochs:
+            grows = f"attack.n_fgsm + attack.ramp = {attack.growth}"
+            raise disagreement("epochs", f"{grows}: no epoch is left for all attack.steps")
         if data and train.select == "robust" and not data.holdout:
             raise disagreement("select", "'robust' chooses by the hold-out: set data.holdout, or select = \"last\"")
         return train

@@ -52,7 +52,7 @@ class Schedule:
     @property
     def varies(self) -> bool:
         """Whether some epochs take longer than others."""
-        return self.recipe.defense.name != "natural" and bool(self.recipe.attack.ramp or self.recipe.attack.n_fgsm)
+        return self.recipe.defense.name != "natural" and self.recipe.attack.growth > 0
 
     def progress(self, step: int) -> float:
         """The share in [0, 1] of the training's work that is done after so many steps, by counting passes."""

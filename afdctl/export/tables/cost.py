@@ -76,9 +76,8 @@ def steady_epochs(record: Record) -> list[float]:
 
 
 def _epochs_of_growth(record: Record) -> int:
-    """The first epochs, whose adversary is weaker than the recipe's."""
     assert record.recipe is not None
-    return record.recipe.attack.n_fgsm + record.recipe.attack.ramp
+    return record.recipe.attack.growth
 
 
 def _steps_an_epoch(record: Record) -> int | None:
