@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from afdctl.cli.exporting.wanted import writable
 from afdctl.cli.options import RECIPE, SET
-from afdctl.errors import RecipeError
 
 ATTACK_STEPS = typer.Option(min=1, help="Measure with so many attack steps; repeatable. By default the recipe's.")
 ROUNDS = typer.Option(min=2, help="How often each step is measured, in turn.")
@@ -41,8 +41,8 @@ def bench(
     from afdctl import recipe as recipes
 
     chosen = recipes.load(recipe, overrides or [])
-    if trace and not trace.parent.is_dir():
-        raise RecipeError(f"--profile {trace}: there is no folder {trace.parent}; make it first")
+    if trace:
+        trace = writable(trace, "--profile")
     # the tracer's own messages are no business of the user's
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 

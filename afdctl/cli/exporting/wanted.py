@@ -45,15 +45,15 @@ class Wanted:
         return _replaceable(path)
 
 
-def writable(path: Path) -> Path:
-    """Where a file at --out goes; RecipeError where there is no folder for it, or something else in its place."""
-    path = _replaceable(path)
+def writable(path: Path, option: str = "--out") -> Path:
+    """Where the file of an option goes; RecipeError where there is no folder for it, or something else in its place."""
+    path = _replaceable(path, option)
     if not path.parent.is_dir():
-        raise RecipeError(f"--out {path}: there is no folder {path.parent}; make it first")
+        raise RecipeError(f"{option} {path}: there is no folder {path.parent}; make it first")
     return path
 
 
-def _replaceable(path: Path) -> Path:
+def _replaceable(path: Path, option: str = "--out") -> Path:
     if path.exists() and not path.is_file():
-        raise RecipeError(f"--out {path}: is there and is no regular file, so it is not replaced; name another")
+        raise RecipeError(f"{option} {path}: is there and is no regular file, so it is not replaced; name another")
     return path.resolve() if path.is_symlink() else path
