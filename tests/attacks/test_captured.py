@@ -66,7 +66,7 @@ def test_equals_the_plain_attack_batch_by_batch(name: str, norm: str, device: st
         assert_same(recorded(x, y), plain(x, y))
         train(plain_network)
         train(network)
-    assert torch.equal(plain._generator.get_state(), recorded._generator.get_state())
+    assert torch.equal(plain.generator.get_state(), recorded.generator.get_state())
 
 
 @pytest.fixture
@@ -132,10 +132,10 @@ def test_goes_on_from_a_saved_generator(device: str):
     _, recorded = made("apgd_ce", captured=True, device=device)
     for batch in range(WARM_UPS):
         recorded(*images(16, batch, device))
-    state = recorded._generator.get_state()
+    state = recorded.generator.get_state()
     expected = [recorded(*images(16, batch, device)) for batch in (3, 4, 5)]
     _, resumed = made("apgd_ce", captured=True, device=device)
-    resumed._generator.set_state(state)
+    resumed.generator.set_state(state)
     for batch, x_adv in zip((3, 4, 5), expected, strict=True):
         assert_same(resumed(*images(16, batch, device)), x_adv)
 
@@ -155,10 +155,10 @@ def test_a_graph_replays_draws_and_weights(precision: str):
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
     assert not torch.equal(third, fifth)
-    state = recorded._generator.get_state()
+    state = recorded.generator.get_state()
     before = recorded(x, y)
     train(network)
-    recorded._generator.set_state(state)
+    recorded.generator.set_state(state)
     assert not torch.equal(recorded(x, y), before)
 
 

@@ -91,8 +91,8 @@ def test_repeats_itself(attack: Case):
     assert torch.equal(first, other) is not attack.random
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("classes", [2, 3, 4, 5, 9, 10, 100])
+# up to five classes an attack may look at all of them, from ten on at nine others
+@pytest.mark.parametrize(("classes", "channels"), [(2, 3), (3, 1), (5, 3), (10, 1), (100, 3)])
 @every_attack
 def test_any_number_of_classes(attack: Case, classes: int, channels: int):
     model, x = small_model(classes, channels), images(6, channels)

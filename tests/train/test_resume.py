@@ -87,7 +87,14 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return train(short(name, *more, "train.report_every=1"), tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("stop", [2, 5, 7], ids=["mid-epoch", "end of an epoch", "second epoch"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(2, id="mid-epoch"),
+        pytest.param(5, id="end of an epoch", marks=pytest.mark.slow),
+        pytest.param(7, id="second epoch"),
+    ],
+)
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, whole: Run, stop: int):
     recipe = loads(whole.recipe_text)
     with pytest.raises(StoppedError) as stopped:
