@@ -175,6 +175,11 @@ def effective(rows: Iterable[Row]) -> list[Row]:
     return kept[::-1]
 
 
+def beyond_pgd(accuracy: Any) -> str:
+    """Words that follow a validation's or a test's PGD accuracy: its `acc_square`, where Square ran."""
+    return f", then Square {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
+
+
 def alive(path: Path) -> int | None:
     """The pid of the process that writes the journal, or None."""
     with suppress(FileNotFoundError), _lock_path(path).open("rb") as file:

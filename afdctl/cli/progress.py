@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from afdctl.cli.pipes import reader_gone
+from afdctl.events import beyond_pgd
 
 Row = dict[str, Any]
 OnLine = Callable[[str], None]
@@ -213,7 +214,8 @@ def validation(row: Row) -> str:
     if "acc_nat" not in row:
         return ""
     best = "  best" if row["best"] else ""
-    return f"validation: clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%} (no AutoAttack){best}"
+    said = f"clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%}{beyond_pgd(row.get('acc_square'))} (no AutoAttack)"
+    return f"validation: {said}{best}"
 
 
 def results(last: Row, best: Row) -> list[str]:
@@ -227,5 +229,5 @@ def result(which: str, row: Row) -> str:
     """A checkpoint's accuracies on the test split."""
     return (
         f"test, {which} checkpoint (step {row['of_step']}): clean {row['acc_nat']:.1%}, "
-        f"{row['attack']} {row['acc_adv']:.1%} (no AutoAttack), {row['n']:,} images"
+        f"{row['attack']} {row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))} (no AutoAttack), {row['n']:,} images"
     )

@@ -172,10 +172,13 @@ class Attack(Table):
 
 
 class Evaluation(Table):
-    """PGD with the recipe's norm and epsilon, keeping the worst iterate."""
+    """PGD with the recipe's norm and epsilon, keeping the worst iterate; then Square on who still stands."""
 
     steps: Count = 20
     step_size: Fraction | None = Field(None, description="absolute; none: 2.5 epsilon / steps")
+    queries: Whole = Field(
+        0, description="of Square (Andriushchenko et al. 2020), which sees past masked gradients; 0: PGD alone"
+    )
     limit: Count | None = Field(None, description="the first so many images of the split; none: all")
     batch_size: Count = 256
 
@@ -211,7 +214,7 @@ class Train(Table):
         None, description="the batch that the rates are meant for: they grow with batch_size / base_batch; none: fixed"
     )
     select: Literal["robust", "last"] = Field(
-        "robust", description="`best` is the epoch with the highest PGD accuracy on the hold-out, or the last one"
+        "robust", description="`best` is the epoch with the highest accuracy on the attacked hold-out, or the last one"
     )
     save_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         10.0, description="age of the last checkpoint at which the next is saved, also within an epoch"

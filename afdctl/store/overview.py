@@ -21,8 +21,8 @@ class Overview:
     """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None where something is not known.
 
     `split` says where `clean` and `pgd` were measured: on the test split once the training is over, before on the
-    hold-out. `pgd` (by the attack `pgd_attack`) stands for no AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the
-    epsilon nearest to the training's. `damage` says why a run could not be read.
+    hold-out. `pgd` (by the attack `pgd_attack`) stands for no AutoAttack, nor does `square`, what Square then left
+    of it where it ran; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `damage` says why a run could not be read.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Overview:
     clean: float | None = None
     pgd: float | None = None
     pgd_attack: str | None = None
+    square: float | None = None
     aa: float | None = None
     aa_norm: str | None = None
     aa_epsilon: float | None = None
@@ -119,13 +120,17 @@ def _accuracies(record: Record) -> dict[str, Any]:
     tests, validations = record.of_kind("test"), [row for row in record.of_kind("epoch") if "acc_nat" in row]
     if tests:
         row = tests[-1]
-        return {"split": "test", "clean": record.clean(), "pgd": row["acc_adv"], "pgd_attack": row["attack"]}
+        return {"split": "test", "clean": record.clean(), **_robust(row), "pgd_attack": row["attack"]}
     if (clean := record.clean()) is not None:
         return {"split": "test", "clean": clean}
     if validations:
         row = validations[-1]
-        return {"split": "validation", "clean": row["acc_nat"], "pgd": row["acc_adv"], "pgd_attack": "PGD"}
+        return {"split": "validation", "clean": row["acc_nat"], **_robust(row), "pgd_attack": "PGD"}
     return {}
+
+
+def _robust(row: Row) -> dict[str, Any]:
+    return {"pgd": row["acc_adv"], "square": row.get("acc_square")}
 
 
 def _autoattack(record: Record) -> dict[str, Any]:

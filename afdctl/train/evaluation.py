@@ -1,11 +1,14 @@
-"""Clean and PGD accuracy of a network on a split."""
+"""Accuracy of a network on a split: clean, under PGD, and where a recipe asks for it under Square as well."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
+from afdctl.attacks.autoattack import square
+from afdctl.attacks.draws import Draws
+from afdctl.attacks.iterate import Model
 from afdctl.attacks.pgd import pgd_ce
 from afdctl.data.batches import Split, batches
 from afdctl.models.feature_classifier import FeatureClassifier
@@ -15,11 +18,19 @@ from afdctl.recipe.schema import Attack, Evaluation
 
 
 class Accuracy(NamedTuple):
-    """Shares of `n` images that are classified rightly, and that still are after the attack."""
+    """Shares of `n` images that are classified rightly, still are after PGD, and still are after Square; None: not run.
+
+    PGD sees no further than its gradients: where Square then takes many more images, they are masked.
+    """
 
     acc_nat: float
     acc_adv: float
     n: int
+    acc_square: float | None = None
+
+    def row(self) -> dict[str, float]:
+        """The figures that there are, for the journal."""
+        return {name: figure for name, figure in self._asdict().items() if figure is not None}
 
 
 def evaluate(
@@ -30,15 +41,23 @@ def evaluate(
     generator: Generator,
     between_batches: Callable[[], None] = lambda: None,
 ) -> Accuracy:
-    """Attack with PGD within the recipe's ball; an image counts as fooled if any iterate fooled the model.
+    """Attack with PGD within the recipe's ball, and who still stands with `table.queries` of Square.
 
-    The attack runs on a folded twin, in the network's precision; both accuracies are then taken with the network
-    itself, in evaluation mode and in float32.
-    `between_batches` may raise to give up; the network's mode is restored in any case.
+    An image counts as fooled if any iterate fooled the model. The attacks run on a folded twin, in the network's
+    precision; all accuracies are then taken with the network itself, in evaluation mode and in float32. `generator` is
+    PGD's; Square has streams of its own, the same each time.
+    `between_batches`, which Square also calls between two queries, may raise to give up; the network's mode is restored
+    in any case.
     """
     split = split.head(table.limit)
     twin, training = FoldedTwin(network), network.training
-    right = torch.zeros(2, device=split.x.device)
+    right = torch.zeros(3, device=split.x.device)
+
+    def interruptible(x: Tensor) -> Tensor:
+        between_batches()
+        logits: Tensor = twin(x)
+        return logits
+
     network.eval()
     try:
         for x, y in batches(split, table.batch_size):
@@ -47,10 +66,27 @@ def evaluate(
                 twin, x, y, norm=attack.norm, epsilon=attack.epsilon, steps=table.steps, step_size=table.step_size,
                 keep="success_only", generator=generator,
             )  # fmt: skip
-            with torch.no_grad(), exact(network):
-                clean = network(x).argmax(1) == y
-                right += torch.stack([clean.sum(), (clean & (network(x_adv).argmax(1) == y)).sum()])
+            clean = correct(network, x, y)
+            standing = clean & correct(network, x_adv, y)
+            searched = standing.clone()
+            if table.queries:
+                x_adv = search(interruptible, x[standing], y[standing], attack, table.queries)
+                searched[standing] = correct(network, x_adv, y[standing])
+            right += torch.stack([clean.sum(), standing.sum(), searched.sum()])
     finally:
         network.train(training)
-    acc_nat, acc_adv = (count / len(split) for count in right.tolist())
-    return Accuracy(acc_nat, acc_adv, len(split))
+    acc_nat, acc_adv, acc_square = (count / len(split) for count in right.tolist())
+    return Accuracy(acc_nat, acc_adv, len(split), acc_square if table.queries else None)
+
+
+def correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
+    """Whether each image is classified rightly (n,) bool, in float32."""
+    with torch.no_grad(), exact(network):
+        right: Tensor = network(x).argmax(1) == y
+    return right
+
+
+def search(model: Model, x: Tensor, y: Tensor, attack: Attack, queries: int) -> Tensor:
+    """Square's x' (n, c, h, w) in the recipe's ball."""
+    draws = Draws(0, "square", range(len(x)))
+    return square(model, x, y, epsilon=attack.epsilon, draws=draws, norm=attack.norm, queries=queries).x_adv

@@ -165,7 +165,7 @@ class Trainer:
         began = time.monotonic()
         row: dict[str, Any] = {"epoch": self.sampler.epoch + 1, "step": self.step}
         if len(self.held_out):
-            row |= self.evaluate(self.network, self.held_out, self.recipe.validation, "validation")._asdict()
+            row |= self.evaluate(self.network, self.held_out, self.recipe.validation, "validation").row()
         is_best = self.recipe.train.select == "last" or not self.best or rank(row) > rank(self.best)
         if is_best:
             self.best = row
@@ -199,7 +199,7 @@ class Trainer:
         """Journal the test split's accuracies of the checkpoint `last` or `best`, saved at step `of_step`."""
         attack = f"PGD-{self.recipe.test.steps} {self.recipe.attack.norm} {self.recipe.attack.epsilon:.4g}"
         self.journal.append(
-            "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy._asdict()
+            "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy.row()
         )
 
     def save(self, best: bool = False) -> None:
@@ -255,5 +255,5 @@ def outcome(error: BaseException) -> tuple[str, int]:
 
 
 def rank(row: dict[str, Any]) -> tuple[float, float]:
-    """What makes an epoch the best: PGD accuracy on the hold-out, then clean accuracy."""
-    return row["acc_adv"], row["acc_nat"]
+    """What makes an epoch the best: accuracy on the hold-out under all of its attacks, then clean accuracy."""
+    return row.get("acc_square", row["acc_adv"]), row["acc_nat"]

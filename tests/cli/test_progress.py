@@ -122,6 +122,13 @@ def test_the_results_of_one_checkpoint_are_one_line():
     ]
 
 
+def test_what_square_left_follows_what_pgd_left():
+    _, said = lines(RUN, EPOCH | {"acc_square": 0.5})
+    assert "clean  98.0%, PGD  69.5%, then Square 50.0% (no AutoAttack)  best" in said
+    (said,) = lines(LAST | {"acc_square": 0.5}, BEST | {"acc_square": 0.6})
+    assert "PGD-40 linf 0.15 62.8%, then Square 60.0% (no AutoAttack)" in said.splitlines()[0]
+
+
 @pytest.mark.parametrize(("width", "height"), [(120, 3), (80, 3), (40, 6)])
 def test_the_bar_shows_everything_at_any_width(width: int, height: int):
     shown = drawn(width, RUN, STEP, EPOCH)

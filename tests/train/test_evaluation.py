@@ -85,3 +85,48 @@ def test_a_network_in_training_is_evaluated_with_its_running_statistics():
     assert found == Accuracy(1, 1, 70)
     assert network.training
     assert all(torch.equal(value, kept[name]) for name, value in network.named_buffers())
+
+
+class Masked(nn.Module):
+    """Prefers class 1 where the mean is above 0.5, by steps: PGD has no gradient, and Square is led by the margin."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = (x.mean((1, 2, 3)) - 0.5).mul(1000).round() + 0 * x.sum((1, 2, 3))
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_square_finds_what_masked_gradients_hide(norm: str):
+    """Greys of which the ball reaches over the boundary, and greys from where it does not."""
+    images = split(torch.cat([torch.full((6, 1, 8, 8), 0.45), torch.full((4, 1, 8, 8), 0.1)]), torch.zeros(10).long())
+    attack = Attack(norm=norm, epsilon={"linf": 0.2, "l2": 1.0}[norm])
+    before = torch.get_rng_state()
+    alone, first, again = (
+        evaluate(Masked(), images, Evaluation(steps=5, queries=queries), attack, Generator().manual_seed(0))
+        for queries in (0, 200, 200)
+    )
+    assert alone == Accuracy(1, 1, 10)
+    assert "acc_square" not in alone.row()
+    assert first == again
+    assert first[:3] == alone[:3]
+    assert first.acc_square is not None
+    assert 0.4 - 1e-6 < first.acc_square < 1
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_where_pgd_leaves_nobody_square_has_nothing_to_do():
+    model, images, _ = linear()
+    found = evaluate(model, images, Evaluation(queries=5), Attack(epsilon=1.0), Generator())
+    assert found == Accuracy(54 / 64, 0, 64, 0)
+
+
+def test_square_can_be_given_up_between_two_queries():
+    calls = iter(range(20))
+
+    def give_up() -> None:
+        if next(calls) == 15:
+            raise InterruptedError
+
+    model, images, _ = linear()
+    with pytest.raises(InterruptedError):
+        evaluate(model, images, Evaluation(queries=1000), Attack(epsilon=0.001), Generator(), give_up)

@@ -79,7 +79,7 @@ def test_the_test_figures_are_those_of_the_saved_weights(tmp_path: Path, monkeyp
     found = {name: measured(run, name) for name in told}
     assert found["best"] != found["last"]
     for name, row in told.items():
-        assert (row["acc_nat"], row["acc_adv"], row["n"]) == found[name]
+        assert row | found[name].row() == row
 
 
 def test_results_h5_holds_the_journal(finished: Run):

@@ -174,6 +174,15 @@ def test_the_tests_say_that_pgd_is_no_autoattack():
     assert sum("PGD" in line for line in lines) <= sum("no AutoAttack" in line for line in lines)
 
 
+def test_square_has_a_row_and_a_column_where_it_ran():
+    rows = [row | {"acc_square": 0.5} if row["event"] in ("epoch", "test") else row for row in training()]
+    rows[0]["recipe"] = journals.RECIPE | {"validation": {"steps": 20, "queries": 500}}
+    lines = pane("accuracy", rows, height=24)
+    assert lines[3] == "+ Square-500   50.0   50.0       1"
+    assert "test split    clean PGD-40  Square" in lines
+    assert "best           99.1   88.1    50.0" in lines
+
+
 def test_before_the_first_epoch_the_accuracies_are_to_come():
     assert pane("accuracy", training(10))[0] == "after the first epoch"
 

@@ -10,6 +10,7 @@ import typer
 from afdctl.cli.named import specs
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
+from afdctl.events import beyond_pgd
 from afdctl.profile.grid import name_of
 from afdctl.profile.norms import NORMS
 
@@ -126,11 +127,12 @@ def _training(found: dict[str, Any]) -> list[str]:
     run = found["run"]
     lines = [f"epoch {run['epoch']} of {run['epochs']}"] if run["epoch"] is not None else ["no epoch"]
     if run["split"] == "validation":
-        lines.append(f"hold-out: clean {run['clean']:.1%}, PGD {run['pgd']:.1%} (no AutoAttack)")
+        robust = f"PGD {run['pgd']:.1%}{beyond_pgd(run['square'])} (no AutoAttack)"
+        lines.append(f"hold-out: clean {run['clean']:.1%}, {robust}")
     for row in found["tests"]:
         lines.append(
             f"{row['checkpoint']} checkpoint (step {row['of_step']:,}): clean {row['acc_nat']:.1%}, {row['attack']} "
-            f"{row['acc_adv']:.1%} (no AutoAttack), {row['n']:,} test images"
+            f"{row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))} (no AutoAttack), {row['n']:,} test images"
         )
     end = found["end"]
     if end and end["message"]:

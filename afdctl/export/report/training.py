@@ -19,7 +19,10 @@ LOSSES = {
     "L_C": "L_C: classification (Eq. 7)", "L_D": "L_D: discriminator (Eq. 9, 11)", "L_F": "L_F: feature (Eq. 10, 12)",
     "kl": "KL term of TRADES", "sensitivity": "Sensitivity term of matching",
 }  # fmt: skip
-HOLD_OUT = {"acc_nat": "Hold-out: clean accuracy (%)", "acc_adv": "Hold-out: PGD accuracy (%), no AutoAttack"}
+HOLD_OUT = {
+    "acc_nat": "Hold-out: clean accuracy (%)", "acc_adv": "Hold-out: PGD accuracy (%), no AutoAttack",
+    "acc_square": "Hold-out: accuracy after PGD and Square (%), no AutoAttack",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

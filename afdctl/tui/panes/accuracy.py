@@ -16,7 +16,7 @@ from afdctl.tui.panes.xticks import x_ticks
 from afdctl.tui.reading.history import History
 from afdctl.tui.view import Kept, View
 
-COLOURS = {"acc_nat": "good", "acc_adv": "other"}
+COLOURS = {"acc_nat": "good", "acc_adv": "other", "acc_square": "d_hdh"}
 LEAST_CURVES = 6
 
 
@@ -67,10 +67,7 @@ def curves(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     """The accuracies of all validations by epoch, small."""
     validations = facts.history.validations
     part = stretch(facts.history, View(), "epoch")
-    traces = (
-        Trace("acc_nat", "", COLOURS["acc_nat"], band=False),
-        Trace("acc_adv", "", COLOURS["acc_adv"], band=False),
-    )
+    traces = [Trace(name, "", colour, band=False) for name, colour in COLOURS.items() if name in validations.names]
     number = 2 * (width - 5)
     drawn = [curve(validations, trace, part, number, Kept(beta=0.0)) for trace in traces]
     ticks = x_ticks(facts.history, part, Kept(), "epoch", number // 2)
@@ -111,13 +108,14 @@ def _validation(facts: Facts, rows: list[Row], palette: Palette) -> list[Line]:
     dim, strong = palette.ink("dim"), palette.ink("strong", bold=True)
     if not rows:
         return [columns(("after the first epoch", dim))]
-    steps = facts.history.table("validation").get("steps", "")
-    last = rows[-1]
+    table, last = facts.history.table("validation"), rows[-1]
+    named = [("clean", "acc_nat"), (f"PGD-{table.get('steps', '')}", "acc_adv")]
+    named += [(f"+ Square-{table.get('queries', '')}", "acc_square")] if "acc_square" in last else []
     # grey where an epoch has passed without a validation
     fresh = facts.history.epoch - last["epoch"] <= 1
     found = [columns(("", dim), ("now", dim), ("best", dim), ("epoch", dim))]
-    for name, key in (("clean", "acc_nat"), (f"PGD-{steps}", "acc_adv")):
-        best = max(rows, key=lambda row: float(row[key] or 0))
+    for name, key in named:
+        best = max(rows, key=lambda row: float(row.get(key) or 0))
         found.append(
             columns(
                 (name, palette.ink("text")),
@@ -135,8 +133,10 @@ def _tests(history: History, palette: Palette) -> list[Line]:
     if not history.tests:
         return []
     dim, strong, text = palette.ink("dim"), palette.ink("strong", bold=True), palette.ink("text")
-    attack = str(next(iter(history.tests.values())).get("attack", "PGD"))
-    found: list[Line] = [blank, columns(("test split", text), ("clean", dim), (attack.split()[0], dim), ("step", dim))]
+    first = next(iter(history.tests.values()))
+    attack, searched = str(first.get("attack", "PGD")).split()[0], "acc_square" in first
+    heads: list[Span] = [(head, dim) for head in ("clean", attack, "Square" if searched else "step")]
+    found: list[Line] = [blank, columns(("test split", text), *heads)]
     for which in ("best", "last"):
         if row := history.tests.get(which):
             found.append(
@@ -144,10 +144,10 @@ def _tests(history: History, palette: Palette) -> list[Line]:
                     (which, text),
                     (percent(row["acc_nat"]), strong),
                     (percent(row["acc_adv"]), strong),
-                    (f"{row['of_step']:,}", dim),
+                    (percent(row.get("acc_square")), strong) if searched else (f"{row['of_step']:,}", dim),
                 )
             )
-    return [*found, columns((f"no AutoAttack; {next(iter(history.tests.values()))['n']:,} images", dim))]
+    return [*found, columns((f"no AutoAttack; {first['n']:,} images", dim))]
 
 
 def _bound(history: History, palette: Palette) -> list[Line]:

@@ -14,6 +14,7 @@ from afdctl.tui.reading.sweep import Sweep
 RECENT = 12288
 ENTRIES = 2000
 EPOCHS = 10000
+ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 SPEED_ROWS = 200
 SWEEPING = {"sweep", "part", "progress", "cell", "swept"}
 
@@ -212,7 +213,7 @@ class History:
     def _epoch(self, offset: int, row: Row) -> None:
         epoch = int(row["epoch"])
         if epoch > 0 and "acc_nat" in row:
-            accuracies = {name: float(row[name]) for name in ("acc_nat", "acc_adv")}
+            accuracies = {name: float(row[name]) for name in ACCURACIES if name in row}
             self.validations.extend([{"step": epoch, **accuracies, "elapsed": self.elapsed}], [offset])
         self.epochs.append(row | {"elapsed": self.elapsed})
 

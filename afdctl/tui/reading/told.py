@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-from afdctl.events import Row
+from afdctl.events import Row, beyond_pgd
 
 ENDS = {"finished": "finished", "stopped": "stopped", "diverged": "diverged", "failed": "failed"}
 
@@ -27,7 +27,7 @@ def entry(row: Row) -> tuple[str, str] | None:
         case "test":
             return "test", (
                 f"{row['checkpoint']} checkpoint, step {row['of_step']:,}: clean {row['acc_nat']:.1%}, "
-                f"{row['attack']} {row['acc_adv']:.1%}, no AutoAttack, {row['n']:,} images"
+                f"{row['attack']} {row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))}, no AutoAttack, {row['n']:,} images"
             )
         case "warning":
             return "warn", str(row.get("message"))
@@ -41,7 +41,7 @@ def _epoch(row: Row) -> str:
     if not isinstance(row.get("acc_nat"), int | float):
         return f"{row['epoch']} done"
     best = ", the best so far" if row.get("best") else ""
-    return f"{row['epoch']}: clean {row['acc_nat']:.1%}, PGD {row['acc_adv']:.1%}, no AutoAttack{best}"
+    return f"{row['epoch']}: clean {row['acc_nat']:.1%}, PGD {row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))}, no AutoAttack{best}"
 
 
 def _end(row: Row) -> tuple[str, str]:
