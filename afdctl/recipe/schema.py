@@ -216,6 +216,11 @@ class Train(Table):
     select: Literal["robust", "last"] = Field(
         "robust", description="`best` is the epoch with the highest accuracy on the attacked hold-out, or the last one"
     )
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="moving average of the network's weights, which is then what is validated, tested and attacked: "
+        "the share that it keeps in a step, such as 0.995 (Gowal et al. 2020); 0: the weights themselves",
+    )
     save_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         10.0, description="age of the last checkpoint at which the next is saved, also within an epoch"
     )

@@ -35,6 +35,12 @@ class Loaded:
     digest: str
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """The weights that are evaluated: where the training averages them, the average."""
+        found: dict[str, Any] = self.state.get("average") or self.state["defense"]["network"]
+        return found
+
 
 def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, keep: int = 3) -> Saved:
     """Save `state` durably, point `last` (and `best`) to it, and delete all but the `keep` newest of the others.

@@ -61,7 +61,7 @@ def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) ->
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
     source = source_of(run, chosen.data, data_dir)
     network = build(chosen.model, **_sizes(source))
-    network.load_state_dict(loaded.state["defense"]["network"])
+    network.load_state_dict(loaded.network)
     return _subject(run, network, source, device, loaded.digest, chosen.seed, loaded.warnings)
 
 

@@ -21,6 +21,7 @@ from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Evaluation
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
+from afdctl.train.average import Average
 from afdctl.train.evaluation import Accuracy, evaluate
 from afdctl.train.graphed import GraphedStep
 from afdctl.train.meter import Meter, first_divergence
@@ -50,6 +51,7 @@ class Trainer:
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
             )
+        self.average = Average(self.network, recipe.train.average) if recipe.train.average else None
         self.take_step = self.defense.step
         if captures_step(recipe.train, device):
             self.take_step = GraphedStep(self.defense, self.adversary, [self.streams.attack, self.streams.noise])
@@ -67,20 +69,28 @@ class Trainer:
         self.best: dict[str, Any] = {}
         self.saved_at = self.results_due = time.monotonic()
 
+    @property
+    def evaluated(self) -> FeatureClassifier:
+        """The network that is validated, tested and later attacked."""
+        return self.average.network if self.average else self.network
+
     def state_dict(self) -> dict[str, Any]:
-        return {
+        state = {
             "step": self.step,
             "best": self.best,
             "defense": self.defense.state_dict(),
             "sampler": self.sampler.state_dict(),
             "streams": self.streams.state_dict(),
         }
+        return state | ({"average": self.average.network.state_dict()} if self.average else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step, self.best = state["step"], state["best"]
         self.defense.load_state_dict(state["defense"])
         self.streams.load_state_dict(state["streams"])
         self.sampler.load_state_dict(state["sampler"])
+        if self.average:
+            self.average.network.load_state_dict(state["average"])
 
     def totals(self) -> dict[str, int]:
         """How long the whole training is."""
@@ -128,6 +138,8 @@ class Trainer:
         self.adversary.table = self.schedule.attack(self.step)
         report = self.take_step(x, y)
         self.step += 1
+        if self.average:
+            self.average.update(self.step)
         row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.rates()}
         if self.schedule.varies:
             row |= {"attack_steps": self.adversary.table.steps, "progress": self.schedule.progress(self.step)}
@@ -165,7 +177,7 @@ class Trainer:
         began = time.monotonic()
         row: dict[str, Any] = {"epoch": self.sampler.epoch + 1, "step": self.step}
         if len(self.held_out):
-            row |= self.evaluate(self.network, self.held_out, self.recipe.validation, "validation").row()
+            row |= self.evaluate(self.evaluated, self.held_out, self.recipe.validation, "validation").row()
         is_best = self.recipe.train.select == "last" or not self.best or rank(row) > rank(self.best)
         if is_best:
             self.best = row
@@ -180,7 +192,7 @@ class Trainer:
 
     def test(self) -> None:
         """Measure the last and the best checkpoint on the test split."""
-        accuracy = self.evaluate(self.network, self.test_split, self.recipe.test, "test")
+        accuracy = self.evaluate(self.evaluated, self.test_split, self.recipe.test, "test")
         self.report_test("last", self.step, accuracy)
         of_step = self.step
         try:
@@ -190,8 +202,8 @@ class Trainer:
         else:
             if best.step != self.step:
                 # a copy: a signal may save the run meanwhile
-                network = deepcopy(self.network)
-                network.load_state_dict(best.state["defense"]["network"])
+                network = deepcopy(self.evaluated)
+                network.load_state_dict(best.network)
                 of_step, accuracy = best.step, self.evaluate(network, self.test_split, self.recipe.test, "test")
         self.report_test("best", of_step, accuracy)
 

@@ -24,7 +24,7 @@ NET = "from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(short("digits_nt", "train.epochs=1"), tmp_path_factory.mktemp("runs"))
+    return train(short("digits_nt", "train.epochs=1", "train.average=0.5"), tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
@@ -43,10 +43,11 @@ def own(net: Path, **changed: Any) -> Subject:
 
 
 @pytest.mark.parametrize("which", ["best", "last", "file"])
-def test_a_runs_network_is_the_saved_one(trained: Run, which: str):
+def test_a_runs_network_is_the_saved_average(trained: Run, which: str):
     name = checkpoints.load(trained, "last").path.name if which == "file" else which
     subject, loaded = of_run(trained, name, CPU, None), checkpoints.load(trained, name)
-    saved = loaded.state["defense"]["network"]
+    saved = loaded.state["average"]
+    assert not saved["C_phi.bias"].equal(loaded.state["defense"]["network"]["C_phi.bias"])
     assert all(torch.equal(value, saved[name]) for name, value in subject.network.named_parameters())
     assert not any(part.training for part in subject.network.modules())
     assert not any(parameter.requires_grad for parameter in subject.network.parameters())

@@ -63,17 +63,18 @@ def measured(run: Run, checkpoint: str) -> Accuracy:
     """The test figures of saved weights, measured once more."""
     recipe = loads(run.recipe_text)
     network = build(recipe.model, channels=1, image_size=8, classes=10)
-    network.load_state_dict(checkpoints.load(run, checkpoint).state["defense"]["network"])
+    network.load_state_dict(checkpoints.load(run, checkpoint).network)
     split = Split(data.load(recipe.data, None).test, "cpu")
     return evaluate(network, split, recipe.test, recipe.attack, seeded(0, "test", torch.device("cpu")))
 
 
-def test_the_test_figures_are_those_of_the_saved_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_the_test_figures_are_those_of_the_saved_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float
+):
     monkeypatch.setattr(loop, "rank", lambda row: -row["epoch"])  # the first epoch is the best one
-    run = train(
-        short("digits_nt", "train.batch_size=64", "train.milestones=[]", "train.select=robust", "test.limit=300"),
-        tmp_path,
-    )
+    more = "train.batch_size=64", "train.milestones=[]", "train.select=robust", "test.limit=300", "test.queries=3"
+    run = train(short("digits_nt", *more, f"train.average={average}"), tmp_path)
     told = {row["checkpoint"]: row for row in rows(run, "test")}
     assert told["last"]["of_step"] == 2 * told["best"]["of_step"]
     found = {name: measured(run, name) for name in told}

@@ -26,7 +26,10 @@ from tests.conftest import short
 RECIPES = {
     "natural": ("digits_nt", []),
     "adversarial": ("digits_at", ["attack.warmup=1.5"]),
-    "adversarial ramped": ("digits_at", ["attack.warmup=0", "attack.n_fgsm=1", "attack.ramp=2", "train.epochs=4"]),
+    "adversarial ramped": (
+        "digits_at",
+        ["attack.warmup=0", "attack.n_fgsm=1", "attack.ramp=2", "train.epochs=4", "train.average=0.9"],
+    ),
     "trades": ("digits_trades", []),
     "afd": ("digits_wgan", ["defense.gp_weight=1.0", "data.augment=crop_flip"]),
     "afd sequential": ("digits_dcgan", ["defense.update=sequential", "model.encoder=resnet18_mnist"]),
