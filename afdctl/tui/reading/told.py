@@ -26,8 +26,8 @@ def entry(row: Row) -> tuple[str, str] | None:
             return "epoch", _epoch(row)
         case "test":
             return "test", (
-                f"{row['checkpoint']} checkpoint, step {row['of_step']:,}: clean {row['acc_nat']:.1%}, "
-                f"{row['attack']} {row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))}, no AutoAttack, {row['n']:,} images"
+                f"{row['checkpoint']} checkpoint, step {row['of_step']:,}: {_accuracies(row, str(row['attack']))}, "
+                f"{row['n']:,} images"
             )
         case "warning":
             return "warn", str(row.get("message"))
@@ -41,7 +41,12 @@ def _epoch(row: Row) -> str:
     if not isinstance(row.get("acc_nat"), int | float):
         return f"{row['epoch']} done"
     best = ", the best so far" if row.get("best") else ""
-    return f"{row['epoch']}: clean {row['acc_nat']:.1%}, PGD {row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))}, no AutoAttack{best}"
+    return f"{row['epoch']}: {_accuracies(row, 'PGD')}{best}"
+
+
+def _accuracies(row: Row, attack: str) -> str:
+    square = beyond_pgd(row.get("acc_square"))
+    return f"clean {row['acc_nat']:.1%}, {attack} {row['acc_adv']:.1%}{square}, no AutoAttack"
 
 
 def _end(row: Row) -> tuple[str, str]:
