@@ -9,7 +9,7 @@ from afdctl.models.feature_classifier import FeatureClassifier
 
 
 class Average:
-    """The exponential moving average over training steps (Gowal et al. 2020, section 3.3.3), in `network`.
+    """The exponential moving average over training steps (Gowal et al. 2020: model weight averaging), in `network`.
 
     `decay` is the weight that it keeps in a step. Running statistics are averaged with the weights they belong to.
     """
@@ -23,7 +23,8 @@ class Average:
     def update(self, step: int) -> None:
         """Move towards the weights as they are after `step`, counted from 1.
 
-        The first ones, which know nothing, are forgotten faster: a tenth of all steps done is remembered at least.
+        The first ones, which know nothing, are forgotten faster: it reaches back a ninth of the steps done, until that
+        is as far as `decay` does.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
         averages, present = (list(tensors) for tensors in zip(*self._pairs, strict=True))

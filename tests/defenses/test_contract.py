@@ -61,7 +61,7 @@ def test_a_step_never_waits_for_the_device(name: str):
 @every_defense
 def test_training_learns_the_batch(name: str):
     defense = make(name, **{"beta": 1.0} if name == "trades" else {})
-    losses = [defense.step(x, y)["L_C"].item() for _ in range(60)]
+    losses = [defense.step(x, y)["L_C"].item() for _ in range(30)]
     # the lowest of three steps: with a batch this small the loss on x' jumps
     assert min(map(sum, zip(losses, losses[1:], losses[2:], strict=False))) / 3 < 0.6 * losses[0]
 
