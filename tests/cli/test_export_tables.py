@@ -71,7 +71,7 @@ def test_a_damaged_run_is_left_out_or_named(afdctl: Afdctl, runs: Path) -> None:
         (["at", "--table", "1", "--format", "docx"], 2, "--format docx: no such format"),
         (["at", "--table", "1", "--out", "x.docx"], 2, "no format has this suffix"),
         (["at", "--table", "1", "--json", "--format", "md"], 2, "give one of them"),
-        (["at", "--table", "1", "--out", "x.json", "--format", "csv"], 2, "that of json, and --format says csv; change"),
+        (["at", "--table", "1", "--out", "x.json", "--format", "csv"], 2, "of json, and --format says csv; change"),
         (["at", "--table", "1", "--out", "x.csv", "--json"], 2, "--out x.csv: its suffix is that of csv, and --json"),
         (["nt", "--events", "csv", "--out", "x.parquet"], 2, "that of parquet, and --events says csv; change one"),
         (["at", "--cells", "json", "--out", "x.CSV"], 2, "that of csv, and --cells says json; change one"),

@@ -117,6 +117,21 @@ def test_an_area_searched_in_bf16_is_told_and_float32_is_not(tmp_path: Path) -> 
         assert ("Precision of the search: bf16." in notes) == (precision == "bf16")
 
 
+def test_a_run_that_nobody_named_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    of = [*cells("pgd_linf", {0.3: 0.9}), *cells("cw", {1.0: 0.9}), *cells("aa", {0.3: 0.9})]
+    at, half = record(root, "at", "mnist_at", of), [{"event": "end", "step": 3, "reason": "stopped", "exit_code": 143}]
+    for name, rows in {"nt": [], "dcgan": [], "trades": half, "wgan": half}.items():
+        record(root, name, f"mnist_{name}", rows)
+    assert tables.build("1", [at], with_paper=True).missing == [
+        "afdctl export nt dcgan at --paper --table 1",
+        "afdctl sweep at --from nt --profile paper-A2 --limit 1000 --attacks pgd_linf,cw",
+        "afdctl train mnist_trades",
+        "afdctl train mnist_wgan",
+    ]
+
+
 def test_figures_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
     runs = [
         record(tmp_path, "at", "mnist_at", cells("aa", {0.3: 0.9})),
