@@ -84,7 +84,7 @@ def _over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, Look]) -> N
     panel.set(ylim=(0, 2), ylabel=D_HDH)
     panel.set_xlim(left=0)
     panel.set_title(f"(a) {group.label}", loc="left")
-    gaps.set(ylim=(0, 1))
+    gaps.set(ylim=(0, 1), ylabel="Error gap")
     gaps.spines["right"].set_visible(True)
     gaps.grid(visible=False)
 
