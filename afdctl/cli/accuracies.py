@@ -56,13 +56,16 @@ class Stdout(Console):
         raise reader_gone()
 
     def print_fitting(self, draw: Callable[[int], Table], most: int) -> None:
-        """Print `draw(n)` with as many of its `most` optional columns as there is room for."""
+        """Print `draw(n)` with as many of its `most` optional columns as there is room for, and what it left out."""
         roomy = self.options.update(width=PIPE_WIDTH)
         for optional in range(most, -1, -1):
             table = draw(optional)
             if self.measure(table, options=roomy).maximum <= self.width:
                 break
         self.print(table)
+        shown = {column.header for column in table.columns}
+        if left_out := [str(column.header) for column in draw(most).columns if column.header not in shown]:
+            self.print(f"No room for {', '.join(left_out)}: a wider terminal or --json shows them.")
 
 
 def accuracy_table(

@@ -77,7 +77,8 @@ def export(
         }
     )
     if table is None and (kind or paper):
-        raise RecipeError(f"{'--format' if kind else '--paper'}: goes with --table")
+        hint = "; elsewhere the mode names the format, or --out's suffix does" if kind else ""
+        raise RecipeError(f"{'--format' if kind else '--paper'}: goes with --table{hint}")
     if table is not None:
         tables_mode.check(table)
     if figure is not None:

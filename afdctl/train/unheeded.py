@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from afdctl.recipe import Recipe
+from afdctl.recipe.schema import Train
 
 
 def unheeded(recipe: Recipe, device: torch.device) -> Iterator[str]:
@@ -12,5 +13,7 @@ def unheeded(recipe: Recipe, device: torch.device) -> Iterator[str]:
     late = [milestone for milestone in recipe.train.milestones if milestone >= recipe.train.epochs]
     if late:
         yield f"train.milestones {late} lie beyond the last epoch: there the rates never fall"
+    if recipe.train.schedule != "one_cycle" and recipe.train.rise != Train.model_fields["rise"].default:
+        yield 'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise'
     if recipe.train.graphs and device.type != "cuda":
         yield f"train.graphs is for CUDA: on {device} nothing is captured"

@@ -1,6 +1,7 @@
 """`afdctl analyze`, from the command line to figures."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import h5py
 import pytest
 import torch
 
+from afdctl.cli.accuracies import Stdout
+from afdctl.cli.analysing.tables import divergences
 from afdctl.store.run import Run
 from afdctl.train import start
 from tests.cli.conftest import Afdctl, Ended
@@ -58,6 +61,12 @@ def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, mo
     assert found["nt", "hdh"]["correlation"]["raw"] is None
     shown = afdctl(*command)
     assert shown.out.count("This run has no discriminator of its own: there is only the probe.") == 1
+    assert "No room" not in shown.out
+    narrow = Stdout()
+    narrow.width = 80
+    with narrow.capture() as written:
+        narrow.print_fitting(partial(divergences, found["wgan", "hdh"]["cells"]), 3)
+    assert "No room for slack calibrated, slack raw: a wider terminal or --json shows them." in written.get()
 
 
 def test_the_discriminator_is_the_runs_own(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):

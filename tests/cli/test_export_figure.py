@@ -60,6 +60,7 @@ def test_a_damaged_run_is_left_out_of_all(afdctl: Afdctl, folder: Path):
         ("--figure A9", 2, "--figure A9: no such figure (known: 2, 3, A1"),
         ("--figure sensitivty", 2, "did you mean 'sensitivity'?"),
         ("--figure A1 --out a.gif", 2, "--out a.gif: no such format '.gif'; use .pdf, .svg, .png"),
+        ("--figure A1 --format svg", 2, "--format: goes with --table; elsewhere the mode names the format, or --out's"),
         ("--figure A1 --out nowhere/a.pdf", 2, "there is no folder nowhere"),
         ("--figure 2", 3, "--figure 2: no run here is of CIFAR-10, as the figure is; name other runs"),
         ("--figure A6", 3, "no tsne; `afdctl analyze mnist_nt-0 mnist_at-0 mnist_wgan-0 --tsne`"),

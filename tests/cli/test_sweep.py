@@ -209,6 +209,8 @@ def test_a_model_that_does_what_it_should_not(afdctl: Afdctl, folder: Path, body
 @pytest.mark.parametrize("width", [60, 80, 100, 150])
 def test_a_table_never_cuts_a_figure(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch, width: int):
     monkeypatch.setenv("COLUMNS", str(width))
+    # without it rich takes a dumb terminal to be 80 wide
+    monkeypatch.setenv("LINES", "40")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr("afdctl.cli.accuracies.Stdout.is_terminal", True)
     shown = afdctl("sweep", "at", "--attacks", "pgd_linf,fgsm", "--limit", "32").out
@@ -216,7 +218,8 @@ def test_a_table_never_cuts_a_figure(afdctl: Afdctl, monkeypatch: pytest.MonkeyP
     lines = [line for line in shown.splitlines() if line[:1] in "\u2502\u2503\u2514"]
     assert lines
     assert all(len(line) <= width for line in lines)
-    assert ("schedule" in shown) == (width == 150)
+    assert ("┃ schedule" in shown) == (width == 150)
+    assert ("schedule: a wider terminal or --json shows them" in " ".join(shown.split())) == (width < 150)
 
 
 def test_the_checkpoint_can_be_chosen(afdctl: Afdctl, folder: Path):

@@ -140,10 +140,13 @@ def test_a_recipe_that_was_edited_is_not_gone_on_with(tmp_path: Path):
         resume(run, device=None, data_dir=None, on_line=quiet)
 
 
-def test_milestones_that_never_come_are_told_of(tmp_path: Path):
-    run = train(short("digits_nt", "train.milestones=[1,2,9]"), tmp_path)
+def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):
+    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.rise=0.5"), tmp_path)
     warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
-    assert warnings == ["train.milestones [2, 9] lie beyond the last epoch: there the rates never fall"]
+    assert warnings == [
+        "train.milestones [2, 9] lie beyond the last epoch: there the rates never fall",
+        'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise',
+    ]
 
 
 def test_graphs_that_no_cpu_has_are_told_of(tmp_path: Path):

@@ -1,11 +1,21 @@
 """Where a mode's text or bytes go: to --out, whose path is then printed, or to stdout."""
 
 import sys
+from collections.abc import Mapping
 
 import typer
 
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import RecipeError
+
+
+def agree(wanted: Wanted, option: str, kind: str, suffixes: Mapping[str, str]) -> None:
+    """RecipeError where the format that an option names is not that of --out's suffix, which readers would believe."""
+    if wanted.out is None or wanted.out.is_dir():
+        return
+    named = suffixes.get(wanted.out.suffix.lower(), kind)
+    if named != kind:
+        raise RecipeError(f"--out {wanted.out}: its suffix is that of {named}, and {option} says {kind}; change one")
 
 
 def put(wanted: Wanted, content: str | bytes, name: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from afdctl.cli.exporting.output import put
+from afdctl.cli.exporting.output import agree, put
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import NotFoundError, RecipeError
 
@@ -29,11 +29,13 @@ def _export(
     wanted: Wanted, kind: str, what: str, rows_of: "Callable[[list[Record]], list[dict[str, Any]]]", empty: str
 ) -> None:
     from afdctl.export import raw
+    from afdctl.export.tables.formats import SUFFIXES
     from afdctl.recipe.values import suggestion
     from afdctl.store.record import Record
 
     if kind not in raw.FORMATS:
         raise RecipeError(f"--{what} {kind}: no such format ({suggestion(kind, list(raw.FORMATS))})")
+    agree(wanted, f"--{what}", kind, SUFFIXES)
     rows = rows_of([Record.of(run) for run in wanted.runs])
     if not rows:
         names = ", ".join(run.name for run in wanted.runs)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl.cli.exporting.output import put
+from afdctl.cli.exporting.output import agree, put
 from afdctl.cli.exporting.records import records_of
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import RecipeError
@@ -46,18 +46,21 @@ def _format(wanted: Wanted) -> str | None:
     if wanted.format and wanted.json and wanted.format != "json":
         raise RecipeError(f"--format {wanted.format} and --json: give one of them")
     if wanted.json:
+        agree(wanted, "--json", "json", formats.SUFFIXES)
         return "json"
     if wanted.format is not None:
         if wanted.format not in formats.FORMATS:
             known = list(formats.FORMATS)
             raise RecipeError(f"--format {wanted.format}: no such format ({suggestion(wanted.format, known)})")
+        agree(wanted, "--format", wanted.format, formats.SUFFIXES)
         return wanted.format
     if wanted.out is None or wanted.out.is_dir():
         return None
-    if wanted.out.suffix not in formats.SUFFIXES:
+    suffix = wanted.out.suffix.lower()
+    if suffix not in formats.SUFFIXES:
         suffixes = " ".join(formats.SUFFIXES)
         raise RecipeError(f"--out {wanted.out}: no format has this suffix; use one of {suffixes}, or name --format")
-    return formats.SUFFIXES[wanted.out.suffix]
+    return formats.SUFFIXES[suffix]
 
 
 def draw(table: "Table") -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from afdctl import registry
+from afdctl.cli.exporting.output import agree
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import AfdctlError, RecipeError
 
@@ -63,7 +64,7 @@ def _write(wanted: Wanted, files: "Files") -> list[Path]:
 
 def _refuse(wanted: Wanted, kind: str) -> None:
     """What can be seen to be wrong before torch is imported."""
-    from afdctl.export.weights import FORMATS
+    from afdctl.export.weights import FORMATS, SUFFIXES
 
     if kind not in FORMATS:
         near = registry.nearest(kind, FORMATS)
@@ -73,6 +74,7 @@ def _refuse(wanted: Wanted, kind: str) -> None:
         raise RecipeError(f"--device {wanted.device}: weights are written and checked on the CPU; leave --device out")
     if wanted.out is None or wanted.out.is_dir() or kind == "robustbench":
         return
+    agree(wanted, "--weights", kind, SUFFIXES)
     if len(wanted.runs) > 1:
         raise RecipeError(f"--out {wanted.out}: one file for {len(wanted.runs)} runs; name a folder that is there")
     wanted.place("")

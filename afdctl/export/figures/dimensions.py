@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from afdctl.export.figures.groups import Group, datasets, grouped, spread
+from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped, spread
 from afdctl.export.figures.needs import arrays, figures
 from afdctl.export.figures.page import Page, among
 from afdctl.export.figures.style import GREY, Look, curve, key, looks, styled
@@ -66,7 +66,7 @@ def _draw(
         lines[f"{group.label}: {_mean(counts)} {count}"] = _mark(panel, line, float(np.mean(counts)), look)
     page.legend_above(lines, columns=2)
     n = among(record.analyses[analysis]["n"] for group in groups for record in group.records)
-    page.caption(f"{datasets(groups)} test split", n, f"marked: {count}")
+    page.caption(f"{datasets(groups)} test split", n, f"marked: {count}", checkpoints_of(groups, analysis))
 
 
 def _sorted(values: Array, analysis: str) -> Array:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from afdctl.export.figures.groups import Group, datasets, grouped, spread
+from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped, spread
 from afdctl.export.figures.needs import figures
 from afdctl.export.figures.page import Page, among, say
 from afdctl.export.figures.robustness import TITLES
@@ -53,7 +53,7 @@ def hdh(records: Sequence[Record]) -> Page:
     page.caption(
         f"{datasets(groups)} test split", among(cell["n_test"] for cell in cells),
         "error gap: adversarial less natural error", "grey line: gap = d/2",
-        "r: correlation, [95 % interval] or ± deviation over runs",
+        "r: correlation, [95 % interval] or ± deviation over runs", checkpoints_of(groups, "hdh"),
     )  # fmt: skip
     return page
 
@@ -84,7 +84,7 @@ def _over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, Look]) -> N
     panel.set(ylim=(0, 2), ylabel=D_HDH)
     panel.set_xlim(left=0)
     panel.set_title(f"(a) {group.label}", loc="left")
-    gaps.set(ylim=(0, 1))
+    gaps.set(ylim=(0, 1), ylabel="Error gap")
     gaps.spines["right"].set_visible(True)
     gaps.grid(visible=False)
 

@@ -1,6 +1,7 @@
 """Figures A6 to A8: two-dimensional maps of natural and adversarial features."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.patheffects import withStroke
 
-from afdctl.export.figures.groups import Group, datasets, grouped
+from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped
 from afdctl.export.figures.needs import arrays, figures
 from afdctl.export.figures.page import Page
 from afdctl.export.figures.robustness import TITLES
@@ -121,4 +122,5 @@ def _about(groups: Sequence[Group], analysis: str, maps: Sequence[dict[str, Arra
         f"{NAMES[analysis]} of {n:,} test images of {datasets(groups)}",
         ", ".join(TITLES.get(attack, attack) for attack in attacks),
         "colours: classes; grey: the same images unperturbed; crosses: misclassified",
+        checkpoints_of([replace(group, records=group.records[:1]) for group in groups], analysis),
     ]

@@ -1,14 +1,16 @@
 """Runs as the curves of a figure: seeds of one recipe are one curve, their mean and deviation."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from afdctl import registry
+from afdctl.events import Row
 from afdctl.export.grouping import by_recipe, label, method_place
+from afdctl.export.tables.measured import checkpoint_of
 from afdctl.export.tables.names import dataset_title
 from afdctl.store.record import Record
 from afdctl.sweep.figures import Array
@@ -50,6 +52,27 @@ def spread(curves: Sequence[Mapping[float, float]]) -> Spread | None:
     values = np.array([[curve[at] for at in x] for curve in curves], dtype=float)
     deviation = values.std(axis=0, ddof=1) if len(curves) > 1 else None
     return Spread(np.array(x), values.mean(axis=0), deviation, len(curves))
+
+
+def checkpoints(groups: Iterable[Group], rows: Callable[[Record], Iterable[Row]]) -> str:
+    """Whose results are drawn, of the `rows` of each run: `checkpoints: best (NT), last (AT)`; empty if all are best's.
+
+    A model of one's own has but one, which goes without saying.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for record in group.records:
+            for name in dict.fromkeys(checkpoint_of(record, row) for row in rows(record)):
+                if name is not None:
+                    labels.setdefault(name, {})[group.label] = None
+    if len(labels) > 1:
+        return "checkpoints: " + ", ".join(f"{name} ({', '.join(of)})" for name, of in labels.items())
+    return "".join(f"checkpoint: {name}" for name in labels if name != "best")
+
+
+def checkpoints_of(groups: Iterable[Group], analysis: str) -> str:
+    """Those of an analysis that all runs have."""
+    return checkpoints(groups, lambda record: [record.analyses[analysis]])
 
 
 def datasets(groups: Iterable[Group]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl import registry
-from afdctl.export.figures.groups import Group, datasets, grouped, spread
+from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped, spread
 from afdctl.export.figures.needs import figures
 from afdctl.export.figures.page import Page, among
 from afdctl.export.figures.robustness import TITLES
@@ -106,4 +106,5 @@ def _about(groups: Sequence[Group], analysis: str) -> list[str]:
         ", ".join(attacks),
         f"median of {among(row['n'] for row in rows)}, bars: one deviation",
         bands,
+        checkpoints_of(groups, analysis),
     ]

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl.errors import RecipeError
-from afdctl.export.figures.groups import Group, datasets, grouped, spread
+from afdctl.export.figures.groups import Group, checkpoints, datasets, grouped, spread
 from afdctl.export.figures.needs import SWEPT
 from afdctl.export.figures.page import Page, among, say
 from afdctl.export.figures.style import GREY, WIDTH, Look, band, curve, looks, styled
+from afdctl.export.tables.measured import precision_of
 from afdctl.store.cells import Curve
 from afdctl.store.record import Record
 from afdctl.sweep.figures import wilson
@@ -84,9 +85,16 @@ def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
 
 
 def _exactness(groups: Sequence[Group]) -> list[str]:
-    """How many images, and what the bands are."""
-    found = [record.curves.get((attack, None), ()) for group in groups for record in group.records for attack in TITLES]
+    """How many images, what the bands are, and where results are not the best checkpoint's or not float32's."""
+    found = [row for group in groups for record in group.records for row in _cells(record)]
     runs = [len(group.records) for group in groups]
     bands = ["95 % intervals (Wilson)"] if 1 in runs else []
     bands += [f"one standard deviation of up to {max(runs)} runs"] if max(runs, default=1) > 1 else []
-    return [among(row["n"] for cells in found for row in cells), f"bands: {', or '.join(bands)}"]
+    in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in found if precision_of(row) == "bf16")
+    searched = f"searched in bf16: {', '.join(in_bf16)}" if in_bf16 else ""
+    return [among(row["n"] for row in found), f"bands: {', or '.join(bands)}", checkpoints(groups, _cells), searched]
+
+
+def _cells(record: Record) -> Curve:
+    """The cells of all panels."""
+    return [row for attack in TITLES for row in record.curves.get((attack, None), ())]

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from afdctl.export.grouping import METHODS
 from afdctl.export.tables import attacks, nominal, notes, paper
 from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured, clean
@@ -37,7 +36,7 @@ SHOTS = (
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
     """The table, with the paper's figures and its rows that no run was given for where they are wanted."""
-    groups = grouped(records, METHODS if with_paper else ())
+    groups = grouped(records, "1" if with_paper else "")
     rows = [_row(group, records, with_paper) for group in groups]
     columns = (CLEAN, *(_titled(shot, groups, rows, records) for shot in SHOTS))
     return Table(

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from afdctl.export.grouping import METHODS
 from afdctl.export.tables import attacks, notes, paper
 from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured, area
@@ -19,7 +18,7 @@ COLUMNS = tuple(Column(attack, title, "area") for attack, title in TITLES.items(
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
     """The table, with the paper's figures and its rows that no run was given for where they are wanted."""
-    groups = grouped(records, METHODS if with_paper else ())
+    groups = grouped(records, "2" if with_paper else "")
     rows = tuple(_row(group, records, with_paper) for group in groups)
     title = "Area under accuracy over ε: trapezoids over the grid, divided by its length (1 is perfect)"
     return Table("2", title, ("dataset", "method"), COLUMNS, rows, tuple(_notes(rows, groups)))

@@ -1,17 +1,14 @@
 """Figures of attacks: found in a run's curves, or what makes them."""
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from afdctl.errors import AfdctlError
 from afdctl.events import Row
-from afdctl.export.tables import nominal, trained
+from afdctl.export.tables import beside, nominal, trained
 from afdctl.export.tables.measured import Measured, at
 from afdctl.export.tables.missing import Need, word
 from afdctl.profile.grid import name_of
 from afdctl.store.record import Record
-from afdctl.store.run import Run
 
 TEST_IMAGES = {"digits": 360} | dict.fromkeys(
     ("mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet"), 10_000
@@ -28,7 +25,7 @@ def transferred(record: Record, attack: str, epsilon: float, method: str, record
     given = {one.name: one for one in sources(record, method, records)}
     found: list[tuple[bool, bool, float, Measured]] = []
     for (name, source), curve in record.curves.items():
-        if name == attack and source is not None and _method(record.run.path.resolve().parent / source) == method:
+        if name == attack and source is not None and _is_of(record.run.path.resolve().parent / source, method):
             like = given.get(source)
             figure = at(record, curve, epsilon)
             if figure:
@@ -60,22 +57,26 @@ def sweep(
     options += ["--profile", "paper-A2"]
     if epsilon is not None and not nominal.on_grid(record.dataset, attack, epsilon):
         options += ["--epsilons", f"0,{name_of(epsilon)}"]
-    return Need("sweep", word(record.run), attack, (*options, *_alike(record, records)))
+    return Need("sweep", word(record.run), attack, (*options, *alike(record, records, _newest_cell)))
 
 
 def transfer(record: Record, attack: str, epsilon: float, method: str, records: Sequence[Record]) -> Need | None:
-    """The transfer that makes a missing figure, or the training of the run that its images come from."""
-    against = sources(record, method, records)
+    """The transfer that makes a missing figure, or the training of the run that its images come from.
+
+    Where no run given will do, one that lies beside them does.
+    """
+    against = sources(record, method, records) or sources(record, method, beside.unnamed(records))
     if not against:
         return trained.training(record.dataset, method)
     return sweep(record, attack, records, epsilon, against[0])
 
 
-def _alike(record: Record, records: Sequence[Record]) -> list[str]:
-    """Options that make a new figure comparable with those that are there: of the run, else of its data set."""
-    like = _newest_cell(record) or next(
-        filter(None, (_newest_cell(one) for one in records if one.dataset == record.dataset)), None
-    )
+def alike(record: Record, records: Sequence[Record], newest: Callable[[Record], Row | None]) -> list[str]:
+    """Options that make a new figure comparable with those that are there: of the run, else of its data set.
+
+    `newest` finds in a run what was measured in the same way.
+    """
+    like = newest(record) or next(filter(None, (newest(one) for one in records if one.dataset == record.dataset)), None)
     if like is None:
         return []
     limit = [] if like["n"] >= TEST_IMAGES.get(record.dataset, 0) > 0 else ["--limit", str(like["n"])]
@@ -87,10 +88,6 @@ def _newest_cell(record: Record) -> Row | None:
     return cells[-1] if cells else None
 
 
-@cache
-def _method(path: Path) -> str | None:
-    """The method of the run at a path; None where there is none that can be read."""
-    try:
-        return Record.of(Run(path)).method if (path / "run.json").is_file() else None
-    except (AfdctlError, OSError):
-        return None
+def _is_of(path: Path, method: str) -> bool:
+    found = beside.at(path)
+    return found is not None and found.method == method

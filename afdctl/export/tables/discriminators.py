@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
-from afdctl.export.tables import attacks, nominal, notes, paper
+from afdctl.export.tables import attacks, beside, nominal, notes, paper
 from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.missing import Need, word
 from afdctl.export.tables.names import dataset_title
@@ -18,8 +19,8 @@ COLUMN = Column("pgd_linf", "PGD-L∞ (WB)", "share")
 
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
-    """For each data set and game three rows, each of a run or with the training that makes it."""
-    groups = [group for group in grouped(records) if _architecture(group)]
+    """For each data set and game three rows, each of a run or with what makes it."""
+    groups = [group for group in grouped(records) if _architecture(group.records[0])]
     made = [pair for family in _families(groups) for pair in _rows(family, records, with_paper)]
     rows = tuple(row for _, row in made)
     title = "Accuracy (%) of AFD by the architecture of its discriminator"
@@ -27,9 +28,9 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
     return Table("A5", title, ("dataset", "method", "discriminator"), (COLUMN,), rows, notes_of)
 
 
-def _architecture(group: Group) -> str:
+def _architecture(record: Record) -> str:
     """The kind of D_psi; empty for what has none."""
-    recipe = group.records[0].recipe
+    recipe = record.recipe
     return recipe.defense.discriminator if recipe and isinstance(recipe.defense, AFD) else ""
 
 
@@ -44,13 +45,12 @@ def _rows(family: list[Group], records: Sequence[Record], with_paper: bool) -> I
     first = family[0]
     for architecture in DISCRIMINATORS:
         known = paper.row("tableA5", dataset=first.dataset, discriminator=architecture) if with_paper else {}
-        fitting: list[Group | None] = [one for one in family if _architecture(one) == architecture]
-        for group in fitting or [None]:
-            cell = _measured(group, records, known) if group else _to_train(first, architecture, known)
+        fitting = [one for one in family if _architecture(one.records[0]) == architecture]
+        for group in fitting or [_absent(first, architecture, records, with_paper)]:
             # the architecture tells runs apart, unless several have the same
-            label = group.label if group and len(fitting) > 1 else first.method
-            shown = Group(first.dataset, first.method, label, group.records if group else ())
-            yield shown, Row((first.dataset, label, architecture.upper()), shown.names, {COLUMN.key: cell})
+            shown = replace(group, label=group.label if len(fitting) > 1 else first.method)
+            cell = _measured(shown, records, known)
+            yield shown, Row((first.dataset, shown.label, architecture.upper()), shown.names, {COLUMN.key: cell})
 
 
 def _measured(group: Group, records: Sequence[Record], known: dict[str, float]) -> Cell:
@@ -60,11 +60,20 @@ def _measured(group: Group, records: Sequence[Record], known: dict[str, float]) 
     return group.cell(measure, need, known.get(COLUMN.key))
 
 
-def _to_train(like: Group, architecture: str, known: dict[str, float]) -> Cell:
+def _absent(like: Group, architecture: str, records: Sequence[Record], with_paper: bool) -> Group:
+    need = _missing(like, architecture, records, with_paper)
+    return Group(like.dataset, like.method, like.method, needs=(need,))
+
+
+def _missing(like: Group, architecture: str, records: Sequence[Record], with_paper: bool) -> Need:
+    """The table with a run of that discriminator which nobody named, or the training of one."""
+    for other in beside.unnamed(records):
+        if (other.dataset, other.method, _architecture(other)) == (like.dataset, like.method, architecture):
+            return beside.naming(other, records, "A5", with_paper)
     run = like.records[0].run
     name = f"{run.name}_{architecture.replace('-', '')}"
     options = ("--set", f"defense.discriminator={architecture}", "--name", shlex.quote(name))
-    return Cell(needs=(Need("train", word(run, "recipe.toml"), "", options),), published=known.get(COLUMN.key))
+    return Need("train", word(run, "recipe.toml"), "", options)
 
 
 def _all_else(group: Group) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from afdctl.export.grouping import METHODS, method_place
-from afdctl.export.tables import notes, paper, trained
+from afdctl import events
+from afdctl.export.grouping import method_place
+from afdctl.export.tables import attacks, notes, paper, trained
 from afdctl.export.tables.groups import Group, grouped
 from afdctl.export.tables.measured import Measured, checkpoint_of
 from afdctl.export.tables.missing import Need, word
@@ -18,8 +19,8 @@ PARTS = {"units": "units", "dims": "pca"}
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
     """The table in the paper's layout: a row a method, two columns a data set."""
-    groups = grouped(records, METHODS if with_paper else ())
-    rows = [_row(group, with_paper) for group in groups]
+    groups = grouped(records, "A4" if with_paper else "")
+    rows = [_row(group, records, with_paper) for group in groups]
     datasets = list(dict.fromkeys(group.dataset for group in groups))
     columns = tuple(
         Column(f"{dataset}_{figure}", f"{dataset_title(dataset)} {figure}", "count")
@@ -30,11 +31,12 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
     return Table("A4", title, ("method",), columns, _by_method(rows, columns), tuple(_notes(rows, groups)))
 
 
-def _row(group: Group, with_paper: bool) -> Row:
+def _row(group: Group, records: Sequence[Record], with_paper: bool) -> Row:
     """Units and dims of one data set and method."""
     known = paper.of_method("tableA4", group.dataset, group.method) if with_paper else {}
     cells = {
-        figure: group.cell(partial(_measure, figure), partial(_need, figure), known.get(figure)) for figure in PARTS
+        figure: group.cell(partial(_measure, figure), partial(_need, figure, records), known.get(figure))
+        for figure in PARTS
     }
     return Row((group.dataset, group.label), group.names, cells)
 
@@ -57,10 +59,15 @@ def _measure(figure: str, record: Record) -> Measured | None:
     return Measured(row["figures"][figure], row["n"], seed=row["seed"], checkpoint=checkpoint_of(record, row))
 
 
-def _need(figure: str, record: Record) -> Need | None:
+def _need(figure: str, records: Sequence[Record], record: Record) -> Need | None:
     if trained.unfinished(record):
         return trained.resumption(record)
-    return Need("analyze", word(record.run), PARTS[figure])
+    return Need("analyze", word(record.run), PARTS[figure], tuple(attacks.alike(record, records, _analysed)))
+
+
+def _analysed(record: Record) -> events.Row | None:
+    """What a run's other figure was counted on."""
+    return next((record.analyses[part] for part in PARTS.values() if part in record.analyses), None)
 
 
 def _notes(rows: Sequence[Row], groups: Sequence[Group]) -> Iterator[str]:

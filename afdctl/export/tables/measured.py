@@ -19,7 +19,8 @@ NOT_SETTINGS = {"label", "datasets", "epsilons", "schedule", "early_stop"}
 class Measured:
     """`interval` is Wilson's at 95 %, of an area the widest below it; `checkpoint` is best, last or a digest's start.
 
-    `n` counts test images, `seed` is the attack's, `departs` says where its settings are not Table A2's.
+    `n` counts test images, `seed` is the attack's, `departs` says where its settings are not Table A2's, `precision` is
+    that of its search.
     """
 
     value: float
@@ -30,6 +31,7 @@ class Measured:
     departs: str = ""
     epsilon: float | None = None
     source: str | None = None
+    precision: str | None = None
 
     @property
     def margin(self) -> float:
@@ -55,6 +57,7 @@ def at(record: Record, curve: Curve, epsilon: float) -> Measured | None:
     return Measured(
         row["accuracy"], row["n"], Interval(row["low"], row["high"]), row["seed"], checkpoint_of(record, row),
         departs(row, record.dataset), row["epsilon"], row["source"],
+        precision_of(row),
     )  # fmt: skip
 
 
@@ -73,8 +76,13 @@ def area(record: Record, curve: Curve) -> Measured:
         settings = ", ".join(filter(None, [settings, f"grid {' '.join(f'{epsilon:.4g}' for epsilon in epsilons)}"]))
     return Measured(
         value, first["n"], Interval(value - widest, value + widest), first["seed"], checkpoint_of(record, first),
-        settings,
+        settings, precision=precision_of(first),
     )  # fmt: skip
+
+
+def precision_of(cell: Row) -> str:
+    """What a cell was searched in; cells from before there was a choice do not say so."""
+    return str(cell.get("precision", "float32"))
 
 
 def checkpoint_of(record: Record, row: Row) -> str | None:

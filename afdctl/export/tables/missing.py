@@ -10,7 +10,7 @@ from afdctl.store.run import Run
 
 
 class Need(NamedTuple):
-    """One missing piece: `part` (an attack, an analysis) of `run`, made by `verb` with `options`.
+    """One missing piece: `part` (an attack, an analysis, a table) of `run`, made by `verb` with `options`.
 
     A training has no part, and `run` is what is trained. All are words for a shell.
     """
@@ -44,6 +44,8 @@ def _text(command: Need, runs: list[str]) -> str:
     words = ["afdctl", command.verb, *runs, *command.options]
     if command.verb == "sweep":
         words += ["--attacks", command.part]
+    elif command.verb == "export":
+        words += ["--table", command.part]
     elif command.verb == "analyze":
         words += [f"--{part}" for part in command.part.split(",")]
     return " ".join(words)

@@ -52,6 +52,9 @@ def _dependence(figures: Sequence[Figure]) -> Iterator[str]:
     seeds = _told(figures, lambda one: one.seed)
     if seeds not in ("", "0"):
         yield f"Seed of the attacks: {seeds}."
+    precision = _told(figures, lambda one: one.precision)
+    if precision not in ("", "float32"):
+        yield f"Precision of the search: {precision}. Verified in float32; a search in float32 may find more."
     if departing := list(_departures(figures)):
         yield "Not as in Table A2 (its value in brackets): " + "; ".join(departing) + "."
 

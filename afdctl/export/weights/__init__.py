@@ -11,3 +11,6 @@ FORMATS: Final[Mapping[str, str]] = {
     "robustbench": "afdctl.export.weights.robustbench:ROBUSTBENCH",
 }
 """Every format's name, and where its `Format` lies, for `registry.load`."""
+SUFFIXES: Final[Mapping[str, str]] = {
+    ".safetensors": "safetensors", ".onnx": "onnx", ".pt2": "pt2", ".pt": "torch", ".pth": "torch",
+}  # fmt: skip

@@ -85,6 +85,7 @@ def test_figure_3_lays_d_against_the_gap(tmp_path: Path, panel_of, curve_of):
     assert curve_of(gaps, "gap") == ([0.1, 0.3], [0.2, 0.6])
     # d / 2 and the gap are at one height
     assert (along.get_ylim(), gaps.get_ylim()) == ((0, 2), (0, 1))
+    assert (gaps.get_ylabel(), gaps.yaxis.get_label_position()) == ("Error gap", "right")
     scatter = panel_of(page, "(b) calibrated")
     dots = [(x, y) for line in scatter.get_lines()[1:] for x, y in zip(*line.get_data(), strict=True)]
     assert np.array(dots) == pytest.approx(np.array([(0.36, 0.2), (1.08, 0.6), (0.18, 0.1), (0.54, 0.3)]))

@@ -106,4 +106,7 @@ def test_every_figure_can_be_drawn(tmp_path: Path):
     run = made.with_sensitivity(made.with_units(made.with_pca(run, [0.9, 1.0], 2), [1.0, 0.0]), [0.1, 0.2], [0.1, 0.1])
     run = made.with_hdh(made.with_map(made.with_map(made.with_norms(run), "umap", n=20), n=20))
     for kind in {kind.draw: kind for kind in FIGURES.values()}.values():
-        kind.of([run]).draw_without_rendering()
+        page = kind.of([run])
+        page.draw_without_rendering()
+        # none of the run's own: it was analysed, and then trained on
+        assert "checkpoint: d1" in " ".join(page._supxlabel.get_text().split())

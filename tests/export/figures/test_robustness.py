@@ -60,6 +60,24 @@ def test_the_number_of_images_is_said(tmp_path: Path):
     assert "n = 500 to 10,000" in robustness(runs)._supxlabel.get_text()
 
 
+def saved(digest: str, best: bool) -> dict[str, object]:
+    return {"event": "checkpoint", "step": 1, "epoch": 1, "file": "x", "digest": digest, "best": best}
+
+
+def test_the_checkpoint_is_said_where_it_is_not_the_best(tmp_path: Path):
+    best = record(tmp_path, "digits_nt", [saved("d1", True), *sweep(FGSM)])
+    last = record(tmp_path, "digits_at", [saved("d0", True), saved("d1", False), *sweep(FGSM)])
+    assert "checkpoint" not in robustness([best])._supxlabel.get_text()
+    assert "checkpoint: last." in robustness([last])._supxlabel.get_text()
+    assert "checkpoints: best (NT), last (AT)." in " ".join(robustness([last, best])._supxlabel.get_text().split())
+
+
+def test_a_search_in_bf16_is_said(tmp_path: Path):
+    rows = [*sweep({"mim": {0.1: 0.5}}), *(row | {"precision": "bf16"} for row in sweep(FGSM))]
+    caption = robustness([record(tmp_path, "digits_at", rows)])._supxlabel.get_text()
+    assert "searched in bf16: FGSM." in " ".join(caption.split())
+
+
 def test_black_box_cells_are_not_drawn(tmp_path: Path, panel_of):
     rows = [row | {"source": "digits_nt"} for row in sweep(FGSM)]
     assert not panel_of(robustness([record(tmp_path, "digits_at", rows)]), "FGSM").get_lines()

@@ -6,7 +6,7 @@ import pytest
 
 from afdctl.export import tables
 from afdctl.export.tables.table import Cell, Table
-from tests.export.tables.made import DIGEST, cells, record
+from tests.export.tables.made import DIGEST, Rows, cells, record
 
 
 def cell(table: Table, method: str, column: str) -> Cell:
@@ -105,15 +105,43 @@ def test_without_nt_its_training_is_what_is_missing(tmp_path: Path) -> None:
     assert table.commands[cell(table, "AFD-WGAN", "cw_l2_bb").needs[0]] == "afdctl train cifar10_nt"
 
 
+def searched(precision: str, rows: Rows) -> Rows:
+    return [row | {"precision": precision} for row in rows]
+
+
+def test_an_area_searched_in_bf16_is_told_and_float32_is_not(tmp_path: Path) -> None:
+    of = cells("aa", {0.2: 0.9, 0.3: 0.8})
+    for precision in ("bf16", "float32"):
+        run = record(tmp_path, precision, "mnist_at", searched(precision, of))
+        notes = "\n".join(tables.build("2", [run], with_paper=False).notes)
+        assert ("Precision of the search: bf16." in notes) == (precision == "bf16")
+
+
+def test_a_run_that_nobody_named_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    of = [*cells("pgd_linf", {0.3: 0.9}), *cells("cw", {1.0: 0.9}), *cells("aa", {0.3: 0.9})]
+    at, half = record(root, "at", "mnist_at", of), [{"event": "end", "step": 3, "reason": "stopped", "exit_code": 143}]
+    for name, rows in {"nt": [], "dcgan": [], "trades": half, "wgan": half}.items():
+        record(root, name, f"mnist_{name}", rows)
+    assert tables.build("1", [at], with_paper=True).missing == [
+        "afdctl export nt dcgan at --paper --table 1",
+        "afdctl sweep at --from nt --profile paper-A2 --limit 1000 --attacks pgd_linf,cw",
+        "afdctl train mnist_trades",
+        "afdctl train mnist_wgan",
+    ]
+
+
 def test_figures_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
     runs = [
         record(tmp_path, "at", "mnist_at", cells("aa", {0.3: 0.9})),
-        record(tmp_path, "trades", "mnist_trades", cells("aa", {0.3: 0.9}, n=500, seed=3)),
+        record(tmp_path, "trades", "mnist_trades", searched("bf16", cells("aa", {0.3: 0.9}, n=500, seed=3))),
         record(tmp_path, "wgan", "mnist_wgan", cells("pgd_linf", {0.3: 0.9}, checkpoint="c" * 64, steps=100)),
     ]
     notes = "\n".join(tables.build("1", runs, with_paper=False).notes)
     assert "Test images: MNIST 1,000 (but TRADES 500)." in notes
     assert "Seed of the attacks: MNIST 0 (but TRADES 3)." in notes
+    assert "Precision of the search: MNIST float32 (but TRADES bf16). Verified in float32;" in notes
     assert "Checkpoint: MNIST best (but AFD-WGAN cccccccc)." in notes
     assert "PGD-L∞ 0.3 (WB) of MNIST AFD-WGAN: steps 100 (40)" in notes
     assert "No AutoAttack for MNIST AFD-WGAN:" in notes

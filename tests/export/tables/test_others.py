@@ -53,9 +53,9 @@ def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pyt
     assert table.missing[0] == ("afdctl sweep trades --from at --profile paper-A2 --limit 1000 --attacks pgd_linf")
 
 
-def analysis(name: str, **figures: Any) -> dict[str, Any]:
+def analysis(name: str, n: int = 360, **figures: Any) -> dict[str, Any]:
     return {
-        "event": "analysis", "name": name, "key": "k", "checkpoint": DIGEST, "n": 360, "seed": 0, "figures": figures,
+        "event": "analysis", "name": name, "key": "k", "checkpoint": DIGEST, "n": n, "seed": 0, "figures": figures,
         "shard": None,
     }  # fmt: skip
 
@@ -67,7 +67,9 @@ def test_dimensions_stand_beside_each_other_by_data_set(tmp_path: Path, monkeypa
         record(
             root, "d", "digits_wgan", [analysis("pca", dims=7, features=32), analysis("units", units=20, features=32)]
         ),
-        record(root, "m", "mnist_wgan", [analysis("units", units=30, features=64)]),
+        record(root, "m", "mnist_wgan", [analysis("units", 1000, units=30, features=64)]),
+        record(root, "a", "mnist_at", []),
+        record(root, "b", "digits_at", []),
     ]
     table = tables.build("A4", runs, with_paper=True)
     (row,) = (row for row in table.rows if row.labels == ("AFD-WGAN",))
@@ -75,17 +77,27 @@ def test_dimensions_stand_beside_each_other_by_data_set(tmp_path: Path, monkeypa
         "mnist_units": 30, "mnist_dims": None, "digits_units": 20, "digits_dims": 7,
     }  # fmt: skip
     assert row.cells["mnist_units"].difference == 2
-    assert "afdctl analyze m --pca" in table.missing
+    # on as many images as their neighbours: of the run's own other figure, else of the data set's
+    assert [command for command in table.missing if "analyze" in command] == [
+        "afdctl analyze a --limit 1000 --units --pca",
+        "afdctl analyze b --units --pca",
+        "afdctl analyze m --limit 1000 --pca",
+    ]
 
 
 def test_a_discriminator_without_a_run_is_trained_like_the_one_that_has(tmp_path: Path) -> None:
     run = record(tmp_path, "w", "mnist_wgan", cells("pgd_linf", {0.3: 0.9}))
+    record(tmp_path, "one", "mnist_wgan_fc1pd", [])
     table = tables.build("A5", [run, record(tmp_path, "at", "mnist_at", [])], with_paper=True)
     assert [row.labels for row in table.rows] == [
         ("mnist", "AFD-WGAN", "FC1-PD"), ("mnist", "AFD-WGAN", "FC3"), ("mnist", "AFD-WGAN", "FC3-PD"),
     ]  # fmt: skip
     assert table.rows[2].cells["pgd_linf"].difference == pytest.approx(0.9 - 0.9703)
-    assert table.missing[1] == (f"afdctl train {run.run.path}/recipe.toml --set defense.discriminator=fc3 --name w_fc3")
+    root = run.run.path.parent
+    assert table.missing == [
+        f"afdctl export {root}/one {root}/w {root}/at --paper --table A5",
+        f"afdctl train {root}/w/recipe.toml --set defense.discriminator=fc3 --name w_fc3",
+    ]
 
 
 def test_recipes_that_differ_in_more_than_the_discriminator_are_told(tmp_path: Path) -> None:
