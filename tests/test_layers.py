@@ -158,8 +158,8 @@ finally:
 
 COMMANDS = [
     "--help", "train --help", "recipes ls", "profiles ls", "train nosuch", "train --device gpu",
-    "train --detach nosuch", "sweep nosuch", "runs ls --json", "runs rm nosuch", "runs show nosuch", "runs compare nosuch",
-    "runs rebuild nosuch", "export", "export nosuch --weights onnx",
+    "train --detach nosuch", "sweep nosuch", "runs ls --json", "runs rm nosuch", "runs show nosuch",
+    "runs compare nosuch", "runs rebuild nosuch", "export", "export nosuch --weights onnx",
 ]  # fmt: skip
 
 
