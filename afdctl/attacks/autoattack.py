@@ -65,11 +65,11 @@ def apgd_t(
 def square(model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, queries: int) -> Found:
     """Square (Andriushchenko et al. 2020): random search with `queries` after the start, no gradients.
 
-    In L2 and L1 its start is a tiling that not every image size has room for; there it finds nothing.
+    Where it has no start (`square_starts`) it finds nothing.
     """
     watched = Watched(model, x, y)
     rows = watched.standing()
-    if len(rows) and (norm == "linf" or _has_tiling(*x.shape[2:])):
+    if len(rows) and square_starts(norm, *x.shape[2:]):
         x_rows, y_rows = watched.turn_to(rows)
         with seeded(draws.seed, x.device):
             if norm == "linf":
@@ -191,8 +191,13 @@ def _margin(attack: Any, logits: Tensor, y: Tensor) -> Tensor:
     return (logits.gather(1, attack.y_target[:, None]) - logits.gather(1, y[:, None]))[:, 0]
 
 
-def _has_tiling(height: int, width: int) -> bool:
-    """Whether the library's tiles, a fifth of the height wide, end where the image does, or are single pixels."""
+def square_starts(norm: str, height: int, width: int) -> bool:
+    """Whether Square can start: in L2 and L1 with a tiling that not every image size has room for.
+
+    The library's tiles, a fifth of the height wide, must end where the image does, or be single pixels.
+    """
+    if norm == "linf":
+        return True
     tile = height // 5
     start = (height - 5 * tile) // 2
     return tile == 1 or (tile > 1 and all(start + side // tile * tile <= side for side in (height, width)))

@@ -54,14 +54,14 @@ def of_recipe(recipe: Recipe, images: Batch, row: Mapping[str, Any], cost: Cost)
 
 
 def passes(table: Evaluation) -> int:
-    """Forward-equivalents of an evaluation for each image: PGD, then clean and attacked images once."""
-    return 2 * table.steps + 3
+    """The most forward-equivalents of an evaluation for each image: PGD, clean and attacked images, all of Square."""
+    return 2 * table.steps + 3 + (table.queries + 3 if table.queries else 0)
 
 
 def seconds_a_pass(recipe: Recipe, images: Batch) -> float:
     """Seconds of one forward-equivalent of one image in an evaluation, from a short one, after one that warms up."""
     device = images.x.device
-    short = recipe.validation.model_copy(update={"steps": TRIED_STEPS, "limit": None})
+    short = recipe.validation.model_copy(update={"steps": TRIED_STEPS, "queries": 0, "limit": None})
     n = min(short.batch_size, 2 * len(images.x))
     shown = images.x.repeat(-(-n // len(images.x)), 1, 1, 1)[:n]
     split = Split(Images((255 * shown).byte(), torch.zeros(n, dtype=torch.int64)), device)

@@ -21,8 +21,8 @@ class Overview:
     """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None where something is not known.
 
     `split` says where `clean` and `pgd` were measured: on the test split once the training is over, before on the
-    hold-out. `pgd` (by the attack `pgd_attack`) stands for no AutoAttack, nor does `square`, what Square then left of
-    it where it ran; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `damage` says why a
+    hold-out. `pgd` (by the attack `pgd_attack`) and `square`, what Square then left of it where it ran, do not stand
+    for AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `damage` says why a
     run could not be read.
     """
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.autoattack import square
+from afdctl.attacks.autoattack import square, square_starts
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.iterate import Model
 from afdctl.attacks.pgd import pgd_ce
@@ -45,12 +45,13 @@ def evaluate(
 
     An image counts as fooled if any iterate fooled the model. The attacks run on a folded twin, in the network's
     precision; all accuracies are then taken with the network itself, in evaluation mode and in float32. `generator` is
-    PGD's; Square has streams of its own, the same each time.
+    PGD's; Square is seeded alike for each batch, and its starts go to those who stand, in their order.
     `between_batches`, which Square also calls between two queries, may raise to give up; the network's mode is restored
     in any case.
     """
     split = split.head(table.limit)
     twin, training = FoldedTwin(network), network.training
+    searches = bool(table.queries) and square_starts(attack.norm, *split.x.shape[2:])
     right = torch.zeros(3, device=split.x.device)
 
     def interruptible(x: Tensor) -> Tensor:
@@ -69,14 +70,14 @@ def evaluate(
             clean = correct(network, x, y)
             standing = clean & correct(network, x_adv, y)
             searched = standing.clone()
-            if table.queries:
+            if searches:
                 x_adv = search(interruptible, x[standing], y[standing], attack, table.queries)
                 searched[standing] = correct(network, x_adv, y[standing])
             right += torch.stack([clean.sum(), standing.sum(), searched.sum()])
     finally:
         network.train(training)
     acc_nat, acc_adv, acc_square = (count / len(split) for count in right.tolist())
-    return Accuracy(acc_nat, acc_adv, len(split), acc_square if table.queries else None)
+    return Accuracy(acc_nat, acc_adv, len(split), acc_square if searches else None)
 
 
 def correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:

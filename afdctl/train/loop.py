@@ -104,7 +104,7 @@ class Trainer:
             "run", schema=SCHEMA, name=self.run.name, recipe=self.recipe.model_dump(mode="json"), **self.totals(),
             device=str(self.device), parameters=parameters,
         )  # fmt: skip
-        for message in unheeded(self.recipe, self.device):
+        for message in unheeded(self.recipe, self.device, self.test_split.x.shape[2]):
             self.journal.append("warning", step=self.step, message=message)
         self.save(best)
 

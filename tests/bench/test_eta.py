@@ -25,7 +25,7 @@ def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(eta, "seconds_a_pass", lambda *_: 0.001)
     chosen = short(
         "digits_wgan", "train.epochs=60", "train.batch_size=128", "attack.steps=10", "data.holdout=200",
-        "validation.steps=20", "test.steps=40",
+        "validation.steps=20", "validation.queries=100", "test.steps=40",
     )  # fmt: skip
     # 10 steps of attack are 26, and 4 are 14
     found = eta.of_recipe(chosen, batch(chosen, CPU), {"attack_steps": 4, "afd_seconds": 1.4}, COST)
@@ -33,7 +33,7 @@ def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
     assert found["steps_per_epoch"] == 10, "1237 images in batches of 128"
     assert found["step_seconds"] == pytest.approx(2.6)
     limit = min(chosen.validation.limit, 200)
-    assert found["validation_seconds"] == pytest.approx(0.001 * limit * 43)
+    assert found["validation_seconds"] == pytest.approx(0.001 * limit * (43 + 103))
     tested = chosen.test.limit or 360
     assert found["test_seconds"] == pytest.approx(0.001 * 2 * tested * 83)
     assert found["total_seconds"] == pytest.approx(

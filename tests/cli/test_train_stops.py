@@ -3,7 +3,7 @@
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +12,25 @@ from afdctl.cli.train import _leaving_at_once
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
 from tests.cli.conftest import Afdctl
-from tests.cli.trainings import LONG, SIGNALS, begin, end, events, options, wait_for
+from tests.cli.trainings import LONG, begin, end, events, options, wait_for
 from tests.conftest import SHORT
 
+AtWork = Callable[[str], tuple[subprocess.Popen[str], Run]]
 
-@pytest.fixture(scope="module")
-def at_work(folder: Path) -> Iterator[dict[signal.Signals, tuple[subprocess.Popen[str], Run]]]:
-    """A run at work for each signal; they start together too."""
-    runs = folder / "runs"
-    found = {number: (begin(folder, "--name", number.name, *LONG), Run(runs / number.name)) for number in SIGNALS}
-    yield found
-    for process, _ in found.values():
+
+@pytest.fixture
+def at_work(folder: Path) -> Iterator[AtWork]:
+    """A run of this name, which has taken its first steps."""
+    begun = []
+
+    def start(name: str) -> tuple[subprocess.Popen[str], Run]:
+        process, run = begin(folder, "--name", name, *LONG), Run(folder / "runs" / name)
+        begun.append(process)
+        wait_for(lambda: bool(events(run, "step")))
+        return process, run
+
+    yield start
+    for process in begun:
         process.kill()
         process.communicate()
 
@@ -42,25 +50,30 @@ def test_a_reader_that_leaves_ends_the_run_quietly_and_it_can_go_on(folder: Path
 
 
 @pytest.mark.slow
-def test_a_run_at_work_saves_when_asked_and_is_busy_for_others(at_work: dict, here: Afdctl):
-    process, run = at_work[signal.SIGTERM]
-    wait_for(lambda: bool(events(run, "step")))
+def test_a_run_at_work_saves_when_asked_and_is_busy_for_others(at_work: AtWork, here: Afdctl):
+    process, run = at_work("busy")
     process.send_signal(signal.SIGUSR1)
     wait_for(lambda: any(row["step"] % 39 for row in events(run, "checkpoint")))
     saved = next(row["step"] for row in events(run, "checkpoint") if row["step"] % 39)
     wait_for(lambda: events(run, "step")[-1]["step"] > saved)
 
-    other = here("--resume", "SIGTERM")
+    other = here("--resume", "busy")
     assert (other.code, other.out) == (4, "")
-    assert other.err.startswith(f"error: run SIGTERM is being written by pid {process.pid} since ")
+    assert other.err.startswith(f"error: run busy is being written by pid {process.pid} since ")
     assert other.err.count("\n") == 1
     assert process.poll() is None
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=[number.name for number in SIGNALS])
-def test_a_signal_saves_and_stops(at_work: dict, number: signal.Signals):
-    process, run = at_work[number]
-    wait_for(lambda: bool(events(run, "step")))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, id="SIGHUP", marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_saves_and_stops(at_work: AtWork, number: signal.Signals):
+    process, run = at_work(number.name)
     process.send_signal(number)
     ended = end(process)
     assert (ended.code, ended.out) == (128 + number, "")

@@ -1,7 +1,6 @@
 """Trainings in processes of their own, for tests of what only a process can do."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -23,7 +22,6 @@ SLOW = ["digits_wgan", *options([*SHORT, "train.batch_size=64", "train.report_ev
 """Two epochs of 20 steps, which take long enough to be killed at one of them."""
 LONG = ["digits_nt", *options([*SHORT, "train.epochs=500", "train.batch_size=32", "train.report_every=1"])]
 """Minutes long, with 39 steps an epoch: a signal always finds it at work."""
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
 

@@ -13,6 +13,7 @@ from afdctl.events import read
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from afdctl.train.start import resume
+from afdctl.train.unheeded import unheeded
 from tests.conftest import short
 from tests.train.test_resume import quiet, stop_after, train
 
@@ -158,3 +159,14 @@ def test_graphs_that_no_cpu_has_are_told_of(tmp_path: Path):
 def test_a_single_training_image_is_not_a_training(tmp_path: Path):
     with pytest.raises(RecipeError, match=r"only 1 image to train on; lower data\.holdout"):
         train(short("digits_nt", "data.holdout=1436"), tmp_path)
+
+
+def test_queries_that_cannot_be_made_are_told_of():
+    cpu = torch.device("cpu")
+    searching = short("digits_nt", "attack.norm=l2", "test.queries=5")
+    assert list(unheeded(searching, cpu, 8)) == []
+    assert list(unheeded(searching, cpu, 12)) == [
+        "Square cannot start in l2 on images of 12 pixels a side: PGD runs alone"
+    ]
+    nobody = short("digits_nt", "data.holdout=0", "train.select=last", "validation.queries=5")
+    assert list(unheeded(nobody, cpu, 8)) == ["validation.queries has no hold-out to search: data.holdout is 0"]

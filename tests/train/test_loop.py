@@ -59,6 +59,12 @@ def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
     assert [row["of_step"] for row in rows(finished, "test")] == [15, best["step"]]
 
 
+def test_best_stands_square_too_where_it_ran():
+    flattered, sound = {"acc_nat": 0.9, "acc_adv": 0.8}, {"acc_nat": 0.9, "acc_adv": 0.7}
+    assert loop.rank(flattered) > loop.rank(sound)
+    assert loop.rank(flattered | {"acc_square": 0.5}) < loop.rank(sound | {"acc_square": 0.6})
+
+
 def measured(run: Run, checkpoint: str) -> Accuracy:
     """The test figures of saved weights, measured once more."""
     recipe = loads(run.recipe_text)

@@ -95,7 +95,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     [
         pytest.param(2, id="mid-epoch"),
         pytest.param(5, id="end of an epoch", marks=pytest.mark.slow),
-        pytest.param(7, id="second epoch"),
+        pytest.param(7, id="second epoch", marks=pytest.mark.slow),
     ],
 )
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, whole: Run, stop: int):

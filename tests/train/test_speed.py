@@ -73,7 +73,7 @@ def test_torch_compiles_more_forms_than_it_does_by_itself(monkeypatch: pytest.Mo
     assert torch._dynamo.config.recompile_limit >= 32
 
 
-@pytest.mark.parametrize("what", ["captures", "captures_step"])
+@pytest.mark.parametrize("what", [pytest.param("captures", marks=pytest.mark.slow), "captures_step"])
 @pytest.mark.parametrize(
     ("name", "more"),
     [

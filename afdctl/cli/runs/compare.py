@@ -55,6 +55,8 @@ def results(record: "Record") -> dict[str, Any]:
     found: dict[str, Any] = {"state": run.state, "epoch": run.epoch, f"clean ({run.split})": run.clean}
     if run.pgd_attack:
         found[f"{run.pgd_attack} ({run.split}, no AutoAttack)"] = run.pgd
+    if run.square is not None:
+        found[f"then Square ({run.split}, no AutoAttack)"] = run.square
     for one in attacked(record):
         found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
         found[f"{one.title} AUC"] = one.auc

@@ -26,7 +26,7 @@ MAIN = (
     "fidelity", "data.holdout", "data.augment", "model.encoder", "model.width", "model.norm", "defense.lr_C",
     "defense.lr_D", "defense.lr_F", "defense.beta", "defense.weight", "attack.name", "attack.norm", "attack.epsilon",
     "attack.steps", "attack.n_fgsm", "attack.ramp", "train.batch_size", "train.schedule", "train.milestones",
-    "train.average", "train.select",
+    "train.average", "train.select", "validation.queries", "test.queries",
 )  # fmt: skip
 """The recipe's values that matter most; `--json` has all."""
 PROVENANCE = (

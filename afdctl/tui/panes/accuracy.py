@@ -41,7 +41,8 @@ def bound(history: History) -> Bound | None:
     if not rows or accuracy is None:
         return None
     last = rows[-1]
-    return Bound(1 - last["acc_nat"], min(1.0, abs(2 * accuracy - 1)), 1 - last["acc_adv"], charts.estimate_of(history))
+    robust: float = last["acc_square"] if "acc_square" in last else last["acc_adv"]
+    return Bound(1 - last["acc_nat"], min(1.0, abs(2 * accuracy - 1)), 1 - robust, charts.estimate_of(history))
 
 
 def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:

@@ -101,6 +101,8 @@ def of(history: History) -> list[Chart]:
     if history.validations.length:
         traces = tuple(Trace(trace.figure, name, trace.colour, band=False)
                        for trace, name in zip(accuracies, ("clean", "PGD"), strict=True))  # fmt: skip
+        if "acc_square" in history.validations.names:
+            traces += (Trace("acc_square", "Square", "d_hdh", band=False),)
         charts.append(Chart("validation", "validation", "no AutoAttack", traces, UNIT, per="epoch"))
     gradients = tuple(
         Trace(f"grad_{which}", which, f"L_{which}", band=which == "C") for which in "CDF" if f"grad_{which}" in known
