@@ -63,14 +63,14 @@ def test_graphs_are_for_cuda_only_and_asked_for():
 
 
 @pytest.mark.slow
-def test_torch_compiles_more_forms_than_it_does_by_itself(monkeypatch: pytest.MonkeyPatch):
+def test_torch_compiles_more_forms_than_it_does_by_itself():
     """A training has ten or so, and torch runs the ninth and all after it eagerly."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
     network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
-    quicken(network, Train(epochs=1))
-    assert torch._dynamo.config.recompile_limit == 8
-    quicken(network, Train(epochs=1, compile=True))
-    assert torch._dynamo.config.recompile_limit >= 32
+    with torch._dynamo.config.patch(recompile_limit=8):
+        quicken(network, Train(epochs=1))
+        assert torch._dynamo.config.recompile_limit == 8
+        quicken(network, Train(epochs=1, compile=True))
+        assert torch._dynamo.config.recompile_limit >= 32
 
 
 @pytest.mark.parametrize("what", [pytest.param("captures", marks=pytest.mark.slow), "captures_step"])
