@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from afdctl import files
 from afdctl.errors import RecipeError
 from afdctl.recipe.fidelity import preset
 from afdctl.recipe.find import find_base, shown
 from afdctl.recipe.locate import paths
 from afdctl.recipe.merge import merge, merge_all
-from afdctl.recipe.parse import Layer, read, toml_value
+from afdctl.recipe.parse import Layer, extreme, read, toml_value
 
 
 def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
@@ -20,6 +21,8 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     extends, where = layer.values.pop("extends"), layer.where["extends",]
     if not isinstance(extends, str):
         raise RecipeError(f"{where}extends = {extends}: must be text in quotes, a path or a packaged name")
+    if reason := files.fault(f"{extends}.toml"):
+        raise RecipeError(f'{where}extends = "{files.shortened(extends)}": {reason}')
     base, family = find_base(extends, path), (*descendants, path)
     if base is None:
         raise RecipeError(f'{where}extends = "{extends}": no such file beside this one, and no packaged recipe')
@@ -35,10 +38,12 @@ def override(assignments: Sequence[str]) -> Layer:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
-            raise RecipeError(f"--set {assignment}: write --set key.sub=value")
+            raise RecipeError(f"--set {files.shortened(assignment)}: write --set key.sub=value")
         value = toml_value(text.strip())
         for part in reversed(key.split(".")):
             value = {part.strip(): value}
+        if reason := extreme(value):
+            raise RecipeError(f"--set {reason}")
         values = merge(values, value)
     return Layer(values, dict.fromkeys(paths(values), "--set "))
 
