@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from afdctl import files
 from afdctl.errors import RecipeError
@@ -12,6 +12,9 @@ from afdctl.recipe.locate import paths
 from afdctl.recipe.merge import merge, merge_all
 from afdctl.recipe.parse import Layer, extreme, read, toml_value
 
+CHAIN: Final = 16
+"""Files that extend each other, at most; packaged ones are up to 4."""
+
 
 def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     """The layers of a file and of all that it extends, the root first."""
@@ -20,15 +23,21 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
         return [layer]
     extends, where = layer.values.pop("extends"), layer.where["extends",]
     if not isinstance(extends, str):
-        raise RecipeError(f"{where}extends = {extends}: must be text in quotes, a path or a packaged name")
+        raise RecipeError(
+            f"{where}extends = {files.shortened(str(extends))}: must be text in quotes, a path or a packaged name"
+        )
     if reason := files.fault(f"{extends}.toml"):
         raise RecipeError(f'{where}extends = "{files.shortened(extends)}": {reason}')
     base, family = find_base(extends, path), (*descendants, path)
     if base is None:
-        raise RecipeError(f'{where}extends = "{extends}": no such file beside this one, and no packaged recipe')
+        raise RecipeError(
+            f'{where}extends = "{files.shortened(extends)}": no such file beside this one, and no packaged recipe'
+        )
     if any(base.samefile(member) for member in family):
         circle = " -> ".join(str(shown(member)) for member in (*family, base))
-        raise RecipeError(f'{where}extends = "{extends}": goes in a circle: {circle}')
+        raise RecipeError(f'{where}extends = "{files.shortened(extends)}": goes in a circle: {circle}')
+    if len(family) > CHAIN:
+        raise RecipeError(f'{where}extends = "{files.shortened(extends)}": a chain of more than {CHAIN} files')
     return [*chain(base, family), layer]
 
 

@@ -19,6 +19,7 @@ WORDS: Final = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text in quotes",
+    "too_long": "must have at most {max_length} values",
     "tuple_type": "must be a list, such as [50, 80]",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",

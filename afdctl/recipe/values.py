@@ -56,6 +56,8 @@ def check_path(text: str) -> str:
     """The path, where a file can have it."""
     if reason := fault(text):
         raise ValueError(reason)
+    if not text.isprintable():
+        raise ValueError("has a character that a recipe cannot keep; rename the folder, or name it with --data-dir")
     return text
 
 
