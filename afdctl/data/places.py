@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from afdctl import files
 from afdctl.errors import DataMissingError, DiskFullError
 
 
@@ -28,7 +29,7 @@ def search_path(option: Path | None = None, *, named: Path | None = None, own: P
         first = [*(folder for folder in (own, named) if folder and os.path.isdir(folder)), usual]
     else:
         first = [named or usual]
-    return tuple(dict.fromkeys(folder.expanduser() for folder in (*first, cache_dir())))
+    return tuple(dict.fromkeys(files.path(folder) for folder in (*first, cache_dir())))
 
 
 @contextmanager

@@ -240,7 +240,9 @@ class Train(Table):
     save_minutes: Annotated[float, Field(gt=0)] = Field(
         10.0, description="age of the last checkpoint at which the next is saved, also within an epoch"
     )
-    report_every: Count = Field(10, description="steps between two journal writes; each step has its own line")
+    report_every: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        10, description="steps between two journal writes; each step has its own line"
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32",
         description="floats of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
