@@ -28,7 +28,7 @@ def written(
     first = {
         "event": "run", "schema": SCHEMA, "name": name, "recipe": chosen.model_dump(mode="json"),
         "epochs": chosen.train.epochs, "steps_per_epoch": 10, "steps_total": 10 * chosen.train.epochs, "device": "cpu",
-        "parameters": 1234,
+        "parameters": 1234, "classes": 10, "images": {"train": 1000, "holdout": 100, "test": 100},
     }  # fmt: skip
     with run.open_journal() as journal:
         journal.extend({"t": BEGIN + second, **row} for second, row in enumerate([first, *rows]))

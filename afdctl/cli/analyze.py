@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from afdctl.cli import attack_options as options
+from afdctl.cli import place
 from afdctl.cli.named import names_of
 
 PCA = typer.Option("--pca", help="Principal components that hold 99 % of the variance of z (Table A4).")
@@ -18,8 +19,10 @@ NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
 ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; by default all of the profile.")
 EPSILONS = typer.Option(metavar="GRID", help="The grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
 PROFILE = typer.Option(help="Where attacks, steps and grids come from.")
-POINTS = typer.Option(min=4, help="Images that --tsne and --umap show at each strength.")
-OUT = typer.Option(help="The picture: .svg, .pdf or .png; several analyses: with their names in.", show_default=False)
+POINTS = typer.Option(min=4, max=options.MOST, help="Images that --tsne and --umap show at each strength.")
+OUT = place.option(
+    "--out", help="The picture: .svg, .pdf or .png, or a folder for it; several analyses: with their names in."
+)
 USUAL = ("pca", "units", "sensitivity", "norms")
 
 
@@ -43,7 +46,7 @@ def analyze(
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",
     data_dir: options.DataDir = None,
-    out: Annotated[Path | None, OUT] = None,
+    out: Annotated[place.Place | None, OUT] = None,
     json: options.Json = False,
 ) -> None:
     """Analyse the features of runs on their test split, side by side; nothing is trained.

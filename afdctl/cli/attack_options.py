@@ -5,6 +5,11 @@ from typing import Annotated
 
 import typer
 
+from afdctl import files
+
+MOST = 10**9
+"""The largest count that an option takes, as in a recipe."""
+
 RunNames = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RUN]...", help="Runs by path or name, `latest`, or `-` for paths on stdin."),
@@ -13,14 +18,18 @@ From = Annotated[
     list[str] | None,
     typer.Option("--from", metavar="RUN", help="Make the images against this run instead (black box); repeatable."),
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
+Runs = Annotated[Path, typer.Option("--runs", parser=files.path, help="The folder that holds the runs.")]
 Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.", show_default=False)]
-Seed = Annotated[int, typer.Option(min=0, help="Of every random draw.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, max=MOST, help="Only the first so many test images.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of every random draw.")]
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        min=1, help="By default 1024 on CUDA; 128 on the CPU, or more where that is faster and changes no result."
+        min=1,
+        max=MOST,
+        help="By default 1024 on CUDA; 128 on the CPU, or more where that is faster and changes no result.",
     ),
 ]
 Precision = Annotated[
@@ -33,14 +42,18 @@ Save = Annotated[bool, typer.Option("--save", help="Keep the adversarial images 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Where the data sets lie; by default where the run found them.", show_default=False),
+    typer.Option(
+        parser=files.path, help="Where the data sets lie; by default where the run found them.", show_default=False
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
 Model = Annotated[
     str | None,
     typer.Option(metavar="FILE.py:NAME", help="A model of your own instead of a run; the file is executed."),
 ]
-Weights = Annotated[Path | None, typer.Option(help="Its weights: .pt, .pth or .safetensors.", show_default=False)]
+Weights = Annotated[
+    Path | None, typer.Option(parser=files.path, help="Its weights: .pt, .pth or .safetensors.", show_default=False)
+]
 Dataset = Annotated[str | None, typer.Option(help="The data set whose test images it classifies.", show_default=False)]
 Mean = Annotated[str | None, typer.Option(metavar="M,M,...", help="Its normalisation, by channel.")]
 Std = Annotated[str | None, typer.Option(metavar="S,S,...", help="Its normalisation, by channel.")]

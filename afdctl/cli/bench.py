@@ -7,22 +7,27 @@ from typing import Annotated, Any
 
 import typer
 
-from afdctl.cli.exporting.wanted import writable
+from afdctl import files
+from afdctl.cli import place
 from afdctl.cli.options import RECIPE, SET
 
-ATTACK_STEPS = typer.Option(min=1, help="Measure with so many attack steps; repeatable. By default the recipe's.")
-ROUNDS = typer.Option(min=2, help="How often each step is measured, in turn.")
-TRACE = typer.Option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
+ATTACK_STEPS = typer.Option(
+    min=1, max=10**6, help="Measure with so many attack steps; repeatable. By default the recipe's."
+)
+ROUNDS = typer.Option(min=2, max=10**6, help="How often each step is measured, in turn.")
+TRACE = place.option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
 JSON = typer.Option("--json", help="One JSON object instead of a table.")
 RUN = typer.Argument(metavar="[RUN]", help="A run by path or name; by default the newest.")
 ATTACKS = typer.Option(metavar="NAME,...", help="Only these attacks.")
 PROFILE = typer.Option(help="strong, paper-A2, paper-notebook, or a file of your own.")
 KNOBS = typer.Option("--set", metavar="KEY=VALUE", help="Set a knob of every attack, such as steps=20; repeatable.")
-LIMIT = typer.Option(min=1, help="How many test images.")
-BATCH = typer.Option(min=1, help="Images at a time, in both ways.")
-RUNS = typer.Option("--runs", help="The folder that holds the runs.")
-DATA_DIR = typer.Option(help="Where the data sets lie; by default where the run found them.", show_default=False)
+LIMIT = typer.Option(min=1, max=10**9, help="How many test images.")
+BATCH = typer.Option(min=1, max=10**9, help="Images at a time, in both ways.")
+RUNS = typer.Option("--runs", parser=files.path, help="The folder that holds the runs.")
+DATA_DIR = typer.Option(
+    parser=files.path, help="Where the data sets lie; by default where the run found them.", show_default=False
+)
 
 
 def bench(
@@ -30,7 +35,7 @@ def bench(
     overrides: Annotated[list[str] | None, SET] = None,
     attack_steps: Annotated[list[int] | None, ATTACK_STEPS] = None,
     rounds: Annotated[int, ROUNDS] = 9,
-    trace: Annotated[Path | None, TRACE] = None,
+    trace: Annotated[place.Place | None, TRACE] = None,
     device: Annotated[str, DEVICE] = "auto",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -42,7 +47,7 @@ def bench(
 
     chosen = recipes.load(recipe, overrides or [])
     if trace:
-        trace = writable(trace, "--profile")
+        trace.check()
     # the tracer's own messages are no business of the user's
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
@@ -56,8 +61,9 @@ def bench(
     if trace:
         from afdctl.bench.trace import write
 
-        typer.echo(write(chosen, where, trace), err=True)
-        typer.echo(f"{trace}: open it at https://ui.perfetto.dev", err=True)
+        path = trace.file("trace.json")
+        typer.echo(write(chosen, where, path), err=True)
+        typer.echo(f"{path}: open it at https://ui.perfetto.dev", err=True)
 
 
 def bench_sweep(

@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from afdctl import registry
+from afdctl import files, registry
 from afdctl.errors import CorruptError, DataMissingError, RecipeError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download and check the data sets.")
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="The folder of data sets (default: AFDCTL_DATA, else the user's cache)"),
+    typer.Option(
+        "--data-dir", parser=files.path, help="The folder of data sets (default: AFDCTL_DATA, else the user's cache)"
+    ),
 ]
 
 

@@ -177,6 +177,7 @@ def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
 
     lines = [f"{subject.name}: {line}" for subject in subjects for line in subject.warnings]
     for subject in subjects:
+        lines += subject.notes
         lines += warnings.of_attacks(profiles[subject.dataset].attacks, subject.classes)
     for line in dict.fromkeys(lines):
         typer.echo(f"warning: {line}", err=True)

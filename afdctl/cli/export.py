@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl.cli import attack_options as options
+from afdctl.cli import place
 from afdctl.cli.exporting import figures as figures_mode
 from afdctl.cli.exporting import raw as raw_modes
 from afdctl.cli.exporting import report as report_mode
@@ -42,7 +43,7 @@ PAPER = typer.Option("--paper", help="With --table: the published figures and th
 REPORT = typer.Option(
     metavar="FILE.html", help="A page about the runs, side by side: needs no network.", show_default=False
 )
-OUT = typer.Option(metavar="PATH", help="The file to write, or the folder for it.", show_default=False)
+OUT = place.option("--out", help="The file to write, or the folder for it, such as exports/ (made if missing).")
 
 Mode = Callable[[Wanted, str], None]
 """Does the work of one mode with the value of its option."""
@@ -58,7 +59,7 @@ def export(
     kind: Annotated[str | None, FORMAT] = None,
     paper: Annotated[bool, PAPER] = False,
     report: Annotated[str | None, REPORT] = None,
-    out: Annotated[Path | None, OUT] = None,
+    out: Annotated[place.Place | None, OUT] = None,
     checkpoint: options.Checkpoint = "best",
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afdctl.errors import NotFoundError, RecipeError
+from afdctl.files import shortened
 
 if TYPE_CHECKING:
     from afdctl.store.run import Run
@@ -45,16 +46,24 @@ def dataset_of(run: "Run") -> str:
 
 def names_of(text: str | None) -> list[str]:
     """`pgd_linf,aa` as a list."""
-    names = [] if text is None else [name.strip() for name in text.split(",")]
+    if text is None:
+        return []
+    names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise RecipeError(f"--attacks '{text}': must be names with commas between, such as pgd_linf,aa")
+        raise RecipeError(f"--attacks '{shortened(text)}': must be names with commas between, such as pgd_linf,aa")
     return names
 
 
 def numbers(text: str | None, option: str) -> list[float] | None:
+    """`0.49,0.48,0.45` as a list."""
     if text is None:
         return None
+
+    from afdctl.recipe.values import decimal
+
     try:
-        return [float(part) for part in text.split(",")]
+        return [decimal(part) for part in text.split(",")]
     except ValueError:
-        raise RecipeError(f"{option} '{text}': must be numbers with commas between, such as 0.49,0.48,0.45") from None
+        raise RecipeError(
+            f"{option} '{shortened(text)}': must be numbers with commas between, such as 0.49,0.48,0.45"
+        ) from None

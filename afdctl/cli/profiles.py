@@ -1,11 +1,10 @@
 """`afdctl profiles`: which attacks a sweep runs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from afdctl.errors import RecipeError
+from afdctl.cli import place
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and copy profiles of attacks.")
 
@@ -38,11 +37,12 @@ def show(
 
 
 @app.command()
-def cp(profile: Annotated[str, NAME], to: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+def cp(
+    profile: Annotated[str, NAME],
+    to: Annotated[place.Place | None, place.DEST] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite DEST.")] = False,
+) -> None:
     """Copy a profile, as a start for your own."""
     from afdctl.profile.load import find
 
-    source = find(profile)
-    if to.exists():
-        raise RecipeError(f"{to}: exists; choose another name")
-    to.write_bytes(source.read_bytes())
+    typer.echo(place.copy(find(profile), to, force=force))

@@ -196,10 +196,12 @@ def opening(row: Row) -> str:
     """What is trained, or from where a run goes on."""
     if row["event"] == "resume":
         return f"going on at step {row['step']} of {row['steps_total']}"
-    recipe = row["recipe"]
+    recipe, images = row["recipe"], row["images"]
     return (
         f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
-        f"{row['epochs']} epochs of {row['steps_per_epoch']} steps on {row['device']}"
+        f"{row['epochs']} epochs of {row['steps_per_epoch']} steps on {row['device']}\n"
+        f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
+        f"{images['test']:,} to test"
     )
 
 

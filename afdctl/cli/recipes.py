@@ -3,11 +3,11 @@
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdctl.cli import place
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
 
@@ -76,23 +76,13 @@ def show(
 @app.command("cp")
 def cp(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A packaged recipe's name.")],
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A file or a folder.")] = Path(),
+    to: Annotated[place.Place | None, place.DEST] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite DEST.")] = False,
 ) -> None:
     """Copy a packaged recipe, comments and all, to change it; what it extends is found by name from anywhere."""
     from afdctl.recipe import find
 
-    source = find(name)
-    target = destination / source.name if destination.is_dir() else destination
-    content = source.read_bytes()
-    try:
-        with target.open("wb" if force else "xb") as file:
-            file.write(content)
-    except FileExistsError:
-        raise RecipeError(f"{target}: exists; pass --force to overwrite it") from None
-    except OSError as error:
-        raise RecipeError(f"{target}: cannot be written: {error.strerror}") from None
-    typer.echo(target)
+    typer.echo(place.copy(find(name), to, force=force))
 
 
 @app.command("validate")

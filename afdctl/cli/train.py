@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdctl import files
 from afdctl.cli import attended, terminal, trainer
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
+from afdctl.files import shortened
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
 SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
 RESUME = typer.Option(metavar="RUN", help="Go on with a stopped run: its path, its name, or `latest`.")
 NAME = typer.Option(help="The run's name; by default the recipe's, with a number.")
-RUNS = typer.Option(help="The folder that holds the runs.")
+RUNS = typer.Option(parser=files.path, help="The folder that holds the runs.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto by default.", show_default=False)
-DATA_DIR = typer.Option(help="Where the data sets lie; by default AFDCTL_DATA, or a cache folder.", show_default=False)
+DATA_DIR = typer.Option(
+    parser=files.path, help="Where the data sets lie; by default AFDCTL_DATA, or a cache folder.", show_default=False
+)
 JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object a line.")
 TUI = typer.Option("--tui/--no-tui", help="The dashboard, or a progress bar; by default the dashboard on a terminal.")
 DETACH = typer.Option("--detach", help="Print the run's path as soon as it trains, and leave it alone.")
@@ -147,12 +151,12 @@ def _recipes(name_or_path: str, overrides: list[str], seeds: list[int]) -> "list
 def _numbers(seeds: str | None) -> list[int]:
     if seeds is None:
         return []
-    numbers = seeds.split(",")
-    if not all(number.strip().isdecimal() for number in numbers):
-        raise RecipeError(f"--seeds '{seeds}': must be whole numbers with commas between, such as 0,1,2")
+    if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", seeds):
+        raise RecipeError(f"--seeds '{shortened(seeds)}': must be whole numbers with commas between, such as 0,1,2")
+    numbers = [int(number) for number in seeds.split(",")]
     if len(set(numbers)) < len(numbers):
-        raise RecipeError(f"--seeds '{seeds}': names a seed twice, which would train the same run twice")
-    return [int(number) for number in numbers]
+        raise RecipeError(f"--seeds '{shortened(seeds)}': names a seed twice, which would train the same run twice")
+    return numbers
 
 
 def _check_device(device: str | None) -> None:

@@ -11,19 +11,20 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli import terminal
+from afdctl import files
+from afdctl.cli import place, terminal
 from afdctl.cli.named import find, specs
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
     metavar="[RUN]...", show_default=False, help="Paths or names of runs, or - for stdin; the newest by default."
 )
-RUNS = typer.Option(help="The folder that holds the runs.")
+RUNS = typer.Option(parser=files.path, help="The folder that holds the runs.")
 ONCE = typer.Option("--once", help="Draw one frame without a terminal: text to stdout, or a picture with --svg.")
-SVG = typer.Option(help="Where --once writes its picture.", show_default=False)
+SVG = place.option("--svg", help="Where --once writes its picture: a file, or a folder for it.")
 SIZE = typer.Option(metavar="WIDTHxHEIGHT", help="The size of --once in cells.")
 REPLAY = typer.Option(
-    metavar="SPEED", min=0.01, help="Show the run once more, so many times as fast.", show_default=False
+    metavar="SPEED", min=0.01, max=1e6, help="Show the run once more, so many times as fast.", show_default=False
 )
 READ_ONLY = typer.Option("--read-only", help="Neither stop the run nor ask it for a checkpoint.")
 SERVE = typer.Option("--serve", help="Show it, read-only, to a browser on this machine.")
@@ -35,7 +36,7 @@ def watch(
     names: Annotated[list[str] | None, NAMES] = None,
     runs: Annotated[Path, RUNS] = Path("runs"),
     once: Annotated[bool, ONCE] = False,
-    svg: Annotated[Path | None, SVG] = None,
+    svg: Annotated[place.Place | None, SVG] = None,
     size: Annotated[str, SIZE] = "150x44",
     replay: Annotated[float | None, REPLAY] = None,
     read_only: Annotated[bool, READ_ONLY] = False,
@@ -49,6 +50,8 @@ def watch(
     width, height = _size(size)
     if svg and not once:
         raise RecipeError("--svg is the picture of --once; add --once, or press e in the dashboard")
+    if svg:
+        svg.check()
     paths = [find(name, runs).path for name in specs(names or [])]
     if once:
         typer.echo(_frame(paths, width, height, svg), nl=svg is not None)
@@ -67,17 +70,19 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _frame(paths: list[Path], width: int, height: int, svg: Path | None) -> str:
+def _frame(paths: list[Path], width: int, height: int, svg: place.Place | None) -> str:
     """One frame as text, or the path of its picture."""
     from afdctl.tui.once import frame
 
     screen = frame(paths, width, height, colours=svg is not None or sys.stdout.isatty())
     if svg is None:
         return screen.ansi() if sys.stdout.isatty() and "NO_COLOR" not in os.environ else screen.text() + "\n"
+    from afdctl.store import atomic
     from afdctl.tui.drawing.svg import svg as picture
 
-    svg.write_text(picture(screen, f"afdctl: {paths[0].name}"), encoding="utf-8")
-    return str(svg)
+    path = svg.file(f"{paths[0].resolve().name}.svg")
+    atomic.write_bytes(path, picture(screen, f"afdctl: {paths[0].name}").encode())
+    return str(path)
 
 
 def _show(paths: list[Path], replay: float | None, read_only: bool) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from afdctl import registry
 from afdctl.data.dataset import DataSet, Images, Source
-from afdctl.data.places import find_data_dir, search_path
+from afdctl.data.places import search_path
 from afdctl.recipe.schema import Data
 
-__all__ = ["DataSet", "Images", "Source", "dataset", "find_data_dir", "load", "search_path"]
+__all__ = ["DataSet", "Images", "Source", "dataset", "load", "roots", "search_path"]
 
 
 def dataset(name: str) -> DataSet:
@@ -16,10 +16,14 @@ def dataset(name: str) -> DataSet:
     return found
 
 
-def load(recipe_data: Data, data_dir: Path | None) -> Source:
+def roots(table: Data, data_dir: Path | None, own: Path | None = None) -> tuple[Path, ...]:
+    """The folders to look for a recipe's data set in: those of `search_path`."""
+    return search_path(data_dir, named=Path(table.path) if table.path else None, own=own)
+
+
+def load(table: Data, data_dir: Path | None, own: Path | None = None) -> Source:
     """Read the recipe's data set, after a download where it is missing; DataMissingError, CorruptError."""
-    wanted = dataset(recipe_data.dataset)
-    roots = search_path(Path(recipe_data.path) if recipe_data.path else data_dir)
-    if wanted.find(roots) is None:
-        wanted.fetch(roots)
-    return wanted.load(recipe_data, roots)
+    wanted, places = dataset(table.dataset), roots(table, data_dir, own)
+    if wanted.find(places) is None:
+        wanted.fetch(places)
+    return wanted.load(table, places)

@@ -35,8 +35,9 @@ class CIFAR10(DataSet):
     )
 
     def find(self, roots: Sequence[Path]) -> str | None:
-        places = (root / name for name in (self.folder, self.files[0].path) for root in roots)
-        return next((str(place) for place in places if place.exists()), None)
+        extracted = (root / self.folder for root in roots if (root / self.folder).is_dir())
+        packed = (root / self.files[0].path for root in roots if (root / self.files[0].path).is_file())
+        return next(map(str, (*extracted, *packed)), None)
 
     def load(self, data: Data, roots: Sequence[Path]) -> Source:
         root = self._extracted(roots)

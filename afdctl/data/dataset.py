@@ -31,12 +31,13 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set in memory, on the CPU."""
+    """A data set in memory, on the CPU; `notes` are what a user should know of how it was read."""
 
     name: str
     train: Images
     test: Images
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:

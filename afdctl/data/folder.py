@@ -1,24 +1,35 @@
 """An image folder of the user's own: train/<class>/* and test/<class>/* (or val/)."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from afdctl.data.dataset import DataSet, Source
-from afdctl.data.pictures import Picture, decode
+from afdctl.data.pictures import SUFFIXES, Picture, Remark, counted, decode
 from afdctl.errors import CorruptError, DataMissingError
 from afdctl.recipe.schema import Data
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+BESIDE = "files passed over, as they are in no class's folder"
+BELOW = "images passed over, as they are in subfolders of a class"
+OTHER = f"files passed over, as their names end in none of {' '.join(SUFFIXES)}"
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _classes(split: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in split.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    return tuple(path.name for path in _visible(split) if path.is_dir())
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    files = [path for path in _visible(folder) if _is_image(path)]
     if not files:
-        raise CorruptError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))}): add some or delete the class")
+        raise CorruptError(f"{folder}: no images ({', '.join(SUFFIXES)}) in it: add some or delete the class")
     return files
 
 
@@ -27,7 +38,18 @@ def _pictures(split: Path, classes: Sequence[str]) -> list[Picture]:
     ranked = [
         (rank, label, path) for label, name in enumerate(classes) for rank, path in enumerate(_files(split / name))
     ]
-    return [Picture(label, str(path), path.read_bytes) for _, label, path in sorted(ranked)]
+    return [Picture.of(label, path) for _, label, path in sorted(ranked)]
+
+
+def _passed_over(split: Path, classes: Sequence[str]) -> Iterator[Remark]:
+    """Every file of a split that is not read, but for hidden ones."""
+    yield from (Remark(BESIDE, str(path)) for path in _visible(split) if path.name not in classes)
+    for path in (path for name in classes for path in _visible(split / name) if not _is_image(path)):
+        if path.is_dir():
+            below = (Path(folder, name) for folder, _, names in os.walk(path) for name in sorted(names))
+            yield from (Remark(BELOW, str(file)) for file in below if _is_image(file))
+        else:
+            yield Remark(OTHER, str(path))
 
 
 class Folder(DataSet):
@@ -46,14 +68,24 @@ class Folder(DataSet):
             raise self.missing(roots)
         assert data.image_size is not None  # a recipe without it is refused
         splits = roots[0] / "train", self._test(roots[0])
-        classes, others = map(_classes, splits)
+        classes = self._agreed(*splits)
+        train, test = (decode(_pictures(split, classes), data.image_size, data.channels or 3) for split in splits)
+        passed_over = [remark for split in splits for remark in _passed_over(split, classes)]
+        notes = counted([*train.remarks, *test.remarks, *passed_over])
+        return Source(self.name, train.images, test.images, classes, notes)
+
+    def _agreed(self, train: Path, test: Path) -> tuple[str, ...]:
+        """The classes of both splits; CorruptError where they differ or make no classification."""
+        classes, others = _classes(train), _classes(test)
         if difference := set(classes) ^ set(others):
             names = ", ".join(sorted(difference))
-            raise CorruptError(f"{roots[0]}: not in both {splits[0].name}/ and {splits[1].name}/: {names}")
-        if not classes:
-            raise CorruptError(f"{splits[0]}: no classes: each is a folder of images")
-        train, test = (decode(_pictures(split, classes), data.image_size, data.channels or 3) for split in splits)
-        return Source(self.name, train, test, classes)
+            raise CorruptError(f"{train.parent}: not in both {train.name}/ and {test.name}/: {names}")
+        if len(classes) < 2:
+            found = f"only one class ({classes[0]})" if classes else "no classes"
+            raise CorruptError(f"{train}: {found}: each is a folder of images, and there must be two or more")
+        if strange := [name for name in classes if not name.isprintable()]:
+            raise CorruptError(f"{train}: a class is named {strange[0]!r}: rename it, in {test.name}/ too")
+        return classes
 
     def fetch(self, roots: Sequence[Path]) -> None:
         raise self.missing(roots)

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from afdctl import files
 from afdctl.errors import DataMissingError, DiskFullError
 
 
@@ -15,14 +16,20 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "afdctl" / "data"
 
 
-def find_data_dir(option: Path | None) -> Path:
-    """The data folder: `--data-dir`, else AFDCTL_DATA, else the cache."""
-    return (option or Path(os.environ.get("AFDCTL_DATA") or cache_dir())).expanduser()
+def search_path(option: Path | None = None, *, named: Path | None = None, own: Path | None = None) -> tuple[Path, ...]:
+    """The folders to look into, the best first; the cache comes last, where downloads for a read-only folder go.
 
-
-def search_path(option: Path | None) -> tuple[Path, ...]:
-    """The folders to look into: the data folder, then the cache, where downloads for a read-only data folder go."""
-    return tuple(dict.fromkeys((find_data_dir(option), cache_dir())))
+    `option` is --data-dir, `named` the recipe's `data.path`, `own` where a run's data were. A run looks into its own
+    folder, then into the others, as its digest tells other images; a new training looks into one place only.
+    """
+    usual = Path(os.environ.get("AFDCTL_DATA") or cache_dir())
+    if option is not None:
+        first = [option]
+    elif own is not None:
+        first = [*(folder for folder in (own, named) if folder and os.path.isdir(folder)), usual]
+    else:
+        first = [named or usual]
+    return tuple(dict.fromkeys(files.path(folder) for folder in (*first, cache_dir())))
 
 
 @contextmanager

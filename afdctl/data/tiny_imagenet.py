@@ -1,5 +1,8 @@
 """Tiny-ImageNet from its official archive, or from any zip or folder in that layout (a subset of the classes, say)."""
 
+import errno
+import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,12 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
+from afdctl import files
 from afdctl.data.dataset import About, DataSet, File, Source
-from afdctl.data.pictures import Picture, decode
+from afdctl.data.pictures import FILE_BYTES, Picture, Remark, counted, decode
 from afdctl.errors import CorruptError
 from afdctl.recipe.schema import Data
 
 CLASSES = "wnids.txt"
+IMAGES = re.compile(r"train/[^/]+/images/[^/]+")
+SUFFIX = ".JPEG"
+OTHER = f"training files passed over, as their names do not end in {SUFFIX}"
+UNNAMED = f"training images passed over, as {CLASSES} does not name their class"
 OFFICIAL = "tiny-imagenet-200"
 
 
@@ -27,7 +35,7 @@ class Tree(NamedTuple):
     def lines(self, name: str) -> list[str]:
         try:
             return self.read(name).decode().splitlines()
-        except (OSError, KeyError, BadZipFile, UnicodeDecodeError) as error:
+        except (OSError, RuntimeError, BadZipFile, UnicodeDecodeError) as error:
             raise CorruptError(f"{self.where}: {name} is missing or broken: replace the data set") from error
 
     def picture(self, name: str, label: int) -> Picture:
@@ -37,17 +45,28 @@ class Tree(NamedTuple):
 @contextmanager
 def _opened(path: Path) -> Iterator[Tree]:
     if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.glob("train/*/images/*.JPEG"))
-        yield Tree(path, names, lambda name: (path / name).read_bytes())
+        names = sorted(file.relative_to(path).as_posix() for file in path.glob("train/*/images/*"))
+        yield Tree(path, names, lambda name: files.read(path / name, FILE_BYTES))
         return
     try:
         # given an open file: a ZipFile that opened its own counts its readers without a lock, and we read in threads
         with path.open("rb") as file, ZipFile(file) as archive:
             top = next((name.removesuffix(CLASSES) for name in archive.namelist() if name.endswith(CLASSES)), "")
             names = sorted(name.removeprefix(top) for name in archive.namelist() if name.startswith(f"{top}train/"))
-            yield Tree(path, [name for name in names if name.endswith(".JPEG")], lambda name: archive.read(top + name))
+            yield Tree(path, list(filter(IMAGES.fullmatch, names)), lambda name: _member(archive, top + name))
     except BadZipFile as error:
         raise CorruptError(f"{path}: not a whole zip archive: replace it") from error
+
+
+def _member(archive: ZipFile, name: str) -> bytes:
+    """The content of a file in a zip, unpacked; OSError for one that is too large."""
+    try:
+        size = archive.getinfo(name).file_size
+    except KeyError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
+    if size > FILE_BYTES:
+        raise OSError(errno.EFBIG, f"has {size:,} bytes, and no more than {FILE_BYTES:,} are read", name)
+    return archive.read(name)
 
 
 def _holds_layout(path: Path) -> bool:
@@ -67,10 +86,26 @@ def _places(root: Path) -> Iterator[Path]:
         yield from sorted(root.iterdir())
 
 
+def _wnids(tree: Tree) -> list[str]:
+    wnids = [line.strip() for line in tree.lines(CLASSES) if line.strip()]
+    if len(wnids) < 2 or len(set(wnids)) < len(wnids):
+        raise CorruptError(f"{tree.where}: {CLASSES} must name two or more classes, each once: replace the data set")
+    return wnids
+
+
+def _passed_over(tree: Tree, wnids: list[str]) -> Iterator[Remark]:
+    for name in tree.names:
+        if not name.endswith(SUFFIX):
+            yield Remark(OTHER, f"{tree.where}/{name}")
+        elif name.split("/")[1] not in wnids:
+            yield Remark(UNNAMED, f"{tree.where}/{name}")
+
+
 def _train(tree: Tree, wnids: list[str]) -> list[Picture]:
     names = defaultdict(list)
     for name in tree.names:
-        names[name.split("/")[1]].append(name)
+        if name.endswith(SUFFIX):
+            names[name.split("/")[1]].append(name)
     if empty := [wnid for wnid in wnids if not names[wnid]]:
         raise CorruptError(f"{tree.where}: no training images of {', '.join(empty)}: replace the data set")
     return [tree.picture(name, label) for label, wnid in enumerate(wnids) for name in names[wnid]]
@@ -80,9 +115,12 @@ def _val(tree: Tree, wnids: list[str]) -> list[Picture]:
     labels = {wnid: label for label, wnid in enumerate(wnids)}
     rows = [line.split("\t") for line in tree.lines("val/val_annotations.txt")]
     try:
-        return [tree.picture(f"val/images/{row[0]}", labels[row[1]]) for row in rows]
+        pictures = [tree.picture(f"val/images/{row[0]}", labels[row[1]]) for row in rows]
     except (IndexError, KeyError) as error:
         raise CorruptError(f"{tree.where}: val_annotations.txt does not fit {CLASSES}: replace the data set") from error
+    if empty := sorted(set(labels) - {row[1] for row in rows}):
+        raise CorruptError(f"{tree.where}: no validation images of {', '.join(empty)}: replace the data set")
+    return pictures
 
 
 class TinyImageNet(DataSet):
@@ -110,6 +148,7 @@ class TinyImageNet(DataSet):
             raise self.missing(roots)
         side = data.image_size or 64
         with _opened(Path(found)) as tree:
-            wnids = tree.lines(CLASSES)
+            wnids = _wnids(tree)
             train, test = (decode(pictures(tree, wnids), side, channels=3) for pictures in (_train, _val))
-        return Source(self.name, train, test, tuple(wnids))
+            notes = counted([*train.remarks, *test.remarks, *_passed_over(tree, wnids)])
+        return Source(self.name, train.images, test.images, tuple(wnids), notes)

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.errors import NotFoundError, RecipeError
+from afdctl.files import path, read, shortened
 from afdctl.models import weights as files
 from afdctl.registry import nearest
 
+CODE_BYTES = 1 << 24
 MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
@@ -125,8 +127,8 @@ def _parts(spec: str) -> tuple[str, str]:
     """The file or module, and the name in it."""
     place, _, name = spec.rpartition(":")
     if not place or not name.isidentifier():
-        raise RecipeError(f"--model '{spec}': name a function too, such as path/to/file.py:build")
-    return place, name
+        raise RecipeError(f"--model '{shortened(spec)}': name a function too, such as path/to/file.py:build")
+    return str(path(place)) if _is_file(place) else place, name
 
 
 def _is_file(place: str) -> bool:
@@ -149,9 +151,12 @@ def _executing(place: str) -> Iterator[None]:
 
 def _run_file(path: Path) -> tuple[ModuleType, bytes]:
     """Execute the file: the very text that the digest is of, where importing might take an outdated .pyc."""
-    if not path.is_file():
-        raise NotFoundError(f"{path}: no such file")
-    text = path.read_bytes()
+    try:
+        text = read(path, CODE_BYTES)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
     module = ModuleType(f"afdctl_model_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses and pickle look their classes' modules up there

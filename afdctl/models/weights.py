@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from afdctl import files
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -16,13 +17,18 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
 SHOWN = 3
+FILE_BYTES = 1 << 33
+"""The largest file that is read: two billion float32 weights."""
 
 
 def read(path: Path) -> Any:
     """What a .safetensors file, or one that torch.save wrote, holds, on the CPU; NotFoundError, CorruptError."""
-    if not path.is_file():
-        raise NotFoundError(f"{path}: no such file")
-    data = path.read_bytes()
+    try:
+        data = files.read(path, FILE_BYTES)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         return _safetensors(data) if path.suffix == ".safetensors" else _pickled(data)
     except Exception as error:

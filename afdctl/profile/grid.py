@@ -1,7 +1,8 @@
 """Grids of epsilons: as a profile holds them, and as a command line writes them."""
 
 from afdctl.errors import RecipeError
-from afdctl.recipe.values import number
+from afdctl.files import shortened
+from afdctl.recipe.values import decimal, number
 
 Grid = tuple[float, ...]
 MOST = 200
@@ -9,6 +10,8 @@ MOST = 200
 
 def checked(epsilons: Grid) -> Grid:
     """The grid, if it ascends from 0."""
+    if len(epsilons) > MOST:
+        raise ValueError(f"are {len(epsilons):,} epsilons, more than {MOST}")
     if not epsilons or epsilons[0] != 0:
         raise ValueError("must begin with 0: accuracy at 0 is clean accuracy, and the area under the curve needs it")
     if list(epsilons) != sorted(set(epsilons)) or len({f"{epsilon:g}" for epsilon in epsilons}) < len(epsilons):
@@ -23,11 +26,11 @@ def parse(text: str) -> Grid:
     try:
         grid = _range(text) if ":" in text else tuple(_value(part) for part in text.split(","))
     except ValueError as error:
-        raise RecipeError(f"--epsilons '{text}': {error}; write 0,0.1,8/255 or 0:0.5:0.1") from None
+        raise RecipeError(f"--epsilons '{shortened(text)}': {error}; write 0,0.1,8/255 or 0:0.5:0.1") from None
     try:
         return checked(grid)
     except ValueError as error:
-        raise RecipeError(f"--epsilons '{text}': {error}") from None
+        raise RecipeError(f"--epsilons '{shortened(text)}': {error}") from None
 
 
 def value(text: str, option: str = "--epsilon") -> float:
@@ -35,7 +38,7 @@ def value(text: str, option: str = "--epsilon") -> float:
     try:
         return _value(text)
     except ValueError as error:
-        raise RecipeError(f"{option} '{text}': {error}") from None
+        raise RecipeError(f"{option} '{shortened(text)}': {error}") from None
 
 
 def name_of(epsilon: float) -> str:
@@ -48,7 +51,7 @@ def name_of(epsilon: float) -> str:
 
 def _value(text: str) -> float:
     try:
-        found = float(number(text.strip()) if "/" in text else text)
+        found = float(number(text) if "/" in text else decimal(text))
     except ValueError:
         raise ValueError("must be numbers or fractions such as 8/255") from None
     if not 0 <= found < float("inf"):
@@ -62,7 +65,7 @@ def _range(text: str) -> Grid:
         raise ValueError("a range is start:stop:step")
     start, stop, step = parts
     # 0:0.5:0.1 means 0.5 too, whatever 0.1 is in binary
-    count = int((stop - start) / step + 1e-6) + 1
-    if count > MOST:
-        raise ValueError(f"makes {count} epsilons, more than {MOST}")
-    return tuple(round(start + index * step, 12) for index in range(count))
+    steps = (stop - start) / step + 1e-6
+    if steps >= MOST:
+        raise ValueError(f"makes {steps + 1:.6g} epsilons, more than {MOST}")
+    return tuple(round(start + index * step, 12) for index in range(int(steps) + 1))

@@ -9,13 +9,15 @@ import tomli
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from afdctl import files
 from afdctl.errors import RecipeError
+from afdctl.files import shortened
 from afdctl.profile.grid import Grid
 from afdctl.profile.schema import ATTACKS
 from afdctl.profile.spec import Spec
 from afdctl.recipe.find import shown
 from afdctl.recipe.locate import statements
-from afdctl.recipe.parse import parse, toml_value
+from afdctl.recipe.parse import extreme, parse, read_text, toml_value
 from afdctl.recipe.report import words
 from afdctl.recipe.values import suggestion
 
@@ -36,7 +38,7 @@ class Row:
 
     @property
     def title(self) -> str:
-        return str(self.values.get("label", self.values.get("name")))
+        return shortened(str(self.values.get("label", self.values.get("name"))))
 
     def having(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the changes that are knobs of this attack."""
@@ -92,24 +94,28 @@ def load(
 
 def find(path_or_name: str) -> Path:
     """The file that a user means: a path, or the name of a packaged profile."""
-    path, known = Path(path_or_name), packaged()
+    path, known = files.path(path_or_name), packaged()
     if path.is_file():
         return path
     if path_or_name in known:
         return known[path_or_name]
-    raise RecipeError(f"--profile {path_or_name}: no such profile or file ({suggestion(path_or_name, list(known))})")
+    if path.exists():
+        # a folder, a pipe or a device, which reading refuses by its kind
+        return path
+    raise RecipeError(
+        f"--profile {shortened(path_or_name)}: no such profile or file ({suggestion(path_or_name, list(known))})"
+    )
 
 
 def read(path: Path) -> list[Row]:
     """Every row of a file, each checked."""
     source = str(shown(path))
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{source}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
+    text = read_text(path, source)
     values = parse(text, source).values
     if unknown := [key for key in values if key not in ("title", "attack")]:
-        raise RecipeError(f"{source}: {unknown[0]}: no such key; a profile has a title and [[attack]] tables")
+        raise RecipeError(
+            f"{source}: {shortened(unknown[0])}: no such key; a profile has a title and [[attack]] tables"
+        )
     tables, at = values.get("attack", []), places(text, source)
     if not isinstance(tables, list) or not tables or len(at) != len(tables):
         raise RecipeError(f"{source}: has no [[attack]] table (two brackets); it says what to run")
@@ -160,7 +166,7 @@ def foreign(title: str, offered: Mapping[str, Row], option: str) -> Row:
     """A row for an attack that the profile lacks: its own defaults, on the profile's grid for its norm."""
     if title not in ATTACKS:
         known = list(dict.fromkeys([*offered, *ATTACKS]))
-        raise RecipeError(f"{option} {title}: no such attack ({suggestion(title, known)})")
+        raise RecipeError(f"{option} {shortened(title)}: no such attack ({suggestion(title, known)})")
     values: dict[str, Any] = {"name": title}
     norm = ATTACKS[title](name=title, epsilons=(0.0, 1.0)).norm
     grids = [row.values["epsilons"] for row in offered.values() if spec(row, {}).norm == norm]
@@ -177,10 +183,12 @@ def assignments(overrides: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]
     for text in overrides:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key:
-            raise RecipeError(f"--set {text}: write --set key=value, such as --set steps=100")
+            raise RecipeError(f"--set {shortened(text)}: write --set key=value, such as --set steps=100")
         if key not in knobs:
-            raise RecipeError(f"--set {text}: no chosen attack has such a knob ({suggestion(key, knobs)})")
+            raise RecipeError(f"--set {shortened(text)}: no chosen attack has such a knob ({suggestion(key, knobs)})")
         changes[key] = toml_value(value)
+        if reason := extreme({key: changes[key]}):
+            raise RecipeError(f"--set {reason}")
     return changes
 
 
@@ -191,7 +199,9 @@ def spec(row: Row, changes: Mapping[str, Any], grid_option: str = "--epsilons") 
         raise RecipeError(f"{row.at}attack: has no name; add one of: {', '.join(ATTACKS)}")
     if not isinstance(name, str) or name not in ATTACKS:
         where = row.lines.get("name", row.at)
-        raise RecipeError(f'{where}name = "{name}": no such attack ({suggestion(str(name), list(ATTACKS))})')
+        raise RecipeError(
+            f'{where}name = "{shortened(str(name))}": no such attack ({suggestion(str(name), list(ATTACKS))})'
+        )
     try:
         return ATTACKS[name].model_validate({**row.values, **changes})
     except ValidationError as error:
@@ -207,9 +217,9 @@ def problem(details: ErrorDetails, row: Row, changes: Mapping[str, Any], grid_op
     set_by = grid_option if key == "epsilons" else "--set"
     at = f"{set_by}: " if key in changes else row.lines.get(key, row.at)
     if details["type"] == "extra_forbidden":
-        return f"{at}{row.title}: {key}: no such key ({suggestion(key, known)})"
+        return f"{at}{row.title}: {shortened(key)}: no such key ({suggestion(key, known)})"
     if details["type"] == "missing":
         return f"{at}{row.title}: {key}: missing; add it" + (f", or name {grid_option}" if key == "epsilons" else "")
     value = {**row.values, **changes}.get(key)
-    subject = f"{key} = {value}: " if key else ""
+    subject = f"{key} = {shortened(str(value))}: " if key else ""
     return f"{at}{row.title}: {subject}{words(details, details['input'])}"

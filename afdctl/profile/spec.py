@@ -14,7 +14,7 @@ Schedule = Literal["independent", "ascending", "descending", "once"]
 Epsilon = Annotated[
     float,
     BeforeValidator(number),
-    Field(ge=0, allow_inf_nan=False),
+    Field(ge=0),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[\d.]+/[\d.]+$"}]}),
 ]
 

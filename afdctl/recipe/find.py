@@ -1,9 +1,11 @@
 """Which file a recipe's name or path means."""
 
+import os
 from pathlib import Path
 from typing import Final
 
 import afdctl
+from afdctl import files
 from afdctl.errors import RecipeError
 from afdctl.registry import nearest
 
@@ -23,7 +25,7 @@ def packaged() -> dict[str, Path]:
 
 def find(path_or_name: str) -> Path:
     """The file that a user means: a path, `mnist_wgan`, or `recipes/mnist_wgan.toml` of the package."""
-    path = Path(path_or_name)
+    path = files.path(path_or_name)
     if path.is_file():
         return path
     known = packaged()
@@ -31,6 +33,9 @@ def find(path_or_name: str) -> Path:
         return known[path.stem]
     if path.is_dir():
         raise RecipeError(f"{path}: is a directory; name a recipe's file")
+    if path.exists():
+        # a pipe or a device, which reading refuses by its kind
+        return path
     near = nearest(path.stem, known)
     hint = f"did you mean '{near}'?" if near else "`afdctl recipes ls` lists the packaged ones"
     raise RecipeError(f"{path}: no such recipe ({hint})")
@@ -38,7 +43,7 @@ def find(path_or_name: str) -> Path:
 
 def find_base(extends: str, child: Path) -> Path | None:
     """The file that `extends` in the file `child` means: relative to `child`, or a packaged name."""
-    candidates = (child.parent / extends, folder() / f"{extends}.toml")
+    candidates = (child.parent / os.path.expanduser(extends), folder() / f"{extends}.toml")
     return next((path for path in candidates if path.is_file()), None)
 
 

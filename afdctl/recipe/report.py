@@ -7,9 +7,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from afdctl.files import shortened
 from afdctl.recipe.fidelity import value_at
 from afdctl.recipe.locate import Keys
-from afdctl.recipe.parse import Layer, toml_value
+from afdctl.recipe.parse import LARGEST, Layer, toml_value
 from afdctl.recipe.schema import DEFENSES, Recipe
 from afdctl.recipe.values import suggestion
 
@@ -18,14 +19,15 @@ WORDS: Final = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text in quotes",
+    "too_long": "must have at most {max_length} values",
     "tuple_type": "must be a list, such as [50, 80]",
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
     "finite_number": "must be finite",
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
+    "greater_than": "must be greater than {gt:.10g}",
+    "greater_than_equal": "must be at least {ge:.10g}",
+    "less_than": "must be less than {lt:.10g}",
+    "less_than_equal": "must be at most {le:.10g}",
     "literal_error": "must be {expected}",
     "value_error": "{error}",
     "disagreement": "{reason}",
@@ -43,9 +45,9 @@ def problem(details: ErrorDetails, layers: Sequence[Layer], values: Mapping[str,
     value = value_at(values, keys)
     missing = value is None
     if details["type"] == "extra_forbidden" or missing or isinstance(value, dict):
-        subject = ".".join(keys)
+        subject = shortened(".".join(keys))
     else:
-        subject = f"{'.'.join(keys)} = {json.dumps(value, default=str, ensure_ascii=False)}"
+        subject = f"{shortened('.'.join(keys))} = {shortened(json.dumps(value, default=str, ensure_ascii=False))}"
     # what is missing is missing from a file, not from the command line
     at = place(keys, [layer for layer in layers if () in layer.where] if missing else layers)
     return f"{at}{subject}: {words(details, value)}"
@@ -92,8 +94,8 @@ def known_beside(loc: Sequence[int | str]) -> list[str]:
 
 def remedy(kind: str, value: Any) -> str:
     """How to write a value of the wrong type, where that is obvious."""
-    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+    if kind == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
         return f"; write {value:.0f}"
     if isinstance(value, str) and not isinstance(toml_value(value), str) and kind != "tuple_type":
-        return f"; remove the quotes: {value}"
+        return f"; remove the quotes: {shortened(value)}"
     return ""

@@ -7,17 +7,31 @@ lie in `fidelity.toml` beside this file.
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.values import Count, Fraction, Momentum, Rate, Table, Whole, check_belongs, disagreement, registered
+from afdctl.recipe.values import (
+    MOST,
+    Count,
+    Fraction,
+    Momentum,
+    Rate,
+    Table,
+    Whole,
+    check_belongs,
+    check_path,
+    disagreement,
+    registered,
+)
 
 
 class Data(Table):
     """Which images, and how they are split."""
 
     dataset: Annotated[str, *registered(registry.DATASETS)]
-    path: str | None = Field(None, description="folder only: the image folder, with train/ and test/ (or val/) inside")
+    path: Annotated[str, AfterValidator(check_path)] | None = Field(
+        None, description="folder only: the image folder, with train/ and test/ (or val/) inside"
+    )
     image_size: Annotated[int, Field(ge=8, le=512)] | None = Field(
         None,
         validate_default=True,
@@ -97,7 +111,7 @@ class AFD(Optimized):
     )
     classify: Literal["clean", "both"] = Field("clean", description="L_C on x (Eq. 7), or on x and x'")
     discriminator: Annotated[str, *registered(registry.DISCRIMINATORS)] = "fc3-pd"
-    hidden: Count = Field(512, description="hidden units of D_psi")
+    hidden: Annotated[int, Field(ge=1, le=65_536)] = Field(512, description="hidden units of D_psi")
     spectral_norm: bool = True
     gp_weight: Rate = Field(0.0, description="gradient penalty on interpolated features; 0 skips it")
     gp_conditional: bool = Field(False, description="the penalty sees the labels too")
@@ -198,9 +212,11 @@ class FinalTest(Evaluation):
 class Train(Table):
     """The loop."""
 
-    epochs: Count
-    batch_size: Annotated[int, Field(ge=2)] = Field(128, description="at least 2: BatchNorm cannot train on one image")
-    milestones: Annotated[tuple[Count, ...], Field(strict=False)] = Field(
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="times that every training image is seen")
+    batch_size: Annotated[int, Field(ge=2, le=MOST)] = Field(
+        128, description="at least 2: BatchNorm cannot train on one image"
+    )
+    milestones: Annotated[tuple[Count, ...], Field(strict=False, max_length=1000)] = Field(
         (), description="epochs after which every rate is multiplied by lr_decay; those past the end never come"
     )
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -210,7 +226,7 @@ class Train(Table):
     rise: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.3, description="one_cycle only: the share of the training in which the rates rise"
     )
-    base_batch: Annotated[int, Field(ge=2)] | None = Field(
+    base_batch: Annotated[int, Field(ge=2, le=MOST)] | None = Field(
         None, description="the batch that the rates are meant for: they grow with batch_size / base_batch; none: fixed"
     )
     select: Literal["robust", "last"] = Field(
@@ -221,10 +237,12 @@ class Train(Table):
         description="moving average of the network's weights, which is then what is validated, tested and attacked: "
         "the share that it keeps in a step, such as 0.995 (Gowal et al. 2020); 0: the weights themselves",
     )
-    save_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+    save_minutes: Annotated[float, Field(gt=0)] = Field(
         10.0, description="age of the last checkpoint at which the next is saved, also within an epoch"
     )
-    report_every: Count = Field(10, description="steps between two journal writes; each step has its own line")
+    report_every: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        10, description="steps between two journal writes; each step has its own line"
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32",
         description="floats of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "

@@ -1,5 +1,6 @@
 """What the tables of a recipe are made of: kinds of values, and checks that a type alone cannot express."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
@@ -7,12 +8,23 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from afdctl import registry
+from afdctl.files import fault, shortened
+
+DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class Table(BaseModel):
     """One table of a recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def decimal(text: str) -> float:
+    """Read `0.3`, `1e-3` or `-2`; ValueError for what Python alone calls a number, such as `1_0`, `inf` or `٣`."""
+    if not DECIMAL.fullmatch(text.strip()):
+        raise ValueError("must be a number")
+    # -0.0 would have a name and a key of its own
+    return float(text) + 0.0
 
 
 def number(value: Any) -> Any:
@@ -21,11 +33,11 @@ def number(value: Any) -> Any:
         return value
     numerator, slash, denominator = value.partition("/")
     try:
-        quotient = float(numerator) / float(denominator if slash else 1)
+        quotient = decimal(numerator) / decimal(denominator if slash else "1")
     except (ValueError, ZeroDivisionError):
         raise ValueError('must be a number or a fraction such as "8/255"') from None
     if not slash:
-        raise ValueError(f"must be a number; remove the quotes: {value}")
+        raise ValueError(f"must be a number; remove the quotes: {shortened(value)}")
     return quotient
 
 
@@ -38,6 +50,15 @@ def one_of(table: Mapping[str, str]) -> Callable[[str], str]:
         return name
 
     return check
+
+
+def check_path(text: str) -> str:
+    """The path, where a file can have it."""
+    if reason := fault(text):
+        raise ValueError(reason)
+    if not text.isprintable():
+        raise ValueError("has a character that a recipe cannot keep; rename the folder, or name it with --data-dir")
+    return text
 
 
 def suggestion(name: str, known: list[str]) -> str:
@@ -54,14 +75,16 @@ def registered(table: Mapping[str, str]) -> Any:
 Fraction = Annotated[
     float,
     BeforeValidator(number),
-    Field(gt=0, allow_inf_nan=False),
+    Field(gt=0),
     WithJsonSchema(
         {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": r"^[\d.]+/[\d.]+$"}]}
     ),
 ]
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST: Final = 10**9
+"""The largest count: more steps, images or queries than any machine gets through."""
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Whole = Annotated[int, Field(ge=0, le=MOST)]
+Rate = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 # keys that only some data sets or adversaries have

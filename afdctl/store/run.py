@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from afdctl import registry
+from afdctl import files, registry
 from afdctl.errors import CorruptError, NotFoundError, RecipeError
 from afdctl.events import SCHEMA, Journal, effective, read, refuse_newer, space_needed
 from afdctl.store import atomic
 
-NO_NAMES = {"", ".", "..", "-", "latest"}
+NO_NAMES = {"", "latest"}
+NAME_BYTES = 100
+"""The longest name of a run: files of a run and of its exports have it in theirs."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Run:
 
     @classmethod
     def _named(cls, spec: str, root: Path) -> Self:
-        places = (Path(spec), root / spec)
+        places = (files.path(spec), root / spec)
         for path in places:
             if (path / "run.json").is_file():
                 return cls(path)
@@ -165,9 +167,28 @@ class Run:
         return journal
 
 
+def name_fault(name: str) -> str | None:
+    """Say why a run cannot have this name; None where it can."""
+    if name in NO_NAMES:
+        return "not a name for a run"
+    if name[0] in "-.~":
+        return "begins as an option, a hidden file or a home folder does"
+    if wrong := [char for char in name if char in "/:" or not char.isprintable()]:
+        return f"has {wrong[0]!r} in it"
+    return f"has more than {NAME_BYTES} bytes" if len(name.encode()) > NAME_BYTES else None
+
+
+def as_name(stem: str) -> str:
+    """The name of a file as the beginning of a run's name."""
+    plain = "".join("-" if char in "/:" or not char.isprintable() else char for char in stem).lstrip("-.~")
+    # less than a whole name: a number comes behind it
+    return plain.encode()[: NAME_BYTES - 20].decode(errors="ignore") or "run"
+
+
 def _new_folder(root: Path, stem: str, name: str | None) -> Path:
-    if name is not None and (name in NO_NAMES or "/" in name):
-        raise RecipeError(f"--name '{name}': not a name for a run; use letters, digits, '-' and '_'")
+    if name is not None and (reason := name_fault(name)):
+        raise RecipeError(f"--name '{files.shortened(name)}': {reason}; use letters, digits, '-' and '_'")
+    stem = as_name(stem)
     try:
         with space_needed(root):
             root.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,8 @@ class Subject:
     dataset: str
     warnings: list[str]
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the images were read."""
 
 
 def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) -> Subject:
@@ -94,7 +96,7 @@ def of_model(
         "dataset": dataset,
         "image_size": image_size,
         "data_digest": source.digest,
-        "data_dir": str(data.find_data_dir(data_dir).resolve()),
+        "data_dir": str(data.roots(table, data_dir)[0].resolve()),
         "seed": 0,
     }
     run = _earlier(runs, facts) or Run.create(runs, external.stem(spec), None, facts | environment(device))
@@ -120,7 +122,7 @@ def _subject(
     split = Split(source.test, device)
     return Subject(
         run.name, network, split, len(source.classes), digest, source.digest, seed, run, source.name, warnings,
-        source.classes,
+        source.classes, source.notes,
     )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ class Trainer:
         self.streams = Streams(recipe.seed, device)
         training, held_out = hold_out(source.train, recipe.data.holdout, recipe.seed)
         self.held_out, self.test_split = Split(held_out, device), Split(source.test, device)
+        self.notes = source.notes
         with initialisation(recipe.seed):
             channels, image_size = self.test_split.x.shape[1:3]
             network = build(recipe.model, channels=channels, image_size=image_size, classes=len(source.classes))
@@ -102,9 +103,10 @@ class Trainer:
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self.journal.append(
             "run", schema=SCHEMA, name=self.run.name, recipe=self.recipe.model_dump(mode="json"), **self.totals(),
-            device=str(self.device), parameters=parameters,
+            device=str(self.device), parameters=parameters, classes=self.network.C_phi.out_features,
+            images={"train": len(self.sampler.split), "holdout": len(self.held_out), "test": len(self.test_split)},
         )  # fmt: skip
-        for message in unheeded(self.recipe, self.device, self.test_split.x.shape[2]):
+        for message in [*self.notes, *unheeded(self.recipe, self.device, self.test_split.x.shape[2])]:
             self.journal.append("warning", step=self.step, message=message)
         self.save(best)
 

@@ -1,6 +1,5 @@
 """From a recipe, or from a run on disk, to a training."""
 
-import os
 import platform
 import shlex
 import shutil
@@ -84,7 +83,7 @@ def create(
         "recipe_digest": recipe.digest(chosen),
         "recipe_text_digest": digest_of(text),
         "data_digest": source.digest,
-        "data_dir": str(data.find_data_dir(data_dir).resolve()),
+        "data_dir": str(data.roots(chosen.data, data_dir)[0].resolve()),
         "seed": chosen.seed,
         **environment(device),
         **more,
@@ -118,8 +117,8 @@ def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLi
 
 
 def source_of(run: Run, table: Data, data_dir: Path | None) -> Source:
-    """The run's data set, from where it was when the run began unless told otherwise; CorruptError for other images."""
-    source = data.load(table, data_dir or _data_dir(run))
+    """The run's data set, from --data-dir, or from where it was when the run began; CorruptError for other images."""
+    source = data.load(table, data_dir, Path(run.provenance["data_dir"]))
     if source.digest != run.provenance["data_digest"]:
         raise CorruptError(
             f"{run.path}: the data are not those that this run began with; name their folder with --data-dir"
@@ -169,8 +168,3 @@ def _commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _data_dir(run: Run) -> Path | None:
-    """Where the run found its data, unless the environment names another place by now."""
-    return None if "AFDCTL_DATA" in os.environ else Path(run.provenance["data_dir"])

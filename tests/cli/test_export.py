@@ -107,11 +107,14 @@ MISTAKES = {
     "export nt --weights onx": (2, "--weights onx: no such format (did you mean 'onnx'?)"),
     "export nt --weights keras": (2, "known: safetensors, onnx, pt2, torch, robustbench"),
     "export nosuch --weights torch": (3, "nosuch: no such run under runs"),
-    "export nt copy --weights torch --out w2.pt": (2, "--out w2.pt: one file for 2 runs; name a folder that is there"),
+    "export nt copy --weights torch --out w2.pt": (
+        2,
+        "--out w2.pt: one file for 2 runs; name a folder, such as files/",
+    ),
     "export nt --weights onnx --out w.pt2": (2, "--out w.pt2: its suffix is that of pt2, and --weights says onnx"),
     "export nt --weights torch --out no/w.pt": (2, "there is no folder no; make it first"),
     "export nt --weights torch --out /dev/null": (2, "--out /dev/null: is there and is no regular file"),
-    "export nt --weights robustbench --out file": (2, "--out file: several files are written; name a folder"),
+    "export nt --weights robustbench --out file": (2, "--out file: is a file, not a folder; name a folder"),
     "export nt --weights torch --device cuda": (2, "leave --device out"),
     "export nt --weights torch --checkpoint 7": (3, "run nt has no checkpoint '7'"),
 }

@@ -21,13 +21,18 @@ def test_it_prints_the_path_of_a_page_of_the_named_runs(afdctl: Afdctl, folder: 
     assert "<title>one, two · afdctl</title>" in (folder / "out.html").read_text()
     assert json.loads(afdctl("export", "--report", "newest.html", "--json").out)["report"] == "newest.html"
     assert "<title>two · afdctl</title>" in (folder / "newest.html").read_text()
+    assert afdctl("export", "one", "two", "--report", "pages/").out == "pages/one-and-two-report.html\n"
+    assert afdctl("export", "one", "--report", "pages").out == "pages/one-report.html\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--report", "nowhere/out.html"], "--report nowhere/out.html: must name a file in a folder that is there"),
-        (["--report", "runs"], "--report runs: must name a file in a folder that is there"),
+        (
+            ["--report", "nowhere/out.html"],
+            "--report nowhere/out.html: there is no folder nowhere; make it first, or end a folder's name with /",
+        ),
+        (["--report", "runs/one/run.json/"], "--report runs/one/run.json/: is a file, not a folder; name a folder"),
         (["--report", "a.html", "--out", "b.html"], "--report: names its own file; leave --out out"),
         (["--report", "a.html", "--weights", "onnx"], "--weights and --report: one mode at a time"),
     ],

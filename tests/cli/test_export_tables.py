@@ -35,7 +35,7 @@ def test_the_suffix_of_out_decides(afdctl: Afdctl, runs: Path, tmp_path: Path) -
     assert ended.out == f"{tmp_path / 'x.tex'}\n"
     assert (tmp_path / "x.tex").read_text().startswith(r"\begin{table}")
     assert afdctl("export", "at", "--table", "A1", "--format", "csv", "--out", str(tmp_path)).code == 0
-    assert (tmp_path / "table-A1.csv").read_text().startswith("dataset,method,runs,model")
+    assert (tmp_path / "at-table-A1.csv").read_text().startswith("dataset,method,runs,model")
 
 
 def test_a_pipe_gets_markdown_and_csv_keeps_its_notes_apart(afdctl: Afdctl, runs: Path) -> None:
@@ -93,5 +93,5 @@ def test_mistakes_are_one_line(afdctl: Afdctl, runs: Path, arguments: list[str],
 def test_raw_rows_go_to_stdout_or_a_file(afdctl: Afdctl, runs: Path, tmp_path: Path) -> None:
     assert afdctl("export", "nt", "--events", "csv").out.splitlines()[0] == "run,event,t,step,epoch,L_C"
     ended = afdctl("export", "at", "--cells", "parquet", "--out", str(tmp_path))
-    assert ended.out == f"{tmp_path / 'cells.parquet'}\n"
-    assert (tmp_path / "cells.parquet").read_bytes()[:4] == b"PAR1"
+    assert ended.out == f"{tmp_path / 'at-cells.parquet'}\n"
+    assert (tmp_path / "at-cells.parquet").read_bytes()[:4] == b"PAR1"

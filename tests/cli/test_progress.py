@@ -20,7 +20,8 @@ from tests.conftest import SHORT
 RECIPE = {"defense": {"name": "afd"}, "data": {"dataset": "digits"}}
 RUN = {
     "event": "run", "name": "digits[red]-001", "recipe": RECIPE, "parameters": 31050, "device": "cpu",
-    "epochs": 60, "steps_per_epoch": 10, "steps_total": 600,
+    "epochs": 60, "steps_per_epoch": 10, "steps_total": 600, "classes": 10,
+    "images": {"train": 1237, "holdout": 200, "test": 360},
 }  # fmt: skip
 STEP = {
     "event": "step", "step": 40, "epoch": 4, "L_C": 2.3, "L_D": -0.0004, "L_F": -0.011, "alpha_h": 1.0, "grad_C": 0.1,
@@ -33,7 +34,10 @@ LAST = {
 }  # fmt: skip
 BEST = LAST | {"checkpoint": "best", "of_step": 500, "acc_nat": 0.981, "acc_adv": 0.628}
 FIGURES = ["L_C  2.300", "L_D -0.000", "L_F -0.011", "D acc  50%", "d_HΔH 0.143", "2,490 images/s"]
-OPENING = "digits[red]-001: afd on digits, 31,050 parameters, 60 epochs of 10 steps on cpu"
+OPENING = (
+    "digits[red]-001: afd on digits, 31,050 parameters, 60 epochs of 10 steps on cpu\n"
+    "10 classes: 1,237 images to train on, 200 held out, 360 to test"
+)
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -158,7 +162,7 @@ def test_the_bar_leaves_the_opening_and_the_results():
         for row in (RUN, STEP, EPOCH, LAST, BEST):
             bar.on_line(json.dumps(row))
     printed = [line for line in ESCAPE.sub("", stream.getvalue()).replace("\r", "").splitlines() if line]
-    assert printed[0] == OPENING
+    assert printed[:2] == OPENING.splitlines()
     results = "\n".join(lines(LAST, BEST))
     assert results in "\n".join(printed)
     assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l"), "the cursor is back"

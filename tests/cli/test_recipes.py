@@ -79,7 +79,9 @@ def test_cp_of_a_file_onto_itself_keeps_it() -> None:
 
 def test_cp_into_a_folder_that_is_not_there() -> None:
     refused = recipes("cp", "mnist_at", "no/where.toml").exception
-    assert str(refused) == "no/where.toml: cannot be written: No such file or directory"
+    assert str(refused) == "DEST no/where.toml: there is no folder no; make it first, or end a folder's name with /"
+    assert recipes("cp", "mnist_at", "no/").stdout == "no/mnist_at.toml\n"
+    assert load("no/mnist_at.toml") == load("mnist_at")
 
 
 def test_validate_names_the_good_and_every_problem_of_the_bad() -> None:

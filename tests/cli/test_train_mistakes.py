@@ -30,13 +30,28 @@ MISTAKES = [
     ("--resume nosuch", 3, "nosuch: no such run under runs; name another folder with --runs"),
     ("--resume runs", 3, "runs: not a run (it has no run.json); name a run's folder"),
     ("--resume latest --runs empty", 3, "empty: no run here; " + START),
-    ("digits_nt --name runs/x", 2, "--name 'runs/x': not a name for a run; use letters, digits, '-' and '_'"),
+    ("digits_nt --seeds 0,00", 2, "--seeds '0,00': names a seed twice, which would train the same run twice"),
+    ("digits_nt --seeds 1_0", 2, f"--seeds '1_0': {SEEDS}"),
+    (f"digits_nt --seeds {'9' * 5000}", 2, f"--seeds '{'9' * 80}... (5,000 characters)': {SEEDS}"),
+    ("digits_nt --name runs/x", 2, "--name 'runs/x': has '/' in it; use letters, digits, '-' and '_'"),
+    (
+        f"digits_nt --name {'x' * 300}",
+        2,
+        f"--name '{'x' * 80}... (300 characters)': has more than 100 bytes; use letters, digits, '-' and '_'",
+    ),
+    (
+        f"digits_nt --runs {'x' * 300}",
+        2,
+        f"'{'x' * 80}... (300 characters)': a name in this path has 300 bytes, and no file's has more than 255",
+    ),
     ("digits_nt --name taken", 2, "runs/taken: exists; choose another --name, or continue that run with --resume"),
     ("digits_nt --runs file", 2, "file: no run can be made here (file exists); choose another folder with --runs"),
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "message"), MISTAKES, ids=[words or "nothing" for words, *_ in MISTAKES])
+@pytest.mark.parametrize(
+    ("words", "code", "message"), MISTAKES, ids=[words[:80] or "nothing" for words, *_ in MISTAKES]
+)
 def test_a_mistake_is_one_line_and_an_exit_code(
     folder: Path, here: Afdctl, monkeypatch: pytest.MonkeyPatch, words: str, code: int, message: str
 ):

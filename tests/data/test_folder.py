@@ -74,14 +74,40 @@ def test_the_shorter_side_is_resized_and_the_centre_kept(folder):
 def test_a_broken_image_is_named(folder):
     path = folder / "train/lime/0.png"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(CorruptError, match=f"^{path}: missing or not a whole image"):
+    with pytest.raises(CorruptError, match=f"^{path}: not a whole image"):
         read(folder)
 
 
-def test_pixels_of_16_bits_are_refused_and_not_clipped(folder):
-    path = folder / "train/lime/0.png"
-    Image.fromarray(np.full((16, 16), 60_000, np.uint16)).save(path)
-    with pytest.raises(CorruptError, match=f"^{path}: more than 8 bits"):
+def test_what_is_passed_over_is_counted(folder):
+    (folder / "train/lime/more/deep").mkdir(parents=True)
+    for number in range(3):
+        (folder / f"train/lime/{number}.{('png', 'bmp', 'TIFF')[number]}").rename(
+            folder / f"train/lime/more/deep/{number}.png"
+        )
+    (folder / "train/apple/animated.gif").write_bytes(b"")
+    (folder / "train/apple/nameless").write_bytes(b"")
+    (folder / "test/labels.csv").write_text("")
+    source = read(folder)
+    assert len(source.train) == 9
+    assert source.notes == (
+        "files passed over, as their names end in none of .bmp .jpeg .jpg .png .tif .tiff .webp: 2, such as "
+        f"{folder}/train/apple/animated.gif",
+        f"images passed over, as they are in subfolders of a class: 3, such as {folder}/train/lime/more/deep/0.png",
+        f"files passed over, as they are in no class's folder: 1, such as {folder}/test/labels.csv",
+    )
+
+
+def test_one_class_alone_is_refused(folder):
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split / "lime")
+    with pytest.raises(CorruptError, match=r"train: only one class \(apple\): .* two or more$"):
+        read(folder)
+
+
+def test_a_class_whose_name_no_line_can_hold_is_refused(folder):
+    for split in ("train", "test"):
+        (folder / split / "lime").rename(folder / split / "li\nme")
+    with pytest.raises(CorruptError, match=r"train: a class is named 'li\\nme': rename it"):
         read(folder)
 
 

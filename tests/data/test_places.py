@@ -3,24 +3,35 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.data.places import find_data_dir, move, search_path, staging
+from afdctl.data.places import move, search_path, staging
 from afdctl.errors import DataMissingError, DiskFullError
 
 
 def test_the_option_wins_over_the_environment_and_that_over_the_cache(own_cache, monkeypatch):
-    assert find_data_dir(None) == own_cache
+    assert search_path() == (own_cache,)
     monkeypatch.setenv("AFDCTL_DATA", "/from/environment")
-    assert find_data_dir(None) == Path("/from/environment")
-    assert find_data_dir(Path("/from/option")) == Path("/from/option")
-    assert search_path(Path("/from/option")) == (Path("/from/option"), own_cache)
+    assert search_path() == (Path("/from/environment"), own_cache)
+    assert search_path(named=Path("/of/the/recipe")) == (Path("/of/the/recipe"), own_cache)
+    assert search_path(Path("/from/option"), named=Path("/of/the/recipe")) == (Path("/from/option"), own_cache)
     assert search_path(own_cache) == (own_cache,)
+
+
+def test_a_run_looks_where_its_data_were_and_then_elsewhere(own_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("AFDCTL_DATA", "/from/environment")
+    own, named, rest = tmp_path / "own", tmp_path / "named", (Path("/from/environment"), own_cache)
+    assert search_path(named=named, own=own) == rest
+    own.mkdir()
+    assert search_path(named=named, own=own) == (own, *rest)
+    named.mkdir()
+    assert search_path(named=named, own=own) == (own, named, *rest)
+    assert search_path(Path("/from/option"), own=own) == (Path("/from/option"), own_cache)
 
 
 def test_without_xdg_the_cache_is_in_the_home_folder(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/ada")
-    assert find_data_dir(None) == Path("/home/ada/.cache/afdctl/data")
-    assert find_data_dir(Path("~/sets")) == Path("/home/ada/sets")
+    assert search_path() == (Path("/home/ada/.cache/afdctl/data"),)
+    assert search_path(Path("~/sets"))[0] == Path("/home/ada/sets")
 
 
 def test_staging_leaves_nothing_behind(tmp_path):

@@ -12,7 +12,7 @@ from afdctl.recipe.schema import Data
 
 # not sorted, so that the order of wnids.txt shows
 WNIDS = {"n03": (250, 0, 0), "n01": (0, 250, 0), "n02": (0, 0, 250)}
-VAL = {"val_0.JPEG": "n01", "val_1.JPEG": "n03"}
+VAL = {"val_0.JPEG": "n01", "val_1.JPEG": "n03", "val_2.JPEG": "n02"}
 
 
 def paint(path, colour):
@@ -47,7 +47,7 @@ def check(source, side=32):
     assert source.classes == tuple(WNIDS)
     assert source.train.x.shape == (6, 3, side, side)
     assert source.train.y.tolist() == [0, 0, 1, 1, 2, 2]
-    assert source.test.y.tolist() == [1, 0]
+    assert source.test.y.tolist() == [1, 0, 2]
     for split in (source.train, source.test):
         colours = np.array(list(WNIDS.values()))[split.y]
         assert abs(split.x.float().mean((2, 3)).numpy() - colours).max() < 5
@@ -120,8 +120,33 @@ def test_a_class_without_images_is_named(folder):
 
 def test_an_annotated_image_that_is_not_there_is_named(folder):
     (folder / "val/images/val_1.JPEG").unlink()
-    with pytest.raises(CorruptError, match=r"val_1.JPEG: missing"):
+    with pytest.raises(CorruptError, match=r"val_1.JPEG: cannot be read \(No such file or directory\)"):
         read(folder.parent)
+
+
+def test_a_class_without_validation_images_is_named(folder):
+    (folder / "val/val_annotations.txt").write_text("val_0.JPEG\tn01\nval_1.JPEG\tn03\n")
+    with pytest.raises(CorruptError, match=r"no validation images of n02: replace"):
+        read(folder.parent)
+
+
+@pytest.mark.parametrize("wnids", ["n01\n", "n01\nn02\nn01\n"])
+def test_a_class_alone_or_named_twice_is_refused(folder, wnids):
+    (folder / "wnids.txt").write_text(wnids)
+    with pytest.raises(CorruptError, match=r"wnids.txt must name two or more classes, each once"):
+        read(folder.parent)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_passed_over_is_counted(folder, packed):
+    paint(folder / "train/n04/images/n04_0.JPEG", (0, 0, 0))
+    (folder / "train/n01/images/n01_2.png").write_bytes(b"")
+    root = zipped(folder) if packed else folder
+    assert read(folder.parent).notes == (
+        f"training files passed over, as their names do not end in .JPEG: 1, such as {root}/train/n01/images/n01_2.png",
+        "training images passed over, as wnids.txt does not name their class: 1, such as "
+        f"{root}/train/n04/images/n04_0.JPEG",
+    )
 
 
 def test_annotations_of_other_classes_are_refused(folder):

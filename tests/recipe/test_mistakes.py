@@ -255,10 +255,10 @@ def test_a_file_that_is_not_utf8(write: Write) -> None:
 
 
 def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, mode: str) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert complaint("x.toml") == "x.toml: cannot be read: Permission denied"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from afdctl.errors import BusyError, CorruptError, NotFoundError, RecipeError
 from afdctl.events import SCHEMA
-from afdctl.store.run import Run
+from afdctl.store.run import Run, name_fault
 
 
 def create(root: Path, stem: str = "toy", name: str | None = None) -> Run:
@@ -32,6 +32,13 @@ def test_runs_of_a_stem_are_numbered_on(tmp_path: Path) -> None:
     assert names == ["toy-010", "toy-011", "a.b-001"]
 
 
+def test_the_name_of_a_file_becomes_one_that_a_run_can_have(tmp_path: Path) -> None:
+    stems = ("a:b", "-x", ".x", "a\nb", "~", "x" * 250)
+    names = [create(tmp_path, stem).name for stem in stems]
+    assert names == ["a-b-001", "x-001", "x-002", "a-b-002", "run-001", f"{'x' * 80}-001"]
+    assert not any(map(name_fault, names))
+
+
 def test_many_who_create_at_once_get_a_run_each(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda _: create(tmp_path), range(24)))
@@ -45,7 +52,9 @@ def test_an_exact_name_is_taken_once(tmp_path: Path) -> None:
     assert run.recipe_text
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "-", "latest", "a/b"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "-", "latest", "a/b", "a:b", "a\nb", "-x", ".x", "~x", "\udcff", "x" * 101]
+)
 def test_a_name_that_could_not_be_found_again_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match="--name"):
         create(tmp_path, name=name)

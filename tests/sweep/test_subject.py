@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from afdctl import data
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
@@ -13,6 +14,7 @@ from afdctl.recipe import dump
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from afdctl.sweep.subject import Subject, of_model, of_run
+from afdctl.train import start
 from afdctl.train.start import resume
 from tests.conftest import short
 from tests.models.authors import shake
@@ -86,6 +88,29 @@ def test_other_images_are_refused(trained: Run, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(data, "load", lambda *_: changed)
     with pytest.raises(CorruptError, match=r"the data are not those that this run began with; name their folder"):
         of_run(trained, "best", CPU, None)
+
+
+def test_a_run_reads_the_images_that_it_was_trained_on_wherever_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen = short("digits_nt", "data.dataset=folder", "data.image_size=8", "data.channels=1", "data.holdout=2")
+    for place, step in (("own", 20), ("other", 30)):
+        for path in (tmp_path / place / part / name for part in ("train", "test") for name in ("a", "b")):
+            path.mkdir(parents=True)
+            for grey in range(0, 200, step):
+                Image.new("L", (8, 8), grey).save(path / f"{grey}.png")
+    run = start.start(
+        chosen, stem="x", runs=tmp_path, name=None, device=CPU, data_dir=tmp_path / "own", on_line=lambda line: None
+    )
+    monkeypatch.setenv("AFDCTL_DATA", str(tmp_path / "other"))
+    assert len(of_run(run, "best", CPU, None).split) == 20
+    with pytest.raises(CorruptError, match=r"the data are not those that this run began with"):
+        of_run(run, "best", CPU, tmp_path / "other")
+    (tmp_path / "own").rename(tmp_path / "moved")
+    with pytest.raises(CorruptError, match=r"the data are not those that this run began with"):
+        of_run(run, "best", CPU, None)
+    monkeypatch.setenv("AFDCTL_DATA", str(tmp_path / "moved"))
+    assert len(of_run(run, "best", CPU, None).split) == 20
 
 
 def test_a_model_of_ones_own_gets_a_run(net: Path):

@@ -23,6 +23,7 @@ RECIPE = {
 RUN = {
     "event": "run", "t": BEGIN, "schema": 1, "name": "mnist_wgan-001", "recipe": RECIPE, "epochs": EPOCHS,
     "steps_per_epoch": PER_EPOCH, "steps_total": EPOCHS * PER_EPOCH, "device": "cuda:0", "parameters": 262896,
+    "classes": 10, "images": {"train": 55000, "holdout": 5000, "test": 10000},
 }  # fmt: skip
 TEST = {
     "event": "test", "t": BEGIN + 300, "step": 1000, "checkpoint": "last", "of_step": 1000, "attack": "PGD-40 linf 0.3",

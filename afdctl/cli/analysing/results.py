@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import typer
 from afdctl.cli.accuracies import Stdout
 from afdctl.cli.analysing.of_runs import OfRuns
 from afdctl.cli.analysing.tables import TABLES
+from afdctl.cli.place import Place, runs_in_words
 
 if TYPE_CHECKING:
     from afdctl.store.run import Run
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def show(found: "Sequence[tuple[Run, dict[str, Row]]]", as_json: bool, out: Path | None) -> None:
+def show(found: "Sequence[tuple[Run, dict[str, Row]]]", as_json: bool, out: Place | None) -> None:
     """Print each analysis of all runs, and where its picture lies; `found` holds each run with its rows by name."""
     runs, names = {run.name: run for run, _ in found}, list(found[0][1])
     console = Stdout()
@@ -48,7 +50,7 @@ def print_one(console: Stdout, one: OfRuns) -> None:
             console.file.write(plot)
 
 
-def pictures(runs: "Sequence[Run]", names: Sequence[str], out: Path | None) -> dict[str, Path]:
+def pictures(runs: "Sequence[Run]", names: Sequence[str], out: Place | None) -> dict[str, Path]:
     """Draw each analysis of the runs: to `out`, with the analysis in its name where there are several, or in a run.
 
     Without `out` they go to the folder figures/ of the first run.
@@ -58,16 +60,21 @@ def pictures(runs: "Sequence[Run]", names: Sequence[str], out: Path | None) -> d
     from afdctl.store.record import Record
 
     records = [Record.of(run) for run in runs]
-    several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
-    folder = runs[0].path / "figures"
-    if out is None:
-        folder.mkdir(exist_ok=True)
     paths = {}
     for name in names:
-        usual = folder / f"{name}{several}.svg"
-        paths[name] = usual if out is None else out if len(names) == 1 else out.with_stem(f"{out.stem}-{name}")
+        paths[name] = picture(runs, name, out, alone=len(names) == 1)
         save(FIGURES[name].of(records), paths[name])
     return paths
+
+
+def picture(runs: "Sequence[Run]", name: str, out: Place | None, *, alone: bool) -> Path:
+    """Where the picture of one analysis goes; the only one has the very name of `out`."""
+    several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
+    if out is None:
+        return Place(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
+    if out.is_folder:
+        return out.file(f"{runs_in_words(runs)}{name}.svg")
+    return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
 
 
 def shown(run: str, row: Row) -> Row:

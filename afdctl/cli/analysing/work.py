@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from afdctl.cli.exporting.wanted import writable
 from afdctl.cli.named import dataset_of, find, specs
+from afdctl.cli.place import Place
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Wishes:
     folder: Path
     device: str
     data_dir: Path | None
-    out: Path | None
+    out: Place | None
     json: bool
 
 
@@ -76,12 +76,13 @@ def analyse(wishes: Wishes) -> None:
     results.show([(study.subject.run, study.rows()) for study in studies], wishes.json, wishes.out)
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Place) -> None:
     """RecipeError for a picture that could not be written after all the work."""
     from afdctl.export.figures.page import format_of
 
-    format_of(out)
-    writable(out)
+    out.check()
+    if not out.is_folder:
+        format_of(out.path)
 
 
 def distinct(runs: "list[Run]") -> "list[Run]":

@@ -1,6 +1,7 @@
 """`afdctl export --figure`: the paper's figures, and those of the analyses."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -21,14 +22,16 @@ def export(wanted: Wanted, figure: str) -> None:
 
     name = find(figure)
     kind = FIGURES[name]
-    path = wanted.place(f"figure-{name}.pdf")
-    format_of(path)
+    usual = f"figure-{name}.pdf"
+    wanted.place.check()
+    format_of(Path(usual) if wanted.in_folder else wanted.place.path)
     records = [record for record in records_of(wanted) if wanted.named or kind.shows(record)]
     if not records:
         raise NotFoundError(f"--figure {name}: no run here is {fitting(kind)}, as the figure is; name other runs")
     page = kind.of(records)
     for line in [*others(name, kind, records), *kind.needs.lines(records)]:
         typer.echo(f"warning: {line}", err=True)
+    path = wanted.file(usual)
     save(page, path)
     shown = {"schema": "afdctl/1", "figure": name, "path": str(path), "title": page.title, "runs": page.runs}
     typer.echo(json.dumps(shown) if wanted.json else path)

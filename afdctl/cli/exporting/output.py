@@ -11,9 +11,9 @@ from afdctl.errors import RecipeError
 
 def agree(wanted: Wanted, option: str, kind: str, suffixes: Mapping[str, str]) -> None:
     """RecipeError where the format that an option names is not that of --out's suffix, which readers would believe."""
-    if wanted.out is None or wanted.out.is_dir():
+    if wanted.out is None or wanted.in_folder:
         return
-    named = suffixes.get(wanted.out.suffix.lower(), kind)
+    named = suffixes.get(wanted.out.path.suffix.lower(), kind)
     if named != kind:
         raise RecipeError(f"--out {wanted.out}: its suffix is that of {named}, and {option} says {kind}; change one")
 
@@ -26,7 +26,7 @@ def put(wanted: Wanted, content: str | bytes, name: str) -> None:
     if wanted.out is not None:
         from afdctl.store import atomic
 
-        path = wanted.place(name)
+        path = wanted.file(name)
         atomic.write_bytes(path, content.encode() if isinstance(content, str) else content)
         typer.echo(path)
     elif isinstance(content, str):

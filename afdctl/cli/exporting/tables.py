@@ -54,9 +54,9 @@ def _format(wanted: Wanted) -> str | None:
             raise RecipeError(f"--format {wanted.format}: no such format ({suggestion(wanted.format, known)})")
         agree(wanted, "--format", wanted.format, formats.SUFFIXES)
         return wanted.format
-    if wanted.out is None or wanted.out.is_dir():
+    if wanted.out is None or wanted.in_folder:
         return None
-    suffix = wanted.out.suffix.lower()
+    suffix = wanted.out.path.suffix.lower()
     if suffix not in formats.SUFFIXES:
         suffixes = " ".join(formats.SUFFIXES)
         raise RecipeError(f"--out {wanted.out}: no format has this suffix; use one of {suffixes}, or name --format")

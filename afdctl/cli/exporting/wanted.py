@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from afdctl.errors import RecipeError
+from afdctl.cli.place import Place, runs_in_words
 
 if TYPE_CHECKING:
     from afdctl.store.run import Run
@@ -20,40 +20,31 @@ class Wanted:
     runs: list["Run"]
     named: bool
     checkpoint: str
-    out: Path | None
+    out: Place | None
     data_dir: Path | None
     device: str
     json: bool
     format: str | None = None
     paper: bool = False
 
-    def place(self, name: str) -> Path:
-        """Where a file goes: --out, or `name` in the folder --out, by default the current one.
+    def file(self, name: str) -> Path:
+        """Where a file goes: --out, or in the folder --out, by default the current one, with the runs before its name.
 
         RecipeError where no file can be put there. A link is followed, as a copy would.
         """
-        out = self.out or Path()
-        return writable(out / name if out.is_dir() else out)
+        return self.place.file(f"{self.prefix}{name}")
 
-    def place_within(self, name: str) -> Path:
-        """Where one of several files goes: at its path in the folder --out, which is made. Errors: as of `place`."""
-        out = self.out or Path()
-        if out.exists() and not out.is_dir():
-            raise RecipeError(f"--out {out}: several files are written; name a folder")
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _replaceable(path)
+    @property
+    def place(self) -> Place:
+        """--out, or the current folder."""
+        return self.out or Place(Path())
 
+    @property
+    def in_folder(self) -> bool:
+        """Whether files get names of their own."""
+        return self.out is None or self.out.is_folder
 
-def writable(path: Path, option: str = "--out") -> Path:
-    """Where the file of an option goes; RecipeError where there is no folder for it, or something else in its place."""
-    path = _replaceable(path, option)
-    if not path.parent.is_dir():
-        raise RecipeError(f"{option} {path}: there is no folder {path.parent}; make it first")
-    return path
-
-
-def _replaceable(path: Path, option: str = "--out") -> Path:
-    if path.exists() and not path.is_file():
-        raise RecipeError(f"{option} {path}: is there and is no regular file, so it is not replaced; name another")
-    return path.resolve() if path.is_symlink() else path
+    @property
+    def prefix(self) -> str:
+        """What a file's name in a folder begins with: the runs, or nothing where none was named and all are meant."""
+        return runs_in_words(self.runs) if self.named or len(self.runs) == 1 else ""

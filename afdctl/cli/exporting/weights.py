@@ -55,7 +55,8 @@ def _write(wanted: Wanted, files: "Files") -> list[Path]:
     """Put a single file where --out says, several into the folder that it names."""
     from afdctl.store import atomic
 
-    place = wanted.place if len(files) == 1 else wanted.place_within
+    # the name of a single file has the run's in it
+    place = wanted.place.file if len(files) == 1 else wanted.place.within
     paths = [place(name) for name in files]
     for path, data in zip(paths, files.values(), strict=True):
         atomic.write_bytes(path, data)
@@ -72,12 +73,12 @@ def _refuse(wanted: Wanted, kind: str) -> None:
         raise RecipeError(f"--weights {kind}: no such format ({hint})")
     if wanted.device not in ("auto", "cpu"):
         raise RecipeError(f"--device {wanted.device}: weights are written and checked on the CPU; leave --device out")
-    if wanted.out is None or wanted.out.is_dir() or kind == "robustbench":
+    if wanted.out is None or wanted.in_folder or kind == "robustbench":
         return
     agree(wanted, "--weights", kind, SUFFIXES)
     if len(wanted.runs) > 1:
-        raise RecipeError(f"--out {wanted.out}: one file for {len(wanted.runs)} runs; name a folder that is there")
-    wanted.place("")
+        raise RecipeError(f"--out {wanted.out}: one file for {len(wanted.runs)} runs; name a folder, such as files/")
+    wanted.out.check()
 
 
 def _format(kind: str) -> "Format":

@@ -76,9 +76,11 @@ def _equal(value: Any, text: str) -> bool:
 
 def _number(text: str) -> float | None:
     """`0.5` or `8/255`."""
+    from afdctl.recipe.values import decimal
+
     numerator, _, denominator = text.partition("/")
     try:
-        return float(numerator) / float(denominator or 1)
+        return decimal(numerator) / decimal(denominator or "1")
     except (ValueError, ZeroDivisionError):
         return None
 

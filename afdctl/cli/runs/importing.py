@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from afdctl import files
 from afdctl.cli.options import SET
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 
-CHECKPOINT = typer.Argument(metavar="CHECKPOINT", help="A .pt file of the authors' afd_train.py or adv_train.py.")
+CHECKPOINT = typer.Argument(
+    parser=files.path, metavar="CHECKPOINT", help="A .pt file of the authors' afd_train.py or adv_train.py."
+)
 RECIPE = typer.Option(
     metavar="RECIPE",
     help="The recipe that describes its network, such as mnist_wgan_official; model.norm must say how its features "

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from afdctl import files
 from afdctl.cli.named import lines_of_stdin
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ Names = Annotated[
     list[str],
     typer.Argument(metavar="RUN...", help="Runs by path or name, `latest`, or `-` for paths on stdin."),
 ]
-Folder = Annotated[Path, typer.Option("--runs", help="The folder that holds the runs.")]
+Folder = Annotated[Path, typer.Option("--runs", parser=files.path, help="The folder that holds the runs.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 
 
