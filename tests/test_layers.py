@@ -13,7 +13,7 @@ import afdctl
 
 PACKAGE = Path(afdctl.__file__).parent
 LAYERS = [
-    {"errors", "registry", "recipe", "profile", "events"},
+    {"errors", "formatting", "registry", "recipe", "profile", "events"},
     {"store"},
     {"data", "models", "losses", "metrics", "attacks"},
     {"defenses"},

@@ -1,9 +1,7 @@
 """`afdctl watch`: the dashboard on any run, live or finished; one frame of it as text or picture; or in a browser."""
 
-import contextlib
 import os
 import re
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -11,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli import terminal
+from afdctl.cli import serving, terminal
 from afdctl.cli.named import find, specs
-from afdctl.errors import AfdctlError, RecipeError, StoppedError
+from afdctl.cli.printing import beneath
+from afdctl.errors import RecipeError, StoppedError
 
 NAMES = typer.Argument(
     metavar="[RUN]...", show_default=False, help="Paths or names of runs, or - for stdin; the newest by default."
@@ -51,9 +50,9 @@ def watch(
         raise RecipeError("--svg is the picture of --once; add --once, or press e in the dashboard")
     paths = [find(name, runs).path for name in specs(names or [])]
     if once:
-        typer.echo(_frame(paths, width, height, svg), nl=svg is not None)
+        _once(paths, width, height, svg)
     elif serve:
-        _serve(paths, port)
+        serving.serve(paths, port)
     elif terminal.interactive() or terminal.served():
         _show(paths, replay, read_only)
     else:
@@ -67,17 +66,19 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _frame(paths: list[Path], width: int, height: int, svg: Path | None) -> str:
-    """One frame as text, or the path of its picture."""
+def _once(paths: list[Path], width: int, height: int, svg: Path | None) -> None:
+    """Print one frame, or the path of its picture."""
     from afdctl.tui.once import frame
 
     screen = frame(paths, width, height, colours=svg is not None or sys.stdout.isatty())
     if svg is None:
-        return screen.ansi() if sys.stdout.isatty() and "NO_COLOR" not in os.environ else screen.text() + "\n"
+        coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        typer.echo(screen.ansi() if coloured else screen.text() + "\n", nl=False, file=beneath(sys.stdout))
+        return
     from afdctl.tui.drawing.svg import svg as picture
 
     svg.write_text(picture(screen, f"afdctl: {paths[0].name}"), encoding="utf-8")
-    return str(svg)
+    typer.echo(svg)
 
 
 def _show(paths: list[Path], replay: float | None, read_only: bool) -> None:
@@ -85,24 +86,8 @@ def _show(paths: list[Path], replay: float | None, read_only: bool) -> None:
     from afdctl.tui.session import Options
 
     options = Options(read_only=read_only, served=terminal.served(), replay=replay)
-    if number := Dashboard(paths, options).run() or 0:
+    if number := Dashboard(paths, options).show():
         raise StoppedError("", number)
-
-
-def _serve(paths: list[Path], port: int) -> None:
-    """Each tab of the browser gets a read-only dashboard of its own."""
-    try:
-        from textual_serve.server import Server
-    except ImportError:
-        raise AfdctlError("--serve needs textual-serve; install it with `pip install 'afdctl[serve]'`") from None
-
-    command = shlex.join(
-        [sys.executable, "-m", "afdctl", "watch", "--read-only", *(str(path.resolve()) for path in paths)]
-    )
-    typer.echo(f"http://127.0.0.1:{port} shows it; from elsewhere: ssh -L {port}:127.0.0.1:{port} HOST", err=True)
-    # its own words are no result
-    with contextlib.redirect_stdout(sys.stderr):
-        Server(command, host="127.0.0.1", port=port, title="afdctl").serve()
 
 
 def _tell(path: Path) -> None:
