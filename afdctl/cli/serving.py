@@ -40,7 +40,6 @@ def guarded(command: str, port: int) -> Any:
     hosts = {f"{name}:{port}" for name in (HOST, "localhost")} | ({HOST, "localhost"} if port == 80 else set())
     origins = {f"http://{host}" for host in hosts}
 
-    @web.middleware
     async def refuse_others(request: Any, handler: Any) -> Any:
         """403 for a foreign name of this machine (DNS rebinding), and for what another site's page asks for."""
         named, asked = request.headers.getall("Host", []), request.headers.getall("Origin", [])
@@ -51,7 +50,7 @@ def guarded(command: str, port: int) -> Any:
     class Guarded(Server):  # type: ignore[misc]
         async def _make_app(self) -> Any:
             app = await super()._make_app()
-            app.middlewares.append(refuse_others)
+            app.middlewares.append(web.middleware(refuse_others))
             return app
 
         async def on_startup(self, app: Any) -> None:

@@ -96,11 +96,17 @@ def _tell(path: Path) -> None:
 
     from afdctl.cli.pipes import reader_gone
     from afdctl.cli.progress import Lines
+    from afdctl.tui.reading.follow import UNREADABLE
     from afdctl.tui.reading.watched import Watched
 
     lines, run = Lines(typer.echo), Watched(path)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
-            lines.on_line(json.dumps(row))
+            try:
+                lines.on_line(json.dumps(row))
+            except UNREADABLE:
+                typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
         raise reader_gone() from None
+    if run.damaged:
+        typer.echo(f"warning: {path}: {run.damaged} damaged lines of the journal were left out", err=True)

@@ -53,9 +53,9 @@ class Dashboard(App[int]):
     def show(self) -> int:
         """Run until the user leaves; the number of the signal that ended it, else 0. Error: CrashError."""
         number = self.run()
-        if number is None:
+        if self._exception:
             raise crash.reported(self._exception)
-        return number
+        return number or 0
 
     def compose(self) -> ComposeResult:
         yield Canvas()

@@ -99,6 +99,13 @@ class StderrDriver(LinuxDriver):
             for event in reader.tick():
                 self.process_message(event)
 
+    def _run_input_thread(self) -> None:
+        """End the dashboard with the error of this thread: without it, no key would do anything any more."""
+        try:
+            self.run_input_thread()
+        except Exception as error:  # noqa: BLE001 (whatever it is)
+            self._app.call_later(self._app._handle_exception, error)
+
 
 class ServedDriver(WebDriver):
     """A browser, by way of a server on the other ends of stdin and stdout. The dashboard ends with its server."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from afdctl.events import SCHEMA, Row
 from afdctl.store.series import Recent, Series
 from afdctl.tui.reading import told
-from afdctl.tui.reading.follow import Line
+from afdctl.tui.reading.follow import UNREADABLE, Line
 from afdctl.tui.reading.sweep import Sweep
 
 RECENT = 12288
@@ -65,7 +65,7 @@ class History:
         for offset, row in lines:
             try:
                 self._take(offset, row)
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except UNREADABLE:
                 self.entries.append(
                     Entry(self._clock or 0.0, "warn", f"a line that this afdctl cannot read: {row['event']}")
                 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from afdctl.tui.reading.follow import Follower, Line, Rewritten
 from afdctl.tui.reading.history import History
 from afdctl.tui.reading.state import State, state
-from afdctl.tui.reading.watched import Watched
+from afdctl.tui.reading.watched import Watched, why_gone
 
 LONGEST_PAUSE = 10.0
 """Seconds of the run that a replay waits at most between two rows: nobody wants to see a night again."""
@@ -88,6 +88,8 @@ class Replay(Watched):
         if not self._ready:
             try:
                 self._ready = self._follower.read(1 << 16)
-            except (FileNotFoundError, Rewritten):
-                self.gone = not self.path.exists()
+            except OSError as error:
+                self.gone = why_gone(self.path, error)
+            except Rewritten:
+                self._restart()
         return bool(self._ready)
