@@ -16,6 +16,8 @@ ENTRIES = 2000
 EPOCHS = 10000
 ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 SPEED_ROWS = 200
+MOST_STEPS = 1 << 53
+"""Up to here a step is exact as a float, as the charts need it."""
 SWEEPING = {"sweep", "part", "progress", "cell", "swept"}
 
 
@@ -200,7 +202,7 @@ class History:
         self.not_numbers += list(row.values()).count(None)
         self.last = row
         self.end = None
-        if step <= 0:
+        if not 0 < step < MOST_STEPS:
             raise ValueError("steps are counted from 1")
         # ten steps have one time: their batch's
         if self.times and self.times[-1].elapsed == self.elapsed:

@@ -12,6 +12,10 @@ LONGEST_PAUSE = 10.0
 """Seconds of the run that a replay waits at most between two rows: nobody wants to see a night again."""
 
 
+MOST_SECONDS = 1e12
+"""Times beyond these are none, and cannot be subtracted from each other."""
+
+
 class Replay(Watched):
     """A run whose rows are released as time passes, `speed` times as fast as they were written."""
 
@@ -72,7 +76,7 @@ class Replay(Watched):
         due: list[Line] = []
         while self._of_row <= until and self._fill():
             t = self._ready[0][1].get("t")
-            if isinstance(t, int | float):
+            if isinstance(t, int | float) and abs(t) < MOST_SECONDS:
                 pause = min(LONGEST_PAUSE, max(0.0, t - self._last_t)) if self._last_t is not None else 0.0
                 if self._of_row + pause > until:
                     break
