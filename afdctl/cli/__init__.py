@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from afdctl import __version__
 from afdctl.cli import analyze, attack, bench, data, export, heap, profiles, recipes, runs, sweep, train, watch
 from afdctl.cli.pipes import reader_gone
+from afdctl.cli.printing import printing_safely
 from afdctl.errors import AfdctlError
 
 
@@ -58,6 +59,7 @@ def root(
     """Train adversarially robust image classifiers."""
 
 
+@printing_safely()
 def main() -> None:
     """Run the command line; a user's mistake becomes one line on stderr and an exit code, never a traceback."""
     # Threads of torch's libgomp spin while they wait for each other, and beside other busy processes for longer than

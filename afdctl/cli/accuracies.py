@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from afdctl.cli.console import Console
 from afdctl.cli.pipes import reader_gone
 from afdctl.profile.grid import name_of
 from afdctl.profile.norms import NORMS
@@ -48,7 +48,7 @@ class Stdout(Console):
     """Where tables go: nothing is folded in a pipe, and a reader that leaves ends the command quietly."""
 
     def __init__(self) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False)
+        super().__init__()
         if not self.is_terminal:
             self.width = PIPE_WIDTH
 

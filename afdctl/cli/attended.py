@@ -38,15 +38,26 @@ def attend(runs: "Sequence[Run]", *, detach: bool) -> None:
     if detach:
         _go_on(runs, process)
         return
-    number = show([run.path for run in runs])
+    from afdctl.tui.crash import CrashError
+
+    try:
+        number = show([run.path for run in runs])
+    except CrashError:
+        _goes_on(runs, process)
+        raise
+    if _goes_on(runs, process) and number:
+        raise StoppedError("", signal.Signals(number))
+
+
+def _goes_on(runs: "Sequence[Run]", process: subprocess.Popen[bytes]) -> bool:
+    """Whether the training outlives its dashboard, and what there is to say of it."""
     if process.poll() is None and not over(runs):
         _go_on(runs, process)
-        if number:
-            raise StoppedError("", signal.Signals(number))
-        return
+        return True
     # its last words are written; unloading its libraries takes a moment
     process.wait()
     finish(runs)
+    return False
 
 
 def over(runs: "Sequence[Run]") -> bool:
@@ -60,7 +71,7 @@ def show(paths: list[Path]) -> int:
     from afdctl.tui.app import Dashboard
     from afdctl.tui.session import Options
 
-    return Dashboard(paths, Options(owner=True)).run() or 0
+    return Dashboard(paths, Options(owner=True)).show()
 
 
 def finish(runs: "Sequence[Run]") -> None:

@@ -9,11 +9,12 @@ from typing import Any, Self, TypeVar
 
 import typer
 from rich.columns import Columns
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from afdctl.cli.console import Console
 from afdctl.cli.pipes import reader_gone
 from afdctl.events import beyond_pgd
 
@@ -43,7 +44,7 @@ def reporting(as_json: bool) -> Iterator[OnLine]:
 
     It raises StoppedError when nobody reads any more.
     """
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = Console(stderr=True)
     if as_json:
         yield while_read(typer.echo)
     elif console.file.isatty() and not console.is_dumb_terminal:
@@ -138,7 +139,7 @@ class ProgressBar(Lines):
     def __init__(self, console: Console) -> None:
         super().__init__(console.print)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(None),
             TextColumn("{task.fields[step]}/{task.fields[steps]}  eta"),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),

@@ -65,8 +65,9 @@ def show(
         found = {"schema": "afdctl/1", "digest": digest(resolved), "recipe": resolved.model_dump(mode="json")}
         typer.echo(json.dumps(found))
     elif sys.stdout.isatty():
-        from rich.console import Console
         from rich.syntax import Syntax
+
+        from afdctl.cli.console import Console
 
         Console().print(Syntax(dump(resolved), "toml", theme="ansi_dark", background_color="default"))
     else:

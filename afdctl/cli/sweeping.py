@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from afdctl.cli.console import Console
 from afdctl.cli.progress import while_read
 
 Row = dict[str, Any]
@@ -22,7 +22,7 @@ def sweeping(estimates: Mapping[Name, float]) -> Iterator[Callable[[Row], None]]
 
     `estimates` weighs the attacks by the seconds that they may take.
     """
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = Console(stderr=True)
     if console.file.isatty() and not console.is_dumb_terminal:
         with Bar(console, estimates).shown() as bar:
             yield bar.on_row
@@ -64,7 +64,7 @@ class Bar(Lines):
         self.estimates = estimates
         self.done: dict[Name, float] = {}
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(None),
             TextColumn("{task.percentage:>3.0f} %  eta"),
             TimeRemainingColumn(),

@@ -6,7 +6,9 @@ import sys
 
 def interactive() -> bool:
     """Whether a person can see and steer a dashboard."""
-    return sys.stdin.isatty() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _in_front()
+    # a stream that was closed before the start is None
+    seen = all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    return seen and os.environ.get("TERM") != "dumb" and _in_front()
 
 
 def _in_front() -> bool:

@@ -1,9 +1,7 @@
 """`afdctl watch`: the dashboard on any run, live or finished; one frame of it as text or picture; or in a browser."""
 
-import contextlib
 import os
 import re
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,9 +10,10 @@ from typing import Annotated
 import typer
 
 from afdctl import files
-from afdctl.cli import place, terminal
+from afdctl.cli import place, serving, terminal
 from afdctl.cli.named import find, specs
-from afdctl.errors import AfdctlError, RecipeError, StoppedError
+from afdctl.cli.printing import beneath
+from afdctl.errors import RecipeError, StoppedError
 
 NAMES = typer.Argument(
     metavar="[RUN]...", show_default=False, help="Paths or names of runs, or - for stdin; the newest by default."
@@ -54,9 +53,9 @@ def watch(
         svg.check()
     paths = [find(name, runs).path for name in specs(names or [])]
     if once:
-        typer.echo(_frame(paths, width, height, svg), nl=svg is not None)
+        _once(paths, width, height, svg)
     elif serve:
-        _serve(paths, port)
+        serving.serve(paths, port)
     elif terminal.interactive() or terminal.served():
         _show(paths, replay, read_only)
     else:
@@ -70,19 +69,21 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _frame(paths: list[Path], width: int, height: int, svg: place.Place | None) -> str:
-    """One frame as text, or the path of its picture."""
+def _once(paths: list[Path], width: int, height: int, svg: place.Place | None) -> None:
+    """Print one frame, or the path of its picture."""
     from afdctl.tui.once import frame
 
     screen = frame(paths, width, height, colours=svg is not None or sys.stdout.isatty())
     if svg is None:
-        return screen.ansi() if sys.stdout.isatty() and "NO_COLOR" not in os.environ else screen.text() + "\n"
+        coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        typer.echo(screen.ansi() if coloured else screen.text() + "\n", nl=False, file=beneath(sys.stdout))
+        return
     from afdctl.store import atomic
     from afdctl.tui.drawing.svg import svg as picture
 
     path = svg.file(f"{paths[0].resolve().name}.svg")
     atomic.write_bytes(path, picture(screen, f"afdctl: {paths[0].name}").encode())
-    return str(path)
+    typer.echo(path)
 
 
 def _show(paths: list[Path], replay: float | None, read_only: bool) -> None:
@@ -90,24 +91,8 @@ def _show(paths: list[Path], replay: float | None, read_only: bool) -> None:
     from afdctl.tui.session import Options
 
     options = Options(read_only=read_only, served=terminal.served(), replay=replay)
-    if number := Dashboard(paths, options).run() or 0:
+    if number := Dashboard(paths, options).show():
         raise StoppedError("", number)
-
-
-def _serve(paths: list[Path], port: int) -> None:
-    """Each tab of the browser gets a read-only dashboard of its own."""
-    try:
-        from textual_serve.server import Server
-    except ImportError:
-        raise AfdctlError("--serve needs textual-serve; install it with `pip install 'afdctl[serve]'`") from None
-
-    command = shlex.join(
-        [sys.executable, "-m", "afdctl", "watch", "--read-only", *(str(path.resolve()) for path in paths)]
-    )
-    typer.echo(f"http://127.0.0.1:{port} shows it; from elsewhere: ssh -L {port}:127.0.0.1:{port} HOST", err=True)
-    # its own words are no result
-    with contextlib.redirect_stdout(sys.stderr):
-        Server(command, host="127.0.0.1", port=port, title="afdctl").serve()
 
 
 def _tell(path: Path) -> None:
@@ -116,11 +101,17 @@ def _tell(path: Path) -> None:
 
     from afdctl.cli.pipes import reader_gone
     from afdctl.cli.progress import Lines
+    from afdctl.tui.reading.follow import UNREADABLE
     from afdctl.tui.reading.watched import Watched
 
     lines, run = Lines(typer.echo), Watched(path)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
-            lines.on_line(json.dumps(row))
+            try:
+                lines.on_line(json.dumps(row))
+            except UNREADABLE:
+                typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
         raise reader_gone() from None
+    if run.damaged:
+        typer.echo(f"warning: {path}: {run.damaged} damaged lines of the journal were left out", err=True)

@@ -12,10 +12,10 @@ from typing import ClassVar
 from textual import events
 from textual.app import App, ComposeResult
 
-from afdctl.tui import keys, settings
+from afdctl.tui import crash, keys, settings
 from afdctl.tui.drawing.canvas import Canvas
 from afdctl.tui.drawing.palette import Depth, Palette
-from afdctl.tui.driver import StderrDriver
+from afdctl.tui.driver import ServedDriver, StderrDriver, bounded
 from afdctl.tui.panes import columns
 from afdctl.tui.panes.dialogs import Dialog
 from afdctl.tui.screenful import Screenful, compose
@@ -37,7 +37,7 @@ class Dashboard(App[int]):
     BINDINGS: ClassVar = []
 
     def __init__(self, paths: list[Path], options: Options, *, depth: Depth | None = None) -> None:
-        super().__init__(driver_class=None if options.served else StderrDriver)
+        super().__init__(driver_class=ServedDriver if options.served else StderrDriver)
         self.session = Session(paths, options)
         kept = settings.load()
         self.view = View(kept)
@@ -49,7 +49,13 @@ class Dashboard(App[int]):
         self._depth = depth
         self._message = ("", 0.0)
         self._drawn_at = 0.0
-        self._parent_pid = os.getppid()
+
+    def show(self) -> int:
+        """Run until the user leaves; the number of the signal that ended it, else 0. Error: CrashError."""
+        number = self.run()
+        if self._exception:
+            raise crash.reported(self._exception)
+        return number or 0
 
     def compose(self) -> ComposeResult:
         yield Canvas()
@@ -76,7 +82,6 @@ class Dashboard(App[int]):
         # the shell has written on the screen meanwhile
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.session.open()
-        self.canvas.focus()
         self.draw()
         if not self.is_headless:
             # from now on drawing must not take time from a training
@@ -85,10 +90,6 @@ class Dashboard(App[int]):
 
     def tick(self) -> None:
         """Read what is new, and draw if that changes the picture."""
-        if self.session.options.served and os.getppid() != self._parent_pid:
-            # the server is gone, and with it whoever looked
-            self.leave(0)
-            return
         new = not self.view.frozen and self.session.poll(self.view)
         if self._message[0] and time.monotonic() > self._message[1]:
             self._message, new = ("", 0.0), True
@@ -121,14 +122,21 @@ class Dashboard(App[int]):
         """End the dashboard; the training is another process and goes on."""
         self.exit(number)
 
+    async def on_event(self, event: events.Event) -> None:
+        """Take every key, wherever the focus is: the library's own keys would move it, and a click can take it away."""
+        if isinstance(event, events.Key):
+            self.press(event.key, event.character)
+        else:
+            await super().on_event(bounded(event) if isinstance(event, events.Resize) else event)
+
     def press(self, key: str, character: str | None) -> None:
         """Do what a key asks for, and draw."""
         keys.press(self, key, character)
         self.draw()
 
     def change(self, view: View) -> None:
-        """Take another view; settings are remembered."""
-        if view.kept != self.view.kept:
+        """Take another view; settings are remembered, unless they are a browser's."""
+        if view.kept != self.view.kept and not self.session.options.served:
             settings.save(view.kept)
         self.view = view
 
@@ -151,6 +159,10 @@ class Dashboard(App[int]):
         """Draw for the new size at once."""
         if self.frame:
             self.call_after_refresh(self.draw)
+
+    def _fatal_error(self) -> None:
+        """End because of an error; the library would also print its traceback over the shell's screen."""
+        self._close_messages_no_wait()
 
     def freeze(self) -> None:
         """Stop or go on with reading: what is on the screen stays as it is."""

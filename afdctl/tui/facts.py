@@ -42,6 +42,7 @@ class Facts:
     notes: Sequence[Entry] = ()
     output: Sequence[str] = field(default=())
     checkpoint_bytes: float = 0.0
+    served: bool = False
 
     @property
     def shows_sweep(self) -> bool:

@@ -20,13 +20,24 @@ def press(app: "Dashboard", key: str, character: str | None) -> None:
         _type(app, key, character)
     elif app.dialog:
         _answer(app, app.dialog, key)
-    elif action := ACTIONS.get(key):
+    else:
+        act(app, key)
+
+
+def act(app: "Dashboard", key: str) -> None:
+    """Do what a key means on the panes. For a browser that is never more than to look."""
+    actions = LOOKING if app.session.options.served else LOOKING | STEERING
+    if action := actions.get(key):
         action(app)
 
 
 def _type(app: "Dashboard", key: str, character: str | None) -> None:
     text = app.typing or ""
-    if key in ("enter", "escape"):
+    if key == "ctrl+c":
+        # who presses this wants to leave, wherever the keys go to
+        app.typing = None
+        act(app, key)
+    elif key in ("enter", "escape"):
         app.typing = None
         app.change(replace(app.view, filter=text if key == "enter" else "", page=0))
     elif key == "backspace":
@@ -59,10 +70,8 @@ def _choose(app: "Dashboard", dialog: Dialog, key: str) -> None:
         app.dialog = replace(dialog, at=(dialog.at + move) % len(dialog.options))
 
 
-ACTIONS: dict[str, Action] = {
-    "q": steering.leave, "ctrl+q": steering.leave, "ctrl+c": steering.interrupt, "ctrl+z": steering.suspend,
-    "x": steering.stop, "k": steering.save, "c": steering.compare,
-    "e": steering.picture, "E": steering.text, "upper_e": steering.text,
+LOOKING: dict[str, Action] = {
+    "q": steering.leave, "ctrl+q": steering.leave, "ctrl+c": steering.interrupt, "c": steering.compare,
     "left_square_bracket": steering.epoch(-1), "right_square_bracket": steering.epoch(1), "full_stop": steering.play,
     "p": looking.freeze, "space": looking.freeze,
     "s": looking.keep(lambda view: view.smoothing(1)),
@@ -82,3 +91,9 @@ ACTIONS: dict[str, Action] = {
     "5": looking.pane("header"), "0": looking.reset, "slash": looking.filter_, "t": looking.theme, "v": looking.sweep,
     "question_mark": looking.help_, "h": looking.help_,
 }  # fmt: skip
+"""Keys that change nothing but what this dashboard shows."""
+STEERING: dict[str, Action] = {
+    "x": steering.stop, "k": steering.save, "e": steering.picture, "E": steering.text, "upper_e": steering.text,
+    "ctrl+z": steering.suspend,
+}  # fmt: skip
+"""Keys that send signals or write files."""

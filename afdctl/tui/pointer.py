@@ -3,8 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from afdctl.tui import looking
-from afdctl.tui.keys import ACTIONS
+from afdctl.tui import keys, looking
 from afdctl.tui.panes import footer
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def click(app: "Dashboard", x: int, y: int, times: int) -> None:
     elif name == "footer" and app.frame:
         hint = footer.at(app.session.facts(app.view), app.frame.places[name].width, x)
         if hint:
-            ACTIONS[KEYS[hint.action]](app)
+            keys.act(app, KEYS[hint.action])
     elif app.frame and name and name in app.frame.charts:
         app.change(replace(app.view, focus=app.frame.charts[name][0].key))
         if times == 2:

@@ -1,6 +1,7 @@
 """The whole picture: every pane in its place, as a pure function of facts and size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from afdctl.tui.drawing.cells import Cells
@@ -11,6 +12,7 @@ from afdctl.tui.panes import accuracy, charts, compare, dialogs, footer, game, g
 from afdctl.tui.panes.chart import Drawn, picture
 from afdctl.tui.panes.charts import Chart
 from afdctl.tui.plan import Place, Plan, page_size, plan
+from afdctl.tui.reading.follow import UNREADABLE
 
 PANES = {
     "header": header.draw, "game": game.draw, "accuracy": accuracy.draw, "system": machine.draw, "log": log.draw,
@@ -47,16 +49,31 @@ def compose(
         if name.startswith("chart"):
             number = int(name.split()[1])
             if number < len(page):
-                drawn[name] = _chart(cells, page[number], facts, place, axes or {}, palette, at_cursor)
+                with _contained(cells, place):
+                    drawn[name] = _chart(cells, page[number], facts, place, axes or {}, palette, at_cursor)
         elif name == "footer":
             cells.paste(place.x, place.y, _footer(facts, place, palette, message))
         else:
-            cells.paste(place.x, place.y, PANES[name](facts, place.width, place.height, palette))
+            with _contained(cells, place):
+                cells.paste(place.x, place.y, PANES[name](facts, place.width, place.height, palette))
     if not drawn and "chart 0" in places:
         _nothing(cells, facts, places["chart 0"], palette)
     if dialog:
         dialogs.draw(cells, dialog)
     return Screenful(cells, places, drawn)
+
+
+@contextmanager
+def _contained(cells: Cells, place: Place) -> Iterator[None]:
+    """Say so in the pane's place where it cannot be drawn: a strange value must not take the other panes along."""
+    try:
+        yield
+    except (*UNREADABLE, OSError) as error:
+        box = Cells(place.width, place.height, cells.palette)
+        box.frame()
+        words = f"a value of the journal cannot be shown: {error}"
+        box.put(2, min(1, place.height - 1), (words, cells.palette.ink("warn")), end=place.width - 1)
+        cells.paste(place.x, place.y, box)
 
 
 def chosen(facts: Facts) -> list[Chart]:

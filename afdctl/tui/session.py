@@ -118,6 +118,7 @@ class Session:
             front.name, front.path, front.history, front.state, view, self._system, time.time(), front.pid, front.share,
             front.damaged, self.others(), self.options.read_only, self.options.owner,
             words if isinstance(front, Replay) else "", tuple(self.notes), self._output, self._checkpoint_bytes,
+            self.options.served,
         )  # fmt: skip
 
     def others(self) -> list[Other]:

@@ -19,7 +19,7 @@ def file() -> Path:
 
 def load() -> Kept:
     """The settings; whatever is not as it should be is as if it had never been set."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         stored = json.loads(file().read_text())
         known = {field.name: field.type for field in fields(Kept)}
         values = {name: value for name, value in stored.items() if name in known and _fits(name, value)}

@@ -15,6 +15,7 @@ from afdctl.cli import attended, trainer
 from afdctl.errors import AfdctlError
 from afdctl.events import Journal, alive, read
 from afdctl.store.run import Run
+from afdctl.tui.crash import CrashError
 from tests.cli.trainings import ENVIRONMENT, LONG, options
 from tests.conftest import SHORT
 from tests.tui import journals
@@ -108,6 +109,31 @@ def test_the_dashboard_needs_a_terminal(folder: Path):
 
 def finished(tmp_path: Path, rows: list[journals.Row]) -> Run:
     return Run(journals.write(tmp_path / "runs" / "a-001", rows))
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_failed_dashboard_is_said_and_the_training_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, over: bool
+):
+    def fail(_: list[Path]) -> int:
+        raise CrashError("the dashboard failed")
+
+    run = Run(journals.write(tmp_path / "runs" / "a", journals.training() if over else journals.training(30)))
+    process = subprocess.Popen(["sleep", "0" if over else "60"])
+    monkeypatch.setattr(trainer, "start", lambda _: process)
+    monkeypatch.setattr(attended, "show", fail)
+    try:
+        with pytest.raises(CrashError):
+            attended.attend([run], detach=False)
+        out, err = capsys.readouterr()
+        assert out == f"{run.path}\n"
+        assert (f"{run.path} goes on as pid {process.pid}" in err) == (not over)
+        if not over:
+            os.kill(process.pid, 0)
+    finally:
+        process.returncode = None
+        process.kill()
+        process.wait()
 
 
 def test_a_finished_run_is_a_path_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

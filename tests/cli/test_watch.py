@@ -70,6 +70,34 @@ def test_without_a_terminal_the_story_is_told_in_lines(watch):
     assert lines[-2].startswith("test, best checkpoint")
 
 
+def test_damaged_and_strange_lines_are_told_and_the_story_goes_on(watch, folder: Path):
+    rows = journals.training()
+    strange = [{"event": "epoch"}, {"event": "warning"}, {"event": "run", "epochs": []}]
+    text = (
+        b"".join(map(journals.line, [*strange, *rows[:5]]))
+        + b"damaged\n" * 200_000
+        + b"".join(map(journals.line, rows[5:]))
+    )
+    (folder / "runs/a-002/events.ndjson").write_bytes(text)
+    code, out, err = watch("a-002")
+    assert code == 0
+    assert sum(line.startswith("epoch ") for line in out.splitlines()) == 20
+    assert err.count("warning: a line that this afdctl cannot read: ") == len(strange)
+    assert err.endswith("200000 damaged lines of the journal were left out\n")
+
+
+def test_what_a_journal_says_steers_no_terminal(watch, folder: Path):
+    rows = journals.training()
+    rows.append({"event": "warning", "t": rows[-1]["t"], "message": "\x1b]0;pwn\x07\x9b"})
+    journals.write(folder / "runs" / "a-002", rows)
+    assert r"warning: \x1b]0;pwn\x07\x9b" in watch("a-002")[1]
+    frame = watch("a-002", "--once")[1]
+    assert "·]0;pwn··" in frame
+    assert watch("a-002", "--once", "--svg", "x.svg")[0] == 0
+    for text in (frame, (folder / "x.svg").read_text()):
+        assert not set("\x1b\x07\x9b") & set(text)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

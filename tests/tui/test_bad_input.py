@@ -69,6 +69,37 @@ def test_rows_of_another_shape(tmp_path: Path):
     assert "cannot read" in text
 
 
+def test_a_value_that_cannot_be_drawn_takes_no_other_pane_along(tmp_path: Path):
+    rows = journals.training(620)
+    rows[-1] = {"event": "warning", "t": 1e17, "message": "beyond the calendar"}
+    text = seen(journals.write(tmp_path / "strange", rows))
+    assert "a value of the journal cannot be shown" in text
+    assert "L_C classifier" in text
+
+
+def test_a_step_beyond_all_counting_is_a_line_that_cannot_be_read(tmp_path: Path):
+    rows = [*journals.training(30), journals.step(31, step=10**30), journals.step(32, step=1e999)]
+    assert "cannot read: step" in seen(journals.write(tmp_path / "far", rows))
+
+
+def test_a_journal_that_cannot_be_opened(half: Path):
+    (half / "events.ndjson").unlink()
+    (half / "events.ndjson").mkdir()
+    assert "✖ unreadable" in seen(half)
+    run = Replay(half, 1.0)
+    run.open()
+    assert run.state.word == "unreadable"
+
+
+@pytest.mark.parametrize("text", [b"-1", b"0", b"99999999999999999999"])
+def test_a_lock_that_names_no_process_gets_no_signal(half: Path, text: bytes):
+    with Journal.open(half / "events.ndjson"):
+        (half / "events.ndjson.lock").write_bytes(text)
+        run = Watched(half)
+        run.open()
+        assert run.pid == 0
+
+
 def test_a_folder_that_vanishes(half: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
 
@@ -90,6 +121,11 @@ def test_a_journal_that_another_one_replaced(half: Path):
     journals.write(half, journals.training(30))
     run.poll(1.0)
     assert run.history.step == 30
+    other = journals.training(700)
+    other[0] = dict(other[0], name="another")
+    journals.write(half, other)
+    run.poll(1.0)
+    assert (run.history.step, run.damaged, run.history.run["name"]) == (700, 0, "another"), "also a longer one"
 
 
 def test_a_clock_that_jumps(tmp_path: Path):

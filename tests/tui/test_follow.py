@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -56,11 +57,13 @@ def test_a_damaged_line_between_good_ones_is_counted_and_passed_over(journal: Pa
 
 
 def test_what_is_no_journal_is_no_row(journal: Path):
-    journal.write_bytes(b"\x00\xff" * CHUNK)
+    journal.write_bytes(b"\x00\xff" * CHUNK + b"\n" + LINES[0])
     follower = Follower(journal)
-    while not follower.caught_up or follower.offset == 0:
-        assert follower.read() == []
-    assert follower.damaged >= 1
+    assert follower.read() == []
+    while not follower.caught_up:
+        rows = follower.read()
+    assert [row for _, row in rows] == ROWS[:1]
+    assert follower.damaged == 1
     assert parse(b"[]\t" + b"00000000\n") is None
 
 
@@ -74,6 +77,64 @@ def test_little_is_read_at_once(journal: Path):
     while not follower.caught_up:
         rest += follower.read(2000)
     assert [row for _, row in [*first, *rest]] == ROWS
+
+
+@pytest.mark.parametrize("limit", [1 << 10, 1 << 18])
+def test_a_line_of_any_length_is_read(journal: Path, limit: int):
+    long = {"event": "sweep", "t": 1.0, "cells": ["x" * 1000] * 3000}
+    journal.write_bytes(LINES[0] + journals.line(long) + LINES[1])
+    follower = Follower(journal)
+    rows = follower.read(limit)
+    for _ in range(20):
+        rows += follower.read(limit)
+    assert [row for _, row in rows] == [ROWS[0], long, ROWS[1]]
+    assert follower.caught_up
+
+
+def test_damage_of_any_length_is_passed_over(journal: Path):
+    journal.write_bytes(LINES[0] + b"\x00" * 50_000 + b"bad\n" * 50_000 + LINES[1])
+    follower = Follower(journal)
+    rows = [row for _ in range(200) for _, row in follower.read(1 << 10)]
+    assert rows == ROWS[:2]
+    assert follower.damaged == 50_000
+
+
+def test_a_line_that_would_not_fit_into_memory_is_passed_over(journal: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("afdctl.tui.reading.follow.LONGEST", 4096)
+    journal.write_bytes(LINES[0] + b"x" * 50_000 + b"\n" + LINES[1])
+    follower = Follower(journal)
+    rows = [row for _ in range(60) for _, row in follower.read(1 << 10)]
+    assert rows == ROWS[:2]
+    assert follower.damaged > 0
+
+
+def test_a_long_unfinished_line_is_read_once_until_it_grows(journal: Path, monkeypatch: pytest.MonkeyPatch):
+    journal.write_bytes(LINES[0] + b"x" * 100_000)
+    follower = Follower(journal)
+    assert len(follower.read()) == 1
+    monkeypatch.setattr("afdctl.tui.reading.follow.parse", None)
+    assert follower.read() == []
+
+
+def test_a_journal_that_another_one_replaced_is_noticed_where_it_is_longer(journal: Path):
+    journal.write_bytes(b"".join(LINES[:5]))
+    follower = Follower(journal)
+    follower.read()
+    journal.write_bytes(b"".join(LINES[50:]))
+    with pytest.raises(Rewritten):
+        follower.read()
+
+
+def test_a_sample_of_a_file_without_line_ends_takes_no_time(journal: Path):
+    with journal.open("wb") as file:
+        file.write(LINES[0])
+        file.truncate(1 << 40)
+    assert [row for _, row in sample(journal, 50)] == ROWS[:1]
+
+
+def test_a_row_that_is_nested_too_deeply_is_none():
+    text = b'{"event":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    assert parse(text + b"\t%08x\n" % crc32(text)) is None
 
 
 def test_a_journal_that_became_shorter_is_another_one(journal: Path):

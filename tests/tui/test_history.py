@@ -132,7 +132,7 @@ def test_the_state_comes_from_the_last_rows_and_the_lock(
 
 
 def test_a_folder_that_is_gone_has_vanished():
-    assert state(history(training(10)), None, gone=True).word == "vanished"
+    assert state(history(training(10)), None, gone="vanished").word == "vanished"
 
 
 def test_a_checkpoint_is_no_step():

@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from afdctl.cli.console import Console
 from afdctl.cli.sweeping import duration
 from afdctl.profile.grid import name_of
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 @contextmanager
 def telling() -> Iterator["Teller"]:
     """Who tells of the work, as long as it takes."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = Console(stderr=True)
     if console.file.isatty() and not console.is_dumb_terminal:
         bar = Progress(
-            TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.percentage:>3.0f} %  eta"),
-            TimeRemainingColumn(), console=console, transient=True, expand=True, speed_estimate_period=600,
+            TextColumn("{task.description}", markup=False), BarColumn(None),
+            TextColumn("{task.percentage:>3.0f} %  eta"), TimeRemainingColumn(), console=console, transient=True,
+            expand=True, speed_estimate_period=600,
         )  # fmt: skip
         with bar:
             yield Bar(console.print, bar)

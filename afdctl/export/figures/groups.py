@@ -12,6 +12,7 @@ from afdctl.events import Row
 from afdctl.export.grouping import by_recipe, label, method_place
 from afdctl.export.tables.measured import checkpoint_of
 from afdctl.export.tables.names import dataset_title
+from afdctl.formatting import printable
 from afdctl.store.record import Record
 from afdctl.sweep.figures import Array
 
@@ -40,8 +41,14 @@ def grouped(records: Iterable[Record]) -> list[Group]:
     ordered = sorted(by_recipe(records), key=lambda runs: method_place(runs[0].method))
     times = Counter(runs[0].method for runs in ordered)
     return [
-        Group(label(runs, alone=times[runs[0].method] == 1), runs[0].method, runs[0].dataset, runs) for runs in ordered
+        Group(_plain(label(runs, alone=times[runs[0].method] == 1)), runs[0].method, runs[0].dataset, runs)
+        for runs in ordered
     ]
+
+
+def _plain(text: str) -> str:
+    """The text as matplotlib draws it letter by letter: a run's name is neither a formula nor a control sequence."""
+    return printable(text).replace("$", r"\$")
 
 
 def spread(curves: Sequence[Mapping[float, float]]) -> Spread | None:

@@ -16,6 +16,7 @@ from afdctl import __version__
 from afdctl.errors import RecipeError
 from afdctl.export.figures.style import GREY, styled
 from afdctl.export.grouping import span
+from afdctl.formatting import printable
 from afdctl.store import atomic
 from afdctl.store.record import Record
 
@@ -32,7 +33,7 @@ class Page(Figure):
     def __init__(self, title: str, records: Iterable[Record], width: float, height: float) -> None:
         super().__init__(figsize=(width, height), layout="constrained")
         self.title = title
-        self.runs = [record.name for record in records]
+        self.runs = [printable(record.name) for record in records]
 
     def caption(self, *parts: str) -> None:
         """What a reader must know of the figure, at its foot."""

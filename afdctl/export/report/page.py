@@ -14,6 +14,7 @@ from afdctl import __version__
 from afdctl.events import Row
 from afdctl.export.report import analyses, attacks, training
 from afdctl.export.report.training import Trained
+from afdctl.formatting import printable
 from afdctl.profile.grid import name_of
 from afdctl.profile.norms import NORMS
 from afdctl.recipe.differences import differences, flattened
@@ -83,7 +84,7 @@ def build(runs: Sequence[Run]) -> str:
     shown = [Shown(number, one) for number, one in enumerate(records)]
     names = [one.name for one in records]
     blocks = attacks.blocks(records)
-    return _template().render(
+    page = _template().render(
         title=", ".join(names),
         version=__version__,
         made=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
@@ -95,6 +96,8 @@ def build(runs: Sequence[Run]) -> str:
         analyses=analyses.charts(records),
         note=analyses.note(records),
     )
+    # names come from files: what a browser or a pager would obey is shown
+    return printable(page)
 
 
 def _template() -> Template:

@@ -28,7 +28,6 @@ class Canvas(Widget):
     """Shows the cells it was given last."""
 
     DEFAULT_CSS = "Canvas { width: 100%; height: 100%; }"
-    can_focus = True
 
     def __init__(self) -> None:
         super().__init__(id="canvas")
@@ -64,12 +63,6 @@ class Canvas(Widget):
     @property
     def dashboard(self) -> "Dashboard":
         return cast("Dashboard", self.app)
-
-    def on_key(self, event: events.Key) -> None:
-        """All keys are the dashboard's: the library's own ones would move a focus that nobody sees."""
-        event.stop()
-        event.prevent_default()
-        self.dashboard.press(event.key, event.character)
 
     def on_click(self, event: events.Click) -> None:
         pointer.click(self.dashboard, event.x, event.y, event.chain)

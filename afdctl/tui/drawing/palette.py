@@ -108,6 +108,7 @@ class Palette:
 
 
 def _mixed(ground: str, colour: str, share: float) -> str:
+    share = min(1.0, max(0.0, share))
     parts = (
         round(int(ground[at : at + 2], 16) * (1 - share) + int(colour[at : at + 2], 16) * share) for at in (1, 3, 5)
     )

@@ -5,6 +5,7 @@ from html import escape
 from rich.color_triplet import ColorTriplet
 from rich.style import Style
 
+from afdctl.formatting import printable
 from afdctl.tui.drawing.cells import BLANK, Cells
 
 WIDTH, HEIGHT, FONT, MARGIN = 8.4, 17.0, 14.0, 10.0
@@ -33,7 +34,7 @@ def svg(cells: Cells, title: str = "afdctl") -> str:
     ]
     for y in range(cells.height):
         parts += _row(cells, y, ground)
-    return "\n".join([*parts, "</g></svg>\n"])
+    return printable("\n".join([*parts, "</g></svg>\n"]))
 
 
 def _row(cells: Cells, y: int, ground: str) -> list[str]:

@@ -34,7 +34,10 @@ def hints(facts: Facts) -> list[Hint]:
         found += [Hint("w", "window", "window(1)"), Hint("enter", "grow", "maximise")]
     if not over and not facts.read_only and not facts.history.end:
         found.append(Hint("k", "checkpoint", "save"))
-    return [*found, Hint("c", "compare", "compare"), Hint("e", "picture", "picture"), Hint("?", "keys", "help")]
+    found.append(Hint("c", "compare", "compare"))
+    if not facts.served:
+        found.append(Hint("e", "picture", "picture"))
+    return [*found, Hint("?", "keys", "help")]
 
 
 def draw(facts: Facts, width: int, palette: Palette, prompt: str = "") -> Cells:

@@ -1,12 +1,21 @@
 """Reading a journal while another process writes it: a little at a time, and never twice."""
 
 import json
+import os
 from pathlib import Path
 from zlib import crc32
 
 from afdctl.events import Row
 
 CHUNK = 1 << 20
+LONGEST = 1 << 28
+"""A line of more bytes is passed over: what it holds would not fit into memory."""
+SAMPLED = 1 << 18
+"""The longest line that a sample looks at."""
+CRC = 9
+"""The last bytes of a line are the 8 digits of its CRC and a line feed: they tell it from any other line."""
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a row raises whose fields are not what they should be, where it is read."""
 Line = tuple[int, Row]
 """The byte at which a line begins, and its row."""
 
@@ -19,6 +28,9 @@ class Follower:
         self.offset = 0
         self.size = 0
         self.damaged = 0
+        self._last = b""
+        self._reach = 0
+        self._seen = (-1, -1)
 
     @property
     def caught_up(self) -> bool:
@@ -32,39 +44,50 @@ class Follower:
         self._at_end = False
 
     def read(self, limit: int = CHUNK) -> list[Line]:
-        """The rows since the last call, from at most `limit` bytes. FileNotFoundError where the journal is gone."""
+        """The rows since the last call, from about `limit` bytes: more where one line is longer.
+
+        Errors: OSError where the journal cannot be read, Rewritten where it is not the one that was read so far.
+        """
+        # where it cannot be opened, there is nothing more to come
+        self._at_end = True
         with self.path.open("rb") as file:
-            self.size = file.seek(0, 2)
-            if self.size < self.offset:
+            information = os.fstat(file.fileno())
+            self.size, seen = information.st_size, (information.st_size, information.st_mtime_ns)
+            if seen == self._seen:
+                return []
+            file.seek(max(0, self.offset - len(self._last)))
+            if self.size < self.offset or file.read(len(self._last)) != self._last:
                 raise Rewritten
-            file.seek(self.offset)
-            data = file.read(limit)
+            data = file.read(max(limit, self._reach))
         self._at_end = self.offset + len(data) >= self.size
+        # what is at the end is only read once more when it has changed: it may be long
+        self._seen = seen if self._at_end else (-1, -1)
         return self._rows(data)
 
     def _rows(self, data: bytes) -> list[Line]:
         """What whole lines hold. Bad lines at the very end may be work in progress: the next call sees them again."""
         rows: list[Line] = []
-        begin = self.offset
-        bad = 0
-        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+        begin, bad = self.offset, 0
+        whole = data[: data.rfind(b"\n") + 1] or (data if len(data) >= LONGEST else b"")
+        for line in whole.splitlines(keepends=True):
             row = parse(line)
             if row is None:
                 bad += 1
             else:
                 rows.append((begin, row))
                 self.damaged, bad = self.damaged + bad, 0
-                self.offset = begin + len(line)
+                self.offset, self._last = begin + len(line), line[-CRC:]
             begin += len(line)
-        if len(data) >= CHUNK and not rows:
-            # a megabyte without a good line: it is no journal here, go past it
-            self.damaged += 1
-            self.offset += len(data)
+        if whole and not self._at_end:
+            # more follows: they are no work in progress
+            self.damaged += bad
+            self.offset, self._last = begin, whole[-CRC:]
+        self._reach = 0 if whole else 2 * len(data)
         return rows
 
 
 class Rewritten(Exception):  # noqa: N818 (an event, not an error)
-    """The journal is shorter than what was read of it: it is another one."""
+    """The journal does not hold what was read of it: it is another one."""
 
 
 def parse(line: bytes) -> Row | None:
@@ -74,7 +97,7 @@ def parse(line: bytes) -> Row | None:
         return None
     try:
         row = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and isinstance(row.get("event"), str) else None
 
@@ -86,8 +109,8 @@ def sample(path: Path, pieces: int, piece: int = 4096) -> list[Line]:
         size = file.seek(0, 2)
         for number in range(pieces):
             file.seek(size * number // pieces)
-            begin = file.tell() + (len(file.readline()) if number else 0)
-            line = file.readline()
+            begin = file.tell() + (len(file.readline(SAMPLED)) if number else 0)
+            line = file.readline(SAMPLED)
             if begin < size and (row := parse(line)) is not None and (not rows or begin > rows[-1][0]):
                 rows.append((begin, row))
         begin = max(0, size - piece * 64)

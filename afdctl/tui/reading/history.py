@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from afdctl.events import SCHEMA, Row
 from afdctl.store.series import Recent, Series
 from afdctl.tui.reading import told
-from afdctl.tui.reading.follow import Line
+from afdctl.tui.reading.follow import UNREADABLE, Line
 from afdctl.tui.reading.sweep import Sweep
 
 RECENT = 12288
@@ -16,6 +16,8 @@ ENTRIES = 2000
 EPOCHS = 10000
 ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 SPEED_ROWS = 200
+MOST_STEPS = 1 << 53
+"""Up to here a step is exact as a float, as the charts need it."""
 SWEEPING = {"sweep", "part", "progress", "cell", "swept"}
 
 
@@ -65,7 +67,7 @@ class History:
         for offset, row in lines:
             try:
                 self._take(offset, row)
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except UNREADABLE:
                 self.entries.append(
                     Entry(self._clock or 0.0, "warn", f"a line that this afdctl cannot read: {row['event']}")
                 )
@@ -200,7 +202,7 @@ class History:
         self.not_numbers += list(row.values()).count(None)
         self.last = row
         self.end = None
-        if step <= 0:
+        if not 0 < step < MOST_STEPS:
             raise ValueError("steps are counted from 1")
         # ten steps have one time: their batch's
         if self.times and self.times[-1].elapsed == self.elapsed:

@@ -6,10 +6,14 @@ from pathlib import Path
 from afdctl.tui.reading.follow import Follower, Line, Rewritten
 from afdctl.tui.reading.history import History
 from afdctl.tui.reading.state import State, state
-from afdctl.tui.reading.watched import Watched
+from afdctl.tui.reading.watched import Watched, why_gone
 
 LONGEST_PAUSE = 10.0
 """Seconds of the run that a replay waits at most between two rows: nobody wants to see a night again."""
+
+
+MOST_SECONDS = 1e12
+"""Times beyond these are none, and cannot be subtracted from each other."""
 
 
 class Replay(Watched):
@@ -72,7 +76,7 @@ class Replay(Watched):
         due: list[Line] = []
         while self._of_row <= until and self._fill():
             t = self._ready[0][1].get("t")
-            if isinstance(t, int | float):
+            if isinstance(t, int | float) and abs(t) < MOST_SECONDS:
                 pause = min(LONGEST_PAUSE, max(0.0, t - self._last_t)) if self._last_t is not None else 0.0
                 if self._of_row + pause > until:
                     break
@@ -88,6 +92,8 @@ class Replay(Watched):
         if not self._ready:
             try:
                 self._ready = self._follower.read(1 << 16)
-            except (FileNotFoundError, Rewritten):
-                self.gone = not self.path.exists()
+            except OSError as error:
+                self.gone = why_gone(self.path, error)
+            except Rewritten:
+                self._restart()
         return bool(self._ready)

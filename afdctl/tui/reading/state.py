@@ -19,12 +19,10 @@ class State:
     over: bool = False
 
 
-def state(
-    history: History, pid: int | None, *, gone: bool = False, quiet: float = 0.0, replayed: bool = False
-) -> State:
-    """`pid` holds the lock, `gone` says that the folder has vanished, `quiet` is how long nothing was written."""
+def state(history: History, pid: int | None, *, gone: str = "", quiet: float = 0.0, replayed: bool = False) -> State:
+    """`pid` holds the lock, `gone` why nothing can be read, `quiet` is how long nothing was written."""
     if gone:
-        return State("vanished", "✖", "bad", over=True)
+        return State(gone, "✖", "bad", over=True)
     if history.newer:
         return State("newer version", "?", "warn", over=pid is None)
     if replayed:

@@ -1,7 +1,9 @@
 """A run that is followed: its journal is read a little at a time, and its lock tells who writes it."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from afdctl import events
@@ -14,6 +16,7 @@ LARGE = 4 << 20
 """A journal of more bytes is first looked at here and there."""
 SAMPLES = 800
 CHUNK = 1 << 18
+MOST_PID = 1 << 31
 
 
 class Watched:
@@ -24,7 +27,7 @@ class Watched:
         self.journal = path / "events.ndjson"
         self.history = History()
         self.pid: int | None = None
-        self.gone = False
+        self.gone = ""
         self._follower = Follower(self.journal)
         self._whole = self.history
         self._grown_at = time.monotonic()
@@ -58,7 +61,8 @@ class Watched:
         self._quiet_before = max(0.0, time.time() - information.st_mtime)
         if information.st_size > LARGE:
             self.history = History()
-            self.history.extend(sample(self.journal, SAMPLES))
+            with suppress(OSError):
+                self.history.extend(sample(self.journal, SAMPLES))
             self._follower.size = information.st_size
             self._follower.started_large()
             self.look()
@@ -72,14 +76,14 @@ class Watched:
         while True:
             try:
                 lines = self._follower.read(CHUNK)
-            except FileNotFoundError:
-                self.gone = self.gone or not self.path.exists()
+            except OSError as error:
+                self.gone = why_gone(self.path, error)
                 break
             except Rewritten:
                 self._follower, self._whole = Follower(self.journal), History()
                 self.history = self._whole
                 continue
-            self.gone = False
+            self.gone = ""
             if lines:
                 self._whole.extend(lines)
                 new = True
@@ -101,17 +105,20 @@ class Watched:
             except (FileNotFoundError, Rewritten):
                 return
             yield from (row for _, row in lines)
-            if not lines and writer is None:
+            if lines or not self._follower.caught_up:
+                continue
+            if writer is None:
                 return
-            if not lines:
-                wait(seconds)
+            wait(seconds)
 
     def look(self) -> None:
         """See who writes the journal."""
         try:
-            self.pid = events.alive(self.journal)
+            pid = events.alive(self.journal)
         except (OSError, ValueError):
-            self.pid = None
+            pid = None
+        # a number that is no process's must never get a signal: 0 and less are groups of them
+        self.pid = pid if pid is None or 0 < pid < MOST_PID else 0
 
     def logged_at(self, step: int) -> dict[str, float]:
         """The figures of the row whose step is nearest, read from the journal itself; empty where there is none."""
@@ -128,6 +135,13 @@ class Watched:
         steps = [row for row in rows if row["event"] == "step" and isinstance(row.get("step"), int)]
         row = min(steps, key=lambda row: abs(row["step"] - step), default={})
         return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+
+
+def why_gone(path: Path, error: OSError) -> str:
+    """A word for a journal that cannot be read; empty where it is only not there yet."""
+    if not os.path.exists(path):
+        return "vanished"
+    return "" if isinstance(error, FileNotFoundError) else "unreadable"
 
 
 def output(path: Path, lines: int = 200) -> list[str]:

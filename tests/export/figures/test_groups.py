@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from afdctl.export.figures.groups import grouped, spread
 from afdctl.export.figures.style import LOOKS, looks
@@ -24,6 +25,17 @@ def test_two_recipes_of_one_method_are_told_apart(tmp_path: Path):
     assert styles["NT"] == LOOKS["NT"]
     assert styles["AFD-WGAN (mnist_wgan-0)"] == LOOKS["AFD-WGAN"]
     assert len(set(styles.values())) == 3
+
+
+def test_a_runs_name_is_drawn_letter_by_letter(tmp_path: Path):
+    one = record(tmp_path, "mnist_wgan")
+    other = record(tmp_path, "mnist_wgan_fc3")
+    strange = other.run.path.rename(other.run.path.with_name("a$\\frac$\x1b[31m"))
+    label = grouped([one, Record.of(Run(strange))])[1].label
+    assert label == r"AFD-WGAN (a\$\frac\$\x1b[31m)"
+    figure = Figure()
+    figure.supxlabel(label)
+    figure.savefig(tmp_path / "x.svg")
 
 
 def test_a_model_of_ones_own_on_two_data_sets_is_two_groups(tmp_path: Path):

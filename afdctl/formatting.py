@@ -1,0 +1,16 @@
+"""Text for people."""
+
+import re
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, marks that turn text round, line separators, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    r"""Replace what a terminal would obey by its escape, such as `\x1b`: the text may come from anybody's file."""
+    return UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,0 +1,72 @@
+"""No text that comes from a file steers the terminal."""
+
+import io
+import sys
+
+import pytest
+from rich.progress import Progress, TextColumn
+from rich.table import Table
+
+from afdctl.cli.console import Console
+from afdctl.cli.printing import beneath, printing_safely
+from tests.cli.conftest import Afdctl
+
+NAME = "x\x1b]0;pwn\x07[red]\x9bm\u202e"
+SHOWN = r"x\x1b]0;pwn\x07[red]\x9bm\u202e"
+
+
+class Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_an_error_names_what_was_typed_in_printable_letters(afdctl: Afdctl):
+    assert afdctl("runs", "show", NAME) == (
+        3, "", f"error: {SHOWN}: no such run under runs; name another folder with --runs\n"
+    )  # fmt: skip
+
+
+def test_a_mistake_in_the_command_is_printed_as_safely(afdctl: Afdctl):
+    code, out, err = afdctl("runs", "show", "a", NAME)
+    assert (code, out) == (2, "")
+    assert SHOWN in err
+
+
+def test_the_streams_are_what_they_were_afterwards(monkeypatch: pytest.MonkeyPatch):
+    stream = Tty()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with printing_safely():
+        sys.stdout.write(NAME)
+        beneath(sys.stdout).write("\x1b[0m")
+        assert sys.stdout.isatty()
+    assert sys.stdout is stream
+    assert stream.getvalue() == SHOWN + "\x1b[0m"
+
+
+def test_a_closed_stream_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with printing_safely():
+        assert sys.stderr is None
+
+
+def test_tables_and_bars_keep_their_colours_and_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch):
+    stream = Tty()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with printing_safely():
+        console = Console()
+        console.width = 80
+        table = Table()
+        table.add_column("run", no_wrap=True)
+        table.add_row(NAME, style="bold")
+        console.print(table)
+        bar = Progress(TextColumn("{task.description}", markup=False), console=console)
+        with bar:
+            bar.add_task(NAME)
+    written = stream.getvalue()
+    assert SHOWN in written, "whole in its column, with the width that it takes"
+    assert r"x\x1b]0;pwn[r" in written, "and in the bar"
+    assert "\x1b[1m" in written
+    for code in ("\x1b]", "\x07", "\x9b", "\u202e"):
+        assert code not in written
