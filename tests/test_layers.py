@@ -13,7 +13,7 @@ import afdctl
 
 PACKAGE = Path(afdctl.__file__).parent
 LAYERS = [
-    {"errors", "registry", "recipe", "profile", "events"},
+    {"errors", "registry", "recipe", "profile", "events", "journal_rows"},
     {"store"},
     {"data", "models", "losses", "metrics", "attacks"},
     {"defenses"},

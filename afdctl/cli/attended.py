@@ -16,25 +16,15 @@ if TYPE_CHECKING:
     from afdctl.store.run import Run
 
 
-def begin(stem: str, root: Path, name: str | None, number: int, *, detach: bool) -> None:
-    """Reserve `number` folders, start their trainer, and show it unless `detach`."""
-    from afdctl.store.run import Run
+def attend(*, detach: bool) -> None:
+    """Start the trainer of this command; then show it until its user leaves, or print the paths at once."""
 
-    runs: list[Run] = []
-    try:
-        for _ in range(number):
-            runs.append(Run.reserve(root, stem, name))
-    except BaseException:
-        trainer.remove_empty(runs)
-        raise
-    attend(runs, detach=detach)
+    def on_runs(runs: "Sequence[Run]") -> None:
+        if not detach:
+            typer.echo(f"starting {runs[0].path}", err=True)
 
-
-def attend(runs: "Sequence[Run]", *, detach: bool) -> None:
-    """Start the trainer of these runs; then show it until its user leaves, or print the paths at once."""
-    if not detach:
-        typer.echo(f"starting {runs[0].path}", err=True)
-    process = trainer.start(runs)
+    started = trainer.start(on_runs)
+    runs, process = started.runs, started.process
     if detach:
         _go_on(runs, process)
         return
@@ -47,6 +37,7 @@ def attend(runs: "Sequence[Run]", *, detach: bool) -> None:
     # its last words are written; unloading its libraries takes a moment
     process.wait()
     finish(runs)
+    started.refuse_failed()
 
 
 def over(runs: "Sequence[Run]") -> bool:
@@ -67,17 +58,15 @@ def finish(runs: "Sequence[Run]") -> None:
     """Print the paths of the finished runs; what ended another one is this command's error."""
     for run in runs:
         if not run.path.exists():
-            continue
+            return  # the trainer failed before it began
         ended = trainer.outcome(run)
         if ended is None:
-            trainer.remove_empty(runs)
             raise trainer.EndedError(
                 f"{run.path}: the trainer ended without a word, as if it was killed; go on with "
                 f"`afdctl train --resume {run.path}`; what it printed is in {run.log_path}", 1,
             )  # fmt: skip
         reason, exit_code, message = ended
         if exit_code:
-            trainer.remove_empty(runs)
             raise trainer.EndedError(message or f"{run.path}: {reason}", exit_code)
         typer.echo(run.path)
 

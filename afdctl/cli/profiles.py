@@ -41,8 +41,9 @@ def show(
 def cp(profile: Annotated[str, NAME], to: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
     """Copy a profile, as a start for your own."""
     from afdctl.profile.load import find
+    from afdctl.store import atomic
 
     source = find(profile)
     if to.exists():
         raise RecipeError(f"{to}: exists; choose another name")
-    to.write_bytes(source.read_bytes())
+    atomic.write_bytes(to, source.read_bytes())

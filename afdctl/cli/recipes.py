@@ -81,15 +81,14 @@ def cp(
 ) -> None:
     """Copy a packaged recipe, comments and all, to change it; what it extends is found by name from anywhere."""
     from afdctl.recipe import find
+    from afdctl.store import atomic
 
     source = find(name)
     target = destination / source.name if destination.is_dir() else destination
-    content = source.read_bytes()
+    if target.exists() and not force:
+        raise RecipeError(f"{target}: exists; pass --force to overwrite it")
     try:
-        with target.open("wb" if force else "xb") as file:
-            file.write(content)
-    except FileExistsError:
-        raise RecipeError(f"{target}: exists; pass --force to overwrite it") from None
+        atomic.write_bytes(target, source.read_bytes())
     except OSError as error:
         raise RecipeError(f"{target}: cannot be written: {error.strerror}") from None
     typer.echo(target)

@@ -74,9 +74,11 @@ def _frame(paths: list[Path], width: int, height: int, svg: Path | None) -> str:
     screen = frame(paths, width, height, colours=svg is not None or sys.stdout.isatty())
     if svg is None:
         return screen.ansi() if sys.stdout.isatty() and "NO_COLOR" not in os.environ else screen.text() + "\n"
+    from afdctl.cli.exporting.wanted import writable
+    from afdctl.store import atomic
     from afdctl.tui.drawing.svg import svg as picture
 
-    svg.write_text(picture(screen, f"afdctl: {paths[0].name}"), encoding="utf-8")
+    atomic.write_bytes(writable(svg, "--svg"), picture(screen, f"afdctl: {paths[0].name}").encode())
     return str(svg)
 
 

@@ -1,12 +1,12 @@
 """A journal without its training steps, which are nearly all of it: read in a moment where all of it takes minutes."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.events import SCHEMA, Row, effective, intact, refuse_newer
+from afdctl.events import SCHEMA, Row, effective, intact, malformed, refuse_other_schema
+from afdctl.journal_rows import parse
 
 STEP = b'{"event":"step"'
 """How the line of a step begins; such lines are passed over unread, except for the last of a sequence."""
@@ -55,9 +55,12 @@ def _rows(path: Path, file: BinaryIO) -> Iterator[Row]:
             if any(intact(later) for later in file):
                 raise CorruptError(f"{path}: a line is damaged; restore the file from a copy")
             return
-        row = json.loads(text)
+        try:
+            row = parse(text)
+        except ValueError as error:
+            raise malformed(path, path.read_bytes().find(line), error) from None
         if row["event"] == "run":
-            refuse_newer(row.get("schema", SCHEMA), path)
+            refuse_other_schema(row.get("schema", SCHEMA), path)
         yield row
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.cli.train import _leaving_at_once
+from afdctl.cli.imports import leaving_at_once
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
 from tests.cli.conftest import Afdctl
@@ -96,6 +96,6 @@ def test_ctrl_c_while_torch_is_imported_ends_at_once(folder: Path):
 
 def test_ctrl_c_is_as_before_once_torch_is_there():
     before = signal.getsignal(signal.SIGINT)
-    with _leaving_at_once():
+    with leaving_at_once():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before

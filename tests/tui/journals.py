@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from afdctl.events import SCHEMA
+from afdctl.store.run import Run
 from afdctl.tui.reading.follow import Line
 from afdctl.tui.reading.history import History
 
@@ -21,7 +23,7 @@ RECIPE = {
     "validation": {"steps": 20},
 }
 RUN = {
-    "event": "run", "t": BEGIN, "schema": 1, "name": "mnist_wgan-001", "recipe": RECIPE, "epochs": EPOCHS,
+    "event": "run", "t": BEGIN, "schema": SCHEMA, "name": "mnist_wgan-001", "recipe": RECIPE, "epochs": EPOCHS,
     "steps_per_epoch": PER_EPOCH, "steps_total": EPOCHS * PER_EPOCH, "device": "cuda:0", "parameters": 262896,
 }  # fmt: skip
 TEST = {
@@ -125,8 +127,8 @@ def line(row: Row) -> bytes:
 def write(folder: Path, rows: Iterable[Row]) -> Path:
     """A run folder with this journal."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text('{"schema": 1}')
     (folder / "recipe.toml").write_text("")
+    Run(folder).complete({})
     (folder / "events.ndjson").write_bytes(b"".join(map(line, rows)))
     return folder
 

@@ -103,7 +103,7 @@ def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs
     ended = afdctl("runs", "ls", "--json")
     found = {run["name"]: run for run in json.loads(ended.out)["runs"]}
     assert {name: run["state"] for name, run in found.items()} == {
-        "wgan": "damaged", "at": "damaged", "young": "damaged", "mnist": "newer version",
+        "wgan": "damaged", "at": "damaged", "young": "damaged", "mnist": "other version",
     }  # fmt: skip
     assert all(run["size"] > 0 for run in found.values())
     shown = afdctl("runs", "ls")
