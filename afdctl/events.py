@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
 
+from afdctl import journal_rows
 from afdctl.errors import NO_SPACE, BusyError, CorruptError, DiskFullError, NotFoundError
-from afdctl.journal_rows import parse
 
-SCHEMA = 2
+SCHEMA = journal_rows.SCHEMA
 Row = dict[str, Any]
 
 SYNC_SECONDS = 2.0
@@ -155,7 +155,7 @@ def tail(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
                     raise CorruptError(f"{path}:{_line_number(path, offset)}: damaged; restore the file from a copy")
                 return
             try:
-                row = parse(text)
+                row = journal_rows.parse(text)
             except ValueError as error:
                 raise malformed(path, offset, error) from None
             offset += len(line)

@@ -7,6 +7,7 @@ here may be there or not.
 import json
 from typing import Any
 
+SCHEMA = 2
 Types = frozenset[type]
 WHOLE: Types = frozenset({int})
 NUMBER: Types = frozenset({int, float})
@@ -48,13 +49,18 @@ REQUIRED: dict[str, dict[str, Types]] = {
 
 
 def parse(text: bytes) -> dict[str, Any]:
-    """Return the row of a line's JSON. Error: ValueError says what is wrong with its shape."""
+    """Return the row of a line's JSON. Error: ValueError says what is wrong with its shape.
+
+    Of a journal of another schema only the first row is read, in which its reader finds the schema.
+    """
     try:
         row = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if type(row) is not dict or type(event := row.get("event")) is not str:
         raise ValueError("not an object with an event")
+    if event == "run" and row.get("schema", SCHEMA) != SCHEMA:
+        return row
     for name, types in REQUIRED.get(event, {}).items():
         if type(row.get(name)) not in types or name not in row:
             raise ValueError(f"a {event} row without a valid {name}")

@@ -1,7 +1,7 @@
 """Checkpoints: `step-<n>-<digest>.pt`, and the pointers `last` and `best`, small files that hold such a name."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -115,8 +115,8 @@ def _unpack(data: bytes, path: Path, warnings: list[str]) -> Loaded:
     try:
         payload = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
         state, step, epoch = payload["state"], int(payload["step"]), int(payload["epoch"])
-        if not isinstance(state["defense"]["network"], Mapping):
-            raise TypeError("its network is no state dict")
+        if not isinstance(state, dict):
+            raise TypeError("its state has no names")
     except Exception as error:
         # torch's reader raises whatever a wrong byte leads to
         if out_of_memory(error):

@@ -23,18 +23,18 @@ def lost_tail(run: Run, step: int | None = None, epoch: int | None = None) -> li
     gaps = []
     reached = max((row["step"] for row in rows if isinstance(row.get("step"), int)), default=0)
     closed = max((row["epoch"] for row in rows if row["event"] == "epoch"), default=0)
+    lost = f"{run.journal_path}: its last rows are missing:"
     remedy = "restore the file from a copy, or go on without these rows"
     if reached < step:
-        missing = f"{reached + 1:,} to {step:,}" if reached + 1 < step else f"{step:,}"
-        gaps.append(f"{run.journal_path}: lost its end: of step {missing} there is a checkpoint and no row; {remedy}")
+        gaps.append(f"{lost} it ends at step {reached:,}, the checkpoint is of step {step:,}; {remedy}")
     elif epoch is not None and closed < epoch:
-        gaps.append(f"{run.journal_path}: lost its end: epoch {epoch} has a checkpoint and no row; {remedy}")
+        gaps.append(f"{lost} it ends in epoch {closed + 1}, the checkpoint is of the end of epoch {epoch}; {remedy}")
     size = run.journal_path.stat().st_size if run.journal_path.exists() else 0
     if (offset := _offset(run.results_path)) > size:
         kept = KEPT.format(offset=offset)
         gaps.append(
-            f"{run.journal_path}: lost its end: it has {size:,} bytes, results.h5 was made from {offset:,}; {remedy} "
-            f"(the next results.h5 lacks them, this one is then kept as {kept})"
+            f"{lost} it has {size:,} bytes, results.h5 was made from {offset:,}; {remedy} (results.h5 has them, and is "
+            f"kept as {kept} when it is made again)"
         )
     gaps += [f"{path}: has rows that events.ndjson has lost" for path in sorted(run.path.glob(KEPT.format(offset="*")))]
     return gaps

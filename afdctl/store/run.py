@@ -136,8 +136,8 @@ class Run:
         data = _read(self.recipe_path)
         if sha256(data).hexdigest() != facts.get("recipe_digest"):
             raise CorruptError(
-                f"{self.recipe_path}: changed since the run began; restore it from a copy; to train the changed recipe, "
-                f"`cp {self.recipe_path} my.toml` and `afdctl train my.toml`"
+                f"{self.recipe_path}: changed since the run began; restore it from a copy; to train the changed "
+                f"recipe, `cp {self.recipe_path} my.toml` and `afdctl train my.toml`"
             )
         return data.decode()
 

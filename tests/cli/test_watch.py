@@ -83,7 +83,7 @@ def test_without_a_terminal_the_story_is_told_in_lines(watch):
             2,
             "--size '0x4': must be a width and a height in cells, such as 150x44",
         ),
-        (["a-001", "--once", "--svg", "no/x.svg"], 1, "no/x.svg: No such file or directory"),
+        (["a-001", "--once", "--svg", "no/x.svg"], 2, "--svg no/x.svg: there is no folder no; make it first"),
     ],
 )
 def test_a_mistake_is_one_line(watch, words: list[str], code: int, message: str):

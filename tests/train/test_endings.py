@@ -87,7 +87,7 @@ def test_a_run_of_another_kind_of_device_is_refused(tmp_path: Path):
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
     run = Run.find("latest", tmp_path)
-    (run.path / "run.json").write_text(json.dumps(run.provenance | {"device": "cuda:0"}))
+    run.complete(run.provenance | {"device": "cuda:0"})
     with pytest.raises(RecipeError, match="the run began on cuda:0, whose random streams cpu cannot go on with"):
         resume(run, device="cpu", data_dir=None, on_line=quiet)
 

@@ -56,7 +56,12 @@ def test_an_imported_run_has_the_network_and_the_discriminator(file: Path, their
 def test_an_imported_run_tells_where_it_is_from(file: Path):
     run, _ = imported(file)
     facts = run.provenance
-    assert (run.name, run.kind, run.finished, run.resumable) == ("wgan-001", "imported", False, True)
+    assert (run.name, run.kind, run.finished, (run.checkpoints / "last").exists()) == (
+        "wgan-001",
+        "imported",
+        False,
+        True,
+    )
     assert facts["imported"]["file"] == str(file)
     assert len(facts["imported"]["sha256"]) == 64
     assert facts["recipe_digest"] == sha256(run.recipe_path.read_bytes()).hexdigest()

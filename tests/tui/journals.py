@@ -90,6 +90,7 @@ def cell(attack: str, epsilon: float, **changes: Any) -> Row:
         "epsilon": epsilon,
         "schedule": "fixed", "source": None, "accuracy": found, "low": found - 0.01, "high": found + 0.01, "n": 1000,
         "acc_nat": 0.99, "seconds": 12.0, "forwards": 40, "backwards": 40,
+        "spec": {"name": attack}, "checkpoint": "0" * 64, "seed": 0, "shard": f"{attack}-0.h5", "images": False,
     } | changes  # fmt: skip
 
 
@@ -112,8 +113,9 @@ def sweep(done: int = 9) -> list[Row]:
     if done < len(plan):
         attack, epsilon = plan[done]
         part = {str(epsilon): accuracy(attack, epsilon)}
-        rows.append({"event": "part", "t": BEGIN + 420, "attack": attack, "source": None, "done": 320, "n": 1000,
-                     "accuracy": part, "seconds": 3.0})  # fmt: skip
+        rows.append({"event": "part", "t": BEGIN + 420, "attack": attack, "norm": "linf", "source": None, "task": "t",
+                     "first": 0, "done": 320, "n": 1000, "accuracy": part, "seconds": 3.0, "shard": "part-t-0.h5",
+                     "images": False})  # fmt: skip
     else:
         rows.append({"event": "swept", "t": BEGIN + 500, "reason": "finished", "exit_code": 0})
     return rows
