@@ -63,5 +63,5 @@ def parse(text: bytes) -> dict[str, Any]:
         return row
     for name, types in REQUIRED.get(event, {}).items():
         if type(row.get(name)) not in types or name not in row:
-            raise ValueError(f"a {event} row without a valid {name}")
+            raise ValueError(f"its {event} row has no valid {name}")
     return row

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from afdctl import registry
-from afdctl.errors import BusyError, CorruptError, NotFoundError, RecipeError
+from afdctl.errors import BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError
 from afdctl.events import SCHEMA, Journal, effective, named, read, refuse_busy, refuse_other_schema
 from afdctl.store import atomic
 
@@ -52,8 +52,10 @@ class Run:
             try:
                 yield cls(run), journal
             finally:
-                if _never_trained(run):
-                    shutil.rmtree(run, ignore_errors=True)
+                # an error of this must not hide the one that ended the training
+                with suppress(OSError):
+                    if _never_trained(run):
+                        shutil.rmtree(run, ignore_errors=True)
 
     def write_recipe(self, text: str) -> None:
         """Store the resolved recipe and make the folder for checkpoints. Error: DiskFullError."""
@@ -190,8 +192,14 @@ class Run:
         return self.path / "log.txt"
 
     def open_journal(self) -> Journal:
-        """Open the run for writing (BusyError if another process does) and clear away what a killed one half wrote."""
+        """Open the run for writing (BusyError if another process does) and clear away what a killed one half wrote.
+
+        Where the journal has lost its end, a results.h5 that has these rows is kept under another name.
+        """
+        from afdctl.store.gaps import keep_lost_rows
+
         journal = Journal.open(self.journal_path)
+        keep_lost_rows(self, journal.offset)
         atomic.sweep(self.path)
         atomic.sweep(self.checkpoints)
         atomic.sweep(self.shards)
@@ -235,12 +243,18 @@ def _take(folder: Path) -> Journal | None:
     Error: BusyError where a training is about to begin in it.
     """
     file = folder / JOURNAL
+    made = not folder.exists()
     with suppress(FileExistsError):
         folder.mkdir()
     if not _never_trained(folder):
         return None
     refuse_busy(file)
-    journal = Journal.open(file)
+    try:
+        journal = Journal.open(file)
+    except (OSError, DiskFullError):
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     if not _never_trained(folder):  # until the lock was ours
         journal.close()
         return None
