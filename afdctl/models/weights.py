@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
+from afdctl.events import named
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which checkpoints keep a state dict."""
@@ -22,7 +23,8 @@ def read(path: Path) -> Any:
     """What a .safetensors file, or one that torch.save wrote, holds, on the CPU; NotFoundError, CorruptError."""
     if not path.is_file():
         raise NotFoundError(f"{path}: no such file")
-    data = path.read_bytes()
+    with named(path):
+        data = path.read_bytes()
     try:
         return _safetensors(data) if path.suffix == ".safetensors" else _pickled(data)
     except Exception as error:

@@ -172,7 +172,8 @@ def _prune(run: Run, step: int, keep: int) -> None:
 
 def _pointed(run: Run, which: str) -> Path | None:
     try:
-        return run.checkpoints / (run.checkpoints / which).read_text(errors="replace").strip()
+        with named(run.checkpoints / which):
+            return run.checkpoints / (run.checkpoints / which).read_text(errors="replace").strip()
     except FileNotFoundError:
         return None
 

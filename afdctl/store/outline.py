@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.events import SCHEMA, Row, effective, intact, malformed, refuse_other_schema
+from afdctl.events import SCHEMA, Row, effective, intact, malformed, named, refuse_other_schema
 from afdctl.journal_rows import parse
 
 STEP = b'{"event":"step"'
@@ -19,7 +19,7 @@ def outline(path: Path) -> list[Row]:
 
     Errors: CorruptError for a bad line with good ones behind it, NotFoundError for no journal or a newer schema.
     """
-    with _opened(path) as file:
+    with named(path), _opened(path) as file:
         return effective(_rows(path, file))
 
 
@@ -28,7 +28,7 @@ def ending(path: Path, reach: int = SMALL) -> list[Row]:
 
     What it leaves out of a long one was written before the training's last steps. Errors: those of `outline`.
     """
-    with _opened(path) as file:
+    with named(path), _opened(path) as file:
         first = next(_rows(path, file), None)
         size = file.seek(0, 2)
         while first and reach < size:

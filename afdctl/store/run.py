@@ -122,6 +122,11 @@ class Run:
         return self.path.resolve().name
 
     @property
+    def exists(self) -> bool:
+        """Whether it is a run yet, which can be resumed."""
+        return (self.path / RUN).exists()
+
+    @property
     def recipe_path(self) -> Path:
         return self.path / "recipe.toml"
 
@@ -213,12 +218,14 @@ def _begin(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
     try:
         with named(root):
             root.mkdir(parents=True, exist_ok=True)
-            if name is None:
-                return _take_next_number(root, stem)
-            journal = _take(root / name)
+        if name is None:
+            return _take_next_number(root, stem)
+        journal = _take(root / name)
     except OSError as error:
-        reason = (error.strerror or "unknown reason").lower()
-        raise RecipeError(f"{root}: no run can be made here ({reason}); choose another folder with --runs") from None
+        words = (error.strerror or "unknown reason").lower()
+        raise RecipeError(
+            f"{error.filename}: no run can be made here ({words}); choose another folder with --runs"
+        ) from None
     if journal is None:
         raise RecipeError(f"{root / name}: exists; choose another --name, or continue that run with --resume")
     return root / name, journal
@@ -243,9 +250,10 @@ def _take(folder: Path) -> Journal | None:
     Error: BusyError where a training is about to begin in it.
     """
     file = folder / JOURNAL
-    made = not folder.exists()
-    with suppress(FileExistsError):
-        folder.mkdir()
+    with named(folder):
+        made = not folder.exists()
+        with suppress(FileExistsError):
+            folder.mkdir()
     if not _never_trained(folder):
         return None
     refuse_busy(file)

@@ -254,7 +254,8 @@ class Trainer:
                 with saying_what_to_lower():
                     yield
             except StoppedError:
-                self.save()
+                if self.run.exists:
+                    self.save()
                 raise
         except BaseException as error:
             with suppress(AfdctlError, OSError):

@@ -70,7 +70,7 @@ def test_an_error_that_cannot_be_printed_keeps_its_exit_code(monkeypatch: pytest
 
 def test_what_a_stream_cannot_write_is_replaced(monkeypatch: pytest.MonkeyPatch):
     buffer = BytesIO()
-    monkeypatch.setattr(sys, "stdout", TextIOWrapper(buffer, "ascii"))
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(buffer, "latin-1"))
     monkeypatch.setattr(cli, "app", lambda: typer.echo("d_HΔH"))
     cli.main()
     sys.stdout.flush()
