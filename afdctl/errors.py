@@ -3,6 +3,11 @@
 A message is one line: what, where, and what to do about it. The command line prints it after `error: ` on stderr.
 """
 
+import errno
+
+NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+"""What the system says of a full disk, of a file as large as it may be, and of a used-up quota."""
+
 
 class AfdctlError(Exception):
     """The run failed or a check did not hold."""
@@ -40,6 +45,7 @@ class DiskFullError(AfdctlError):
     """No space is left for a write; what was written before is intact."""
 
     exit_code = 5
+    remedy = "free some space, then go on: a training with --resume, a sweep as before"
 
 
 class DivergedError(AfdctlError):
@@ -54,3 +60,18 @@ class StoppedError(AfdctlError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is about memory that could not be had: on a device, in torch on the CPU, or in Python."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
+
+
+NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "Cannot allocate memory",
+)
+"""What torch and the system say of it where their error has no class of its own."""

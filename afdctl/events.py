@@ -3,7 +3,6 @@
 A line is compact JSON, a tab, the CRC-32 of the JSON as 8 hexadecimal digits, and a line feed.
 """
 
-import errno
 import fcntl
 import json
 import math
@@ -15,36 +14,38 @@ from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
 
-from afdctl.errors import BusyError, CorruptError, DiskFullError, NotFoundError
+from afdctl import journal_rows
+from afdctl.errors import NO_SPACE, BusyError, CorruptError, DiskFullError, NotFoundError
 
-SCHEMA = 1
+SCHEMA = journal_rows.SCHEMA
 Row = dict[str, Any]
 
 SYNC_SECONDS = 2.0
 LOCK_SECONDS = 0.2
-NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 _flush = getattr(os, "fdatasync", os.fsync)  # macOS has only fsync
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 @contextmanager
-def space_needed(path: Path) -> Iterator[None]:
-    """Turn the system's "no space" errors into a DiskFullError that names `path`."""
+def named(path: Path) -> Iterator[None]:
+    """Let every OSError name `path`, and make the system's "no space" errors a DiskFullError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        raise DiskFullError(
-            f"{path}: {error.strerror}; free some space, then go on: a training with --resume, a sweep as before"
-        ) from error
+        if error.errno in NO_SPACE:
+            raise DiskFullError(f"{path}: {error.strerror}; {DiskFullError.remedy}") from error
+        # errors of reading and writing name no file, and those of replacing one name a temporary file
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
-def refuse_newer(schema: int, path: Path) -> None:
-    """Raise NotFoundError where a later version of afdctl wrote `path`."""
+def refuse_other_schema(schema: int, path: Path) -> None:
+    """Raise NotFoundError where another version of afdctl wrote `path`."""
     if schema > SCHEMA:
-        raise NotFoundError(f"{path}: has schema {schema}, this afdctl reads up to {SCHEMA}; upgrade afdctl")
+        raise NotFoundError(f"{path}: has schema {schema}, this afdctl reads {SCHEMA}; upgrade afdctl")
+    if schema < SCHEMA:
+        raise NotFoundError(f"{path}: has schema {schema}, this afdctl reads {SCHEMA}; train again")
 
 
 class Journal:
@@ -59,6 +60,7 @@ class Journal:
         self.on_line: Callable[[str], None] | None = None
         self._descriptor = descriptor
         self._closing = closing
+        self._closed = False
         self._sync_due = time.monotonic() + SYNC_SECONDS
 
     @classmethod
@@ -66,11 +68,18 @@ class Journal:
         """Lock the journal (BusyError if another process holds it) and cut off what lies behind the last good line."""
         with ExitStack() as stack:
             stack.callback(os.close, _lock(path))
+            stack.enter_context(named(path))
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             stack.callback(os.close, descriptor)
             offset = max((end for _, end in tail(path)), default=0)
             os.ftruncate(descriptor, offset)
             return cls(path, descriptor, offset, stack.pop_all())
+
+    def clear(self) -> None:
+        """Remove every row."""
+        with named(self.path):
+            os.ftruncate(self._descriptor, 0)
+        self.offset = 0
 
     def append(self, event: str, **fields: Any) -> None:
         """Write one row."""
@@ -90,31 +99,39 @@ class Journal:
     def _write(self, data: bytes) -> None:
         end = self.offset
         try:
-            with space_needed(self.path):
+            with named(self.path):
                 while rest := data[end - self.offset :]:
                     end += os.pwrite(self._descriptor, rest, end)
             self.offset = end
         except BaseException:
-            # half a line would spoil the next one
-            os.ftruncate(self._descriptor, self.offset)
+            # half a line would spoil the next one; where it stays, the next writer cuts it off
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self.offset)
             raise
 
     def sync(self) -> None:
         """Make every row outlive a power cut; it also happens by itself at most every two seconds."""
-        with space_needed(self.path):
+        with named(self.path):
             _flush(self._descriptor)
         self._sync_due = time.monotonic() + SYNC_SECONDS
 
     def close(self) -> None:
-        """Sync, and let go of the lock."""
-        with self._closing:
-            self.sync()
+        """Sync, and let go of the lock; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            with self._closing:
+                self.sync()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            self.close()
+        except (OSError, DiskFullError):
+            # what went wrong before is what its user must know
+            if error is None:
+                raise
 
 
 def tail(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
@@ -127,7 +144,7 @@ def tail(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
         file = path.open("rb")
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no journal; this run has not started") from None
-    with file:
+    with named(path), file:
         file.seek(offset)
         for line in file:
             # no line feed: the writer is at it, or died there, and what comes into the file meanwhile does not count
@@ -137,11 +154,19 @@ def tail(path: Path, offset: int = 0) -> Iterator[tuple[Row, int]]:
                 if any(intact(later) for later in file):
                     raise CorruptError(f"{path}:{_line_number(path, offset)}: damaged; restore the file from a copy")
                 return
+            try:
+                row = journal_rows.parse(text)
+            except ValueError as error:
+                raise malformed(path, offset, error) from None
             offset += len(line)
-            row = json.loads(text)
             if row["event"] == "run":
-                refuse_newer(row.get("schema", SCHEMA), path)
+                refuse_other_schema(row.get("schema", SCHEMA), path)
             yield row, offset
+
+
+def malformed(path: Path, offset: int, error: ValueError) -> CorruptError:
+    """Return the error for a line, beginning at byte `offset`, that is intact but no row of this version's."""
+    return CorruptError(f"{path}:{_line_number(path, offset)}: {error}; restore the file from a copy")
 
 
 def read(path: Path, offset: int = 0) -> Iterator[Row]:
@@ -203,20 +228,23 @@ def _lock_path(path: Path) -> Path:
 
 def _lock(path: Path) -> int:
     """The descriptor that holds the lock until it is closed or the process ends."""
-    descriptor = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT, 0o666)
+    lock = _lock_path(path)
     patience = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > patience:
-                os.close(descriptor)
-                raise _busy(path) from None
-            time.sleep(0.01)
-        else:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-            return descriptor
+    with ExitStack() as stack, named(lock):
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        stack.callback(os.close, descriptor)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > patience:
+                    raise _busy(path) from None
+                time.sleep(0.01)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+        stack.pop_all()
+        return descriptor
 
 
 def _busy(path: Path) -> BusyError:

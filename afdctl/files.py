@@ -54,7 +54,7 @@ def read(file: Path, most: int) -> bytes:
         raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(file))
     if found.st_size > most:
         reason = f"has {found.st_size:,} bytes, and no more than {most:,} are read"
-        raise OSError(errno.EFBIG, reason, str(file))
+        raise OSError(errno.EOVERFLOW, reason, str(file))
     with file.open("rb") as opened:
         return opened.read(found.st_size)
 

@@ -1,6 +1,8 @@
 """What tests of several layers share."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # one thread a test process: there are as many of them as cores; read when torch is imported
@@ -14,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from afdctl import recipe
 from afdctl.recipe import Recipe
+from afdctl.store.run import Run
+from afdctl.train.start import start
 
 SHORT = [
     "train.epochs=2", "train.batch_size=256", "train.milestones=[1]", "train.report_every=2", "model.width=4",
@@ -30,6 +34,20 @@ def generator() -> torch.Generator:
 def short(name: str, *overrides: str) -> Recipe:
     """A packaged digits recipe, made short."""
     return recipe.load(name, [*SHORT, *overrides])
+
+
+def train(
+    recipe: Recipe,
+    runs: Path,
+    on_line: Callable[[str], None] = lambda line: None,
+    *,
+    name: str | None = None,
+    device: str = "cpu",
+) -> Run:
+    """Train a recipe in a new run, `run-001` by default."""
+    with Run.begin(runs, "run", name) as (run, journal):
+        start(recipe, run, journal, device=torch.device(device), data_dir=None, on_line=on_line)
+    return run
 
 
 class NoWaitingForTheDevice(TorchDispatchMode):

@@ -9,7 +9,7 @@ def event(name: str, step: int, epoch: int = 0, **fields: object) -> dict[str, o
     return {"event": name, "step": step, "epoch": epoch, **fields}
 
 
-RUN = {"event": "run", "schema": 1}
+RUN = {"event": "run", "schema": 2}
 
 
 def train(first: int, last: int) -> list[dict[str, object]]:

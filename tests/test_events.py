@@ -28,7 +28,7 @@ from afdctl.events import Journal
 journal, step = Journal.open(Path(sys.argv[1])), int(sys.argv[2])
 os.write(1, b"open\\n")
 while len(sys.argv) > 3 or sys.stdin.read():
-    journal.extend([{"event": "step", "step": step}, {"event": "step", "step": step + 1}])
+    journal.extend([{"event": "step", "step": step + more, "epoch": 1} for more in (0, 1)])
     step += 2
     os.write(1, b"%d\\n" % (step - 1))
 """
@@ -46,7 +46,7 @@ def write_steps(path: Path, count: int) -> list[int]:
     offsets = [0]
     with Journal.open(path) as journal:
         for step in range(count):
-            journal.append("step", step=step)
+            journal.append("step", step=step, epoch=1)
             offsets.append(journal.offset)
     return offsets
 
@@ -80,9 +80,9 @@ def test_a_line_is_compact_json_a_tab_and_the_crc(path: Path, monkeypatch: pytes
 
 def test_what_is_not_a_number_becomes_null(path: Path) -> None:
     with Journal.open(path) as journal:
-        journal.append("step", t=1.5, L_C=math.nan, deep={"a": [math.inf, 1, "x"], "b": (-math.inf, None)})
+        journal.append("cost", t=1.5, L_C=math.nan, deep={"a": [math.inf, 1, "x"], "b": (-math.inf, None)})
     assert list(read(path)) == [
-        {"event": "step", "t": 1.5, "L_C": None, "deep": {"a": [None, 1, "x"], "b": [None, None]}}
+        {"event": "cost", "t": 1.5, "L_C": None, "deep": {"a": [None, 1, "x"], "b": [None, None]}}
     ]
 
 
@@ -93,7 +93,7 @@ def test_many_rows_are_one_write_and_each_line_is_announced(path: Path, monkeypa
     with Journal.open(path) as journal:
         monkeypatch.setattr(os, "pwrite", lambda *a: sizes.append(len(a[1])) or pwrite(*a))  # type: ignore[func-returns-value]
         journal.on_line = lines.append
-        journal.extend({"event": "step", "step": step} for step in range(5))
+        journal.extend({"event": "step", "step": step, "epoch": 1} for step in range(5))
         assert sizes == [journal.offset] == [path.stat().st_size]
     assert [json.loads(line) for line in lines] == list(read(path))
     assert steps(path) == [0, 1, 2, 3, 4]
@@ -106,7 +106,7 @@ def test_rows_reach_the_disk_every_two_seconds_and_on_demand(path: Path, monkeyp
     with Journal.open(path) as journal:
         for moment in (100.5, 101.9, 102.0, 103.9, 104.5):
             now[0] = moment
-            journal.append("step", step=0)
+            journal.append("step", step=0, epoch=1)
         assert flushed == [102.0, 104.5]
         journal.sync()
         assert flushed == [102.0, 104.5, 104.5]
@@ -125,7 +125,7 @@ def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(
         assert steps(path) == list(range(kept))
         with Journal.open(path) as journal:
             assert journal.offset == path.stat().st_size == offsets[kept]
-            journal.append("step", step=99)
+            journal.append("step", step=99, epoch=1)
         assert steps(path) == [*range(kept), 99]
 
 

@@ -13,7 +13,7 @@ import afdctl
 
 PACKAGE = Path(afdctl.__file__).parent
 LAYERS = [
-    {"errors", "files", "formatting", "registry", "recipe", "profile", "events"},
+    {"errors", "files", "formatting", "registry", "recipe", "profile", "events", "journal_rows"},
     {"store"},
     {"data", "models", "losses", "metrics", "attacks"},
     {"defenses"},

@@ -25,14 +25,24 @@ def written(
     """A run of a packaged recipe with these rows behind its first; they are a second apart."""
     chosen = recipe.load(recipe_name, sets)
     run = Run.create(root, name, recipe.dump(chosen), provenance, name=name)
-    first = {
-        "event": "run", "schema": SCHEMA, "name": name, "recipe": chosen.model_dump(mode="json"),
-        "epochs": chosen.train.epochs, "steps_per_epoch": 10, "steps_total": 10 * chosen.train.epochs, "device": "cpu",
-        "parameters": 1234, "classes": 10, "images": {"train": 1000, "holdout": 100, "test": 100},
-    }  # fmt: skip
+    first = run_row(chosen.train.epochs, name=name, recipe=chosen.model_dump(mode="json"))
     with run.open_journal() as journal:
         journal.extend({"t": BEGIN + second, **row} for second, row in enumerate([first, *rows]))
     return run
+
+
+def run_row(epochs: int = 60, **more: Any) -> Row:
+    """The first row of a journal: `epochs` of 10 steps."""
+    return {
+        "event": "run", "schema": SCHEMA, "name": "toy", "recipe": {}, "device": "cpu", "parameters": 1234,
+        "epochs": epochs, "steps_per_epoch": 10, "steps_total": 10 * epochs, "classes": 10,
+        "images": {"train": 1000, "holdout": 100, "test": 100}, **more,
+    }  # fmt: skip
+
+
+def resumed(step: int, epoch: int) -> Row:
+    totals = {"epochs": 60, "steps_per_epoch": 10, "steps_total": 600}
+    return {"event": "resume", "step": step, "epoch": epoch, **totals}
 
 
 def steps(first: int, last: int) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from afdctl.analyses.collect import Collection, OnProgress
 from afdctl.analyses.gathered import Gathered, Grid
 from afdctl.analyses.table import ANALYSES
-from afdctl.errors import RecipeError
+from afdctl.errors import AfdctlError, RecipeError
 from afdctl.events import Journal, Row, finite
 from afdctl.profile.spec import Spec
 from afdctl.store import results, shards
@@ -81,8 +82,12 @@ class Study:
                 for name in self.missing():
                     self.obey()
                     self.analyse(name, journal, on_progress, on_analysis)
-            finally:
-                results.build(run)
+            except BaseException:
+                # what ended it is what its user must know, also where results.h5 does not fit on the disk
+                with suppress(AfdctlError, OSError):
+                    results.build(run)
+                raise
+            results.build(run)
         return self.rows()
 
     def look(self) -> None:

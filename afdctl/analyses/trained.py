@@ -16,9 +16,11 @@ def discriminator_of(run: Run, which: str, subject: Subject) -> nn.Module | None
     if run.kind == "external" or not isinstance(subject.network, FeatureClassifier):
         return None
     defense = recipe.loads(run.recipe_text).defense
-    state = checkpoints.load(run, which).state["defense"].get("D_psi")
-    if not isinstance(defense, AFD) or state is None:
-        return None
-    D_psi = discriminator.build(defense, subject.network.features, subject.classes)
-    D_psi.load_state_dict(state)
+    loaded = checkpoints.load(run, which)
+    with checkpoints.fitting(loaded):
+        state = loaded.state["defense"].get("D_psi")
+        if not isinstance(defense, AFD) or state is None:
+            return None
+        D_psi = discriminator.build(defense, subject.network.features, subject.classes)
+        D_psi.load_state_dict(state)
     return D_psi.eval().requires_grad_(False)

@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from afdctl.bench.parts import Parts
 from afdctl.bench.steps import batch, defense, synchronize, tuned
 from afdctl.recipe import Recipe
+from afdctl.store import atomic
 
 STEPS, TOP = 2, 15
 
@@ -47,7 +48,7 @@ def write(recipe: Recipe, device: torch.device, path: Path) -> str:
                 synchronize(device)
                 regions.switch(None)
     traced.export_chrome_trace(str(path))
-    path.write_text(json.dumps(tidied(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+    atomic.write_bytes(path, json.dumps(tidied(json.loads(path.read_text(encoding="utf-8")))).encode())
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     table: str = traced.key_averages().table(sort_by=order, row_limit=TOP, max_name_column_width=40)
     return table

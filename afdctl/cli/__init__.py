@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -9,9 +10,9 @@ from typer.core import TyperGroup
 
 from afdctl import __version__
 from afdctl.cli import analyze, attack, bench, data, export, heap, profiles, recipes, runs, sweep, train, watch
-from afdctl.cli.pipes import reader_gone
-from afdctl.cli.printing import printing_safely
-from afdctl.errors import AfdctlError
+from afdctl.cli.pipes import reader_gone, silence
+from afdctl.cli.printing import beneath, printing_safely
+from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, out_of_memory
 
 
 class Commands(TyperGroup):
@@ -67,16 +68,31 @@ def main() -> None:
     # Read when torch is imported; a user's own value wins.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     heap.keep()
+    for stream in (beneath(sys.stdout), beneath(sys.stderr)):
+        # a terminal that cannot show a letter gets a question mark, not an error after hours of work
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except AfdctlError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
         # a file without permission, a folder that went away: the system's own words say enough
-        _fail(str(error) if error.filename is None else f"{error.filename}: {error.strerror}", AfdctlError.exit_code)
+        words = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        if error.errno in NO_SPACE:
+            _fail(f"{words}; {DiskFullError.remedy}", DiskFullError.exit_code)
+        _fail(words, AfdctlError.exit_code)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        _fail("the memory is full: lower --batch-size or --limit, or train with a smaller model.width", 1)
 
 
 def _fail(message: str, exit_code: int) -> None:
-    for line in message.splitlines():
-        typer.echo(f"error: {line}", err=True)
+    try:
+        for line in message.splitlines():
+            typer.echo(f"error: {line}", err=True)
+    except OSError:
+        # a full disk under stderr must not change the exit code
+        silence()
     sys.exit(exit_code)

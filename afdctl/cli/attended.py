@@ -16,47 +16,38 @@ if TYPE_CHECKING:
     from afdctl.store.run import Run
 
 
-def begin(stem: str, root: Path, name: str | None, number: int, *, detach: bool) -> None:
-    """Reserve `number` folders, start their trainer, and show it unless `detach`."""
-    from afdctl.store.run import Run
+def attend(*, detach: bool) -> None:
+    """Start the trainer of this command; then show it until its user leaves, or print the paths at once."""
 
-    runs: list[Run] = []
-    try:
-        for _ in range(number):
-            runs.append(Run.reserve(root, stem, name))
-    except BaseException:
-        trainer.remove_empty(runs)
-        raise
-    attend(runs, detach=detach)
+    def on_runs(runs: "Sequence[Run]") -> None:
+        if not detach:
+            typer.echo(f"starting {runs[0].path}", err=True)
 
-
-def attend(runs: "Sequence[Run]", *, detach: bool) -> None:
-    """Start the trainer of these runs; then show it until its user leaves, or print the paths at once."""
-    if not detach:
-        typer.echo(f"starting {runs[0].path}", err=True)
-    process = trainer.start(runs)
+    started = trainer.start(on_runs)
     if detach:
-        _go_on(runs, process)
+        _go_on(started.runs, started.process)
         return
     from afdctl.tui.crash import CrashError
 
     try:
-        number = show([run.path for run in runs])
+        number = show([run.path for run in started.runs])
     except CrashError:
-        _goes_on(runs, process)
+        _goes_on(started)
         raise
-    if _goes_on(runs, process) and number:
+    if _goes_on(started) and number:
         raise StoppedError("", signal.Signals(number))
 
 
-def _goes_on(runs: "Sequence[Run]", process: subprocess.Popen[bytes]) -> bool:
-    """Whether the training outlives its dashboard, and what there is to say of it."""
+def _goes_on(started: trainer.Started) -> bool:
+    """Return whether the training outlives its dashboard; report where it goes on, or how it ended."""
+    runs, process = started.runs, started.process
     if process.poll() is None and not over(runs):
         _go_on(runs, process)
         return True
     # its last words are written; unloading its libraries takes a moment
     process.wait()
     finish(runs)
+    started.refuse_failed()
     return False
 
 
@@ -78,17 +69,15 @@ def finish(runs: "Sequence[Run]") -> None:
     """Print the paths of the finished runs; what ended another one is this command's error."""
     for run in runs:
         if not run.path.exists():
-            continue
+            return  # the trainer failed before it began
         ended = trainer.outcome(run)
         if ended is None:
-            trainer.remove_empty(runs)
             raise trainer.EndedError(
                 f"{run.path}: the trainer ended without a word, as if it was killed; go on with "
                 f"`afdctl train --resume {run.path}`; what it printed is in {run.log_path}", 1,
             )  # fmt: skip
         reason, exit_code, message = ended
         if exit_code:
-            trainer.remove_empty(runs)
             raise trainer.EndedError(message or f"{run.path}: {reason}", exit_code)
         typer.echo(run.path)
 

@@ -9,6 +9,7 @@ import typer
 
 from afdctl import files
 from afdctl.cli import place
+from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
 
 ATTACK_STEPS = typer.Option(
@@ -51,9 +52,10 @@ def bench(
     # the tracer's own messages are no business of the user's
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
-    from afdctl.bench.report import measure
-    from afdctl.cli import bench_tables
-    from afdctl.train.start import choose_device
+    with leaving_at_once():
+        from afdctl.bench.report import measure
+        from afdctl.cli import bench_tables
+        from afdctl.train.start import choose_device
 
     where = choose_device(device)
     report = measure(chosen, attack_steps or [chosen.attack.steps], rounds, where)
@@ -88,9 +90,10 @@ def bench_sweep(
     found = find(run, folder)
     chosen = load.load(profile, dataset_of(found), attacks=names_of(attacks), overrides=overrides or [])
 
-    from afdctl.bench import sweeps
-    from afdctl.sweep import plan, subject
-    from afdctl.train.start import choose_device
+    with leaving_at_once():
+        from afdctl.bench import sweeps
+        from afdctl.sweep import plan, subject
+        from afdctl.train.start import choose_device
 
     attacked = subject.of_run(found, "best", choose_device(device), data_dir)
     report = sweeps.measure(plan.white_box([attacked], lambda _: chosen, seed=0, limit=limit), batch_size)

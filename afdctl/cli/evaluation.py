@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from afdctl import registry
+from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.named import dataset_of, find, numbers, specs
 from afdctl.errors import RecipeError
 
@@ -60,11 +61,12 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
         name: profile_for(name) for name in {wanted.dataset or "", *map(dataset_of, [*targets, *origins])} - {""}
     }
 
-    from afdctl.cli import accuracies
-    from afdctl.cli.sweeping import sweeping
-    from afdctl.sweep import cost
-    from afdctl.sweep.runner import Sweep
-    from afdctl.train.start import choose_device
+    with leaving_at_once():
+        from afdctl.cli import accuracies
+        from afdctl.cli.sweeping import sweeping
+        from afdctl.sweep import cost
+        from afdctl.sweep.runner import Sweep
+        from afdctl.train.start import choose_device
 
     device = choose_device(wanted.device)
     graphs = wanted.graphs and device.type == "cuda"

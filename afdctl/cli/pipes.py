@@ -9,8 +9,13 @@ from afdctl.errors import StoppedError
 
 def reader_gone() -> StoppedError:
     """Send all further output nowhere; the error has no message, ends a training with a save, and exits with 141."""
+    silence()
+    return StoppedError("", signal.SIGPIPE)
+
+
+def silence() -> None:
+    """Send all further output nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         # what is left in the buffer has no reader either, and the interpreter flushes it when it exits
         os.dup2(nowhere, stream.fileno())
-    return StoppedError("", signal.SIGPIPE)

@@ -11,7 +11,7 @@ import typer
 
 from afdctl import files
 from afdctl.errors import RecipeError
-from afdctl.events import space_needed
+from afdctl.events import named
 
 if TYPE_CHECKING:
     from afdctl.store.run import Run
@@ -57,7 +57,7 @@ class Place:
             raise RecipeError(f"{self.option} {self.path}: is a file, not a folder; name a folder")
         path = self.path / name
         try:
-            with space_needed(path.parent):
+            with named(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = (error.strerror or "unknown reason").lower()

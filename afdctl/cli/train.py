@@ -1,10 +1,9 @@
 """`afdctl train`: from a recipe, or from a stopped run, to a trained model."""
 
-import os
 import re
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from afdctl import files
 from afdctl.cli import attended, terminal, trainer
+from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
 from afdctl.files import shortened
@@ -51,20 +51,19 @@ def train(
     --no-tui, progress goes to stderr, and Ctrl-C saves and stops. stdout holds the path, or the journal with --json.
     """
     _check_device(device)
-    waiting = trainer.reserved_names()
-    apart = waiting is None and _apart(tui, detach, json)
+    starter = trainer.starter()
+    apart = starter is None and _apart(tui, detach, json)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside of the loop there is nothing new to save
     if resume is None:
         chosen = _chosen(recipe, overrides or [], _numbers(seeds), name)
-        stem = Path(recipe or "").stem
         if apart:
-            attended.begin(stem, runs, name, len(chosen), detach=detach)
+            attended.attend(detach=detach)
         else:
-            _start(chosen, stem, name, runs, device, data_dir, json, waiting)
+            _start(chosen, Path(recipe or "").stem, name, runs, device, data_dir, json, starter)
     elif recipe or overrides or seeds or name:
         raise RecipeError("--resume goes on with the run's own recipe; leave RECIPE, --set, --seeds and --name out")
     else:
-        _resume(resume, runs, device, data_dir, json, apart, detach)
+        _resume(resume, runs, device, data_dir, json, starter, apart=apart, detach=detach)
 
 
 def _apart(tui: bool | None, detach: bool, json: bool) -> bool:
@@ -95,29 +94,35 @@ def _start(
     device: str | None,
     data_dir: Path | None,
     json: bool,
-    waiting: list[str] | None,
+    starter: trainer.Starter | None,
 ) -> None:
     # torch takes seconds to import; by now the recipe is known to be right
-    with _leaving_at_once():
+    with leaving_at_once():
         from afdctl.cli.progress import reporting
-        from afdctl.train import start
+        from afdctl.store.run import Run
+        from afdctl.train import signals, start
 
-    for place, one in enumerate(chosen):
-        if waiting and place:
-            trainer.say_into(runs / waiting[place] / "log.txt")
-        with reporting(json) as on_line:
-            run = start.start(
-                one, stem=stem, runs=runs, name=waiting[place] if waiting else name,
-                device=start.choose_device(device or "auto"), data_dir=data_dir, on_line=on_line,
-                reserved=waiting is not None,
-            )  # fmt: skip
-        if not json:
-            typer.echo(run.path)
+    with signals.stopping(), ExitStack() as stack:
+        begun = [stack.enter_context(Run.begin(runs, stem, name)) for _ in chosen]
+        if starter:
+            starter.tell(runs=[str(run.path) for run, _ in begun])
+        for one, (run, journal) in zip(chosen, begun, strict=True):
+            if starter:
+                starter.await_run()
+            with reporting(json) as on_line:
+                start.start(
+                    one, run, journal, device=start.choose_device(device or "auto"), data_dir=data_dir,
+                    on_line=on_line, on_begin=partial(starter.on_begin, run) if starter else start.nothing,
+                )  # fmt: skip
+            journal.close()
+            if not json:
+                typer.echo(run.path)
 
 
 def _resume(
-    spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool, apart: bool, detach: bool
-) -> None:
+    spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool, starter: trainer.Starter | None, *,
+    apart: bool, detach: bool,
+) -> None:  # fmt: skip
     from afdctl.store import results
     from afdctl.store.run import Run
 
@@ -126,15 +131,20 @@ def _resume(
         results.build(run)  # a full disk may have kept the last one from being written
         typer.echo(f"{run.path}: finished already; there is nothing to go on with", err=True)
     elif apart:
-        attended.attend([run], detach=detach)
+        attended.attend(detach=detach)
         return
     else:
-        with _leaving_at_once():
+        with leaving_at_once():
             from afdctl.cli.progress import reporting
-            from afdctl.train import start
+            from afdctl.train import signals, start
 
-        with reporting(json) as on_line:
-            start.resume(run, device=device, data_dir=data_dir, on_line=on_line)
+        if starter:
+            starter.tell(runs=[str(run.path)])
+        with signals.stopping(), reporting(json) as on_line:
+            start.resume(
+                run, device=device, data_dir=data_dir, on_line=on_line,
+                on_begin=partial(starter.on_begin, run) if starter else start.nothing,
+            )  # fmt: skip
     if not json:
         typer.echo(run.path)
 
@@ -162,15 +172,3 @@ def _numbers(seeds: str | None) -> list[int]:
 def _check_device(device: str | None) -> None:
     if device is not None and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise RecipeError(f"--device '{device}': must be auto, cpu, cuda, cuda:N or mps")
-
-
-@contextmanager
-def _leaving_at_once() -> Iterator[None]:
-    """End at Ctrl-C without an exception: torch swallows one, or fails with another, while it is imported."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,112 +1,131 @@
 """The trainer as a process of its own, in a session of its own: nothing that happens to a terminal reaches it.
 
-The process that is started runs the same command line; a variable of its environment tells it that it is the trainer,
-and which folders wait for its runs. What it prints goes to the run's log.txt.
+The process that is started runs the same command line; a variable of its environment names the pipe on which it reports
+which runs it makes, and when the first can be resumed. What it prints is kept in memory until then, and in the run's
+log.txt from then on.
 """
 
+import json
 import os
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
 from afdctl import events
-from afdctl.errors import AfdctlError, BusyError
+from afdctl.errors import AfdctlError
 
 if TYPE_CHECKING:
     from afdctl.store.run import Run
 
 VARIABLE = "AFDCTL_TRAINER"
-LOOK_SECONDS = 0.05
 
 
-def reserved_names() -> list[str] | None:
-    """The names of the folders that wait, in the trainer; elsewhere None. Its own children do not see them."""
-    names = os.environ.pop(VARIABLE, None)
-    return None if names is None else names.split(":")
+class Starter:
+    """The process that started this trainer; `words` is the file with what was printed before a run began."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self.pipe = os.fdopen(descriptor, "w")
+        self.words = os.dup(sys.stderr.fileno())
+        self.copied = 0
+
+    def tell(self, **what: Any) -> None:
+        """Report; a starter that is gone does not matter."""
+        with suppress(BrokenPipeError):
+            print(json.dumps(what), file=self.pipe, flush=True)
+
+    def await_run(self) -> None:
+        """Print to the starter's file until the next run has begun."""
+        say_into(self.words)
+
+    def on_begin(self, run: "Run") -> None:
+        """Print to the run's log.txt from now on, after what was printed since the run before."""
+        with events.named(run.log_path):
+            log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            size = os.fstat(self.words).st_size
+            os.write(log, os.pread(self.words, size - self.copied, self.copied))
+        self.copied = size
+        say_into(log)
+        os.close(log)
+        self.tell(begun=True)
 
 
-def start(runs: "Sequence[Run]") -> subprocess.Popen[bytes]:
-    """Start the trainer of these runs, one after the other, and return when the first has begun.
-
-    Where it ends before that, what it said goes to stderr and its exit code is this process's.
-    """
-    journal, log = runs[0].journal_path, runs[0].log_path
-    events.refuse_busy(journal)
-    begin = _behind_last_line(journal)
-    with log.open("ab") as output:
-        said_before = output.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "afdctl", *sys.argv[1:]],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            env={**os.environ, VARIABLE: ":".join(run.name for run in runs), "PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-    # a run that fails takes its folder along: what was said in it is still read
-    with log.open("rb") as said:
-        said.seek(said_before)
-        try:
-            _wait(process, journal, begin)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            remove_empty(runs)
-            raise
-        if process.poll() is None or (process.returncode != BusyError.exit_code and _begun(journal, begin)):
-            return process
-        text = said.read().decode(errors="replace")
-    remove_empty(runs)
-    typer.echo(text, err=True, nl=False)
-    raise typer.Exit(process.returncode if process.returncode >= 0 else 128 - process.returncode)
+def starter() -> Starter | None:
+    """The process that started this one as a trainer, or None. Children of this one do not see it."""
+    number = os.environ.pop(VARIABLE, None)
+    return None if number is None else Starter(int(number))
 
 
-def remove_empty(runs: "Sequence[Run]") -> None:
-    """Give back the folders in which no run was made."""
-    for run in runs:
-        if run.path.exists() and not (run.path / "run.json").exists():
-            shutil.rmtree(run.path, ignore_errors=True)
-
-
-def say_into(log: Path) -> None:
+def say_into(descriptor: int) -> None:
     """Let all that this process prints go to another file."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
-    os.close(descriptor)
 
 
-def _wait(process: subprocess.Popen[bytes], journal: Path, begin: int) -> None:
-    # another trainer that was faster writes lines too
-    while process.poll() is None and not (events.alive(journal) == process.pid and _begun(journal, begin)):
-        time.sleep(LOOK_SECONDS)
+@dataclass(frozen=True)
+class Started:
+    """A trainer at work on its runs; `words` is what it printed before the first began."""
+
+    process: subprocess.Popen[bytes]
+    runs: "list[Run]"
+    words: IO[bytes]
+
+    def refuse_failed(self) -> None:
+        """Print what the trainer printed before a run began, and exit as it did, where it failed."""
+        if code := self.process.wait():
+            self.words.seek(0)
+            typer.echo(self.words.read().decode(errors="replace"), err=True, nl=False)
+            raise typer.Exit(code if code > 0 else 128 - code)
 
 
-def _begun(journal: Path, begin: int) -> bool:
-    """Whether the journal has a line from byte `begin` on."""
-    from afdctl.tui.reading.follow import Follower
+def start(on_runs: "Callable[[list[Run]], None]") -> Started:
+    """Start the trainer of this command line and return when its first run can be resumed.
 
-    follower = Follower(journal)
-    follower.offset = begin
-    with suppress(Exception):  # not there yet, or shorter: a killed run's torn line was cut off
-        return bool(follower.read())
-    return False
+    `on_runs` gets the runs as soon as they are known. Where the trainer ends before, what it printed goes to stderr and
+    its exit code is this process's. A signal meanwhile ends it too (StoppedError).
+    """
+    from afdctl.train.signals import stopping
 
-
-def _behind_last_line(journal: Path) -> int:
+    # in memory where the system can: the disk may be what is full
+    words = os.fdopen(os.memfd_create("words"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()  # noqa: SIM115
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "afdctl", *sys.argv[1:]],
+        stdin=subprocess.DEVNULL, stdout=words, stderr=words, start_new_session=True, pass_fds=[writing],
+        env={**os.environ, VARIABLE: str(writing), "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    os.close(writing)
+    started = Started(process, [], words)
     try:
-        with journal.open("rb") as file:
-            size = file.seek(0, 2)
-            begin = max(0, size - (1 << 20))
-            file.seek(begin)
-            return begin + file.read().rfind(b"\n") + 1
-    except FileNotFoundError:
-        return 0
+        with stopping(), os.fdopen(reading) as pipe:
+            _await_begin(pipe, started, on_runs)
+    except BaseException:
+        # it saves what it has, or removes what it made
+        process.terminate()
+        process.wait()
+        raise
+    return started
+
+
+def _await_begin(pipe: IO[str], started: Started, on_runs: "Callable[[list[Run]], None]") -> None:
+    """Read what the trainer reports until a run has begun."""
+    from afdctl.store.run import Run
+
+    for line in pipe:
+        told = json.loads(line)
+        if "begun" in told:
+            return
+        started.runs.extend([Run(Path(path)) for path in told["runs"]])
+        on_runs(started.runs)
+    started.refuse_failed()
 
 
 def outcome(run: "Run") -> tuple[str, int, str | None] | None:

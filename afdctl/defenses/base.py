@@ -11,6 +11,7 @@ from torch.optim import SGD, Optimizer
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe.schema import Defense as DefenseTable
 
+FUSED = ("cpu", "cuda", "mps", "xpu")
 Report = dict[str, Tensor]
 """The figures of one step: 0-dim tensors without gradients, still on the device."""
 Attacker = Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +40,10 @@ class Defense(ABC):
     def sgd(self, which: str, parameters: Iterable[nn.Parameter]) -> SGD:
         """The optimizer of L_C, L_D or L_F by the recipe's rate, momentum and decay."""
         lr, momentum, decay = (getattr(self.table, f"{key}_{which}") for key in ("lr", "momentum", "weight_decay"))
-        return SGD(parameters, lr=lr, momentum=momentum, weight_decay=decay, fused=True)
+        trained = list(parameters)
+        # torch has a fused update for these devices only, and refuses it elsewhere
+        fused = all(parameter.device.type in FUSED for parameter in trained)
+        return SGD(trained, lr=lr, momentum=momentum, weight_decay=decay, fused=fused)
 
     def set_lr_factor(self, factor: float) -> None:
         """Set every rate to the recipe's times `factor`."""

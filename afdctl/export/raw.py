@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any, Final
 
-from afdctl.events import SCHEMA
 from afdctl.export.parquet import parquet
 from afdctl.store.record import Record
 
@@ -50,7 +49,7 @@ def as_csv(rows: Rows) -> str:
 
 def as_json(rows: Rows) -> str:
     """One object: `rows` have the keys that their event has."""
-    return json.dumps({"schema": f"afdctl/{SCHEMA}", "rows": rows}, allow_nan=False) + "\n"
+    return json.dumps({"schema": "afdctl/1", "rows": rows}, allow_nan=False) + "\n"
 
 
 def as_parquet(rows: Rows) -> bytes:

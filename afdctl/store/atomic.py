@@ -1,18 +1,17 @@
 """Files that are there completely or not at all."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
-from afdctl.events import space_needed
+from afdctl.events import named
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`, durably and in one go; on any error (DiskFullError: no space) the old file stays."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with space_needed(path), _named(path):
+        with named(path):
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -20,17 +19,9 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.replace(path)
             _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Let an error speak of the file that was wanted, not of the temporary one."""
-    try:
-        yield
-    except OSError as error:
-        error.filename, error.filename2 = str(path), None
-        raise
+        # a file that cannot be removed either is swept away later, and must not hide the error
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

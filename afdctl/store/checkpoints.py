@@ -1,6 +1,8 @@
 """Checkpoints: `step-<n>-<digest>.pt`, and the pointers `last` and `best`, small files that hold such a name."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
@@ -8,12 +10,16 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from afdctl.errors import CorruptError, NotFoundError
+from afdctl.errors import CorruptError, NotFoundError, out_of_memory
+from afdctl.events import named
 from afdctl.store import atomic
 from afdctl.store.run import Run
 
 POINTERS = ("best", "last")
 NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})\.pt")
+
+
+RESTORE = "restore it from a copy, or use another one with --checkpoint"
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,12 @@ def listed(run: Run) -> list[Listed]:
     ]  # fmt: skip
 
 
+def last_step(run: Run) -> int:
+    """The step of the checkpoint that `last` names; 0 where it names none."""
+    last = _pointed(run, "last")
+    return int(match[1]) if last and (match := NAME.fullmatch(last.name)) else 0
+
+
 def load(run: Run, which: str = "last") -> Loaded:
     """Load the checkpoint `last`, `best` or of a file name onto the CPU, its digest verified.
 
@@ -100,8 +112,28 @@ def load(run: Run, which: str = "last") -> Loaded:
 def _unpack(data: bytes, path: Path, warnings: list[str]) -> Loaded:
     import torch
 
-    payload = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    return Loaded(payload["state"], payload["step"], payload["epoch"], path, sha256(data).hexdigest(), warnings)
+    try:
+        payload = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+        state, step, epoch = payload["state"], int(payload["step"]), int(payload["epoch"])
+        if not isinstance(state, dict):
+            raise TypeError("its state has no names")
+    except Exception as error:
+        # torch's reader raises whatever a wrong byte leads to
+        if out_of_memory(error):
+            raise
+        raise CorruptError(f"{path}: not a checkpoint of a training; {RESTORE}") from error
+    return Loaded(state, step, epoch, path, sha256(data).hexdigest(), warnings)
+
+
+@contextmanager
+def fitting(loaded: Loaded) -> Iterator[None]:
+    """Raise CorruptError where the state that is put into place inside does not fit what the recipe builds."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
+        raise CorruptError(f"{loaded.path}: does not fit the run's recipe; {RESTORE}") from error
 
 
 def _verified(path: Path) -> bytes | None:
@@ -109,7 +141,8 @@ def _verified(path: Path) -> bytes | None:
     match = NAME.fullmatch(path.name)
     if not match or not path.is_file():
         return None
-    data = path.read_bytes()
+    with named(path):
+        data = path.read_bytes()
     return data if sha256(data).hexdigest().startswith(match[2]) else None
 
 
@@ -139,7 +172,8 @@ def _prune(run: Run, step: int, keep: int) -> None:
 
 def _pointed(run: Run, which: str) -> Path | None:
     try:
-        return run.checkpoints / (run.checkpoints / which).read_text(errors="replace").strip()
+        with named(run.checkpoints / which):
+            return run.checkpoints / (run.checkpoints / which).read_text(errors="replace").strip()
     except FileNotFoundError:
         return None
 

@@ -1,12 +1,12 @@
 """A journal without its training steps, which are nearly all of it: read in a moment where all of it takes minutes."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.events import SCHEMA, Row, effective, intact, refuse_newer
+from afdctl.events import SCHEMA, Row, effective, intact, malformed, named, refuse_other_schema
+from afdctl.journal_rows import parse
 
 STEP = b'{"event":"step"'
 """How the line of a step begins; such lines are passed over unread, except for the last of a sequence."""
@@ -19,7 +19,7 @@ def outline(path: Path) -> list[Row]:
 
     Errors: CorruptError for a bad line with good ones behind it, NotFoundError for no journal or a newer schema.
     """
-    with _opened(path) as file:
+    with named(path), _opened(path) as file:
         return effective(_rows(path, file))
 
 
@@ -28,7 +28,7 @@ def ending(path: Path, reach: int = SMALL) -> list[Row]:
 
     What it leaves out of a long one was written before the training's last steps. Errors: those of `outline`.
     """
-    with _opened(path) as file:
+    with named(path), _opened(path) as file:
         first = next(_rows(path, file), None)
         size = file.seek(0, 2)
         while first and reach < size:
@@ -55,9 +55,12 @@ def _rows(path: Path, file: BinaryIO) -> Iterator[Row]:
             if any(intact(later) for later in file):
                 raise CorruptError(f"{path}: a line is damaged; restore the file from a copy")
             return
-        row = json.loads(text)
+        try:
+            row = parse(text)
+        except ValueError as error:
+            raise malformed(path, path.read_bytes().find(line), error) from None
         if row["event"] == "run":
-            refuse_newer(row.get("schema", SCHEMA), path)
+            refuse_other_schema(row.get("schema", SCHEMA), path)
         yield row
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError
-from afdctl.events import Row, alive, refuse_newer
+from afdctl.events import Row, alive
 from afdctl.store import disk
 from afdctl.store.outline import ending, outline
 from afdctl.store.record import Record
@@ -66,9 +66,8 @@ class Overview:
 def record(run: Run, *, whole: bool = True) -> Record:
     """The run as far as it is known without its training steps; not `whole`: without what came before its last ones.
 
-    Errors: CorruptError, NotFoundError for a newer schema.
+    Errors: CorruptError, NotFoundError for another schema.
     """
-    refuse_newer(run.provenance["schema"], run.path)
     read = outline if whole else ending
     return Record.of(run, read(run.journal_path) if run.journal_path.exists() else [])
 
@@ -79,8 +78,8 @@ def glance(run: Run) -> tuple[Overview, Record | None]:
         found = record(run, whole=False)
         return Overview.of(found), found
     except UNREADABLE as error:
-        newer = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)
-        word = "newer version" if newer else "damaged"
+        other = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)
+        word = "other version" if other else "damaged"
         return Overview(run.name, str(run.path), word, size=disk.size(run.path), damage=_words(error)), None
 
 

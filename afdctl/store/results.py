@@ -14,9 +14,10 @@ import h5py
 import numpy as np
 
 from afdctl.errors import CorruptError
-from afdctl.events import SCHEMA, Row, effective, tail
+from afdctl.events import SCHEMA, Row, effective, named, tail
 from afdctl.store import atomic, shards
 from afdctl.store.cells import newest_analyses, newest_curves, replaces
+from afdctl.store.gaps import keep_lost_rows
 from afdctl.store.run import Run
 
 CELL = "/attacks/{attack}/{epsilon:g}"
@@ -44,6 +45,7 @@ def build(run: Run) -> Path:
         "log_offset": offset,
         "log_sha256": _digest(run.journal_path, offset),
     }
+    keep_lost_rows(run, offset)
     atomic.write_bytes(run.results_path, _image(run, rows, attributes))
     return run.results_path
 
@@ -148,5 +150,5 @@ def _column(name: str, values: list[Any]) -> np.ndarray[Any, Any]:
 
 
 def _digest(path: Path, size: int) -> str:
-    with path.open("rb") as file:
+    with named(path), path.open("rb") as file:
         return sha256(file.read(size)).hexdigest()

@@ -3,17 +3,22 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
 from afdctl import files, registry
-from afdctl.errors import CorruptError, NotFoundError, RecipeError
-from afdctl.events import SCHEMA, Journal, effective, read, refuse_newer, space_needed
+from afdctl.errors import BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError
+from afdctl.events import SCHEMA, Journal, effective, named, read, refuse_busy, refuse_other_schema
 from afdctl.store import atomic
 
+RUN = "run.json"
+JOURNAL = "events.ndjson"
+BEGUN = {JOURNAL, f"{JOURNAL}.lock", "recipe.toml", "checkpoints", "log.txt"}
+"""What a training may have made before its first step."""
 NO_NAMES = {"", "latest"}
 NAME_BYTES = 100
 """The longest name of a run: files of a run and of its exports have it in theirs."""
@@ -21,50 +26,68 @@ NAME_BYTES = 100
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder; what makes it a run is its `run.json`."""
+    """One run's folder. Its `run.json`, which is written last, makes it a run; without it nothing was trained there."""
 
     path: Path
 
     @classmethod
     def create(
-        cls, root: Path, stem: str, recipe_text: str | None, provenance: Mapping[str, Any], *, name: str | None = None,
-        reserved: bool = False,
-    ) -> Self:  # fmt: skip
-        """Make `root/<stem>-<next number>`, or `root/<name>` (RecipeError if it exists), with recipe and provenance.
-
-        A run without a recipe keeps what is measured of a model that was not trained here. `reserved`: the folder
-        `root/<name>` is there already and waits for them.
-        """
-        run = cls(root / name) if reserved and name else cls.reserve(root, stem, name)
-        try:
-            run.checkpoints.mkdir()
+        cls, root: Path, stem: str, recipe_text: str | None, provenance: Mapping[str, Any], *, name: str | None = None
+    ) -> Self:
+        """Make a run of a recipe (None: of a model that was not trained here) at once. Errors: those of `begin`."""
+        with cls.begin(root, stem, name) as (run, _):
             if recipe_text is not None:
-                atomic.write_bytes(run.recipe_path, recipe_text.encode())
-            atomic.write_bytes(run.path / "run.json", json.dumps({"schema": SCHEMA, **provenance}, indent=2).encode())
-        except BaseException:
-            shutil.rmtree(run.path)
-            raise
+                run.write_recipe(recipe_text)
+            run.complete(provenance)
         return run
 
     @classmethod
-    def reserve(cls, root: Path, stem: str, name: str | None = None) -> Self:
-        """Make the folder of a run to come: it is no run yet, but nobody else gets its name."""
-        return cls(_new_folder(root, stem, name))
+    @contextmanager
+    def begin(cls, root: Path, stem: str, name: str | None = None) -> Iterator[tuple[Self, Journal]]:
+        """Make `root/<stem>-<next number>`, or `root/<name>`, for a run to come, and hold its journal.
+
+        A folder in which a run was begun and nothing trained is taken again. On leaving, a folder without run.json is
+        removed. Errors: RecipeError for a name that is taken or is none, BusyError, DiskFullError.
+        """
+        run, journal = _begin(root, stem, name)
+        with journal:
+            try:
+                yield cls(run), journal
+            finally:
+                # an error of this must not hide the one that ended the training
+                with suppress(OSError):
+                    if _never_trained(run):
+                        shutil.rmtree(run, ignore_errors=True)
+
+    def write_recipe(self, text: str) -> None:
+        """Store the resolved recipe and make the folder for checkpoints. Error: DiskFullError."""
+        with named(self.checkpoints):
+            self.checkpoints.mkdir(exist_ok=True)
+        atomic.write_bytes(self.recipe_path, text.encode())
+
+    def complete(self, provenance: Mapping[str, Any]) -> None:
+        """Write run.json: the provenance, the recipe's digest and, last, its own digest. Error: DiskFullError."""
+        facts: dict[str, Any] = {"schema": SCHEMA, **provenance}
+        if self.recipe_path.exists():
+            facts["recipe_digest"] = sha256(self.recipe_path.read_bytes()).hexdigest()
+        text = json.dumps(facts | {"digest": _digest(facts)}, indent=2)
+        atomic.write_bytes(self.path / RUN, text.encode())
 
     @classmethod
     def all(cls, root: Path) -> list[Self]:
         """Every run under `root`, the oldest first."""
-        made = sorted(root.glob("*/run.json"), key=lambda file: (file.stat().st_mtime_ns, file.parent.name))
+        made = sorted(root.glob(f"*/{RUN}"), key=lambda file: (file.stat().st_mtime_ns, file.parent.name))
         return [cls(file.parent) for file in made]
 
     @classmethod
     def find(cls, spec: str, root: Path) -> Self:
         """The run at the path `spec`, or of that name under `root`, or the newest that has a journal (`latest`).
 
-        Errors: NotFoundError for no run and for a run of a newer schema, CorruptError for a damaged run.json.
+        Errors: NotFoundError for no run and for a run of another schema, CorruptError where run.json or recipe.toml is
+        not what was written.
         """
         run = cls.at(spec, root)
-        refuse_newer(run.provenance["schema"], run.path)
+        run.verify()
         return run
 
     @classmethod
@@ -74,7 +97,7 @@ class Run:
 
     @classmethod
     def _latest(cls, root: Path) -> Self:
-        started = [run for run in cls.all(root) if run.journal_path.exists()]
+        started = [run for run in cls.all(root) if run.journal_path.exists() and run.journal_path.stat().st_size]
         if not started:
             raise NotFoundError(f"{root}: no run here; start one with `afdctl train`, or name the folder with --runs")
         return started[-1]
@@ -83,11 +106,15 @@ class Run:
     def _named(cls, spec: str, root: Path) -> Self:
         places = (files.path(spec), root / spec)
         for path in places:
-            if (path / "run.json").is_file():
+            if (path / RUN).is_file():
                 return cls(path)
         for path in places:
+            if _never_trained(path):
+                raise NotFoundError(
+                    f"{path}: nothing was trained here yet; start it with `afdctl train RECIPE --name {path.name}`"
+                )
             if path.exists():
-                raise NotFoundError(f"{path}: not a run (it has no run.json); name a run's folder")
+                raise NotFoundError(f"{path}: not a run (it has no {RUN}); name a run's folder")
         near = registry.nearest(spec, [run.name for run in cls.all(root)])
         hint = f"did you mean '{near}'?" if near else "name another folder with --runs"
         raise NotFoundError(f"{spec}: no such run under {root}; {hint}")
@@ -97,18 +124,31 @@ class Run:
         return self.path.resolve().name
 
     @property
+    def exists(self) -> bool:
+        """Whether it is a run yet, which can be resumed."""
+        return (self.path / RUN).exists()
+
+    @property
     def recipe_path(self) -> Path:
         return self.path / "recipe.toml"
 
+    def verify(self) -> None:
+        """Raise what `provenance` and `recipe_text` raise of a run that is not what was written."""
+        _ = self.recipe_text
+
     @property
     def recipe_text(self) -> str:
-        """The recipe as TOML; empty for an external run."""
-        if self.kind == "external":
+        """The recipe as TOML, its digest verified; empty for an external run. Error: CorruptError."""
+        facts = self.provenance
+        if facts.get("kind") == "external":
             return ""
-        try:
-            return self.recipe_path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise CorruptError(f"{self.recipe_path}: missing; restore it from a copy") from None
+        data = _read(self.recipe_path)
+        if sha256(data).hexdigest() != facts.get("recipe_digest"):
+            raise CorruptError(
+                f"{self.recipe_path}: changed since the run began; restore it from a copy; to train the changed "
+                f"recipe, `cp {self.recipe_path} my.toml` and `afdctl train my.toml`"
+            )
+        return data.decode()
 
     @property
     def kind(self) -> str:
@@ -118,29 +158,29 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """The content of run.json, `schema` included."""
-        file = self.path / "run.json"
+        """The content of run.json without its digest, which is verified; `schema` included.
+
+        Errors: NotFoundError for another schema, CorruptError.
+        """
+        file = self.path / RUN
         try:
-            provenance: dict[str, Any] = {"schema": 0} | json.loads(file.read_bytes())
-            if not isinstance(provenance["schema"], int):
-                raise ValueError(provenance["schema"])
-        except (ValueError, TypeError):
-            raise CorruptError(f"{file}: damaged; restore it from a copy") from None
-        return provenance
+            facts: dict[str, Any] = {} | json.loads(_read(file))
+            schema, digest = facts["schema"], facts.pop("digest", None)
+            refuse_other_schema(schema, self.path)
+            if digest != _digest(facts):
+                raise ValueError(digest)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise CorruptError(f"{file}: damaged or changed since the run began; restore it from a copy") from None
+        return facts
 
     @property
     def journal_path(self) -> Path:
-        return self.path / "events.ndjson"
+        return self.path / JOURNAL
 
     @property
     def finished(self) -> bool:
         """Whether the journal says that the training came to its end."""
         return any(row["event"] == "end" and row["reason"] == "finished" for row in effective(read(self.journal_path)))
-
-    @property
-    def resumable(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        return (self.checkpoints / "last").exists()
 
     @property
     def checkpoints(self) -> Path:
@@ -159,8 +199,14 @@ class Run:
         return self.path / "log.txt"
 
     def open_journal(self) -> Journal:
-        """Open the run for writing (BusyError if another process does) and clear away what a killed one half wrote."""
+        """Open the run for writing (BusyError if another process does) and clear away what a killed one half wrote.
+
+        Where the journal has lost its end, a results.h5 that has these rows is kept under another name.
+        """
+        from afdctl.store.gaps import keep_lost_rows
+
         journal = Journal.open(self.journal_path)
+        keep_lost_rows(self, journal.offset)
         atomic.sweep(self.path)
         atomic.sweep(self.checkpoints)
         atomic.sweep(self.shards)
@@ -185,33 +231,90 @@ def as_name(stem: str) -> str:
     return plain.encode()[: NAME_BYTES - 20].decode(errors="ignore") or "run"
 
 
-def _new_folder(root: Path, stem: str, name: str | None) -> Path:
+def _begin(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
+    """The folder of a run to come, and its journal, empty and open."""
     if name is not None and (reason := name_fault(name)):
         raise RecipeError(f"--name '{files.shortened(name)}': {reason}; use letters, digits, '-' and '_'")
     stem = as_name(stem)
     try:
-        with space_needed(root):
+        with named(root):
             root.mkdir(parents=True, exist_ok=True)
-            return _numbered(root, stem) if name is None else _exact(root / name)
+        if name is None:
+            return _take_next_number(root, stem)
+        journal = _take(root / name)
     except OSError as error:
-        reason = (error.strerror or "unknown reason").lower()
-        raise RecipeError(f"{root}: no run can be made here ({reason}); choose another folder with --runs") from None
+        words = (error.strerror or "unknown reason").lower()
+        raise RecipeError(
+            f"{error.filename}: no run can be made here ({words}); choose another folder with --runs"
+        ) from None
+    if journal is None:
+        raise RecipeError(f"{root / name}: exists; choose another --name, or continue that run with --resume")
+    return root / name, journal
 
 
-def _exact(folder: Path) -> Path:
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        raise RecipeError(f"{folder}: exists; choose another --name, or continue that run with --resume") from None
-    return folder
-
-
-def _numbered(root: Path, stem: str) -> Path:
+def _take_next_number(root: Path, stem: str) -> tuple[Path, Journal]:
     pattern = re.compile(re.escape(stem) + r"-(\d+)")
+    matches = [(path, match) for path in root.iterdir() if (match := pattern.fullmatch(path.name))]
+    number = max((int(match[1]) for path, match in matches if not _never_trained(path)), default=0)
     while True:
-        taken = [int(match[1]) for path in root.iterdir() if (match := pattern.fullmatch(path.name))]
-        folder = root / f"{stem}-{max(taken, default=0) + 1:03d}"
-        # mkdir decides between two processes that want the same number
+        number += 1
+        folder = root / f"{stem}-{number:03d}"
+        # another process may want the same number, and be faster
+        with suppress(BusyError):
+            if journal := _take(folder):
+                return folder, journal
+
+
+def _take(folder: Path) -> Journal | None:
+    """Make a folder, or take one in which nothing was trained, and open its journal; None for any other folder.
+
+    Error: BusyError where a training is about to begin in it.
+    """
+    file = folder / JOURNAL
+    with named(folder):
+        made = not folder.exists()
         with suppress(FileExistsError):
             folder.mkdir()
-            return folder
+    if not _never_trained(folder):
+        return None
+    refuse_busy(file)
+    try:
+        journal = Journal.open(file)
+    except (OSError, DiskFullError):
+        if made:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if not _never_trained(folder):  # until the lock was ours
+        journal.close()
+        return None
+    journal.clear()
+    for left in (folder / "recipe.toml", folder / "log.txt"):
+        left.unlink(missing_ok=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return journal
+
+
+def _never_trained(folder: Path) -> bool:
+    """Whether a folder holds no more than what a training leaves that ends before its first step."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
+    if names and f"{JOURNAL}.lock" not in names:
+        return False  # somebody else's files
+    saved = (folder / "checkpoints").glob("step-*")
+    if names - BEGUN or not all(path.name.startswith("step-00000000-") for path in saved):
+        return False
+    return JOURNAL not in names or b'{"event":"step"' not in (folder / JOURNAL).read_bytes()
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON."""
+    return sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with named(path):
+            return path.read_bytes()
+    except FileNotFoundError:
+        raise CorruptError(f"{path}: missing; restore it from a copy") from None

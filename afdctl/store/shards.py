@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from afdctl.errors import CorruptError
+from afdctl.events import named
 from afdctl.store import atomic
 from afdctl.store.run import Run
 
@@ -28,7 +29,8 @@ def write(
     """
     image = h5_bytes(arrays, about or {})
     name = f"{stem}-{sha256(image).hexdigest()[:16]}.h5"
-    run.shards.mkdir(exist_ok=True)
+    with named(run.shards):
+        run.shards.mkdir(exist_ok=True)
     atomic.write_bytes(run.shards / name, image)
     return name
 
@@ -53,7 +55,8 @@ def intact(run: Run, name: str) -> bool:
 
 def _verified(path: Path) -> bytes | None:
     """The content of a shard if its digest is the one in its name, else None."""
-    data = path.read_bytes() if path.is_file() else b""
+    with named(path):
+        data = path.read_bytes() if path.is_file() else b""
     return data if path.name.endswith(f"-{sha256(data).hexdigest()[:16]}.h5") else None
 
 

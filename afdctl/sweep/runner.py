@@ -10,7 +10,7 @@ import torch
 
 from afdctl.attacks.iterate import Model
 from afdctl.data.batches import as_floats
-from afdctl.errors import AfdctlError, DiskFullError, StoppedError
+from afdctl.errors import AfdctlError, StoppedError
 from afdctl.events import Journal, Row
 from afdctl.store import results, shards
 from afdctl.store.run import Run
@@ -217,15 +217,17 @@ class Sweep:
     @contextmanager
     def ending(self) -> Iterator[None]:
         """Whatever ends the sweep, each journal says so, and results.h5 with it."""
-        reason, code = "failed", 1
         try:
             yield
-            reason, code = "finished", 0
-        except AfdctlError as error:
-            reason, code = ("stopped" if isinstance(error, StoppedError) else "failed"), error.exit_code
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, AfdctlError) else 1
+            # what ended it is what its user must know, also where its last words do not fit on the disk
+            with suppress(AfdctlError, OSError):
+                self.end("stopped" if isinstance(error, StoppedError) else "failed", code)
             raise
-        finally:
-            with suppress(DiskFullError):
-                for name, run in self.targets.items():
-                    self.write(name, "swept", reason=reason, exit_code=code)
-                    results.build(run)
+        self.end("finished", 0)
+
+    def end(self, reason: str, exit_code: int) -> None:
+        for name, run in self.targets.items():
+            self.write(name, "swept", reason=reason, exit_code=exit_code)
+            results.build(run)

@@ -17,6 +17,7 @@ from afdctl.models import external
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
+from afdctl.store.gaps import lost_tail
 from afdctl.store.run import Run
 from afdctl.sweep.checks import check
 from afdctl.train.start import environment, source_of
@@ -63,8 +64,10 @@ def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) ->
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
     source = source_of(run, chosen.data, data_dir)
     network = build(chosen.model, **_sizes(source))
-    network.load_state_dict(loaded.network)
-    return _subject(run, network, source, device, loaded.digest, chosen.seed, loaded.warnings)
+    with checkpoints.fitting(loaded):
+        network.load_state_dict(loaded.network)
+    warnings = [*loaded.warnings, *lost_tail(run)]
+    return _subject(run, network, source, device, loaded.digest, chosen.seed, warnings)
 
 
 def of_model(

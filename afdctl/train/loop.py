@@ -1,7 +1,7 @@
 """The training loop: epochs of steps, validation, checkpoints, the final test. All it tells goes to the journal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from typing import Any
@@ -14,7 +14,7 @@ from afdctl.bench.outline import outline
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import AfdctlError, CorruptError, DiskFullError, DivergedError, StoppedError
+from afdctl.errors import AfdctlError, CorruptError, DivergedError, StoppedError, out_of_memory
 from afdctl.events import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
@@ -98,8 +98,8 @@ class Trainer:
         epochs, steps_per_epoch = self.recipe.train.epochs, self.sampler.steps_per_epoch
         return {"epochs": epochs, "steps_per_epoch": steps_per_epoch, "steps_total": epochs * steps_per_epoch}
 
-    def announce(self, best: bool = False) -> None:
-        """The journal's first line, and a checkpoint to come back to before the first step."""
+    def announce(self, provenance: Mapping[str, Any], best: bool = False) -> None:
+        """Write the journal's first line, a checkpoint of step 0 and, now that it can be resumed, run.json."""
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self.journal.append(
             "run", schema=SCHEMA, name=self.run.name, recipe=self.recipe.model_dump(mode="json"), **self.totals(),
@@ -108,7 +108,9 @@ class Trainer:
         )  # fmt: skip
         for message in [*self.notes, *unheeded(self.recipe, self.device, self.test_split.x.shape[2])]:
             self.journal.append("warning", step=self.step, message=message)
-        self.save(best)
+        self.save_checkpoint(best)
+        self.run.complete(provenance)
+        self.save_results()
 
     def foretell(self) -> None:
         """Write down what a step costs and how fast it could be, counted on a copy: streams and weights stay alone."""
@@ -205,7 +207,8 @@ class Trainer:
             if best.step != self.step:
                 # a copy: a signal may save the run meanwhile
                 network = deepcopy(self.evaluated)
-                network.load_state_dict(best.network)
+                with checkpoints.fitting(best):
+                    network.load_state_dict(best.network)
                 of_step, accuracy = best.step, self.evaluate(network, self.test_split, self.recipe.test, "test")
         self.report_test("best", of_step, accuracy)
 
@@ -217,7 +220,12 @@ class Trainer:
         )
 
     def save(self, best: bool = False) -> None:
-        """Write a checkpoint of this moment, and results.h5 from the journal up to it, unless that costs over 1 %."""
+        """Write a checkpoint of this moment, and results.h5 from the journal up to it."""
+        self.save_checkpoint(best)
+        self.save_results()
+        self.meter.restart()
+
+    def save_checkpoint(self, best: bool) -> None:
         self.report()
         epoch = self.sampler.epoch
         saved = checkpoints.save(self.run, self.state_dict(), step=self.step, epoch=epoch, best=best)
@@ -226,11 +234,13 @@ class Trainer:
         )
         self.journal.sync()
         self.saved_at = time.monotonic()
+
+    def save_results(self) -> None:
+        """Write results.h5, unless that costs over 1 % of the time."""
         if self.saved_at >= self.results_due:
             results.build(self.run)
             now = time.monotonic()
             self.results_due = now + 100 * (now - self.saved_at)
-        self.meter.restart()
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -243,14 +253,14 @@ class Trainer:
         """Save where a signal ended the training; in any case write the end down, and results.h5 with it."""
         try:
             try:
-                yield
+                with saying_what_to_lower():
+                    yield
             except StoppedError:
-                self.save()
+                if self.run.exists:
+                    self.save()
                 raise
-            except torch.OutOfMemoryError as error:
-                raise AfdctlError("the device's memory is full: lower train.batch_size or model.width") from error
         except BaseException as error:
-            with suppress(DiskFullError):
+            with suppress(AfdctlError, OSError):
                 self.end(*outcome(error), str(error) or None)
             raise
         self.end("finished", 0)
@@ -259,6 +269,17 @@ class Trainer:
         self.journal.append("end", step=self.step, reason=reason, exit_code=exit_code, message=message)
         self.journal.sync()
         results.build(self.run)
+
+
+@contextmanager
+def saying_what_to_lower() -> Iterator[None]:
+    """Turn every kind of "out of memory" into one line."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise AfdctlError("the memory is full: lower train.batch_size or model.width") from error
+        raise
 
 
 def outcome(error: BaseException) -> tuple[str, int]:

@@ -1,19 +1,18 @@
 """A checkpoint of the authors' code as a run: its network and discriminator, saved as a training of ours saves them."""
 
-import shutil
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 
-from afdctl import data
+from afdctl import data, recipe
 from afdctl.errors import RecipeError
 from afdctl.models import official
 from afdctl.models.weights import fill
 from afdctl.recipe import Recipe
 from afdctl.store.run import Run
 from afdctl.train.loop import Trainer
-from afdctl.train.start import create
+from afdctl.train.start import provenance
 
 
 def import_official(
@@ -28,21 +27,15 @@ def import_official(
     found.check_norm(chosen.model.norm, checkpoint)
     source, device = data.load(chosen.data, data_dir), torch.device("cpu")
     imported = {"file": str(checkpoint.resolve()), "sha256": sha256(checkpoint.read_bytes()).hexdigest()}
-    run = create(
-        chosen, source, stem=stem, runs=runs, name=name, device=device, data_dir=data_dir, kind="imported",
-        imported=imported,
-    )  # fmt: skip
-    try:
-        with run.open_journal() as journal:
-            trainer = Trainer(run, chosen, source, device, journal)
-            warnings = put(found, trainer, checkpoint)
-            trainer.announce(best=True)
-            for warning in warnings:
-                journal.append("warning", step=0, message=warning)
-            trainer.end("imported", 0)
-    except BaseException:
-        shutil.rmtree(run.path)
-        raise
+    with Run.begin(runs, stem, name) as (run, journal):
+        run.write_recipe(recipe.dump(chosen))
+        trainer = Trainer(run, chosen, source, device, journal)
+        warnings = put(found, trainer, checkpoint)
+        facts = provenance(chosen, source, device, data_dir, kind="imported", imported=imported)
+        trainer.announce(facts, best=True)
+        for warning in warnings:
+            journal.append("warning", step=0, message=warning)
+        trainer.end("imported", 0)
     return run, warnings
 
 

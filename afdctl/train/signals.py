@@ -1,7 +1,7 @@
 """Signals become flags that the loop reads between two steps."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -9,6 +9,7 @@ from afdctl.errors import StoppedError
 
 SAME_AGAIN = "the same command goes on where this one ended"
 
+Handlers = dict[signal.Signals, Callable[[int, FrameType | None], None]]
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -37,12 +38,30 @@ class Requests:
 def listening() -> Iterator[Requests]:
     """Catch SIGINT, SIGTERM, SIGHUP (stop) and SIGUSR1 (save) inside; the handlers before are put back."""
     requests = Requests()
-    handlers = dict.fromkeys(STOPPING, requests.on_stop) | {signal.SIGUSR1: requests.on_save}
+    stop: Handlers = dict.fromkeys(STOPPING, requests.on_stop)
+    with _handling(stop | {signal.SIGUSR1: requests.on_save}):
+        yield requests
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Let a signal that stops raise StoppedError inside, where there is nothing to save yet."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StoppedError(f"stopped by {signal.Signals(number).name} before the training began", number)
+
+    with _handling(dict.fromkeys(STOPPING, stop)):
+        yield
+
+
+@contextmanager
+def _handling(handlers: Handlers) -> Iterator[None]:
+    """Handle signals by these functions inside; the handlers before are put back."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         del handlers[signal.SIGHUP]  # nohup asked for that
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield requests
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

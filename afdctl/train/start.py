@@ -2,11 +2,9 @@
 
 import platform
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,19 @@ import torch
 from afdctl import __version__, data, recipe
 from afdctl.data import Source
 from afdctl.errors import CorruptError, RecipeError
+from afdctl.events import Journal
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
+from afdctl.store.gaps import lost_tail
 from afdctl.store.run import Run
-from afdctl.train.loop import Trainer
+from afdctl.train.loop import Trainer, saying_what_to_lower
 
 OnLine = Callable[[str], None]
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,82 +40,64 @@ def choose_device(name: str) -> torch.device:
 
 def start(
     chosen: Recipe,
+    run: Run,
+    journal: Journal,
     *,
-    stem: str,
-    runs: Path,
-    name: str | None,
     device: torch.device,
     data_dir: Path | None,
     on_line: OnLine,
-    reserved: bool = False,
-) -> Run:
-    """Make a run of the recipe and train it to its end; `on_line` sees each line of the journal.
+    on_begin: Callable[[], None] = nothing,
+) -> None:
+    """Train the recipe to its end in a run that was begun with `Run.begin`.
 
-    `reserved`: the folder of that name waits for it.
+    `on_line` sees each line of the journal; `on_begin` is called when the run can be resumed.
     """
-    source = data.load(chosen.data, data_dir)
-    run = create(chosen, source, stem=stem, runs=runs, name=name, device=device, data_dir=data_dir, reserved=reserved)
-    with run.open_journal() as journal:
-        journal.on_line = on_line
-        try:
-            trainer = Trainer(run, chosen, source, device, journal)
-            with trainer.session():
-                trainer.announce()
-                trainer.train()
-        except BaseException:
-            if not run.resumable:
-                shutil.rmtree(run.path)
-            raise
-    return run
+    journal.on_line = on_line
+    with saying_what_to_lower():
+        source = data.load(chosen.data, data_dir)
+        run.write_recipe(recipe.dump(chosen))
+        trainer = Trainer(run, chosen, source, device, journal)
+        with trainer.session():
+            trainer.announce(provenance(chosen, source, device, data_dir))
+            on_begin()
+            trainer.train()
 
 
-def create(
-    chosen: Recipe,
-    source: Source,
-    *,
-    stem: str,
-    runs: Path,
-    name: str | None,
-    device: torch.device,
-    data_dir: Path | None,
-    reserved: bool = False,
-    **more: Any,
-) -> Run:
-    """Make the folder of a run of the recipe, with its provenance and whatever `more` it has."""
-    text = recipe.dump(chosen)
-    provenance = {
-        "recipe_digest": recipe.digest(chosen),
-        "recipe_text_digest": digest_of(text),
+def provenance(
+    chosen: Recipe, source: Source, device: torch.device, data_dir: Path | None, **more: Any
+) -> dict[str, Any]:
+    """What run.json holds of a run of the recipe, with whatever `more` it has."""
+    return {
         "data_digest": source.digest,
         "data_dir": str(data.roots(chosen.data, data_dir)[0].resolve()),
         "seed": chosen.seed,
         **environment(device),
         **more,
     }
-    return Run.create(runs, stem, text, provenance, name=name, reserved=reserved)
 
 
-def resume(run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine) -> Run:
-    """Go on from the run's last good checkpoint, as if it had never stopped."""
+def resume(
+    run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine, on_begin: Callable[[], None] = nothing
+) -> Run:
+    """Go on from the run's last good checkpoint, as if it had never stopped; `on_begin` is called when it does."""
     if run.kind != "trained":
         raise RecipeError(f"{run.path}: its model was not trained here, so there is no training to go on with")
     chosen = recipe.loads(run.recipe_text)
-    if digest_of(run.recipe_text) != run.provenance["recipe_text_digest"]:
-        raise CorruptError(
-            f"{run.recipe_path}: changed since the run began; restore it, or train anew from a copy of it"
-        )
-    with run.open_journal() as journal:
+    with run.open_journal() as journal, saying_what_to_lower():
         journal.on_line = on_line
         source = source_of(run, chosen.data, data_dir)
         # sums of floats depend on the number of threads
         torch.set_num_threads(run.provenance["threads"])
         trainer = Trainer(run, chosen, source, _device(run, device), journal)
         loaded = checkpoints.load(run, "last")
-        trainer.load_state_dict(loaded.state)
+        with checkpoints.fitting(loaded):
+            trainer.load_state_dict(loaded.state)
+        warnings = [*loaded.warnings, *lost_tail(run, loaded.step, loaded.epoch)]
         with trainer.session():
             journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
-            for warning in loaded.warnings:
+            for warning in warnings:
                 journal.append("warning", step=loaded.step, message=warning)
+            on_begin()
             trainer.train()
     return run
 
@@ -124,11 +110,6 @@ def source_of(run: Run, table: Data, data_dir: Path | None) -> Source:
             f"{run.path}: the data are not those that this run began with; name their folder with --data-dir"
         )
     return source
-
-
-def digest_of(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal."""
-    return sha256(text.encode()).hexdigest()
 
 
 def _device(run: Run, wanted: str | None) -> torch.device:

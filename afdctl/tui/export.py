@@ -1,8 +1,10 @@
 """Files of what is shown: the screen as SVG and as text, the charts' columns or a sweep's cells as CSV."""
 
 import csv
+from io import StringIO
 from pathlib import Path
 
+from afdctl.store import atomic
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.drawing.svg import svg
 from afdctl.tui.facts import Facts
@@ -21,25 +23,26 @@ def free_name(folder: Path, stem: str, suffix: str) -> Path:
 
 
 def write_svg(screen: Screenful, facts: Facts, folder: Path) -> Path:
-    """Write the screen as a picture. Error: OSError."""
+    """Write the screen as a picture. Errors: OSError, DiskFullError."""
     path = free_name(folder, f"{facts.name}-step-{facts.history.step}", ".svg")
-    path.write_text(svg(screen.cells, f"afdctl: {facts.name}"), encoding="utf-8")
+    atomic.write_bytes(path, svg(screen.cells, f"afdctl: {facts.name}").encode())
     return path
 
 
 def write_text(screen: Screenful, facts: Facts, palette: Palette, folder: Path) -> tuple[Path, Path]:
-    """Write the screen as text, and the columns of its charts. Error: OSError."""
+    """Write the screen as text, and the columns of its charts. Errors: OSError, DiskFullError."""
     stem = f"{facts.name}-step-{facts.history.step}"
     text = free_name(folder, stem, ".txt")
-    text.write_text(screen.cells.text() + "\n", encoding="utf-8")
+    atomic.write_bytes(text, (screen.cells.text() + "\n").encode())
+    buffer = StringIO(newline="")
+    rows = csv.writer(buffer)
+    rows.writerow(["chart", "figure", "run", "x", "mean", "low", "high"])
+    if facts.shows_sweep:
+        rows.writerows(cells(facts))
+    for chart, drawn in screen.charts.values():
+        rows.writerows(columns(chart, drawn, facts, palette))
     table = text.with_suffix(".csv")
-    with table.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["chart", "figure", "run", "x", "mean", "low", "high"])
-        if facts.shows_sweep:
-            rows.writerows(cells(facts))
-        for chart, drawn in screen.charts.values():
-            rows.writerows(columns(chart, drawn, facts, palette))
+    atomic.write_bytes(table, buffer.getvalue().encode())
     return text, table
 
 

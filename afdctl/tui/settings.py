@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from afdctl.errors import DiskFullError
+from afdctl.store import atomic
 from afdctl.tui.view import AXES, BETAS, SIDES, THEMES, WINDOWS, Kept
 
 ALLOWED = {"beta": BETAS, "axis": AXES, "window": WINDOWS, "theme": ("", *THEMES)}
@@ -32,11 +34,9 @@ def load() -> Kept:
 def save(kept: Kept) -> None:
     """Keep the settings; a home that cannot be written to is no reason to fail."""
     path = file()
-    with suppress(OSError):
+    with suppress(OSError, DiskFullError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(asdict(kept), indent=2) + "\n")
-        temporary.replace(path)
+        atomic.write_bytes(path, (json.dumps(asdict(kept), indent=2) + "\n").encode())
 
 
 def _fits(name: str, value: object) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from afdctl.errors import DiskFullError
 from afdctl.tui import export
 from afdctl.tui.panes.dialogs import Dialog
 from afdctl.tui.reading.replay import Replay
@@ -119,6 +120,8 @@ def _written(app: "Dashboard", write: Callable[[Screenful], list[Path]]) -> None
         app.say("wrote " + ", ".join(path.name for path in write(app.frame)))
     except OSError as error:
         app.say(f"not written: {(error.strerror or str(error)).lower()}")
+    except DiskFullError as error:
+        app.say(f"not written: {error}")
 
 
 def suspend(app: "Dashboard") -> None:

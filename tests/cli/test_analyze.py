@@ -12,9 +12,8 @@ import torch
 from afdctl.cli.accuracies import Stdout
 from afdctl.cli.analysing.tables import divergences
 from afdctl.store.run import Run
-from afdctl.train import start
 from tests.cli.conftest import Afdctl, Ended
-from tests.conftest import short
+from tests.conftest import short, train
 
 SMALL = ("--limit", "32", "--epsilons", "0,0.05,0.1")
 
@@ -23,10 +22,7 @@ SMALL = ("--limit", "32", "--epsilons", "0,0.05,0.1")
 def trained(folder: Path) -> None:
     """Two short runs: nt, wgan."""
     for name in ("nt", "wgan"):
-        start.start(
-            short(f"digits_{name}"), stem=name, runs=folder / "runs", name=name, device=torch.device("cpu"),
-            data_dir=None, on_line=lambda line: None,
-        )  # fmt: skip
+        train(short(f"digits_{name}"), folder / "runs", name=name)
 
 
 def printed(ended: Ended) -> dict[tuple[str, str], dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 
 from afdctl.cli import attended, trainer
 from afdctl.errors import AfdctlError
-from afdctl.events import Journal, alive, read
+from afdctl.events import alive, read
 from afdctl.store.run import Run
 from afdctl.tui.crash import CrashError
 from tests.cli.trainings import ENVIRONMENT, LONG, options
@@ -159,20 +159,3 @@ def test_how_the_run_ended_is_how_the_command_ends(tmp_path: Path, end: dict | N
     with pytest.raises(AfdctlError, match=message.replace("`", ".")) as error:
         attended.finish([run])
     assert error.value.exit_code == code
-
-
-def test_folders_without_a_run_are_given_back(tmp_path: Path):
-    run, empty = finished(tmp_path, journals.training(5)), Run.reserve(tmp_path / "runs", "a")
-    assert empty.name == "a-002"
-    trainer.remove_empty([run, empty])
-    assert run.path.exists()
-    assert not empty.path.exists()
-
-
-def test_only_a_line_behind_the_old_ones_is_a_beginning(tmp_path: Path):
-    run = finished(tmp_path, journals.training(60))
-    begin = trainer._behind_last_line(run.journal_path)
-    assert not trainer._begun(run.journal_path, begin)
-    with Journal.open(run.journal_path) as journal:
-        journal.append("resume", step=50, epoch=1)
-    assert trainer._begun(run.journal_path, begin)

@@ -114,7 +114,7 @@ def test_a_training_is_left_come_back_to_saved_and_stopped(tmux: Tmux):
     tmux.press("y")
     tmux.shows("■ stopped")
     assert trainer.outcome(run)[:2] == ("stopped", 143)
-    assert run.resumable
+    assert (run.checkpoints / "last").exists()
     tmux.press("q")
     tmux.shows("ended: 0")
 

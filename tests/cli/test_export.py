@@ -13,18 +13,14 @@ from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import RecipeError
 from afdctl.export.weights import states
 from afdctl.export.weights.format import Exported, Files
-from afdctl.train import start
 from tests.cli.conftest import Afdctl
-from tests.conftest import short
+from tests.conftest import short, train
 
 
 @pytest.fixture(scope="module", autouse=True)
 def trained(folder: Path) -> None:
     """A short run, nt, and a copy of it."""
-    start.start(
-        short("digits_nt", "train.epochs=1"), stem="nt", runs=folder / "runs", name="nt",
-        device=torch.device("cpu"), data_dir=None, on_line=lambda line: None,
-    )  # fmt: skip
+    train(short("digits_nt", "train.epochs=1"), folder / "runs", name="nt")
     shutil.copytree(folder / "runs/nt", folder / "runs/copy")
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
-from afdctl.train import start
 from tests.cli.conftest import Afdctl, Ended
-from tests.conftest import short
+from tests.conftest import short, train
 
 GRID = "0,0.05,0.1"
 
@@ -18,13 +17,8 @@ GRID = "0,0.05,0.1"
 @pytest.fixture(scope="module", autouse=True)
 def trained(folder: Path) -> None:
     """Two short runs: at, nt."""
-    import torch
-
     for name in ("at", "nt"):
-        start.start(
-            short(f"digits_{name}", "attack.warmup=0"), stem=name, runs=folder / "runs", name=name,
-            device=torch.device("cpu"), data_dir=None, on_line=lambda line: None,
-        )  # fmt: skip
+        train(short(f"digits_{name}", "attack.warmup=0"), folder / "runs", name=name)
 
 
 def printed(ended: Ended) -> dict[str, Any]:

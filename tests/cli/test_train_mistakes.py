@@ -59,6 +59,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     (folder / "file").touch()
     (folder / "runs/taken").mkdir(parents=True, exist_ok=True)
+    (folder / "runs/taken/results.h5").touch()
     arguments = ["" if word == "''" else word for word in words.split()]
     assert here(*arguments) == (code, "", f"error: {message}\n")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.cli.train import _leaving_at_once
+from afdctl.cli.imports import leaving_at_once
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
 from tests.cli.conftest import Afdctl
@@ -40,6 +40,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly_and_it_can_go_on(folder: Path
     process = begin(folder, "digits_nt", "--name", "head", "--json", *options(SHORT))
     assert process.stdout
     assert json.loads(process.stdout.readline())["event"] == "run"
+    assert any('"event":"step"' in line for line in process.stdout)
     process.stdout.close()
     process.stdout = None
     ended = end(process)
@@ -96,6 +97,21 @@ def test_ctrl_c_while_torch_is_imported_ends_at_once(folder: Path):
 
 def test_ctrl_c_is_as_before_once_torch_is_there():
     before = signal.getsignal(signal.SIGINT)
-    with _leaving_at_once():
+    with leaving_at_once():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["--no-tui", "--detach"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_it_starts_leaves_nothing_and_the_name_is_free(folder: Path, number: signal.Signals, how: str):
+    process = begin(folder, "digits_nt", "--name", "early", how, *options(SHORT))
+    wait_for((folder / "runs/early").exists)
+    process.send_signal(number)
+    ended = end(process)
+    assert (ended.code, ended.out) == (128 + number, "")
+    assert ended.err.splitlines()[-1] == f"error: stopped by {number.name} before the training began"
+    assert not (folder / "runs/early/run.json").exists()
+    with Run.begin(folder / "runs", "x", "early"):
+        pass

@@ -1,6 +1,7 @@
 """Trainings in processes of their own, for tests of what only a process can do."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,10 +26,17 @@ LONG = ["digits_nt", *options([*SHORT, "train.epochs=500", "train.batch_size=32"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
 
+def heed_signals() -> None:
+    """Undo what a shell does to a job in the background, or nohup to any."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "afdctl", "train", *arguments],
         cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=heed_signals,
     )  # fmt: skip
 
 

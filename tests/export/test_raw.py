@@ -9,13 +9,14 @@ from pyarrow import parquet
 
 from afdctl.export import raw
 from tests.export.tables.made import cells, record
+from tests.written import resumed
 
 STEPS = [
     {"event": "step", "step": 1, "epoch": 1, "L_C": 2.5, "L_D": float("nan")},
     {"event": "step", "step": 2, "epoch": 1, "L_C": 2},
-    {"event": "progress", "done": 1},
+    {"event": "cost"},
     {"event": "epoch", "epoch": 1, "step": 2, "acc_nat": 0.5, "best": True},
-    {"event": "resume", "step": 1, "epoch": 0},
+    resumed(1, 0),
     {"event": "step", "step": 2, "epoch": 1, "L_C": 1.5},
 ]
 

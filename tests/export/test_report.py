@@ -10,7 +10,7 @@ import pytest
 from afdctl.export.report import analyses, page, training
 from afdctl.store.record import Record
 from afdctl.store.run import Run
-from tests.written import Row, analysed, end, epoch, final_test, steps, swept, trained, written
+from tests.written import Row, analysed, end, epoch, final_test, resumed, steps, swept, trained, written
 
 VOID = {"meta", "br", "line", "path", "circle"}
 CELLS = {"td", "th", "dt", "dd", "small", "br"}
@@ -179,7 +179,7 @@ def test_a_long_run_makes_a_small_page(tmp_path: Path):
 
 
 def test_a_resume_takes_back_what_is_done_again(tmp_path: Path):
-    again = {"event": "resume", "step": 10, "epoch": 1}
+    again = resumed(10, 1)
     rows = [*steps(1, 17), again, *({**row, "L_C": 7.0} for row in steps(11, 20))]
     series = training.series(written(tmp_path, "one", rows))
     assert series.mean("L_C").tolist() == pytest.approx([2 / number for number in range(1, 11)] + [7.0] * 10)

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 import afdctl
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.store.checkpoints import Saved, load, save
+from afdctl.store.checkpoints import Saved, fitting, load, save
 from afdctl.store.run import Run
 
 
@@ -207,3 +208,36 @@ def test_a_process_that_dies_at_any_point_of_a_save_leaves_good_checkpoints(run:
 @pytest.mark.parametrize("kills", [25, 300])
 def test_kill_9_in_a_save_leaves_good_checkpoints(run: Run, kills: int) -> None:
     assert kill_in_save(run, "random", kills)[1] > kills / 5
+
+
+def put(run: Run, content: object) -> Path:
+    """Put anything in place of a checkpoint, under the name that its digest asks for."""
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    data = buffer.getvalue() if content is not None else b""
+    path = run.checkpoints / f"step-00000099-{sha256(data).hexdigest()[:16]}.pt"
+    path.write_bytes(data)
+    (run.checkpoints / "last").write_text(f"{path.name}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, 1, [1], {}, {"step": 1, "epoch": 1}, {"step": 1, "epoch": 1, "state": []},
+        {"step": "x", "epoch": 1, "state": {}},
+    ],
+)  # fmt: skip
+def test_a_file_with_the_right_digest_and_no_checkpoint_in_it_is_named(run: Run, content: object) -> None:
+    path = put(run, content)
+    with pytest.raises(CorruptError, match=f"{path.name}: not a checkpoint of a training; restore it"):
+        load(run)
+
+
+def test_a_state_that_does_not_fit_is_named_and_a_full_memory_is_not_taken_for_it(run: Run) -> None:
+    path = put(run, {"step": 1, "epoch": 1, "state": {}})
+    loaded = load(run)
+    with pytest.raises(CorruptError, match=f"{path.name}: does not fit the run's recipe"), fitting(loaded):
+        torch.nn.Linear(2, 2).load_state_dict(loaded.network)
+    with pytest.raises(torch.OutOfMemoryError), fitting(loaded):
+        raise torch.OutOfMemoryError("full")

@@ -21,7 +21,9 @@ def fill(journal: Journal, draw: random.Random, acknowledged: list[int]) -> None
     """Write three rows at a time until it fails, and note the steps of those that were written."""
     for first in range(0, 3000, 3):
         steps = [first, first + 1, first + 2]
-        journal.extend([{"event": "step", "step": step, "text": "x" * draw.randrange(50)} for step in steps])
+        journal.extend(
+            [{"event": "step", "step": step, "epoch": 1, "text": "x" * draw.randrange(50)} for step in steps]
+        )
         acknowledged += steps
 
 
@@ -35,7 +37,7 @@ def test_the_journal_keeps_every_acknowledged_row_and_goes_on(tmp_path: Path, fu
             with full_beyond(draw.randrange(4000)), pytest.raises(DiskFullError, match=r"events\.ndjson: .*free some"):
                 fill(journal, draw, acknowledged)
             assert journal.offset == run.journal_path.stat().st_size
-            journal.append("end", step=-1)
+            journal.append("warning", step=-1, message="")
         assert [row["step"] for row in read(run.journal_path)] == [*acknowledged, -1]
 
 
@@ -51,9 +53,9 @@ def test_a_file_keeps_its_old_content(tmp_path: Path, full_beyond: Full) -> None
 
 def test_results_keep_their_old_content(run: Run, full_beyond: Full) -> None:
     with run.open_journal() as journal:
-        journal.append("step", step=1)
+        journal.append("step", step=1, epoch=1)
         results.build(run)
-        journal.append("step", step=2)
+        journal.append("step", step=2, epoch=1)
     with full_beyond(1000), pytest.raises(DiskFullError, match=r"results\.h5"):
         results.build(run)
     with h5py.File(run.results_path) as file:

@@ -7,15 +7,15 @@ import pytest
 from afdctl.errors import CorruptError, NotFoundError
 from afdctl.events import SCHEMA, effective, read
 from afdctl.store.outline import ending, outline
-from tests.written import Row, end, epoch, final_test, steps, swept, trained, written
+from tests.written import Row, end, epoch, final_test, resumed, steps, swept, trained, written
 
 
 def interrupted() -> list[Row]:
     """Three epochs with a kill in the second and in the third."""
-    again = {"event": "resume", "step": 10, "epoch": 1}
+    again = resumed(10, 1)
     return [
         *steps(1, 10), epoch(1), *steps(11, 17), again, *steps(11, 20), epoch(2), *steps(21, 30), epoch(3),
-        {"event": "resume", "step": 20, "epoch": 2}, *steps(21, 30), epoch(3), final_test(), end(),
+        resumed(20, 2), *steps(21, 30), epoch(3), final_test(), end(),
     ]  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def test_the_end_of_a_long_journal_is_all_since_its_last_epoch(tmp_path: Path):
 
 def test_a_resume_in_view_supersedes_the_epoch_in_view(tmp_path: Path):
     """The last epoch that counts lies before it, and is looked for."""
-    again = {"event": "resume", "step": 10, "epoch": 1}
+    again = resumed(10, 1)
     run = written(tmp_path, "one", [*steps(1, 10), epoch(1, acc_nat=0.3), *steps(11, 20), epoch(2), again])
     assert [row["acc_nat"] for row in ending(run.journal_path, 300) if row["event"] == "epoch"] == [0.3]
 

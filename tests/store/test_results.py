@@ -12,6 +12,7 @@ from afdctl.errors import NotFoundError
 from afdctl.events import SCHEMA
 from afdctl.store import results
 from afdctl.store.run import Run
+from tests.written import resumed, run_row
 
 Rows = list[dict[str, Any]]
 
@@ -21,16 +22,16 @@ def step(number: int) -> dict[str, Any]:
 
 
 def epoch(number: int) -> dict[str, Any]:
-    return {"event": "epoch", "epoch": number, "step": 10 * number, "acc_nat": number / 10}
+    return {"event": "epoch", "epoch": number, "step": 10 * number, "acc_nat": number / 10, "best": True}
 
 
 def end(number: int, reason: str) -> dict[str, Any]:
-    return {"event": "end", "step": number, "reason": reason, "exit_code": 0}
+    return {"event": "end", "step": number, "reason": reason, "exit_code": 0, "message": None}
 
 
 def write(run: Run, rows: Rows) -> Path:
     with run.open_journal() as journal:
-        journal.extend([{"event": "run", "schema": SCHEMA}, *rows])
+        journal.extend([run_row(), *rows])
     return results.build(run)
 
 
@@ -54,22 +55,27 @@ def assert_same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> None:
         np.testing.assert_array_equal(one[name], other[name], strict=True)
 
 
+ACCURACIES = {"acc_nat": 0.5, "acc_adv": 0.25, "n": 7, "attack": "PGD-40 linf 0.3"}
 TESTS: Rows = [
-    {"event": "test", "step": 10, "checkpoint": "last", "acc_nat": 0.5, "attack": "PGD-40 linf 0.3", "n": 7},
-    {"event": "test", "step": 10, "checkpoint": "best", "acc_nat": 0.5, "attack": None, "n": 7, "acc_adv": 0.25},
+    {"event": "test", "step": 10, "checkpoint": "last", "of_step": 10, **ACCURACIES},
+    {"event": "test", "step": 10, "checkpoint": "best", "of_step": 5, **ACCURACIES, "acc_square": 0.125},
 ]
 
 
 def test_tables_hold_the_rows_in_the_order_of_their_first_names(run: Run) -> None:
-    tables, _ = content(write(run, [step(1), {"event": "step", "step": 2, "L_D": 4.0, "new": 1}, epoch(1), *TESTS]))
+    second = {"event": "step", "step": 2, "epoch": 1, "L_D": 4.0, "new": 1}
+    tables, _ = content(write(run, [step(1), second, epoch(1), *TESTS]))
     steps, epochs, tests = (tables[f"train/{name}"] for name in ("steps", "epochs", "tests"))
     assert steps.dtype.names == ("t", "step", "epoch", "L_C", "L_D", "new")
     assert [steps.dtype[name] for name in steps.dtype.names] == [np.float64, np.int64, np.int64, *[np.float64] * 3]
-    np.testing.assert_equal(without_t(steps).tolist(), [(1, 1, 1.0, np.nan, np.nan), (2, -1, np.nan, 4.0, 1.0)])
-    assert without_t(epochs).tolist() == [(1, 10, 0.1)]
+    np.testing.assert_equal(without_t(steps).tolist(), [(1, 1, 1.0, np.nan, np.nan), (2, 1, np.nan, 4.0, 1.0)])
+    assert without_t(epochs).tolist() == [(1, 10, 0.1, 1.0)]
     np.testing.assert_equal(
         without_t(tests).tolist(),
-        [(10, b"last", 0.5, b"PGD-40 linf 0.3", 7.0, np.nan), (10, b"best", 0.5, b"", 7.0, 0.25)],
+        [
+            (10, b"last", 10.0, 0.5, 0.25, 7.0, b"PGD-40 linf 0.3", np.nan),
+            (10, b"best", 5.0, 0.5, 0.25, 7.0, b"PGD-40 linf 0.3", 0.125),
+        ],
     )
     assert steps["t"][0] > 1.6e9
 
@@ -98,6 +104,7 @@ def test_attributes_say_where_the_figures_come_from(run: Run) -> None:
         "torch": '{"version": "2.11"}',
         "git": "null",
         "recipe": "seed = 0\n",
+        "recipe_digest": sha256(b"seed = 0\n").hexdigest(),
         "log_offset": len(journal),
         "log_sha256": sha256(journal).hexdigest(),
     }
@@ -106,7 +113,7 @@ def test_attributes_say_where_the_figures_come_from(run: Run) -> None:
 @pytest.mark.parametrize("reason", ["stopped", "diverged", "failed"])
 def test_only_a_finished_run_is_complete(run: Run, reason: str) -> None:
     assert not content(write(run, [step(1), end(1, reason)]))[1]["complete"]
-    assert not content(write(run, [end(1, "finished"), {"event": "resume", "step": 1, "epoch": 0}]))[1]["complete"]
+    assert not content(write(run, [end(1, "finished"), resumed(1, 0)]))[1]["complete"]
 
 
 def test_a_rebuilt_file_equals_the_original(run: Run) -> None:
@@ -123,8 +130,8 @@ def test_a_rebuilt_file_equals_the_original(run: Run) -> None:
 def interrupted() -> Rows:
     """Thirty steps with two kills and a stop in between."""
     first = [*map(step, range(1, 11)), epoch(1), *map(step, range(11, 18))]
-    second = [{"event": "resume", "step": 15, "epoch": 1}, *map(step, range(16, 19)), end(18, "stopped")]
-    third = [{"event": "resume", "step": 10, "epoch": 1}, *map(step, range(11, 21)), epoch(2)]
+    second = [resumed(15, 1), *map(step, range(16, 19)), end(18, "stopped")]
+    third = [resumed(10, 1), *map(step, range(11, 21)), epoch(2)]
     return first + second + third + [*map(step, range(21, 31)), epoch(3), *TESTS, end(30, "finished")]
 
 
@@ -140,6 +147,7 @@ def test_a_resumed_run_has_the_results_of_one_that_was_never_stopped(run: Run, t
 
 
 def test_no_journal_is_said_so(run: Run) -> None:
+    run.journal_path.unlink()
     with pytest.raises(NotFoundError, match="no journal"):
         results.build(run)
 

@@ -3,6 +3,7 @@
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,16 @@ def test_a_new_run_holds_its_recipe_and_its_provenance(tmp_path: Path) -> None:
     run = create(tmp_path / "deep" / "runs")
     assert run.path == tmp_path / "deep" / "runs" / "toy-001"
     assert run.recipe_text == "seed = 0  # ε\n"
-    assert json.loads((run.path / "run.json").read_text()) == run.provenance == {"schema": SCHEMA, "device": "cpu"}
+    assert run.provenance == {
+        "schema": SCHEMA, "device": "cpu", "recipe_digest": sha256(run.recipe_path.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    assert list(json.loads((run.path / "run.json").read_text())) == [*run.provenance, "digest"]
     assert run.checkpoints.is_dir()
 
 
 def test_runs_of_a_stem_are_numbered_on(tmp_path: Path) -> None:
     (tmp_path / "toy-009").mkdir()
+    (tmp_path / "toy-009/notes").touch()
     (tmp_path / "toy-x").touch()
     (tmp_path / "toys-077").mkdir()
     names = [create(tmp_path, stem).name for stem in ("toy", "toy", "a.b")]
@@ -83,13 +88,15 @@ def test_the_latest_run_is_the_newest_that_was_started(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no run here"):
         Run.find("latest", tmp_path)
     for run in runs[:3]:
-        run.open_journal().close()
+        with run.open_journal() as journal:
+            journal.append("cost")
     assert Run.find("latest", tmp_path) == runs[2]
 
 
 def test_what_is_no_run_is_named_with_what_to_do(tmp_path: Path) -> None:
     create(tmp_path)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/notes").touch()
     with pytest.raises(NotFoundError, match=r"toi-001: no such run under .*; did you mean 'toy-001'\?"):
         Run.find("toi-001", tmp_path)
     with pytest.raises(NotFoundError, match=r"zzz: no such run under .*; name another folder with --runs"):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from afdctl.errors import BusyError, StoppedError
-from afdctl.events import read
+from afdctl.errors import BusyError, DiskFullError, StoppedError
+from afdctl.events import Journal, read
 from afdctl.profile.load import Profile
 from afdctl.profile.schema import ATTACKS
 from afdctl.profile.spec import Spec
@@ -198,6 +198,37 @@ def test_a_run_that_is_written_is_busy(make_subject: MakeSubject):
     subject = make_subject()
     with subject.run.open_journal(), pytest.raises(BusyError):
         sweep(tasks(subject, PGD)).run()
+
+
+@pytest.mark.parametrize("place", ["results", "row"])
+def test_last_words_that_do_not_fit_on_the_disk_are_the_error(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    subject = make_subject()
+    work = sweep(tasks(subject, FGSM))
+
+    def full(*_: object, **__: object) -> None:
+        raise DiskFullError("no space left")
+
+    def last(row: dict[str, Any]) -> None:
+        if row["event"] == "cell" and row["epsilon"] == row["last"]:
+            monkeypatch.setattr(*((runner.results, "build") if place == "results" else (Journal, "extend")), full)
+
+    work.on_row = last
+    with pytest.raises(DiskFullError):
+        work.run()
+
+
+def test_last_words_that_do_not_fit_do_not_hide_what_went_wrong(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object, **__: object) -> None:
+        monkeypatch.setattr(runner.results, "build", lambda run: (_ for _ in ()).throw(DiskFullError("full")))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runner, "attack_batch", fail)
+    with pytest.raises(ZeroDivisionError):
+        sweep(tasks(make_subject(), FGSM)).run()
 
 
 def test_a_full_device_gets_smaller_batches(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,8 @@
 """A training that ends badly leaves what is true behind, and nothing else."""
 
 import json
+import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +10,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from afdctl.errors import CorruptError, DiskFullError, DivergedError, RecipeError, StoppedError
+from afdctl.errors import (
+    AfdctlError,
+    CorruptError,
+    DiskFullError,
+    DivergedError,
+    NotFoundError,
+    RecipeError,
+    StoppedError,
+)
 from afdctl.events import read
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
+from afdctl.train.signals import stopping
 from afdctl.train.start import resume
 from afdctl.train.unheeded import unheeded
-from tests.conftest import short
-from tests.train.test_resume import quiet, stop_after, train
+from tests.conftest import short, train
+from tests.store.test_gaps import cut_behind
+from tests.train.test_resume import quiet, stop_after
 
 
 def ends(run: Run) -> list[tuple[str, int]]:
@@ -87,7 +99,7 @@ def test_a_run_of_another_kind_of_device_is_refused(tmp_path: Path):
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
     run = Run.find("latest", tmp_path)
-    (run.path / "run.json").write_text(json.dumps(run.provenance | {"device": "cuda:0"}))
+    run.complete(run.provenance | {"device": "cuda:0"})
     with pytest.raises(RecipeError, match="the run began on cuda:0, whose random streams cpu cannot go on with"):
         resume(run, device="cpu", data_dir=None, on_line=quiet)
 
@@ -139,6 +151,78 @@ def test_a_recipe_that_was_edited_is_not_gone_on_with(tmp_path: Path):
     run.recipe_path.write_text(run.recipe_text.replace("lr_C = 0.1", "lr_C = 0.2"))
     with pytest.raises(CorruptError, match=r"recipe.toml: changed since the run began"):
         resume(run, device=None, data_dir=None, on_line=quiet)
+
+
+def test_a_run_whose_checkpoints_vanish_keeps_its_journal_and_its_results(tmp_path: Path):
+    def on_line(line: str) -> None:
+        if '"event":"epoch"' in line:
+            shutil.rmtree(tmp_path / "run-001/checkpoints")
+
+    with pytest.raises(FileNotFoundError) as error:
+        train(short("digits_nt"), tmp_path, on_line)
+    assert "run-001/checkpoints/step-00000005-" in str(error.value.filename)
+    run = Run.find("latest", tmp_path)
+    assert ends(run) == [("failed", 1)]
+    assert run.results_path.exists()
+    with pytest.raises(NotFoundError, match="has no checkpoint"):
+        resume(run, device=None, data_dir=None, on_line=quiet)
+
+
+def test_rows_that_a_stopped_run_lost_are_said_and_not_made_up(tmp_path: Path):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(7))
+    run = Run.find("latest", tmp_path)
+    cut_behind(run, '"step":3,')
+    resume(run, device=None, data_dir=None, on_line=quiet)
+    rows = list(read(run.journal_path))
+    assert [row["step"] for row in rows if row["event"] == "step"] == [1, 2, 3, 8, 9, 10]
+    messages = [row["message"] for row in rows if row["event"] == "warning"]
+    assert "it ends at step 3, the checkpoint is of step 7" in messages[0]
+    (kept,) = run.path.glob("results-*.h5")
+    assert messages[1] == f"{kept}: has rows that events.ndjson has lost"
+
+
+@pytest.mark.parametrize("which", ["defense", "sampler", "streams"])
+def test_a_state_of_another_training_is_named(tmp_path: Path, which: str):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    run = Run.find("latest", tmp_path)
+    state = checkpoints.load(run).state
+    saved = checkpoints.save(run, state | {which: {"network": {}}}, step=3, epoch=0, best=False)
+    with pytest.raises(CorruptError, match=f"{saved.path.name}: does not fit the run's recipe"):
+        resume(run, device=None, data_dir=None, on_line=quiet)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_a_full_memory_is_one_line_and_leaves_no_run_that_never_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("afdctl.train.loop.build", full)
+    with pytest.raises(AfdctlError, match=r"memory is full: lower train\.batch_size or model\.width"):
+        train(short("digits_nt"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_before_the_first_checkpoint_leaves_nothing(tmp_path: Path):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with stopping(), pytest.raises(StoppedError, match="before the training began"), Run.begin(tmp_path, "run"):
+            os.kill(os.getpid(), number)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(tmp_path: Path):
+    def on_line(line: str) -> None:
+        if '"event":"run"' in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match="SIGTERM; go on with"):
+        train(short("digits_nt"), tmp_path, on_line)
+    assert resume(Run.find("latest", tmp_path), device=None, data_dir=None, on_line=quiet).finished
 
 
 def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):

@@ -1,5 +1,6 @@
 """A checkpoint of the authors' code becomes a run that everything else takes for a training of ours."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from afdctl.store import checkpoints
 from afdctl.store.run import Run
 from afdctl.sweep.subject import of_run
 from afdctl.train.official import import_official
-from afdctl.train.start import digest_of, resume
+from afdctl.train.start import resume
 from tests.conftest import short
 from tests.models.authors import SpectralHead, checkpoint, shake
 
@@ -55,10 +56,15 @@ def test_an_imported_run_has_the_network_and_the_discriminator(file: Path, their
 def test_an_imported_run_tells_where_it_is_from(file: Path):
     run, _ = imported(file)
     facts = run.provenance
-    assert (run.name, run.kind, run.finished, run.resumable) == ("wgan-001", "imported", False, True)
+    assert (run.name, run.kind, run.finished, (run.checkpoints / "last").exists()) == (
+        "wgan-001",
+        "imported",
+        False,
+        True,
+    )
     assert facts["imported"]["file"] == str(file)
     assert len(facts["imported"]["sha256"]) == 64
-    assert facts["recipe_text_digest"] == digest_of(run.recipe_text)
+    assert facts["recipe_digest"] == sha256(run.recipe_path.read_bytes()).hexdigest()
     assert {"data_digest", "data_dir", "seed", "afdctl", "torch", "device", "command"} <= facts.keys()
     assert loads(run.recipe_text).defense.name == "afd"
     rows = effective(read(run.journal_path))

@@ -16,12 +16,12 @@ from torch import Tensor
 from afdctl import registry
 from afdctl.errors import StoppedError
 from afdctl.events import effective, read
-from afdctl.recipe import Recipe, loads
+from afdctl.recipe import loads
 from afdctl.store import checkpoints
 from afdctl.store.run import Run
 from afdctl.train.loop import Trainer
-from afdctl.train.start import resume, start
-from tests.conftest import short
+from afdctl.train.start import resume
+from tests.conftest import short, train
 
 RECIPES = {
     "natural": ("digits_nt", []),
@@ -40,10 +40,6 @@ CLOCK = {"t", "images_per_s", "seconds"}
 
 def quiet(line: str) -> None:
     pass
-
-
-def train(recipe: Recipe, runs: Path, on_line: Callable[[str], None] = quiet) -> Run:
-    return start(recipe, stem="run", runs=runs, name=None, device=torch.device("cpu"), data_dir=None, on_line=on_line)
 
 
 def stop_after(step: int) -> Callable[[str], None]:

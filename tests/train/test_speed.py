@@ -17,7 +17,7 @@ from afdctl.store.run import Run
 from afdctl.train import loop
 from afdctl.train.loop import Trainer
 from afdctl.train.speed import captures, captures_step, quicken
-from afdctl.train.start import resume, start
+from afdctl.train.start import resume
 from tests.conftest import short
 from tests.train.test_resume import assert_same_state, figures, quiet, stop_after, train
 
@@ -37,7 +37,7 @@ def accuracies(run: Run) -> tuple[float, float]:
 
 
 def on_cuda(recipe: Recipe, runs: Path, on_line=quiet) -> Run:
-    return start(recipe, stem="run", runs=runs, name=None, device=CUDA, data_dir=None, on_line=on_line)
+    return train(recipe, runs, on_line, device="cuda")
 
 
 def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: int) -> None:

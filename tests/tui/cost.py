@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from afdctl.events import Journal
+from afdctl.store.run import Run
 from afdctl.tui.reading.follow import sample
 from tests.tui import journals
 from tests.tui.screenshot import Terminal
@@ -44,7 +45,8 @@ def long_journal(folder: Path, steps: int, planned: int) -> Path:
     """A run of so many steps, of the size that real ones have."""
     run = journals.RUN | {"epochs": 60, "steps_per_epoch": planned // 60, "steps_total": planned}
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text('{"schema": 1}')
+    (folder / "recipe.toml").write_text("")
+    Run(folder).complete({})
     with (folder / "events.ndjson").open("wb") as file:
         file.write(journals.line(run))
         for number in range(1, steps + 1):

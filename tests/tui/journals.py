@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from afdctl.events import SCHEMA
+from afdctl.store.run import Run
 from afdctl.tui.reading.follow import Line
 from afdctl.tui.reading.history import History
 
@@ -21,7 +23,7 @@ RECIPE = {
     "validation": {"steps": 20},
 }
 RUN = {
-    "event": "run", "t": BEGIN, "schema": 1, "name": "mnist_wgan-001", "recipe": RECIPE, "epochs": EPOCHS,
+    "event": "run", "t": BEGIN, "schema": SCHEMA, "name": "mnist_wgan-001", "recipe": RECIPE, "epochs": EPOCHS,
     "steps_per_epoch": PER_EPOCH, "steps_total": EPOCHS * PER_EPOCH, "device": "cuda:0", "parameters": 262896,
     "classes": 10, "images": {"train": 55000, "holdout": 5000, "test": 10000},
 }  # fmt: skip
@@ -89,6 +91,7 @@ def cell(attack: str, epsilon: float, **changes: Any) -> Row:
         "epsilon": epsilon,
         "schedule": "fixed", "source": None, "accuracy": found, "low": found - 0.01, "high": found + 0.01, "n": 1000,
         "acc_nat": 0.99, "seconds": 12.0, "forwards": 40, "backwards": 40,
+        "spec": {"name": attack}, "checkpoint": "0" * 64, "seed": 0, "shard": f"{attack}-0.h5", "images": False,
     } | changes  # fmt: skip
 
 
@@ -111,8 +114,9 @@ def sweep(done: int = 9) -> list[Row]:
     if done < len(plan):
         attack, epsilon = plan[done]
         part = {str(epsilon): accuracy(attack, epsilon)}
-        rows.append({"event": "part", "t": BEGIN + 420, "attack": attack, "source": None, "done": 320, "n": 1000,
-                     "accuracy": part, "seconds": 3.0})  # fmt: skip
+        rows.append({"event": "part", "t": BEGIN + 420, "attack": attack, "norm": "linf", "source": None, "task": "t",
+                     "first": 0, "done": 320, "n": 1000, "accuracy": part, "seconds": 3.0, "shard": "part-t-0.h5",
+                     "images": False})  # fmt: skip
     else:
         rows.append({"event": "swept", "t": BEGIN + 500, "reason": "finished", "exit_code": 0})
     return rows
@@ -126,8 +130,8 @@ def line(row: Row) -> bytes:
 def write(folder: Path, rows: Iterable[Row]) -> Path:
     """A run folder with this journal."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text('{"schema": 1}')
     (folder / "recipe.toml").write_text("")
+    Run(folder).complete({})
     (folder / "events.ndjson").write_bytes(b"".join(map(line, rows)))
     return folder
 

@@ -10,6 +10,7 @@ import pytest
 from textual.pilot import Pilot
 
 from afdctl.events import Journal
+from afdctl.store import atomic
 from afdctl.tui import settings
 from afdctl.tui.app import Dashboard
 from afdctl.tui.session import Options
@@ -340,7 +341,7 @@ def test_a_folder_that_cannot_be_written(run: Path, tmp_path: Path, monkeypatch:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(atomic, "write_bytes", refuse)
     assert "not written: permission denied" in shown(after(run, "e"))
 
 

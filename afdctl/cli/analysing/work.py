@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.named import dataset_of, find, specs
 from afdctl.cli.place import Place
 from afdctl.errors import RecipeError
@@ -59,9 +60,10 @@ def analyse(wishes: Wishes) -> None:
     runs = distinct([find(spec, wishes.folder) for spec in specs(wishes.runs)])
     chosen = {dataset: attacks_for(wishes, dataset) for dataset in map(dataset_of, runs)}
 
-    from afdctl.cli.analysing import results
-    from afdctl.cli.analysing.told import telling
-    from afdctl.train.start import choose_device
+    with leaving_at_once():
+        from afdctl.cli.analysing import results
+        from afdctl.cli.analysing.told import telling
+        from afdctl.train.start import choose_device
 
     device = choose_device(wishes.device)
     studies = [study_of(wishes, run, device, *chosen[dataset_of(run)]) for run in runs]

@@ -11,6 +11,7 @@ import typer
 from afdctl import registry
 from afdctl.cli.exporting.output import agree
 from afdctl.cli.exporting.wanted import Wanted
+from afdctl.cli.imports import leaving_at_once
 from afdctl.errors import AfdctlError, RecipeError
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ def export(wanted: Wanted, kind: str) -> None:
 
 
 def _export(wanted: Wanted, kind: str, form: "Format", run: "Run") -> None:
-    import torch
+    with leaving_at_once():
+        import torch
 
-    from afdctl.export.weights import check
-    from afdctl.sweep.subject import of_run
+        from afdctl.export.weights import check
+        from afdctl.sweep.subject import of_run
 
     subject = of_run(run, wanted.checkpoint, torch.device("cpu"), wanted.data_dir)
     for warning in subject.warnings:

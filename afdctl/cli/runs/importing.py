@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from afdctl import files
+from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import SET
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 
@@ -32,7 +33,8 @@ def import_(
 
     chosen = recipes.load(recipe, overrides or [])
 
-    from afdctl.train.official import import_official
+    with leaving_at_once():
+        from afdctl.train.official import import_official
 
     run, warnings = import_official(checkpoint, chosen, stem=Path(recipe).stem, runs=runs, name=name, data_dir=data_dir)
     for warning in warnings:

@@ -12,9 +12,13 @@ def rebuild(names: options.Names, folder: options.Folder = Path("runs")) -> None
     runs = options.at(names, folder)
 
     from afdctl.store import results, shards
+    from afdctl.store.gaps import lost_tail
     from afdctl.store.overview import record
 
     for run in runs:
+        run.verify()
+        for gap in lost_tail(run):
+            typer.echo(f"warning: {gap}", err=True)
         path = results.build(run)
         for name in record(run).shards:
             if not shards.intact(run, name):

@@ -53,6 +53,7 @@ def show(
 
 def _facts(record: "Record") -> dict[str, Any]:
     from afdctl.store import checkpoints, disk, shards
+    from afdctl.store.gaps import lost_tail
     from afdctl.store.overview import Overview
     from afdctl.sweep.attacked import attacked
 
@@ -63,7 +64,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "provenance": run.provenance,
         "tests": record.of_kind("test"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
-        "warnings": [row["message"] for row in record.of_kind("warning")],
+        "warnings": [*(row["message"] for row in record.of_kind("warning")), *lost_tail(run)],
         "checkpoints": [
             {"file": one.path.name, "step": one.step, "pointers": one.pointers, "intact": one.intact,
                 "size": disk.size(one.path)} for one in checkpoints.listed(run)

@@ -103,13 +103,13 @@ def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs
     ended = afdctl("runs", "ls", "--json")
     found = {run["name"]: run for run in json.loads(ended.out)["runs"]}
     assert {name: run["state"] for name, run in found.items()} == {
-        "wgan": "damaged", "at": "damaged", "young": "damaged", "mnist": "newer version",
+        "wgan": "damaged", "at": "damaged", "young": "damaged", "mnist": "other version",
     }  # fmt: skip
     assert all(run["size"] > 0 for run in found.values())
     shown = afdctl("runs", "ls")
     warnings = shown.err.splitlines()
     assert (shown.code, len(warnings)) == (0, 4)
-    assert any("at: runs/at/recipe.toml:1" in line for line in warnings)
+    assert any("at: runs/at/recipe.toml: changed since the run began" in line for line in warnings)
     assert any("young: runs/young/events.ndjson: a line is damaged" in line for line in warnings)
     assert any("mnist: runs/mnist: has schema 7" in line for line in warnings)
 

@@ -102,6 +102,7 @@ def test_a_path_may_go_round_corners(afdctl: Afdctl, runs: Runs, folder: Path):
 
 def test_what_is_no_run_is_not_removed(afdctl: Afdctl, runs: Runs, folder: Path):
     (folder / "runs" / "notes").mkdir()
+    (folder / "runs" / "notes" / "a.txt").touch()
     ended = afdctl("runs", "rm", "notes", "--yes")
     assert (ended.code, ended.err) == (3, "error: runs/notes: not a run (it has no run.json); name a run's folder\n")
     assert "notes" in left(folder)

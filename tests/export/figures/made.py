@@ -31,10 +31,12 @@ def sweep(attacks: Mapping[str, Mapping[float, float]], acc_nat: float = 0.9, n:
     """Cells: attack -> epsilon -> accuracy."""
     return [
         {
-            "event": "cell", "attack": attack, "norm": "linf", "epsilon": epsilon, "source": None, "spec": {},
+            "event": "cell", "key": f"{attack}{epsilon:g}", "attack": attack, "norm": "linf", "epsilon": epsilon,
+            "source": None, "spec": {},
             "schedule": "ascending", "checkpoint": "d1", "n": n, "seed": 0, "acc_nat": acc_nat, "accuracy": accuracy,
             "low": wilson(round(accuracy * n), n).low, "high": wilson(round(accuracy * n), n).high, "forwards": 1,
-            "backwards": 1, "seconds": 0.1, "shard": None,
+            "backwards": 1, "seconds": 0.1, "shard": f"{attack}-0.h5",
+            "images": False,
         }
         for attack, cells in attacks.items()
         for epsilon, accuracy in cells.items()

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from afdctl import recipe
-from afdctl.events import SCHEMA
 from afdctl.export.tables.measured import table_a2
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 from afdctl.sweep.figures import wilson
+from tests.written import run_row
 
 Rows = list[dict[str, Any]]
 DIGEST = "b" * 64
 FACTS = {"device": "cpu", "device_name": "", "threads": 1}
-END: Rows = [{"event": "end", "step": 10, "reason": "finished", "exit_code": 0}]
+END: Rows = [{"event": "end", "step": 10, "reason": "finished", "exit_code": 0, "message": None}]
 SAVED: Rows = [{"event": "checkpoint", "step": 10, "epoch": 1, "file": "x", "digest": DIGEST, "best": True}]
 
 
@@ -24,7 +24,7 @@ def record(root: Path, name: str, of: str, rows: Rows, *overrides: str, **facts:
     run = Run.create(root, name, recipe.dump(chosen), FACTS | facts, name=name)
     ended = [] if any(row["event"] == "end" for row in rows) else END
     with run.open_journal() as journal:
-        journal.extend([{"event": "run", "schema": SCHEMA, "steps_per_epoch": 10}, *SAVED, *rows, *ended])
+        journal.extend([run_row(), *SAVED, *rows, *ended])
     return Record.of(run)
 
 

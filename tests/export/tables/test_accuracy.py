@@ -7,6 +7,7 @@ import pytest
 from afdctl.export import tables
 from afdctl.export.tables.table import Cell, Table
 from tests.export.tables.made import DIGEST, Rows, cells, record
+from tests.written import end, final_test
 
 
 def cell(table: Table, method: str, column: str) -> Cell:
@@ -121,7 +122,10 @@ def test_a_run_that_nobody_named_is_not_trained_again(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "runs"
     of = [*cells("pgd_linf", {0.3: 0.9}), *cells("cw", {1.0: 0.9}), *cells("aa", {0.3: 0.9})]
-    at, half = record(root, "at", "mnist_at", of), [{"event": "end", "step": 3, "reason": "stopped", "exit_code": 143}]
+    at, half = (
+        record(root, "at", "mnist_at", of),
+        [end("stopped")],
+    )
     for name, rows in {"nt": [], "dcgan": [], "trades": half, "wgan": half}.items():
         record(root, name, f"mnist_{name}", rows)
     assert tables.build("1", [at], with_paper=True).missing == [
@@ -151,8 +155,8 @@ def test_figures_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
 
 def test_a_half_run_goes_on_first(tmp_path: Path) -> None:
     stopped = [
-        {"event": "epoch", "epoch": 3, "step": 30, "acc_nat": 0.5},
-        {"event": "end", "step": 30, "reason": "stopped", "exit_code": 143},
+        {"event": "epoch", "epoch": 3, "step": 30, "best": True, "acc_nat": 0.5},
+        {"event": "end", "step": 30, "reason": "stopped", "exit_code": 143, "message": None},
     ]
     run = record(tmp_path, "at", "mnist_at", stopped)
     table = tables.build("1", [run], with_paper=False)
@@ -176,7 +180,7 @@ def test_a_model_of_ones_own_has_a_row_of_its_own(tmp_path: Path) -> None:
 
 
 def test_clean_is_of_the_newest_measurement(tmp_path: Path) -> None:
-    test = {"event": "test", "step": 10, "checkpoint": "best", "acc_nat": 0.5, "acc_adv": 0.1, "n": 200}
+    test = final_test(0.5, 0.1)
     run = record(tmp_path, "at", "mnist_at", [test])
     found = cell(tables.build("1", [run], with_paper=False), "AT", "clean")
     assert (found.value, found.only and found.only.checkpoint) == (0.5, "best")

@@ -14,6 +14,7 @@ from afdctl.export import tables
 from afdctl.export.tables import formats
 from afdctl.export.tables.table import Table
 from tests.export.tables.made import cells, record
+from tests.written import final_test
 
 COMMAND = "afdctl sweep a|t_1 --profile paper-A2 --limit 1000 --attacks cw,aa"
 
@@ -22,7 +23,7 @@ COMMAND = "afdctl sweep a|t_1 --profile paper-A2 --limit 1000 --attacks cw,aa"
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     """Two rows: AT of two seeds with no more than PGD, and NT with nothing but what the test at its end found."""
     monkeypatch.chdir(tmp_path)
-    test = [{"event": "test", "step": 10, "checkpoint": "best", "acc_nat": 0.5, "acc_adv": 0.1, "n": 1000}]
+    test = [final_test(0.5, 0.1) | {"n": 1000}]
     runs = [record(tmp_path / "runs", "nt", "mnist_nt", test)]
     for seed in (1, 2):
         done = cells("pgd_linf", {0.3: 0.8 + seed / 10})
