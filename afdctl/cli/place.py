@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from afdctl import files
 from afdctl.errors import RecipeError
 from afdctl.events import named
-
-if TYPE_CHECKING:
-    from afdctl.store.run import Run
 
 RUNS_BYTES = 150
 """Of the 255 that a file's name may have."""
@@ -99,13 +96,12 @@ DEST = typer.Argument(
 )
 
 
-def runs_in_words(runs: "Sequence[Run]") -> str:
-    """Begin a file's name with runs, so that exports of others are other files: `A-`, `A-and-B-`."""
-    names = [run.name for run in runs]
+def runs_in_words(names: Sequence[str]) -> str:
+    """Begin a file's name with those of runs, so that exports of others are other files: `A`, `A-and-B`."""
     words = "-and-".join(names)
     if len(words.encode()) > RUNS_BYTES:
         words = f"{len(names)}-runs-{sha256('/'.join(names).encode()).hexdigest()[:8]}"
-    return f"{words}-"
+    return words
 
 
 def copy(source: Path, to: Place | None, *, force: bool) -> Path:

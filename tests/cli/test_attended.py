@@ -89,7 +89,7 @@ def test_seeds_are_trained_one_after_the_other_each_with_its_own_output(folder: 
     [
         (["digits_nt", "--device", "cuda"], 2, "error: --device cuda: not on this machine; it has: cpu\n"),
         (["digits_nt", "--name", "a/b"], 2,
-         "error: --name 'a/b': not a name for a run; use letters, digits, '-' and '_'\n"),
+         "error: --name 'a/b': has '/' in it; use letters, digits, '-' and '_'\n"),
         (["digits_nt", "--json"], 2, "error: --json streams the journal of a training that is waited for; "
          "leave --tui and --detach out\n"),
         (["digits_nt", "--tui"], 2, "error: --detach starts without a dashboard; leave --tui out\n"),

@@ -12,7 +12,6 @@ from afdctl import files
 from afdctl.cli import app
 from afdctl.cli.place import Place, copy, runs_in_words
 from afdctl.errors import RecipeError
-from afdctl.store.run import Run
 
 NO_FOLDER = "there is no folder no; make it first, or end a folder's name with /"
 
@@ -60,9 +59,9 @@ def test_a_check_makes_nothing(tmp_path: Path):
 
 
 def test_runs_in_the_names_of_files_tell_them_apart():
-    assert runs_in_words([Run(Path("runs/a"))]) == "a-"
-    assert runs_in_words([Run(Path("runs/a")), Run(Path("runs/b"))]) == "a-and-b-"
-    many = [Run(Path(f"runs/digits_wgan-{number:03d}")) for number in range(20)]
+    assert runs_in_words(["a"]) == "a"
+    assert runs_in_words(["a", "b"]) == "a-and-b"
+    many = [f"digits_wgan-{number:03d}" for number in range(20)]
     assert runs_in_words(many) != runs_in_words(many[:19])
     assert len(runs_in_words(many)) < 50
 

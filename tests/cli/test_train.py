@@ -41,7 +41,7 @@ def test_stdout_holds_a_path_for_each_seed_and_nothing_else(seeds: Ended, folder
 
 def test_without_a_terminal_stderr_has_a_line_an_epoch(seeds: Ended):
     assert "\x1b" not in seeds.err
-    beginnings = ["digits_nt-001: ", "epoch 1/2  ", "epoch 2/2  ", "test, best"]
+    beginnings = ["digits_nt-001: ", "10 classes: ", "epoch 1/2  ", "epoch 2/2  ", "test, best"]
     # a slow machine is also told its steps
     lines = [line for line in seeds.err.splitlines() if not re.match("test, last|epoch .*  step ", line)]
     assert [line[: len(start)] for line, start in zip(lines, beginnings * 2, strict=True)] == [

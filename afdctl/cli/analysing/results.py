@@ -73,7 +73,7 @@ def picture(runs: "Sequence[Run]", name: str, out: Place | None, *, alone: bool)
     if out is None:
         return Place(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
     if out.is_folder:
-        return out.file(f"{runs_in_words(runs)}{name}.svg")
+        return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
     return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
 
 

@@ -47,4 +47,4 @@ class Wanted:
     @property
     def prefix(self) -> str:
         """What a file's name in a folder begins with: the runs, or nothing where none was named and all are meant."""
-        return runs_in_words(self.runs) if self.named or len(self.runs) == 1 else ""
+        return f"{runs_in_words([run.name for run in self.runs])}-" if self.named or len(self.runs) == 1 else ""
