@@ -82,7 +82,8 @@ class Started:
         """Print what the trainer printed before a run began, and exit as it did, where it failed."""
         if code := self.process.wait():
             self.words.seek(0)
-            typer.echo(self.words.read().decode(errors="replace"), err=True, nl=False)
+            words = self.words.read().decode(errors="replace")
+            typer.echo(words or f"error: the trainer ended without a word, with exit code {code}\n", err=True, nl=False)
             raise typer.Exit(code if code > 0 else 128 - code)
 
 
