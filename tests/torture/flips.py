@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,7 @@ class Damage:
             return data[: self.place]
         return data[: self.place] + bytes([data[self.place] ^ 1 << self.bit]) + data[self.place + 1 :]
 
-
-def damages(path: Path, draw: random.Random, number: int) -> list[Damage]:
-    """Places all over a file; one in four is a cut."""
-    size = path.stat().st_size
-    return [Damage(draw.randrange(size), None if draw.random() < 0.25 else draw.randrange(8)) for _ in range(number)]
+    @classmethod
+    def draw(cls, file: Path, draw: random.Random) -> Self:
+        """A damage anywhere in the file; one in four is a cut."""
+        return cls(draw.randrange(file.stat().st_size), None if draw.random() < 0.25 else draw.randrange(8))

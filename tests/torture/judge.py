@@ -18,7 +18,9 @@ CLOCK = {
     "floor_seconds", "command", "events", "log_offset", "log_sha256", "commit",
 }  # fmt: skip
 """Keys whose values differ from one time to the next."""
-ADMITS = re.compile(r"damage|missing|corrupt|chang|torn|lost|not (?:whole|intact|what)|\"intact\": ?false|gap|cut", re.I)
+ADMITS = re.compile(
+    r"damage|missing|corrupt|chang|torn|lost|not (?:whole|intact|what)|\"intact\": ?false|gap|cut", re.I
+)
 """Words of a command that knows of a damage."""
 
 Outcome = tuple[str, str]
@@ -81,7 +83,21 @@ def reading(ended: Ended, truth: Ended, names: Sequence[str]) -> Outcome:
     said = ended.out + ended.err
     if ADMITS.search(said) and any(name in said for name in names):
         return FINE
-    return LOST, f"`{short(ended)}` prints other numbers without a word"
+    return (
+        LOST,
+        f"`{short(ended)}` prints another {first_difference(numbers(ended.out), numbers(truth.out))} without a word",
+    )
+
+
+def first_difference(found: Any, truth: Any, place: str = "") -> str:
+    """Where two values of JSON differ first, and how: `runs.0.clean: 0.5, not 0.6`."""
+    if isinstance(found, dict) and isinstance(truth, dict):
+        keys = [key for key in {**truth, **found} if found.get(key) != truth.get(key)]
+        return first_difference(found.get(keys[0]), truth.get(keys[0]), f"{place}{keys[0]}.")
+    if isinstance(found, list) and isinstance(truth, list) and len(found) == len(truth):
+        index = next(index for index, item in enumerate(found) if item != truth[index])
+        return first_difference(found[index], truth[index], f"{place}{index}.")
+    return f"{place.rstrip('.')}: {str(found)[:60]}, not {str(truth)[:60]}"
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
@@ -100,16 +116,22 @@ def short(ended: Ended) -> str:
 
 
 def measured(run: Path) -> dict[str, Any]:
-    """All that a run found, for comparing to the bit: results.h5 without times, and the checkpoints' states."""
+    """All that a run found, for comparing to the bit: its results, and the states of its checkpoints."""
+    found = results(run)
+    for which in ("last", "best"):
+        if (pointer := run / "checkpoints" / which).exists():
+            saved = torch.load(pointer.with_name(pointer.read_text().strip()), weights_only=True)
+            found[which] = digest(saved)
+    return found
+
+
+def results(run: Path) -> dict[str, Any]:
+    """Every array and number of a run's results.h5 that the clock does not decide."""
     found: dict[str, Any] = {}
     if (run / "results.h5").exists():
         with h5py.File(run / "results.h5") as file:
             found["complete"] = bool(file.attrs["complete"])
             _collect(file, "", found)
-    for which in ("last", "best"):
-        if (pointer := run / "checkpoints" / which).exists():
-            saved = torch.load(pointer.with_name(pointer.read_text().strip()), weights_only=True)
-            found[which] = digest(saved)
     return found
 
 

@@ -13,11 +13,13 @@ NUMBERS = [
 ]  # fmt: skip
 VALUES = [
     b"true", b"[]", b"{}", b'""', b'"8/0"', b'"1/3"', b'"nan"', b"[1, 'a']", b"[[1]]", b"{a = 1}", b"1979-05-27", b"07:32:00",
-    b"'''a\nb'''", b'"\\u0000"', b'"\\u001b[31m"', b'"a\\nb"', b"[1, 2, 3]", b"[3, 2, 1]", b'"' + b"x" * 5000 + b'"',
+    b"'''a\nb'''",
+    b'"\\u0000"', b'"\\u001b[31m"', b'"a\\nb"', b"[1, 2, 3]", b"[3, 2, 1]", b'"' + b"x" * 5000 + b'"',
     b'"~"', b'"/dev/zero"', b'"../x"', b'"mnist"', b'"digits"',
 ]  # fmt: skip
 ODD = [
-    "\u202e", "\u200b", "\ufeff", "\u00e9", "\u2028", "\U0001f600", "\u0661", "\u0130", "e\u0301", "\u00a0", "\x0c", "\x00",
+    "\u202e", "\u200b", "\ufeff", "\u00e9", "\u2028", "\U0001f600", "\u0661",
+    "\u0130", "e\u0301", "\u00a0", "\x0c", "\x00",
     "\x1b[2J", "\uffff",
 ]  # fmt: skip
 Mutation = Callable[[bytes, random.Random], bytes]
@@ -43,7 +45,7 @@ def swap_tokens(text: bytes, draw: random.Random) -> bytes:
     if len(tokens) < 2:
         return text
     one, other = sorted(draw.sample(tokens, 2), key=lambda token: token.start())
-    return (text[: one.start()] + other[0] + text[one.end() : other.start()] + one[0] + text[other.end() :])  # fmt: skip
+    return b"".join((text[: one.start()], other[0], text[one.end() : other.start()], one[0], text[other.end() :]))
 
 
 def delete(text: bytes, draw: random.Random) -> bytes:

@@ -7,7 +7,6 @@ command line's `main`. With `strace`, a chosen system call of the child fails or
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,18 +14,19 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which a command hangs; on an idle core each takes less than two."""
+OUTPUT = ".said"
+"""The folder, in the one where a command runs, that holds what it prints."""
 STRACE = shutil.which("strace")
-WRITES = ("openat", "pwrite64", "write", "rename", "fsync", "fdatasync", "ftruncate", "unlink", "mkdir")
-READS = ("openat", "read", "pread64")
 PRELOADED = [
-    "__main__", "h5py", "torch._dynamo", "torch._inductor.metrics", "sklearn.datasets", "scipy.stats", "safetensors.torch",
-    "jinja2.ext", "afdctl.cli", "afdctl.cli.analysing.work", "afdctl.cli.evaluation", "afdctl.cli.progress",
+    "__main__", "h5py", "torch._dynamo", "torch._inductor.metrics", "sklearn.datasets", "scipy.stats",
+    "safetensors.torch", "jinja2.ext", "afdctl.cli", "afdctl.cli.analysing.work", "afdctl.cli.evaluation", "afdctl.cli.progress",
     "afdctl.cli.sweeping", "afdctl.export.report", "afdctl.export.tables", "afdctl.sweep.runner", "afdctl.train.start",
     "afdctl.tui.app", "afdctl.tui.once", "tests.torture.process",
 ]  # fmt: skip
@@ -49,24 +49,13 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith(("error: ", "Error: "))]
 
 
-@dataclass(frozen=True)
-class Site:
-    """One system call: the `number`-th of its name, which touched `path`."""
-
-    name: str
-    number: int
-    path: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.number} on {self.path}"
-
-
 class Started:
     """A child at work on its commands."""
 
     def __init__(self, commands: Sequence[Sequence[str]], folder: Path, traced: Sequence[str] = ()) -> None:
+        """`traced`: options of strace, which then holds the child."""
         self.commands = [list(command) for command in commands]
-        self.output = folder / ".said"
+        self.output = folder / OUTPUT
         self.output.mkdir(exist_ok=True)
         for old in self.output.iterdir():
             old.unlink()
@@ -81,10 +70,8 @@ class Started:
 
     def send(self, number: int, *, group: bool = False) -> None:
         """Send a signal, to the child or to its process group; one that has ended gets none."""
-        try:
+        with suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def wait(self) -> list[Ended]:
         """What each command left, in turn; those after a killed one are missing."""
@@ -116,44 +103,10 @@ def run_all(commands: Sequence[Sequence[str]], folder: Path) -> list[Ended]:
     return Started(commands, folder).wait()
 
 
-def kill_at(site: Site) -> list[str]:
-    return ["-e", f"trace={site.name}", "-e", f"inject={site.name}:signal=KILL:when={site.number}"]
-
-
-def fail_at(site: Site, error: str) -> list[str]:
-    return ["-e", f"trace={site.name}", "-e", f"inject={site.name}:error={error}:when={site.number}"]
-
-
-def sites(command: Sequence[str], folder: Path, names: Sequence[str], below: str = "runs") -> list[Site]:
-    """Run a command and list its system calls of these names that touch files under `folder/below`."""
-    log = folder / ".calls"
-    ended = run(command, folder, ["-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(names)}"])
-    assert ended.code == 0, ended.err
-    found, counts, inside = [], dict.fromkeys(names, 0), str((folder / below).resolve())
-    for line in log.read_text(errors="replace").splitlines():
-        if not (match := re.match(r"(?:\d+ +)?(\w+)\(", line)) or match[1] not in counts:
-            continue
-        counts[match[1]] += 1
-        if touched := _touched(line, folder, inside):
-            found.append(Site(match[1], counts[match[1]], touched))
-    return found
-
-
-def _touched(line: str, folder: Path, inside: str) -> str | None:
-    """The path below `inside` that a line of strace's log names, relative to the folder."""
-    for text in re.findall(r'<(/[^>]*)>|"([^"]+)"', line.split(" = ")[0]):
-        path = os.path.normpath(folder.resolve() / (text[1] or text[0]))
-        if path == inside or path.startswith(inside + os.sep):
-            short = os.path.relpath(path, folder.resolve())
-            return re.sub(r"\.\d+\.tmp", ".PID.tmp", short)
-    return None
-
-
 def _attach(process: BaseProcess, options: Sequence[str]) -> subprocess.Popen[bytes]:
     """Let strace hold the child, which waits for that."""
     assert STRACE
-    quiet = ["-qq"] if "-o" in options else ["-qq", "-o", os.devnull]
-    return subprocess.Popen([STRACE, *quiet, *options, "-p", str(process.pid)], stderr=subprocess.DEVNULL)
+    return subprocess.Popen([STRACE, "-qq", *options, "-p", str(process.pid)], stderr=subprocess.DEVNULL)
 
 
 def _work(commands: list[list[str]], folder: str, traced: bool) -> None:
@@ -163,7 +116,7 @@ def _work(commands: list[list[str]], folder: str, traced: bool) -> None:
     os.chdir(folder)
     code = 0
     for at, command in enumerate(commands):
-        _say_into(Path(".said") / str(at))
+        _say_into(Path(OUTPUT, str(at)))
         if traced:
             _wait_for_strace()
         sys.argv = ["afdctl", *command]
@@ -178,7 +131,7 @@ def _work(commands: list[list[str]], folder: str, traced: bool) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         if len(commands) > 1:
-            with open(".said/codes", "a") as codes:
+            with open(f"{OUTPUT}/codes", "a") as codes:
                 codes.write(f"{code}\n")
     os._exit(code)
 

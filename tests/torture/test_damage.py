@@ -4,20 +4,23 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from tests.torture.conftest import Count, Try
-from tests.torture.flips import Damage, damages
-from tests.torture.judge import FINE, Outcome, differences, measured, reading, short, trial, worst
+from tests.torture.conftest import Try, WorkOf
+from tests.torture.flips import Damage
+from tests.torture.forms import forms
+from tests.torture.judge import FINE, Outcome, differences, measured, reading, results, short, trial, worst
 from tests.torture.process import Ended, Started, run, run_all
 from tests.torture.tally import LOST, Trial
-from tests.torture.work import ANALYZE, RESUME, SWEEP, TRAIN, Work
+from tests.torture.work import ANALYZE, RESUME, SWEEP, TRAIN
 
 SEED = 4
+LOG = "a library printed this\n" * 20
 FILES = {
     "recipe.toml": "recipe.toml",
     "run.json": "run.json",
@@ -33,52 +36,50 @@ READERS = [
     ["runs", "ls", "--json"], ["runs", "show", "a", "--json"], ["runs", "compare", "a", "b", "--all", "--json"],
     ["watch", "a"], ["watch", "--once", "a"], ["export", "a", "--table", "1", "--json"],
     ["export", "a", "--events", "json"], ["export", "a", "--cells", "json"], ["export", "a", "--report", "page.html"],
-    ["runs", "rebuild", "a"],
 ]  # fmt: skip
+REBUILD = ["runs", "rebuild", "a"]
 WORKERS = {
     "sweep": [*SWEEP, "--json"],
     "analyze": [*ANALYZE, "--json"],
     "weights": ["export", "a", "--weights", "safetensors", "--out", "w.safetensors"],
 }
-BY_CLOCK = {"watch --once"}
-"""Commands that show the clock and the machine beside the numbers: only their endings are compared."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """A finished run `a` with all that it may hold and its copy `b`; and the same run, stopped in training."""
-
-    finished: Path
-    stopped: Path
-    truth: dict[str, Ended]
-
-    def damaged(self, start: Path, at: Path, file: Path, damage: Damage) -> tuple[Path, bytes]:
-        """A copy of `start` at `at` with the damage done to its `file`, and what the file held."""
-        shutil.rmtree(at, ignore_errors=True)
-        shutil.copytree(start, at)
-        path = at / file.relative_to(start)
-        data = path.read_bytes()
-        path.write_bytes(damage.do(data))
-        return path, data
+Truth = Callable[[list[str]], Ended]
 
 
 @pytest.fixture(scope="module")
-def bench(works: dict[str, Work], tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    finished, stopped = tmp_path_factory.mktemp("bench") / "finished", works["training"].folder(tmp_path_factory.mktemp("s"))
-    start = works["analysis"]
-    assert start.start
-    shutil.copytree(start.start, finished)
-    assert run(ANALYZE, finished).code == 0
-    (finished / "runs/a/log.txt").write_text("a library printed this\n" * 20)
-    shutil.copytree(finished / "runs/a", finished / "runs/b")
-    stop_in_training(stopped)
-    truth = [*run_all(READERS, finished), *(run(command, finished) for command in WORKERS.values())]
-    assert not any(ended.code for ended in truth), truth
-    return Bench(finished, stopped, {short(ended): ended for ended in truth})
+def finished(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run `a` with all that a run may hold, and its copy `b`."""
+    folder = work_of("analysis").folder(tmp_path_factory.mktemp("finished"))
+    shutil.copytree(work_of("analysis").done, folder, dirs_exist_ok=True)
+    (folder / "runs/a/log.txt").write_text(LOG)
+    shutil.copytree(folder / "runs/a", folder / "runs/b")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def truth(finished: Path) -> Truth:
+    """What a command prints of the undamaged run."""
+
+    @cache
+    def printed(command: tuple[str, ...]) -> Ended:
+        ended = run(command, finished)
+        assert ended.code == 0, ended.err
+        return ended
+
+    return lambda command: printed(tuple(command))
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped in its second epoch."""
+    folder = tmp_path_factory.mktemp("stopped")
+    stop_in_training(folder)
+    (folder / "runs/a/log.txt").write_text(LOG)
+    return folder
 
 
 def stop_in_training(folder: Path) -> None:
-    """Stop a training in its second epoch, and let its log.txt hold words."""
+    """Stop a training in its second epoch; one that was too fast is tried again."""
     while True:
         shutil.rmtree(folder / "runs", ignore_errors=True)
         started, journal = Started([TRAIN], folder), folder / "runs/a/events.ndjson"
@@ -86,101 +87,106 @@ def stop_in_training(folder: Path) -> None:
             time.sleep(0.002)
         started.send(signal.SIGTERM)
         if started.wait()[0].code == 128 + signal.SIGTERM:
-            break
-    (folder / "runs/a/log.txt").write_text("a library printed this\n" * 20)
+            return
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_readers(kind: str, bench: Bench, count: Count, attempt: Try, at: Path):
-    number = count(1 if kind in ("run.json", "journal", "checkpoint") else 0, 100)
+@pytest.mark.parametrize(("kind", "number"), forms(FILES, {"journal": 1, "checkpoint": 1}, 100))
+def test_readers(kind: str, number: int, finished: Path, truth: Truth, attempt: Try, at: Path):
+    def read(file: Path, damage: Damage) -> Outcome:
+        damaged(finished, at, file, damage)
+        before = contents(at)
+        outcomes = [judged(ended, truth(command), file, damage)
+                    for ended, command in zip(run_all(READERS, at), READERS, strict=False)]  # fmt: skip
+        changed = differences(contents(at), before)
+        return worst([*outcomes, (LOST, f"a reading command changes {changed[0]}") if changed else FINE])
 
-    def trials() -> Iterator[Trial]:
-        for file, damage in places(bench.finished, kind, number):
-            path, _ = bench.damaged(bench.finished, at, file, damage)
-            before = contents(at)
-            ended = run_all(READERS[:-1], at)
-            outcomes = [judged(one, bench.truth, file, damage) for one in ended]
-            if changed := differences(contents(at), before):
-                outcomes.append((LOST, f"reading commands changed {changed[0]}"))
-            yield trial(f"damaged {kind}, reading", f"{path.name}: {damage}", worst(outcomes))
-
-    attempt(trials())
+    attempt(trials(f"damaged {kind}, reading", finished, kind, number, read))
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_rebuild(kind: str, bench: Bench, count: Count, attempt: Try, at: Path):
-    number = count(0, 20)
-    truth = measured(bench.finished / "runs/a")
+@pytest.mark.parametrize(("kind", "number"), forms(FILES, {}, 20))
+def test_rebuild(kind: str, number: int, finished: Path, truth: Truth, attempt: Try, at: Path):
+    def rebuild(file: Path, damage: Damage) -> Outcome:
+        damaged(finished, at, file, damage)
+        ended = run(REBUILD, at)
+        outcome = judged(ended, truth(REBUILD), file, damage)
+        if ended.code == 0:
+            missing = differences(results(at / "runs/a"), results(finished / "runs/a"))
+            said = file.name in ended.err or in_last_line(file, damage)
+            return worst([outcome, (LOST, f"leaves out {missing[0]} without a word") if missing and not said else FINE])
+        return outcome
 
-    def trials() -> Iterator[Trial]:
-        for file, damage in places(bench.finished, kind, number):
-            bench.damaged(bench.finished, at, file, damage)
-            ended = run(READERS[-1], at)
-            outcome = judged(ended, bench.truth, file, damage)
-            if outcome == FINE and ended.code == 0 and kind not in ("checkpoint", "pointer"):
-                missing = differences(measured(at / "runs/a"), truth)
-                if missing and not (names(file)[0] in ended.err or in_last_line(file, damage)):
-                    outcome = LOST, f"rebuild leaves out {missing[0]} without a word"
-            yield trial(f"damaged {kind}, rebuild", f"{file.name}: {damage}", outcome)
-
-    attempt(trials())
+    attempt(trials(f"damaged {kind}, rebuild", finished, kind, number, rebuild))
 
 
-@pytest.mark.parametrize("kind", FILES)
-@pytest.mark.parametrize("worker", WORKERS)
-def test_workers(kind: str, worker: str, bench: Bench, count: Count, attempt: Try, at: Path):
-    number = count(int((kind, worker) in (("shard", "sweep"), ("checkpoint", "weights"))), 15)
+@pytest.mark.parametrize(("case", "number"), forms(product(WORKERS, FILES), {("sweep", "shard"): 1}, 15))
+def test_workers(case: tuple[str, str], number: int, finished: Path, truth: Truth, attempt: Try, at: Path):
+    worker, kind = case
+    command = WORKERS[worker]
 
-    def trials() -> Iterator[Trial]:
-        for file, damage in places(bench.finished, kind, number):
-            path, data = bench.damaged(bench.finished, at, file, damage)
-            ended = run(WORKERS[worker], at)
-            outcome = judged(ended, bench.truth, file, damage)
-            if ended.code != 0:
-                path.write_bytes(data)
-                ended = run(WORKERS[worker], at)
-                if ended.code != 0 or reading(ended, bench.truth[short(ended)], []) != FINE:
-                    outcome = worst([outcome, (LOST, f"with {path.name} restored, `{short(ended)}` differs: {ended.err}")])
-            yield trial(f"damaged {kind}, {worker}", f"{path.name}: {damage}", outcome)
+    def work(file: Path, damage: Damage) -> Outcome:
+        path, data = damaged(finished, at, file, damage)
+        ended = run(command, at)
+        outcome = judged(ended, truth(command), file, damage)
+        if ended.code == 0:
+            return outcome
+        path.write_bytes(data)
+        return worst([outcome, still(run(command, at), truth(command), path)])
 
-    attempt(trials())
+    attempt(trials(f"damaged {kind}, {worker}", finished, kind, number, work))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "shard"])
-def test_resume(kind: str, bench: Bench, works: dict[str, Work], count: Count, attempt: Try, at: Path):
-    number = count(int(kind == "checkpoint"), 15)
+@pytest.mark.parametrize(("kind", "number"), forms([kind for kind in FILES if kind != "shard"], {}, 15))
+def test_resume(kind: str, number: int, stopped: Path, work_of: WorkOf, attempt: Try, at: Path):
+    whole = work_of("training").truth
 
-    def trials() -> Iterator[Trial]:
-        for file, damage in places(bench.stopped, kind, number):
-            path, data = bench.damaged(bench.stopped, at, file, damage)
-            ended = run(RESUME, at)
-            outcome = judged(ended, {short(ended): ended}, file, damage)
-            if ended.code != 0:
-                path.write_bytes(data)
-                ended = run(RESUME, at)
-            different = differences(measured(at / "runs/a"), works["training"].truth)
-            if ended.code != 0 or different:
-                said = path.name in ended.err or in_last_line(file, damage)
-                left = f"{different[:3]} differ after the resume: {ended.err[-200:]}"
-                outcome = outcome if ended.code == 0 and said else worst([outcome, (LOST, left)])
-            yield trial(f"damaged {kind}, resume", f"{path.name}: {damage}", outcome)
+    def resume(file: Path, damage: Damage) -> Outcome:
+        path, data = damaged(stopped, at, file, damage)
+        ended = run(RESUME, at)
+        outcome = judged(ended, ended, file, damage)
+        if ended.code == 0:
+            different = differences(measured(at / "runs/a"), whole)
+            said = path.name in ended.err or in_last_line(file, damage)
+            silent = (LOST, f"resumes without a word, and {', '.join(different[:3])} differ")
+            return worst([outcome, silent if different and not said else FINE])
+        path.write_bytes(data)
+        again = run(RESUME, at)
+        same = again.code == 0 and not differences(measured(at / "runs/a"), whole)
+        return worst([outcome, FINE if same else (LOST, f"with {path.name} restored: {again.err[-200:]}")])
 
-    attempt(trials())
+    attempt(trials(f"damaged {kind}, resume", stopped, kind, number, resume))
 
 
-def places(start: Path, kind: str, number: int) -> Iterator[tuple[Path, Damage]]:
-    """Files of the kind in the run `a`, each with a damage."""
+def trials(what: str, start: Path, kind: str, number: int, one: Callable[[Path, Damage], Outcome]) -> Iterator[Trial]:
+    """Trials on files of a kind in the run `a`."""
     draw = random.Random(f"{SEED} {kind}")
     files = sorted(file for file in (start / "runs/a").glob(FILES[kind]) if file.stat().st_size)
     for _ in range(number):
         file = draw.choice(files)
-        yield file, damages(file, draw, 1)[0]
+        damage = Damage.draw(file, draw)
+        yield trial(what, f"{file.name}: {damage}", one(file, damage))
 
 
-def judged(ended: Ended, truth: dict[str, Ended], file: Path, damage: Damage) -> Outcome:
-    outcome = reading(ended, truth[short(ended)], names(file))
-    harmless = any(word in ended.command for word in BY_CLOCK) or in_last_line(file, damage)
-    return FINE if outcome[0] == LOST and harmless else outcome
+def damaged(start: Path, at: Path, file: Path, damage: Damage) -> tuple[Path, bytes]:
+    """A copy of `start` at `at` with the damage done to its `file`, and what the file held."""
+    shutil.rmtree(at, ignore_errors=True)
+    shutil.copytree(start, at)
+    path, data = at / file.relative_to(start), file.read_bytes()
+    path.write_bytes(damage.do(data))
+    return path, data
+
+
+def judged(ended: Ended, truth: Ended, file: Path, damage: Damage) -> Outcome:
+    """What a command says of the damaged file; the clock and a torn last line excuse other numbers."""
+    outcome = reading(ended, truth, names(file))
+    excused = in_last_line(file, damage) or ended.command.startswith("afdctl watch --once")
+    return FINE if outcome[0] == LOST and excused else outcome
+
+
+def still(ended: Ended, truth: Ended, path: Path) -> Outcome:
+    """Whether a command finds the true numbers once the file is restored: it has not made things worse."""
+    if ended.code == 0 and reading(ended, truth, []) == FINE:
+        return FINE
+    return LOST, f"with {path.name} restored, `{short(ended)}` exits {ended.code}: {ended.err[-200:]}"
 
 
 def in_last_line(file: Path, damage: Damage) -> bool:
@@ -195,6 +201,6 @@ def names(file: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What the files of the runs hold; results.h5 may be made again at any time, and the lock is whoever's who writes."""
-    files = [file for file in (folder / "runs").rglob("*") if file.is_file()]
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files if not file.match("results.h5") and not file.match("*.lock")}
+    """What files of the runs hold, without results.h5, which may be made again, and locks, which hold a pid."""
+    files = (file for file in (folder / "runs").rglob("*") if file.is_file() and file.suffix != ".lock")
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.name != "results.h5"}

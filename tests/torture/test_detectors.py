@@ -91,7 +91,9 @@ def test_any_change_of_a_result_is_seen(run: Path):
     with h5py.File(run / "results.h5", "r+") as file:
         file["attacks/fgsm/correct"][0] = False
         file["attacks/fgsm"].attrs["seconds"] = 2.0
-    torch.save({"step": 1, "state": {"w": torch.ones(3).nextafter(torch.zeros(3)), "lr": [0.1]}}, run / "checkpoints/step-1.pt")
+    torch.save(
+        {"step": 1, "state": {"w": torch.ones(3).nextafter(torch.zeros(3)), "lr": [0.1]}}, run / "checkpoints/step-1.pt"
+    )
     assert set(differences(measured(run), truth)) == {"/attacks/fgsm/correct", "last"}
     os.unlink(run / "results.h5")
     assert "complete" in differences(measured(run), truth)
@@ -120,9 +122,11 @@ def test_damage_is_one_bit_or_a_cut():
         (lambda path: [None for _ in iter(int, 1)], HUNG),
     ],
 )
-def test_texts_that_crash_or_take_too_long_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load, outcome: str):
+def test_texts_that_crash_or_take_too_long_are_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load, outcome: str
+):
     monkeypatch.setattr(test_texts, "SECONDS", 0.05)
-    assert test_texts.guarded(tmp_path / "missing.toml", load)[0] == outcome
+    assert test_texts.guarded(tmp_path / "recipe.toml", load)[0] == outcome
 
 
 @pytest.mark.parametrize("message", ["", "a\n\nb", "x" * 2000, "red \x1b[31m"])

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.conftest import Count, Try
+from tests.torture.conftest import Try, WorkOf
+from tests.torture.forms import forms
 from tests.torture.judge import FINE, Outcome, crash, differences, measured, refusal, trial, worst
-from tests.torture.process import run
+from tests.torture.process import OUTPUT, run
 from tests.torture.tally import LOST
 from tests.torture.work import Work, readable
 
@@ -22,20 +23,24 @@ SEED = 3
 def mounting() -> bool:
     """Whether this process may mount; tried in a mount namespace of its own, so that nothing is left."""
     command = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    return os.geteuid() == 0 and bool(shutil.which("unshare")) and not subprocess.run(command, capture_output=True).returncode
+    return (
+        os.geteuid() == 0
+        and bool(shutil.which("unshare"))
+        and not subprocess.run(command, capture_output=True).returncode
+    )
 
 
 pytestmark = pytest.mark.skipif(not mounting(), reason="needs the right to mount")
 
 
-@pytest.mark.parametrize(("name", "few"), [("training", 1), ("sweep", 0), ("analysis", 0)])
-def test_disk_full(name: str, few: int, works: dict[str, Work], count: Count, attempt: Try, at: Path):
-    work, wanted = works[name], count(few, 30)
-    first, last = room(work.start), room_after(work, at)
+@pytest.mark.parametrize(("name", "number"), forms(["training", "sweep", "analysis"], {"training": 1}, 30))
+def test_disk_full(name: str, number: int, work_of: WorkOf, attempt: Try, at: Path):
+    work = work_of(name)
+    first, last = room(work.start), room(work.done)
     draw = random.Random(SEED)
     attempt(
         trial(f"disk full, {name}", f"{name} on a disk of {size} KiB", on_disk(work, at, size))
-        for size in sorted(draw.randrange(first, last) for _ in range(wanted))
+        for size in sorted(draw.randrange(first, last) for _ in range(number))
     )
 
 
@@ -45,8 +50,8 @@ def on_disk(work: Work, at: Path, size: int) -> Outcome:
     with disk(at, size):
         if work.start:
             shutil.copytree(work.start, at, symlinks=True, dirs_exist_ok=True)
-        (at / ".said").symlink_to(at.with_name("said"))  # what the command prints needs no room
-        at.with_name("said").mkdir(exist_ok=True)
+        (at / OUTPUT).symlink_to(at.with_name("printed"))  # what the command prints needs no room
+        at.with_name("printed").mkdir(exist_ok=True)
         ended = run(work.command, at)
         if ended.code == 0 and differences(measured(at / "runs/a"), work.truth):
             return LOST, "exits 0 with something missing"
@@ -70,10 +75,3 @@ def room(folder: Path | None) -> int:
     """KiB of whole pages, which is how a tmpfs counts."""
     files = [] if folder is None else folder.rglob("*")
     return sum(4 * (1 + -(-file.stat().st_size // 4096)) for file in files) + 4
-
-
-def room_after(work: Work, at: Path) -> int:
-    folder = work.folder(at)
-    assert run(work.command, folder).code == 0
-    shutil.rmtree(folder / ".said")
-    return room(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.conftest import Count, Try
+from tests.torture.conftest import Try
 from tests.torture.folders import CASES, SIDE
 from tests.torture.judge import FINE, Outcome, crash, refusal, short, trial, worst
 from tests.torture.process import Ended, run, run_all
@@ -16,8 +16,8 @@ from tests.torture.work import READERS
 FEW = ["fifo", "escapes_in_a_class"]
 SETTINGS = [
     "data.path=images", f"data.image_size={SIDE}", "data.holdout=8", "train.epochs=1", "train.batch_size=8",
-    "train.milestones=[]", "model.encoder=lenet", "model.width=4", "attack.steps=1", "validation.steps=1", "validation.queries=0",
-    "test.steps=1", "test.queries=0", "data.augment=none", "train.average=0",
+    "train.milestones=[]", "model.encoder=lenet", "model.width=4", "attack.steps=1", "validation.steps=1",
+    "validation.queries=0", "test.steps=1", "test.queries=0", "data.augment=none", "train.average=0",
 ]  # fmt: skip
 TRAIN = [
     "train", "folder_wgan", "--no-tui", "--name", "a", "--device", "cpu",
@@ -25,9 +25,10 @@ TRAIN = [
 ]  # fmt: skip
 
 
-def test_folders(count: Count, attempt: Try, at: Path):
-    chosen = CASES if count(len(FEW), 100) > len(FEW) else FEW
-
+@pytest.mark.parametrize(
+    "chosen", [pytest.param(FEW, id="short"), pytest.param(list(CASES), id="full", marks=pytest.mark.torture)]
+)
+def test_folders(chosen: list[str], attempt: Try, at: Path):
     def trials() -> Iterator[Trial]:
         for name in chosen:
             shutil.rmtree(at, ignore_errors=True)
@@ -52,7 +53,7 @@ def outcome(wanted: str | None, folder: Path) -> Outcome:
 
 def raw(ended: Ended) -> Outcome:
     """Whether control characters of a name come out as they are."""
-    odd = {char for char in ended.out + ended.err if ord(char) < 32 and char != "\n" or char == "\x7f"}
+    odd = {char for char in ended.out + ended.err if (ord(char) < 32 and char != "\n") or char == "\x7f"}
     return (UNCLEAR, f"`{short(ended)}` prints {sorted(map(repr, odd))} raw") if odd else FINE
 
 

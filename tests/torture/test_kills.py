@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.conftest import Count, Try
+from tests.torture.calls import WRITES, Site, killed_at
+from tests.torture.conftest import SitesOf, Try, WorkOf
+from tests.torture.forms import forms
 from tests.torture.judge import FINE, Outcome, trial
-from tests.torture.process import STRACE, WRITES, Site, Started, kill_at, run, sites
+from tests.torture.process import STRACE, Started
 from tests.torture.work import Work, disturbed
 
 SEED = 1
+WORKS = ["training", "sweep", "analysis"]
 
 
-@pytest.mark.parametrize(("name", "few"), [("training", 1), ("sweep", 0), ("analysis", 0)])
-def test_at_random_moments(name: str, few: int, works: dict[str, Work], count: Count, attempt: Try, at: Path):
-    work, draw = works[name], random.Random(SEED)
-    moments = [draw.uniform(0, work.seconds) for _ in range(count(few, 40))]
+@pytest.mark.parametrize(("name", "number"), forms(WORKS, {}, 40))
+def test_at_random_moments(name: str, number: int, work_of: WorkOf, attempt: Try, at: Path):
+    work, draw = work_of(name), random.Random(SEED)
+    moments = [draw.uniform(0, work.seconds) for _ in range(number)]
     attempt(
         trial(
             f"kill -9 at a random moment, {name}",
@@ -31,13 +34,16 @@ def test_at_random_moments(name: str, few: int, works: dict[str, Work], count: C
 
 
 @pytest.mark.skipif(not STRACE, reason="needs strace")
-@pytest.mark.parametrize(("name", "few"), [("training", 0), ("sweep", 1), ("analysis", 0)])
-def test_at_write_calls(name: str, few: int, works: dict[str, Work], count: Count, attempt: Try, at: Path):
-    work, wanted = works[name], count(few, 200)
-    found = sites(work.command, work.folder(at), WRITES)
-    chosen = random.Random(SEED).sample(found, wanted) if wanted < len(found) else found
+@pytest.mark.parametrize(("name", "number"), forms(WORKS, {"training": 1}, 80))
+def test_at_write_calls(name: str, number: int, work_of: WorkOf, sites_of: SitesOf, attempt: Try, at: Path):
+    work, found = work_of(name), sites_of(name, WRITES)
+    chosen = random.Random(SEED).sample(found, number) if number < len(found) else found
     attempt(
-        trial(f"SIGKILL at a write call, {name}", f"{name} killed at {site}", disturbed(work, at, partial(kill, work, site)))
+        trial(
+            f"SIGKILL at a write call, {name}",
+            f"{name} killed at {site}",
+            disturbed(work, at, partial(kill, work, site)),
+        )
         for site in chosen
     )
 
@@ -51,5 +57,5 @@ def kill_after(work: Work, seconds: float, folder: Path) -> Outcome:
 
 
 def kill(work: Work, site: Site, folder: Path) -> Outcome:
-    run(work.command, folder, kill_at(site))
+    killed_at(site, work.command, folder)
     return FINE

@@ -8,22 +8,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 import afdctl
-from tests.torture.conftest import Count, Try
-from tests.torture.judge import FINE, Outcome, crash, measured, trial
-from tests.torture.process import Ended, Started, run
+from tests.torture.conftest import Try, WorkOf
+from tests.torture.forms import forms
+from tests.torture.judge import FINE, Outcome, crash, trial
+from tests.torture.process import Ended, Started
 from tests.torture.tally import UNCLEAR, Trial
-from tests.torture.work import ANALYZE, SWEEP, TRAIN, Work, disturbed
+from tests.torture.work import ANALYZE, SWEEP, TRAIN, Work, disturbed, make
 
 SEED = 6
-SLOW = [*TRAIN, *"--set validation.steps=60 --set test.steps=60 --set test.limit=200".split()]
-SLOW_SWEEP = [*SWEEP, "--set", "steps=150"]
+SLOW = {
+    "training": [*TRAIN, "--set", "validation.steps=60", "--set", "test.steps=60"],
+    "sweep": [*SWEEP, "--set", "steps=150"],
+    "analysis": ANALYZE,
+}
 NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
@@ -73,24 +77,23 @@ STAGES: dict[str, tuple[str, Reached]] = {
 
 
 @pytest.fixture(scope="module")
-def slow(works: dict[str, Work], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Work]:
+def slow_of(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> WorkOf:
     """The works with evaluations and attacks that take long enough for a signal to meet them."""
 
-    def made(name: str, command: list[str]) -> Work:
-        folder = works[name].folder(tmp_path_factory.mktemp(name))
-        assert run(command, folder).code == 0
-        return Work(name, command, works[name].start, measured(folder / "runs/a"), 0.0)
+    @cache
+    def slow_of(name: str) -> Work:
+        return make(name, SLOW[name], work_of(name).start, tmp_path_factory.mktemp(f"slow-{name}"))
 
-    return {"training": made("training", SLOW), "sweep": made("sweep", SLOW_SWEEP), "analysis": made("analysis", ANALYZE)}
+    return slow_of
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_signals(stage: str, slow: dict[str, Work], count: Count, attempt: Try, at: Path):
-    number = count(int(stage in ("run.json is there", "validation", "sweep")), len(HITS))
+@pytest.mark.parametrize(("stage", "number"), forms(STAGES, {"validation": 1}, len(HITS)))
+def test_signals(stage: str, number: int, slow_of: WorkOf, attempt: Try, at: Path):
     name, reached = STAGES[stage]
+    work = slow_of(name)
     hits = HITS if number >= len(HITS) else random.Random(f"{SEED} {stage}").sample(HITS, number)
     attempt(
-        trial(f"signal, {name}", f"{hit} when: {stage}", disturbed(slow[name], at, partial(strike, slow[name], hit, reached)))
+        trial(f"signal, {name}", f"{hit} when: {stage}", disturbed(work, at, partial(strike, work, hit, reached)))
         for hit in hits
     )
 
@@ -116,14 +119,15 @@ def ending(ended: Ended, hit: Hit) -> Outcome:
     return (UNCLEAR, f"exits {ended.code} after {hit.number.name}: {ended.err[-200:]!r}") if wrong else FINE
 
 
-def test_signals_during_imports(works: dict[str, Work], count: Count, attempt: Try, at: Path):
+@pytest.mark.parametrize(("name", "number"), forms(["training"], {}, 16))
+def test_signals_during_imports(name: str, number: int, work_of: WorkOf, attempt: Try, at: Path):
     """Real processes, which import torch in the first second or two."""
-    number, draw = count(0, 12), random.Random(SEED)
+    draw = random.Random(SEED)
 
     def trials() -> Iterator[Trial]:
         for index in range(number):
             hit, seconds = HITS[index % len(HITS)], draw.uniform(0.05, 2.5)
-            outcome = disturbed(works["training"], at, partial(strike_early, hit, seconds))
+            outcome = disturbed(work_of(name), at, partial(strike_early, hit, seconds))
             yield trial("signal, start", f"{hit} after {seconds:.2f} s of a new process", outcome)
 
     attempt(trials())
@@ -141,4 +145,3 @@ def strike_early(hit: Hit, seconds: float, folder: Path) -> Outcome:
         time.sleep(0.02)
     out, err = process.communicate(timeout=60)
     return ending(Ended("afdctl train", process.returncode, out, err), hit)
-

@@ -3,16 +3,19 @@
 import random
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from afdctl import recipe
-from afdctl.errors import AfdctlError
+from afdctl import cli, recipe
+from afdctl.errors import AfdctlError, RecipeError
 from afdctl.profile import load as suites
-from tests.torture.conftest import Count, Try
+from tests.torture.conftest import Try
+from tests.torture.forms import forms
 from tests.torture.judge import FINE, Outcome, trial
 from tests.torture.mutate import mutate
 from tests.torture.tally import HUNG, LOST, TRACEBACK, UNCLEAR, Trial
@@ -20,21 +23,26 @@ from tests.torture.tally import HUNG, LOST, TRACEBACK, UNCLEAR, Trial
 SEED = 5
 SECONDS = 1.0
 DATASETS = ["digits", "mnist", "cifar10"]
+COMMANDS = {
+    "recipe": [["recipes", "validate"]],
+    "suite": [["profiles", "show", "--dataset", dataset] for dataset in DATASETS],
+}
 
 
 class TooSlowError(BaseException):
     """The second is over; no `except Exception` catches it."""
 
 
-def test_recipes(tmp_path: Path, count: Count, attempt: Try):
-    # bases that a recipe extends must be beside it
+@pytest.mark.parametrize(("kind", "number"), forms(["recipe"], {"recipe": 40}, 2000))
+def test_recipes(kind: str, number: int, tmp_path: Path, attempt: Try):
     texts = sorted({path: path.read_bytes() for path in recipe.packaged().values()}.values())
-    attempt(trials("recipe", texts, count(40, 2000), tmp_path, load_recipe))
+    attempt(trials(kind, texts, number, tmp_path, load_recipe))
 
 
-def test_suites(tmp_path: Path, count: Count, attempt: Try):
+@pytest.mark.parametrize(("kind", "number"), forms(["suite"], {"suite": 15}, 1000))
+def test_suites(kind: str, number: int, tmp_path: Path, attempt: Try):
     texts = [path.read_bytes() for path in suites.packaged().values()]
-    attempt(trials("suite", texts, count(15, 1000), tmp_path, load_suite))
+    attempt(trials(kind, texts, number, tmp_path, load_suite))
 
 
 def trials(
@@ -73,18 +81,44 @@ def guarded(path: Path, load: Callable[[Path], Outcome]) -> Outcome:
     try:
         with at_most(SECONDS):
             return load(path)
-    except AfdctlError as error:
-        return plain(str(error))
+    except AfdctlError:
+        return refused(path)
     except TooSlowError:
         return HUNG, f"takes more than {SECONDS} s"
     except Exception as error:  # noqa: BLE001
         return TRACEBACK, f"{type(error).__name__}: {str(error)[:100]}"
 
 
+def refused(path: Path) -> Outcome:
+    """What the command line says of the file, which it must refuse with exit code 2."""
+    for arguments in COMMANDS[path.stem]:
+        code, err = called([*arguments, str(path)])
+        if code:
+            break
+    lines = err.splitlines()
+    if code != RecipeError.exit_code or not all(line.startswith("error: ") for line in lines):
+        return UNCLEAR, f"`afdctl {' '.join(arguments)}` exits {code}: {err[:100]}"
+    return plain("\n".join(line.removeprefix("error: ") for line in lines))
+
+
+def called(arguments: list[str]) -> tuple[int, str]:
+    """Call the command line in this process: exit code and stderr."""
+    err = StringIO()
+    argv, sys.argv = sys.argv, ["afdctl", *arguments]
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(err):
+            cli.main()
+    except SystemExit as ended:
+        return int(ended.code or 0), err.getvalue()
+    finally:
+        sys.argv = argv
+    return 0, err.getvalue()
+
+
 def plain(message: str) -> Outcome:
     """A refusal is one line for each problem, short enough to read, without what a terminal would obey."""
     lines = message.split("\n")
-    if not message or any(not line or len(line) > 600 for line in lines):
+    if not message or any(not line or len(line) > 1000 for line in lines):
         return UNCLEAR, f"an empty or overlong line in {message[:120]!r}"
     if odd := {char for line in lines for char in line if not char.isprintable() and char != "\u00a0"}:
         return UNCLEAR, f"the message holds {', '.join(sorted(map(repr, odd)))[:60]}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.torture.judge import FINE, Outcome, crash, differences, measured, refusal, worst
-from tests.torture.process import Ended, run, run_all
+from tests.torture.process import OUTPUT, Ended, run, run_all
 from tests.torture.tally import LOST
 
 SETTINGS = [
@@ -22,19 +22,24 @@ TRAIN = [
 RESUME = ["train", "--resume", "a", "--no-tui"]
 SWEEP = ["sweep", "a", "--attacks", "fgsm,pgd_linf", "--epsilons", "0,0.05,0.1", "--set", "steps=5", "--limit", "64"]
 ANALYZE = ["analyze", "a", "--pca", "--units", "--norms", "--epsilons", "0,0.1", "--limit", "64"]
+COMMANDS = {"training": TRAIN, "sweep": SWEEP, "analysis": ANALYZE}
+"""Each work starts from what the one before it left."""
 READERS = [["runs", "ls"], ["runs", "show", "a"], ["watch", "--once", "a"]]
 
 
 @dataclass(frozen=True)
 class Work:
-    """A command, the folder that it starts from (None: an empty one), and what it finds when nothing disturbs it."""
+    """A command, the folder that it starts from (None: an empty one), and what it finds when nothing disturbs it.
+
+    `done` is the folder where nothing did, and `seconds` is what that took.
+    """
 
     name: str
     command: list[str]
     start: Path | None
+    done: Path
     truth: dict[str, Any]
     seconds: float
-    """What it took, undisturbed."""
 
     def folder(self, at: Path) -> Path:
         """Make a fresh folder for the command."""
@@ -67,33 +72,22 @@ class Work:
         return run(self.command, folder)
 
 
-def make_works(folder: Path) -> dict[str, Work]:
-    """Do each work undisturbed, below `folder`."""
-    trained, swept, analysed = folder / "trained", folder / "swept", folder / "analysed"
-    trained.mkdir()
-    run(["--version"], folder)  # the fork server imports the program: no part of what a work takes
-    truths, seconds = [], []
-    for place, start, command in ((trained, None, TRAIN), (swept, trained, SWEEP), (analysed, swept, ANALYZE)):
-        if start:
-            shutil.copytree(start, place)
-        began = time.monotonic()
-        ended = run(command, place)
-        seconds.append(time.monotonic() - began)
-        assert ended.code == 0, ended.err
-        shutil.rmtree(place / ".said")
-        truths.append(measured(place / "runs/a"))
-    return {
-        "training": Work("training", TRAIN, None, truths[0], seconds[0]),
-        "sweep": Work("sweep", SWEEP, trained, truths[1], seconds[1]),
-        "analysis": Work("analysis", ANALYZE, swept, truths[2], seconds[2]),
-    }
+def make(name: str, command: list[str], start: Path | None, folder: Path) -> Work:
+    """Do a work undisturbed in `folder`, and keep what it finds."""
+    run(["--version"], folder.parent)  # the fork server imports the program: no part of what a work takes
+    if start:
+        shutil.copytree(start, folder, dirs_exist_ok=True)
+    began = time.monotonic()
+    ended = run(command, folder)
+    seconds = time.monotonic() - began
+    assert ended.code == 0, ended.err
+    shutil.rmtree(folder / OUTPUT)
+    return Work(name, command, start, folder, measured(folder / "runs/a"), seconds)
 
 
 def readable(folder: Path, names: Sequence[str] = ()) -> Outcome:
     """Whether the commands that read a run do so, or refuse in one line."""
-    return worst(
-        refusal(ended, names) if ended.code else crash(ended) or FINE for ended in run_all(READERS, folder)
-    )
+    return worst(refusal(ended, names) if ended.code else crash(ended) or FINE for ended in run_all(READERS, folder))
 
 
 Disturb = Callable[[Path], Outcome]
