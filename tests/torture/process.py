@@ -7,6 +7,7 @@ command line's `main`. With `strace`, a chosen system call of the child fails or
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -21,14 +22,16 @@ from pathlib import Path
 
 PATIENCE = 30.0
 """Seconds after which a command hangs; on an idle core each takes less than two."""
+MEMORY = 4 << 30
+"""Bytes that a command may take, for the sake of what else runs here."""
 OUTPUT = ".said"
 """The folder, in the one where a command runs, that holds what it prints."""
 STRACE = shutil.which("strace")
 PRELOADED = [
     "__main__", "h5py", "torch._dynamo", "torch._inductor.metrics", "sklearn.datasets", "scipy.stats",
-    "safetensors.torch", "jinja2.ext", "afdctl.cli", "afdctl.cli.analysing.work", "afdctl.cli.evaluation", "afdctl.cli.progress",
-    "afdctl.cli.sweeping", "afdctl.export.report", "afdctl.export.tables", "afdctl.sweep.runner", "afdctl.train.start",
-    "afdctl.tui.app", "afdctl.tui.once", "tests.torture.process",
+    "safetensors.torch", "jinja2.ext", "afdctl.cli", "afdctl.cli.analysing.work", "afdctl.cli.evaluation",
+    "afdctl.cli.progress", "afdctl.cli.sweeping", "afdctl.export.report", "afdctl.export.tables",
+    "afdctl.sweep.runner", "afdctl.train.start", "afdctl.tui.app", "afdctl.tui.once", "tests.torture.process",
 ]  # fmt: skip
 
 _server = multiprocessing.get_context("forkserver")
@@ -114,6 +117,8 @@ def _work(commands: list[list[str]], folder: str, traced: bool) -> None:
 
     os.setsid()
     os.chdir(folder)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     code = 0
     for at, command in enumerate(commands):
         _say_into(Path(OUTPUT, str(at)))

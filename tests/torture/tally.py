@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SURVIVED, LOST, TRACEBACK, UNCLEAR, HUNG = "survived", "lost", "traceback", "unclear", "hung"
+BEGIN, END = "<!-- torture -->", "<!-- /torture -->"
+"""Marks in a Markdown file: the page stands between them."""
 OUTCOMES = (SURVIVED, LOST, TRACEBACK, UNCLEAR, HUNG)
+HEADS = ("survived", "lost", "tracebacks", "unclear", "hung")
 """Lost: work or a right number. Unclear: no traceback, but not one line that names the file, or a wrong exit code."""
 
 
@@ -58,7 +61,7 @@ class Tally:
 
     def table(self) -> str:
         """The rows in Markdown."""
-        heads = ["what was tried", "tried", "survived", "lost", "tracebacks", "unclear", "hung", "seconds"]
+        heads = ["what was tried", "tried", *HEADS, "seconds"]
         lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *self.rows()]
         return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
@@ -69,10 +72,14 @@ class Tally:
         return "\n".join([said, "", self.table(), "", *found, ""])
 
     def write(self, path: Path) -> None:
-        """Write `path`: the page (.md), or all trials (.json)."""
-        trials = [asdict(trial) for trial in self.trials]
-        text = json.dumps({"rows": self.rows(), "trials": trials}, indent=1) if path.suffix == ".json" else self.page()
-        path.write_text(text)
+        """Write all trials to `path` (.json), or the page: between the marks of a file that has them, else alone."""
+        if path.suffix == ".json":
+            trials = [asdict(trial) for trial in self.trials]
+            path.write_text(json.dumps({"rows": self.rows(), "trials": trials}, indent=1))
+            return
+        before, begin, rest = (path.read_text() if path.exists() else "").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        path.write_text(f"{before}{begin}\n{self.page()}{end}{after}" if end else self.page())
 
 
 def failures(trials: Sequence[Trial]) -> list[str]:

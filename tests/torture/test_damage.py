@@ -46,7 +46,7 @@ WORKERS = {
 Truth = Callable[[list[str]], Ended]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run `a` with all that a run may hold, and its copy `b`."""
     folder = work_of("analysis").folder(tmp_path_factory.mktemp("finished"))
@@ -56,7 +56,7 @@ def finished(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def truth(finished: Path) -> Truth:
     """What a command prints of the undamaged run."""
 
@@ -69,7 +69,7 @@ def truth(finished: Path) -> Truth:
     return lambda command: printed(tuple(command))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped in its second epoch."""
     folder = tmp_path_factory.mktemp("stopped")

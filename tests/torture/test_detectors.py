@@ -12,7 +12,7 @@ from tests.torture import test_texts
 from tests.torture.flips import Damage
 from tests.torture.judge import FINE, crash, differences, digest, measured, numbers, reading, refusal, worst
 from tests.torture.process import Ended
-from tests.torture.tally import HUNG, LOST, SURVIVED, TRACEBACK, UNCLEAR, Tally, Trial, failures
+from tests.torture.tally import BEGIN, END, HUNG, LOST, SURVIVED, TRACEBACK, UNCLEAR, Tally, Trial, failures
 
 CRASHED = "Traceback (most recent call last):\n  File x\nKeyError: 'acc'\n"
 
@@ -143,3 +143,15 @@ def test_the_table_counts_each_outcome_and_groups_failures():
     ]  # fmt: skip
     assert failures(tally.trials) == ["2 x cuts: lost: 2 lost [at 2]", "1 x flips: traceback: KeyError: 'a' [at 5]"]
     assert "| cuts | 3 | 1 | 2 |" in tally.page()
+
+
+def test_the_page_replaces_what_stands_between_the_marks(tmp_path: Path):
+    tally, path = Tally(), tmp_path / "page.md"
+    path.write_text(f"before {BEGIN} old {END} after")
+    tally.add([Trial("cuts", "at 1")])
+    for _ in range(2):
+        tally.write(path)
+    text = path.read_text()
+    assert text == f"before {BEGIN}\n{tally.page()}{END} after"
+    tally.write(tmp_path / "all.json")
+    assert json.loads((tmp_path / "all.json").read_text())["trials"][0]["kind"] == "cuts"

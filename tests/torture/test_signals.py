@@ -76,7 +76,7 @@ STAGES: dict[str, tuple[str, Reached]] = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def slow_of(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> WorkOf:
     """The works with evaluations and attacks that take long enough for a signal to meet them."""
 
