@@ -120,8 +120,8 @@ def measured(run: Path) -> dict[str, Any]:
     found = results(run)
     for which in ("last", "best"):
         if (pointer := run / "checkpoints" / which).exists():
-            saved = torch.load(pointer.with_name(pointer.read_text().strip()), weights_only=True)
-            found[which] = digest(saved)
+            file = pointer.with_name(pointer.read_text(errors="replace").strip())
+            found[which] = digest(torch.load(file, weights_only=True)) if file.is_file() else "points to nothing"
     return found
 
 

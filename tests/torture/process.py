@@ -117,8 +117,9 @@ def _work(commands: list[list[str]], folder: str, traced: bool) -> None:
 
     os.setsid()
     os.chdir(folder)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    if sys.platform == "linux":
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     code = 0
     for at, command in enumerate(commands):
         _say_into(Path(OUTPUT, str(at)))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,26 +34,30 @@ def test_reads_fail(name: str, number: int, work_of: WorkOf, sites_of: SitesOf, 
 
 
 def trials(what: str, work: Work, found: list[Site], errors: list[str], number: int, at: Path) -> Iterator[Trial]:
-    draw = random.Random(SEED)
-    for _ in range(number):
+    draw, tried = random.Random(SEED), 0
+    # libraries open files in an order of their own: a call that met none of the run's files is no trial
+    for _ in range(3 * number):
+        if tried == number:
+            return
         site, error = draw.choice(found), draw.choice(errors)
         struck: list[str] = []
-
-        def fail(folder: Path, site: Site = site, error: str = error, struck: list[str] = struck) -> Outcome:
-            ended, path = failed_at(site, error, work.command, folder)
-            struck += [] if path is None else [path]
-            return judged(ended, path, error, work, folder)
-
-        outcome = disturbed(work, at, fail)
-        # libraries open files in an order of their own: a call that met none of the run's files is no trial
+        outcome = disturbed(work, at, partial(fail, work, site, error, struck))
         if struck:
+            tried += 1
             yield trial(f"{what}, {work.name}", f"{work.name}: {site.name} on {struck[0]} fails with {error}", outcome)
 
 
-def judged(ended: Ended, path: str | None, error: str, work: Work, folder: Path) -> Outcome:
-    """The command refuses in one line, or all its results are there."""
+def fail(work: Work, site: Site, error: str, struck: list[str], folder: Path) -> Outcome:
+    """Let one call fail, and note the path that it touched."""
+    ended, path = failed_at(site, error, work.command, folder)
     if path is None:
         return FINE
+    struck.append(path)
+    return judged(ended, path, error, work, folder)
+
+
+def judged(ended: Ended, path: str, error: str, work: Work, folder: Path) -> Outcome:
+    """The command refuses in one line, or all its results are there."""
     if bad := crash(ended):
         return bad
     if ended.code == 0:

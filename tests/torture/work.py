@@ -20,8 +20,13 @@ TRAIN = [
     *(word for setting in SETTINGS for word in ("--set", setting)),
 ]  # fmt: skip
 RESUME = ["train", "--resume", "a", "--no-tui"]
-SWEEP = ["sweep", "a", "--attacks", "fgsm,pgd_linf", "--epsilons", "0,0.05,0.1", "--set", "steps=5", "--limit", "64"]
-ANALYZE = ["analyze", "a", "--pca", "--units", "--norms", "--epsilons", "0,0.1", "--limit", "64"]
+SWEEP = [
+    "sweep", "a", "--attacks", "fgsm,pgd_linf", "--epsilons", "0,0.05,0.1", "--set", "steps=5", "--limit", "64",
+    "--device", "cpu",
+]  # fmt: skip
+ANALYZE = [
+    "analyze", "a", "--pca", "--units", "--norms", "--epsilons", "0,0.1", "--limit", "64", "--device", "cpu",
+]  # fmt: skip
 COMMANDS = {"training": TRAIN, "sweep": SWEEP, "analysis": ANALYZE}
 """Each work starts from what the one before it left."""
 READERS = [["runs", "ls"], ["runs", "show", "a"], ["watch", "--once", "a"]]
