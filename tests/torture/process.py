@@ -4,6 +4,7 @@ A fork server imports the program once. Each child changes its folder, sends std
 command line's `main`. With `strace`, a chosen system call of the child fails or kills it.
 """
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -107,15 +108,29 @@ def run_all(commands: Sequence[Sequence[str]], folder: Path) -> list[Ended]:
 
 
 def _attach(process: BaseProcess, options: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Let strace hold the child, which waits for that."""
+    """Let strace hold the child, which has stopped itself: so calls are counted from the same one each time."""
     assert STRACE
-    return subprocess.Popen([STRACE, "-qq", *options, "-p", str(process.pid)], stderr=subprocess.DEVNULL)
+    _wait_until(process, "State:\tT")
+    strace = subprocess.Popen([STRACE, "-qq", *options, "-p", str(process.pid)], stderr=subprocess.DEVNULL)
+    _wait_until(process, f"TracerPid:\t{strace.pid}\n")
+    os.kill(process.pid or 0, signal.SIGCONT)
+    return strace
+
+
+def _wait_until(process: BaseProcess, words: str) -> None:
+    """Wait until the child's status in /proc holds the words, or it has ended."""
+    patience = time.monotonic() + PATIENCE
+    while process.is_alive() and words not in Path(f"/proc/{process.pid}/status").read_text():
+        assert time.monotonic() < patience, words
+        time.sleep(0.001)
 
 
 def _work(commands: list[list[str]], folder: str, traced: bool) -> None:
     from afdctl import cli
 
     os.setsid()
+    if traced:
+        _stop()
     os.chdir(folder)
     if sys.platform == "linux":
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -123,8 +138,6 @@ def _work(commands: list[list[str]], folder: str, traced: bool) -> None:
     code = 0
     for at, command in enumerate(commands):
         _say_into(Path(OUTPUT, str(at)))
-        if traced:
-            _wait_for_strace()
         sys.argv = ["afdctl", *command]
         code = 0
         try:
@@ -151,13 +164,10 @@ def _say_into(prefix: Path) -> None:
         setattr(sys, name, open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115
 
 
-def _wait_for_strace() -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1 & (2**64 - 1)), 0, 0, 0)  # PR_SET_PTRACER, any process
-    patience = time.monotonic() + PATIENCE
-    while "\nTracerPid:\t0\n" in Path("/proc/self/status").read_text() and time.monotonic() < patience:
-        time.sleep(0.002)
+def _stop() -> None:
+    """Stop until strace, which is no parent of this process, holds it."""
+    ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)  # PR_SET_PTRACER, any process
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _text(path: Path) -> str:

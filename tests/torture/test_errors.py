@@ -39,7 +39,8 @@ def trials(what: str, work: Work, found: list[Site], errors: list[str], number: 
     for _ in range(3 * number):
         if tried == number:
             return
-        site, error = draw.choice(found), draw.choice(errors)
+        site = draw.choice(found)
+        error = draw.choice([error for error in errors if site.name != "unlink" or error not in NO_SPACE])
         struck: list[str] = []
         outcome = disturbed(work, at, partial(fail, work, site, error, struck))
         if struck:
