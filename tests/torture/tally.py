@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.torture.forms import SHARE
+
 SURVIVED, LOST, TRACEBACK, UNCLEAR, HUNG = "survived", "lost", "traceback", "unclear", "hung"
 BEGIN, END = "<!-- torture -->", "<!-- /torture -->"
 """Marks in a Markdown file: the page stands between them."""
@@ -68,6 +70,7 @@ class Tally:
     def page(self) -> str:
         """The table with its date and machine, and one line for each class of failure."""
         said = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} cores, {platform.platform()}"
+        said += f", share {SHARE:g} of the full form" if SHARE != 1 else ""
         found = [f"- {line}" for line in failures(self.trials)]
         return "\n".join([said, "", self.table(), "", *found, ""])
 

@@ -91,7 +91,7 @@ def stop_in_training(folder: Path) -> None:
             return
 
 
-@pytest.mark.parametrize(("kind", "number"), forms(FILES, {"journal": 1, "checkpoint": 1}, 100))
+@pytest.mark.parametrize(("kind", "number"), forms(FILES, {"journal": 1}, 100))
 def test_readers(kind: str, number: int, finished: Path, truth: Truth, attempt: Try, at: Path):
     def read(file: Path, damage: Damage) -> Outcome:
         damaged(finished, at, file, damage)

@@ -33,7 +33,7 @@ def mounting() -> bool:
 pytestmark = pytest.mark.skipif(not mounting(), reason="needs the right to mount")
 
 
-@pytest.mark.parametrize(("name", "number"), forms(["training", "sweep", "analysis"], {"training": 1}, 30))
+@pytest.mark.parametrize(("name", "number"), forms(["training", "sweep", "analysis"], {}, 30))
 def test_disk_full(name: str, number: int, work_of: WorkOf, attempt: Try, at: Path):
     work = work_of(name)
     first, last = room(work.start), room(work.done)
