@@ -80,7 +80,7 @@ def reading(ended: Ended, truth: Ended, names: Sequence[str]) -> Outcome:
         return bad
     if truth.code != 0 or numbers(ended.out) == numbers(truth.out):
         return FINE
-    said = ended.out + ended.err
+    said = re.sub(r'"damage": ?null', "", ended.out + ended.err)
     if ADMITS.search(said) and any(name in said for name in names):
         return FINE
     return (

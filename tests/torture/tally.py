@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -69,7 +70,8 @@ class Tally:
 
     def page(self) -> str:
         """The table with its date and machine, and one line for each class of failure."""
-        said = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} cores, {platform.platform()}"
+        machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
+        said = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {machine}"
         said += f", share {SHARE:g} of the full form" if SHARE != 1 else ""
         found = [f"- {line}" for line in failures(self.trials)]
         return "\n".join([said, "", self.table(), "", *found, ""])

@@ -60,6 +60,7 @@ def test_a_refusal_is_one_line_with_the_file_and_the_code(one: Ended, outcome: s
         ({"seconds": 1.0}, LOST),
         ({"clean": None, "damage": "run.json: damaged"}, SURVIVED),
         ({"clean": None, "damage": "something: damaged"}, LOST),
+        ({"clean": 0.51, "damage": None, "files": ["run.json"]}, LOST),
     ],
 )
 def test_a_silent_other_number_is_seen(out: dict[str, object], outcome: str):

@@ -56,7 +56,7 @@ def trials(
         outcome = guarded(path, load)
         if outcome != FINE:
             shutil.copy(path, folder / f"{kind}-{index}.toml")
-        yield trial(f"mutated {kind}", f"{how}: {folder / f'{kind}-{index}.toml'}, seed {SEED}", outcome)
+        yield trial(f"mutated {kind}", f"{how}: {kind}-{index}.toml of seed {SEED}", outcome)
 
 
 def load_recipe(path: Path) -> Outcome:
