@@ -14,7 +14,7 @@ from tests.torture.process import Ended, parsed
 from tests.torture.tally import HUNG, LOST, SURVIVED, TRACEBACK, UNCLEAR, Trial
 
 CLOCK = {
-    "t", "seconds", "images_per_s", "started", "written", "size", "pid", "low_t", "elapsed", "product_flop_per_s",
+    "t", "seconds", "images_per_s", "started", "written", "size", "disk", "pid", "elapsed", "product_flop_per_s",
     "floor_seconds", "command", "events", "log_offset", "log_sha256", "commit",
 }  # fmt: skip
 """Keys whose values differ from one time to the next."""
