@@ -19,6 +19,9 @@ from afdctl.recipe import Recipe
 from afdctl.store.run import Run
 from afdctl.train.start import start
 
+# the table of the torture tests, which pytest-xdist's controller prints although it collects no test
+pytest_plugins = ["tests.torture.summary"]
+
 SHORT = [
     "train.epochs=2", "train.batch_size=256", "train.milestones=[1]", "train.report_every=2", "model.width=4",
     "attack.steps=2", "validation.steps=2", "validation.limit=64", "test.steps=2", "test.limit=64",

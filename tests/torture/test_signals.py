@@ -1,0 +1,147 @@
+"""Signals at every stage, once and twice, to the process and its group: the exit code says which, and work is kept."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+import afdctl
+from tests.torture.conftest import Try, WorkOf
+from tests.torture.forms import forms
+from tests.torture.judge import FINE, Outcome, crash, trial
+from tests.torture.process import Ended, Started
+from tests.torture.tally import UNCLEAR, Trial
+from tests.torture.work import ANALYZE, SWEEP, TRAIN, Work, disturbed, make
+
+SEED = 6
+SLOW = {
+    "training": [*TRAIN, "--set", "validation.steps=60", "--set", "test.steps=60"],
+    "sweep": [*SWEEP, "--set", "steps=150"],
+    "analysis": ANALYZE,
+}
+NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A signal, sent once or twice, to a process or its group."""
+
+    number: signal.Signals
+    twice: bool
+    group: bool
+
+    def __str__(self) -> str:
+        return f"{self.number.name}{' twice' if self.twice else ''}{' to the group' if self.group else ''}"
+
+    def send(self, started: Started) -> None:
+        for pause in (0.0, 0.02)[: 1 + self.twice]:
+            time.sleep(pause)
+            started.send(self.number, group=self.group)
+
+
+HITS = [Hit(number, twice, group) for number, twice, group in product(NUMBERS, (False, True), (False, True))]
+Reached = Callable[[Path], bool]
+
+
+def journal_has(words: bytes, times: int = 1) -> Reached:
+    """Whether the journal has come so far."""
+
+    def reached(folder: Path) -> bool:
+        path = folder / "runs/a/events.ndjson"
+        return path.exists() and path.read_bytes().count(words) >= times
+
+    return reached
+
+
+STAGES: dict[str, tuple[str, Reached]] = {
+    "the run's folder is made": ("training", lambda folder: (folder / "runs/a").exists()),
+    "run.json is there": ("training", lambda folder: (folder / "runs/a/run.json").exists()),
+    "the journal begins": ("training", journal_has(b'"event":"run"')),
+    "training": ("training", journal_has(b'"event":"step"', 6)),
+    "validation": ("training", journal_has(b'"step":20,')),
+    "test": ("training", journal_has(b'"event":"epoch"', 3)),
+    "sweep": ("sweep", journal_has(b'"event":"sweep"')),
+    "a sweep's second attack": ("sweep", journal_has(b'"event":"cell"')),
+    "analysis": ("analysis", journal_has(b'"event":"cell"')),
+}
+
+
+@pytest.fixture(scope="session")
+def slow_of(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> WorkOf:
+    """The works with evaluations and attacks that take long enough for a signal to meet them."""
+
+    @cache
+    def slow_of(name: str) -> Work:
+        return make(name, SLOW[name], work_of(name).start, tmp_path_factory.mktemp(f"slow-{name}"))
+
+    return slow_of
+
+
+@pytest.mark.parametrize(("stage", "number"), forms(STAGES, {"validation": 1}, 12))
+def test_signals(stage: str, number: int, slow_of: WorkOf, attempt: Try, at: Path):
+    name, reached = STAGES[stage]
+    work = slow_of(name)
+    hits = random.Random(f"{SEED} {stage}").sample(HITS, min(number, len(HITS)))
+    attempt(
+        trial(f"signal, {name}", f"{hit} when: {stage}", disturbed(work, at, partial(strike, work, hit, reached)))
+        for hit in hits
+    )
+
+
+def strike(work: Work, hit: Hit, reached: Reached, folder: Path) -> Outcome:
+    """Send the signal as soon as the work has come so far."""
+    started = Started([work.command], folder)
+    while started.process.is_alive() and not reached(folder):
+        time.sleep(0.001)
+    hit.send(started)
+    return ending(started.wait()[0], hit)
+
+
+def ending(ended: Ended, hit: Hit) -> Outcome:
+    """128 + the signal's number, as a shell gives for a process that died of it; 0 where it came too late."""
+    if hit.number == signal.SIGKILL:
+        return FINE
+    if ended.code is not None and ended.code in (-hit.number, 0):
+        return FINE
+    if bad := crash(ended):
+        return bad
+    wrong = ended.code != 128 + hit.number or len(ended.errors) > 1
+    return (UNCLEAR, f"exits {ended.code} after {hit.number.name}: {ended.err[-200:]!r}") if wrong else FINE
+
+
+@pytest.mark.parametrize(("name", "number"), forms(["training"], {}, 16))
+def test_signals_during_imports(name: str, number: int, work_of: WorkOf, attempt: Try, at: Path):
+    """Real processes, which import torch in the first second or two."""
+    draw = random.Random(SEED)
+
+    def trials() -> Iterator[Trial]:
+        for index in range(number):
+            hit, seconds = HITS[index % len(HITS)], draw.uniform(0.05, 2.5)
+            outcome = disturbed(work_of(name), at, partial(strike_early, hit, seconds))
+            yield trial("signal, start", f"{hit} after {seconds:.2f} s of a new process", outcome)
+
+    attempt(trials())
+
+
+def strike_early(hit: Hit, seconds: float, folder: Path) -> Outcome:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "afdctl", *TRAIN], cwd=folder, env=ENVIRONMENT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    time.sleep(seconds)
+    for _ in range(1 + hit.twice):
+        if process.poll() is None:
+            (os.killpg if hit.group else os.kill)(process.pid, hit.number)
+        time.sleep(0.02)
+    out, err = process.communicate(timeout=60)
+    return ending(Ended("afdctl train", process.returncode, out, err), hit)
