@@ -1,5 +1,6 @@
 """A training of its own: what `--detach` prints and leaves, and mistakes that only the trainer sees."""
 
+import io
 import os
 import shlex
 import signal
@@ -120,11 +121,11 @@ def test_a_failed_dashboard_is_said_and_the_training_continues(
 
     run = Run(journals.write(tmp_path / "runs" / "a", journals.training() if over else journals.training(30)))
     process = subprocess.Popen(["sleep", "0" if over else "60"])
-    monkeypatch.setattr(trainer, "start", lambda _: process)
+    monkeypatch.setattr(trainer, "start", lambda _: trainer.Started(process, [run], io.BytesIO()))
     monkeypatch.setattr(attended, "show", fail)
     try:
         with pytest.raises(CrashError):
-            attended.attend([run], detach=False)
+            attended.attend(detach=False)
         out, err = capsys.readouterr()
         assert out == f"{run.path}\n"
         assert (f"{run.path} goes on as pid {process.pid}" in err) == (not over)
