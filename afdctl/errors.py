@@ -3,6 +3,9 @@
 A message is one line: what, where, and what to do about it. The command line prints it after `error: ` on stderr.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AfdctlError(Exception):
     """The run failed or a check did not hold."""
@@ -54,3 +57,25 @@ class StoppedError(AfdctlError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+NO_MEMORY = ("allocate memory", "out of memory", "could not create a memory", "bad_alloc")
+"""Words of torch's and oneDNN's errors, which for the host's memory are plain RuntimeErrors."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that the memory of the host or of the device is full."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+@contextmanager
+def single_image() -> Iterator[None]:
+    """Turn full memory into an AfdctlError: inside, there is no smaller batch to try."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise AfdctlError("the memory is too small for a single image") from error

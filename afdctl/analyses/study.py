@@ -74,6 +74,7 @@ class Study:
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
+            self.subject.keep_check(journal)
             self.look()  # anew: until the journal was open, another process may have been at it
             try:
                 for row in self.older():

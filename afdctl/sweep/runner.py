@@ -18,6 +18,7 @@ from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
 from afdctl.sweep.cells import Progress, cell, finished_cells, parts_of
 from afdctl.sweep.plan import Task
+from afdctl.sweep.subject import Subject
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 PART_SECONDS = 20.0
@@ -53,8 +54,12 @@ class Sweep:
         self.progress_due = 0.0
 
     @property
+    def subjects(self) -> dict[str, Subject]:
+        return {target.name: target for task in self.tasks for target in task.targets}
+
+    @property
     def targets(self) -> dict[str, Run]:
-        return {target.name: target.run for task in self.tasks for target in task.targets}
+        return {name: subject.run for name, subject in self.subjects.items()}
 
     def run(self) -> dict[str, Row]:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
@@ -87,8 +92,9 @@ class Sweep:
         ]
 
     def announce(self) -> None:
-        """Write the plan of each run, and what of it is done."""
+        """Write the plan of each run and what of it is done, after the checks of its network."""
         for name in self.targets:
+            self.subjects[name].keep_check(self.journals[name])
             cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if cell["key"] in self.rows]
             n, seed = self.tasks[0].n, self.tasks[0].seed
