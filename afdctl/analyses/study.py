@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from afdctl.analyses.collect import VERSION as FEATURES
 from afdctl.analyses.collect import Collection, OnProgress
 from afdctl.analyses.gathered import Gathered, Grid
 from afdctl.analyses.table import ANALYSES
@@ -62,7 +63,8 @@ class Study:
 
     def task(self, spec: Spec) -> Task:
         """The attack at full strength: one that stops at its first success leaves x' where its boundary is crossed."""
-        return Task(for_transfer(spec), self.subject, (self.subject,), self.wanted.seed, self.wanted.n)
+        task = Task(for_transfer(spec), self.subject, (self.subject,), self.wanted.seed, self.wanted.n)
+        return task.in_batches(self.collection.batch_size)
 
     def run(self, on_progress: OnProgress = ignore, on_analysis: Callable[[str], None] = ignore) -> dict[str, Row]:
         """Name -> row of each analysis; `on_analysis` is told its name when its features are there.
@@ -138,7 +140,7 @@ class Study:
         wanted, subject = self.wanted, self.subject
         attacks = [task.parts_key for task in self.tasks(name)]
         points = wanted.points if name in EMBEDDINGS else None
-        parts = [VERSION, name, subject.digest, subject.data_digest, wanted.n, wanted.seed, attacks, points]
+        parts = [VERSION, FEATURES, name, subject.digest, subject.data_digest, wanted.n, wanted.seed, attacks, points]
         return key_of(parts)
 
     def analyse(self, name: str, journal: Journal, on_progress: OnProgress, on_analysis: Callable[[str], None]) -> None:

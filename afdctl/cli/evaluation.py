@@ -82,12 +82,12 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
     )  # fmt: skip
     left = sweep.left()
     estimates = cost.seconds_at_most(left, sweep.batch_size)
-    typer.echo(outline(tasks, left, sum(estimates.values()), str(device)), err=True)
+    typer.echo(outline(sweep.tasks, left, sum(estimates.values()), str(device)), err=True)
     if left:
         typer.echo(f"watch it with: afdctl watch {' '.join(str(run.path) for run in sweep.targets.values())}", err=True)
     with sweeping(estimates) as sweep.on_row:
         rows = sweep.run()
-    accuracies.show(tasks, rows, wanted.json, sweep.profile)
+    accuracies.show(sweep.tasks, rows, wanted.json, sweep.profile)
 
 
 def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, device: str) -> str:

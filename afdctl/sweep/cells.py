@@ -72,7 +72,7 @@ def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: f
         "epsilon": epsilon,
         "source": task.source.name if task.transfers else None,
         "schedule": task.spec.order,
-        "spec": task.spec.model_dump(mode="json", exclude={"label", "datasets"}),
+        "spec": task.spec.model_dump(mode="json", exclude={"label", "datasets"}) | task.settings,
         "checkpoint": target.digest,
         "n": task.n,
         "seed": task.seed,
