@@ -3,8 +3,10 @@
 A message is one line: what, where, and what to do about it. The command line prints it after `error: ` on stderr.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 class AfdctlError(Exception):
@@ -70,12 +72,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
-@contextmanager
-def single_image() -> Iterator[None]:
-    """Turn full memory into an AfdctlError: inside, there is no smaller batch to try."""
-    try:
-        yield
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        raise AfdctlError("the memory is too small for a single image") from error
+def with_room(work: Callable[[int], Result], size: int) -> Result:
+    """Return `work(size)`, or that of half the size as often as memory is full; AfdctlError where 1 is too much."""
+    while size:
+        try:
+            return work(size)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        # out here nothing refers to the error, whose frames hold the memory of what was tried
+        size //= 2
+    raise AfdctlError("the memory is too small for a single image")

@@ -91,14 +91,14 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
 
 
 def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, device: str) -> str:
-    """What there is to do: `2 models, 9 attacks: 78 cells, 12 done already, at most 14 min on cpu`."""
+    """What there is to do: `2 models, 9 attacks: 78 cells, 12 done already, roughly 14 min on cpu`."""
     from afdctl.cli.sweeping import duration
 
     cells, to_do = (sum(len(task.cells()) for task in some) for some in (tasks, left))
     models = len({target.digest for task in tasks for target in task.targets})
     attacks = len({task.spec.title for task in tasks})
     done = f", {cells - to_do} done already" if to_do < cells else ""
-    time = f", at most {duration(seconds)} on {device}" if to_do else ""
+    time = f", roughly {duration(seconds)} on {device}" if to_do else ""
     return f"{counted(models, 'model')}, {counted(attacks, 'attack')}: {counted(cells, 'cell')}{done}{time}"
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from afdctl.errors import NotFoundError, RecipeError, single_image
+from afdctl.errors import NotFoundError, RecipeError, with_room
 from afdctl.models import weights as files
 from afdctl.models.user_code import blamed, executing
 from afdctl.registry import nearest
@@ -92,8 +92,7 @@ def _try(model: nn.Module, shape: Sequence[int]) -> None:
                 f"the model has tensors without values, on the meta device ({files.listed(empty)}); build it on the CPU"
             )
         device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
-        with single_image():
-            model(torch.zeros(1, *shape, device=device))
+        with_room(lambda n: model(torch.zeros(n, *shape, device=device)), 1)
     if idle := [name for name, tensor in chain(model.named_parameters(), model.named_buffers()) if is_lazy(tensor)]:
         raise RecipeError(f"the model does not use its lazy parameters {files.listed(idle)}; they have no values")
 

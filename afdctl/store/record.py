@@ -87,6 +87,18 @@ class Record:
         """The rows of one event: step, epoch, test, cell, ..."""
         return [row for row in self.rows if row["event"] == event]
 
+    @cached_property
+    def warnings(self) -> dict[str, list[str]]:
+        """Digest of a network -> what its newest check says against its figures."""
+        return {row["checkpoint"]: row["warnings"] for row in self.of_kind("check")}
+
+    @property
+    def shown_warnings(self) -> list[str]:
+        """The warnings that concern what the run shows: its curves and analyses."""
+        rows = [*(cell for curve in self.curves.values() for cell in curve), *self.analyses.values()]
+        digests = dict.fromkeys(row["checkpoint"] for row in rows)
+        return list(dict.fromkeys(line for digest in digests for line in self.warnings.get(digest, [])))
+
     def clean(self) -> float | None:
         """Clean accuracy on the test split: of the newest cell, else of the test at the end of the training."""
         measured = [row["acc_nat"] for row in self.rows if row["event"] in ("test", "cell")]

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
 from afdctl.attacks.watched import seeded
-from afdctl.errors import RecipeError, out_of_memory
+from afdctl.errors import AfdctlError, RecipeError, out_of_memory, with_room
 from afdctl.models.external import External
 from afdctl.models.precision import MixedPrecision
 from afdctl.models.weights import words
@@ -108,10 +109,13 @@ def _undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
 
 @torch.no_grad()
 def _forward(network: nn.Module, x: Tensor) -> Tensor:
+    def forward(size: int) -> Any:
+        return network(x) if size == len(x) else torch.cat([network(part) for part in torch.split(x, size)])
+
     try:
-        logits: Tensor = network(x)
+        logits: Tensor = with_room(forward, len(x))
     except Exception as error:
-        if out_of_memory(error):
+        if out_of_memory(error) or type(error) is AfdctlError:
             raise
         raise RecipeError(
             f"the model rejects images of shape {_shape(x)}: {words(error.__cause__ or error)}"
@@ -165,13 +169,23 @@ def _dead_gradients(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     A gradient counts however small it is, as attacks take steps of fixed length: a confident model's is tiny where its
     probability is 1 in float32, and still points the right way. It is 0 where the exponential of the margin underflows.
     """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        logits: Tensor = network(x)
-        if not logits.requires_grad:
-            return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
-        flat_ce = _flat(cross_entropy(logits, y, reduction="sum"), x)
-        flat_margin = _flat(margins(logits, y).sum(), x)
+
+    @torch.enable_grad()
+    def flat(size: int) -> list[tuple[Tensor, Tensor]] | None:
+        found = []
+        for images, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
+            leaf = images.detach().requires_grad_()
+            logits: Tensor = network(leaf)
+            if not logits.requires_grad:
+                return None
+            ce = _flat(cross_entropy(logits, labels, reduction="sum"), leaf)
+            found.append((ce, _flat(margins(logits, labels).sum(), leaf)))
+        return found
+
+    parts = with_room(flat, len(x))
+    if parts is None:
+        return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
+    flat_ce, flat_margin = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))
     flat_ce &= ~flat_margin
     found = []
     if flat_margin.sum() > 1:

@@ -10,14 +10,14 @@ from afdctl.events import Row
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
 from afdctl.store import shards
-from afdctl.store.run import Run
 from afdctl.sweep.figures import Array, accuracy_at, auc, envelope, optimality, step_auc
 from afdctl.sweep.plan import Task
+from afdctl.sweep.subject import Subject
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy of one run under one attack over its grid, 0 (clean) first."""
+    """Accuracy of one run under one attack over its grid, 0 (clean) first; `warnings` of the networks' checks."""
 
     run: str
     attack: str
@@ -35,11 +35,12 @@ class Curve:
     distances: Array = field(repr=False)
     optimality: float | None = None
     precision: str = "float32"
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """The point-wise worst case over the white-box attacks of one norm: a sample counts if all left it right."""
+    """The point-wise worst case over the attacks of one norm, transfers too: a sample counts if all left it right."""
 
     run: str
     norm: str
@@ -48,6 +49,7 @@ class Envelope:
     epsilons: tuple[float, ...]
     accuracies: tuple[float, ...]
     auc_step: float
+    warnings: tuple[str, ...] = ()
 
 
 def of_tasks(tasks: Iterable[Task], rows: Mapping[str, Row]) -> dict[str, list[Curve]]:
@@ -56,12 +58,13 @@ def of_tasks(tasks: Iterable[Task], rows: Mapping[str, Row]) -> dict[str, list[C
     for task in tasks:
         for target in task.targets:
             cells = [rows[task.key(target, epsilon)] for epsilon in task.epsilons]
-            made.setdefault(target.name, []).append(curve(task, target.run, cells))
+            made.setdefault(target.name, []).append(curve(task, target, cells))
     return {run: [rated(one, of_run) for one in of_run] for run, of_run in made.items()}
 
 
-def curve(task: Task, run: Run, rows: list[Row]) -> Curve:
+def curve(task: Task, target: Subject, rows: list[Row]) -> Curve:
     """One attack's cells, ascending, as a curve; the plan names it, as a cell may be from a sweep with other labels."""
+    run = target.run
     arrays = {name: shards.read(run, name) for name in {row["shard"] for row in rows}}
     columns = [(arrays[row["shard"]], f"{row['epsilon']:g}") for row in rows]
     distances: Array = np.minimum.reduce([shard[f"{epsilon}/distance"] for shard, epsilon in columns])
@@ -82,7 +85,14 @@ def curve(task: Task, run: Run, rows: list[Row]) -> Curve:
         parts=fooled_by(task.spec, *columns[-1]),
         distances=distances,
         precision=task.precision,
+        warnings=warnings_of(task, target),
     )
+
+
+def warnings_of(task: Task, target: Subject) -> tuple[str, ...]:
+    """What the checks say against a target's figures, and in a transfer against the images' source."""
+    of_source = [f"{task.source.name}: {line}" for line in task.source.check.get("warnings", [])]
+    return (*target.check.get("warnings", []), *(of_source if task.transfers else []))
 
 
 def fooled_by(spec: Spec, shard: shards.Arrays, epsilon: str) -> dict[str, int] | None:
@@ -94,16 +104,16 @@ def fooled_by(spec: Spec, shard: shards.Arrays, epsilon: str) -> dict[str, int] 
 
 def rated(one: Curve, all_curves: Iterable[Curve]) -> Curve:
     """The curve with its optimality against the envelope of its norm."""
-    rivals = white_box_of(one.norm, all_curves)
-    if one.source is not None or len(rivals) < 2:
+    rivals = of_norm(one.norm, all_curves)
+    if len(rivals) < 2:
         return one
     worst = envelope([rival.distances for rival in rivals])
     at_worst = [accuracy_at(worst, epsilon) for epsilon in one.epsilons]
     return replace(one, optimality=optimality(one.epsilons, one.accuracies, at_worst))
 
 
-def white_box_of(norm: str, all_curves: Iterable[Curve]) -> list[Curve]:
-    return [one for one in all_curves if one.norm == norm and one.source is None]
+def of_norm(norm: str, all_curves: Iterable[Curve]) -> list[Curve]:
+    return [one for one in all_curves if one.norm == norm]
 
 
 def envelopes(all_curves: list[Curve]) -> list[Envelope]:
@@ -111,7 +121,7 @@ def envelopes(all_curves: list[Curve]) -> list[Envelope]:
     return [
         made
         for norm in dict.fromkeys(one.norm for one in all_curves)
-        if len(rivals := white_box_of(norm, all_curves)) > 1
+        if len(rivals := of_norm(norm, all_curves)) > 1
         for made in [worst_case(rivals)]
     ]
 
@@ -124,10 +134,11 @@ def worst_case(rivals: list[Curve]) -> Envelope:
         rivals[0].run,
         rivals[0].norm,
         rivals[0].n,
-        tuple(rival.attack for rival in rivals),
+        tuple(rival.attack + (f" from {rival.source}" if rival.source else "") for rival in rivals),
         epsilons,
         tuple(accuracy_at(worst, epsilon) for epsilon in epsilons),
         step_auc(worst, epsilons[-1]),
+        tuple(dict.fromkeys(line for rival in rivals for line in rival.warnings)),
     )
 
 

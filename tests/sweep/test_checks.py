@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.errors import RecipeError
+from afdctl.errors import AfdctlError, RecipeError
 from afdctl.sweep.checks import agrees, check, fingerprint, margins
 
 CLASSES = list("abcd")
@@ -131,12 +131,25 @@ def test_what_cannot_be_attacked_is_refused(x: Tensor, y: Tensor, change: Callab
     assert str(raised.value) == message
 
 
-def test_a_full_device_is_not_the_models_fault(x: Tensor, y: Tensor):
-    def full(z: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("full")
+@pytest.mark.parametrize("room", [0, 16])
+def test_full_memory_is_not_the_models_fault(x: Tensor, y: Tensor, room: int):
+    """It is checked with fewer images at a time."""
+    sizes: list[int] = []
 
-    with pytest.raises(torch.OutOfMemoryError):
-        check(Model(full), x, y, CLASSES)
+    def cramped(z: Tensor) -> Tensor:
+        sizes.append(len(z))
+        if len(z) > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return z
+
+    model = Model(cramped).eval()
+    if not room:
+        with pytest.raises(AfdctlError, match=r"^the memory is too small for a single image$"):
+            check(model, x, y, CLASSES)
+        assert sizes == [64, 32, 16, 8, 4, 2, 1]
+    else:
+        assert check(model, x, y, CLASSES) == []
+        assert fingerprint(model, x, 4) == pytest.approx(fingerprint(Model().eval(), x, 4), rel=1e-5)
 
 
 @pytest.mark.parametrize("fault", [None, rejects])

@@ -41,6 +41,9 @@ def print_one(console: Stdout, one: OfRuns) -> None:
             console.print(part, soft_wrap=not console.is_terminal)
         else:
             console.print_fitting(*part)
+    for run, row in one.rows.items():
+        for line in row["warnings"]:
+            console.print(f"Warning on {run}: {line}.", soft_wrap=True)
     if console.is_terminal:
         from afdctl.cli.analysing.plots import plots
 
@@ -72,5 +75,5 @@ def pictures(runs: "Sequence[Run]", names: Sequence[str], out: Path | None) -> d
 
 def shown(run: str, row: Row) -> Row:
     """What the command line prints of an analysis."""
-    about = ("name", "checkpoint", "n", "seed", "seconds")
+    about = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
     return {"run": run, **{key: row[key] for key in about}, **row["figures"]}

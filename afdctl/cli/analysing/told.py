@@ -54,7 +54,7 @@ class Teller:
         self.seconds = {task.parts_key: cost.task_seconds(task, *passes) for task in left}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in left))
         time_left = duration(sum(self.seconds.values()))
-        self.say(f"{name}: features of {study.wanted.n:,} images under {attacks}: at most {time_left} for the attacks")
+        self.say(f"{name}: features of {study.wanted.n:,} images under {attacks}: roughly {time_left} for the attacks")
 
     def on_progress(self, task: "Task", images: int) -> None:
         self.images += images

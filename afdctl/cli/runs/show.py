@@ -64,6 +64,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "tests": record.of_kind("test"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
         "warnings": [row["message"] for row in record.of_kind("warning")],
+        "checks": record.of_kind("check"),
         "checkpoints": [
             {"file": one.path.name, "step": one.step, "pointers": one.pointers, "intact": one.intact,
                 "size": disk.size(one.path)} for one in checkpoints.listed(run)
@@ -71,6 +72,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "attacks": [one.as_json() for one in attacked(record)],
         "analyses": [
             {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "figures", "shard")}
+            | {"warnings": record.warnings.get(row["checkpoint"], [])}
             for row in record.analyses.values()
         ],
         "shards": [{"file": name, "intact": shards.intact(run, name)} for name in record.shards],
@@ -164,16 +166,24 @@ def _attacks(found: list[dict[str, Any]]) -> "Table":
 
 def _words_on_attacks(found: dict[str, Any]) -> list[str]:
     """What else a reader must know of the table."""
+    from afdctl.sweep.figures import other_grids
+
     best = {one["file"].split("-")[-1][:16] for one in found["checkpoints"] if "best" in one["pointers"]}
     lines = []
     if not any(one["autoattack"] and one["source"] is None for one in found["attacks"]):
         lines.append("No AutoAttack: robust accuracy may be lower.")
     if best and any(one["checkpoint"][:16] not in best for one in found["attacks"]):
         lines.append("Some were measured on another checkpoint than `best`.")
-    return lines
+    for norm in dict.fromkeys(one["norm"] for one in found["attacks"]):
+        grids = [(one["attack"], one["epsilons"]) for one in found["attacks"] if one["norm"] == norm]
+        if unlike := other_grids(grids):
+            lines.append(f"{NORMS[norm]}: {unlike}")
+    warnings = dict.fromkeys(line for one in found["attacks"] for line in one["warnings"])
+    return [*lines, *(f"warning: {line}" for line in warnings)]
 
 
 def _analyses(found: list[dict[str, Any]], path: str) -> list[str]:
     if not found:
         return [f"none; afdctl analyze {path} makes them"]
-    return [f"{one['name']}  n {one['n']:,}" for one in found]
+    warnings = dict.fromkeys(line for one in found for line in one["warnings"])
+    return [*(f"{one['name']}  n {one['n']:,}" for one in found), *(f"warning: {line}" for line in warnings)]
