@@ -121,7 +121,7 @@ def caption(norm: str, curves: "Sequence[Curve]") -> str:
     lines = [f"95 % intervals (Wilson): at most {100 * max(sides):.1f} points either way."]
     if any(one.source for one in curves):
         lines.append(TRANSFERS)
-    elif not any(one.parts for one in curves):
+    if not any(one.parts and one.source is None for one in curves):
         lines.append("No AutoAttack: robust accuracy may be lower.")
     if any(one.precision == "bf16" for one in curves):
         lines.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")

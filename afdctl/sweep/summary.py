@@ -10,6 +10,7 @@ from afdctl.events import Row
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
 from afdctl.store import shards
+from afdctl.store.overview import record
 from afdctl.sweep.figures import Array, accuracy_at, auc, envelope, optimality, step_auc
 from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject
@@ -53,39 +54,69 @@ class Envelope:
 
 
 def of_tasks(tasks: Iterable[Task], rows: Mapping[str, Row]) -> dict[str, list[Curve]]:
-    """Run -> the curves of a plan's cells, in the order of its tasks."""
+    """Run -> the curves of a plan's cells, in the order of its tasks, and of earlier transfers to the same network."""
     made: dict[str, list[Curve]] = {}
+    targets: dict[str, Subject] = {}
     for task in tasks:
         for target in task.targets:
+            targets[target.name] = target
             cells = [rows[task.key(target, epsilon)] for epsilon in task.epsilons]
             made.setdefault(target.name, []).append(curve(task, target, cells))
-    return {run: [rated(one, of_run) for one in of_run] for run, of_run in made.items()}
+    every = {name: [*curves, *earlier_transfers(targets[name], curves)] for name, curves in made.items()}
+    return {run: [rated(one, of_run) for one in of_run] for run, of_run in every.items()}
+
+
+def earlier_transfers(target: Subject, shown: list[Curve]) -> list[Curve]:
+    """What earlier sweeps measured with images made against other models, on as many images and in the same norms.
+
+    Where such images fool a network that its own gradients do not, the gradients are masked.
+    """
+    there, norms = {(one.attack, one.source) for one in shown}, {one.norm for one in shown}
+    return [
+        of_rows(target, cells)
+        for (attack, source), cells in record(target.run).curves.items()
+        if source and (attack, source) not in there and cells[0]["norm"] in norms
+        and (cells[0]["checkpoint"], cells[0]["n"]) == (target.digest, shown[0].n)
+        and all(shards.intact(target.run, cell["shard"]) for cell in cells)
+    ]  # fmt: skip
 
 
 def curve(task: Task, target: Subject, rows: list[Row]) -> Curve:
     """One attack's cells, ascending, as a curve; the plan names it, as a cell may be from a sweep with other labels."""
-    run = target.run
-    arrays = {name: shards.read(run, name) for name in {row["shard"] for row in rows}}
-    columns = [(arrays[row["shard"]], f"{row['epsilon']:g}") for row in rows]
-    distances: Array = np.minimum.reduce([shard[f"{epsilon}/distance"] for shard, epsilon in columns])
-    accuracies = (rows[0]["acc_nat"], *(row["accuracy"] for row in rows))
-    return Curve(
-        run=run.name,
+    return replace(
+        of_rows(target, rows),
         attack=task.spec.title,
-        norm=task.spec.norm,
         source=task.source.name if task.transfers else None,
-        schedule=task.spec.order,
-        n=task.n,
-        epsilons=task.spec.epsilons,
-        accuracies=accuracies,
-        auc=auc(task.spec.epsilons, accuracies),
-        auc_step=step_auc(distances, task.epsilons[-1]),
-        passes=sum(row["forwards"] + row["backwards"] for row in rows) / task.n,
-        seconds=sum(row["seconds"] for row in rows),
-        parts=fooled_by(task.spec, *columns[-1]),
-        distances=distances,
-        precision=task.precision,
+        parts=fooled_by(task.spec, shards.read(target.run, rows[-1]["shard"]), f"{rows[-1]['epsilon']:g}"),
         warnings=warnings_of(task, target),
+    )
+
+
+def of_rows(target: Subject, rows: list[Row]) -> Curve:
+    """The journal's cells of one attack, ascending, as a curve."""
+    first, n = rows[0], rows[0]["n"]
+    arrays = {name: shards.read(target.run, name) for name in {row["shard"] for row in rows}}
+    columns = [arrays[row["shard"]][f"{row['epsilon']:g}/distance"] for row in rows]
+    distances: Array = np.minimum.reduce(columns)
+    epsilons = (0.0, *(row["epsilon"] for row in rows))
+    accuracies = (first["acc_nat"], *(row["accuracy"] for row in rows))
+    return Curve(
+        run=target.name,
+        attack=first["attack"],
+        norm=first["norm"],
+        source=first["source"],
+        schedule=first["schedule"],
+        n=n,
+        epsilons=epsilons,
+        accuracies=accuracies,
+        auc=auc(epsilons, accuracies),
+        auc_step=step_auc(distances, epsilons[-1]),
+        passes=sum(row["forwards"] + row["backwards"] for row in rows) / n,
+        seconds=sum(row["seconds"] for row in rows),
+        parts=None,
+        distances=distances,
+        precision=first["precision"],
+        warnings=tuple(target.check.get("warnings", ())),
     )
 
 

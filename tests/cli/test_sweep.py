@@ -38,7 +38,7 @@ def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
     command = ("sweep", "at", "nt", "--attacks", "pgd_linf,fgsm,ddn", "--limit", "32")
     shown = afdctl(*command)
     assert shown.code == 0, shown.err
-    assert "2 models, 3 attacks: 24 cells, roughly" in shown.err
+    assert "2 models, 3 attacks: 24 cells, up to about" in shown.err
     assert "at: accuracy (%) in L∞, 32 test images" in shown.out
     assert "worst of all" in shown.out
     assert "No AutoAttack" in shown.out
