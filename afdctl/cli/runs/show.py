@@ -159,9 +159,12 @@ def _attacks(found: list[dict[str, Any]]) -> "Table":
     for one in found:
         pairs = zip(one["epsilons"], one["accuracies"], strict=True)
         accuracies = "  ".join(f"{name_of(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
-        name = f"{one['attack']} from {one['source']}" if one["source"] else one["attack"]
-        table.add_row(name, NORMS[one["norm"]], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
+        table.add_row(_title(one), NORMS[one["norm"]], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
     return table
+
+
+def _title(attack: dict[str, Any]) -> str:
+    return f"{attack['attack']} from {attack['source']}" if attack["source"] else attack["attack"]
 
 
 def _words_on_attacks(found: dict[str, Any]) -> list[str]:
@@ -175,7 +178,7 @@ def _words_on_attacks(found: dict[str, Any]) -> list[str]:
     if best and any(one["checkpoint"][:16] not in best for one in found["attacks"]):
         lines.append("Some were measured on another checkpoint than `best`.")
     for norm in dict.fromkeys(one["norm"] for one in found["attacks"]):
-        grids = [(one["attack"], one["epsilons"]) for one in found["attacks"] if one["norm"] == norm]
+        grids = [(_title(one), one["epsilons"]) for one in found["attacks"] if one["norm"] == norm]
         if unlike := other_grids(grids):
             lines.append(f"{NORMS[norm]}: {unlike}")
     warnings = dict.fromkeys(line for one in found["attacks"] for line in one["warnings"])
