@@ -17,7 +17,7 @@ from afdctl.store import results, shards
 from afdctl.store.cells import newest_analyses, replaces
 from afdctl.sweep.cells import rows_of
 from afdctl.sweep.plan import Task, for_transfer, key_of
-from afdctl.sweep.subject import Subject
+from afdctl.sweep.subject import Subject, keep_checks
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 VERSION = 1
@@ -76,7 +76,7 @@ class Study:
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
-            self.subject.keep_check(journal)
+            keep_checks([self.subject], run, journal)
             self.look()  # anew: until the journal was open, another process may have been at it
             try:
                 for row in self.older():

@@ -4,7 +4,6 @@ Columns are in the order in which the journal first names them; a figure that a 
 """
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
@@ -18,6 +17,7 @@ from afdctl.errors import CorruptError
 from afdctl.events import SCHEMA, Row, effective, tail
 from afdctl.store import atomic, shards
 from afdctl.store.cells import newest_analyses, newest_curves, replaces
+from afdctl.store.checks import Warnings, by_network, warnings_of
 from afdctl.store.run import Run
 
 CELL = "/attacks/{attack}/{epsilon:g}"
@@ -26,8 +26,6 @@ FEATURES = "/features/{attack}/{epsilon:g}"
 NATURAL = "/features/natural"
 INTERNAL = {"event", "t", "last", "images"}
 TABLES = {"step": "/train/steps", "epoch": "/train/epochs", "test": "/train/tests"}
-Warnings = Mapping[str, list[str]]
-"""Digest of a network -> the warnings of its newest check."""
 WHOLE = {"step", "epoch"}
 
 
@@ -67,11 +65,11 @@ def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
         for event, name in TABLES.items():
             table = _table([row for row in rows if row["event"] == event])
             shards.add(file, name, table)
-        warnings = {row["checkpoint"]: row["warnings"] for row in rows if row["event"] == "check"}
+        checks = by_network(rows)
         for shard, cells in _by_shard(rows).items():
-            _add_cells(file, run, shard, cells, warnings)
+            _add_cells(file, run, shard, cells, checks)
         for row in newest_analyses(rows).values():
-            _add_analysis(file, run, row, warnings)
+            _add_analysis(file, run, row, checks)
         for place, shard in _features(rows).items():
             file[place] = h5py.ExternalLink(f"shards/{shard}", "/")
         _describe(file, attributes)
@@ -92,7 +90,7 @@ def _cell_name(row: Row) -> str:
     return (TRANSFER if row["source"] else CELL).format(**row)
 
 
-def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], warnings: Warnings) -> None:
+def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], checks: Warnings) -> None:
     """A group a cell: what its samples did, one dataset a column; adversarial images stay in their shard."""
     try:
         arrays = shards.read(run, shard)
@@ -106,15 +104,15 @@ def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], warnings
                 group[name] = h5py.ExternalLink(f"shards/{shard}", path)
             elif "/" not in name:
                 shards.add(group, name, array)
-        told = {"warnings": warnings.get(row["checkpoint"], [])}
-        _describe(group, {key: value for key, value in row.items() if key not in INTERNAL} | told)
+        facts = {key: value for key, value in row.items() if key not in INTERNAL}
+        _describe(group, facts | {"warnings": warnings_of(row, checks)})
 
 
-def _add_analysis(file: h5py.File, run: Run, row: Row, warnings: Warnings) -> None:
+def _add_analysis(file: h5py.File, run: Run, row: Row, checks: Warnings) -> None:
     """A group an analysis: its figures as attributes, its arrays as data sets."""
     group = file.create_group(f"/analysis/{row['name']}")
     _describe(group, row["figures"] | {key: row[key] for key in ("checkpoint", "n", "seed")})
-    _describe(group, {"warnings": warnings.get(row["checkpoint"], [])})
+    _describe(group, {"warnings": warnings_of(row, checks)})
     if row["shard"] and shards.intact(run, row["shard"]):
         for path, array in shards.read(run, row["shard"]).items():
             shards.add(group, path, array)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from afdctl.store.cells import Curve
+from afdctl.store.checks import warnings_of
 from afdctl.store.record import Record
 from afdctl.sweep.figures import auc
 
@@ -46,7 +47,7 @@ class Attacked:
 
 def attacked(record: Record) -> list[Attacked]:
     """The newest sweep of each attack, in the journal's order."""
-    return [_of(curve, tuple(record.warnings.get(curve[0]["checkpoint"], ()))) for curve in record.curves.values()]
+    return [_of(curve, tuple(warnings_of(curve[0], record.checks))) for curve in record.curves.values()]
 
 
 def no_autoattack(curves: Sequence[Attacked]) -> bool:

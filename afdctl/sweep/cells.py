@@ -74,6 +74,7 @@ def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: f
         "schedule": task.spec.order,
         "spec": task.spec.model_dump(mode="json", exclude={"label", "datasets"}) | task.settings,
         "checkpoint": target.digest,
+        "source_checkpoint": task.source.digest if task.transfers else None,
         "n": task.n,
         "seed": task.seed,
         "precision": task.precision,

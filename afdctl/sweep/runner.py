@@ -17,7 +17,7 @@ from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
 from afdctl.sweep.cells import Progress, cell, finished_cells, parts_of
 from afdctl.sweep.plan import Task
-from afdctl.sweep.subject import Subject
+from afdctl.sweep.subject import Subject, keep_checks
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 PART_SECONDS = 20.0
@@ -95,7 +95,9 @@ class Sweep:
     def announce(self) -> None:
         """Write the plan of each run and what of it is done, after the checks of its network."""
         for name in self.targets:
-            self.subjects[name].keep_check(self.journals[name])
+            of_target = [task for task in self.tasks if any(target.name == name for target in task.targets)]
+            sources = {task.source.digest: task.source for task in of_target}
+            keep_checks([self.subjects[name], *sources.values()], self.targets[name], self.journals[name])
             cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if cell["key"] in self.rows]
             n, seed = self.tasks[0].n, self.tasks[0].seed

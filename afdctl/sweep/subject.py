@@ -1,6 +1,6 @@
 """What is attacked: a run's network or a model of one's own, with the test images and the digests that key results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -49,11 +49,6 @@ class Subject:
     warnings: list[str]
     class_names: tuple[str, ...] = ()
     check: Row = field(default_factory=dict)
-
-    def keep_check(self, journal: Journal) -> None:
-        """Write the check into the run's journal, unless it came from there."""
-        if self.check and "t" not in self.check:
-            journal.append(**self.check)
 
 
 def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) -> Subject:
@@ -120,7 +115,7 @@ def _once_more(run: Run, device: torch.device, data_dir: Path | None) -> Subject
     source = source_of(run, _data(facts["dataset"], facts["image_size"]), data_dir)
     weights = facts["weights"] and Path(facts["weights"])
     network = _custom(facts["model"], weights, facts["mean"], facts["std"], source, device)
-    same = external.digest(network) == facts["code_digest"]
+    same = external.digest(network) == facts.get("code_digest")
     if not same or not checks.agrees(network, _images(source, device), len(source.classes), facts["fingerprint"]):
         raise CorruptError(f"{run.path}: the model {facts['model']} has changed since; name it with --model instead")
     return _subject(run, network, source, device, facts["model_digest"], facts["seed"], [])
@@ -155,11 +150,22 @@ def _subject(
     )  # fmt: skip
 
 
+def keep_checks(subjects: Iterable[Subject], run: Run, journal: Journal) -> None:
+    """Write the checks of networks into the journal of a run that has numbers of them, unless they are there."""
+    known = [_of_check(row) for row in outline(run.journal_path) if row["event"] == "check"]
+    for subject in subjects:
+        if subject.check and _of_check(subject.check) not in known:
+            journal.append(**{key: value for key, value in subject.check.items() if key != "t"})
+
+
+def _of_check(row: Row) -> tuple[Any, ...]:
+    return row["checkpoint"], row["data"], row["version"]
+
+
 def _known_check(run: Run, digest: str, data_digest: str) -> Row | None:
     """The check of these weights on these images in the run's journal, if it is there."""
-    wanted = {"checkpoint": digest, "data": data_digest, "version": checks.VERSION}
     rows = outline(run.journal_path) if run.journal_path.exists() else []
-    found = [row for row in rows if row["event"] == "check" and row.items() >= wanted.items()]
+    found = [row for row in rows if row["event"] == "check" and _of_check(row) == (digest, data_digest, checks.VERSION)]
     return found[-1] if found else None
 
 

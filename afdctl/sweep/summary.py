@@ -10,6 +10,7 @@ from afdctl.events import Row
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
 from afdctl.store import shards
+from afdctl.store.checks import warnings_of
 from afdctl.store.overview import record
 from afdctl.sweep.figures import Array, accuracy_at, auc, envelope, optimality, step_auc
 from afdctl.sweep.plan import Task
@@ -72,9 +73,10 @@ def earlier_transfers(target: Subject, shown: list[Curve]) -> list[Curve]:
     Where such images fool a network that its own gradients do not, the gradients are masked.
     """
     there, norms = {(one.attack, one.source) for one in shown}, {one.norm for one in shown}
+    found = record(target.run)
     return [
-        of_rows(target, cells)
-        for (attack, source), cells in record(target.run).curves.items()
+        replace(of_rows(target, cells), warnings=tuple(warnings_of(cells[0], found.checks)))
+        for (attack, source), cells in found.curves.items()
         if source and (attack, source) not in there and cells[0]["norm"] in norms
         and (cells[0]["checkpoint"], cells[0]["n"]) == (target.digest, shown[0].n)
         and all(shards.intact(target.run, cell["shard"]) for cell in cells)
@@ -88,7 +90,7 @@ def curve(task: Task, target: Subject, rows: list[Row]) -> Curve:
         attack=task.spec.title,
         source=task.source.name if task.transfers else None,
         parts=fooled_by(task.spec, shards.read(target.run, rows[-1]["shard"]), f"{rows[-1]['epsilon']:g}"),
-        warnings=warnings_of(task, target),
+        warnings=check_warnings(task, target),
     )
 
 
@@ -116,11 +118,10 @@ def of_rows(target: Subject, rows: list[Row]) -> Curve:
         parts=None,
         distances=distances,
         precision=first["precision"],
-        warnings=tuple(target.check.get("warnings", ())),
     )
 
 
-def warnings_of(task: Task, target: Subject) -> tuple[str, ...]:
+def check_warnings(task: Task, target: Subject) -> tuple[str, ...]:
     """What the checks say against a target's figures, and in a transfer against the images' source."""
     of_source = [f"{task.source.name}: {line}" for line in task.source.check.get("warnings", [])]
     return (*target.check.get("warnings", []), *(of_source if task.transfers else []))

@@ -124,8 +124,11 @@ def test_the_warnings_of_a_check_are_beside_its_figures(make_subject: MakeSubjec
 
 
 def test_a_transfer_has_the_warnings_of_its_source_too(make_subject: MakeSubject):
-    source = replace(make_subject("source", seed=1), check={"event": "check", "warnings": ["random"]})
+    source = make_subject("source", seed=1)
+    row = {"event": "check", "checkpoint": source.digest, "data": "data", "version": 1, "n": 40}
+    source = replace(source, check=row | {"warnings": ["random"]})
     target = make_subject("target")
     plan = transfer([source], [target], lambda _: Profile("mine", (WEAK,)), seed=0, limit=None)
     (curve,) = of_tasks(plan, Sweep(plan, profile="mine", batch_size=20).run())["target"]
     assert curve.warnings == ("source: random",)
+    assert Record.of(target.run).shown_warnings == ["source: random"]

@@ -53,6 +53,7 @@ def show(
 
 def _facts(record: "Record") -> dict[str, Any]:
     from afdctl.store import checkpoints, disk, shards
+    from afdctl.store.checks import warnings_of
     from afdctl.store.overview import Overview
     from afdctl.sweep.attacked import attacked
 
@@ -72,7 +73,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "attacks": [one.as_json() for one in attacked(record)],
         "analyses": [
             {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "figures", "shard")}
-            | {"warnings": record.warnings.get(row["checkpoint"], [])}
+            | {"warnings": warnings_of(row, record.checks)}
             for row in record.analyses.values()
         ],
         "shards": [{"file": name, "intact": shards.intact(run, name)} for name in record.shards],
