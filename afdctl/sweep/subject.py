@@ -1,6 +1,7 @@
 """What is attacked: a run's network or a model of one's own, with the test images and the digests that key results."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from afdctl import data, recipe, registry
 from afdctl.data import Source
 from afdctl.data.batches import Split, as_floats
-from afdctl.errors import AfdctlError, CorruptError, RecipeError
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.events import Journal, Row
 from afdctl.models import external
 from afdctl.models.feature_classifier import build
@@ -142,7 +143,10 @@ def _subject(
 ) -> Subject:  # fmt: skip
     """`check` is taken from the journal where it is None, or made where the journal has none."""
     network = network.to(device).eval().requires_grad_(False)
-    check = check or _known_check(run, digest, source.digest) or _check(network, source, device, digest)
+    try:
+        check = check or _known_check(run, digest, source.digest) or _check(network, source, device, digest)
+    except RecipeError as error:
+        raise RecipeError(f"{run.name}: {error}") from error
     split = Split(source.test, device)
     return Subject(
         run.name, network, split, len(source.classes), digest, source.digest, seed, run, source.name,
@@ -164,7 +168,10 @@ def _of_check(row: Row) -> tuple[Any, ...]:
 
 def _known_check(run: Run, digest: str, data_digest: str) -> Row | None:
     """The check of these weights on these images in the run's journal, if it is there."""
-    rows = outline(run.journal_path) if run.journal_path.exists() else []
+    rows: list[Row] = []
+    # no journal yet, or a damaged one, which is no reason against what only needs the weights
+    with suppress(NotFoundError):
+        rows = outline(run.journal_path)
     found = [row for row in rows if row["event"] == "check" and _of_check(row) == (digest, data_digest, checks.VERSION)]
     return found[-1] if found else None
 

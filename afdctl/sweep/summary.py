@@ -8,10 +8,10 @@ import numpy as np
 
 from afdctl.events import Row
 from afdctl.profile.schema import AA
-from afdctl.profile.spec import Spec
 from afdctl.store import shards
 from afdctl.store.checks import warnings_of
 from afdctl.store.overview import record
+from afdctl.store.run import Run
 from afdctl.sweep.figures import Array, accuracy_at, auc, envelope, optimality, step_auc
 from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject
@@ -89,7 +89,7 @@ def curve(task: Task, target: Subject, rows: list[Row]) -> Curve:
         of_rows(target, rows),
         attack=task.spec.title,
         source=task.source.name if task.transfers else None,
-        parts=fooled_by(task.spec, shards.read(target.run, rows[-1]["shard"]), f"{rows[-1]['epsilon']:g}"),
+        parts=fooled_by(task.spec, target.run, rows[-1]) if isinstance(task.spec, AA) else None,
         warnings=check_warnings(task, target),
     )
 
@@ -127,11 +127,10 @@ def check_warnings(task: Task, target: Subject) -> tuple[str, ...]:
     return (*target.check.get("warnings", []), *(of_source if task.transfers else []))
 
 
-def fooled_by(spec: Spec, shard: shards.Arrays, epsilon: str) -> dict[str, int] | None:
-    """How many samples each part of a composed attack fooled at an epsilon."""
-    if not isinstance(spec, AA):
-        return None
-    return {part.name: int((shard[f"{epsilon}/part"] == number).sum()) for number, part in enumerate(spec.parts())}
+def fooled_by(spec: AA, run: Run, cell: Row) -> dict[str, int]:
+    """How many samples each part of AutoAttack fooled in a cell."""
+    column = shards.read(run, cell["shard"])[f"{cell['epsilon']:g}/part"]
+    return {part.name: int((column == number).sum()) for number, part in enumerate(spec.parts())}
 
 
 def rated(one: Curve, all_curves: Iterable[Curve]) -> Curve:
