@@ -62,7 +62,11 @@ def fingerprint(network: nn.Module, x: Tensor, classes: int) -> list[float]:
     It tells two models apart that share code and tensors, but not all that their outputs depend on: plain attributes,
     files that they read, globals.
     """
-    with _undisturbed(network, x.device), seeded(0, x.device), torch.backends.cudnn.flags(allow_tf32=False):
+    with (
+        _undisturbed(network, x.device),
+        seeded(0, x.device),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+    ):
         logits = _forward(network, x)
     _check_output(logits, len(x), classes)
     mix = torch.arange(1, classes + 1, dtype=torch.float64).cos()
