@@ -285,6 +285,21 @@ def test_the_key_has_the_version_of_the_library_that_takes_the_steps(
     assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
 
 
+class InDouble(torch.nn.Module):
+    """Lets logits leave in another precision than images come in."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z.double()
+
+
+@pytest.mark.parametrize("name", ["cw", "deepfool", "apgd_t"])
+def test_a_model_may_answer_in_double_precision(make_subject: MakeSubject, name: str):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 4), InDouble())
+    attack = spec(name, (0.0, 0.1), steps=5, **({"norm": "l2"} if name == "deepfool" else {}))
+    (row,) = sweep(tasks(make_subject(network=network), attack, limit=8)).run().values()
+    assert row["n"] == 8
+
+
 def test_limit_takes_the_first_images(make_subject: MakeSubject):
     subject = make_subject()
     sweep(tasks(subject, FGSM, limit=10)).run()
