@@ -4,7 +4,10 @@ A message is one line: what, where, and what to do about it. The command line pr
 """
 
 import errno
+from collections.abc import Callable
+from typing import TypeVar
 
+Result = TypeVar("Result")
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 """What the system says of a full disk, of a file as large as it may be, and of a used-up quota."""
 
@@ -62,16 +65,25 @@ class StoppedError(AfdctlError):
         self.exit_code = 128 + signal_number
 
 
+NO_MEMORY = ("allocate memory", "out of memory", "could not create a memory", "bad_alloc")
+"""Words of torch's and oneDNN's errors, which for the host's memory are plain RuntimeErrors."""
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is about memory that could not be had: on a device, in torch on the CPU, or in Python."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    """Whether an exception means that the memory of the host or of the device is full."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
     return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
 
 
-NO_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "Cannot allocate memory",
-)
-"""What torch and the system say of it where their error has no class of its own."""
+def with_room(work: Callable[[int], Result], size: int) -> Result:
+    """Return `work(size)`, or that of half the size as often as memory is full; AfdctlError where 1 is too much."""
+    while size:
+        try:
+            return work(size)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        # out here nothing refers to the error, whose frames hold the memory of what was tried
+        size //= 2
+    raise AfdctlError("the memory is too small for a single image")

@@ -22,7 +22,7 @@ from afdctl.sweep.subject import Subject
 from afdctl.sweep.verify import judge, predict
 
 VERSION = 1
-"""Part of the natural features' key: raise it when features change, so that old ones do not pass for new."""
+"""Part of every key of features: raise it when features change, so that old ones do not pass for new."""
 
 OnProgress = Callable[[Task, int], None]
 """Told after each batch which task is at work, and how many images more are done."""
@@ -58,7 +58,7 @@ class Collection:
         return pieces
 
     def key(self, task: Task, epsilon: float) -> str:
-        return task.key(self.subject, epsilon)
+        return key_of(["attacked", VERSION, task.key(self.subject, epsilon)])
 
     @property
     def natural_key(self) -> str:
@@ -94,7 +94,7 @@ class Collection:
                 blocks[epsilon].append(self.extract(verdict.x_adv))
             on_progress(task, len(x))
         about = {"attack": task.spec.title, "norm": task.spec.norm, "seed": task.seed}
-        about["spec"] = task.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons"})
+        about["spec"] = task.settings
         about["seconds"] = round(time.monotonic() - began, 3)
         for epsilon, parts in blocks.items():
             arrays = on_host(parts).arrays()

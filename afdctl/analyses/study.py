@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from afdctl.analyses.collect import VERSION as FEATURES
 from afdctl.analyses.collect import Collection, OnProgress
 from afdctl.analyses.gathered import Gathered, Grid
 from afdctl.analyses.table import ANALYSES
@@ -17,7 +18,7 @@ from afdctl.store import results, shards
 from afdctl.store.cells import newest_analyses, replaces
 from afdctl.sweep.cells import rows_of
 from afdctl.sweep.plan import Task, for_transfer, key_of
-from afdctl.sweep.subject import Subject
+from afdctl.sweep.subject import Subject, keep_checks
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 VERSION = 1
@@ -63,7 +64,8 @@ class Study:
 
     def task(self, spec: Spec) -> Task:
         """The attack at full strength: one that stops at its first success leaves x' where its boundary is crossed."""
-        return Task(for_transfer(spec), self.subject, (self.subject,), self.wanted.seed, self.wanted.n)
+        task = Task(for_transfer(spec), self.subject, (self.subject,), self.wanted.seed, self.wanted.n)
+        return task.in_batches(self.collection.batch_size)
 
     def run(self, on_progress: OnProgress = ignore, on_analysis: Callable[[str], None] = ignore) -> dict[str, Row]:
         """Name -> row of each analysis; `on_analysis` is told its name when its features are there.
@@ -75,6 +77,7 @@ class Study:
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
+            keep_checks([self.subject], run, journal)
             self.look()  # anew: until the journal was open, another process may have been at it
             try:
                 for row in self.older():
@@ -142,7 +145,7 @@ class Study:
         wanted, subject = self.wanted, self.subject
         attacks = [task.parts_key for task in self.tasks(name)]
         points = wanted.points if name in EMBEDDINGS else None
-        parts = [VERSION, name, subject.digest, subject.data_digest, wanted.n, wanted.seed, attacks, points]
+        parts = [VERSION, FEATURES, name, subject.digest, subject.data_digest, wanted.n, wanted.seed, attacks, points]
         return key_of(parts)
 
     def analyse(self, name: str, journal: Journal, on_progress: OnProgress, on_analysis: Callable[[str], None]) -> None:

@@ -18,10 +18,6 @@ from afdctl.attacks.minimum import Rows
 LARGEST_CONST = 1e10
 LONG = 10
 """A search of this many rounds ends with the best constant once more."""
-NARROW = 1.2
-"""A search is over where its bounds are this close: what lies between them leads to nearly the same image."""
-SAME = 0.03
-"""A search is over where ten times the constant led to the same place, but for this: it only scales the gradient."""
 
 
 @torch.no_grad()
@@ -37,8 +33,15 @@ def cw(
     binary_search_steps: int,
     initial_const: float,
     confidence: float,
+    give_up_at: float,
+    narrow: float,
+    same: float,
 ) -> Found:
     """The nearest iterate of `binary_search_steps` rounds that fooled by `confidence`; x where none did.
+
+    A round ends for a sample whose loss exceeds `give_up_at` times that at x: its constant is so small that x is best.
+    The search ends where the bounds of the constant are within `narrow`, as what is between them leads to nearly the
+    same image, or where ten times the constant led to the same place within `same`: it only scales the gradient.
 
     It draws nothing. The first iterate of every round is x, whose passes are paid for once.
     """
@@ -59,10 +62,11 @@ def cw(
             search.const = search.upper.clamp_max(LARGEST_CONST)
         ended = descend(
             model, search.x, search.y, search.const, search.hinge, search.slope,
-            steps=steps, step_size=step_size, confidence=confidence,
+            steps=steps, step_size=step_size, confidence=confidence, give_up_at=give_up_at,
         )  # fmt: skip
         search.learn(ended)
-        over = search.over(ended, steps) if round_number < binary_search_steps else torch.ones_like(search.fooled)
+        last = round_number == binary_search_steps
+        over = torch.ones_like(search.fooled) if last else search.over(ended, steps, narrow, same)
         search.take(over).report(found)
         search = search.take(~over)
     return found
@@ -104,13 +108,13 @@ class Search(Rows):
         self.lower = torch.where(self.fooled, self.lower, self.const)
         self.const = torch.where(self.upper.isinf(), self.const * 10, (self.lower + self.upper) / 2)
 
-    def over(self, ended: Ended, steps: int) -> Tensor:
+    def over(self, ended: Ended, steps: int, narrow: float, same: float) -> Tensor:
         """Where another round would hardly find anything nearer."""
         place = torch.stack([ended.hinge, ended.square], 1)
         place[self.fooled | (ended.taken < steps - 1)] = torch.nan
-        same = ((place - self.place).abs() < SAME * self.place).all(1)
+        unmoved = ((place - self.place).abs() < same * self.place).all(1)
         self.place = place
-        return (same & self.upper.isinf()) | (self.upper < NARROW * self.lower)
+        return (unmoved & self.upper.isinf()) | (self.upper < narrow * self.lower)
 
     def report(self, found: Found) -> None:
         """Write these rows to the batch."""

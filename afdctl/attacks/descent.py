@@ -14,8 +14,6 @@ INSIDE = 0.999999
 BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8
 CHECKS = 10
 """How often a round asks whether a sample is worth its steps."""
-WORSE = 1.005
-"""A sample is not, where its loss is this much larger than at x: the constant is so small that x is the least."""
 
 
 @dataclass
@@ -80,9 +78,9 @@ class Descent(Ended):
         self.distance = torch.where(nearer, distance, self.distance)
         self.nearest = torch.where(per_sample(nearer, self.x), self.x_adv, self.nearest)
 
-    def promising(self) -> Tensor:
-        """Who has fooled the model, or still may."""
-        return (self.first_success != NEVER) | (self.square + self.const * self.hinge <= WORSE * self.start)
+    def promising(self, give_up_at: float) -> Tensor:
+        """Who has fooled the model, or still may: their loss is at most `give_up_at` times that at x."""
+        return (self.first_success != NEVER) | (self.square + self.const * self.hinge <= give_up_at * self.start)
 
 
 def descend(
@@ -96,6 +94,7 @@ def descend(
     steps: int,
     step_size: float,
     confidence: float,
+    give_up_at: float,
 ) -> Ended:
     """A round with constants (n,), from hinge (n,) and slope at x, the first of `steps` iterates."""
     left, ended = begin(x, y, const, hinge.clamp_min(0), slope), []
@@ -105,7 +104,7 @@ def descend(
         left.look(model, confidence, with_slope=number < steps - 1)
         if (number + 1) % tenth or number == steps - 1:
             continue
-        going = left.promising()
+        going = left.promising(give_up_at)
         if not going.all():
             ended.append(left.take(~going))
             left = left.take(going)

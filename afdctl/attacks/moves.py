@@ -30,7 +30,13 @@ def unit(gradient: Tensor, norm: str) -> Tensor:
     """The gradient's signs, or the gradient scaled to length 1: dense in L1 too, though one pixel is steeper."""
     if norm == "linf":
         return gradient.sign()
-    return gradient * per_sample(1 / length(gradient, norm).clamp_min(SMALLEST), gradient)
+    size = length(gradient, norm)
+    # a confident model's gradient is measured in units of its largest pixel first: its squares underflow
+    largest = gradient.flatten(1).abs().amax(1).clamp_min(torch.finfo(gradient.dtype).tiny)
+    scaled = gradient / per_sample(largest, gradient)
+    scaled = scaled * per_sample(1 / length(scaled, norm).clamp_min(SMALLEST), gradient)
+    usual = gradient * per_sample(1 / size.clamp_min(SMALLEST), gradient)
+    return torch.where(per_sample(size < SMALLEST, gradient), scaled, usual)
 
 
 def retract(x_adv: Tensor, x: Tensor, epsilon: float, norm: str) -> Tensor:

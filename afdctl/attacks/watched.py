@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,14 @@ def library(part: str) -> ModuleType:
         return import_module(f"pyautoattack.{part}")
     except ModuleNotFoundError:
         return import_module(f"autoattack.{part}")
+
+
+def library_version() -> str:
+    """Name and version of the package that `library` imports from."""
+    try:
+        return f"pyautoattack {version('pyautoattack')}"
+    except PackageNotFoundError:
+        return f"autoattack {version('autoattack')}"
 
 
 class Silent:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from afdctl.sweep.summary import Curve, Envelope
 
 PIPE_WIDTH = 200
+TRANSFERS = (
+    "Images made against another model (black box): an upper bound on robust accuracy, which white-box attacks lower."
+)
 OPTIONAL = ("AUC", "optimal", "exact", "passes", "schedule")
 
 
@@ -80,11 +83,15 @@ def accuracy_table(
     for heading in OPTIONAL[:optional]:
         table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
     for one in curves:
-        name = one.attack + (f" from {one.source}" if one.source else "")
-        table.add_row(name, *percents(one, epsilons), *figures(one)[:optional])
+        table.add_row(named(one), *percents(one, epsilons), *figures(one)[:optional])
     for bound in worst:
         table.add_row("worst of all", *percents(bound, epsilons), style="bold")
     return table
+
+
+def named(one: "Curve") -> str:
+    """`pgd_linf`, or `pgd_linf from digits_nt-001`."""
+    return one.attack + (f" from {one.source}" if one.source else "")
 
 
 def figures(one: "Curve") -> tuple[str, ...]:
@@ -102,7 +109,7 @@ def percents(one: "Curve | Envelope", epsilons: Iterable[float]) -> list[str]:
 
 def caption(norm: str, curves: "Sequence[Curve]") -> str:
     """What a reader must know of the table: how exact it is, and what it does not say."""
-    from afdctl.sweep.figures import wilson
+    from afdctl.sweep.figures import other_grids, wilson
 
     n = curves[0].n
     sides = [
@@ -113,13 +120,16 @@ def caption(norm: str, curves: "Sequence[Curve]") -> str:
     ]
     lines = [f"95 % intervals (Wilson): at most {100 * max(sides):.1f} points either way."]
     if any(one.source for one in curves):
-        lines.append("Images made against another model: black box, no bound on white-box accuracy.")
-    elif not any(one.parts for one in curves):
+        lines.append(TRANSFERS)
+    if not any(one.parts and one.source is None for one in curves):
         lines.append("No AutoAttack: robust accuracy may be lower.")
     if any(one.precision == "bf16" for one in curves):
         lines.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")
+    if unlike := other_grids((named(one), one.epsilons) for one in curves):
+        lines.append(unlike)
     for one in curves:
         if one.parts:
             broken = ", ".join(f"{name} {count}" for name, count in one.parts.items())
             lines.append(f"{one.attack} at {name_of(one.epsilons[-1])} fooled by: {broken} images.")
+    lines += [f"Warning: {line}." for line in dict.fromkeys(line for one in curves for line in one.warnings)]
     return " ".join(lines)

@@ -83,24 +83,24 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
         batch_size=wanted.batch_size or cost.batch_size_for(subjects[0], tasks[0].n, [task.spec for task in tasks]),
     )  # fmt: skip
     left = sweep.left()
-    estimates = cost.seconds_at_most(left, sweep.batch_size)
-    typer.echo(outline(tasks, left, sum(estimates.values()), str(device)), err=True)
+    estimates = cost.estimated_seconds(left, sweep.batch_size)
+    typer.echo(outline(sweep.tasks, left, sum(estimates.values()), str(device)), err=True)
     if left:
         typer.echo(f"watch it with: afdctl watch {' '.join(str(run.path) for run in sweep.targets.values())}", err=True)
     with sweeping(estimates) as sweep.on_row:
         rows = sweep.run()
-    accuracies.show(tasks, rows, wanted.json, sweep.profile)
+    accuracies.show(sweep.tasks, rows, wanted.json, sweep.profile)
 
 
 def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, device: str) -> str:
-    """What there is to do: `2 models, 9 attacks: 78 cells, 12 done already, at most 14 min on cpu`."""
+    """What there is to do: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`."""
     from afdctl.cli.sweeping import duration
 
     cells, to_do = (sum(len(task.cells()) for task in some) for some in (tasks, left))
     models = len({target.digest for task in tasks for target in task.targets})
     attacks = len({task.spec.title for task in tasks})
     done = f", {cells - to_do} done already" if to_do < cells else ""
-    time = f", at most {duration(seconds)} on {device}" if to_do else ""
+    time = f", up to about {duration(seconds)} on {device}" if to_do else ""
     return f"{counted(models, 'model')}, {counted(attacks, 'attack')}: {counted(cells, 'cell')}{done}{time}"
 
 

@@ -1,10 +1,11 @@
 """A model of one's own: a function in a Python file, weights, and the normalisation that it was trained with."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from hashlib import sha256
 from importlib import import_module
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from traceback import extract_tb
@@ -13,10 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from afdctl.errors import NotFoundError, RecipeError
+from afdctl.errors import NotFoundError, RecipeError, with_room
 from afdctl.files import path, read, shortened
 from afdctl.models import weights as files
+from afdctl.models.user_code import blamed, executing
 from afdctl.registry import nearest
 
 CODE_BYTES = 1 << 24
@@ -26,8 +29,7 @@ MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 class External(nn.Module):
     """`model` behind images x (n, c, h, w) in [0, 1]; where there is a mean, (x - mean) / std per channel comes first.
 
-    `source` is the Python file, `code` the text of it that was executed with the function's name, `warnings` what a
-    user should know.
+    `code` holds the function's name and the texts that were executed, by module; `warnings` what a user should know.
     """
 
     mean: Tensor | None
@@ -38,19 +40,16 @@ class External(nn.Module):
         self.model = model
         self.register_buffer("mean", None if mean is None else torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", None if std is None else torch.tensor(std).view(1, -1, 1, 1))
-        self.code = b""
+        self.code: dict[str, bytes] = {}
         self.warnings: list[str] = []
 
     def forward(self, x: Tensor) -> Any:
         """Whatever the model returns: `sweep.checks` looks at it. RecipeError where it raises."""
         # a copy, as a model that normalises in place would change the image that its answer is judged by
         x = x.clone() if self.mean is None or self.std is None else (x - self.mean) / self.std
-        try:
+        # stdout holds results alone
+        with redirect_stdout(sys.stderr), blamed(lambda error: f"the model raised {files.words(error)}"):
             return self.model(x)
-        except torch.OutOfMemoryError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise RecipeError(f"the model raised {files.words(error)}") from error
 
 
 def load(
@@ -58,35 +57,60 @@ def load(
     weights: Path | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    *,
+    shape: Sequence[int],
 ) -> External:
-    """Build what `path/to/file.py:build` or `package.module:build` stands for, frozen, float32, in evaluation mode.
+    """Build what `path/to/file.py:build` or `package.module:build` names: frozen, float32, in evaluation mode.
 
-    This executes the file. `weights` is a .safetensors file, or one that torch.save wrote. Errors, each of one line:
-    RecipeError, NotFoundError for a file that is not there, CorruptError for weights that cannot be read.
+    This executes the file, and passes an image of `shape` (c, h, w) through the model: lazy parameters get their
+    shapes, and what is imported late is recorded. `weights` is a .safetensors file, or one that torch.save wrote.
+    Errors, each of one line: RecipeError, NotFoundError for a missing file, CorruptError for unreadable weights.
     """
     _check_normalisation(mean, std)
     place, name = _parts(spec)
-    with _executing(place):
-        module, code = _run_file(Path(place)) if _is_file(place) else _import(place)
+    code: dict[str, bytes] = {}
+    with executing(Path(place).resolve().parent if _is_file(place) else Path.cwd(), code):
+        module = _run_file(Path(place), code) if _is_file(place) else _import(place, code)
         model = _build(module, name, place)
+        training = any(part.training and isinstance(part, MODE_MATTERS) for part in model.modules())
+        _try(model, shape)
     if weights is not None:
         files.fill(model, files.state_dict(weights), weights)
     network = External(model, mean, std)
-    network.code = code + f"\0{name}".encode()
-    if any(part.training and isinstance(part, MODE_MATTERS) for part in model.modules()):
+    network.code = code | {"": name.encode()}
+    if training:
         network.warnings.append("the model came in training mode; it is measured in evaluation mode")
-    return network.float().eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
+
+
+def _try(model: nn.Module, shape: Sequence[int]) -> None:
+    """Pass one image through the model, now in float32 and evaluation mode; RecipeError where that cannot be done."""
+    shown = f"(1, {', '.join(map(str, shape))})"
+    with blamed(lambda error: f"the model rejects images of shape {shown}: {files.words(error)}"), torch.no_grad():
+        model.float().eval()
+        tensors = dict(chain(model.named_parameters(), model.named_buffers()))
+        if empty := [name for name, tensor in tensors.items() if tensor.is_meta]:
+            raise RecipeError(
+                f"the model has tensors without values, on the meta device ({files.listed(empty)}); build it on the CPU"
+            )
+        device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+        with_room(lambda n: model(torch.zeros(n, *shape, device=device)), 1)
+    if idle := [name for name, tensor in chain(model.named_parameters(), model.named_buffers()) if is_lazy(tensor)]:
+        raise RecipeError(f"the model does not use its lazy parameters {files.listed(idle)}; they have no values")
 
 
 def digest(network: External) -> str:
-    """sha256 in hex over the file's text, the function's name, and all parameters and buffers, mean and std included.
+    """sha256 in hex over the texts that were executed, the function's name, and all parameters and buffers.
 
-    Weights count as they were loaded, wherever from: a function that reads a file of its own is told apart too.
+    Mean and std are included. Weights count as they were loaded, from wherever.
     """
-    sha = sha256(network.code)
+    sha = sha256()
+    for name, text in sorted(network.code.items()):
+        sha.update(f"{name} {len(text)} ".encode() + text)
     for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        with blamed(lambda error, name=name: f"the model's tensor {name} cannot be read: {files.words(error)}"):  # type: ignore[misc]
+            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
@@ -135,21 +159,7 @@ def _is_file(place: str) -> bool:
     return place.endswith(".py") or "/" in place
 
 
-@contextmanager
-def _executing(place: str) -> Iterator[None]:
-    """Let the code find its neighbours, print to stderr, and draw the same weights each time from its own stream."""
-    folder = str(Path(place).resolve().parent if _is_file(place) else Path.cwd())
-    sys.path.insert(0, folder)
-    try:
-        with redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            yield
-    finally:
-        with suppress(ValueError):
-            sys.path.remove(folder)
-
-
-def _run_file(path: Path) -> tuple[ModuleType, bytes]:
+def _run_file(path: Path, code: dict[str, bytes]) -> ModuleType:
     """Execute the file: the very text that the digest is of, where importing might take an outdated .pyc."""
     try:
         text = read(path, CODE_BYTES)
@@ -157,24 +167,29 @@ def _run_file(path: Path) -> tuple[ModuleType, bytes]:
         raise NotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+    # the name is not part of the digest: a file that was moved is the same model
+    code["__file__"] = text
     module = ModuleType(f"afdctl_model_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses and pickle look their classes' modules up there
-    try:
+    with blamed(lambda error: f"{_where(error, str(path))}: {files.words(error)}"):
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise RecipeError(f"{_where(error, str(path))}: {files.words(error)}") from error
-    return module, text
+    return module
 
 
-def _import(name: str) -> tuple[ModuleType, bytes]:
+def _import(name: str, code: dict[str, bytes]) -> ModuleType:
     try:
-        module = import_module(name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+        with blamed(lambda error: f"--model {name}: {files.words(error)}"):
+            module = import_module(name)
+    except RecipeError as error:
+        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}."):
             raise NotFoundError(f"--model {name}: no such module; a file's name ends in .py") from error
-        raise RecipeError(f"--model {name}: {files.words(error)}") from error
-    return module, Path(module.__file__ or "").read_bytes() if module.__file__ else b""
+        raise
+    # an installed module is recorded by nobody else
+    if name not in code and module.__file__:
+        code[name] = Path(module.__file__).read_bytes()
+    return module
 
 
 def _build(module: ModuleType, name: str, place: str) -> nn.Module:
@@ -186,12 +201,8 @@ def _build(module: ModuleType, name: str, place: str) -> nn.Module:
         raise RecipeError(f"{place}: has no '{name}'" + (f"; did you mean '{near}'?" if near else ""))
     if isinstance(maker, nn.Module):
         return maker
-    try:
+    with blamed(lambda error: f"{_where(error, module.__file__ or place)}: {name}() failed: {files.words(error)}"):
         model = maker()
-    except (Exception, SystemExit) as error:
-        raise RecipeError(
-            f"{_where(error, module.__file__ or place)}: {name}() failed: {files.words(error)}"
-        ) from error
     if not isinstance(model, nn.Module):
         raise RecipeError(f"{place}: {name}() returned a {type(model).__name__}, not a torch.nn.Module")
     return model

@@ -19,6 +19,8 @@ PREFIXES = ("module.", "_orig_mod.")
 SHOWN = 3
 FILE_BYTES = 1 << 33
 """The largest file that is read: two billion float32 weights."""
+LONGEST = 500
+"""Letters of an exception's message that are shown."""
 
 
 def read(path: Path) -> Any:
@@ -94,9 +96,10 @@ def listed(items: Sequence[str]) -> str:
 
 
 def words(error: BaseException) -> str:
-    """An exception as one line: `ValueError: what it says`."""
+    """An exception as one line: `ValueError: what it says`; what a terminal would obey is left out."""
     first, *more = map(str.strip, format_exception_only(error)[-1].strip().splitlines())
-    return f"{first} {more[0]}" if more and first.endswith(":") else first
+    line = f"{first} {more[0]}" if more and first.endswith(":") else first
+    return "".join(letter for letter in line if letter.isprintable())[:LONGEST]
 
 
 def _content(payload: Any) -> str:

@@ -22,6 +22,8 @@ from afdctl.recipe.report import words
 from afdctl.recipe.values import suggestion
 
 DEFAULT: Final = "strong"
+STEPS: Final = ("step_size", "rel_step")
+"""Two ways to say the same."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Row:
     def having(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the changes that are knobs of this attack."""
         return {key: value for key, value in changes.items() if key in ATTACKS[self.values["name"]].model_fields}
+
+    def with_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The row's values with changes of its knobs; a step that is given replaces the row's, absolute or relative."""
+        replaced = STEPS if any(step in changes for step in STEPS) else ()
+        return {key: value for key, value in self.values.items() if key not in replaced} | dict(changes)
 
     def fits(self, dataset: str) -> bool:
         """Whether the row names the data set."""
@@ -203,7 +210,7 @@ def spec(row: Row, changes: Mapping[str, Any], grid_option: str = "--epsilons") 
             f'{where}name = "{shortened(str(name))}": no such attack ({suggestion(str(name), list(ATTACKS))})'
         )
     try:
-        return ATTACKS[name].model_validate({**row.values, **changes})
+        return ATTACKS[name].model_validate(row.with_changes(changes))
     except ValidationError as error:
         raise RecipeError(
             "\n".join(problem(details, row, changes, grid_option) for details in error.errors())
@@ -220,6 +227,6 @@ def problem(details: ErrorDetails, row: Row, changes: Mapping[str, Any], grid_op
         return f"{at}{row.title}: {shortened(key)}: no such key ({suggestion(key, known)})"
     if details["type"] == "missing":
         return f"{at}{row.title}: {key}: missing; add it" + (f", or name {grid_option}" if key == "epsilons" else "")
-    value = {**row.values, **changes}.get(key)
+    value = row.with_changes(changes).get(key)
     subject = f"{key} = {shortened(str(value))}: " if key else ""
     return f"{at}{row.title}: {subject}{words(details, details['input'])}"

@@ -103,6 +103,15 @@ class CW(Minimum):
     binary_search_steps: Count = 9
     initial_const: Fraction = 1e-3
     confidence: float = Field(0.0, ge=0)
+    give_up_at: float = Field(
+        1.005, ge=1, allow_inf_nan=False, description="loss, in units of that at x, that ends a round; 1e9: never"
+    )
+    narrow: float = Field(
+        1.2, ge=1, allow_inf_nan=False, description="ratio of the constant's bounds that ends the search; 1: never"
+    )
+    same: float = Field(
+        0.03, ge=0, allow_inf_nan=False, description="relative move by ten times the constant that ends it; 0: never"
+    )
 
     def passes(self, classes: int) -> tuple[int, int]:
         return self.binary_search_steps * self.steps, self.binary_search_steps * self.steps
@@ -111,7 +120,7 @@ class CW(Minimum):
 class APGD(Spec):
     """AutoAttack's APGD on cross-entropy, in one norm (Croce & Hein 2020)."""
 
-    one_stream = True
+    one_stream = borrowed = True
     name: Literal["apgd_ce", "apgd_l1"]
     steps: Count = 100
     restarts: Count = 1
@@ -138,7 +147,7 @@ class APGD(Spec):
 class APGDT(Spec):
     """AutoAttack's targeted APGD on the DLR loss."""
 
-    one_stream = True
+    one_stream = borrowed = True
     name: Literal["apgd_t"]
     steps: Count = 100
     targets: Count = 9
@@ -151,6 +160,7 @@ class APGDT(Spec):
 class FABT(Minimum):
     """AutoAttack's targeted FAB."""
 
+    borrowed = True
     name: Literal["fab_t"]
     steps: Count = 100
     targets: Count = 9
@@ -163,7 +173,7 @@ class FABT(Minimum):
 class Square(Spec):
     """AutoAttack's Square: random search, no gradients."""
 
-    one_stream = True
+    one_stream = borrowed = True
     name: Literal["square"]
     queries: Count = 5000
 
@@ -175,7 +185,7 @@ class AA(Spec):
     """AutoAttack, version standard: the worst case of APGD-CE, APGD-T, FAB-T and Square."""
 
     schedules = ("descending", "ascending", "independent")
-    one_stream = True
+    one_stream = borrowed = True
     name: Literal["aa"]
     version: Literal["standard"] = "standard"
     steps: Count = 100

@@ -26,6 +26,8 @@ class Spec(Table):
     minimises: ClassVar[bool] = False
     one_stream: ClassVar[bool] = False
     """Whether a batch shares one stream of random numbers, so that a result depends on the batch's size."""
+    borrowed: ClassVar[bool] = False
+    """Whether steps of AutoAttack's library decide the result, so that it depends on the library's version."""
 
     name: str
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")] | None = Field(

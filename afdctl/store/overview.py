@@ -23,7 +23,7 @@ class Overview:
     `split` says where `clean` and `pgd` were measured: on the test split once the training is over, before on the
     hold-out. `pgd` (by the attack `pgd_attack`) and `square`, what Square then left of it where it ran, do not stand
     for AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `damage` says why a
-    run could not be read.
+    run could not be read, `warnings` what the checks of its network say against its accuracies.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Overview:
     written: str | None = None
     size: int | None = None
     damage: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: Record) -> "Overview":
@@ -56,7 +57,7 @@ class Overview:
             name=run.name, path=str(run.path), state=state(rows, at_work=alive(run.journal_path) is not None),
             kind=run.kind, dataset=record.dataset, method=record.method, seed=record.seed, **_progress(rows),
             **_accuracies(record), **_autoattack(record), started=_time(rows[:1]), written=_time(rows[-1:]),
-            size=disk.size(run.path),
+            size=disk.size(run.path), warnings=tuple(record.shown_warnings),
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:

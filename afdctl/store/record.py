@@ -9,6 +9,7 @@ from afdctl.errors import CorruptError, RecipeError
 from afdctl.events import Row, effective, read
 from afdctl.recipe.schema import AFD, Recipe
 from afdctl.store.cells import Curve, newest_analyses, newest_curves
+from afdctl.store.checks import Warnings, by_network, warnings_of
 from afdctl.store.run import Run
 
 METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
@@ -86,6 +87,17 @@ class Record:
     def of_kind(self, event: str) -> list[Row]:
         """The rows of one event: step, epoch, test, cell, ..."""
         return [row for row in self.rows if row["event"] == event]
+
+    @cached_property
+    def checks(self) -> Warnings:
+        """Digest of a network -> what its newest check says against its numbers."""
+        return by_network(self.rows)
+
+    @property
+    def shown_warnings(self) -> list[str]:
+        """The warnings that concern what the run shows: its curves and analyses."""
+        rows = [*(cell for curve in self.curves.values() for cell in curve), *self.analyses.values()]
+        return list(dict.fromkeys(line for row in rows for line in warnings_of(row, self.checks)))
 
     def clean(self) -> float | None:
         """Clean accuracy on the test split: of the newest cell, else of the test at the end of the training."""

@@ -17,6 +17,7 @@ from afdctl.errors import CorruptError
 from afdctl.events import SCHEMA, Row, effective, named, tail
 from afdctl.store import atomic, shards
 from afdctl.store.cells import newest_analyses, newest_curves, replaces
+from afdctl.store.checks import Warnings, by_network, warnings_of
 from afdctl.store.gaps import keep_lost_rows
 from afdctl.store.run import Run
 
@@ -66,10 +67,11 @@ def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
         for event, name in TABLES.items():
             table = _table([row for row in rows if row["event"] == event])
             shards.add(file, name, table)
+        checks = by_network(rows)
         for shard, cells in _by_shard(rows).items():
-            _add_cells(file, run, shard, cells)
+            _add_cells(file, run, shard, cells, checks)
         for row in newest_analyses(rows).values():
-            _add_analysis(file, run, row)
+            _add_analysis(file, run, row, checks)
         for place, shard in _features(rows).items():
             file[place] = h5py.ExternalLink(f"shards/{shard}", "/")
         _describe(file, attributes)
@@ -90,7 +92,7 @@ def _cell_name(row: Row) -> str:
     return (TRANSFER if row["source"] else CELL).format(**row)
 
 
-def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row]) -> None:
+def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], checks: Warnings) -> None:
     """A group a cell: what its samples did, one dataset a column; adversarial images stay in their shard."""
     try:
         arrays = shards.read(run, shard)
@@ -104,13 +106,15 @@ def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row]) -> None:
                 group[name] = h5py.ExternalLink(f"shards/{shard}", path)
             elif "/" not in name:
                 shards.add(group, name, array)
-        _describe(group, {key: value for key, value in row.items() if key not in INTERNAL})
+        facts = {key: value for key, value in row.items() if key not in INTERNAL}
+        _describe(group, facts | {"warnings": warnings_of(row, checks)})
 
 
-def _add_analysis(file: h5py.File, run: Run, row: Row) -> None:
+def _add_analysis(file: h5py.File, run: Run, row: Row, checks: Warnings) -> None:
     """A group an analysis: its figures as attributes, its arrays as data sets."""
     group = file.create_group(f"/analysis/{row['name']}")
     _describe(group, row["figures"] | {key: row[key] for key in ("checkpoint", "n", "seed")})
+    _describe(group, {"warnings": warnings_of(row, checks)})
     if row["shard"] and shards.intact(run, row["shard"]):
         for path, array in shards.read(run, row["shard"]).items():
             shards.add(group, path, array)

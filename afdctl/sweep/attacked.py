@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from afdctl.store.cells import Curve
+from afdctl.store.checks import warnings_of
 from afdctl.store.record import Record
 from afdctl.sweep.figures import auc
 
@@ -14,7 +15,8 @@ class Attacked:
     """Accuracies in [0, 1] by rising epsilon, 0 (clean) first, with Wilson's 95 % intervals; `seconds` of the sweep.
 
     `source` is the run that the images were made against, None for a white box; `autoattack` says whether it is
-    AutoAttack; `checkpoint` is the digest of what was attacked, `n` how many test images.
+    AutoAttack; `checkpoint` is the digest of what was attacked, `n` how many test images, `warnings` what its check
+    says against these figures.
     """
 
     attack: str
@@ -29,6 +31,7 @@ class Attacked:
     intervals: tuple[tuple[float, float] | None, ...]
     auc: float
     seconds: float
+    warnings: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -44,7 +47,7 @@ class Attacked:
 
 def attacked(record: Record) -> list[Attacked]:
     """The newest sweep of each attack, in the journal's order."""
-    return [_of(curve) for curve in record.curves.values()]
+    return [_of(curve, tuple(warnings_of(curve[0], record.checks))) for curve in record.curves.values()]
 
 
 def no_autoattack(curves: Sequence[Attacked]) -> bool:
@@ -52,7 +55,7 @@ def no_autoattack(curves: Sequence[Attacked]) -> bool:
     return not any(one.autoattack and one.source is None for one in curves)
 
 
-def _of(curve: Curve) -> Attacked:
+def _of(curve: Curve, warnings: tuple[str, ...]) -> Attacked:
     first = curve[0]
     epsilons = (0.0, *(cell["epsilon"] for cell in curve))
     accuracies = (first["acc_nat"], *(cell["accuracy"] for cell in curve))
@@ -60,5 +63,5 @@ def _of(curve: Curve) -> Attacked:
         first["attack"], first["norm"], first["source"], first["spec"]["name"] == "aa", first["schedule"],
         first["checkpoint"], first["n"], epsilons, accuracies,
         (None, *((cell["low"], cell["high"]) for cell in curve)),
-        auc(epsilons, accuracies), sum(cell["seconds"] for cell in curve),
+        auc(epsilons, accuracies), sum(cell["seconds"] for cell in curve), warnings,
     )  # fmt: skip

@@ -37,7 +37,8 @@ def searchable(
 
     def search(x: Tensor) -> Tensor:
         check()
-        logits: Tensor = in_buckets(model, x) if x.is_cuda else model(x)
+        # a model may compute in another precision; attacks add up in that of x
+        logits: Tensor = (in_buckets(model, x) if x.is_cuda else model(x)).float()
         # a model that cuts the graph has slope 0, which every attack knows how to live with
         cut = x.requires_grad and not logits.requires_grad and torch.is_grad_enabled()
         return logits + 0 * x.flatten(1).sum(1, keepdim=True) if cut else logits

@@ -2,27 +2,38 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from afdctl.errors import RecipeError
+from afdctl.attacks.watched import seeded
+from afdctl.errors import AfdctlError, RecipeError, out_of_memory, with_room
+from afdctl.models.external import External
 from afdctl.models.precision import MixedPrecision
 from afdctl.models.weights import words
 
+VERSION = 1
+"""Raise it when the checks change, so that warnings from before do not pass for new ones."""
+CHECKED = 128
+"""Test images that a model is checked with."""
 UNSTABLE = 1e-4
 """Largest distance of the normalised logits of two forward passes (AutoAttack's check of randomised defenses)."""
 OTHER_IN_A_BATCH = 1e-2
 """Largest difference of the probabilities of an image alone and within a batch; TF32 rounds each batch differently."""
 ALONE = 8
 """Images that are also fed one by one."""
-FLAT = 1e-12
-"""An input gradient whose 1-norm is smaller points nowhere."""
+ROUNDING = 1e-4
+"""How far a fingerprint may be off, as a share of its largest number, and still be of the same model.
+
+Other threads, devices and versions of torch sum float32 in another order: 1e-6 measured on the CPU. Rounding the
+numbers and comparing for equality would not do: some of a hundred always lie at the edge of two rounded values.
+"""
+NOISE = 3
+"""How often the difference of two passes of a random model a fingerprint may be off too."""
 DEAD_SHARE = 0.01
 SUM_TOLERANCE = 1e-3
-TRUST = "trust apgd_t, fab_t and square"
-"""The attacks that follow other losses, or none."""
 
 
 def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> list[str]:
@@ -41,8 +52,38 @@ def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> l
         # a random model gives other figures for an image alone too, for which its batch is not to blame
         warnings += unstable or _batch_dependent(network, x, logits)
         warnings += _dead_gradients(network, x, y)
-        warnings += _chance(logits, y, len(classes))
+        warnings += _chance(logits, y, len(classes), isinstance(network, External))
     return warnings
+
+
+def fingerprint(network: nn.Module, x: Tensor, classes: int) -> list[float]:
+    """One number for each image x (n, c, h, w): a fixed mix of its logits. Errors: those of `check`.
+
+    It tells two models apart that share code and tensors, but not all that their outputs depend on: plain attributes,
+    files that they read, globals.
+    """
+    with (
+        _undisturbed(network, x.device),
+        seeded(0, x.device),
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+    ):
+        logits = _forward(network, x)
+    _check_output(logits, len(x), classes)
+    mix = torch.arange(1, classes + 1, dtype=torch.float64).cos()
+    numbers: list[float] = (logits.double().cpu() @ mix).tolist()
+    return numbers
+
+
+def agrees(network: nn.Module, x: Tensor, classes: int, known: Sequence[float]) -> bool:
+    """Whether the network gives the images the fingerprint `known`, apart from rounding and its own noise."""
+    expected, now = torch.tensor(known), torch.tensor(fingerprint(network, x, classes))
+    if expected.shape != now.shape:
+        return False
+    off, allowed = (now - expected).abs().max(), ROUNDING * expected.abs().max()
+    if off <= allowed:
+        return True
+    noise = (now - torch.tensor(fingerprint(network, x, classes))).abs().max()
+    return bool(off <= allowed + NOISE * noise)
 
 
 def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
@@ -50,9 +91,9 @@ def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
     try:
         with _undisturbed(network, x.device), torch.no_grad():
             MixedPrecision(network, precision=precision)(x)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         raise RecipeError(f"--precision {precision}: the model cannot compute in it: {words(error)}") from error
 
 
@@ -72,11 +113,14 @@ def _undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
 
 @torch.no_grad()
 def _forward(network: nn.Module, x: Tensor) -> Tensor:
+    def forward(size: int) -> Any:
+        return network(x) if size == len(x) else torch.cat([network(part) for part in torch.split(x, size)])
+
     try:
-        logits: Tensor = network(x)
-    except torch.OutOfMemoryError:
-        raise
+        logits: Tensor = with_room(forward, len(x))
     except Exception as error:
+        if out_of_memory(error) or type(error) is AfdctlError:
+            raise
         raise RecipeError(
             f"the model rejects images of shape {_shape(x)}: {words(error.__cause__ or error)}"
         ) from error
@@ -108,7 +152,7 @@ def _probabilities(logits: Tensor) -> list[str]:
 
 
 def _random(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
-    first, second = (z / z.norm(dim=1, keepdim=True).clamp_min(FLAT) for z in (logits, _forward(network, x)))
+    first, second = (z / z.norm(dim=1, keepdim=True).clamp_min(1e-12) for z in (logits, _forward(network, x)))
     if (first - second).norm(dim=1).max() <= UNSTABLE:
         return []
     return ["two passes of the same images differ: the model is random, so its robust accuracy is overestimated"]
@@ -124,23 +168,34 @@ def _batch_dependent(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]
 
 
 def _dead_gradients(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
-    """What stops attacks that follow a gradient: none of the cross-entropy, none of the margin, or saturation."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        logits: Tensor = network(x)
-        if not logits.requires_grad:
-            return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
-        flat_ce = _flat(cross_entropy(logits, y, reduction="sum"), x)
-        flat_margin = _flat(margins(logits, y).sum(), x)
-    saturated = (softmax(logits, 1).gather(1, y[:, None])[:, 0] == 1) & ~flat_margin
+    """Images without a gradient of the cross-entropy, or of the margin, that an attack could follow.
+
+    A gradient counts however small it is, as attacks take steps of fixed length: a confident model's is tiny where its
+    probability is 1 in float32, and still points the right way. It is 0 where the exponential of the margin underflows.
+    """
+
+    @torch.enable_grad()
+    def flat(size: int) -> list[tuple[Tensor, Tensor]] | None:
+        found = []
+        for images, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
+            leaf = images.detach().requires_grad_()
+            logits: Tensor = network(leaf)
+            if not logits.requires_grad:
+                return None
+            ce = _flat(cross_entropy(logits, labels, reduction="sum"), leaf)
+            found.append((ce, _flat(margins(logits, labels).sum(), leaf)))
+        return found
+
+    parts = with_room(flat, len(x))
+    if parts is None:
+        return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
+    flat_ce, flat_margin = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))
     flat_ce &= ~flat_margin
     found = []
     if flat_margin.sum() > 1:
         found.append(f"{_share(flat_margin)} have no gradient that an attack could follow; trust square and noise")
-    if _many(saturated):
-        found.append(f"{_share(saturated)} have probability 1 in float32, where cross-entropy has no gradient; {TRUST}")
-    elif _many(flat_ce):
-        found.append(f"{_share(flat_ce)} have no gradient of the cross-entropy; {TRUST}")
+    if _many(flat_ce):
+        found.append(f"{_share(flat_ce)} have no gradient of the cross-entropy; trust apgd_t, fab_t and square")
     return found
 
 
@@ -156,7 +211,7 @@ def _flat(loss: Tensor, x: Tensor) -> Tensor:
     if gradient is None:
         return torch.ones(len(x), dtype=torch.bool, device=x.device)
     size = gradient.flatten(1).abs().sum(1)
-    return (size < FLAT) | ~size.isfinite()
+    return (size == 0) | ~size.isfinite()
 
 
 def _many(which: Tensor) -> bool:
@@ -168,9 +223,10 @@ def _share(which: Tensor) -> str:
     return f"{int(which.sum())} of {len(which)} images"
 
 
-def _chance(logits: Tensor, y: Tensor, classes: int) -> list[str]:
+def _chance(logits: Tensor, y: Tensor, classes: int, custom: bool) -> list[str]:
     n, right = len(y), int((logits.argmax(1) == y).sum())
     spread = (n * (classes - 1)) ** 0.5 / classes  # standard deviation of the number that a guess gets right
     if right > n / classes + 3 * spread:
         return []
-    return [f"{right} of {n} images are classified rightly, as if by chance; missing --weights, or --mean and --std?"]
+    guess = "; missing --weights, or --mean and --std?" if custom else ""
+    return [f"{right} of {n} images are classified rightly, as if by chance{guess}"]

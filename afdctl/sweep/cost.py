@@ -5,14 +5,22 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
+from afdctl.attacks.found import Found
 from afdctl.attacks.iterate import ascend, cross_entropy_of
 from afdctl.data.batches import as_floats
+from afdctl.errors import out_of_memory, with_room
+from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
-from afdctl.sweep.batch import searchable
+from afdctl.sweep.batch import search, searchable
 from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject
 
 ROUNDS = 2
+TRIAL = {"steps": 3, "queries": 10, "samples": 3, "binary_search_steps": 1, "restarts": 1, "targets": 1}
+"""Knobs of an attack that is only timed."""
+PASSES = ("forwards", "backwards")
+FAST_SECONDS = 0.05
+"""A step of a batch that takes longer leaves an attack's own arithmetic behind, and trials would take long."""
 CUDA_BATCH = 1024
 BATCHES = (128, 256, 512)
 """Tried on the CPU: small networks gain by larger ones, until their maps no longer fit its cache."""
@@ -31,11 +39,12 @@ def batch_size_for(subject: Subject, n: int, specs: Iterable[Spec]) -> int:
     sizes = [first, *(size for size in larger if size <= n)]
     if len(sizes) == 1 or any(spec.one_stream for spec in specs):
         return first
-    if timed(step := attack_step(subject, first)) > SLOW_SECONDS:
+    steps = {size: attack_step(subject, size) for size in sizes}
+    if not fits(steps[first]) or timed(steps[first]) > SLOW_SECONDS:
         return first
-    steps = {first: step} | {size: attack_step(subject, size) for size in sizes[1:]}
+    sizes = [size for size, step in steps.items() if size == first or fits(step)]
     # in turn, so that a busy machine slows all of them alike
-    rounds = [{size: seconds(step) / size for size, step in steps.items()} for _ in range(ROUNDS)]
+    rounds = [{size: seconds(steps[size]) / size for size in sizes} for _ in range(ROUNDS)]
     each = {size: min(times[size] for times in rounds) for size in sizes}
     fastest = min(sizes, key=each.__getitem__)
     return fastest if each[fastest] < GAIN * each[first] else first
@@ -53,30 +62,80 @@ def attack_step(subject: Subject, size: int, precision: str = "float32") -> Call
     return step
 
 
-def seconds_at_most(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, str], float]:
-    """(attack, source) -> the time of all passes that it may take; what ends early takes less."""
-    of_source = {task.source.digest: task for task in tasks}
-    passes = {digest: seconds_a_pass(task.source, batch_size, task.precision) for digest, task in of_source.items()}
-    return {(task.spec.title, task.source.name): task_seconds(task, *passes[task.source.digest]) for task in tasks}
+def fits(work: Callable[[], None]) -> bool:
+    """Whether the memory has room for it."""
+    try:
+        work()
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return False
+    return True
 
 
-def task_seconds(task: Task, forward: float, backward: float) -> float:
+def estimated_seconds(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, str], float]:
+    """(attack, source) -> the time that it takes if every sample takes all passes; most attacks end many early.
+
+    It is an estimate: a small batch costs more for each sample, and another process may need the machine.
+    """
+    sources = {task.source.digest: task for task in tasks}
+    passes = {digest: seconds_a_pass(task.source, batch_size, task.precision) for digest, task in sources.items()}
+    return {
+        (task.spec.title, task.source.name): task_seconds(task, batch_size, *passes[task.source.digest])
+        for task in tasks
+    }
+
+
+def task_seconds(task: Task, batch_size: int, forward: float, backward: float) -> float:
     """The same of one task, given the seconds of a pass of one sample."""
-    forwards, backwards = task.spec.passes(task.source.classes)
-    epsilons = 1 if task.spec.minimises else len(task.epsilons)
-    return task.n * epsilons * (forwards * forward + backwards * backward)
+    total = 0.0
+    for part in task.spec.parts() if isinstance(task.spec, AA) else (task.spec,):
+        forwards, backwards = part.passes(task.source.classes)
+        epsilons = 1 if part.minimises else len(task.epsilons)
+        seconds_of_passes = task.n * epsilons * (forwards * forward + backwards * backward)
+        total += seconds_of_passes * overhead(task, part, batch_size, forward, backward)
+    return total
+
+
+def overhead(task: Task, part: Spec, batch_size: int, forward: float, backward: float) -> float:
+    """How many times longer an attack takes than its passes through the network, by a short trial; 1 for a slow one.
+
+    On a small network an attack's own arithmetic takes as long as the passes: measured on digits 1.2 (PGD) to 3 (FGSM).
+    """
+    if (forward + backward) * batch_size > FAST_SECONDS:
+        return 1.0
+    knobs = {knob: min(most, getattr(part, knob)) for knob, most in TRIAL.items() if knob in type(part).model_fields}
+    short = part.model_copy(update=knobs | {"epsilons": (0.0, part.epsilons[-1]), "schedule": None})
+    model = searchable(task.source.network, lambda: None, task.precision)
+
+    def trial(size: int) -> float:
+        x, y = as_floats(task.source.split.x[:size]), task.source.split.y[:size]
+        found: dict[float, Found] = {}
+
+        def attack() -> None:
+            found.update(search(short, task.seed, model, x, y, torch.ones_like(y, dtype=torch.bool), 0))
+
+        took = timed(attack)
+        forwards, backwards = (sum(int(getattr(one, name).sum()) for one in found.values()) for name in PASSES)
+        return took / max(forwards * forward + backwards * backward, 1e-9)
+
+    return max(1.0, with_room(trial, min(batch_size, task.n)))
 
 
 def seconds_a_pass(subject: Subject, batch_size: int, precision: str = "float32") -> tuple[float, float]:
     """Seconds of a forward pass, and of what a backward pass adds to it, for each sample of a batch."""
-    x = as_floats(subject.split.x[:batch_size])
-    model, both = searchable(subject.network, lambda: None, precision), attack_step(subject, batch_size, precision)
+    model = searchable(subject.network, lambda: None, precision)
 
-    def forward() -> None:
-        with torch.no_grad():
-            model(x).sum().item()
+    def measured(size: int) -> tuple[float, float]:
+        x, both = as_floats(subject.split.x[:size]), attack_step(subject, size, precision)
 
-    return timed(forward) / len(x), max(timed(both) - timed(forward), 0.0) / len(x)
+        def forward() -> None:
+            with torch.no_grad():
+                model(x).sum().item()
+
+        return timed(forward) / len(x), max(timed(both) - timed(forward), 0.0) / len(x)
+
+    return with_room(measured, min(batch_size, len(subject.split)))
 
 
 def timed(work: Callable[[], None]) -> float:

@@ -1,10 +1,12 @@
 """What is reported of attacked samples: pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from afdctl.profile.grid import name_of
 
 Array = np.ndarray[Any, Any]
 Z_95 = 1.959963984540054
@@ -28,6 +30,19 @@ def auc(epsilons: Sequence[float], accuracies: Sequence[float]) -> float:
     widths = np.diff(epsilons)
     heights = (np.asarray(accuracies[1:]) + np.asarray(accuracies[:-1])) / 2
     return float(widths @ heights / epsilons[-1])
+
+
+def other_grids(grids: Iterable[tuple[str, Sequence[float]]]) -> str | None:
+    """Say whose areas do not compare, given each curve's name and epsilons; None where all share one grid."""
+    names: dict[tuple[float, ...], list[str]] = {}
+    for name, epsilons in grids:
+        names.setdefault(tuple(epsilons), []).append(name)
+    if len(names) < 2:
+        return None
+    each = [
+        f"{', '.join(dict.fromkeys(of_grid))} over {' '.join(map(name_of, grid))}" for grid, of_grid in names.items()
+    ]
+    return f"AUC is the mean accuracy over a curve's own grid, and does not compare across grids: {'; '.join(each)}."
 
 
 def step_auc(distances: Array, epsilon_max: float) -> float:

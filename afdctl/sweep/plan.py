@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
+from afdctl.attacks.watched import library_version
 from afdctl.errors import RecipeError
 from afdctl.profile.load import Profile
 from afdctl.profile.spec import Spec
 from afdctl.sweep.subject import Subject
 
-VERSION = 1
+VERSION = 2
 """Part of every cell's key: raise it when an attack's results change, so that old ones do not pass for new."""
 
 
@@ -25,7 +26,7 @@ class Task:
     """One attack over its grid: images made against `source`, judged by `targets`; in a white-box attack its only one.
 
     `seed` decides every random draw, `n` how many test images are attacked: the first ones. `precision` is that of the
-    search alone; verdicts are taken in float32.
+    search alone; verdicts are taken in float32. `batch_size` must be known where the attack's result depends on it.
     """
 
     spec: Spec
@@ -34,29 +35,52 @@ class Task:
     seed: int
     n: int
     precision: str = "float32"
+    batch_size: int | None = None
 
     @property
     def transfers(self) -> bool:
         return self.targets != (self.source,)
 
     @property
+    def name(self) -> tuple[str, str, bool]:
+        """What tells the tasks of a plan apart."""
+        return self.spec.title, self.source.digest, self.transfers
+
+    @property
     def epsilons(self) -> tuple[float, ...]:
         """The grid without 0, where nothing is attacked."""
         return self.spec.epsilons[1:]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the attack does: its knobs, and what else decides the result of one that draws for a whole batch.
+
+        Device, threads and versions of torch are not among them where they only change how floats are rounded.
+        """
+        spec = self.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons", "schedule"})
+        return spec | (self.stream if self.spec.one_stream else {}) | self.library
+
+    @property
+    def stream(self) -> dict[str, Any]:
+        """What decides the random numbers that a batch shares: its size, and whose generator they come from."""
+        assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"
+        return {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
+
+    @property
+    def library(self) -> dict[str, str]:
+        """The version of the library whose steps an attack takes."""
+        return {"library": library_version()} if self.spec.borrowed else {}
+
     def key(self, target: Subject, epsilon: float) -> str:
         """What a cell's figure depends on, as 16 hexadecimal digits."""
         grid = self.spec.epsilons if self.spec.order in ("ascending", "descending") else None
-        spec = self.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons", "schedule"})
-        parts = {
-            "version": VERSION, "attack": spec, "epsilon": epsilon, "order": self.spec.order, "grid": grid,
-            "checkpoint": target.digest, "source": self.source.digest, "data": target.data_digest,
-            "seed": self.seed, "n": self.n,
-        }  # fmt: skip
-        if self.precision != "float32":
-            # left out otherwise: the keys of cells from before there was a choice
-            parts["precision"] = self.precision
-        return key_of(parts)
+        return key_of(
+            {
+                "version": VERSION, "attack": self.settings, "epsilon": epsilon, "order": self.spec.order, "grid": grid,
+                "checkpoint": target.digest, "source": self.source.digest, "data": target.data_digest,
+                "seed": self.seed, "n": self.n, "precision": self.precision,
+            }
+        )  # fmt: skip
 
     @property
     def parts_key(self) -> str:
@@ -72,6 +96,10 @@ class Task:
     def searched_in(self, precision: str) -> "Task":
         """The same with another precision of the search."""
         return replace(self, precision=precision)
+
+    def in_batches(self, size: int) -> "Task":
+        """The same in batches of so many images, at most all of them."""
+        return replace(self, batch_size=min(size, self.n))
 
     def cells(self) -> list[dict[str, Any]]:
         """Each cell as the journal lists it in a plan."""

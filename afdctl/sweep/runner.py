@@ -6,11 +6,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
-import torch
 
 from afdctl.attacks.iterate import Model
 from afdctl.data.batches import as_floats
-from afdctl.errors import AfdctlError, StoppedError
+from afdctl.errors import AfdctlError, StoppedError, out_of_memory
 from afdctl.events import Journal, Row
 from afdctl.store import results, shards
 from afdctl.store.run import Run
@@ -18,6 +17,7 @@ from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
 from afdctl.sweep.cells import Progress, cell, finished_cells, parts_of
 from afdctl.sweep.plan import Task
+from afdctl.sweep.subject import Subject, keep_checks
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 PART_SECONDS = 20.0
@@ -30,6 +30,8 @@ OnRow = Callable[[Row], None]
 
 class Sweep:
     """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run.
+
+    `tasks` are those given, in batches that the memory has room for: their keys are of what was really done.
 
     `graphs`: passes of the search are replayed, as `replayed.Replayed` does it.
     """
@@ -44,7 +46,7 @@ class Sweep:
         graphs: bool = False,
         on_row: OnRow = lambda row: None,
     ) -> None:
-        self.tasks, self.profile, self.on_row = tasks, profile, on_row
+        self.tasks, self.profile, self.on_row = [task.in_batches(batch_size) for task in tasks], profile, on_row
         self.batch_size, self.save_images, self.graphs = batch_size, save_images, graphs
         self.requests = Requests()
         self.journals: dict[str, Journal] = {}
@@ -53,8 +55,12 @@ class Sweep:
         self.progress_due = 0.0
 
     @property
+    def subjects(self) -> dict[str, Subject]:
+        return {target.name: target for task in self.tasks for target in task.targets}
+
+    @property
     def targets(self) -> dict[str, Run]:
-        return {target.name: target.run for task in self.tasks for target in task.targets}
+        return {name: subject.run for name, subject in self.subjects.items()}
 
     def run(self) -> dict[str, Row]:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
@@ -87,8 +93,11 @@ class Sweep:
         ]
 
     def announce(self) -> None:
-        """Write the plan of each run, and what of it is done."""
+        """Write the plan of each run and what of it is done, after the checks of its network."""
         for name in self.targets:
+            of_target = [task for task in self.tasks if any(target.name == name for target in task.targets)]
+            sources = {task.source.digest: task.source for task in of_target}
+            keep_checks([self.subjects[name], *sources.values()], self.targets[name], self.journals[name])
             cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if cell["key"] in self.rows]
             n, seed = self.tasks[0].n, self.tasks[0].seed
@@ -109,6 +118,15 @@ class Sweep:
             except StoppedError:
                 self.save_part(task, progress)
                 raise
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                blocks = []
+            if not blocks:
+                # out here nothing refers to the error, whose frames hold the memory of what was tried
+                self.save_part(task, progress)
+                self.do_in_smaller_batches(task)
+                return
             for target, block in enumerate(blocks):
                 progress.blocks[target].append(block)
             progress.done += len(blocks[0]["label"])
@@ -119,19 +137,31 @@ class Sweep:
             self.show(task, progress)
         self.finish(task, progress)
 
+    def do_in_smaller_batches(self, task: Task) -> None:
+        """The task in batches of half the size; one whose result depends on that is another task, and starts again."""
+        size = self.batch_of(task)
+        if size == 1:
+            raise AfdctlError("the memory is too small for a single image")
+        self.warn(task, f"the memory is full: {task.spec.title} is attacked in batches of {size // 2}")
+        if task.spec.one_stream:
+            self.tasks = [one.in_batches(size // 2) if one.name == task.name else one for one in self.tasks]
+            left = [one for one in self.left() if one.name == task.name]
+            self.announce()
+        else:
+            self.batch_size, left = size // 2, [task]
+        for one in left:
+            self.do(one)
+
+    def batch_of(self, task: Task) -> int:
+        """How many images of a task are attacked at once."""
+        return task.batch_size if task.spec.one_stream and task.batch_size else self.batch_size
+
     def next_blocks(self, task: Task, model: Model, exact: Model | None, first: int) -> list[Arrays]:
-        """Attack the next batch; a device without room for it gets a smaller one from now on."""
-        while True:
-            stop = min(first + self.batch_size, task.n)
-            split = task.source.split
-            try:
-                x, y = as_floats(split.x[first:stop]), split.y[first:stop]
-                return attack_batch(task, model, x, y, first, self.save_images, exact)
-            except torch.OutOfMemoryError as error:
-                if self.batch_size == 1:
-                    raise AfdctlError("the device's memory is too small for a single image") from error
-                self.batch_size = max(1, self.batch_size // 2)
-                self.warn(task, f"the device's memory is full: going on with batches of {self.batch_size}")
+        """Attack the next batch."""
+        stop = min(first + self.batch_of(task), task.n)
+        split = task.source.split
+        x, y = as_floats(split.x[first:stop]), split.y[first:stop]
+        return attack_batch(task, model, x, y, first, self.save_images, exact)
 
     def recover(self, task: Task) -> Progress:
         """What an earlier sweep left of this task: the parts that follow each other from the first sample on."""

@@ -1,39 +1,42 @@
 """What is attacked: a run's network or a model of one's own, with the test images and the digests that key results."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from afdctl import data, recipe, registry
 from afdctl.data import Source
 from afdctl.data.batches import Split, as_floats
-from afdctl.errors import AfdctlError, CorruptError, RecipeError
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
+from afdctl.events import Journal, Row
 from afdctl.models import external
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
 from afdctl.store.gaps import lost_tail
+from afdctl.store.outline import outline
 from afdctl.store.run import Run
-from afdctl.sweep.checks import check
+from afdctl.sweep import checks
 from afdctl.train.start import environment, source_of
 
-CHECKED = 128
-"""Test images that a model of one's own is checked with."""
-IDENTITY = ("kind", "model_digest", "dataset", "data_digest")
-"""What two external runs must share for the results of one to be those of the other."""
+IDENTITY = ("kind", "code_digest", "dataset", "data_digest")
+"""What two external runs must share, besides the fingerprint, for the results of one to be those of the other."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """A network on its device, frozen and in evaluation mode; `split` is the whole test split, there too.
 
-    `digest` tells the network apart from every other (the checkpoint's, or `external.digest`), `data_digest` the
-    images; `run` is where results go.
+    `digest` tells the network apart from every other (the checkpoint's, or a custom model's `model_digest`),
+    `data_digest` the images; `run` is where results go. `check` is the journal's row of the network's checks on these
+    images; `warnings` are those of the check, and of loading.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Subject:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What a user should know of how the images were read."""
+    check: Row = field(default_factory=dict)
 
 
 def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) -> Subject:
@@ -81,20 +85,24 @@ def of_model(
     data_dir: Path | None,
     image_size: int | None = None,
 ) -> Subject:
-    """The model of `models.external.load` on a data set, checked; its results go on in the run of the same of before.
+    """The model of `models.external.load` on a data set; its results are added to the run of the same model, if any.
 
     Errors: those of `external.load`, of `checks.check` and of `data.load`. No run is made where one is raised.
     """
     table = _data(dataset, image_size)
-    network = external.load(spec, weights, mean, std)
     source = data.load(table, data_dir)
-    warnings, digest = _check(network, source, device), external.digest(network)
+    network = _custom(spec, weights, mean, std, source, device)
+    x, classes = _images(source, device), len(source.classes)
+    code, fingerprint = external.digest(network), checks.fingerprint(network, x, classes)
+    digest = sha256(f"{code} {fingerprint}".encode()).hexdigest()
     facts = {
         "kind": "external",
         "model": external.absolute(spec),
         "weights": None if weights is None else str(weights.resolve()),
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
+        "code_digest": code,
+        "fingerprint": fingerprint,
         "model_digest": digest,
         "dataset": dataset,
         "image_size": image_size,
@@ -102,45 +110,102 @@ def of_model(
         "data_dir": str(data.roots(table, data_dir)[0].resolve()),
         "seed": 0,
     }
-    run = _earlier(runs, facts) or Run.create(runs, external.stem(spec), None, facts | environment(device))
-    return _subject(run, network, source, device, digest, 0, warnings)
+    run = _earlier(runs, facts, lambda known: checks.agrees(network, x, classes, known))
+    check = None if run else _check(network, source, device, digest)
+    run = run or Run.create(runs, external.stem(spec), None, facts | environment(device))
+    return _subject(run, network, source, device, run.provenance["model_digest"], 0, [], check)
 
 
 def _once_more(run: Run, device: torch.device, data_dir: Path | None) -> Subject:
     """The model of an external run; CorruptError where it is not the same any more."""
     facts = run.provenance
-    weights = facts["weights"] and Path(facts["weights"])
-    network = external.load(facts["model"], weights, facts["mean"], facts["std"])
-    digest = external.digest(network)
-    if digest != facts["model_digest"]:
-        raise CorruptError(f"{run.path}: the model {facts['model']} has changed since; name it with --model instead")
     source = source_of(run, _data(facts["dataset"], facts["image_size"]), data_dir)
-    return _subject(run, network, source, device, digest, facts["seed"], _check(network, source, device))
+    weights = facts["weights"] and Path(facts["weights"])
+    network = _custom(facts["model"], weights, facts["mean"], facts["std"], source, device)
+    same = external.digest(network) == facts.get("code_digest")
+    if not same or not checks.agrees(network, _images(source, device), len(source.classes), facts["fingerprint"]):
+        raise CorruptError(f"{run.path}: the model {facts['model']} has changed since; name it with --model instead")
+    return _subject(run, network, source, device, facts["model_digest"], facts["seed"], [])
+
+
+def _custom(
+    spec: str,
+    weights: Path | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    source: Source,
+    device: torch.device,
+) -> external.External:
+    """A custom model for images of a data set, on the device."""
+    channels, *_ = shape = _shape(source)
+    if mean is not None and len(mean) != channels:
+        raise RecipeError(f"--mean and --std have {len(mean)} values, images of {source.name} have {channels} channels")
+    return external.load(spec, weights, mean, std, shape=shape).to(device)
 
 
 def _subject(
-    run: Run, network: nn.Module, source: Source, device: torch.device, digest: str, seed: int, warnings: list[str]
-) -> Subject:
+    run: Run, network: nn.Module, source: Source, device: torch.device, digest: str, seed: int, warnings: list[str],
+    check: Row | None = None,
+) -> Subject:  # fmt: skip
+    """`check` is taken from the journal where it is None, or made where the journal has none."""
     network = network.to(device).eval().requires_grad_(False)
+    try:
+        check = check or _known_check(run, digest, source.digest) or _check(network, source, device, digest)
+    except RecipeError as error:
+        raise RecipeError(f"{run.name}: {error}") from error
     split = Split(source.test, device)
     return Subject(
-        run.name, network, split, len(source.classes), digest, source.digest, seed, run, source.name, warnings,
-        source.classes, source.notes,
+        run.name, network, split, len(source.classes), digest, source.digest, seed, run, source.name,
+        [*warnings, *check["warnings"]], source.classes, source.notes, check,
     )  # fmt: skip
 
 
-def _check(network: external.External, source: Source, device: torch.device) -> list[str]:
-    """What speaks against figures of this model on these images; RecipeError where there can be none."""
-    channels = source.test.x.shape[1]
-    if network.mean is not None and network.mean.numel() != channels:
-        given = network.mean.numel()
-        raise RecipeError(f"--mean and --std have {given} values, images of {source.name} have {channels} channels")
-    split = Split(source.test, "cpu").head(CHECKED).to(device)
-    return network.warnings + check(network.to(device), as_floats(split.x), split.y, source.classes)
+def keep_checks(subjects: Iterable[Subject], run: Run, journal: Journal) -> None:
+    """Write the checks of networks into the journal of a run that has numbers of them, unless they are there."""
+    known = [_of_check(row) for row in outline(run.journal_path) if row["event"] == "check"]
+    for subject in subjects:
+        if subject.check and _of_check(subject.check) not in known:
+            journal.append(**{key: value for key, value in subject.check.items() if key != "t"})
+
+
+def _of_check(row: Row) -> tuple[Any, ...]:
+    return row["checkpoint"], row["data"], row["version"]
+
+
+def _known_check(run: Run, digest: str, data_digest: str) -> Row | None:
+    """The check of these weights on these images in the run's journal, if it is there."""
+    rows: list[Row] = []
+    # no journal yet, or a damaged one, which is no reason against what only needs the weights
+    with suppress(NotFoundError):
+        rows = outline(run.journal_path)
+    found = [row for row in rows if row["event"] == "check" and _of_check(row) == (digest, data_digest, checks.VERSION)]
+    return found[-1] if found else None
+
+
+def _check(network: nn.Module, source: Source, device: torch.device, digest: str) -> Row:
+    """Check the network, once for each data set; the result is a row for the journal. Errors: those of the check."""
+    x = _images(source, device)
+    warnings = checks.check(network, x, source.test.y[: len(x)].to(device), source.classes)
+    if isinstance(network, external.External):
+        warnings = network.warnings + warnings
+    return {
+        "event": "check", "checkpoint": digest, "data": source.digest, "version": checks.VERSION, "n": len(x),
+        "warnings": warnings,
+    }  # fmt: skip
+
+
+def _images(source: Source, device: torch.device) -> Tensor:
+    """The test images that models are checked with, in [0, 1]."""
+    return as_floats(Split(source.test, "cpu").head(checks.CHECKED).to(device).x)
+
+
+def _shape(source: Source) -> tuple[int, ...]:
+    """(c, h, w) of an image."""
+    return tuple(source.test.x.shape[1:])
 
 
 def _sizes(source: Source) -> dict[str, Any]:
-    channels, image_size = source.test.x.shape[1:3]
+    channels, image_size, _ = _shape(source)
     return {"channels": channels, "image_size": image_size, "classes": len(source.classes)}
 
 
@@ -160,13 +225,13 @@ def _data(dataset: str, image_size: int | None) -> Data:
         ) from None
 
 
-def _earlier(runs: Path, facts: dict[str, Any]) -> Run | None:
-    """The newest run of the same model on the same images."""
+def _earlier(runs: Path, facts: dict[str, Any], agrees: Callable[[Sequence[float]], bool]) -> Run | None:
+    """The newest run of the same model, by code, tensors and fingerprint, on the same images."""
     for run in reversed(Run.all(runs)):
         try:
             known = run.provenance
         except AfdctlError:
             continue  # somebody else's damaged file is no reason to stop here
-        if all(known.get(key) == facts[key] for key in IDENTITY):
+        if all(known.get(key) == facts[key] for key in IDENTITY) and agrees(known["fingerprint"]):
             return run
     return None

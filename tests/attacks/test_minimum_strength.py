@@ -82,6 +82,20 @@ def test_confidence_is_a_margin():
     assert (length(sure, x, "cw") >= length(plain, x, "cw"))[sure.fooled].all()
 
 
+def test_only_knobs_end_cw_early():
+    """Without them every sample takes all steps of all rounds; with them it takes fewer, and ends as near."""
+    model, x, y = random_linear(16)
+    whole = attack("cw", model, x, y, give_up_at=1e9, narrow=1.0, same=0.0)
+    early = attack("cw", model, x, y)
+    steps, rounds = (int(ATTACKS["cw"][key]) for key in ("steps", "binary_search_steps"))
+    # every round begins at x, whose passes are paid for once
+    assert set(whole.forwards.tolist()) == {1 + rounds * (steps - 1)}
+    assert early.forwards.sum() < 0.9 * whole.forwards.sum()
+    assert torch.equal(early.fooled, whole.fooled)
+    ratio = length(early, x, "cw")[early.fooled] / length(whole, x, "cw")[early.fooled]
+    assert 0.99 <= ratio.median() <= 1.01
+
+
 def theirs(name: str, model: nn.Module, x: Tensor, y: Tensor, **knobs: Any) -> Tensor:
     """foolbox's images."""
     with warnings.catch_warnings():

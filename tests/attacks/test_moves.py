@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from afdctl import registry
 from afdctl.attacks.ball import uniform_start
 from afdctl.attacks.draws import Draws
-from afdctl.attacks.moves import Momentum, retract, start_of
+from afdctl.attacks.moves import Momentum, retract, start_of, unit
 from tests.attacks.cases import EPSILON, images, length, small_model
 
 with warnings.catch_warnings():
@@ -129,3 +129,12 @@ def test_random_starts_have_foolboxs_distribution(norm: str):
         at = torch.cat([a, b])
         apart = (torch.searchsorted(a, at) - torch.searchsorted(b, at)).abs().max() / 2000
         assert apart < 0.06  # 1.9 / sqrt(1000): one in a thousand is larger
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("scale", [1e-10, 1e-20, 1e-36])
+def test_a_tiny_gradient_has_the_direction_of_a_large_one(norm: str, scale: float, generator: torch.Generator):
+    """That of a confident model, whose squares underflow; none at all gives no direction."""
+    gradient = torch.randn(5, 1, 4, 4, generator=generator)
+    torch.testing.assert_close(unit(scale * gradient, norm), unit(gradient, norm), rtol=1e-4, atol=1e-4)
+    assert torch.equal(unit(0 * gradient, norm), torch.zeros_like(gradient))

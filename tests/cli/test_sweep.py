@@ -32,7 +32,7 @@ def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
     command = ("sweep", "at", "nt", "--attacks", "pgd_linf,fgsm,ddn", "--limit", "32")
     shown = afdctl(*command)
     assert shown.code == 0, shown.err
-    assert "2 models, 3 attacks: 24 cells, at most" in shown.err
+    assert "2 models, 3 attacks: 24 cells, up to about" in shown.err
     assert "at: accuracy (%) in L∞, 32 test images" in shown.out
     assert "worst of all" in shown.out
     assert "No AutoAttack" in shown.out
@@ -179,8 +179,8 @@ LATE = "self.calls = getattr(self, 'calls', 0) + 1\n        assert self.calls < 
 MODELS = {
     LATE: "the model raised AssertionError: tired",
     "x.mul_(0.5)\n        return self.net(x)": None,
-    "raise ValueError('no such luck')": "(128, 1, 8, 8): ValueError: no such luck",
-    "raise SystemExit(7)": "(128, 1, 8, 8): SystemExit: 7",
+    "raise ValueError('no such luck')": "(1, 1, 8, 8): ValueError: no such luck",
+    "raise SystemExit(7)": "(1, 1, 8, 8): SystemExit: 7",
 }
 
 

@@ -1,5 +1,6 @@
 """A model of one's own: built from a file, frozen, normalised inside, told apart by its digest."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.models.external import External, absolute, digest, load, stem
+from afdctl.models import external
+from afdctl.models.external import External, absolute, digest, stem
 
 NET = """
 import torch
@@ -33,6 +35,10 @@ def double():
 ready = Net().eval()
 plain = nn.Flatten
 """
+
+
+def load(spec: str, weights: Path | None = None, mean: Any = None, std: Any = None) -> External:
+    return external.load(spec, weights, mean, std, shape=(2, 2, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +121,139 @@ def test_the_digest_is_of_code_name_weights_and_normalisation(here: Path):
     different = [of(), of("Net"), of(mean=[0.0], std=[1.0]), of(mean=[0.1], std=[1.0]), of(weights=Path("other.pt"))]
     (here / "net.py").write_text(NET + "\n# changed\n")
     assert len({*different, of()}) == len(different) + 1
+
+
+def of(file: str = "net.py") -> str:
+    return digest(load(f"{file}:build"))
+
+
+def rewritten(file: Path, old: str, new: str) -> None:
+    """Another text of the same size at the same time, as an outdated .pyc could not tell apart."""
+    before = file.stat()
+    assert len(old) == len(new)
+    file.write_text(file.read_text().replace(old, new))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("place", ["base.py", "pack/base.py", "pack/__init__.py"])
+def test_code_that_was_imported_is_in_the_digest_and_executed_anew(here: Path, place: str, x: torch.Tensor):
+    (here / "pack").mkdir()
+    (here / "pack/__init__.py").write_text("")
+    (here / place).write_text(NET.replace("self.body(x)", "1.0 * self.body(x)"))
+    module = place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    (here / "net.py").write_text(f"from {module} import build\n")
+    before, logits = of(), load("net.py:build")(x)
+    assert of() == before
+    rewritten(here / place, "1.0 *", "2.0 *")
+    assert of() != before
+    assert torch.equal(load("net.py:build")(x), 2 * logits)
+
+
+def test_code_that_is_imported_by_the_forward_pass_is_in_the_digest(here: Path, x: torch.Tensor):
+    (here / "late.py").write_text("factor = 1.0")
+    (here / "net.py").write_text(
+        NET.replace("return self.body(x)", "from late import factor; return factor * self.body(x)")
+    )
+    before = of()
+    rewritten(here / "late.py", "1.0", "2.0")
+    assert of() != before
+
+
+def test_a_neighbour_of_the_same_name_beside_another_model_is_another_one(here: Path):
+    for number, folder in enumerate("ab"):
+        (here / folder).mkdir()
+        (here / folder / "same.py").write_text(f"bias = {number}.0\n")
+        (here / folder / "net.py").write_text(
+            "from same import bias\n" + NET.replace("Net()", "Net().requires_grad_(bool(bias))")
+        )
+    assert of("a/net.py") != of("b/net.py")
+
+
+LAZY = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.LazyConv2d(4, 2), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(10))
+
+def meta():
+    return nn.Linear(8, 10, device="meta")
+
+def idle():
+    model = build()
+    model[0].spare = nn.LazyLinear(3)
+    return model
+"""
+
+
+def test_lazy_parameters_get_their_shapes_from_an_image(here: Path, x: torch.Tensor):
+    (here / "net.py").write_text(LAZY)
+    network = load("net.py:build")
+    assert network(x).shape == (3, 10)
+    torch.save(load("net.py:build").model.state_dict(), "w.pt")
+    assert digest(load("net.py:build", Path("w.pt"))) == digest(network)
+
+
+ODD = """
+from torch import nn
+
+class Net(nn.Module):
+    def forward(self, x):
+        return self.answer(x)
+
+def of(answer):
+    net = Net()
+    net.answer = answer
+    return net
+
+def leaves():
+    return of(lambda x: exit(3))
+
+def escapes():
+    raise ValueError("\\x1b[2Jred")
+
+def endless():
+    return of(endless_call)
+
+def endless_call(x):
+    return endless_call(x)
+
+def odd_error():
+    raise GeneratorExit("odd")
+"""
+REJECTS = "the model rejects images of shape (1, 2, 2, 2)"
+ODD_MODELS = [
+    ("lazy.py:meta", "the model has tensors without values, on the meta device (weight, bias); build it on the CPU"),
+    ("lazy.py:idle", "the model does not use its lazy parameters 0.spare.weight, 0.spare.bias; they have no values"),
+    ("odd.py:leaves", f"{REJECTS}: SystemExit: 3"),
+    ("odd.py:escapes", "odd.py:17: escapes() failed: ValueError: [2Jred"),
+    (
+        "odd.py:endless",
+        "the model rejects images of shape (1, 2, 2, 2): RecursionError: maximum recursion depth exceeded",
+    ),
+    ("odd.py:odd_error", "odd.py:26: odd_error() failed: GeneratorExit: odd"),
+]
+
+
+@pytest.mark.parametrize(("spec", "message"), ODD_MODELS)
+def test_an_odd_model_is_one_line(here: Path, spec: str, message: str):
+    (here / "lazy.py").write_text(LAZY)
+    (here / "odd.py").write_text(ODD)
+    with pytest.raises(RecipeError) as raised:
+        load(spec)
+    assert str(raised.value) == message
+
+
+def test_full_memory_is_one_line(here: Path):
+    (here / "net.py").write_text(NET.replace("self.body(x)", "torch.empty(10**15)"))
+    with pytest.raises(AfdctlError, match=r"^the memory is too small for a single image$") as raised:
+        load("net.py:build")
+    assert raised.value.exit_code == 1
+
+
+def test_what_the_forward_pass_prints_is_no_result(here: Path, x: torch.Tensor, capsys: pytest.CaptureFixture[str]):
+    (here / "net.py").write_text(NET.replace("return self.body(x)", "print('passed'); return self.body(x)"))
+    load("net.py:build")(x)
+    assert capsys.readouterr() == ("", "building\npassed\npassed\n")
 
 
 def test_a_spec_can_be_named_from_anywhere(here: Path):

@@ -163,3 +163,15 @@ def test_an_unknown_profile():
         load("strnog", "mnist")
     with pytest.raises(RecipeError, match="has no attack for digits"):
         load("paper-notebook", "digits")
+
+
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+@pytest.mark.parametrize("profile", ["strong", "paper-A2"])
+@pytest.mark.parametrize(("given", "other"), [("step_size", "rel_step"), ("rel_step", "step_size")])
+def test_a_step_that_is_given_replaces_that_of_the_profile(dataset: str, profile: str, given: str, other: str):
+    """Absolute or relative: the row has one of the two."""
+    for attack in load(profile, dataset, attacks=["pgd_linf", "mim"], overrides=[f"{given}=0.01"]).attacks:
+        assert getattr(attack, given) == 0.01
+        assert getattr(attack, other) is None
+    with pytest.raises(RecipeError, match="step_size and rel_step: give one of them"):
+        load(profile, dataset, attacks=["mim"], overrides=["step_size=0.01", "rel_step=0.1"])

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.errors import RecipeError
-from afdctl.sweep.checks import check, margins
+from afdctl.errors import AfdctlError, RecipeError
+from afdctl.sweep.checks import agrees, check, fingerprint, margins
 
 CLASSES = list("abcd")
 
@@ -39,6 +40,13 @@ def test_nothing_is_said_of_a_sound_model(x: Tensor, y: Tensor):
     assert check(Model().eval(), x, y, CLASSES) == []
 
 
+def test_nothing_is_said_of_a_confident_model(x: Tensor, y: Tensor):
+    """Its probabilities are 1 in float32, and none of its gradients is 0."""
+    model = Model(lambda z: 60 * z).eval()
+    assert (model(x).softmax(1).gather(1, y[:, None]) == 1).float().mean() > 0.2
+    assert check(model, x, y, CLASSES) == []
+
+
 def rounded(z: Tensor) -> Tensor:
     return z.detach().round() + 0 * z
 
@@ -63,14 +71,14 @@ WARNINGS = {
     "softmax": (lambda z: z.softmax(1), ["the outputs are probabilities"]),
     "random": (lambda z: z + torch.randn_like(z) / 10, ["two passes of the same images differ"]),
     "of its batch": (lambda z: z - z.mean(0), ["an image's outputs depend on its batch"]),
-    "saturated": (lambda z: 1e4 * z, ["have probability 1 in float32"]),
+    "saturated": (lambda z: 1e4 * z, ["have no gradient of the cross-entropy; trust apgd_t, fab_t and square"]),
     "rounded": (rounded, ["64 of 64 images have no gradient that an attack"]),
     "rounded and saturated": (lambda z: 1e4 * rounded(z), ["64 of 64 images have no gradient that an attack"]),
     "detached": (lambda z: z.detach(), ["the outputs have no gradient"]),
     "constant": (lambda z: 0 * z, ["64 of 64 images have no gradient that an", "chance"]),
     "nan gradient": (lambda z: z + 0 * (z - z).sqrt(), ["64 of 64 images have no gradient that an attack"]),
     "tiny": (Tiny.apply, ["64 of 64 images have no gradient of the cross-entropy; trust apgd_t, fab_t and square"]),
-    "turned": (lambda z: z.roll(1, 1), ["0 of 64 images are classified rightly, as if by chance; missing --weights"]),
+    "turned": (lambda z: z.roll(1, 1), ["0 of 64 images are classified rightly, as if by chance"]),
 }
 
 
@@ -123,12 +131,25 @@ def test_what_cannot_be_attacked_is_refused(x: Tensor, y: Tensor, change: Callab
     assert str(raised.value) == message
 
 
-def test_a_full_device_is_not_the_models_fault(x: Tensor, y: Tensor):
-    def full(z: Tensor) -> Tensor:
-        raise torch.OutOfMemoryError("full")
+@pytest.mark.parametrize("room", [0, 16])
+def test_full_memory_is_not_the_models_fault(x: Tensor, y: Tensor, room: int):
+    """It is checked with fewer images at a time."""
+    sizes: list[int] = []
 
-    with pytest.raises(torch.OutOfMemoryError):
-        check(Model(full), x, y, CLASSES)
+    def cramped(z: Tensor) -> Tensor:
+        sizes.append(len(z))
+        if len(z) > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return z
+
+    model = Model(cramped).eval()
+    if not room:
+        with pytest.raises(AfdctlError, match=r"^the memory is too small for a single image$"):
+            check(model, x, y, CLASSES)
+        assert sizes == [64, 32, 16, 8, 4, 2, 1]
+    else:
+        assert check(model, x, y, CLASSES) == []
+        assert fingerprint(model, x, 4) == pytest.approx(fingerprint(Model().eval(), x, 4), rel=1e-5)
 
 
 @pytest.mark.parametrize("fault", [None, rejects])
@@ -153,3 +174,27 @@ def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fau
 def test_margins_by_hand():
     logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, -1.0, 4.0]])
     assert margins(logits, torch.tensor([1, 2])).tolist() == [1.0, -1.0]
+
+
+def test_a_fingerprint_tells_models_apart_and_outlives_rounding(x: Tensor):
+    model = Model().eval()
+    known = fingerprint(model, x, 4)
+    assert len(known) == len(x)
+    assert known == fingerprint(model, x, 4)
+    assert agrees(model, x, 4, known)
+    assert agrees(Model(lambda z: z * (1 + 1e-6)).eval(), x, 4, known)
+    assert not agrees(Model(lambda z: z * (1 + 1e-3)).eval(), x, 4, known)
+    assert not agrees(Model(lambda z: z.roll(1, 1)).eval(), x, 4, known)
+    assert not agrees(model, x, 4, known[:-1])
+
+
+def test_a_random_model_agrees_within_its_noise(x: Tensor):
+    """Its noise is drawn from numpy, which nobody seeds."""
+
+    def noisy(z: Tensor) -> Tensor:
+        return z + torch.from_numpy(np.random.default_rng().normal(0, 0.01, z.shape)).float()
+
+    model = Model(noisy).eval()
+    known = fingerprint(model, x, 4)
+    assert agrees(model, x, 4, known)
+    assert not agrees(Model(lambda z: noisy(z.roll(1, 1))).eval(), x, 4, known)

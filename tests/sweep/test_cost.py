@@ -4,8 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from afdctl.attacks.found import Found
+from afdctl.profile.load import Profile
 from afdctl.profile.schema import ATTACKS
 from afdctl.sweep import cost
+from afdctl.sweep.plan import Task, white_box
+from afdctl.sweep.subject import Subject
 from tests.sweep.conftest import MakeSubject
 
 SPECS = [ATTACKS["pgd_linf"](name="pgd_linf", epsilons=(0.0, 0.1))]
@@ -65,6 +69,77 @@ def test_an_attack_whose_results_depend_on_the_batch_has_the_same_always(
     taken = clock(monkeypatch, {128: 0.05, 256: 0.01, 512: 0.001})
     assert cost.batch_size_for(make_subject(), 1000, [*SPECS, ATTACKS[name](name=name, epsilons=(0.0, 0.1))]) == 128
     assert not taken
+
+
+def test_a_batch_that_does_not_fit_is_not_taken(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    subject = make_subject()
+    clock(monkeypatch, {128: 0.05, 256: 0.08, 512: 0.01})
+    monkeypatch.setattr(cost, "fits", lambda work: work() < 512)
+    assert cost.batch_size_for(subject, 1000, SPECS) == 256
+    monkeypatch.setattr(cost, "fits", lambda work: False)
+    assert cost.batch_size_for(subject, 1000, SPECS) == 128
+
+
+def test_full_memory_is_told_from_other_faults():
+    def full() -> None:
+        raise MemoryError
+
+    def broken() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    assert not cost.fits(full)
+    with pytest.raises(RuntimeError):
+        cost.fits(broken)
+
+
+def task_of(subject: Subject, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int) -> Task:
+    profile = Profile("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
+    (task,) = white_box([subject], lambda _: profile, 0, None)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "seconds"),
+    [
+        # n = 40 images; a forward pass takes 1 second, a backward pass 2 more
+        ("pgd_linf", {"steps": 5}, 40 * 2 * (6 * 1 + 5 * 2)),
+        ("ddn", {"steps": 5}, 40 * (5 * 1 + 5 * 2)),
+        ("fgsm", {}, 40 * 2 * (2 * 1 + 1 * 2)),
+    ],
+)
+def test_the_estimate_is_of_all_passes_and_of_what_an_attack_adds(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str, knobs: dict[str, int], seconds: float
+):
+    subject = make_subject()
+    monkeypatch.setattr(cost, "seconds_a_pass", lambda *_: (1.0, 2.0))
+    monkeypatch.setattr(cost, "overhead", lambda *_: 1.5)
+    task = task_of(subject, name, **knobs)
+    assert cost.estimated_seconds([task], 16) == {(name, "model"): 1.5 * seconds}
+
+
+@pytest.mark.parametrize("name", ["fgsm", "ddn", "apgd_ce", "aa"])
+def test_what_an_attack_adds_is_measured_by_a_short_trial(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    """Where its trial takes 3 times as long as its passes, so does the attack."""
+    task = task_of(make_subject(), name)
+    spent: list[float] = []
+    search = cost.search
+
+    def counted(*arguments: object) -> dict[float, Found]:
+        found = search(*arguments)
+        spent[:] = [sum(float(one.forwards.sum() + 2 * one.backwards.sum()) for one in found.values())]
+        return found
+
+    def timed(work: Callable[[], None]) -> float:
+        work()
+        return 3 * 1e-5 * spent[0]
+
+    monkeypatch.setattr(cost, "search", counted)
+    monkeypatch.setattr(cost, "timed", timed)
+    for part in task.spec.parts() if name == "aa" else [task.spec]:
+        assert cost.overhead(task, part, 16, 1e-5, 2e-5) == pytest.approx(3)
+    assert cost.overhead(task, task.spec, 16, 1.0, 2.0) == 1, "a slow network leaves no time for trials"
 
 
 def test_a_real_model_is_measured(make_subject: MakeSubject):

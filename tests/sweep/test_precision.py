@@ -33,12 +33,11 @@ class Coarse(nn.Module):
         return 60 + logits
 
 
-def test_the_key_depends_on_it_and_that_of_a_search_in_float32_is_the_one_of_old(make_subject: MakeSubject):
+def test_the_key_depends_on_it(make_subject: MakeSubject):
     subject = make_subject()
     (task,) = tasks(subject, PGD)
     low = task.searched_in("bf16")
     assert low.key(subject, 0.1) != task.key(subject, 0.1) == task.searched_in("float32").key(subject, 0.1)
-    assert task.key(subject, 0.1) == "06bfdad6f340ffa8"
     assert low.only([0.1]).precision == "bf16"
 
 

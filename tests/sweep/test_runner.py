@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from afdctl.errors import BusyError, DiskFullError, StoppedError
+from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.events import Journal, read
 from afdctl.profile.load import Profile
 from afdctl.profile.schema import ATTACKS
@@ -231,22 +231,104 @@ def test_last_words_that_do_not_fit_do_not_hide_what_went_wrong(
         sweep(tasks(make_subject(), FGSM)).run()
 
 
-def test_a_full_device_gets_smaller_batches(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
-    subject, small = make_subject("subject"), make_subject("small")
-    attack = runner.attack_batch
+FULL = [
+    torch.OutOfMemoryError("full"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+]
+APGD = spec("apgd_ce", (0.0, 0.1), steps=5)
+
+
+def cramp(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception = FULL[0]) -> list[tuple[str, int]]:
+    """Let the memory have room for so many images; returns the batches that are tried: attack and images."""
+    attack, tried = runner.attack_batch, []
 
     def cramped(task: Task, model: Any, x: torch.Tensor, *rest: Any) -> Any:
-        if len(x) > 4:
-            raise torch.OutOfMemoryError("full")
+        tried.append((task.spec.title, len(x)))
+        if len(x) > most:
+            raise error
         return attack(task, model, x, *rest)
 
     monkeypatch.setattr(runner, "attack_batch", cramped)
+    return tried
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_full_memory_halves_the_batch(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    subject, small = make_subject("subject"), make_subject("small")
+    tried = cramp(monkeypatch, 4, error)
     warnings: list[str] = []
     sweep(tasks(subject, FGSM), on_row=lambda row: warnings.append(row.get("message", ""))).run()
     assert any("batches of 4" in warning for warning in warnings)
+    assert tried == [("fgsm", 16), ("fgsm", 8), *[("fgsm", 4)] * (N // 4)]
     monkeypatch.undo()
     sweep(tasks(Subject(**{**vars(small), "digest": subject.digest}), FGSM)).run()
     assert_equal(arrays(subject.run), arrays(small.run))
+
+
+def test_an_attack_whose_result_depends_on_the_batch_starts_again_as_another(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    """Its cells are those of a sweep that had small batches from the start; the others keep what they have done."""
+    subject, small = make_subject("subject"), make_subject("small")
+    small = Subject(**{**vars(small), "digest": subject.digest})
+    tried = cramp(monkeypatch, 8)
+    cramped = sweep(tasks(subject, APGD, FGSM))
+    rows = cramped.run()
+    assert tried[:2] == [("apgd_ce", 16), ("apgd_ce", 8)]
+    assert {row["spec"].get("batch_size") for row in rows.values()} == {8, None}
+    assert {cell["key"] for task in cramped.tasks for cell in task.cells()} == set(rows)
+    assert set(events(subject.run, "sweep")[-1]["done"]) == set()
+    assert {cell["key"] for cell in events(subject.run, "sweep")[-1]["cells"]} == set(rows)
+    tried.clear()
+    assert sweep(tasks(subject, APGD, FGSM)).run().keys() == rows.keys()
+    assert tried == [("apgd_ce", 16)]
+    monkeypatch.undo()
+    sweep(tasks(small, APGD, FGSM), batch_size=8).run()
+    assert_equal(arrays(subject.run), arrays(small.run))
+
+
+def test_a_single_image_that_does_not_fit_is_one_line(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    cramp(monkeypatch, 0)
+    for attack in (FGSM, APGD):
+        with pytest.raises(AfdctlError, match=r"^the memory is too small for a single image$"):
+            sweep(tasks(make_subject(attack.name), attack)).run()
+
+
+def test_the_key_of_an_attack_that_draws_for_a_whole_batch_has_its_size(make_subject: MakeSubject):
+    subject = make_subject()
+    plans = {name: tasks(subject, spec(name, (0.0, 0.1)))[0] for name in ATTACKS if name not in ("pgd_l1", "apgd_l1")}
+    for name, task in plans.items():
+        keys = {task.in_batches(size).key(subject, 0.1) for size in (8, 16)}
+        assert len(keys) == (2 if name in ("aa", "apgd_ce", "apgd_t", "square") else 1)
+        # a batch of more than all images is one of all
+        assert task.in_batches(N).key(subject, 0.1) == task.in_batches(2 * N).key(subject, 0.1)
+
+
+def test_the_key_has_the_version_of_the_library_that_takes_the_steps(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    subject = make_subject()
+    plan = [task.in_batches(16) for task in tasks(subject, APGD, FGSM)]
+    before = [task.key(subject, 0.1) for task in plan]
+    monkeypatch.setattr("afdctl.sweep.plan.library_version", lambda: "pyautoattack 99")
+    after = [task.key(subject, 0.1) for task in plan]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
+
+
+class InDouble(torch.nn.Module):
+    """Lets logits leave in another precision than images come in."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z.double()
+
+
+@pytest.mark.parametrize("name", ["cw", "deepfool", "apgd_t"])
+def test_a_model_may_answer_in_double_precision(make_subject: MakeSubject, name: str):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 4), InDouble())
+    attack = spec(name, (0.0, 0.1), steps=5, **({"norm": "l2"} if name == "deepfool" else {}))
+    (row,) = sweep(tasks(make_subject(network=network), attack, limit=8)).run().values()
+    assert row["n"] == 8
 
 
 def test_limit_takes_the_first_images(make_subject: MakeSubject):

@@ -10,10 +10,12 @@ from PIL import Image
 
 from afdctl import data
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
+from afdctl.events import read
 from afdctl.recipe import dump
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
-from afdctl.sweep.subject import Subject, of_model, of_run
+from afdctl.sweep import checks
+from afdctl.sweep.subject import Subject, keep_checks, of_model, of_run
 from afdctl.train import start
 from afdctl.train.start import resume
 from tests.conftest import short
@@ -58,12 +60,29 @@ def test_a_runs_network_is_the_saved_average(trained: Run, which: str):
     assert subject.data_digest == trained.provenance["data_digest"]
     assert (subject.name, subject.run, subject.dataset, subject.classes) == ("run-001", trained, "digits", 10)
     assert (subject.seed, len(subject.split), subject.split.x.dtype) == (0, 360, torch.uint8)
-    assert subject.warnings == []
+    # one epoch teaches it nothing
+    assert subject.warnings == ["12 of 128 images are classified rightly, as if by chance"]
 
 
 def test_a_run_is_read_while_it_is_written(trained: Run):
     with trained.open_journal():
         assert of_run(trained, "best", CPU, None).digest == of_run(trained, "last", CPU, None).digest
+
+
+def test_a_network_is_checked_once_for_its_images(trained: Run, monkeypatch: pytest.MonkeyPatch):
+    first = of_run(trained, "best", CPU, None)
+    assert first.check["warnings"] == first.warnings
+    assert (first.check["checkpoint"], first.check["data"]) == (first.digest, first.data_digest)
+    with trained.open_journal() as journal:
+        keep_checks([first], trained, journal)
+    monkeypatch.setattr(checks, "check", lambda *_: ["checked again"])
+    known = of_run(trained, "best", CPU, None)
+    assert known.warnings == first.warnings
+    with trained.open_journal() as journal:
+        keep_checks([known, first], trained, journal)
+    assert len([row for row in read(trained.journal_path) if row["event"] == "check"]) == 1
+    monkeypatch.setattr(checks, "VERSION", 0)
+    assert of_run(trained, "best", CPU, None).warnings == ["checked again"]
 
 
 def test_a_run_without_a_checkpoint(tmp_path: Path):
@@ -140,6 +159,45 @@ def test_the_same_model_goes_on_in_the_same_run_and_another_one_does_not(net: Pa
     assert own(net).run.name == "net-003"
 
 
+ATTRIBUTE = """
+from pathlib import Path
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.factor = float(Path("factor.txt").read_text())
+    def forward(self, x):
+        return self.factor * self.linear(x.flatten(1))
+build = Net
+"""
+
+
+def test_what_neither_code_nor_tensors_hold_makes_another_model(net: Path):
+    """A plain attribute that comes from a file: the logits tell."""
+    net.write_text(ATTRIBUTE)
+    (net.parent / "factor.txt").write_text("1")
+    first = own(net)
+    assert own(net).digest == first.digest
+    (net.parent / "factor.txt").write_text("1.01")
+    with pytest.raises(CorruptError, match="has changed since"):
+        of_run(first.run, "best", CPU, None)
+    changed = own(net)
+    assert changed.run.name == "net-002"
+    assert changed.digest != first.digest
+    assert changed.run.provenance["code_digest"] == first.run.provenance["code_digest"]
+
+
+def test_the_number_of_threads_makes_no_other_model(net: Path):
+    first, threads = own(net), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        again = own(net)
+    finally:
+        torch.set_num_threads(threads)
+    assert (again.run, again.digest) == (first.run, first.digest)
+
+
 def test_an_external_run_is_measured_once_more_from_anywhere(net: Path, tmp_path: Path, monkeypatch):
     first = own(net, mean=[0.5], std=[0.5])
     run = Run(first.run.path.resolve())
@@ -184,7 +242,7 @@ MISTAKES = [
     ({"dataset": "folder", "image_size": 4}, 2, "--image-size 4: Input should be greater than or equal to 8"),
     ({"mean": [0.5] * 3, "std": [0.5] * 3}, 2, "--mean and --std have 3 values, images of digits have 1 channels"),
     ({"spec": "net.py:few"}, 2, "the model tells 5 classes apart, the data set has 10"),
-    ({"spec": "net.py:wide"}, 2, "the model rejects images of shape (128, 1, 8, 8): RuntimeError: "),
+    ({"spec": "net.py:wide"}, 2, "the model rejects images of shape (1, 1, 8, 8): RuntimeError: "),
     ({"spec": "nosuch.py:build"}, 3, "nosuch.py: no such file"),
 ]
 

@@ -1,15 +1,21 @@
 """Curves and the worst case of several attacks, from cells."""
 
+from dataclasses import replace
 from typing import Any
+
+import h5py
 
 from afdctl.cli.accuracies import caption
 from afdctl.profile.load import Profile
 from afdctl.profile.schema import ATTACKS
 from afdctl.profile.spec import Spec
-from afdctl.sweep.plan import white_box
+from afdctl.store.record import Record
+from afdctl.sweep.attacked import attacked
+from afdctl.sweep.figures import other_grids
+from afdctl.sweep.plan import transfer, white_box
 from afdctl.sweep.runner import Sweep
 from afdctl.sweep.subject import Subject
-from afdctl.sweep.summary import Curve, Envelope, envelopes, of_tasks
+from afdctl.sweep.summary import Curve, Envelope, as_json, envelopes, of_tasks
 from tests.sweep.conftest import MakeSubject
 
 
@@ -62,3 +68,67 @@ def test_the_caption_bounds_the_longer_side_of_an_interval(make_subject: MakeSub
     curves, _ = measured(subject, attack(name="noise", samples=1, epsilons=(0.0, 0.001)), limit=8)
     assert curves[0].accuracies == (1, 1)
     assert "at most 32.4 points either way" in caption("linf", curves)
+
+
+def test_the_worst_of_all_counts_transfers(make_subject: MakeSubject):
+    """A success on images of another model is one: accuracy under any attack bounds robust accuracy from above."""
+    sources, target = [make_subject(name, seed=seed) for seed, name in enumerate("ab", 1)], make_subject("target")
+    plan = transfer(sources, [target], lambda _: Profile("mine", (STRONG,)), seed=0, limit=None)
+    curves = of_tasks(plan, Sweep(plan, profile="mine", batch_size=20).run())["target"]
+    (worst,) = envelopes(curves)
+    assert worst.attacks == ("strong from a", "strong from b")
+    assert worst.accuracies[-1] <= min(curve.accuracies[-1] for curve in curves)
+    told = caption("linf", curves)
+    assert "an upper bound on robust accuracy" in told
+    assert "no bound" not in told
+
+
+def test_transfers_of_earlier_sweeps_are_in_the_worst_of_all(make_subject: MakeSubject):
+    """Here the target's own images are noise, as from a model without gradients."""
+    source, target = make_subject("source", seed=1), make_subject("target")
+    plan = transfer([source], [target], lambda _: Profile("mine", (STRONG,)), seed=0, limit=None)
+    Sweep(plan, profile="mine", batch_size=20).run()
+    own = attack(name="noise", samples=1)
+    curves, (worst,) = measured(target, own)
+    assert [(one.attack, one.source) for one in curves] == [("noise", None), ("strong", "source")]
+    assert worst.accuracies[-1] <= curves[1].accuracies[-1] < curves[0].accuracies[-1]
+    assert all(text in caption("linf", curves) for text in ("upper bound on robust accuracy", "No AutoAttack"))
+    curves, rest = measured(replace(target, digest="another checkpoint"), own)
+    assert (len(curves), rest) == (1, [])
+    assert len(measured(target, own, limit=20)[0]) == 1
+
+
+def test_areas_over_different_grids_are_named(make_subject: MakeSubject):
+    curves, _ = measured(make_subject(), STRONG, WEAK, attack(name="fgsm", epsilons=(0.0, 8 / 255)))
+    assert "does not compare across grids: strong, pgd_linf over 0 0.05 0.1; fgsm over 0 8/255." in caption(
+        "linf", curves
+    )
+    assert "across grids" not in caption("linf", curves[:2])
+    assert other_grids([("a", (0.0, 0.1)), ("b", (0.0, 0.1))]) is None
+
+
+def test_the_warnings_of_a_check_are_beside_its_figures(make_subject: MakeSubject):
+    """In the journal once, in results.h5, JSON and the caption with each number."""
+    row = {"event": "check", "checkpoint": "digest of model", "data": "data", "version": 1, "n": 40}
+    subject = replace(make_subject(), check=row | {"warnings": ["its gradients are masked"]})
+    curves, (worst,) = measured(subject, STRONG, WEAK)
+    assert [as_json(one)["warnings"] for one in (*curves, worst)] == [("its gradients are masked",)] * 3
+    assert caption("linf", curves).endswith("Warning: its gradients are masked.")
+    assert caption("linf", curves).count("Warning") == 1
+    with h5py.File(subject.run.results_path) as file:
+        for place in ("attacks/strong/0.05", "attacks/pgd_linf/0.1"):
+            assert file[place].attrs["warnings"] == '["its gradients are masked"]'
+    record = Record.of(subject.run)
+    assert record.shown_warnings == ["its gradients are masked"]
+    assert [one.warnings for one in attacked(record)] == [("its gradients are masked",)] * 2
+
+
+def test_a_transfer_has_the_warnings_of_its_source_too(make_subject: MakeSubject):
+    source = make_subject("source", seed=1)
+    row = {"event": "check", "checkpoint": source.digest, "data": "data", "version": 1, "n": 40}
+    source = replace(source, check=row | {"warnings": ["random"]})
+    target = make_subject("target")
+    plan = transfer([source], [target], lambda _: Profile("mine", (WEAK,)), seed=0, limit=None)
+    (curve,) = of_tasks(plan, Sweep(plan, profile="mine", batch_size=20).run())["target"]
+    assert curve.warnings == ("source: random",)
+    assert Record.of(target.run).shown_warnings == ["source: random"]

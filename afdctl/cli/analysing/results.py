@@ -43,6 +43,9 @@ def print_one(console: Stdout, one: OfRuns) -> None:
             console.print(part, soft_wrap=not console.is_terminal)
         else:
             console.print_fitting(*part)
+    for run, row in one.rows.items():
+        for line in row["warnings"]:
+            console.print(f"Warning on {run}: {line}.", soft_wrap=True)
     if console.is_terminal:
         from afdctl.cli.analysing.plots import plots
 
@@ -79,5 +82,5 @@ def picture(runs: "Sequence[Run]", name: str, out: Place | None, *, alone: bool)
 
 def shown(run: str, row: Row) -> Row:
     """What the command line prints of an analysis."""
-    about = ("name", "checkpoint", "n", "seed", "seconds")
+    about = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
     return {"run": run, **{key: row[key] for key in about}, **row["figures"]}

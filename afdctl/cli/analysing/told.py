@@ -51,11 +51,14 @@ class Teller:
         self.images, self.began = 0, time.monotonic()
         if not left:
             return
-        passes = cost.seconds_a_pass(study.subject, study.collection.batch_size)
-        self.seconds = {task.parts_key: cost.task_seconds(task, *passes) for task in left}
+        size = study.collection.batch_size
+        passes = cost.seconds_a_pass(study.subject, size)
+        self.seconds = {task.parts_key: cost.task_seconds(task, size, *passes) for task in left}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in left))
         time_left = duration(sum(self.seconds.values()))
-        self.say(f"{name}: features of {study.wanted.n:,} images under {attacks}: at most {time_left} for the attacks")
+        self.say(
+            f"{name}: features of {study.wanted.n:,} images under {attacks}: up to about {time_left} for the attacks"
+        )
 
     def on_progress(self, task: "Task", images: int) -> None:
         self.images += images

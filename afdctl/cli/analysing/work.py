@@ -75,7 +75,7 @@ def analyse(wishes: Wishes) -> None:
             for row in study.not_shown():
                 name = study.subject.name
                 teller.say(f"{name}: results.h5, tables and pictures go on with {row['name']} of {row['n']:,} images")
-    results.show([(study.subject.run, study.rows()) for study in studies], wishes.json, wishes.out)
+    results.show([(study.subject.run, rows_of(study)) for study in studies], wishes.json, wishes.out)
 
 
 def check_out(out: Place) -> None:
@@ -118,6 +118,12 @@ def study_of(wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", a
     compared = attacks if "hdh" in wishes.analyses else []
     batch_size = wishes.batch_size or cost.batch_size_for(loaded, n, [grid, *compared])
     return Study(loaded, wanted, discriminator, batch_size)
+
+
+def rows_of(study: "Study") -> dict[str, Row]:
+    """The journal's row of each analysis, with what the network's check says against it."""
+    warnings = {"warnings": study.subject.check.get("warnings", [])}
+    return {name: row | warnings for name, row in study.rows().items()}
 
 
 def warn(wishes: Wishes, studies: "Sequence[Study]") -> None:

@@ -29,7 +29,8 @@ def export(wanted: Wanted, figure: str) -> None:
     if not records:
         raise NotFoundError(f"--figure {name}: no run here is {fitting(kind)}, as the figure is; name other runs")
     page = kind.of(records)
-    for line in [*others(name, kind, records), *kind.needs.lines(records)]:
+    checked = [f"{record.name}: {line}" for record in records for line in record.shown_warnings]
+    for line in [*others(name, kind, records), *kind.needs.lines(records), *checked]:
         typer.echo(f"warning: {line}", err=True)
     path = wanted.file(usual)
     save(page, path)

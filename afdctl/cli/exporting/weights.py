@@ -35,12 +35,12 @@ def _export(wanted: Wanted, kind: str, form: "Format", run: "Run") -> None:
         from afdctl.sweep.subject import of_run
 
     subject = of_run(run, wanted.checkpoint, torch.device("cpu"), wanted.data_dir)
-    for warning in subject.warnings:
-        typer.echo(f"warning: {subject.name}: {warning}", err=True)
     what = check.exported(subject)
     files = form.pack(what)
     found = check.checked(what, form, files)
     paths = [str(path) for path in _write(wanted, files)]
+    for warning in subject.warnings:
+        typer.echo(f"warning: {subject.name}: {warning}", err=True)
     typer.echo(
         f"{run.name}: read back, the logits of {found.n} test images differ by at most {found.max_difference:.2g} "
         f"(rounding allows {found.tolerance:.2g}), {found.differing} predictions differ",

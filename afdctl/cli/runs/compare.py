@@ -9,6 +9,7 @@ import typer
 
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
+from afdctl.profile.grid import name_of
 
 if TYPE_CHECKING:
     from afdctl.store.record import Record
@@ -59,10 +60,13 @@ def results(record: "Record") -> dict[str, Any]:
         found[f"then Square ({run.split}, no AutoAttack)"] = run.square
     for one in attacked(record):
         found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
-        found[f"{one.title} AUC"] = one.auc
+        # areas over different grids do not compare, and get a row each
+        found[f"{one.title} AUC over {' '.join(map(name_of, one.epsilons))}"] = one.auc
     for name, row in record.analyses.items():
         figures = flattened(row["figures"])
         found |= {f"{name} {key}": value for key, value in figures.items() if isinstance(value, int | float)}
+    if record.shown_warnings:
+        found["warnings"] = "; ".join(record.shown_warnings)
     return found
 
 

@@ -75,6 +75,8 @@ def _print(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         if run["damage"]:
             typer.echo(f"warning: {run['name']}: {run['damage']}", err=True)
+        for line in run["warnings"]:
+            typer.echo(f"warning: {run['name']}: {line}", err=True)
 
 
 def _table(runs: list[dict[str, Any]], optional: int) -> "Table":

@@ -53,6 +53,7 @@ def show(
 
 def _facts(record: "Record") -> dict[str, Any]:
     from afdctl.store import checkpoints, disk, shards
+    from afdctl.store.checks import warnings_of
     from afdctl.store.gaps import lost_tail
     from afdctl.store.overview import Overview
     from afdctl.sweep.attacked import attacked
@@ -65,6 +66,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "tests": record.of_kind("test"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
         "warnings": [*(row["message"] for row in record.of_kind("warning")), *lost_tail(run)],
+        "checks": record.of_kind("check"),
         "checkpoints": [
             {"file": one.path.name, "step": one.step, "pointers": one.pointers, "intact": one.intact,
                 "size": disk.size(one.path)} for one in checkpoints.listed(run)
@@ -72,6 +74,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "attacks": [one.as_json() for one in attacked(record)],
         "analyses": [
             {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "figures", "shard")}
+            | {"warnings": warnings_of(row, record.checks)}
             for row in record.analyses.values()
         ],
         "shards": [{"file": name, "intact": shards.intact(run, name)} for name in record.shards],
@@ -158,23 +161,34 @@ def _attacks(found: list[dict[str, Any]]) -> "Table":
     for one in found:
         pairs = zip(one["epsilons"], one["accuracies"], strict=True)
         accuracies = "  ".join(f"{name_of(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
-        name = f"{one['attack']} from {one['source']}" if one["source"] else one["attack"]
-        table.add_row(name, NORMS[one["norm"]], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
+        table.add_row(_title(one), NORMS[one["norm"]], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
     return table
+
+
+def _title(attack: dict[str, Any]) -> str:
+    return f"{attack['attack']} from {attack['source']}" if attack["source"] else attack["attack"]
 
 
 def _words_on_attacks(found: dict[str, Any]) -> list[str]:
     """What else a reader must know of the table."""
+    from afdctl.sweep.figures import other_grids
+
     best = {one["file"].split("-")[-1][:16] for one in found["checkpoints"] if "best" in one["pointers"]}
     lines = []
     if not any(one["autoattack"] and one["source"] is None for one in found["attacks"]):
         lines.append("No AutoAttack: robust accuracy may be lower.")
     if best and any(one["checkpoint"][:16] not in best for one in found["attacks"]):
         lines.append("Some were measured on another checkpoint than `best`.")
-    return lines
+    for norm in dict.fromkeys(one["norm"] for one in found["attacks"]):
+        grids = [(_title(one), one["epsilons"]) for one in found["attacks"] if one["norm"] == norm]
+        if unlike := other_grids(grids):
+            lines.append(f"{NORMS[norm]}: {unlike}")
+    warnings = dict.fromkeys(line for one in found["attacks"] for line in one["warnings"])
+    return [*lines, *(f"warning: {line}" for line in warnings)]
 
 
 def _analyses(found: list[dict[str, Any]], path: str) -> list[str]:
     if not found:
         return [f"none; afdctl analyze {path} makes them"]
-    return [f"{one['name']}  n {one['n']:,}" for one in found]
+    warnings = dict.fromkeys(line for one in found for line in one["warnings"])
+    return [*(f"{one['name']}  n {one['n']:,}" for one in found), *(f"warning: {line}" for line in warnings)]

@@ -10,6 +10,7 @@ from afdctl.export.report.chart import Chart, Line
 from afdctl.profile.norms import NORMS
 from afdctl.store.record import Record
 from afdctl.sweep.attacked import Attacked, attacked, no_autoattack
+from afdctl.sweep.figures import other_grids
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Block:
     def images(self) -> str:
         """How many test images: `360`, or `100 to 360`."""
         return span(row.curve.n for row in self.rows)
+
+    @property
+    def warnings(self) -> list[tuple[int, str]]:
+        """What checks say against the figures: the number of the run, and a line."""
+        return list(dict.fromkeys((row.run, line) for row in self.rows for line in row.curve.warnings))
+
+    @property
+    def grids(self) -> str | None:
+        """Whose areas do not compare."""
+        return other_grids((row.curve.title, row.curve.epsilons) for row in self.rows)
 
     def charts(self, names: Sequence[str]) -> list[Chart]:
         """A chart an attack, a line a run, in Wilson's 95 % intervals."""

@@ -11,7 +11,7 @@ from afdctl.store.cells import Curve
 from afdctl.store.record import Record
 from afdctl.sweep.figures import Interval, auc, wilson
 
-NOT_SETTINGS = {"label", "datasets", "epsilons", "schedule", "early_stop"}
+NOT_SETTINGS = {"label", "datasets", "epsilons", "schedule", "early_stop", "batch_size", "device", "library"}
 """What two curves may differ in and still be of one attack; a transfer goes on where a white-box attack may stop."""
 
 

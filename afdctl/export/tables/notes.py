@@ -68,6 +68,8 @@ def of_groups(groups: Iterable[Group]) -> Iterator[str]:
         for record in group.records:
             if trained.unfinished(record):
                 yield f"{record.name} {trained.state(record)}."
+            for warning in record.shown_warnings:
+                yield f"Warning on {record.name}: {warning}."
 
 
 def _seeds(group: Group) -> str:

@@ -48,7 +48,7 @@ def of_strings(strings: Mapping[str, str]) -> dict[str, Any]:
 def blank(facts: Mapping[str, Any]) -> nn.Module:
     """A network of the described architecture with weights of its own; the model's file is executed where it is one."""
     if facts["kind"] == "external":
-        return external.load(facts["model"], None, facts["mean"], facts["std"])
+        return external.load(facts["model"], None, facts["mean"], facts["std"], shape=facts["input_shape"])
     channels, image_size, _ = facts["input_shape"]
     table = Model(encoder=facts["encoder"], width=facts["width"], norm=facts["feature_norm"])
     network = build(table, channels=channels, image_size=image_size, classes=len(facts["class_names"]))

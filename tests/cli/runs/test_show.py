@@ -12,7 +12,7 @@ import pytest
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from tests.cli.conftest import Afdctl
-from tests.written import analysed, swept
+from tests.written import CHECKPOINT, analysed, swept
 
 Runs = dict[str, Run]
 
@@ -82,6 +82,7 @@ def test_compare_shows_what_differs(afdctl: Afdctl, runs: Runs):
     assert found["environment"] == {}
     assert found["results"]["PGD-40 linf 0.1 (test, no AutoAttack)"] == [0.6, 0.5]
     assert found["results"]["aa linf 0.1"] == [0.4, None]
+    assert [key for key in found["results"] if "AUC" in key] == ["aa AUC over 0 0.05 0.1"]
     assert "epoch" not in found["results"]
     everything = as_json(afdctl, "compare", "wgan", "at", "--all")
     assert everything["recipe"]["seed"] == [0, 0]
@@ -91,6 +92,22 @@ def test_compare_shows_what_differs(afdctl: Afdctl, runs: Runs):
     assert "environment: equal" in out
     assert "attack.epsilon" in out
     assert "no AutoAttack" in out
+
+
+def test_warnings_of_a_check_are_beside_the_numbers_everywhere(afdctl: Afdctl, runs: Runs):
+    line = "20 of 128 images have no gradient that an attack could follow"
+    with runs["wgan"].open_journal() as journal:
+        journal.append("check", checkpoint=CHECKPOINT, data="d", version=1, n=128, warnings=[line])
+    found = as_json(afdctl, "show", "wgan")
+    assert [one["warnings"] for one in found["attacks"]] == [[line]]
+    assert found["run"]["warnings"] == [line]
+    assert [check["n"] for check in found["checks"]] == [128]
+    assert f"warning: {line}" in afdctl("runs", "show", "wgan").out
+    assert f"warning: wgan: {line}" in afdctl("runs", "ls").err
+    assert as_json(afdctl, "compare", "wgan", "at")["results"]["warnings"] == [line, None]
+    assert line in afdctl("export", "wgan", "--table", "1").out
+    assert afdctl("export", "wgan", "--report", "report.html").code == 0
+    assert line in Path("report.html").read_text()
 
 
 def test_compare_needs_two(afdctl: Afdctl, runs: Runs):
