@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from afdctl.events import space_needed
@@ -10,12 +11,20 @@ from afdctl.events import space_needed
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`, durably and in one go; on any error (DiskFullError: no space) the old file stays."""
+    with writing(path) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[FileIO]:
+    """A file to write what belongs at `path`, where it is put at the end as by `write_bytes`. It has no buffer."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with space_needed(path), _named(path):
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
+            with FileIO(temporary, "w+") as file:
+                yield file
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(path.parent)

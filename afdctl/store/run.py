@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from afdctl import registry
 from afdctl.errors import CorruptError, NotFoundError, RecipeError
-from afdctl.events import SCHEMA, Journal, effective, read, refuse_newer, space_needed
+from afdctl.events import SCHEMA, Journal, refuse_newer, space_needed
 from afdctl.store import atomic
+from afdctl.store.outline import Outline
 
 NO_NAMES = {"", ".", "..", "-", "latest"}
 
@@ -133,7 +134,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the journal says that the training came to its end."""
-        return any(row["event"] == "end" and row["reason"] == "finished" for row in effective(read(self.journal_path)))
+        rows = Outline(self.journal_path).rows
+        return any(row["event"] == "end" and row["reason"] == "finished" for row in rows)
 
     @property
     def resumable(self) -> bool:

@@ -43,7 +43,7 @@ class Attacked:
 
 
 def attacked(record: Record) -> list[Attacked]:
-    """The newest sweep of each attack, in the journal's order."""
+    """The results of each attack that count, in the journal's order."""
     return [_of(curve) for curve in record.curves.values()]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from afdctl.events import Row
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
-from afdctl.store import shards
+from afdctl.store import results, shards
 from afdctl.store.run import Run
 from afdctl.sweep.figures import Array, accuracy_at, auc, envelope, optimality, step_auc
 from afdctl.sweep.plan import Task
@@ -62,7 +62,7 @@ def of_tasks(tasks: Iterable[Task], rows: Mapping[str, Row]) -> dict[str, list[C
 
 def curve(task: Task, run: Run, rows: list[Row]) -> Curve:
     """One attack's cells, ascending, as a curve; the plan names it, as a cell may be from a sweep with other labels."""
-    arrays = {name: shards.read(run, name) for name in {row["shard"] for row in rows}}
+    arrays = {name: shards.read(run, name, without=results.IMAGES) for name in {row["shard"] for row in rows}}
     columns = [(arrays[row["shard"]], f"{row['epsilon']:g}") for row in rows]
     distances: Array = np.minimum.reduce([shard[f"{epsilon}/distance"] for shard, epsilon in columns])
     accuracies = (rows[0]["acc_nat"], *(row["accuracy"] for row in rows))

@@ -14,7 +14,7 @@ from afdctl.bench.outline import outline
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import AfdctlError, CorruptError, DiskFullError, DivergedError, StoppedError
+from afdctl.errors import AfdctlError, DiskFullError, DivergedError, NotFoundError, StoppedError
 from afdctl.events import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
@@ -67,7 +67,8 @@ class Trainer:
         self.requests = Requests()
         self.step = 0
         self.best: dict[str, Any] = {}
-        self.saved_at = self.results_due = time.monotonic()
+        self.saved_at = time.monotonic()
+        self.results = results.Builder(run)
 
     @property
     def evaluated(self) -> FeatureClassifier:
@@ -197,7 +198,7 @@ class Trainer:
         of_step = self.step
         try:
             best = checkpoints.load(self.run, "best")
-        except CorruptError as error:
+        except NotFoundError as error:
             self.journal.append("warning", step=self.step, message=f"{error}; the last one is reported as the best")
         else:
             if best.step != self.step:
@@ -211,8 +212,9 @@ class Trainer:
         """Journal the test split's accuracies of the checkpoint `last` or `best`, saved at step `of_step`."""
         attack = f"PGD-{self.recipe.test.steps} {self.recipe.attack.norm} {self.recipe.attack.epsilon:.4g}"
         self.journal.append(
-            "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy.row()
-        )
+            "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy.row(),
+            split_n=len(self.test_split),
+        )  # fmt: skip
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this moment, and results.h5 from the journal up to it, unless that costs over 1 %."""
@@ -224,10 +226,7 @@ class Trainer:
         )
         self.journal.sync()
         self.saved_at = time.monotonic()
-        if self.saved_at >= self.results_due:
-            results.build(self.run)
-            now = time.monotonic()
-            self.results_due = now + 100 * (now - self.saved_at)
+        self.results.build_if_due()
         self.meter.restart()
 
     @contextmanager

@@ -87,7 +87,8 @@ def cell(attack: str, epsilon: float, **changes: Any) -> Row:
         "event": "cell", "t": BEGIN + 400, "key": f"{attack}-{epsilon}", "attack": attack, "norm": "linf",
         "epsilon": epsilon,
         "schedule": "fixed", "source": None, "accuracy": found, "low": found - 0.01, "high": found + 0.01, "n": 1000,
-        "acc_nat": 0.99, "seconds": 12.0, "forwards": 40, "backwards": 40,
+        "acc_nat": 0.99, "seed": 0, "checkpoint": "0" * 64, "spec": {"name": attack},
+        "seconds": 12.0, "forwards": 40, "backwards": 40,
     } | changes  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def results(record: "Record") -> dict[str, Any]:
         found[f"then Square ({run.split}, no AutoAttack)"] = run.square
     for one in attacked(record):
         found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
-        found[f"{one.title} AUC"] = one.auc
+        found |= {f"{one.title} AUC": one.auc, f"{one.title} images": one.n}
     for name, row in record.analyses.items():
         figures = flattened(row["figures"])
         found |= {f"{name} {key}": value for key, value in figures.items() if isinstance(value, int | float)}
