@@ -2,7 +2,7 @@
 
 import pytest
 
-from afdctl.events import effective
+from afdctl.store.outline import effective
 
 
 def event(name: str, step: int, epoch: int = 0, **fields: object) -> dict[str, object]:
@@ -18,7 +18,10 @@ def train(first: int, last: int) -> list[dict[str, object]]:
     for step in range(first, last + 1):
         rows.append(event("step", step, (step + 1) // 2))
         if step % 2 == 0:
-            rows += [event("epoch", step, step // 2), event("checkpoint", step, step // 2)]
+            rows += [
+                event("epoch", step, step // 2),
+                event("checkpoint", step, step // 2, digest=f"of {step}", best=True),
+            ]
     return rows
 
 
@@ -45,3 +48,13 @@ FINISH = [event("test", 6, checkpoint="last"), event("test", 4, checkpoint="best
 )
 def test_a_resumed_run_reads_like_one_that_was_never_stopped(interrupted: list[dict[str, object]]) -> None:
     assert effective([RUN, *interrupted, *FINISH]) == [RUN, *train(1, 6), *FINISH]
+
+
+def test_a_checkpoint_that_a_resume_supersedes_takes_what_was_measured_of_it_along() -> None:
+    cells = [
+        {"event": kind, "checkpoint": f"of {step}"} for kind in ("cell", "analysis", "features") for step in (2, 4)
+    ]
+    resumed = [RUN, *train(1, 4), *cells, event("resume", 2, 1)]
+    assert effective(resumed) == [RUN, *train(1, 2), *cells[::2]]
+    # made again, the same file as before
+    assert effective([*resumed, *train(3, 4)]) == [RUN, *train(1, 2), *cells, *train(3, 4)]

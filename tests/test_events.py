@@ -139,6 +139,8 @@ def test_every_flipped_bit_in_the_middle_is_found_and_nothing_is_cut_off(path: P
             path.write_bytes(damaged)
             with pytest.raises(CorruptError, match=r"mnist-001/events\.ndjson:2: damaged"):
                 steps(path)
+            with pytest.raises(CorruptError, match=r"mnist-001/events\.ndjson:2: damaged"):
+                list(tail(path, sparse=True))
     with pytest.raises(CorruptError, match=":2:"):
         list(read(path, offsets[1]))
     with pytest.raises(CorruptError, match=":2:"):

@@ -12,10 +12,9 @@ from torch import Tensor
 from afdctl.analyses.extract import Features, extractor, on_host
 from afdctl.data.batches import as_floats
 from afdctl.errors import AfdctlError
-from afdctl.events import Journal
+from afdctl.events import Journal, Reader
 from afdctl.store import shards
 from afdctl.sweep.batch import search, searchable
-from afdctl.sweep.cells import rows_of
 from afdctl.sweep.figures import Array
 from afdctl.sweep.plan import Task, key_of
 from afdctl.sweep.subject import Subject
@@ -37,13 +36,14 @@ class Collection:
     def __init__(self, subject: Subject, n: int, batch_size: int, check: Callable[[], None]) -> None:
         self.subject, self.n, self.batch_size, self.check = subject, n, batch_size, check
         self.extract = extractor(subject.network)
+        self.reader = Reader(subject.run.journal_path)
         self.shards: dict[str, str] = {}
         """Key -> shard of all features that the run has, and that are whole."""
         self.look()
 
     def look(self) -> None:
         """Read what the run holds."""
-        named = {row["key"]: row["shard"] for row in rows_of(self.subject.run, "features")}
+        named = {row["key"]: row["shard"] for row in self.reader.look("features")}
         self.shards = {key: shard for key, shard in named.items() if shards.intact(self.subject.run, shard)}
 
     def missing(self, tasks: Iterable[Task]) -> list[Task]:

@@ -12,11 +12,11 @@ from afdctl.analyses.collect import Collection, OnProgress
 from afdctl.analyses.gathered import Gathered, Grid
 from afdctl.analyses.table import ANALYSES
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.events import Journal, Row, finite
+from afdctl.events import Journal, Row
 from afdctl.profile.spec import Spec
 from afdctl.store import results, shards
-from afdctl.store.cells import newest_analyses, replaces
-from afdctl.sweep.cells import rows_of
+from afdctl.store.cells import hidden, returning, shown_analyses
+from afdctl.store.outline import effective
 from afdctl.sweep.plan import Task, for_transfer, key_of
 from afdctl.sweep.subject import Subject, keep_checks
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
@@ -35,7 +35,8 @@ def ignore(*told: object) -> None:
 class Wanted:
     """Which analyses, of the first `n` test images; `grid` is the attack whose strength is varied.
 
-    `attacks` are compared with it, `points` is how many images an embedding shows.
+    `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what of the attacks
+    is not their suite's own.
     """
 
     names: Sequence[str]
@@ -44,6 +45,7 @@ class Wanted:
     n: int
     seed: int
     points: int
+    changed: tuple[str, ...] = ()
 
 
 class Study:
@@ -57,7 +59,6 @@ class Study:
             raise RecipeError(f"{subject.name}: {subject.dataset} has one class; adversarial images need two")
         if wanted.n < 2 and "hdh" in wanted.names:
             raise RecipeError("--hdh: one half of the images trains the probe, the other measures it; give two or more")
-        self.made = rows_of(subject.run, "analysis")
         self.grid = self.task(wanted.grid)
         others = [self.task(spec) for spec in wanted.attacks if spec.title != wanted.grid.title]
         self.attacks = [self.grid, *others]
@@ -73,15 +74,14 @@ class Study:
         Errors: BusyError, DiskFullError, StoppedError; what is done stays.
         """
         run = self.subject.run
-        if not self.missing() and not self.older():
+        if not self.missing() and not self.returning():
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
             keep_checks([self.subject], run, journal)
-            self.look()  # anew: until the journal was open, another process may have been at it
+            self.collection.look()  # again: until the journal was open, another process may have been at it
             try:
-                for row in self.older():
-                    self.keep(row, journal)
+                journal.extend(self.returning())
                 for name in self.missing():
                     self.obey()
                     self.analyse(name, journal, on_progress, on_analysis)
@@ -93,28 +93,24 @@ class Study:
             results.build(run)
         return self.rows()
 
-    def look(self) -> None:
-        """Read what the run holds."""
-        self.made = rows_of(self.subject.run, "analysis")
-        self.collection.look()
+    def counted(self) -> list[Row]:
+        """The rows of the run that count."""
+        self.collection.reader.look("analysis")
+        return effective(self.collection.reader.rows)
 
-    def keep(self, row: Row, journal: Journal) -> None:
-        journal.append(**row)
-        journal.sync()
-        self.made.append(finite(row))
+    def returning(self) -> list[Row]:
+        """The wanted rows that take the place of others in tables and results.h5 once they are written again."""
+        wanted = [row | {"changed": self.changed(name)} for name, row in self.rows().items()]
+        return returning(self.counted(), wanted)
 
-    def older(self) -> list[Row]:
-        """The rows that are wanted, and would be what tables, figures and results.h5 show, were they the newest."""
-        shown = newest_analyses(self.made)
-        rows = [
-            row for name, row in self.rows().items() if shown[name]["key"] != row["key"] and replaces(row, shown[name])
-        ]
-        return [{key: value for key, value in row.items() if key != "t"} for row in rows]
+    def changed(self, name: str) -> list[str]:
+        """What of the attacks that an analysis looks at is not their suite's own."""
+        return list(self.wanted.changed) if self.tasks(name) else []
 
     def rows(self) -> dict[str, Row]:
         """The rows of those analyses that the run has, by name."""
         run = self.subject.run
-        known = {row["key"]: row for row in self.made}
+        known = {row["key"]: row for row in self.collection.reader.look("analysis")}
         rows = {name: known.get(self.key(name)) for name in self.wanted.names}
         return {
             name: row
@@ -123,9 +119,10 @@ class Study:
         }
 
     def not_shown(self) -> list[Row]:
-        """What tables, figures and results.h5 show instead of what was wanted: the same of more images."""
-        shown = newest_analyses(self.made)
-        return [shown[name] for name, row in self.rows().items() if shown[name]["key"] != row["key"]]
+        """What tables, figures and results.h5 show instead of what was wanted."""
+        counted = self.counted()
+        shown = shown_analyses(counted)
+        return [shown[row["name"]] for row in hidden(counted, self.rows().values()) if row["name"] in shown]
 
     def missing(self) -> list[str]:
         rows = self.rows()
@@ -159,10 +156,12 @@ class Study:
         shard = shards.write(self.subject.run, name, result.arrays) if result.arrays else None
         row = {
             "event": "analysis", "name": name, "key": self.key(name), "checkpoint": self.subject.digest,
-            "n": self.wanted.n, "seed": self.wanted.seed, "figures": dict(result.figures), "shard": shard,
+            "n": self.wanted.n, "points": self.wanted.points if name in EMBEDDINGS else None,
+            "changed": self.changed(name), "seed": self.wanted.seed, "figures": dict(result.figures), "shard": shard,
             "seconds": round(time.monotonic() - began, 3),
         }  # fmt: skip
-        self.keep(row, journal)
+        journal.extend([row])
+        journal.sync()
 
     def gathered(self, journal: Journal) -> Gathered:
         by_title = {task.spec.title: task for task in self.attacks}

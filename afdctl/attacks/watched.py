@@ -67,8 +67,10 @@ class Watched:
         self.rows = torch.arange(len(x), device=x.device)
         self.sees: Callable[[], bool] = lambda: True
         self._forwards, self._backwards = torch.zeros(2, len(x), device=x.device)
+        self._no_logits = self.x.new_zeros(0, 1)
         with torch.no_grad():
             self.logits = self(self.x)
+        self._no_logits = self.logits[:0]
         self.right = (self.logits.argmax(1) == self.y) & ~self.logits.isnan().any(1)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -86,8 +88,8 @@ class Watched:
         return logits
 
     def unseen(self, x: Tensor) -> Tensor:
-        """The logits alone, for an attack that keeps its own count; not every model takes a batch of none."""
-        return self._model(x) if len(x) or not len(self.x) else self.logits[:0]
+        """The logits alone, for an attack that keeps its own count. The model is never called on an empty batch."""
+        return self._model(x) if len(x) else self._no_logits
 
     def count_backward(self, rows: Tensor, images: int) -> None:
         """Add the backward pass of a call."""
@@ -144,7 +146,7 @@ class _InputGradient(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, watched: Watched) -> Tensor:
         with torch.enable_grad():
             ctx.x = x.detach().requires_grad_()
-            ctx.logits = watched._model(ctx.x)
+            ctx.logits = watched.unseen(ctx.x)
         ctx.watched, ctx.rows = watched, watched.rows
         logits: Tensor = ctx.logits.detach()
         return logits

@@ -15,6 +15,7 @@ from afdctl.errors import RecipeError
 if TYPE_CHECKING:
     import torch
 
+    from afdctl.events import Row
     from afdctl.profile.load import Profile
     from afdctl.store.run import Run
     from afdctl.sweep.plan import Task
@@ -89,7 +90,29 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
         typer.echo(f"watch it with: afdctl watch {' '.join(str(run.path) for run in sweep.targets.values())}", err=True)
     with sweeping(estimates) as sweep.on_row:
         rows = sweep.run()
+    say_hidden(sweep.hidden())
     accuracies.show(sweep.tasks, rows, wanted.json, sweep.profile)
+
+
+def say_hidden(cells: "list[tuple[str, Row, Row]]") -> None:
+    """Name the attacks whose results here are not those that the runs' tables, figures and results.h5 show."""
+    lines = []
+    for run, cell, shown in cells:
+        ours, theirs = described(cell), described(shown)
+        differing = [place for place in range(len(ours)) if ours[place] != theirs[place]]
+        other, this = (", ".join(of[place] for place in differing) for of in (theirs, ours))
+        lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {other}, not this of {this}")
+    for line in dict.fromkeys(lines):
+        typer.echo(line, err=True)
+
+
+def described(cell: "Row") -> tuple[str, ...]:
+    """What decides which of two results counts, in words."""
+    settings = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
+    return (
+        f"{cell['n']:,} images", f"checkpoint {cell['checkpoint'][:8]}", settings, cell["precision"],
+        f"suite {cell['suite']}", f"seed {cell['seed']}",
+    )  # fmt: skip
 
 
 def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, device: str) -> str:

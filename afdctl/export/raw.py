@@ -20,21 +20,23 @@ def events(records: Iterable[Record]) -> Rows:
 
     Rows have the columns that their event has; `t` is in seconds since 1970.
     """
-    return [{"run": record.name, **row} for record in records for row in record.rows if row["event"] in TRAINING]
+    return [{"run": record.name, **row} for record in records for row in record.every_row() if row["event"] in TRAINING]
 
 
 def cells(records: Iterable[Record]) -> Rows:
-    """Every cell that a run's sweeps measured, older ones too; `newest` tells those that tables and results.h5 show.
+    """Every cell that a run's sweeps measured; `shown` says which of them tables and results.h5 show.
 
-    `spec` holds the attack's settings as JSON, `dataset` and `method` say what was attacked.
+    `spec` holds the attack's settings as JSON, and `changed` the names of those that are not the suite's own; `dataset`
+    and `method` say what was attacked.
     """
     made = []
     for record in records:
-        newest = {id(row) for curve in record.curves.values() for row in curve}
+        shown = {id(row) for curve in record.curves.values() for row in curve}
         about = {"run": record.name, "dataset": record.dataset, "method": record.method}
         for row in record.of_kind("cell"):
-            shown = {key: value for key, value in row.items() if key not in NOT_OF_CELLS}
-            made.append({**about, "newest": id(row) in newest, **shown, "spec": json.dumps(row["spec"])})
+            told = {key: value for key, value in row.items() if key not in NOT_OF_CELLS}
+            texts = {"spec": json.dumps(row["spec"]), "changed": " ".join(row.get("changed", ()))}
+            made.append({**about, "shown": id(row) in shown, **told, **texts})
     return made
 
 

@@ -26,7 +26,9 @@ class Convolution(nn.Conv2d):
         _, _, height, width = x.shape
         weight, bias = self.as_dense(height, width)
         maps = linear(x.permute(0, 2, 3, 1).flatten(1), weight, bias)
-        maps = maps.view(x.shape[0], -(-height // self.stride[0]), -(-width // self.stride[1]), -1).permute(0, 3, 1, 2)
+        maps = maps.view(
+            x.shape[0], -(-height // self.stride[0]), -(-width // self.stride[1]), self.out_channels
+        ).permute(0, 3, 1, 2)
         # a copy where there is a way back: what comes next works in place, which costs more there on a view
         return maps.clone() if maps.requires_grad else maps
 

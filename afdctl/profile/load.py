@@ -1,7 +1,7 @@
 """From a profile's name or file, a data set and the command line's wishes to the attacks that a sweep runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,10 +58,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Profile:
-    """What is run on one data set."""
+    """What is run on one data set; `changed` has, by title, the settings that the command line changed."""
 
     name: str
     attacks: tuple[Spec, ...]
+    changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def changes(self, spec: Spec) -> tuple[str, ...]:
+        """The settings of an attack that are not the profile's own."""
+        return self.changed.get(spec.title, ())
 
 
 def packaged() -> dict[str, Path]:
@@ -96,7 +101,8 @@ def load(
         raise RecipeError(
             f"{options[1]}: one grid cannot serve the norms {' and '.join(sorted(norms))}; name --attacks"
         )
-    return Profile(path.stem, specs)
+    changed = {one.title: changed_settings(row, one, grid) for row, one in zip(chosen, specs, strict=True)}
+    return Profile(path.stem, specs, changed)
 
 
 def find(path_or_name: str) -> Path:
@@ -215,6 +221,12 @@ def spec(row: Row, changes: Mapping[str, Any], grid_option: str = "--epsilons") 
         raise RecipeError(
             "\n".join(problem(details, row, changes, grid_option) for details in error.errors())
         ) from None
+
+
+def changed_settings(row: Row, made: Spec, grid: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings of an attack that differ from its row's; a row without a grid takes the `grid` that is given."""
+    own = spec(row, {} if "epsilons" in row.values else grid)
+    return tuple(key for key, value in own.model_dump().items() if getattr(made, key) != value)
 
 
 def problem(details: ErrorDetails, row: Row, changes: Mapping[str, Any], grid_option: str) -> str:

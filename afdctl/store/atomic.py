@@ -1,7 +1,9 @@
 """Files that are there completely or not at all."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from afdctl.events import named
@@ -9,12 +11,20 @@ from afdctl.events import named
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`, durably and in one go; on any error (DiskFullError: no space) the old file stays."""
+    with writing(path) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[FileIO]:
+    """A file to write what belongs at `path`, where it is put at the end as by `write_bytes`. It has no buffer."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with named(path):
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
+            with FileIO(temporary, "w+") as file:
+                yield file
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(path.parent)

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 
 from afdctl.store import checkpoints
-from afdctl.store.outline import ending
+from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 
 KEPT = "results-{offset}.h5"
@@ -16,9 +16,9 @@ def lost_tail(run: Run, step: int | None = None, epoch: int | None = None) -> li
     """Compare the journal's end with a checkpoint and results.h5; return a sentence for each gap, usually none.
 
     The checkpoint is of `step` and of `epoch` closed epochs, by default the one that `last` names. Errors: those of
-    `ending`.
+    `Outline`.
     """
-    rows = ending(run.journal_path) if run.journal_path.exists() else []
+    rows = Outline(run.journal_path).rows if run.journal_path.exists() else []
     step = checkpoints.last_step(run) if step is None else step
     gaps = []
     reached = max((row["step"] for row in rows if isinstance(row.get("step"), int)), default=0)

@@ -1,80 +1,84 @@
-"""A journal without its training steps, which are nearly all of it: read in a moment where all of it takes minutes."""
+"""The rows of a run that count: those of a run that was never stopped."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from math import inf
 from pathlib import Path
-from typing import BinaryIO
 
-from afdctl.errors import CorruptError, NotFoundError
-from afdctl.events import SCHEMA, Row, effective, intact, malformed, named, refuse_other_schema
-from afdctl.journal_rows import parse
+from afdctl.events import Row, tail
 
-STEP = b'{"event":"step"'
-"""How the line of a step begins; such lines are passed over unread, except for the last of a sequence."""
-SMALL = 4 << 20
-"""A journal of more bytes is not read from its beginning where its end suffices."""
+Placed = tuple[Row, int]
+"""A row, and a number that says where it is in its journal: the offset behind it, or its place in a list."""
 
 
-def outline(path: Path) -> list[Row]:
-    """The effective rows, and of the steps between two others only the last.
+class Outline:
+    """A journal up to its present end, which is byte `end`.
 
-    Errors: CorruptError for a bad line with good ones behind it, NotFoundError for no journal or a newer schema.
+    `rows` are those that count, and of steps between two others only the last. To iterate over the outline yields every
+    row that counts, steps too, read from the file in memory that does not grow with it. Errors: those of `events.tail`.
     """
-    with named(path), _opened(path) as file:
-        return effective(_rows(path, file))
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        placed = list(tail(path, sparse=True))
+        self.end = placed[-1][1] if placed else 0
+        self._course = _Course(placed)
+        self.rows = self._course.kept(placed)
+
+    def __iter__(self) -> Iterator[Row]:
+        for row, place in tail(self.path):
+            if place > self.end:
+                return
+            if self._course.keeps(row, place):
+                yield row
 
 
-def ending(path: Path, reach: int = SMALL) -> list[Row]:
-    """The first row, and the outline from the last closed epoch on; of a short journal, all of the outline.
+def effective(rows: Iterable[Row]) -> list[Row]:
+    """Those of a journal's rows that count."""
+    placed = [(row, place) for place, row in enumerate(rows)]
+    return _Course(placed).kept(placed)
 
-    What it leaves out of a long one was written before the training's last steps. Errors: those of `outline`.
+
+class _Course:
+    """How a run went back and forth, and so which rows count.
+
+    A resume supersedes the rows before it that have a larger step (an epoch event: a larger epoch), every `test` and
+    `end`, because a run that goes on has reached neither, and whatever was measured of a checkpoint that it supersedes.
     """
-    with named(path), _opened(path) as file:
-        first = next(_rows(path, file), None)
-        size = file.seek(0, 2)
-        while first and reach < size:
-            file.seek(size - reach)
-            file.readline()
-            rows = effective([first, *_rows(path, file)])
-            if any(row["event"] == "epoch" for row in rows):
-                return rows
-            reach *= 2
-    return outline(path)
 
+    def __init__(self, rows: Iterable[Placed]) -> None:
+        resumes: list[Placed] = []
+        saved: list[Placed] = []
+        for row, place in rows:
+            if row["event"] == "resume":
+                resumes.append((row, place))
+            elif row["event"] == "checkpoint":
+                saved.append((row, place))
+        self._places = [place for _, place in resumes]
+        # for each resume: how far back it or a later one went
+        self._steps = list(accumulate((row["step"] for row, _ in reversed(resumes)), min))[::-1]
+        self._epochs = list(accumulate((row["epoch"] for row, _ in reversed(resumes)), min))[::-1]
+        self._gone: set[str] = set()
+        kept = {id(row) for row in self.kept(saved)}
+        digests = [{row["digest"] for row, _ in saved if (id(row) in kept) is counts} for counts in (False, True)]
+        self._gone = digests[0] - digests[1]
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise NotFoundError(f"{path}: no journal; this run has not started") from None
+    def kept(self, rows: Iterable[Placed]) -> list[Row]:
+        """Those of the rows that count."""
+        return [row for row, place in rows if self.keeps(row, place)]
 
-
-def _rows(path: Path, file: BinaryIO) -> Iterator[Row]:
-    """The rows from where the file stands, up to a torn last line."""
-    for line in _without_most_steps(file):
-        if (text := intact(line)) is None:
-            if any(intact(later) for later in file):
-                raise CorruptError(f"{path}: a line is damaged; restore the file from a copy")
-            return
-        try:
-            row = parse(text)
-        except ValueError as error:
-            raise malformed(path, path.read_bytes().find(line), error) from None
-        if row["event"] == "run":
-            refuse_other_schema(row.get("schema", SCHEMA), path)
-        yield row
-
-
-def _without_most_steps(file: BinaryIO) -> Iterator[bytes]:
-    step = b""
-    for line in file:
-        if not line.endswith(b"\n"):
-            break
-        if line.startswith(STEP):
-            step = line
-            continue
-        if step:
-            yield step
-            step = b""
-        yield line
-    if step:
-        yield step
+    def keeps(self, row: Row, place: int) -> bool:
+        """Whether a row counts."""
+        later = bisect_right(self._places, place)
+        last = later == len(self._places)
+        match row["event"]:
+            case "resume":
+                return False
+            case "test" | "end":
+                return last
+            case "epoch":
+                return bool(last or row["epoch"] <= self._epochs[later])
+            case _:
+                step = inf if last else self._steps[later]
+                return bool(row.get("step", 0) <= step and row.get("checkpoint") not in self._gone)

@@ -8,7 +8,6 @@ from typing import Any
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError
 from afdctl.events import Row, alive
 from afdctl.store import disk
-from afdctl.store.outline import ending, outline
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 
@@ -22,8 +21,9 @@ class Overview:
 
     `split` says where `clean` and `pgd` were measured: on the test split once the training is over, before on the
     hold-out. `pgd` (by the attack `pgd_attack`) and `square`, what Square then left of it where it ran, do not stand
-    for AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `damage` says why a
-    run could not be read, `warnings` what the checks of its network say against its accuracies.
+    for AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `clean_n`, `pgd_n` and
+    `aa_n` say of how many images each is the share, where these are not the whole split. `damage` says why a run could
+    not be read, `warnings` what the checks of its network say against its accuracies.
     """
 
     name: str
@@ -37,12 +37,15 @@ class Overview:
     epochs: int | None = None
     split: str | None = None
     clean: float | None = None
+    clean_n: int | None = None
     pgd: float | None = None
     pgd_attack: str | None = None
+    pgd_n: int | None = None
     square: float | None = None
     aa: float | None = None
     aa_norm: str | None = None
     aa_epsilon: float | None = None
+    aa_n: int | None = None
     started: str | None = None
     written: str | None = None
     size: int | None = None
@@ -64,19 +67,15 @@ class Overview:
         return asdict(self)
 
 
-def record(run: Run, *, whole: bool = True) -> Record:
-    """The run as far as it is known without its training steps; not `whole`: without what came before its last ones.
-
-    Errors: CorruptError, NotFoundError for another schema.
-    """
-    read = outline if whole else ending
-    return Record.of(run, read(run.journal_path) if run.journal_path.exists() else [])
+def record(run: Run) -> Record:
+    """What is known of the run. Errors: CorruptError, NotFoundError for another schema."""
+    return Record.of(run)
 
 
 def glance(run: Run) -> tuple[Overview, Record | None]:
     """The overview of any run at all, read in a moment; a damaged one has no record."""
     try:
-        found = record(run, whole=False)
+        found = record(run)
         return Overview.of(found), found
     except UNREADABLE as error:
         other = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)
@@ -121,13 +120,23 @@ def _accuracies(record: Record) -> dict[str, Any]:
     tests, validations = record.of_kind("test"), [row for row in record.of_kind("epoch") if "acc_nat" in row]
     if tests:
         row = tests[-1]
-        return {"split": "test", "clean": record.clean(), **_robust(row), "pgd_attack": row["attack"]}
-    if (clean := record.clean()) is not None:
-        return {"split": "test", "clean": clean}
+        return {"split": "test", **_clean(record), **_robust(row), "pgd_attack": row["attack"], "pgd_n": _few(row)}
+    if record.clean():
+        return {"split": "test", **_clean(record)}
     if validations:
         row = validations[-1]
         return {"split": "validation", "clean": row["acc_nat"], **_robust(row), "pgd_attack": "PGD"}
     return {}
+
+
+def _clean(record: Record) -> dict[str, Any]:
+    row = record.clean()
+    return {"clean": row["acc_nat"], "clean_n": _few(row)} if row else {}
+
+
+def _few(row: Row) -> int | None:
+    """How many images a result is of, where these are not the whole split."""
+    return row["n"] if row["n"] < row.get("split_n", row["n"]) else None
 
 
 def _robust(row: Row) -> dict[str, Any]:
@@ -143,8 +152,11 @@ def _autoattack(record: Record) -> dict[str, Any]:
         return {}
     trained = record.recipe.attack if record.recipe else None
     same_ball = [cell for cell in cells if trained and cell["norm"] == trained.norm] or cells
-    nearest = min(same_ball, key=lambda cell: abs(cell["epsilon"] - (trained.epsilon if trained else 0.0)))
-    return {"aa": nearest["accuracy"], "aa_norm": nearest["norm"], "aa_epsilon": nearest["epsilon"]}
+    wanted = trained.epsilon if trained else 0.0
+    nearest = min(same_ball, key=lambda cell: (abs(cell["epsilon"] - wanted), -cell["n"]))
+    return {
+        "aa": nearest["accuracy"], "aa_norm": nearest["norm"], "aa_epsilon": nearest["epsilon"], "aa_n": _few(nearest),
+    }  # fmt: skip
 
 
 def _time(rows: Sequence[Row]) -> str | None:

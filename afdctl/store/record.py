@@ -1,41 +1,43 @@
-"""A run's journal as tables, figures and reports read it: what was trained, and the newest of everything measured."""
+"""A run's journal as tables, figures and reports read it: what was trained, and what counts of what was measured."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
 from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
-from afdctl.events import Row, effective, read
+from afdctl.events import Row
 from afdctl.recipe.schema import AFD, Recipe
-from afdctl.store.cells import Curve, newest_analyses, newest_curves
+from afdctl.store.cells import Curve, shown_analyses, shown_clean, shown_curves
 from afdctl.store.checks import Warnings, by_network, warnings_of
+from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 
 METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
-    """One run; `recipe` is None for a model of one's own, which was not trained here."""
+    """One run; `recipe` is None for a model of one's own, which was not trained here.
+
+    `rows` are those of its journal that count, without most training steps: see `Outline`, which `outline` is.
+    """
 
     run: Run
     recipe: Recipe | None
     rows: list[Row]
+    outline: Outline | None = None
 
     @classmethod
-    def of(cls, run: Run, rows: list[Row] | None = None) -> "Record":
-        """Read the run once; `rows` is the part of its journal that suffices, where not all of it is needed.
-
-        Errors: CorruptError for a damaged journal or recipe.
-        """
+    def of(cls, run: Run) -> "Record":
+        """Read the run once. Errors: CorruptError for a damaged journal or recipe."""
         try:
             chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
         except RecipeError as error:
             raise CorruptError(f"{run.path}/{str(error).splitlines()[0]}; restore the file from a copy") from None
-        if rows is None:
-            rows = effective(read(run.journal_path)) if run.journal_path.exists() else []
-        return cls(run, chosen, rows)
+        outline = Outline(run.journal_path) if run.journal_path.exists() else None
+        return cls(run, chosen, outline.rows if outline else [], outline)
 
     @property
     def name(self) -> str:
@@ -69,13 +71,13 @@ class Record:
 
     @cached_property
     def curves(self) -> dict[tuple[str, str | None], Curve]:
-        """(attack, source) -> the cells of its newest sweep, by rising epsilon."""
-        return newest_curves(self.rows)
+        """(attack, source) -> the cells that count, by rising epsilon."""
+        return shown_curves(self.rows)
 
     @cached_property
     def analyses(self) -> dict[str, Row]:
-        """Name -> the newest row of each analysis."""
-        return newest_analyses(self.rows)
+        """Name -> the row of each analysis that counts."""
+        return shown_analyses(self.rows)
 
     @property
     def shards(self) -> list[str]:
@@ -85,7 +87,7 @@ class Record:
         return list(dict.fromkeys(row["shard"] for row in rows if row["shard"]))
 
     def of_kind(self, event: str) -> list[Row]:
-        """The rows of one event: step, epoch, test, cell, ..."""
+        """The rows of one event: epoch, test, cell, ..."""
         return [row for row in self.rows if row["event"] == event]
 
     @cached_property
@@ -99,7 +101,10 @@ class Record:
         rows = [*(cell for curve in self.curves.values() for cell in curve), *self.analyses.values()]
         return list(dict.fromkeys(line for row in rows for line in warnings_of(row, self.checks)))
 
-    def clean(self) -> float | None:
-        """Clean accuracy on the test split: of the newest cell, else of the test at the end of the training."""
-        measured = [row["acc_nat"] for row in self.rows if row["event"] in ("test", "cell")]
-        return measured[-1] if measured else None
+    def every_row(self) -> Iterator[Row]:
+        """All rows that count, steps too, read from the journal as they are wanted."""
+        return iter(self.outline or ())
+
+    def clean(self) -> Row | None:
+        """The measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""
+        return shown_clean(self.rows)

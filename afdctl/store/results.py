@@ -4,6 +4,7 @@ Columns are in the order in which the journal first names them; a figure that a 
 """
 
 import json
+import time
 from contextlib import suppress
 from hashlib import sha256
 from itertools import chain
@@ -11,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from afdctl.errors import CorruptError
-from afdctl.events import SCHEMA, Row, effective, named, tail
-from afdctl.store import atomic, shards
-from afdctl.store.cells import newest_analyses, newest_curves, replaces
+from afdctl.events import SCHEMA, Row, named
+from afdctl.store import hdf5, shards
+from afdctl.store.cells import shown_analyses, shown_curves, shown_features
 from afdctl.store.checks import Warnings, by_network, warnings_of
 from afdctl.store.gaps import keep_lost_rows
+from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 
 CELL = "/attacks/{attack}/{epsilon:g}"
 TRANSFER = "/attacks/{attack} from {source}/{epsilon:g}"
 FEATURES = "/features/{attack}/{epsilon:g}"
 NATURAL = "/features/natural"
+IMAGES = ("x_adv",)
+"""Columns of a shard that stay there: saved images are many gigabytes."""
 INTERNAL = {"event", "t", "last", "images"}
-TABLES = {"step": "/train/steps", "epoch": "/train/epochs", "test": "/train/tests"}
-WHOLE = {"step", "epoch"}
+STEPS = "/train/steps"
+TABLES = {"epoch": "/train/epochs", "test": "/train/tests"}
+PIECE = 1 << 20
+SHARE = 0.01
+"""Of the time of what it is built beside, at most."""
 
 
 def build(run: Run) -> Path:
@@ -35,20 +41,48 @@ def build(run: Run) -> Path:
 
     A resumed run's superseded rows are left out. `log_offset` and `log_sha256` say which journal it was made from.
     """
-    lines = list(tail(run.journal_path))
-    rows = effective(row for row, _ in lines)
-    offset = lines[-1][1] if lines else 0
+    outline = Outline(run.journal_path)
+    rows = outline.rows
     attributes = run.provenance | {
         "schema": SCHEMA,
         "name": run.name,
         "recipe": run.recipe_text,
         "complete": any(row["event"] == "end" and row["reason"] == "finished" for row in rows),
-        "log_offset": offset,
-        "log_sha256": _digest(run.journal_path, offset),
+        "log_offset": outline.end,
+        "log_sha256": _digest(run.journal_path, outline.end),
     }
-    keep_lost_rows(run, offset)
-    atomic.write_bytes(run.results_path, _image(run, rows, attributes))
+    checks = by_network(rows)
+    keep_lost_rows(run, outline.end)
+    with hdf5.writing(run.results_path) as file:
+        hdf5.add_table(file, STEPS, (row for row in outline if row["event"] == "step"))
+        for event, name in TABLES.items():
+            hdf5.add_table(file, name, (row for row in rows if row["event"] == event))
+        for shard, cells in _by_shard(rows).items():
+            _add_cells(file, run, shard, cells, checks)
+        for row in shown_analyses(rows).values():
+            _add_analysis(file, run, row, checks)
+        for row in shown_features(rows):
+            # large arrays stay in their shard
+            place = FEATURES.format(**row) if row["attack"] else NATURAL
+            file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
+        _describe(file, attributes)
     return run.results_path
+
+
+class Builder:
+    """Builds results.h5 again and again while something else is at work, but not for more than `SHARE` of the time."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._due = time.monotonic()
+
+    def build_if_due(self) -> None:
+        """Build unless the last time is too short ago. Error: DiskFullError."""
+        began = time.monotonic()
+        if began >= self._due:
+            build(self.run)
+            now = time.monotonic()
+            self._due = now + (now - began) / SHARE
 
 
 def refresh(run: Run) -> None:
@@ -61,29 +95,10 @@ def refresh(run: Run) -> None:
     build(run)
 
 
-def _image(run: Run, rows: list[Row], attributes: dict[str, Any]) -> bytes:
-    """The HDF5 file's bytes, made in memory: HDF5 crashes the interpreter when it meets a full disk."""
-    with h5py.File("results.h5", "w", driver="core", backing_store=False) as file:
-        for event, name in TABLES.items():
-            table = _table([row for row in rows if row["event"] == event])
-            shards.add(file, name, table)
-        checks = by_network(rows)
-        for shard, cells in _by_shard(rows).items():
-            _add_cells(file, run, shard, cells, checks)
-        for row in newest_analyses(rows).values():
-            _add_analysis(file, run, row, checks)
-        for place, shard in _features(rows).items():
-            file[place] = h5py.ExternalLink(f"shards/{shard}", "/")
-        _describe(file, attributes)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
-
-
 def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
-    """Shard -> the cells to show: for each attack and source, those with the settings of the newest one."""
+    """Shard -> the cells that count."""
     by_shard: dict[str, list[Row]] = {}
-    for row in chain.from_iterable(newest_curves(rows).values()):
+    for row in chain.from_iterable(shown_curves(rows).values()):
         by_shard.setdefault(row["shard"], []).append(row)
     return by_shard
 
@@ -95,17 +110,16 @@ def _cell_name(row: Row) -> str:
 def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], checks: Warnings) -> None:
     """A group a cell: what its samples did, one dataset a column; adversarial images stay in their shard."""
     try:
-        arrays = shards.read(run, shard)
+        arrays = shards.read(run, shard, without=IMAGES)
     except CorruptError:
         return  # the next sweep makes these cells again
     for row in cells:
         group, of_cell = file.create_group(_cell_name(row)), f"{row['epsilon']:g}/"
         for path, array in arrays.items():
-            name = path.removeprefix(of_cell)
-            if name == "x_adv":
-                group[name] = h5py.ExternalLink(f"shards/{shard}", path)
-            elif "/" not in name:
-                shards.add(group, name, array)
+            if "/" not in (name := path.removeprefix(of_cell)):
+                hdf5.add(group, name, array)
+        if row["images"]:
+            group["x_adv"] = h5py.ExternalLink(f"shards/{shard}", f"{of_cell}x_adv")
         facts = {key: value for key, value in row.items() if key not in INTERNAL}
         _describe(group, facts | {"warnings": warnings_of(row, checks)})
 
@@ -117,18 +131,7 @@ def _add_analysis(file: h5py.File, run: Run, row: Row, checks: Warnings) -> None
     _describe(group, {"warnings": warnings_of(row, checks)})
     if row["shard"] and shards.intact(run, row["shard"]):
         for path, array in shards.read(run, row["shard"]).items():
-            shards.add(group, path, array)
-
-
-def _features(rows: list[Row]) -> dict[str, str]:
-    """Place -> the shard of the newest features, which stay there: they are large."""
-    newest: dict[str, Row] = {}
-    for row in rows:
-        if row["event"] == "features":
-            place = FEATURES.format(**row) if row["attack"] else NATURAL
-            if replaces(row, newest.get(place)):
-                newest[place] = row
-    return {place: row["shard"] for place, row in newest.items()}
+            hdf5.add(group, path, array)
 
 
 def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:
@@ -136,23 +139,10 @@ def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:
         item.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
 
 
-def _table(rows: list[Row]) -> np.ndarray[Any, Any]:
-    names = dict.fromkeys(chain.from_iterable(rows or [{"step": None}]))
-    columns = {name: _column(name, [row.get(name) for row in rows]) for name in names if name != "event"}
-    table = np.empty(len(rows), [(name, column.dtype) for name, column in columns.items()])
-    for name, column in columns.items():
-        table[name] = column
-    return table
-
-
-def _column(name: str, values: list[Any]) -> np.ndarray[Any, Any]:
-    if name in WHOLE:
-        return np.array([-1 if value is None else value for value in values], np.int64)
-    if str in set(map(type, values)):
-        return np.array(["" if value is None else value for value in values], h5py.string_dtype())
-    return np.array(values, np.float64)
-
-
 def _digest(path: Path, size: int) -> str:
+    digest = sha256()
     with named(path), path.open("rb") as file:
-        return sha256(file.read(size)).hexdigest()
+        while size and (piece := file.read(min(size, PIECE))):
+            digest.update(piece)
+            size -= len(piece)
+    return digest.hexdigest()

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from afdctl import files, registry
 from afdctl.errors import BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError
-from afdctl.events import SCHEMA, Journal, effective, named, read, refuse_busy, refuse_other_schema
+from afdctl.events import SCHEMA, Journal, named, refuse_busy, refuse_other_schema
 from afdctl.store import atomic
+from afdctl.store.outline import Outline
 
 RUN = "run.json"
 JOURNAL = "events.ndjson"
@@ -180,7 +181,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the journal says that the training came to its end."""
-        return any(row["event"] == "end" and row["reason"] == "finished" for row in effective(read(self.journal_path)))
+        rows = Outline(self.journal_path).rows
+        return any(row["event"] == "end" and row["reason"] == "finished" for row in rows)
 
     @property
     def checkpoints(self) -> Path:

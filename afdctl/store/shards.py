@@ -3,9 +3,10 @@
 `shards/<stem>-<digest>.h5`; the journal names the file, and the digest in its name is verified when it is read.
 """
 
-from collections.abc import Mapping
-from hashlib import sha256
-from io import BytesIO
+import time
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 
 from afdctl.errors import CorruptError
 from afdctl.events import named
-from afdctl.store import atomic
+from afdctl.store import atomic, hdf5
 from afdctl.store.run import Run
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+SETTLED_NS = 2_000_000_000
 
 
 def write(
@@ -35,29 +37,45 @@ def write(
     return name
 
 
-def read(run: Run, name: str) -> Arrays:
-    """The arrays of a shard. Error: CorruptError where it is missing or was changed."""
-    data = _verified(run.shards / name)
-    if data is None:
+def read(run: Run, name: str, without: Collection[str] = ()) -> Arrays:
+    """The arrays of a shard by their paths, none of those `without` whose last part is named there.
+
+    Error: CorruptError where it is missing or was changed.
+    """
+    if not intact(run, name):
         raise CorruptError(
             f"{run.shards / name}: damaged or missing; restore it from a copy, or run the sweep again without it"
         )
     arrays: Arrays = {}
-    with h5py.File(BytesIO(data)) as file:
-        file.visititems(lambda path, item: arrays.update({path: item[()]} if isinstance(item, h5py.Dataset) else {}))
+
+    def take(path: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset) and path.rpartition("/")[2] not in without:
+            arrays[path] = item[()]
+
+    # nothing ever writes to a shard: it needs no lock
+    with h5py.File(run.shards / name, "r", locking=False) as file:
+        file.visititems(take)
     return arrays
 
 
 def intact(run: Run, name: str) -> bool:
-    """Whether the shard is what was written."""
-    return _verified(run.shards / name) is not None
+    """Whether the shard is what was written: its digest is the one in its name."""
+    path = run.shards / name
+    if not path.is_file():
+        return False
+    facts = path.stat()
+    # a sweep asks often, and saved images are many gigabytes; within a clock's tick a file may change unseen
+    settled = time.time_ns() - facts.st_mtime_ns > SETTLED_NS
+    digest = _known_digest if settled else _digest
+    return name.endswith(f"-{digest(path, facts.st_ino, facts.st_size, facts.st_mtime_ns)[:16]}.h5")
 
 
-def _verified(path: Path) -> bytes | None:
-    """The content of a shard if its digest is the one in its name, else None."""
-    with named(path):
-        data = path.read_bytes() if path.is_file() else b""
-    return data if path.name.endswith(f"-{sha256(data).hexdigest()[:16]}.h5") else None
+def _digest(path: Path, *version: int) -> str:
+    with named(path), path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+_known_digest = lru_cache(4096)(_digest)
 
 
 def remove(run: Run, name: str) -> None:
@@ -68,13 +86,8 @@ def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any
     """An HDF5 file's bytes, made in memory: HDF5 crashes the interpreter when it meets a full disk."""
     with h5py.File("shard.h5", "w", driver="core", backing_store=False) as file:
         for path, array in arrays.items():
-            add(file, path, array)
+            hdf5.add(file, path, array)
         file.attrs.update(about)
         file.flush()
         image: bytes = file.id.get_file_image()
     return image
-
-
-def add(group: h5py.Group, path: str, array: np.ndarray[Any, Any]) -> None:
-    """A packed data set."""
-    group.create_dataset(path, data=array, chunks=True, shuffle=True, compression="gzip", compression_opts=1)

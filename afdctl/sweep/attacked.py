@@ -46,7 +46,7 @@ class Attacked:
 
 
 def attacked(record: Record) -> list[Attacked]:
-    """The newest sweep of each attack, in the journal's order."""
+    """The results of each attack that count, in the journal's order."""
     return [_of(curve, tuple(warnings_of(curve[0], record.checks))) for curve in record.curves.values()]
 
 

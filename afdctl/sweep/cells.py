@@ -1,11 +1,12 @@
 """Cells and parts: what a run's journal and shards hold of a sweep."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from afdctl.events import Row, read
+from afdctl.events import Row
 from afdctl.store import shards
 from afdctl.store.run import Run
 from afdctl.store.shards import Arrays
@@ -16,12 +17,12 @@ from afdctl.sweep.subject import Subject
 
 @dataclass
 class Progress:
-    """Rows of a task so far, for each target, and the seconds that they took."""
+    """Rows of a task so far, for each target, and the seconds that they took; parts hold the first `held` blocks."""
 
     blocks: list[list[Arrays]]
     done: int = 0
     seconds: float = 0.0
-    parts: list[list[str]] = field(default_factory=list)
+    held: int = 0
 
     def arrays(self, target: int) -> Arrays:
         """All rows of a target."""
@@ -42,21 +43,16 @@ class Progress:
         return {"done": self.done, "n": task.n, "accuracy": accuracy, "seconds": round(self.seconds, 3)}
 
 
-def finished_cells(run: Run, with_images: bool) -> dict[str, Row]:
-    """Key -> row of every cell that the run's journal has and whose shard is whole, `with_images` where wanted."""
-    rows = [row for row in rows_of(run, "cell") if row["images"] or not with_images]
+def finished_cells(run: Run, cells: Iterable[Row], with_images: bool) -> dict[str, Row]:
+    """Key -> row of those of a run's cells whose shard is whole, `with_images` where wanted."""
+    rows = [row for row in cells if row["images"] or not with_images]
     whole = {name for name in {row["shard"] for row in rows} if shards.intact(run, name)}
     return {row["key"]: row for row in rows if row["shard"] in whole}
 
 
-def parts_of(run: Run, key: str, with_images: bool) -> dict[int, Row]:
+def parts_of(parts: Iterable[Row], key: str, with_images: bool) -> dict[int, Row]:
     """First sample -> the newest part that begins there, of one task."""
-    return {row["first"]: row for row in rows_of(run, "part") if (row["task"], row["images"]) == (key, with_images)}
-
-
-def rows_of(run: Run, event: str) -> list[Row]:
-    """The journal's rows of a kind; none where nothing was measured of a model of one's own yet."""
-    return [row for row in read(run.journal_path) if row["event"] == event] if run.journal_path.exists() else []
+    return {row["first"]: row for row in parts if (row["task"], row["images"]) == (key, with_images)}
 
 
 def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: float) -> Row:
@@ -66,16 +62,21 @@ def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: f
     low, high = wilson(robust, task.n)
     part = seconds / len(passes) if not sum(passes.values()) else seconds * passes[epsilon] / sum(passes.values())
     return {
+        "event": "cell",
         "key": task.key(target, epsilon),
         "attack": task.spec.title,
         "norm": task.spec.norm,
         "epsilon": epsilon,
         "source": task.source.name if task.transfers else None,
         "schedule": task.spec.order,
-        "spec": task.spec.model_dump(mode="json", exclude={"label", "datasets"}) | task.settings,
+        "grid": task.grid,
+        "suite": task.suite,
+        "changed": list(task.changed),
+        "spec": task.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons"}) | task.settings,
         "checkpoint": target.digest,
         "source_checkpoint": task.source.digest if task.transfers else None,
         "n": task.n,
+        "split_n": len(target.split),
         "seed": task.seed,
         "precision": task.precision,
         "acc_nat": float((arrays["clean"] == arrays["label"]).mean()),

@@ -26,7 +26,8 @@ class Task:
     """One attack over its grid: images made against `source`, judged by `targets`; in a white-box attack its only one.
 
     `seed` decides every random draw, `n` how many test images are attacked: the first ones. `precision` is that of the
-    search alone; verdicts are taken in float32. `batch_size` must be known where the attack's result depends on it.
+    search alone; verdicts are taken in float32. `suite` is where the attack comes from, `changed` names those of its
+    settings that are not the suite's own. `batch_size` must be known where the attack's result depends on it.
     """
 
     spec: Spec
@@ -35,6 +36,8 @@ class Task:
     seed: int
     n: int
     precision: str = "float32"
+    suite: str = ""
+    changed: tuple[str, ...] = ()
     batch_size: int | None = None
 
     @property
@@ -71,14 +74,18 @@ class Task:
         """The version of the library whose steps an attack takes."""
         return {"library": library_version()} if self.spec.borrowed else {}
 
+    @property
+    def grid(self) -> tuple[float, ...] | None:
+        """The epsilons, 0 first, where a result at one of them depends on the others; else None."""
+        return self.spec.epsilons if self.spec.order in ("ascending", "descending") else None
+
     def key(self, target: Subject, epsilon: float) -> str:
         """What a cell's figure depends on, as 16 hexadecimal digits."""
-        grid = self.spec.epsilons if self.spec.order in ("ascending", "descending") else None
         return key_of(
             {
-                "version": VERSION, "attack": self.settings, "epsilon": epsilon, "order": self.spec.order, "grid": grid,
-                "checkpoint": target.digest, "source": self.source.digest, "data": target.data_digest,
-                "seed": self.seed, "n": self.n, "precision": self.precision,
+                "version": VERSION, "attack": self.settings, "epsilon": epsilon, "order": self.spec.order,
+                "grid": self.grid, "checkpoint": target.digest, "source": self.source.digest,
+                "data": target.data_digest, "seed": self.seed, "n": self.n, "precision": self.precision,
             }
         )  # fmt: skip
 
@@ -87,6 +94,15 @@ class Task:
         """What the unfinished parts of this task are found by."""
         keys = [self.key(target, epsilon) for target in self.targets for epsilon in self.epsilons]
         return sha256("".join(keys).encode()).hexdigest()[:16]
+
+    def left(self, missing: Sequence[float]) -> "Task | None":
+        """What is to be done of it where some epsilons are missing: these alone, or all, or None for nothing.
+
+        An epsilon's result may depend on the rest of the grid. Where one search serves all of it, less costs the same.
+        """
+        if not missing:
+            return None
+        return self.only(missing) if self.spec.order == "independent" else self
 
     def only(self, epsilons: Iterable[float]) -> "Task":
         """The same with a smaller grid."""
@@ -118,9 +134,10 @@ def white_box(
 ) -> list[Task]:
     """Every subject attacked with knowledge of itself."""
     return [
-        Task(spec, subject, (subject,), seed, count(subject, limit))
+        Task(spec, subject, (subject,), seed, count(subject, limit), suite=profile.name, changed=profile.changes(spec))
         for subject in subjects
-        for spec in profile_of(subject).attacks
+        for profile in [profile_of(subject)]
+        for spec in profile.attacks
     ]
 
 
@@ -139,8 +156,11 @@ def transfer(
             if target.data_digest != source.data_digest:
                 raise RecipeError(f"--from {source.name}: has other data than {target.name}; images cannot pass over")
         if others:
-            specs = map(for_transfer, profile_of(source).attacks)
-            tasks += [Task(spec, source, others, seed, count(source, limit)) for spec in specs]
+            profile, n = profile_of(source), count(source, limit)
+            tasks += [
+                Task(for_transfer(spec), source, others, seed, n, suite=profile.name, changed=profile.changes(spec))
+                for spec in profile.attacks
+            ]
     return tasks
 
 

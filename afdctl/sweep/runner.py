@@ -10,8 +10,10 @@ import numpy as np
 from afdctl.attacks.iterate import Model
 from afdctl.data.batches import as_floats
 from afdctl.errors import AfdctlError, StoppedError, out_of_memory
-from afdctl.events import Journal, Row
+from afdctl.events import Journal, Reader, Row
 from afdctl.store import results, shards
+from afdctl.store.cells import hidden, returning, shown_curves
+from afdctl.store.outline import effective
 from afdctl.store.run import Run
 from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
@@ -49,6 +51,8 @@ class Sweep:
         self.tasks, self.profile, self.on_row = [task.in_batches(batch_size) for task in tasks], profile, on_row
         self.batch_size, self.save_images, self.graphs = batch_size, save_images, graphs
         self.requests = Requests()
+        self.readers = {name: Reader(run.journal_path) for name, run in self.targets.items()}
+        self.builders = {name: results.Builder(run) for name, run in self.targets.items()}
         self.journals: dict[str, Journal] = {}
         self.rows: dict[str, Row] = {}
         """Key -> row of every finished cell of the targets."""
@@ -64,7 +68,7 @@ class Sweep:
 
     def run(self) -> dict[str, Row]:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
-        if not self.left():
+        if not self.left() and not any(map(self.returning, self.targets)):
             for run in self.targets.values():
                 results.refresh(run)
             return self.rows
@@ -75,15 +79,20 @@ class Sweep:
             stack.enter_context(self.ending())
             left = self.left()  # anew: until the journals were open another sweep may have been at it
             self.announce()
+            for name in self.targets:
+                self.journals[name].extend(self.returning(name))
+            for task in self.tasks:
+                if not self.missing(task):
+                    self.clear(task)
             for task in left:
                 self.do(task)
         return self.rows
 
     def left(self) -> list[Task]:
         """The tasks with the epsilons that some target has no cell for; `rows` gets the cells that are there."""
-        for run in self.targets.values():
-            self.rows |= finished_cells(run, with_images=self.save_images)
-        return [task.only(missing) for task in self.tasks if (missing := self.missing(task))]
+        for name, run in self.targets.items():
+            self.rows |= finished_cells(run, self.readers[name].look("cell"), with_images=self.save_images)
+        return [left for task in self.tasks if (left := task.left(self.missing(task)))]
 
     def missing(self, task: Task) -> list[float]:
         return [
@@ -91,6 +100,30 @@ class Sweep:
             for epsilon in task.epsilons
             if any(task.key(target, epsilon) not in self.rows for target in task.targets)
         ]
+
+    def finished(self, name: str) -> list[Row]:
+        """The cells of this plan that a target has, as the plan calls them: they may be from another suite."""
+        return [
+            self.rows[cell["key"]] | {"attack": cell["attack"], "suite": task.suite, "changed": list(task.changed)}
+            for task in self.tasks
+            for cell in task.cells()
+            if cell["run"] == name and cell["key"] in self.rows
+        ]
+
+    def returning(self, name: str) -> list[Row]:
+        """The finished cells of a target that take the place of others once they are written again."""
+        return returning(effective(self.readers[name].rows), self.finished(name))
+
+    def hidden(self) -> list[tuple[str, Row, Row]]:
+        """Run, a finished cell, and one of those that tables, figures and results.h5 show in its curve's place."""
+        found = []
+        for name, reader in self.readers.items():
+            reader.look("cell")
+            rows = effective(reader.rows)
+            shown = shown_curves(rows)
+            for row in hidden(rows, self.finished(name)):
+                found += [(name, row, curve[0]) for curve in [shown.get((row["attack"], row["source"]))] if curve]
+        return found
 
     def announce(self) -> None:
         """Write the plan of each run and what of it is done, after the checks of its network."""
@@ -166,7 +199,10 @@ class Sweep:
     def recover(self, task: Task) -> Progress:
         """What an earlier sweep left of this task: the parts that follow each other from the first sample on."""
         progress = Progress([[] for _ in task.targets])
-        found = [parts_of(target.run, task.parts_key, self.save_images) for target in task.targets]
+        found = [
+            parts_of(self.readers[target.name].look("part"), task.parts_key, self.save_images)
+            for target in task.targets
+        ]
         while parts := [rows[progress.done] for rows in found if progress.done in rows]:
             if len(parts) < len(task.targets) or len({part["done"] for part in parts}) > 1:
                 break
@@ -176,28 +212,26 @@ class Sweep:
                 break
             for blocks, target, part in zip(progress.blocks, task.targets, parts, strict=True):
                 blocks.append(shards.read(target.run, part["shard"]))
-            progress.parts.append([part["shard"] for part in parts])
+            progress.held += 1
             progress.done, progress.seconds = parts[0]["done"], parts[0]["seconds"]
         return progress
 
     def save_part(self, task: Task, progress: Progress) -> None:
         """Put the rows that no part holds yet into one."""
-        held = len(progress.parts)
+        held = progress.held
         if len(progress.blocks[0]) <= held:
             return
-        names = []
-        for target, blocks in zip(task.targets, progress.blocks, strict=True):
+        for number, (target, blocks) in enumerate(zip(task.targets, progress.blocks, strict=True)):
             # one block a part from here on
             blocks[held:] = [{name: np.concatenate([block[name] for block in blocks[held:]]) for name in blocks[held]}]
             first = progress.done - len(blocks[held]["label"])
             name = shards.write(target.run, f"part-{task.parts_key}-{first:06d}", blocks[held])
-            names.append(name)
-            row = self.label(task) | progress.figures(len(names) - 1, task)
+            row = self.label(task) | progress.figures(number, task)
             self.write(
                 target.name, "part", task=task.parts_key, first=first, shard=name, images=self.save_images, **row
             )
             self.journals[target.name].sync()
-        progress.parts.append(names)
+        progress.held += 1
 
     def show(self, task: Task, progress: Progress) -> None:
         """Tell how far the task is; the journal, which a dashboard reads, hears of it every two seconds."""
@@ -211,20 +245,30 @@ class Sweep:
                 self.on_row({"event": "progress", "run": target.name, **row})
 
     def finish(self, task: Task, progress: Progress) -> None:
-        """Write the shard, the cells and results.h5 of each target, and clear the parts away."""
+        """Write the shard and the cells of each target, then clear the parts away.
+
+        All cells of an attack are written at once, and parts are kept until every target has its cells.
+        """
         for number, target in enumerate(task.targets):
             arrays = progress.arrays(number)
             shard = shards.write(target.run, f"{task.spec.title}-{task.parts_key[:8]}", arrays)
-            for epsilon in task.epsilons:
-                row = cell(task, target, epsilon, arrays, progress.seconds) | {
-                    "shard": shard,
-                    "images": self.save_images,
-                }
-                self.rows[row["key"]] = self.write(target.name, "cell", last=task.epsilons[-1], **row)
+            more = {"shard": shard, "images": self.save_images, "last": task.epsilons[-1]}
+            rows = [cell(task, target, epsilon, arrays, progress.seconds) | more for epsilon in task.epsilons]
+            self.journals[target.name].extend(rows)
             self.journals[target.name].sync()
-            for names in progress.parts:
-                shards.remove(target.run, names[number])
-            results.build(target.run)
+            self.rows |= {row["key"]: row for row in rows}
+            for row in rows:
+                self.on_row(row | {"run": target.name})
+        self.clear(task)
+        for target in task.targets:
+            self.builders[target.name].build_if_due()
+
+    def clear(self, task: Task) -> None:
+        """Remove the parts of a task that is finished."""
+        for target in task.targets:
+            for row in self.readers[target.name].look("part"):
+                if row["task"] == task.parts_key:
+                    shards.remove(target.run, row["shard"])
 
     def label(self, task: Task) -> dict[str, Any]:
         source = task.source.name if task.transfers else None

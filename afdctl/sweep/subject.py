@@ -21,7 +21,7 @@ from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
 from afdctl.store.gaps import lost_tail
-from afdctl.store.outline import outline
+from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 from afdctl.sweep import checks
 from afdctl.train.start import environment, source_of
@@ -162,7 +162,7 @@ def _subject(
 
 def keep_checks(subjects: Iterable[Subject], run: Run, journal: Journal) -> None:
     """Write the checks of networks into the journal of a run that has numbers of them, unless they are there."""
-    known = [_of_check(row) for row in outline(run.journal_path) if row["event"] == "check"]
+    known = [_of_check(row) for row in Outline(run.journal_path).rows if row["event"] == "check"]
     for subject in subjects:
         if subject.check and _of_check(subject.check) not in known:
             journal.append(**{key: value for key, value in subject.check.items() if key != "t"})
@@ -177,7 +177,7 @@ def _known_check(run: Run, digest: str, data_digest: str) -> Row | None:
     rows: list[Row] = []
     # no journal yet, or a damaged one, which is no reason against what only needs the weights
     with suppress(NotFoundError):
-        rows = outline(run.journal_path)
+        rows = Outline(run.journal_path).rows
     found = [row for row in rows if row["event"] == "check" and _of_check(row) == (digest, data_digest, checks.VERSION)]
     return found[-1] if found else None
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from afdctl.events import Row
 from afdctl.profile.schema import AA
-from afdctl.store import shards
+from afdctl.store import results, shards
 from afdctl.store.checks import warnings_of
 from afdctl.store.overview import record
 from afdctl.store.run import Run
@@ -97,7 +97,7 @@ def curve(task: Task, target: Subject, rows: list[Row]) -> Curve:
 def of_rows(target: Subject, rows: list[Row]) -> Curve:
     """The journal's cells of one attack, ascending, as a curve."""
     first, n = rows[0], rows[0]["n"]
-    arrays = {name: shards.read(target.run, name) for name in {row["shard"] for row in rows}}
+    arrays = {name: shards.read(target.run, name, without=results.IMAGES) for name in {row["shard"] for row in rows}}
     columns = [arrays[row["shard"]][f"{row['epsilon']:g}/distance"] for row in rows]
     distances: Array = np.minimum.reduce(columns)
     epsilons = (0.0, *(row["epsilon"] for row in rows))

@@ -70,7 +70,7 @@ def evaluate(
             clean = correct(network, x, y)
             standing = clean & correct(network, x_adv, y)
             searched = standing.clone()
-            if searches:
+            if searches and standing.any():
                 x_adv = search(interruptible, x[standing], y[standing], attack, table.queries)
                 searched[standing] = correct(network, x_adv, y[standing])
             right += torch.stack([clean.sum(), standing.sum(), searched.sum()])

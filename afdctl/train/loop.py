@@ -14,7 +14,7 @@ from afdctl.bench.outline import outline
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import AfdctlError, CorruptError, DivergedError, StoppedError, out_of_memory
+from afdctl.errors import AfdctlError, DivergedError, NotFoundError, StoppedError, out_of_memory
 from afdctl.events import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
@@ -68,7 +68,8 @@ class Trainer:
         self.requests = Requests()
         self.step = 0
         self.best: dict[str, Any] = {}
-        self.saved_at = self.results_due = time.monotonic()
+        self.saved_at = time.monotonic()
+        self.results = results.Builder(run)
 
     @property
     def evaluated(self) -> FeatureClassifier:
@@ -110,7 +111,7 @@ class Trainer:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)
         self.run.complete(provenance)
-        self.save_results()
+        self.results.build_if_due()
 
     def foretell(self) -> None:
         """Write down what a step costs and how fast it could be, counted on a copy: streams and weights stay alone."""
@@ -201,7 +202,7 @@ class Trainer:
         of_step = self.step
         try:
             best = checkpoints.load(self.run, "best")
-        except CorruptError as error:
+        except NotFoundError as error:
             self.journal.append("warning", step=self.step, message=f"{error}; the last one is reported as the best")
         else:
             if best.step != self.step:
@@ -216,13 +217,14 @@ class Trainer:
         """Journal the test split's accuracies of the checkpoint `last` or `best`, saved at step `of_step`."""
         attack = f"PGD-{self.recipe.test.steps} {self.recipe.attack.norm} {self.recipe.attack.epsilon:.4g}"
         self.journal.append(
-            "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy.row()
-        )
+            "test", step=self.step, checkpoint=checkpoint, of_step=of_step, attack=attack, **accuracy.row(),
+            split_n=len(self.test_split),
+        )  # fmt: skip
 
     def save(self, best: bool = False) -> None:
         """Write a checkpoint of this moment, and results.h5 from the journal up to it."""
         self.save_checkpoint(best)
-        self.save_results()
+        self.results.build_if_due()
         self.meter.restart()
 
     def save_checkpoint(self, best: bool) -> None:
@@ -234,13 +236,6 @@ class Trainer:
         )
         self.journal.sync()
         self.saved_at = time.monotonic()
-
-    def save_results(self) -> None:
-        """Write results.h5, unless that costs over 1 % of the time."""
-        if self.saved_at >= self.results_due:
-            results.build(self.run)
-            now = time.monotonic()
-            self.results_due = now + 100 * (now - self.saved_at)
 
     @contextmanager
     def session(self) -> Iterator[None]:

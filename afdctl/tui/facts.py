@@ -47,6 +47,7 @@ class Facts:
     @property
     def shows_sweep(self) -> bool:
         """Whether attacks are shown instead of the training: by the key, or as the newer part of a single run."""
-        if not self.history.sweep.plan:
+        if not self.history.sweep.cells:
             return False
-        return not self.others if self.view.sweep is None else self.view.sweep
+        newer = bool(self.history.sweep.plan) and not self.others
+        return newer if self.view.sweep is None else self.view.sweep

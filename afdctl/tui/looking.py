@@ -147,8 +147,9 @@ def theme(app: "Dashboard") -> None:
 
 
 def sweep(app: "Dashboard") -> None:
-    if app.session.front.history.sweep.plan:
-        shown = app.view.sweep if app.view.sweep is not None else True
+    attacks = app.session.front.history.sweep
+    if attacks.cells:
+        shown = app.view.sweep if app.view.sweep is not None else bool(attacks.plan)
         app.change(replace(app.view, sweep=not shown))
     else:
         app.say("this run has not been attacked yet")

@@ -49,5 +49,5 @@ def test_a_damaged_run_is_one_line(afdctl: Afdctl, folder: Path):
     journal.write_bytes(journal.read_bytes().replace(b'"event":"epoch"', b'"event":"apoch"', 1))
     ended = afdctl("export", "one", "--report", "out.html")
     assert (ended.code, ended.err.count("\n")) == (3, 1)
-    assert "runs/one/events.ndjson: a line is damaged" in ended.err
+    assert "runs/one/events.ndjson:12: damaged" in ended.err
     assert not (folder / "out.html").exists()

@@ -28,6 +28,35 @@ def printed(ended: Ended) -> dict[str, Any]:
     return found
 
 
+def test_a_quick_look_says_what_is_shown_in_its_place(afdctl: Afdctl):
+    def look(*options: str) -> list[str]:
+        ended = afdctl("attack", "at", "--attack", "noise", "--epsilon", "0.05", *options)
+        assert ended.code == 0, ended.err
+        return [line for line in ended.err.splitlines() if "results.h5" in line]
+
+    def clean() -> tuple[int, int]:
+        (run,) = (run for run in printed(afdctl("runs", "ls", "--json"))["runs"] if run["name"] == "nt")
+        return run["clean_n"], run["aa_n"]
+
+    keep = "at: tables, figures and results.h5 keep noise of"
+    assert look("--limit", "20") == []
+    assert look("--limit", "10") == [f"{keep} 20 images, not this of 10 images"]
+    weak = look("--limit", "20", "--set", "samples=1")
+    assert weak == [f"{keep} epsilons changed, not this of epsilons and samples changed"]
+    assert look("--limit", "20") == []
+    rows = [row for row in printed(afdctl("export", "at", "--cells", "json"))["rows"] if row["attack"] == "noise"]
+    assert [(row["n"], row["suite"], row["changed"], row["shown"]) for row in rows] == [
+        (20, "strong", "epsilons", True), (10, "strong", "epsilons", False), (20, "strong", "epsilons samples", False),
+    ]  # fmt: skip
+    afdctl(
+        "attack", "nt", "--attack", "aa", "--epsilon", "0.05", "--limit", "5", "--set", "steps=1", "--set", "queries=1"
+    )
+    assert clean() == (64, 5)
+    shown = afdctl("runs", "ls").out
+    assert " n=64" in shown
+    assert "L∞ n=5" in shown
+
+
 def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
     command = ("sweep", "at", "nt", "--attacks", "pgd_linf,fgsm,ddn", "--limit", "32")
     shown = afdctl(*command)

@@ -40,10 +40,10 @@ def test_formats_read_back(tmp_path: Path) -> None:
     assert read["best"].to_pylist() == [None, None, True]
 
 
-def test_cells_tell_which_are_the_newest(tmp_path: Path) -> None:
+def test_cells_tell_which_of_them_count(tmp_path: Path) -> None:
     of = [*cells("aa", {0.2: 0.9, 0.3: 0.8}, n=100), *cells("aa", {0.3: 0.7}), *cells("cw", {1.0: 0.5}, source="b")]
     rows = raw.cells([record(tmp_path, "a", "mnist_nt", of)])
-    assert [(row["attack"], row["epsilon"], row["n"], row["source"], row["newest"]) for row in rows] == [
+    assert [(row["attack"], row["epsilon"], row["n"], row["source"], row["shown"]) for row in rows] == [
         ("aa", 0.2, 100, None, False), ("aa", 0.3, 100, None, False), ("aa", 0.3, 1000, None, True),
         ("cw", 1.0, 1000, "b", True),
     ]  # fmt: skip

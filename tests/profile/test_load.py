@@ -1,6 +1,7 @@
 """Profiles: what a name, a file and the command line choose for a data set, and what a mistake says."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,21 @@ def test_a_knob_is_set_where_there_is_one():
     fgsm, pgd = load("strong", "mnist", attacks=["fgsm", "pgd_linf"], overrides=["steps=7"]).attacks
     assert "steps" not in fgsm.knobs()
     assert pgd.knobs()["steps"] == 7
+
+
+def test_what_is_not_the_profiles_own_is_named():
+    def changed(*attacks: str, **more: Any) -> dict[str, tuple[str, ...]]:
+        return dict(load("strong", "mnist", attacks=attacks, **more).changed)
+
+    assert set(changed().values()) == {()}
+    own = load("strong", "mnist", attacks=["pgd_linf"]).attacks[0]
+    assert changed("pgd_linf", overrides=["steps=1"], epsilons=(0.0, 0.1)) == {"pgd_linf": ("epsilons", "steps")}
+    assert changed("pgd_linf", overrides=[f"steps={own.model_dump()['steps']}"], epsilons=own.epsilons) == {
+        "pgd_linf": ()
+    }
+    # of an attack that the profile lacks the defaults are its own, on the profile's grid or the one that is given
+    assert changed("apgd_ce") == {"apgd_ce": ()}
+    assert changed("apgd_ce", overrides=["steps=3"]) == {"apgd_ce": ("steps",)}
 
 
 def test_an_attack_named_twice_runs_once():

@@ -1,13 +1,14 @@
-"""A journal without its steps says what the whole of it says of everything else."""
+"""The outline of a journal has every row that counts."""
 
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.events import SCHEMA, effective, read
-from afdctl.store.outline import ending, outline
-from tests.written import Row, end, epoch, final_test, resumed, steps, swept, trained, written
+from afdctl.events import SCHEMA, Reader, read
+from afdctl.store.outline import Outline, effective
+from tests.written import Row, end, epoch, final_test, resumed, steps, trained, written
 
 
 def interrupted() -> list[Row]:
@@ -19,53 +20,56 @@ def interrupted() -> list[Row]:
     ]  # fmt: skip
 
 
-def without_steps(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if row["event"] != "step"]
-
-
 @pytest.mark.parametrize("rows", [[], trained(), interrupted(), steps(1, 7), [*steps(1, 10), epoch(1), *steps(11, 13)]])
-def test_nothing_but_steps_is_missing(tmp_path: Path, rows: list[Row]):
-    run = written(tmp_path, "one", rows)
-    whole = effective(read(run.journal_path))
-    assert without_steps(outline(run.journal_path)) == without_steps(whole)
-    last = [row["step"] for row in whole if row["event"] == "step"][-1:]
-    assert [row["step"] for row in outline(run.journal_path) if row["event"] == "step"][-1:] == last
-    assert outline(run.journal_path) == ending(run.journal_path)
+def test_it_has_all_rows_that_count_and_in_memory_all_but_most_steps(tmp_path: Path, rows: list[Row]):
+    outline = Outline(written(tmp_path, "one", rows).journal_path)
+    counted = effective(read(outline.path))
+    assert list(outline) == counted
+    assert outline.end == outline.path.stat().st_size
+    others = [row for row in counted if row["event"] != "step"]
+    assert [row for row in outline.rows if row["event"] != "step"] == others
+    assert [row["step"] for row in outline.rows if row["event"] == "step"][-1:] == [
+        row["step"] for row in counted if row["event"] == "step"
+    ][-1:]
+    assert all(len(list(same)) == 1 for kind, same in groupby(outline.rows, lambda row: row["event"]) if kind == "step")
 
 
-def test_the_end_of_a_long_journal_is_all_since_its_last_epoch(tmp_path: Path):
-    run = written(tmp_path, "one", interrupted())
-    swept(run, {0.1: 0.5})
-    whole = outline(run.journal_path)
-    for reach in (1, 500, 1000, 4000):
-        rows = ending(run.journal_path, reach)
-        assert rows[0] == whole[0]
-        assert rows[1:] == whole[-len(rows) + 1 :]
-        assert [row["event"] for row in rows][-6:] == ["epoch", "test", "end", "sweep", "cell", "swept"]
-    assert len(ending(run.journal_path, 1)) < len(whole)
+def test_it_ends_where_the_journal_ended(tmp_path: Path):
+    run = written(tmp_path, "one", steps(1, 10))
+    outline = Outline(run.journal_path)
+    with run.open_journal() as journal:
+        journal.extend([*steps(11, 20), resumed(5, 0)])
+    assert [row["step"] for row in outline if row["event"] == "step"] == list(range(1, 11))
 
 
-def test_a_resume_in_view_supersedes_the_epoch_in_view(tmp_path: Path):
-    """The last epoch that counts lies before it, and is looked for."""
-    again = resumed(10, 1)
-    run = written(tmp_path, "one", [*steps(1, 10), epoch(1, acc_nat=0.3), *steps(11, 20), epoch(2), again])
-    assert [row["acc_nat"] for row in ending(run.journal_path, 300) if row["event"] == "epoch"] == [0.3]
+def test_a_reader_reads_on(tmp_path: Path):
+    reader = Reader(tmp_path / "one" / "events.ndjson")
+    assert reader.look("run") == []
+    run = written(tmp_path, "one", steps(1, 10))
+    assert len(reader.look("run")) == 1
+    with run.open_journal() as journal:
+        journal.extend([*steps(11, 20), epoch(1)])
+    assert [row["epoch"] for row in reader.look("epoch")] == [1]
+    assert [row["event"] for row in reader.rows] == ["run", "step", "step", "epoch"]
 
 
-def test_a_torn_last_line_is_left_out_and_a_bad_one_before_others_is_an_error(tmp_path: Path):
+def test_a_torn_last_line_is_left_out(tmp_path: Path):
     path = written(tmp_path, "one", trained()).journal_path
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-9])
-    assert [row["event"] for row in outline(path)][-1] == "test"
-    path.write_bytes(whole.replace(b'"event":"epoch"', b'"event":"apoch"', 1))
-    for look in (outline, ending):
-        with pytest.raises(CorruptError, match=r"events\.ndjson: a line is damaged"):
-            look(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    assert [row["event"] for row in Outline(path).rows][-1] == "test"
+
+
+@pytest.mark.parametrize("event", [b"step", b"epoch"])
+def test_a_bad_line_before_others_is_found_also_where_it_is_not_parsed(tmp_path: Path, event: bytes):
+    path = written(tmp_path, "one", trained()).journal_path
+    path.write_bytes(path.read_bytes().replace(b'"event":"%s","t":1' % event, b'"event":"%s","t":3' % event, 1))
+    with pytest.raises(CorruptError, match=r"events\.ndjson:\d+: damaged"):
+        Outline(path)
 
 
 def test_what_is_not_there_and_what_is_newer_is_said(tmp_path: Path):
     with pytest.raises(NotFoundError, match="no journal"):
-        outline(tmp_path / "events.ndjson")
+        Outline(tmp_path / "events.ndjson")
     run = written(tmp_path, "one", [{"event": "run", "schema": SCHEMA + 1}])
     with pytest.raises(NotFoundError, match="upgrade"):
-        ending(run.journal_path)
+        Outline(run.journal_path)

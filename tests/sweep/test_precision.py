@@ -11,7 +11,7 @@ from afdctl.attacks.iterate import ascend, cross_entropy_of
 from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Model
-from afdctl.store.cells import newest_curves
+from afdctl.store.cells import shown_curves
 from afdctl.sweep import batch
 from afdctl.sweep.batch import searchable
 from afdctl.sweep.buckets import bucket, in_buckets
@@ -112,9 +112,9 @@ def test_cells_of_another_precision_are_another_curve():
         "event": "cell", "attack": "a", "source": None, "spec": {}, "schedule": "once", "checkpoint": "", "seed": 0,
         "n": 9,
     }  # fmt: skip
-    curves = newest_curves([old | {"epsilon": 0.1, "precision": "bf16"}, old | {"epsilon": 0.2}])
+    curves = shown_curves([old | {"epsilon": 0.1, "precision": "bf16"}, old | {"epsilon": 0.2}])
     assert [row["epsilon"] for row in curves["a", None]] == [0.2]
-    curves = newest_curves([old | {"epsilon": 0.1, "precision": "float32"}, old | {"epsilon": 0.2}])
+    curves = shown_curves([old | {"epsilon": 0.1, "precision": "float32"}, old | {"epsilon": 0.2}])
     assert [row["epsilon"] for row in curves["a", None]] == [0.1, 0.2]
 
 

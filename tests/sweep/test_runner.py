@@ -2,7 +2,8 @@
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+from afdctl import events as afdctl_events
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.events import Journal, read
 from afdctl.profile.load import Profile
 from afdctl.profile.schema import ATTACKS
 from afdctl.profile.spec import Spec
 from afdctl.store import results, shards
+from afdctl.store.record import Record
 from afdctl.store.run import Run
 from afdctl.sweep import runner
 from afdctl.sweep.plan import Task, transfer, white_box
 from afdctl.sweep.runner import Sweep
 from afdctl.sweep.subject import Subject
+from afdctl.sweep.summary import of_tasks
 from tests.sweep.conftest import MakeSubject, N
 
 GRID = (0.0, 0.05, 0.1)
@@ -410,14 +414,168 @@ def test_results_hold_every_cell_and_can_be_made_again(make_subject: MakeSubject
         assert cell["x_adv"].shape == (N, 1, 4, 4)
 
 
-def test_results_show_the_newest_curve_whole(make_subject: MakeSubject):
-    """Never a mixture of two sweeps with other knobs."""
+def shown(run: Run, attack: str = "pgd_linf") -> dict[str, tuple[int, int]]:
+    """Epsilon -> the images and the steps of what results.h5 shows of an attack."""
+    with h5py.File(run.results_path) as file:
+        cells = file[f"attacks/{attack}"]
+        return {at: (cells[at].attrs["n"], json.loads(cells[at].attrs["spec"])["steps"]) for at in cells}
+
+
+WHOLE = {"0.05": (N, 5), "0.1": (N, 5)}
+
+
+def test_a_quick_look_takes_no_place(make_subject: MakeSubject):
+    subject = make_subject()
+    few, weak = tasks(subject, PGD, limit=10), tasks(subject, spec("pgd_linf", (0.0, 0.1), steps=1))
+    weak = [replace(task, changed=("steps",)) for task in weak]
+    sweep(tasks(subject, PGD)).run()
+    for look in (few, weak):
+        looked = sweep(look)
+        assert len(looked.run()) > 0
+        assert {(run, row["key"]) for run, row, _ in looked.hidden()} == {
+            ("model", row["key"]) for row in looked.finished("model")
+        }
+        assert shown(subject.run) == WHOLE
+        assert not sweep(tasks(subject, PGD)).hidden()
+    assert Record.of(subject.run).clean()["n"] == N
+
+
+def test_a_repeated_sweep_brings_its_result_back(make_subject: MakeSubject):
+    """Also where there is nothing left to do."""
+    subject = make_subject()
+    other = tasks(subject, spec("pgd_linf", GRID, steps=3))
+    sweep(tasks(subject, PGD)).run()
+    sweep(other).run()
+    assert shown(subject.run) == {"0.05": (N, 3), "0.1": (N, 3)}
+    again = sweep(tasks(subject, PGD))
+    assert not again.left()
+    again.run()
+    assert shown(subject.run) == WHOLE
+    assert not again.hidden()
+    journal = subject.run.journal_path.read_bytes()
+    sweep(tasks(subject, PGD)).run()
+    assert subject.run.journal_path.read_bytes() == journal
+
+
+def test_one_epsilon_beside_a_sweep_adds_a_point(make_subject: MakeSubject):
     subject = make_subject()
     sweep(tasks(subject, PGD)).run()
-    sweep(tasks(subject, spec("pgd_linf", (0.0, 0.1), steps=1), limit=8)).run()
-    with h5py.File(subject.run.results_path) as file:
-        assert list(file["attacks/pgd_linf"]) == ["0.1"]
-        assert file["attacks/pgd_linf/0.1"].attrs["n"] == 8
+    sweep(
+        [replace(task, changed=("epsilons",)) for task in tasks(subject, spec("pgd_linf", (0.0, 0.07), steps=5))]
+    ).run()
+    assert shown(subject.run) == WHOLE | {"0.07": (N, 5)}
+
+
+def facts(run: Run) -> list[tuple[dict[str, Any], dict[str, list[Any]]]]:
+    """The cells that count and their columns, without what time and the chance of a stop decide."""
+    found = []
+    for cell in (cell for curve in Record.of(run).curves.values() for cell in curve):
+        of_cell = f"{cell['epsilon']:g}/"
+        columns = {name: array.tolist() for name, array in shards.read(run, cell["shard"]).items()}
+        own = {name: column for name, column in columns.items() if name.startswith(of_cell) or "/" not in name}
+        found.append(({key: value for key, value in cell.items() if key not in ("t", "seconds", "shard")}, own))
+    return found
+
+
+def assert_finishes_alike(plan: list[Task], cut: Callable[[list[list[bytes]]], Iterator[None]]) -> None:
+    """Fails where a sweep whose journals `cut` has shortened does not end as the uninterrupted one did."""
+    runs = [target.run for target in {target.name: target for task in plan for target in task.targets}.values()]
+    rows = sweep(plan).run()
+    whole = [facts(run) for run in runs]
+    for _ in cut([run.journal_path.read_bytes().splitlines(keepends=True) for run in runs]):
+        again = sweep(plan)
+        assert again.run().keys() == rows.keys()
+        assert [facts(run) for run in runs] == whole
+        assert of_tasks(again.tasks, again.rows)
+
+
+def test_a_sweep_cut_at_any_line_goes_on_to_the_same_results(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    """As where a machine loses power: whole lines are lost, some of an attack's cells too."""
+    monkeypatch.setattr(results, "build", lambda run: None)
+    subject = make_subject()
+    ddn, mim = spec("ddn", (0.0, 0.3, 0.8), steps=2), spec("mim", GRID, steps=2, schedule="descending")
+
+    def cut(journals: list[list[bytes]]) -> Iterator[None]:
+        for kept in range(len(journals[0])):
+            subject.run.journal_path.write_bytes(b"".join(journals[0][:kept]))
+            yield
+
+    assert_finishes_alike(tasks(subject, PGD, FGSM, ddn, mim), cut)
+
+
+def test_a_transfer_cut_at_any_line_of_one_target_goes_on_to_the_same_results(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(results, "build", lambda run: None)
+    source, one, two = make_subject("source", seed=1), make_subject("one"), make_subject("two", seed=2)
+
+    def cut(journals: list[list[bytes]]) -> Iterator[None]:
+        for place, run in enumerate((one.run, two.run)):
+            for kept in range(len(journals[place])):
+                run.journal_path.write_bytes(b"".join(journals[place][:kept]))
+                yield
+
+    assert_finishes_alike(transfer([source], [one, two], lambda _: Profile("mine", (FGSM,)), seed=0, limit=None), cut)
+
+
+def test_parts_that_a_kill_left_of_a_finished_attack_are_removed(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+    subject = make_subject()
+    monkeypatch.setattr(Sweep, "clear", lambda *_: None)
+    sweep(tasks(subject, PGD)).run()
+    assert len(list(subject.run.shards.glob("part-*"))) == 2
+    monkeypatch.undo()
+    sweep(tasks(subject, PGD, FGSM)).run()
+    assert not list(subject.run.shards.glob("part-*"))
+
+
+def test_all_cells_of_an_attack_are_one_write(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    subject = make_subject()
+    written: list[list[str]] = []
+    write = Journal.extend
+
+    def extend(journal: Journal, rows: Any) -> None:
+        rows = list(rows)
+        written.append([row["event"] for row in rows])
+        write(journal, rows)
+
+    monkeypatch.setattr(Journal, "extend", extend)
+    sweep(tasks(subject, PGD)).run()
+    assert [events for events in written if "cell" in events] == [["cell", "cell"]]
+
+
+def test_a_long_journal_is_read_a_few_times_only(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    subject = make_subject()
+    read: list[int] = []
+    lines = afdctl_events._lines
+
+    def counted(path: Path, offset: int, sparse: bool) -> Any:
+        read.append(offset)
+        return lines(path, offset, sparse)
+
+    with subject.run.open_journal() as journal:
+        journal.append("warning", message="of before")
+    monkeypatch.setattr(afdctl_events, "_lines", counted)
+    sweep(tasks(subject, PGD, FGSM)).run()
+    # the writer's check, the plan's, and two for each results.h5: after the first attack and at the end
+    assert read.count(0) <= 6
+
+
+def test_saved_images_are_not_read_back(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    subject = make_subject()
+    sweep(tasks(subject, FGSM), save_images=True).run()
+    taken: list[str] = []
+    take = h5py.Dataset.__getitem__
+    monkeypatch.setattr(
+        h5py.Dataset, "__getitem__", lambda data, *key, **more: taken.append(data.name) or take(data, *key, **more)
+    )
+    results.build(subject.run)
+    assert taken
+    assert not [name for name in taken if "x_adv" in name]
 
 
 def test_results_that_are_missing_or_old_are_made_again(make_subject: MakeSubject):

@@ -104,13 +104,17 @@ def test_a_run_of_another_kind_of_device_is_refused(tmp_path: Path):
         resume(run, device="cpu", data_dir=None, on_line=quiet)
 
 
-def test_a_damaged_best_checkpoint_does_not_cost_the_test(tmp_path: Path):
+@pytest.mark.parametrize("lost", ["content", "pointer"])
+def test_a_damaged_or_missing_best_checkpoint_does_not_cost_the_test(tmp_path: Path, lost: str):
     recipe = short("digits_wgan", "train.epochs=4", "train.milestones=[]")
 
     def damage(line: str) -> None:
         if json.loads(line)["event"] == "test":
             folder = tmp_path / "run-001/checkpoints"
-            (folder / (folder / "best").read_text().strip()).write_bytes(b"")
+            if lost == "content":
+                (folder / (folder / "best").read_text().strip()).write_bytes(b"")
+            else:
+                (folder / "best").unlink(missing_ok=True)
 
     run = train(recipe, tmp_path, damage)
     rows = list(read(run.journal_path))

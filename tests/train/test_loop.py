@@ -12,10 +12,11 @@ from afdctl import data
 from afdctl.attacks.adversary import Adversary
 from afdctl.data.batches import Split
 from afdctl.errors import DivergedError
-from afdctl.events import effective, read
+from afdctl.events import read
 from afdctl.models.feature_classifier import build
 from afdctl.recipe import loads
 from afdctl.store import checkpoints
+from afdctl.store.outline import effective
 from afdctl.store.run import Run
 from afdctl.train import loop
 from afdctl.train.evaluation import Accuracy, evaluate
@@ -159,7 +160,7 @@ def test_results_are_rebuilt_in_training_when_they_cost_at_most_a_hundredth(
     def on_line(line: str) -> None:
         clock.now += 60 * ('"event":"epoch"' in line)
 
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(loop.results, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(loop.results, "build", build_results)
     train(short("digits_nt", "train.epochs=4"), tmp_path, on_line)
     assert built == [0, 121, 242, 243]

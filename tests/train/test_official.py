@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from afdctl.errors import RecipeError
-from afdctl.events import effective, read
+from afdctl.events import read
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe, loads
 from afdctl.store import checkpoints
+from afdctl.store.outline import effective
 from afdctl.store.run import Run
 from afdctl.sweep.subject import of_run
 from afdctl.train.official import import_official

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from afdctl import registry
 from afdctl.errors import StoppedError
-from afdctl.events import effective, read
+from afdctl.events import read
 from afdctl.recipe import loads
 from afdctl.store import checkpoints
+from afdctl.store.outline import effective
 from afdctl.store.run import Run
 from afdctl.train.loop import Trainer
 from afdctl.train.start import resume

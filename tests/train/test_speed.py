@@ -8,11 +8,12 @@ import torch
 from afdctl.attacks.captured import Recording
 from afdctl.data import load
 from afdctl.errors import StoppedError
-from afdctl.events import effective, read
+from afdctl.events import read
 from afdctl.models.capture import WARM_UPS
 from afdctl.models.feature_classifier import build
 from afdctl.recipe import Recipe, dump
 from afdctl.recipe.schema import Model, Train
+from afdctl.store.outline import effective
 from afdctl.store.run import Run
 from afdctl.train import loop
 from afdctl.train.loop import Trainer

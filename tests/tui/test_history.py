@@ -137,3 +137,41 @@ def test_a_folder_that_is_gone_has_vanished():
 
 def test_a_checkpoint_is_no_step():
     assert history([dict(journals.RUN), checkpoint(0), epoch(1)]).step == 0
+
+
+def curves(known: History) -> dict[str, list[float | None]]:
+    return {attack: [cell.accuracy for cell in cells.values()] for (attack, _), cells in known.sweep.cells.items()}
+
+
+def test_attacks_before_a_resume_stay_with_their_checkpoint():
+    """As in results.h5: a checkpoint that the resume supersedes takes its results along."""
+    before = [*training(120), STOP]
+    swept = journals.sweep(16)
+    digest = {"digest": "1" * 64}
+    old, new = checkpoint(100) | digest, checkpoint(120) | {"digest": "2" * 64}
+    for measured, step_again, left in (("1", 100, 4), ("2", 100, 0), ("2", 120, 4)):
+        of = [row | {"checkpoint": measured * 64} if row["event"] == "cell" else row for row in swept]
+        known = history([*before, old, new, *of, RESUME | {"step": step_again}, step(step_again + 1)])
+        assert len(known.sweep.cells) == left
+        assert not known.sweep.plan
+        assert state(known, 7).word == "running"
+
+
+def test_after_a_sweep_the_results_that_count_are_shown():
+    """A quick look stands in the dashboard while it is at work, and no longer."""
+    full, quick = journals.sweep(16), journals.sweep(16)
+    quick = [
+        row | {"key": f"few {row['key']}", "n": 10, "accuracy": 0.5} if row["event"] == "cell" else row for row in quick
+    ]
+    quick[0]["cells"] = [cell | {"key": f"few {cell['key']}"} for cell in quick[0]["cells"]]
+    quick[0]["n"] = 10
+    at_work, ended = (history([*training(), *full, *quick[:end]]) for end in (-1, None))
+    assert set(curves(at_work)["fgsm"]) == {0.5}
+    assert at_work.sweep.images == {10}
+    assert curves(ended) == curves(history([*training(), *full]))
+    assert ended.sweep.images == {1000}
+
+
+def test_a_stopped_sweep_still_has_what_it_lacks():
+    known = history([*training(), *journals.sweep(9), {"event": "swept", "t": BEGIN, "reason": "stopped"}])
+    assert (known.sweep.finished, known.sweep.planned) == (9, 16)

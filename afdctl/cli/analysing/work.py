@@ -95,17 +95,25 @@ def distinct(runs: "list[Run]") -> "list[Run]":
     return list(by_path.values())
 
 
-def attacks_for(wishes: Wishes, dataset: str) -> "tuple[Spec, Sequence[Spec]]":
-    """The attack whose strength is varied, and those that are compared, on a data set."""
+def attacks_for(wishes: Wishes, dataset: str) -> "tuple[Spec, Sequence[Spec], tuple[str, ...]]":
+    """The attack whose strength is varied, those that are compared, and what of them is not the suite's own."""
     from afdctl.profile import load
 
     grid: Profile = load.load(
         wishes.profile, dataset, attacks=[GRID], epsilons=wishes.epsilons, options=("--profile", "--epsilons")
     )
-    return grid.attacks[0], load.load(wishes.profile, dataset, attacks=wishes.attacks).attacks
+    changed = (*grid.changes(grid.attacks[0]), *(["attacks"] if wishes.attacks else []))
+    return grid.attacks[0], load.load(wishes.profile, dataset, attacks=wishes.attacks).attacks, changed
 
 
-def study_of(wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", attacks: "Sequence[Spec]") -> "Study":
+def study_of(
+    wishes: Wishes,
+    run: "Run",
+    device: "torch.device",
+    grid: "Spec",
+    attacks: "Sequence[Spec]",
+    changed: tuple[str, ...],
+) -> "Study":
     """The run's network, and what is to be found out about it."""
     from afdctl.analyses.study import Study, Wanted
     from afdctl.analyses.trained import discriminator_of
@@ -113,7 +121,7 @@ def study_of(wishes: Wishes, run: "Run", device: "torch.device", grid: "Spec", a
 
     loaded = subject.of_run(run, wishes.checkpoint, device, wishes.data_dir)
     n = plan.count(loaded, wishes.limit)
-    wanted = Wanted(wishes.analyses, grid, attacks, n, wishes.seed, wishes.points)
+    wanted = Wanted(wishes.analyses, grid, attacks, n, wishes.seed, wishes.points, changed)
     discriminator = discriminator_of(run, wishes.checkpoint, loaded)
     compared = attacks if "hdh" in wishes.analyses else []
     batch_size = wishes.batch_size or cost.batch_size_for(loaded, n, [grid, *compared])

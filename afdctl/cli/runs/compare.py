@@ -62,6 +62,7 @@ def results(record: "Record") -> dict[str, Any]:
         found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
         # areas over different grids do not compare, and get a row each
         found[f"{one.title} AUC over {' '.join(map(name_of, one.epsilons))}"] = one.auc
+        found[f"{one.title} images"] = one.n
     for name, row in record.analyses.items():
         figures = flattened(row["figures"])
         found |= {f"{name} {key}": value for key, value in figures.items() if isinstance(value, int | float)}

@@ -25,7 +25,10 @@ SORT = typer.Option(
 )
 REVERSE = typer.Option("--reverse", help="The other way round.")
 
-NOTE = "In %, on the test split; in brackets: still in training, on the hold-out. PGD: no AutoAttack. AA: AutoAttack."
+NOTE = (
+    "In %, on the test split; in brackets: still in training, on the hold-out. n: images, where not the whole split. "
+    "PGD: no AutoAttack. AA: AutoAttack."
+)
 FIGURES = ("clean", "pgd")
 SHOWN = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
 
@@ -95,13 +98,19 @@ def _table(runs: list[dict[str, Any]], optional: int) -> "Table":
     return table
 
 
+def _of(n: int | None) -> str:
+    """How many images a result is of, where these are not the whole split."""
+    return "" if n is None else f" n={n}"
+
+
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     epoch = "" if run["epoch"] is None else f"{run['epoch']}/{run['epochs']}"
     brackets = "({})" if run["split"] == "validation" else "{}"
     clean, pgd = (
-        brackets.format(options.percent(run[key])) if run[key] is not None else "" for key in ("clean", "pgd")
+        brackets.format(options.percent(run[key])) + _of(run[f"{key}_n"]) if run[key] is not None else ""
+        for key in ("clean", "pgd")
     )
     at = "" if run["aa"] is None else f" at {name_of(run['aa_epsilon'])} {NORMS[run['aa_norm']]}"
-    aa = f"{options.percent(run['aa'])}{at}"
+    aa = f"{options.percent(run['aa'])}{at}{_of(run['aa_n'])}"
     written, size = options.minute(run["written"]), options.bytes_in_words(run["size"] or 0)
     return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, written, size

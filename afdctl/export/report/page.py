@@ -91,7 +91,7 @@ def build(runs: Sequence[Run]) -> str:
         runs=shown,
         names=names,
         different=differences([one.recipe.model_dump(mode="json") if one.recipe else {} for one in records]),
-        training=training.charts([Trained(one, training.series(one.run)) for one in records]),
+        training=training.charts([Trained(one, training.series(one)) for one in records]),
         blocks=[(block, block.charts(names)) for block in blocks],
         analyses=analyses.charts(records),
         note=analyses.note(records),

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdctl.events import Row, read
+from afdctl.events import Row
 from afdctl.export.report.chart import Chart, Floats, Line
 from afdctl.store.record import Record
-from afdctl.store.run import Run
 from afdctl.store.series import Series
 
 BUCKETS = 128
@@ -38,18 +37,16 @@ class Trained:
         return int(first.get("steps_per_epoch") or 1)
 
 
-def series(run: Run) -> Series:
-    """The steps of a journal in at most BUCKETS buckets, read in memory that does not grow with it."""
+def series(record: Record) -> Series:
+    """The steps of a run in at most BUCKETS buckets, read in memory that does not grow with it."""
     found = Series(BUCKETS)
     waiting: list[Row] = []
-    for row in read(run.journal_path) if run.journal_path.exists() else ():
+    for row in record.every_row():
         if row["event"] == "step":
             waiting.append(row)
-        if row["event"] == "resume" or len(waiting) >= AT_ONCE:
+        if len(waiting) >= AT_ONCE:
             found.extend(waiting, [0] * len(waiting))
             waiting = []
-        if row["event"] == "resume":
-            found.cut(row["step"])
     found.extend(waiting, [0] * len(waiting))
     return found
 

@@ -23,15 +23,15 @@ def white_box(record: Record, attack: str, epsilon: float) -> Measured | None:
 def transferred(record: Record, attack: str, epsilon: float, method: str, records: Sequence[Record]) -> Measured | None:
     """Accuracy on images made against a run of another method, of those given and of the same seed where there are."""
     given = {one.name: one for one in sources(record, method, records)}
-    found: list[tuple[bool, bool, float, Measured]] = []
+    found: list[tuple[bool, bool, int, float, Measured]] = []
     for (name, source), curve in record.curves.items():
         if name == attack and source is not None and _is_of(record.run.path.resolve().parent / source, method):
             like = given.get(source)
             figure = at(record, curve, epsilon)
             if figure:
                 same_seed = like is not None and like.seed == record.seed
-                found.append((like is not None, same_seed, max(row["t"] for row in curve), figure))
-    return max(found, key=lambda one: one[:3])[3] if found else None
+                found.append((like is not None, same_seed, curve[0]["n"], max(row["t"] for row in curve), figure))
+    return max(found, key=lambda one: one[:4])[4] if found else None
 
 
 def sources(record: Record, method: str, records: Sequence[Record]) -> list[Record]:
@@ -57,7 +57,7 @@ def sweep(
     options += ["--profile", "paper-A2"]
     if epsilon is not None and not nominal.on_grid(record.dataset, attack, epsilon):
         options += ["--epsilons", f"0,{name_of(epsilon)}"]
-    return Need("sweep", word(record.run), attack, (*options, *alike(record, records, _newest_cell)))
+    return Need("sweep", word(record.run), attack, (*options, *alike(record, records, _fullest_cell)))
 
 
 def transfer(record: Record, attack: str, epsilon: float, method: str, records: Sequence[Record]) -> Need | None:
@@ -71,21 +71,23 @@ def transfer(record: Record, attack: str, epsilon: float, method: str, records: 
     return sweep(record, attack, records, epsilon, against[0])
 
 
-def alike(record: Record, records: Sequence[Record], newest: Callable[[Record], Row | None]) -> list[str]:
+def alike(record: Record, records: Sequence[Record], fullest: Callable[[Record], Row | None]) -> list[str]:
     """Options that make a new figure comparable with those that are there: of the run, else of its data set.
 
-    `newest` finds in a run what was measured in the same way.
+    `fullest` finds in a run what was measured in the same way, on the most images.
     """
-    like = newest(record) or next(filter(None, (newest(one) for one in records if one.dataset == record.dataset)), None)
+    like = fullest(record) or next(
+        filter(None, (fullest(one) for one in records if one.dataset == record.dataset)), None
+    )
     if like is None:
         return []
     limit = [] if like["n"] >= TEST_IMAGES.get(record.dataset, 0) > 0 else ["--limit", str(like["n"])]
     return limit + (["--seed", str(like["seed"])] if like["seed"] else [])
 
 
-def _newest_cell(record: Record) -> Row | None:
-    cells = record.of_kind("cell")
-    return cells[-1] if cells else None
+def _fullest_cell(record: Record) -> Row | None:
+    cells = [cell for curve in record.curves.values() for cell in curve]
+    return max(cells, key=lambda cell: (cell["n"], cell["t"]), default=None)
 
 
 def _is_of(path: Path, method: str) -> bool:

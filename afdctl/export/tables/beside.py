@@ -13,9 +13,9 @@ from afdctl.store.run import Run
 
 @cache
 def at(path: Path) -> Record | None:
-    """What a run is and how its training ended, without the most of its journal; None where none can be read."""
+    """What a run is and how its training ended; None where none can be read."""
     try:
-        return record(Run(path), whole=False) if (path / "run.json").is_file() else None
+        return record(Run(path)) if (path / "run.json").is_file() else None
     except UNREADABLE:
         return None
 

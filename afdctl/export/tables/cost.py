@@ -1,6 +1,7 @@
 """What an epoch of training takes, by method, as section 5 of the paper compares it."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from statistics import fmean, stdev
 
 from afdctl.export.tables import notes, paper
@@ -54,6 +55,7 @@ def _seconds(group: Group) -> Cell:
     return Cell.of(Measured(fmean(epochs)) for epochs in found)
 
 
+@cache
 def steady_epochs(record: Record) -> list[float]:
     """Seconds of each whole epoch in steps alone: without validation, saving, and the first epoch, if there are more.
 
@@ -62,8 +64,9 @@ def steady_epochs(record: Record) -> list[float]:
     assert record.recipe is not None
     batch, grown = record.recipe.train.batch_size, _epochs_of_growth(record)
     seen: dict[int, list[float]] = {}
-    for row in (row for row in record.of_kind("step") if row["epoch"] > grown):
-        seen.setdefault(row["epoch"], []).append(row["images_per_s"])
+    for row in record.every_row():
+        if row["event"] == "step" and row["epoch"] > grown:
+            seen.setdefault(row["epoch"], []).append(row["images_per_s"])
     whole = [speeds for _, speeds in sorted(seen.items()) if len(speeds) == _steps_an_epoch(record)]
     training = TRAINING_IMAGES.get(record.dataset)
     seconds = []

@@ -52,7 +52,9 @@ def grouped(records: Sequence[Record], beside_paper: str = "") -> list[Group]:
         for kind, runs in zip(kinds, together, strict=True)
     ]
     absent = [
-        Group(dataset, method, method, needs=(_row_of_paper(dataset, method, beside_paper, records),))
+        Group(
+            dataset, method, method, needs=tuple(filter(None, [_row_of_paper(dataset, method, beside_paper, records)]))
+        )
         for dataset in dict.fromkeys(record.dataset for record in records)
         if dataset in DATASETS
         for method in METHODS
@@ -61,7 +63,7 @@ def grouped(records: Sequence[Record], beside_paper: str = "") -> list[Group]:
     return sorted([*groups, *absent], key=_place)
 
 
-def _row_of_paper(dataset: str, method: str, table: str, records: Sequence[Record]) -> Need:
+def _row_of_paper(dataset: str, method: str, table: str, records: Sequence[Record]) -> Need | None:
     """The table with a run of the method that nobody named, or the training of one."""
     others = [one for one in beside.unnamed(records) if (one.dataset, one.method) == (dataset, method)]
     return beside.naming(others[0], records, table, with_paper=True) if others else training(dataset, method)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from afdctl.errors import RecipeError
 from afdctl.events import Row
 from afdctl.profile import load
-from afdctl.store.cells import Curve
+from afdctl.store.cells import Curve, pointers
 from afdctl.store.record import Record
 from afdctl.sweep.figures import Interval, auc, wilson
 
@@ -40,11 +41,10 @@ class Measured:
 
 
 def clean(record: Record) -> Measured | None:
-    """Accuracy on natural test images: of the newest cell, else of the test at the end of the training."""
-    rows = [row for row in record.rows if row["event"] in ("test", "cell")]
-    if not rows:
+    """Accuracy on natural test images: of a cell, or of the test at the end of the training."""
+    row = record.clean()
+    if row is None:
         return None
-    row = rows[-1]
     accuracy, n = row["acc_nat"], row["n"]
     return Measured(accuracy, n, wilson(round(accuracy * n), n), None, checkpoint_of(record, row))
 
@@ -63,9 +63,10 @@ def at(record: Record, curve: Curve, epsilon: float) -> Measured | None:
 
 def area(record: Record, curve: Curve) -> Measured:
     """The paper's area under the curve, over Table A2's grid where the curve has all of it."""
-    grid = table_a2(record.dataset)[curve[0]["attack"]].epsilons
+    of_paper = table_a2(record.dataset).get(curve[0]["attack"])
+    grid = of_paper.epsilons if of_paper else ()
     exact = {epsilon: row for row in curve for epsilon in grid if abs(row["epsilon"] - epsilon) < 1e-9}
-    rows: Sequence[Row] = [exact[epsilon] for epsilon in grid[1:]] if set(grid[1:]) <= set(exact) else curve
+    rows: Sequence[Row] = [exact[epsilon] for epsilon in grid[1:]] if grid and set(grid[1:]) <= set(exact) else curve
     epsilons = [0.0, *(row["epsilon"] for row in rows)]
     accuracies = [rows[0]["acc_nat"], *(row["accuracy"] for row in rows)]
     value = auc(epsilons, accuracies)
@@ -90,20 +91,23 @@ def checkpoint_of(record: Record, row: Row) -> str | None:
     digest: str = row["checkpoint"]
     if record.recipe is None:
         return None
-    saved = record.of_kind("checkpoint")
-    names = {one["digest"]: "last" for one in saved[-1:]}
-    names |= {one["digest"]: "best" for one in [one for one in saved if one["best"]][-1:]}
-    return digest if digest in ("best", "last") else names.get(digest, digest[:8])
+    return digest if digest in ("best", "last") else pointers(record.rows).get(digest, digest[:8])
 
 
 @cache
 def table_a2(dataset: str) -> dict[str, Any]:
-    """Attack -> its settings in Table A2 of the paper."""
-    return {spec.title: spec for spec in load.load("paper-A2", dataset).attacks}
+    """Attack -> its settings in Table A2 of the paper; none for a data set that the profile has no attack for."""
+    try:
+        return {spec.title: spec for spec in load.load("paper-A2", dataset).attacks}
+    except RecipeError:
+        return {}
 
 
 def departs(row: Row, dataset: str) -> str:
     """Where an attack's settings are not those of Table A2: `steps 100 (40)`."""
-    settled = table_a2(dataset)[row["attack"]].model_dump(mode="json")
+    of_paper = table_a2(dataset).get(row["attack"])
+    if of_paper is None:
+        return ""
+    settled = of_paper.model_dump(mode="json")
     differing = [key for key, value in row["spec"].items() if key not in NOT_SETTINGS and settled.get(key) != value]
     return ", ".join(f"{key} {row['spec'][key]} ({settled.get(key)})" for key in differing)

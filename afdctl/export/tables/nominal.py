@@ -5,10 +5,12 @@ from collections.abc import Iterable
 
 from afdctl import recipe
 from afdctl.export.tables.measured import table_a2
+from afdctl.recipe.find import packaged
 from afdctl.store.record import Record
 
 LINF = {"mnist": 0.3, "cifar10": 8 / 255, "cifar100": 8 / 255, "tiny_imagenet": 4 / 255}
 """Table 1's 0.3, 0.031 and 0.015, as Table A2's grids have them."""
+USUAL = 8 / 255
 L2 = {"digits": 0.29}
 """C&W's epsilon of 1, which on 8 x 8 pixels is 8/28 of that, as profile paper-A2 scales it."""
 
@@ -22,7 +24,13 @@ def linf(dataset: str, records: Iterable[Record]) -> float:
         for record in records
         if record.recipe and record.dataset == dataset and record.recipe.attack.norm == "linf"
     ]
-    return Counter(trained or [recipe.load(f"{dataset}_wgan").attack.epsilon]).most_common(1)[0][0]
+    return Counter(trained).most_common(1)[0][0] if trained else _recipes_epsilon(dataset)
+
+
+def _recipes_epsilon(dataset: str) -> float:
+    """The epsilon of the packaged recipe, or the most usual one for a data set that has none."""
+    name = f"{dataset}_wgan"
+    return recipe.load(name).attack.epsilon if name in packaged() else USUAL
 
 
 def l2(dataset: str) -> float:
@@ -31,4 +39,5 @@ def l2(dataset: str) -> float:
 
 def on_grid(dataset: str, attack: str, epsilon: float) -> bool:
     """Whether Table A2's grid of an attack has the epsilon, or one within 5 % of it."""
-    return any(abs(point - epsilon) <= 0.05 * epsilon for point in table_a2(dataset)[attack].epsilons)
+    of_paper = table_a2(dataset).get(attack)
+    return of_paper is not None and any(abs(point - epsilon) <= 0.05 * epsilon for point in of_paper.epsilons)

@@ -2,14 +2,16 @@
 
 from afdctl.events import alive
 from afdctl.export.tables.missing import Need, word
+from afdctl.recipe.find import packaged
 from afdctl.store.record import Record
 
 RECIPES = {"NT": "nt", "AT": "at", "TRADES": "trades", "AFD-DCGAN": "dcgan", "AFD-WGAN": "wgan"}
 
 
-def training(dataset: str, method: str) -> Need:
-    """What makes a run of a method of the paper: its packaged recipe."""
-    return Need("train", f"{dataset}_{RECIPES[method]}")
+def training(dataset: str, method: str) -> Need | None:
+    """What makes a run of a method of the paper: its packaged recipe, or None for a data set that has none."""
+    name = f"{dataset}_{RECIPES[method]}"
+    return Need("train", name) if name in packaged() else None
 
 
 def unfinished(record: Record) -> bool:

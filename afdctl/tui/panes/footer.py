@@ -27,7 +27,7 @@ def hints(facts: Facts) -> list[Hint]:
     if not over and not facts.read_only:
         found.append(Hint("x", "stop", "stop"))
     found.append(Hint("p", "go on" if view.frozen else "freeze", "freeze"))
-    if facts.history.sweep.plan:
+    if facts.history.sweep.cells:
         found.append(Hint("v", "training" if facts.shows_sweep else "attacks", "sweep"))
     if not facts.shows_sweep:
         found += [Hint("s", "smooth", "smooth(1)"), Hint("y", "log y", "log_y"), Hint("l", "x axis", "axis")]

@@ -54,13 +54,16 @@ def _norm(cells: Cells, y: int, sweep: Sweep, norm: str) -> int:
 
 
 def about(sweep: Sweep) -> str:
-    """The profile, the checkpoint and the number of images."""
-    words = [str(sweep.plan.get(name)) for name in ("profile", "checkpoint") if sweep.plan.get(name)]
+    """What is attacked at present, or of what the results are: the number of images."""
+    at_work = {} if sweep.ended else sweep.plan
+    words = [str(at_work.get(name)) for name in ("profile", "checkpoint") if at_work.get(name)]
     if sweep.acc_nat is not None:
         words.append(f"clean {sweep.acc_nat:.1%}")
     if not any(attack.startswith("aa") for attack, _ in sweep.cells):
         words.append("no AutoAttack")
-    return ", ".join([*words, f"{sweep.plan.get('n') or 0:,} images", f"seed {sweep.plan.get('seed', 0)}"])
+    ends = {min(sweep.images, default=0), max(sweep.images, default=0)}
+    words.append(f"{' to '.join(f'{n:,}' for n in sorted(ends))} images")
+    return ", ".join([*words, f"seed {at_work.get('seed', 0)}"] if at_work else words)
 
 
 def _total(cells: Cells, y: int, facts: Facts) -> None:

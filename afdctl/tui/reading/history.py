@@ -18,7 +18,7 @@ ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 SPEED_ROWS = 200
 MOST_STEPS = 1 << 53
 """Up to here a step is exact as a float, as the charts need it."""
-SWEEPING = {"sweep", "part", "progress", "cell", "swept"}
+SWEEPING = {"sweep", "part", "progress", "cell", "swept", "checkpoint"}
 
 
 @dataclass(frozen=True)
@@ -155,14 +155,14 @@ class History:
                 self._begin(row)
             case "resume":
                 self._resume(row)
-            case "checkpoint":
-                self.checkpoint = row
             case "test":
                 self.tests[str(row["checkpoint"])] = row
             case "end":
                 self.end = row
             case event if event in SWEEPING:
                 self.sweep.take(row)
+                if event == "checkpoint":
+                    self.checkpoint = row
         if text:
             self.entries.append(Entry(float(row.get("t") or 0.0), *text))
 
@@ -191,7 +191,7 @@ class History:
         while self.epochs and self.epochs[-1]["epoch"] > epoch:
             self.epochs.pop()
         self.tests.clear()
-        self.sweep = Sweep()
+        self.sweep.resume(row)
         self.times.clear()
         self.end = None
         self.last = {**self.last, "step": step, "epoch": epoch}

@@ -1,9 +1,11 @@
-"""What the journal tells of attacks on a trained run: the planned cells, those that are done, and the one at work."""
+"""What the journal has of attacks on a run: planned cells while a sweep is at work, else all results that count."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from afdctl.events import Row
+from afdctl.store.cells import pointers, shown_clean, shown_curves
+from afdctl.store.outline import effective
 
 Key = tuple[str, str]
 """An attack, and the run whose adversarial images it uses ('' for its own)."""
@@ -22,9 +24,15 @@ class Cell:
 
 @dataclass
 class Sweep:
-    """The last sweep of a journal. A cell is found by attack, source and epsilon."""
+    """The sweep at work, by its plan; where none is, the results of the whole journal that count.
+
+    A cell is found by attack, source and epsilon. `plan` is empty where the training is the newer part.
+    """
 
     plan: Row = field(default_factory=dict)
+    record: list[Row] = field(default_factory=list)
+    """The checkpoints and the cells of the journal: what decides which results count."""
+    images: set[int] = field(default_factory=set)
     measured: dict[str, Cell] = field(default_factory=dict)
     """Every finished cell of the journal by its key, which holds all that its figure depends on."""
     cells: dict[Key, dict[float, Cell]] = field(default_factory=dict)
@@ -49,10 +57,37 @@ class Sweep:
                 self._cell(row)
             case "swept":
                 self.ended, self.at_work = row, None
+                self._settle()
+            case "checkpoint":
+                pointers([row])  # a row that cannot be read would end every later look at the record
+                self.record.append(row)
+
+    def resume(self, row: Row) -> None:
+        """The training goes on: no sweep is at work, and what was measured of superseded checkpoints is gone."""
+        self.record = effective([*self.record, row])
+        self.plan, self.ended, self.at_work, self.cells = {}, None, None, {}
+        self._settle()
+
+    def _settle(self) -> None:
+        """Show what counts; of a sweep that did not come to its end, what it still lacks as well."""
+        curves = shown_curves(self.record)
+        planned = {
+            key: {epsilon: cell for epsilon, cell in cells.items() if cell.partial or cell.accuracy is None}
+            for key, cells in self.cells.items()
+        }
+        measured = {
+            (attack, source or ""): {cell["epsilon"]: _cell_of(cell) for cell in curve}
+            for (attack, source), curve in curves.items()
+        }
+        self.cells = {key: planned.get(key, {}) | measured.get(key, {}) for key in [*planned, *measured]}
+        self.norms |= {(attack, source or ""): curve[0]["norm"] for (attack, source), curve in curves.items()}
+        self.images = {curve[0]["n"] for curve in curves.values()} or self.images
+        clean = shown_clean(self.record)
+        self.acc_nat = clean["acc_nat"] if clean else None
 
     def _begin(self, row: Row) -> None:
         self.plan, self.since, self.ended, self.at_work = row, self.now, None, None
-        self.cells = {}
+        self.cells, self.images = {}, {int(row.get("n") or 0)}
         for cell in row["cells"]:
             key, epsilon = key_of(cell), float(cell["epsilon"])
             self.norms[key] = str(cell.get("norm", ""))
@@ -71,9 +106,9 @@ class Sweep:
         key = key_of(row)
         epsilon = self._known(key, float(row["epsilon"]))
         self.norms.setdefault(key, str(row.get("norm", "")))
-        accuracy = None if row["accuracy"] is None else float(row["accuracy"])
-        cell = Cell(epsilon, accuracy, row.get("low"), row.get("high"))
-        self.cells.setdefault(key, {})[epsilon] = self.measured[str(row["key"])] = cell
+        shown_curves([row])  # a row that cannot be read would end every later look at the record
+        self.record.append(row)
+        self.cells.setdefault(key, {})[epsilon] = self.measured[str(row["key"])] = _cell_of(row)
         self.acc_nat = row.get("acc_nat", self.acc_nat)
         if self.at_work == key and not any(self._open(key, each) for each in self.cells[key]):
             self.at_work = None
@@ -132,6 +167,11 @@ class Sweep:
             area += (other.epsilon - one.epsilon) * ((one.accuracy or 0.0) + (other.accuracy or 0.0)) / 2
         length = cells[-1].epsilon - cells[0].epsilon
         return area / length if length else None
+
+
+def _cell_of(row: Row) -> Cell:
+    accuracy = None if row["accuracy"] is None else float(row["accuracy"])
+    return Cell(float(row["epsilon"]), accuracy, row.get("low"), row.get("high"))
 
 
 def key_of(row: Row) -> Key:

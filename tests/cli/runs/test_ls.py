@@ -29,8 +29,8 @@ def test_json_has_the_main_figures(afdctl: Afdctl, runs: Runs):
     wgan = found["wgan"]
     assert (wgan["state"], wgan["method"], wgan["dataset"]) == ("swept", "AFD-WGAN", "digits")
     assert (wgan["epoch"], wgan["epochs"], wgan["split"]) == (2, 60, "test")
-    # clean accuracy is the newest measured: the sweep's
-    assert (wgan["clean"], wgan["pgd"], wgan["pgd_attack"]) == (0.97, 0.6, "PGD-40 linf 0.1")
+    # clean accuracy is the one on most images: the test's
+    assert (wgan["clean"], wgan["pgd"], wgan["pgd_attack"]) == (0.95, 0.6, "PGD-40 linf 0.1")
     assert (wgan["aa"], wgan["aa_norm"], wgan["aa_epsilon"]) == (0.4, "linf", 0.1)
     assert wgan["size"] == sum(path.stat().st_size for path in runs["wgan"].path.rglob("*") if path.is_file())
     assert wgan["started"] < wgan["written"]
@@ -46,7 +46,7 @@ def test_the_table_says_what_its_figures_are(afdctl: Afdctl, runs: Runs):
     assert ended.err == ""
     rows = {line.split()[1]: line for line in ended.out.splitlines() if line.startswith("│")}
     assert list(rows) == ["wgan", "at", "young", "mnist"]
-    assert "97.0" in rows["wgan"]
+    assert "95.0" in rows["wgan"]
     assert "40.0 at 0.1 L∞" in rows["wgan"]
     assert "(70.0)" in rows["young"]
     assert "PGD: no AutoAttack" in ended.out
@@ -110,7 +110,7 @@ def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs
     warnings = shown.err.splitlines()
     assert (shown.code, len(warnings)) == (0, 4)
     assert any("at: runs/at/recipe.toml: changed since the run began" in line for line in warnings)
-    assert any("young: runs/young/events.ndjson: a line is damaged" in line for line in warnings)
+    assert any("young: runs/young/events.ndjson:" in line and "damaged" in line for line in warnings)
     assert any("mnist: runs/mnist: has schema 7" in line for line in warnings)
 
 

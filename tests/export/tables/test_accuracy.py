@@ -1,12 +1,18 @@
 """Table 1: from journals to cells, and what is said of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from afdctl import registry
 from afdctl.export import tables
+from afdctl.export.tables import trained
+from afdctl.export.tables.missing import Need
 from afdctl.export.tables.table import Cell, Table
-from tests.export.tables.made import DIGEST, Rows, cells, record
+from afdctl.store.record import Record
+from afdctl.store.run import Run
+from tests.export.tables.made import Rows, cells, record
 from tests.written import end, final_test
 
 
@@ -165,9 +171,6 @@ def test_a_half_run_goes_on_first(tmp_path: Path) -> None:
 
 
 def test_a_model_of_ones_own_has_a_row_of_its_own(tmp_path: Path) -> None:
-    from afdctl.store.record import Record
-    from afdctl.store.run import Run
-
     facts = {"kind": "external", "dataset": "mnist", "model_digest": "d"}
     run = Run.create(tmp_path, "mine", None, facts, name="mine")
     with run.open_journal() as journal:
@@ -179,10 +182,35 @@ def test_a_model_of_ones_own_has_a_row_of_its_own(tmp_path: Path) -> None:
     assert [row.labels[1] for row in tables.build("A1", runs, with_paper=False).rows] == ["AT"]
 
 
-def test_clean_is_of_the_newest_measurement(tmp_path: Path) -> None:
-    test = final_test(0.5, 0.1)
-    run = record(tmp_path, "at", "mnist_at", [test])
-    found = cell(tables.build("1", [run], with_paper=False), "AT", "clean")
+def test_clean_is_of_the_measurement_on_most_images_of_the_best_checkpoint(tmp_path: Path) -> None:
+    def clean(name: str, *rows: dict[str, Any]) -> Any:
+        table = tables.build("1", [record(tmp_path, name, "mnist_at", list(rows))], with_paper=False)
+        return cell(table, "AT", "clean")
+
+    test = final_test(0.5, 0.1, n=200)
+    found = clean("tested", test)
     assert (found.value, found.only and found.only.checkpoint) == (0.5, "best")
-    run = record(tmp_path, "at2", "mnist_at", [test, *cells("aa", {0.3: 0.9}, acc_nat=0.75, checkpoint=DIGEST)])
-    assert cell(tables.build("1", [run], with_paper=False), "AT", "clean").value == 0.75
+    full = cells("aa", {0.3: 0.9}, acc_nat=0.75)
+    assert clean("more", test, *full).value == 0.75
+    few, other = cells("cw", {1: 0.9}, acc_nat=0.9, n=10), cells("mim", {0.3: 0.9}, acc_nat=0.1, checkpoint="other")
+    assert clean("fewer", test, *full, *few, *other).value == 0.75
+
+
+@pytest.mark.parametrize(("name", "column"), [("1", "pgd_linf_wb"), ("2", "pgd_linf"), ("A3", None)])
+def test_a_data_set_without_a_packaged_recipe_and_without_rows_in_table_a2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, column: str | None
+) -> None:
+    monkeypatch.setattr(registry, "DATASETS", {**registry.DATASETS, "shapes": "no.module:Shapes"})
+    run = Run.create(
+        tmp_path, "mine", None, {"kind": "external", "dataset": "shapes", "model_digest": "d"}, name="mine"
+    )
+    with run.open_journal() as journal:
+        journal.extend([*cells("pgd_linf", {0.02: 0.6, 8 / 255: 0.4}), *cells("cw", {1: 0.3})])
+    (row,) = tables.build(name, [Record.of(run)], with_paper=False).rows
+    assert row.labels == ("shapes", "mine")
+    assert column is None or row.cells[column].value
+
+
+def test_no_recipe_is_named_that_there_is_none_of() -> None:
+    assert trained.training("folder", "NT") is None
+    assert trained.training("digits", "NT") == Need("train", "digits_nt")
