@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.errors import NotFoundError, RecipeError
-from afdctl.files import path, read, shortened
+from afdctl.files import path as expanded
+from afdctl.files import read, shortened
 from afdctl.models import weights as files
 from afdctl.registry import nearest
 
@@ -128,7 +129,7 @@ def _parts(spec: str) -> tuple[str, str]:
     place, _, name = spec.rpartition(":")
     if not place or not name.isidentifier():
         raise RecipeError(f"--model '{shortened(spec)}': name a function too, such as path/to/file.py:build")
-    return str(path(place)) if _is_file(place) else place, name
+    return str(expanded(place)) if _is_file(place) else place, name
 
 
 def _is_file(place: str) -> bool:
