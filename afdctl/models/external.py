@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from afdctl.errors import NotFoundError, RecipeError, with_room
-from afdctl.files import path, read, shortened
+from afdctl.files import path as expanded
+from afdctl.files import read, shortened
 from afdctl.models import weights as files
 from afdctl.models.user_code import blamed, executing
 from afdctl.registry import nearest
@@ -152,7 +153,7 @@ def _parts(spec: str) -> tuple[str, str]:
     place, _, name = spec.rpartition(":")
     if not place or not name.isidentifier():
         raise RecipeError(f"--model '{shortened(spec)}': name a function too, such as path/to/file.py:build")
-    return str(path(place)) if _is_file(place) else place, name
+    return str(expanded(place)) if _is_file(place) else place, name
 
 
 def _is_file(place: str) -> bool:

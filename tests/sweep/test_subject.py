@@ -133,6 +133,7 @@ def test_a_run_reads_the_images_that_it_was_trained_on_wherever_others_are(
 
 
 def test_a_model_of_ones_own_gets_a_run(net: Path):
+    torch.manual_seed(0)
     torch.save({"1.weight": torch.rand(10, 64), "1.bias": torch.zeros(10)}, "w.pt")
     subject = own(net, weights=Path("w.pt"), mean=[0.5], std=[0.25])
     assert subject.run.path == Path("runs/net-001")
