@@ -10,7 +10,7 @@ import pytest
 from afdctl.errors import CorruptError
 from afdctl.events import Journal, read
 from afdctl.journal_rows import REQUIRED, parse
-from afdctl.store.outline import ending, outline
+from afdctl.store.outline import Outline
 from tests.tui import journals
 from tests.written import run_row, steps
 
@@ -39,7 +39,7 @@ def test_what_is_no_row_is_refused(text: bytes):
         parse(text)
 
 
-@pytest.mark.parametrize("reader", [lambda path: list(read(path)), outline, ending, Journal.open])
+@pytest.mark.parametrize("reader", [lambda path: list(read(path)), Outline, Journal.open])
 def test_every_reader_names_file_and_line(tmp_path: Path, reader: Reader):
     path = tmp_path / "events.ndjson"
     bad = b'{"event":"end","step":3}'

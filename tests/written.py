@@ -57,11 +57,11 @@ def epoch(number: int, acc_nat: float = 0.9, acc_adv: float = 0.5) -> Row:
     return {"event": "epoch", "epoch": number, "step": 10 * number, **accuracies, "best": True, "seconds": 1.0}
 
 
-def final_test(acc_nat: float = 0.95, acc_adv: float = 0.6) -> Row:
+def final_test(acc_nat: float = 0.95, acc_adv: float = 0.6, n: int = 360) -> Row:
     """The test at the end."""
     return {
         "event": "test", "step": 600, "checkpoint": "best", "of_step": 600, "attack": "PGD-40 linf 0.1",
-        "acc_nat": acc_nat, "acc_adv": acc_adv, "n": 360,
+        "acc_nat": acc_nat, "acc_adv": acc_adv, "n": n,
     }  # fmt: skip
 
 

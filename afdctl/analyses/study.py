@@ -78,7 +78,7 @@ class Study:
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
-            keep_checks([self.subject], run, journal)
+            keep_checks([self.subject], self.collection.reader, journal)
             self.collection.look()  # again: until the journal was open, another process may have been at it
             try:
                 journal.extend(self.returning())

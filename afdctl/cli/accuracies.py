@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
@@ -14,6 +14,7 @@ from afdctl.profile.grid import name_of
 from afdctl.profile.norms import NORMS
 
 if TYPE_CHECKING:
+    from afdctl.sweep.cells import Rows
     from afdctl.sweep.plan import Task
     from afdctl.sweep.summary import Curve, Envelope
 
@@ -24,7 +25,7 @@ TRANSFERS = (
 OPTIONAL = ("AUC", "optimal", "exact", "passes", "schedule")
 
 
-def show(tasks: "Sequence[Task]", rows: dict[str, dict[str, Any]], as_json: bool, profile: str) -> None:
+def show(tasks: "Sequence[Task]", rows: "Rows", as_json: bool, profile: str) -> None:
     """Print the figures of a plan whose cells are all there."""
     from afdctl.sweep.summary import as_json as plain
     from afdctl.sweep.summary import envelopes, of_tasks
@@ -32,7 +33,7 @@ def show(tasks: "Sequence[Task]", rows: dict[str, dict[str, Any]], as_json: bool
     curves = of_tasks(tasks, rows)
     worst = [made for curves_of_run in curves.values() for made in envelopes(curves_of_run)]
     if as_json:
-        cells = [rows[cell["key"]] | cell for task in tasks for cell in task.cells()]
+        cells = [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()]
         shown = {"cells": cells, "curves": [plain(one) for run in curves.values() for one in run]}
         envelopes_shown = [plain(one) for one in worst]
         typer.echo(json.dumps({"schema": "afdctl/1", "profile": profile, **shown, "envelopes": envelopes_shown}))

@@ -43,6 +43,10 @@ class Progress:
         return {"done": self.done, "n": task.n, "accuracy": accuracy, "seconds": round(self.seconds, 3)}
 
 
+Rows = dict[tuple[str, str], Row]
+"""(run, key) -> the row of a finished cell. Two runs can hold the same network, and so the same keys."""
+
+
 def finished_cells(run: Run, cells: Iterable[Row], with_images: bool) -> dict[str, Row]:
     """Key -> row of those of a run's cells whose shard is whole, `with_images` where wanted."""
     rows = [row for row in cells if row["images"] or not with_images]

@@ -17,7 +17,7 @@ from afdctl.store.outline import effective
 from afdctl.store.run import Run
 from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
-from afdctl.sweep.cells import Progress, cell, finished_cells, parts_of
+from afdctl.sweep.cells import Progress, Rows, cell, finished_cells, parts_of
 from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject, keep_checks
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
@@ -54,8 +54,7 @@ class Sweep:
         self.readers = {name: Reader(run.journal_path) for name, run in self.targets.items()}
         self.builders = {name: results.Builder(run) for name, run in self.targets.items()}
         self.journals: dict[str, Journal] = {}
-        self.rows: dict[str, Row] = {}
-        """Key -> row of every finished cell of the targets."""
+        self.rows: Rows = {}
         self.progress_due = 0.0
 
     @property
@@ -66,7 +65,7 @@ class Sweep:
     def targets(self) -> dict[str, Run]:
         return {name: subject.run for name, subject in self.subjects.items()}
 
-    def run(self) -> dict[str, Row]:
+    def run(self) -> Rows:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
         if not self.left() and not any(map(self.returning, self.targets)):
             for run in self.targets.values():
@@ -91,23 +90,25 @@ class Sweep:
     def left(self) -> list[Task]:
         """The tasks with the epsilons that some target has no cell for; `rows` gets the cells that are there."""
         for name, run in self.targets.items():
-            self.rows |= finished_cells(run, self.readers[name].look("cell"), with_images=self.save_images)
+            cells = finished_cells(run, self.readers[name].look("cell"), with_images=self.save_images)
+            self.rows |= {(name, key): row for key, row in cells.items()}
         return [left for task in self.tasks if (left := task.left(self.missing(task)))]
 
     def missing(self, task: Task) -> list[float]:
         return [
             epsilon
             for epsilon in task.epsilons
-            if any(task.key(target, epsilon) not in self.rows for target in task.targets)
+            if any((target.name, task.key(target, epsilon)) not in self.rows for target in task.targets)
         ]
 
     def finished(self, name: str) -> list[Row]:
         """The cells of this plan that a target has, as the plan calls them: they may be from another suite."""
         return [
-            self.rows[cell["key"]] | {"attack": cell["attack"], "suite": task.suite, "changed": list(task.changed)}
+            self.rows[name, cell["key"]]
+            | {"attack": cell["attack"], "suite": task.suite, "changed": list(task.changed)}
             for task in self.tasks
             for cell in task.cells()
-            if cell["run"] == name and cell["key"] in self.rows
+            if cell["run"] == name and (name, cell["key"]) in self.rows
         ]
 
     def returning(self, name: str) -> list[Row]:
@@ -130,9 +131,9 @@ class Sweep:
         for name in self.targets:
             of_target = [task for task in self.tasks if any(target.name == name for target in task.targets)]
             sources = {task.source.digest: task.source for task in of_target}
-            keep_checks([self.subjects[name], *sources.values()], self.targets[name], self.journals[name])
+            keep_checks([self.subjects[name], *sources.values()], self.readers[name], self.journals[name])
             cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
-            done = [cell["key"] for cell in cells if cell["key"] in self.rows]
+            done = [cell["key"] for cell in cells if (name, cell["key"]) in self.rows]
             n, seed = self.tasks[0].n, self.tasks[0].seed
             self.write(name, "sweep", profile=self.profile, n=n, seed=seed, cells=cells, done=done)
 
@@ -256,7 +257,7 @@ class Sweep:
             rows = [cell(task, target, epsilon, arrays, progress.seconds) | more for epsilon in task.epsilons]
             self.journals[target.name].extend(rows)
             self.journals[target.name].sync()
-            self.rows |= {row["key"]: row for row in rows}
+            self.rows |= {(target.name, row["key"]): row for row in rows}
             for row in rows:
                 self.on_row(row | {"run": target.name})
         self.clear(task)

@@ -15,13 +15,13 @@ from afdctl import data, recipe, registry
 from afdctl.data import Source
 from afdctl.data.batches import Split, as_floats
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.events import Journal, Row
+from afdctl.events import Journal, Reader, Row
 from afdctl.models import external
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
 from afdctl.store.gaps import lost_tail
-from afdctl.store.outline import Outline
+from afdctl.store.outline import Outline, effective
 from afdctl.store.run import Run
 from afdctl.sweep import checks
 from afdctl.train.start import environment, source_of
@@ -160,9 +160,9 @@ def _subject(
     )  # fmt: skip
 
 
-def keep_checks(subjects: Iterable[Subject], run: Run, journal: Journal) -> None:
+def keep_checks(subjects: Iterable[Subject], reader: Reader, journal: Journal) -> None:
     """Write the checks of networks into the journal of a run that has numbers of them, unless they are there."""
-    known = [_of_check(row) for row in Outline(run.journal_path).rows if row["event"] == "check"]
+    known = [_of_check(row) for row in effective(reader.look("check"))]
     for subject in subjects:
         if subject.check and _of_check(subject.check) not in known:
             journal.append(**{key: value for key, value in subject.check.items() if key != "t"})

@@ -1,6 +1,6 @@
 """Cells summed up: a curve for each attack, the worst case of each norm, and the areas below them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from afdctl.store import results, shards
 from afdctl.store.checks import warnings_of
 from afdctl.store.overview import record
 from afdctl.store.run import Run
+from afdctl.sweep.cells import Rows
 from afdctl.sweep.figures import Array, accuracy_at, auc, envelope, optimality, step_auc
 from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject
@@ -54,14 +55,14 @@ class Envelope:
     warnings: tuple[str, ...] = ()
 
 
-def of_tasks(tasks: Iterable[Task], rows: Mapping[str, Row]) -> dict[str, list[Curve]]:
+def of_tasks(tasks: Iterable[Task], rows: Rows) -> dict[str, list[Curve]]:
     """Run -> the curves of a plan's cells, in the order of its tasks, and of earlier transfers to the same network."""
     made: dict[str, list[Curve]] = {}
     targets: dict[str, Subject] = {}
     for task in tasks:
         for target in task.targets:
             targets[target.name] = target
-            cells = [rows[task.key(target, epsilon)] for epsilon in task.epsilons]
+            cells = [rows[target.name, task.key(target, epsilon)] for epsilon in task.epsilons]
             made.setdefault(target.name, []).append(curve(task, target, cells))
     every = {name: [*curves, *earlier_transfers(targets[name], curves)] for name, curves in made.items()}
     return {run: [rated(one, of_run) for one in of_run] for run, of_run in every.items()}

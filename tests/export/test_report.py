@@ -163,8 +163,8 @@ def test_a_model_of_ones_own_is_shown_by_what_was_measured(tmp_path: Path):
 
 
 def test_names_and_messages_are_text_and_no_markup(tmp_path: Path):
-    run = written(tmp_path, "<b>&\x1b[31m\u202e", [*steps(1, 3), end("failed", "<script>alert(1)</script>")])
-    html = page.build([run])
+    run = written(tmp_path, "run", [*steps(1, 3), end("failed", "<script>alert(1)</script>")])
+    html = page.build([Run(run.path.rename(tmp_path / "<b>&\x1b[31m\u202e"))])
     assert "<b>&" not in html
     assert not set("\x1b\u202e") & set(html)
     assert r"<b>&\x1b[31m\u202e" in words(html)

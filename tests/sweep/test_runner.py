@@ -71,7 +71,7 @@ def test_figures_are_those_of_the_samples(make_subject: MakeSubject):
     assert [(row["attack"], row["epsilon"]) for row in cells] == [
         ("pgd_linf", 0.05), ("pgd_linf", 0.1), ("fgsm", 0.05), ("fgsm", 0.1),
     ]  # fmt: skip
-    assert {row["key"] for row in cells} == set(rows)
+    assert {(subject.name, row["key"]) for row in cells} == set(rows)
     for row in cells:
         columns = arrays(subject.run)[row["key"]]
         distance = columns[f"{row['epsilon']:g}/distance"]
@@ -198,6 +198,18 @@ def test_a_signal_saves_and_stops(make_subject: MakeSubject):
     assert events(subject.run, "part")[-1]["done"] == 16
 
 
+def test_two_runs_of_one_network_are_swept_each(make_subject: MakeSubject):
+    """Their cells have the same keys, and each needs shards of its own."""
+    one, two = make_subject("one"), make_subject("two")
+    two = replace(two, digest=one.digest)
+    sweep(tasks(one, FGSM)).run()
+    both = sweep([*tasks(one, FGSM), *tasks(two, FGSM)])
+    rows = both.run()
+    assert {name for name, _ in rows} == {"one", "two"}
+    assert list(of_tasks(both.tasks, rows)) == ["one", "two"]
+    assert_equal(arrays(one.run), arrays(two.run))
+
+
 def test_a_run_that_is_written_is_busy(make_subject: MakeSubject):
     subject = make_subject()
     with subject.run.open_journal(), pytest.raises(BusyError):
@@ -281,9 +293,9 @@ def test_an_attack_whose_result_depends_on_the_batch_starts_again_as_another(
     rows = cramped.run()
     assert tried[:2] == [("apgd_ce", 16), ("apgd_ce", 8)]
     assert {row["spec"].get("batch_size") for row in rows.values()} == {8, None}
-    assert {cell["key"] for task in cramped.tasks for cell in task.cells()} == set(rows)
+    assert {(subject.name, cell["key"]) for task in cramped.tasks for cell in task.cells()} == set(rows)
     assert set(events(subject.run, "sweep")[-1]["done"]) == set()
-    assert {cell["key"] for cell in events(subject.run, "sweep")[-1]["cells"]} == set(rows)
+    assert {(subject.name, cell["key"]) for cell in events(subject.run, "sweep")[-1]["cells"]} == set(rows)
     tried.clear()
     assert sweep(tasks(subject, APGD, FGSM)).run().keys() == rows.keys()
     assert tried == [("apgd_ce", 16)]

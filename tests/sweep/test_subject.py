@@ -10,7 +10,7 @@ from PIL import Image
 
 from afdctl import data
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.events import read
+from afdctl.events import Reader, read
 from afdctl.recipe import dump
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
@@ -74,12 +74,12 @@ def test_a_network_is_checked_once_for_its_images(trained: Run, monkeypatch: pyt
     assert first.check["warnings"] == first.warnings
     assert (first.check["checkpoint"], first.check["data"]) == (first.digest, first.data_digest)
     with trained.open_journal() as journal:
-        keep_checks([first], trained, journal)
+        keep_checks([first], Reader(trained.journal_path), journal)
     monkeypatch.setattr(checks, "check", lambda *_: ["checked again"])
     known = of_run(trained, "best", CPU, None)
     assert known.warnings == first.warnings
     with trained.open_journal() as journal:
-        keep_checks([known, first], trained, journal)
+        keep_checks([known, first], Reader(trained.journal_path), journal)
     assert len([row for row in read(trained.journal_path) if row["event"] == "check"]) == 1
     monkeypatch.setattr(checks, "VERSION", 0)
     assert of_run(trained, "best", CPU, None).warnings == ["checked again"]
@@ -118,9 +118,8 @@ def test_a_run_reads_the_images_that_it_was_trained_on_wherever_others_are(
             path.mkdir(parents=True)
             for grey in range(0, 200, step):
                 Image.new("L", (8, 8), grey).save(path / f"{grey}.png")
-    run = start.start(
-        chosen, stem="x", runs=tmp_path, name=None, device=CPU, data_dir=tmp_path / "own", on_line=lambda line: None
-    )
+    with Run.begin(tmp_path, "x", None) as (run, journal):
+        start.start(chosen, run, journal, device=CPU, data_dir=tmp_path / "own", on_line=lambda line: None)
     monkeypatch.setenv("AFDCTL_DATA", str(tmp_path / "other"))
     assert len(of_run(run, "best", CPU, None).split) == 20
     with pytest.raises(CorruptError, match=r"the data are not those that this run began with"):

@@ -188,8 +188,9 @@ def newline_in_a_class(images: Path) -> None:
 
 
 @case
-def escapes_in_a_class(images: Path) -> None:
+def escapes_in_a_class(images: Path) -> str:
     normal(images, ("\x1b[31mred\x1b]0;title\x07", "c"))
+    return "red"
 
 
 @case
