@@ -99,7 +99,7 @@ def test_what_is_done_is_skipped(make_subject: MakeSubject):
     assert subject.run.journal_path.read_bytes() == journal
     sweep(tasks(subject, PGD, FGSM)).run()
     assert [row["attack"] for row in events(subject.run, "cell")] == ["pgd_linf", "pgd_linf", "fgsm", "fgsm"]
-    assert set(events(subject.run, "sweep")[-1]["done"]) == set(first)
+    assert {(subject.name, key) for key in events(subject.run, "sweep")[-1]["done"]} == set(first)
 
 
 def test_a_longer_grid_adds_only_what_is_new(make_subject: MakeSubject):

@@ -65,7 +65,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "provenance": run.provenance,
         "tests": record.of_kind("test"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
-        "warnings": [*(row["message"] for row in record.of_kind("warning")), *lost_tail(run)],
+        "warnings": list(dict.fromkeys([*(row["message"] for row in record.of_kind("warning")), *lost_tail(run)])),
         "checks": record.of_kind("check"),
         "checkpoints": [
             {"file": one.path.name, "step": one.step, "pointers": one.pointers, "intact": one.intact,
