@@ -125,7 +125,7 @@ def _refusal(image: Image.Image, data: bytes) -> str | None:
     if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
         return f"{frames} frames: keep one of them"
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
-        return "has transparent pixels: put them on the background that you mean"
+        return "has transparent pixels; composite it onto a background colour first"
     return None
 
 
