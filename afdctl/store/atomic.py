@@ -1,6 +1,7 @@
 """Files that are there completely or not at all."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -36,10 +37,14 @@ def writing(path: Path) -> Iterator[FileIO]:
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that dead processes left in `folder`; call it while this process writes none there."""
-    for temporary in folder.glob(".*.tmp"):
-        pid = temporary.name.split(".")[-2]
-        if pid.isdecimal() and not _other_process(int(pid)):
-            temporary.unlink(missing_ok=True)
+    for path in folder.glob(".*.tmp"):
+        if is_temporary(path) and not _other_process(int(path.name.split(".")[-2])):
+            path.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file's name is one that `writing` gives to a file until it is complete."""
+    return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
 
 
 def _other_process(pid: int) -> bool:

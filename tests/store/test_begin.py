@@ -49,6 +49,16 @@ def test_a_folder_with_anything_else_is_neither_taken_nor_removed(tmp_path: Path
     assert (tmp_path / "mine" / more).exists()
 
 
+@pytest.mark.parametrize("file", ["recipe.toml", "log.txt", "checkpoints/step-00000000-x.pt", "notes.tmp"])
+def test_a_folder_that_no_training_made_is_neither_taken_nor_removed(tmp_path: Path, file: str):
+    path = tmp_path / "mine" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("the user's own")
+    with pytest.raises(RecipeError, match="mine: exists; choose another --name"), Run.begin(tmp_path, "toy", "mine"):
+        pass
+    assert path.read_text() == "the user's own"
+
+
 def test_a_training_that_lost_its_run_json_is_kept(tmp_path: Path):
     with Run.begin(tmp_path, "toy", "mine") as (run, journal):
         run.write_recipe("")

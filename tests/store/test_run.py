@@ -10,7 +10,8 @@ import pytest
 
 from afdctl.errors import BusyError, CorruptError, NotFoundError, RecipeError
 from afdctl.events import SCHEMA
-from afdctl.store.run import Run, name_fault
+from afdctl.store.folders import name_fault
+from afdctl.store.run import Run
 
 
 def create(root: Path, stem: str = "toy", name: str | None = None) -> Run:
