@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from afdctl.errors import RecipeError
+from afdctl.formatting import one_line
 
 NAME_BYTES: Final = 255
 PATH_BYTES: Final = 4095
@@ -61,5 +62,5 @@ def read(file: Path, most: int) -> bytes:
 
 def shortened(text: str) -> str:
     """The text on one line, control characters escaped; of a long one its beginning and its length."""
-    begin = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:SHOWN])
+    begin = one_line(text[:SHOWN])
     return begin if len(text) <= SHOWN else f"{begin}... ({len(text):,} characters)"

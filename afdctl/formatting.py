@@ -11,6 +11,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(_escaped, text)
 
 
+def one_line(text: str) -> str:
+    r"""Make text printable, with `\n` and `\t` for line feeds and tabs."""
+    return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -3,6 +3,7 @@
 import json
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -47,8 +48,11 @@ def write(recipe: Recipe, device: torch.device, path: Path) -> str:
                 own.step(images.x, images.y)
                 synchronize(device)
                 regions.switch(None)
-    traced.export_chrome_trace(str(path))
-    atomic.write_bytes(path, json.dumps(tidied(json.loads(path.read_text(encoding="utf-8")))).encode())
+    with TemporaryDirectory() as folder:
+        raw = Path(folder, "trace.json")
+        traced.export_chrome_trace(str(raw))
+        events = json.loads(raw.read_text(encoding="utf-8"))
+    atomic.write_bytes(path, json.dumps(tidied(events)).encode())
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     table: str = traced.key_averages().table(sort_by=order, row_limit=TOP, max_name_column_width=40)
     return table

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -11,7 +10,7 @@ from typer.core import TyperGroup
 from afdctl import __version__
 from afdctl.cli import analyze, attack, bench, data, export, heap, profiles, recipes, runs, sweep, train, watch
 from afdctl.cli.pipes import reader_gone, silence
-from afdctl.cli.printing import beneath, printing_safely
+from afdctl.cli.printing import printing_safely
 from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, out_of_memory
 
 
@@ -68,10 +67,6 @@ def main() -> None:
     # Read when torch is imported; a user's own value wins.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     heap.keep()
-    for stream in (beneath(sys.stdout), beneath(sys.stderr)):
-        # a terminal that cannot show a letter gets a question mark, not an error after hours of work
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
     try:
         app()
     except AfdctlError as error:

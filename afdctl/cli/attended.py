@@ -23,17 +23,21 @@ def attend(*, detach: bool) -> None:
         if not detach:
             typer.echo(f"starting {runs[0].path}", err=True)
 
-    started = trainer.start(on_runs)
-    if detach:
-        _go_on(started.runs, started.process)
-        return
-    from afdctl.tui.crash import CrashError
+    from afdctl.train.signals import stopping
 
-    try:
-        number = show([run.path for run in started.runs])
-    except CrashError:
-        _goes_on(started)
-        raise
+    if not detach:
+        # imported before there is a training that a signal meanwhile would leave alone without a word
+        from afdctl.tui import app  # noqa: F401
+    with stopping("while the training starts"):
+        started = trainer.start(on_runs)
+        if detach:
+            _go_on(started.runs, started.process)
+            return
+        try:
+            number = show([run.path for run in started.runs])
+        except BaseException:
+            _goes_on(started)
+            raise
     if _goes_on(started) and number:
         raise StoppedError("", signal.Signals(number))
 
@@ -68,8 +72,8 @@ def show(paths: list[Path]) -> int:
 def finish(runs: "Sequence[Run]") -> None:
     """Print the paths of the finished runs; what ended another one is this command's error."""
     for run in runs:
-        if not run.path.exists():
-            return  # the trainer failed before it began
+        if not run.exists:
+            return  # the trainer ended before it could be resumed
         ended = trainer.outcome(run)
         if ended is None:
             raise trainer.EndedError(

@@ -6,8 +6,7 @@ import sys
 
 def interactive() -> bool:
     """Whether a person can see and steer a dashboard."""
-    # a stream that was closed before the start is None
-    seen = all(stream and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    seen = sys.stdin.isatty() and sys.stderr.isatty()
     return seen and os.environ.get("TERM") != "dumb" and _in_front()
 
 

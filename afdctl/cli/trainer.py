@@ -91,10 +91,8 @@ def start(on_runs: "Callable[[list[Run]], None]") -> Started:
     """Start the trainer of this command line and return when its first run can be resumed.
 
     `on_runs` gets the runs as soon as they are known. Where the trainer ends before, what it printed goes to stderr and
-    its exit code is this process's. A signal meanwhile ends it too (StoppedError).
+    its exit code is this process's. A StoppedError that a signal raises meanwhile ends it too.
     """
-    from afdctl.train.signals import stopping
-
     # in memory where the system can: the disk may be what is full
     words = os.fdopen(os.memfd_create("words"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile()  # noqa: SIM115
     reading, writing = os.pipe()
@@ -106,7 +104,7 @@ def start(on_runs: "Callable[[list[Run]], None]") -> Started:
     os.close(writing)
     started = Started(process, [], words)
     try:
-        with stopping(), os.fdopen(reading) as pipe:
+        with os.fdopen(reading) as pipe:
             _await_begin(pipe, started, on_runs)
     except BaseException:
         # it saves what it has, or removes what it made

@@ -1,6 +1,5 @@
 """The contract of a data set, and what it yields."""
 
-import errno
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from afdctl.data.places import move, staging
-from afdctl.errors import DataMissingError
+from afdctl.errors import NO_SPACE, DataMissingError
 from afdctl.recipe.schema import Data
 
 
@@ -93,7 +92,7 @@ class DataSet(ABC):
             try:
                 self.download(folder)
             except (OSError, HTTPException, RuntimeError) as error:
-                if getattr(error, "errno", None) == errno.ENOSPC:
+                if getattr(error, "errno", None) in NO_SPACE:
                     raise
                 reason = format_exception_only(error)[-1].rstrip().splitlines()[-1]
                 raise self.missing(roots, f"downloading it failed ({reason})") from error

@@ -1,6 +1,5 @@
 """Where data sets lie on this machine, and how a file gets there: whole, or not at all."""
 
-import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -8,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from afdctl import files
-from afdctl.errors import DataMissingError, DiskFullError
+from afdctl.errors import NO_SPACE, DataMissingError, DiskFullError
 
 
 def cache_dir() -> Path:
@@ -46,7 +45,7 @@ def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         with folder as name:
             yield root, Path(name)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_SPACE:
             raise DiskFullError(f"disk full while writing to {root}: free some space") from error
         raise
 

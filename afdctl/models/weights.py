@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from afdctl import files
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
+from afdctl.formatting import one_line
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which checkpoints keep a state dict."""
@@ -96,10 +97,10 @@ def listed(items: Sequence[str]) -> str:
 
 
 def words(error: BaseException) -> str:
-    """An exception as one line: `ValueError: what it says`; what a terminal would obey is left out."""
+    """An exception as one line: `ValueError: what it says`; what a terminal would obey is escaped."""
     first, *more = map(str.strip, format_exception_only(error)[-1].strip().splitlines())
     line = f"{first} {more[0]}" if more and first.endswith(":") else first
-    return "".join(letter for letter in line if letter.isprintable())[:LONGEST]
+    return one_line(line[:LONGEST])
 
 
 def _content(payload: Any) -> str:

@@ -13,6 +13,8 @@ from afdctl.store import atomic
 JOURNAL = "events.ndjson"
 BEGUN = {JOURNAL, f"{JOURNAL}.lock", "recipe.toml", "checkpoints", "log.txt"}
 """What a training may have made before its first step."""
+FIRST = re.compile(r"last|best|step-0+-\w+\.pt")
+"""What is in the folder of checkpoints before the first step."""
 NO_NAMES = {"", "latest"}
 NAME_BYTES = 100
 """The longest name of a run: files of a run and of its exports have it in theirs."""
@@ -106,7 +108,7 @@ def never_trained(folder: Path) -> bool:
     names = {path.name for path in folder.iterdir() if not atomic.is_temporary(path)}
     if names and f"{JOURNAL}.lock" not in names:
         return False  # no training made these files
-    saved = (folder / "checkpoints").glob("step-*")
-    if names - BEGUN or not all(path.name.startswith("step-00000000-") for path in saved):
+    saved = [path.name for path in folder.glob("checkpoints/*") if not atomic.is_temporary(path)]
+    if names - BEGUN or not all(map(FIRST.fullmatch, saved)):
         return False
     return JOURNAL not in names or b'{"event":"step"' not in (folder / JOURNAL).read_bytes()

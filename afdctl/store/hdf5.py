@@ -65,6 +65,11 @@ class _Unfailing:
         """There is no buffer."""
 
 
+def text(words: str) -> str:
+    """Escape what UTF-8, and so HDF5, cannot hold: the bytes of a path that is not UTF-8."""
+    return words.encode("utf-8", "backslashreplace").decode()
+
+
 def add(group: h5py.Group, path: str, array: Array) -> None:
     """A packed data set."""
     group.create_dataset(path, data=array, chunks=True, **PACKED)
@@ -97,7 +102,7 @@ def _append(data: h5py.Dataset, table: Array) -> None:
     rows = np.empty(len(table), data.dtype)
     for name in data.dtype.names:
         known = name in (table.dtype.names or ())
-        rows[name] = table[name] if known else _column(name, [None] * len(table), text=data.dtype[name].kind == "O")
+        rows[name] = table[name] if known else _column(name, [None] * len(table), as_text=data.dtype[name].kind == "O")
     data.resize(len(data) + len(rows), axis=0)
     data[-len(rows) :] = rows
 
@@ -122,9 +127,9 @@ def _table(rows: list[Row]) -> Array:
     return table
 
 
-def _column(name: str, values: list[Any], text: bool = False) -> Array:
+def _column(name: str, values: list[Any], *, as_text: bool = False) -> Array:
     if name in WHOLE:
         return np.array([-1 if value is None else value for value in values], np.int64)
-    if text or str in set(map(type, values)):
-        return np.array(["" if value is None else value for value in values], h5py.string_dtype())
+    if as_text or str in set(map(type, values)):
+        return np.array(["" if value is None else text(str(value)) for value in values], h5py.string_dtype())
     return np.array(values, np.float64)

@@ -104,7 +104,7 @@ def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def _cell_name(row: Row) -> str:
-    return (TRANSFER if row["source"] else CELL).format(**row)
+    return hdf5.text((TRANSFER if row["source"] else CELL).format(**row))
 
 
 def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], checks: Warnings) -> None:
@@ -136,6 +136,8 @@ def _add_analysis(file: h5py.File, run: Run, row: Row, checks: Warnings) -> None
 
 def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:
     for name, value in attributes.items():
+        if isinstance(value, str):
+            value = hdf5.text(value)
         item.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
 
 

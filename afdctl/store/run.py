@@ -12,6 +12,7 @@ from typing import Any, Self
 from afdctl import files, registry
 from afdctl.errors import CorruptError, NotFoundError
 from afdctl.events import SCHEMA, Journal, named, refuse_other_schema
+from afdctl.formatting import one_line
 from afdctl.store import atomic, folders
 from afdctl.store.outline import Outline
 
@@ -115,7 +116,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.path.resolve().name
+        """The folder's name, on one line."""
+        return one_line(self.path.resolve().name)
 
     @property
     def exists(self) -> bool:

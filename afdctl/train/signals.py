@@ -44,11 +44,11 @@ def listening() -> Iterator[Requests]:
 
 
 @contextmanager
-def stopping() -> Iterator[None]:
-    """Let a signal that stops raise StoppedError inside, where there is nothing to save yet."""
+def stopping(when: str = "before the training began") -> Iterator[None]:
+    """Let a signal that stops raise StoppedError inside, where there is nothing to save; the message says `when`."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise StoppedError(f"stopped by {signal.Signals(number).name} before the training began", number)
+        raise StoppedError(f"stopped by {signal.Signals(number).name} {when}", number)
 
     with _handling(dict.fromkeys(STOPPING, stop)):
         yield

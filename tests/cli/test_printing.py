@@ -1,15 +1,19 @@
 """No text that comes from a file steers the terminal."""
 
 import io
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from afdctl.cli.console import Console
 from afdctl.cli.printing import beneath, printing_safely
 from tests.cli.conftest import Afdctl
+from tests.cli.trainings import ENVIRONMENT
 
 NAME = "x\x1b]0;pwn\x07[red]\x9bm\u202e"
 SHOWN = r"x\x1b]0;pwn\x07[red]\x9bm\u202e"
@@ -43,10 +47,23 @@ def test_the_streams_are_what_they_were_afterwards(monkeypatch: pytest.MonkeyPat
     assert stream.getvalue() == SHOWN + "\x1b[0m"
 
 
-def test_a_closed_stream_is_left_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "stderr", None)
+def test_a_locale_without_utf_8_is_no_way_past_it(monkeypatch: pytest.MonkeyPatch):
+    """click writes to the buffer of a stream whose encoding is ASCII."""
+    data = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, encoding="ascii"))
     with printing_safely():
-        assert sys.stderr is None
+        typer.echo(f"{NAME}é")
+    sys.stdout.flush()
+    assert data.getvalue().decode("ascii") == f"{SHOWN}?\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["recipes show digits_nt", "runs rm - --yes", "recipes ls --json"])
+def test_a_stream_that_is_closed_before_the_start_is_no_traceback(tmp_path: Path, words: str, closed: str):
+    command = f"{sys.executable} -m afdctl {words} {closed}"
+    ended = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == (3 if "rm" in words else 0)
 
 
 def test_tables_and_bars_keep_their_colours_and_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch):

@@ -1,7 +1,7 @@
 """Decide what became of a trial from what its commands printed and left."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ CLOCK = {
     "floor_seconds", "command", "events", "log_offset", "log_sha256", "commit",
 }  # fmt: skip
 """Keys whose values differ from one time to the next."""
-ADMITS = re.compile(
-    r"damage|missing|corrupt|chang|torn|lost|not (?:whole|intact|what)|\"intact\": ?false|gap|cut", re.I
-)
+ADMITS = re.compile(r"damaged|missing|corrupt|changed|torn|\blost\b|not (?:whole|intact|what)", re.I)
 """Words of a command that knows of a damage."""
+TOLD = ("damage", "warnings")
+"""Keys of JSON under which a command speaks of damages; its other words are data."""
 
 Outcome = tuple[str, str]
 FINE: Outcome = (SURVIVED, "")
@@ -80,13 +80,33 @@ def reading(ended: Ended, truth: Ended, names: Sequence[str]) -> Outcome:
         return bad
     if truth.code != 0 or numbers(ended.out) == numbers(truth.out):
         return FINE
-    said = re.sub(r'"damage": ?null', "", ended.out + ended.err)
-    if ADMITS.search(said) and any(name in said for name in names):
+    if any(ADMITS.search(line) and any(name in line for name in names) for line in admissions(ended)):
         return FINE
     return (
         LOST,
         f"`{short(ended)}` prints another {first_difference(numbers(ended.out), numbers(truth.out))} without a word",
     )
+
+
+def admissions(ended: Ended) -> list[str]:
+    """The lines in which a command may speak of a damage: none of the data that it prints as JSON."""
+    values = [parsed(ended.out)]
+    if isinstance(values[0], str):
+        values = [parsed(line) for line in ended.out.splitlines()]
+    return [*ended.err.splitlines(), *(line for value in values for line in _told(value))]
+
+
+def _told(value: Any, told: bool = True) -> Iterator[str]:
+    if isinstance(value, dict):
+        if value.get("intact") is False:
+            yield f"damaged: {value}"
+        for key, item in value.items():
+            yield from _told(item, key in TOLD)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _told(item, told)
+    elif told and isinstance(value, str):
+        yield value
 
 
 def first_difference(found: Any, truth: Any, place: str = "") -> str:

@@ -61,6 +61,9 @@ def test_a_refusal_is_one_line_with_the_file_and_the_code(one: Ended, outcome: s
         ({"clean": None, "damage": "run.json: damaged"}, SURVIVED),
         ({"clean": None, "damage": "something: damaged"}, LOST),
         ({"clean": 0.51, "damage": None, "files": ["run.json"]}, LOST),
+        ({"clean": 0.51, "changed": [], "shard": "run.json"}, LOST),
+        ({"clean": 0.51, "warnings": ["run.json: its last rows are missing"]}, SURVIVED),
+        ({"clean": 0.51, "shards": [{"file": "run.json", "intact": False}]}, SURVIVED),
     ],
 )
 def test_a_silent_other_number_is_seen(out: dict[str, object], outcome: str):

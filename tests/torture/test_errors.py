@@ -43,16 +43,16 @@ def trials(what: str, work: Work, found: list[Site], errors: list[str], number: 
         error = draw.choice([error for error in errors if site.name != "unlink" or error not in NO_SPACE])
         struck: list[str] = []
         outcome = disturbed(work, at, partial(fail, work, site, error, struck))
-        if struck:
+        if outcome:
             tried += 1
             yield trial(f"{what}, {work.name}", f"{work.name}: {site.name} on {struck[0]} fails with {error}", outcome)
 
 
-def fail(work: Work, site: Site, error: str, struck: list[str], folder: Path) -> Outcome:
-    """Let one call fail, and note the path that it touched."""
+def fail(work: Work, site: Site, error: str, struck: list[str], folder: Path) -> Outcome | None:
+    """Let one call fail, and note the path that it touched; None where it met no file of the run."""
     ended, path = failed_at(site, error, work.command, folder)
     if path is None:
-        return FINE
+        return None
     struck.append(path)
     return judged(ended, path, error, work, folder)
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
@@ -17,10 +17,10 @@ import pytest
 import afdctl
 from tests.torture.conftest import Try, WorkOf
 from tests.torture.forms import forms
-from tests.torture.judge import FINE, Outcome, crash, trial
+from tests.torture.judge import FINE, Outcome, crash
 from tests.torture.process import Ended, Started
-from tests.torture.tally import UNCLEAR, Trial
-from tests.torture.work import ANALYZE, SWEEP, TRAIN, Work, disturbed, make
+from tests.torture.tally import UNCLEAR
+from tests.torture.work import ANALYZE, SWEEP, TRAIN, Work, make, trials
 
 SEED = 6
 SLOW = {
@@ -91,14 +91,12 @@ def slow_of(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> WorkOf
 def test_signals(stage: str, number: int, slow_of: WorkOf, attempt: Try, at: Path):
     name, reached = STAGES[stage]
     work = slow_of(name)
-    hits = random.Random(f"{SEED} {stage}").sample(HITS, min(number, len(HITS)))
-    attempt(
-        trial(f"signal, {name}", f"{hit} when: {stage}", disturbed(work, at, partial(strike, work, hit, reached)))
-        for hit in hits
-    )
+    hits = random.Random(f"{SEED} {stage}").sample(HITS, len(HITS))
+    disturbances = ((f"{hit} when: {stage}", partial(strike, work, hit, reached)) for hit in hits)
+    attempt(trials(f"signal, {name}", work, at, disturbances, number))
 
 
-def strike(work: Work, hit: Hit, reached: Reached, folder: Path) -> Outcome:
+def strike(work: Work, hit: Hit, reached: Reached, folder: Path) -> Outcome | None:
     """Send the signal as soon as the work has come so far."""
     started = Started([work.command], folder)
     while started.process.is_alive() and not reached(folder):
@@ -107,11 +105,14 @@ def strike(work: Work, hit: Hit, reached: Reached, folder: Path) -> Outcome:
     return ending(started.wait()[0], hit)
 
 
-def ending(ended: Ended, hit: Hit) -> Outcome:
-    """128 + the signal's number, as a shell gives for a process that died of it; 0 where it came too late."""
-    if hit.number == signal.SIGKILL:
-        return FINE
-    if ended.code is not None and ended.code in (-hit.number, 0):
+def ending(ended: Ended, hit: Hit) -> Outcome | None:
+    """Judge the exit code: 128 + the signal's number, as a shell gives for a process that died of it.
+
+    None where the command had finished before the signal came.
+    """
+    if ended.code == 0:
+        return None
+    if ended.code == -hit.number:
         return FINE
     if bad := crash(ended):
         return bad
@@ -123,17 +124,14 @@ def ending(ended: Ended, hit: Hit) -> Outcome:
 def test_signals_during_imports(name: str, number: int, work_of: WorkOf, attempt: Try, at: Path):
     """Real processes, which import torch in the first second or two."""
     draw = random.Random(SEED)
-
-    def trials() -> Iterator[Trial]:
-        for index in range(number):
-            hit, seconds = HITS[index % len(HITS)], draw.uniform(0.05, 2.5)
-            outcome = disturbed(work_of(name), at, partial(strike_early, hit, seconds))
-            yield trial("signal, start", f"{hit} after {seconds:.2f} s of a new process", outcome)
-
-    attempt(trials())
+    drawn = [(HITS[index % len(HITS)], draw.uniform(0.05, 2.5)) for index in range(3 * number)]
+    disturbances = (
+        (f"{hit} after {seconds:.2f} s of a new process", partial(strike_early, hit, seconds)) for hit, seconds in drawn
+    )
+    attempt(trials("signal, start", work_of(name), at, disturbances, number))
 
 
-def strike_early(hit: Hit, seconds: float, folder: Path) -> Outcome:
+def strike_early(hit: Hit, seconds: float, folder: Path) -> Outcome | None:
     process = subprocess.Popen(
         [sys.executable, "-m", "afdctl", *TRAIN], cwd=folder, env=ENVIRONMENT, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -2,14 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.torture.judge import FINE, Outcome, crash, differences, measured, refusal, worst
+from tests.torture.judge import FINE, Outcome, crash, differences, measured, refusal, trial, worst
 from tests.torture.process import OUTPUT, Ended, run, run_all
-from tests.torture.tally import LOST
+from tests.torture.tally import LOST, Trial
 
 SETTINGS = [
     "train.epochs=3", "train.batch_size=64", "train.milestones=[2]", "train.report_every=5", "model.width=4",
@@ -95,12 +95,27 @@ def readable(folder: Path, names: Sequence[str] = ()) -> Outcome:
     return worst(refusal(ended, names) if ended.code else crash(ended) or FINE for ended in run_all(READERS, folder))
 
 
-Disturb = Callable[[Path], Outcome]
+Disturb = Callable[[Path], Outcome | None]
+"""Returns None where it came too late, or met nothing."""
 
 
-def disturbed(work: Work, at: Path, disturb: Disturb) -> Outcome:
-    """Disturb a work in a fresh folder, read the run, finish the work; the worst of what came."""
+def disturbed(work: Work, at: Path, disturb: Disturb) -> Outcome | None:
+    """Disturb a work in a fresh folder, read the run, finish the work; the worst of what came, None for no hit."""
     folder = work.folder(at)
-    outcome = worst([disturb(folder), readable(folder), work.finish(folder)])
+    met = disturb(folder)
+    outcome = met and worst([met, readable(folder), work.finish(folder)])
     shutil.rmtree(folder)
     return outcome
+
+
+def trials(
+    kind: str, work: Work, at: Path, disturbances: Iterable[tuple[str, Disturb]], number: int
+) -> Iterator[Trial]:
+    """Disturb a work in one way after the other until `number` of them were hits; others are no trials."""
+    tried = 0
+    for done, disturb in disturbances:
+        if tried == number:
+            return
+        if outcome := disturbed(work, at, disturb):
+            tried += 1
+            yield trial(kind, done, outcome)
