@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from afdctl.cli import attended, trainer
-from afdctl.errors import AfdctlError
+from afdctl.errors import AfdctlError, StoppedError
 from afdctl.events import alive, read
 from afdctl.store.run import Run
 from afdctl.tui.crash import CrashError
@@ -112,19 +112,23 @@ def finished(tmp_path: Path, rows: list[journals.Row]) -> Run:
     return Run(journals.write(tmp_path / "runs" / "a-001", rows))
 
 
-@pytest.mark.parametrize("over", [False, True])
-def test_a_failed_dashboard_is_said_and_the_training_continues(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, over: bool
+FAILED = CrashError("the dashboard failed")
+SIGNALLED = StoppedError("stopped by SIGTERM", 15)
+
+
+@pytest.mark.parametrize(("over", "error"), [(False, FAILED), (True, FAILED), (False, SIGNALLED)])
+def test_whatever_ends_the_dashboard_the_training_continues_and_that_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, over: bool, error: Exception
 ):
     def fail(_: list[Path]) -> int:
-        raise CrashError("the dashboard failed")
+        raise error
 
     run = Run(journals.write(tmp_path / "runs" / "a", journals.training() if over else journals.training(30)))
     process = subprocess.Popen(["sleep", "0" if over else "60"])
     monkeypatch.setattr(trainer, "start", lambda _: trainer.Started(process, [run], io.BytesIO()))
     monkeypatch.setattr(attended, "show", fail)
     try:
-        with pytest.raises(CrashError):
+        with pytest.raises(type(error)):
             attended.attend(detach=False)
         out, err = capsys.readouterr()
         assert out == f"{run.path}\n"
