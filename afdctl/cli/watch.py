@@ -101,6 +101,7 @@ def _tell(path: Path) -> None:
 
     from afdctl.cli.pipes import reader_gone
     from afdctl.cli.progress import Lines
+    from afdctl.store.folders import JOURNAL
     from afdctl.tui.reading.follow import UNREADABLE
     from afdctl.tui.reading.watched import Watched
 
@@ -114,4 +115,4 @@ def _tell(path: Path) -> None:
     except BrokenPipeError:
         raise reader_gone() from None
     if run.damaged:
-        typer.echo(f"warning: {path}: {run.damaged} damaged lines of the journal were left out", err=True)
+        typer.echo(f"warning: {path}/{JOURNAL}: {run.damaged} damaged lines were left out", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from afdctl.data.dataset import DataSet, Source
 from afdctl.data.pictures import SUFFIXES, Picture, Remark, counted, decode
 from afdctl.errors import CorruptError, DataMissingError
+from afdctl.files import shortened
 from afdctl.recipe.schema import Data
 
 BESIDE = "files passed over, as they are in no class's folder"
@@ -78,13 +79,13 @@ class Folder(DataSet):
         """The classes of both splits; CorruptError where they differ or make no classification."""
         classes, others = _classes(train), _classes(test)
         if difference := set(classes) ^ set(others):
-            names = ", ".join(sorted(difference))
+            names = ", ".join(map(shortened, sorted(difference)))
             raise CorruptError(f"{train.parent}: not in both {train.name}/ and {test.name}/: {names}")
         if len(classes) < 2:
-            found = f"only one class ({classes[0]})" if classes else "no classes"
+            found = f"only one class ({shortened(classes[0])})" if classes else "no classes"
             raise CorruptError(f"{train}: {found}: each is a folder of images, and there must be two or more")
         if strange := [name for name in classes if not name.isprintable()]:
-            raise CorruptError(f"{train}: a class is named {strange[0]!r}: rename it, in {test.name}/ too")
+            raise CorruptError(f"{train}: a class is named '{shortened(strange[0])}': rename it, in {test.name}/ too")
         return classes
 
     def fetch(self, roots: Sequence[Path]) -> None:

@@ -1,7 +1,7 @@
 """Checkpoints: `step-<n>-<digest>.pt`, and the pointers `last` and `best`, small files that hold such a name."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from afdctl.errors import CorruptError, NotFoundError, out_of_memory
-from afdctl.events import named
+from afdctl.events import Row, named
 from afdctl.store import atomic
 from afdctl.store.run import Run
 
@@ -87,6 +87,29 @@ def listed(run: Run) -> list[Listed]:
             _verified(path) is not None)
         for path in sorted(dict.fromkeys(paths), key=_step, reverse=True)
     ]  # fmt: skip
+
+
+def dangling(run: Run) -> list[str]:
+    """Return a sentence for each pointer that names no checkpoint that is there."""
+    pointed = {run.checkpoints / which: _pointed(run, which) for which in POINTERS}
+    return [
+        f"{pointer}: damaged, it names no checkpoint"
+        for pointer, path in pointed.items()
+        if path and not path.is_file()
+    ]
+
+
+def repair_best(run: Run, rows: Iterable[Row], step: int) -> list[str]:
+    """Let `best` name what the journal's `rows` up to `step` name, where it is missing or damaged; say so.
+
+    A save that found it damaged would delete the best checkpoint with the others.
+    """
+    named_best = [row["file"] for row in rows if row["event"] == "checkpoint" and row["best"] and row["step"] <= step]
+    path, pointed = run.checkpoints / "best", _pointed(run, "best")
+    if not named_best or (pointed and pointed.is_file()) or not (run.checkpoints / named_best[-1]).is_file():
+        return []
+    atomic.write_bytes(path, f"{named_best[-1]}\n".encode())
+    return [f"{path}: was missing or damaged; made again from the journal, which names {named_best[-1]}"]
 
 
 def last_step(run: Run) -> int:

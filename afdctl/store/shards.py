@@ -3,6 +3,8 @@
 `shards/<stem>-<digest>.h5`; the journal names the file, and the digest in its name is verified when it is read.
 """
 
+import os
+import re
 import time
 from collections.abc import Collection, Mapping
 from functools import lru_cache
@@ -13,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from afdctl.errors import CorruptError
+from afdctl.errors import AfdctlError, CorruptError
 from afdctl.events import named
 from afdctl.store import atomic, hdf5
 from afdctl.store.run import Run
@@ -52,9 +54,15 @@ def read(run: Run, name: str, without: Collection[str] = ()) -> Arrays:
         if isinstance(item, h5py.Dataset) and path.rpartition("/")[2] not in without:
             arrays[path] = item[()]
 
-    # nothing ever writes to a shard: it needs no lock
-    with h5py.File(run.shards / name, "r", locking=False) as file:
-        file.visititems(take)
+    path = run.shards / name
+    try:
+        # nothing ever writes to a shard: it needs no lock
+        with h5py.File(path, "r", locking=False) as file:
+            file.visititems(take)
+    except (OSError, RuntimeError) as error:
+        # its digest was right a moment ago: the system, not the file, is what fails
+        number = re.search(r"errno = (\d+)", str(error))
+        raise AfdctlError(f"{path}: cannot be read ({os.strerror(int(number[1])) if number else 'by HDF5'})") from error
     return arrays
 
 

@@ -18,6 +18,7 @@ from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
 from afdctl.store.gaps import lost_tail
+from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 from afdctl.train.loop import Trainer, saying_what_to_lower
 
@@ -93,6 +94,7 @@ def resume(
         with checkpoints.fitting(loaded):
             trainer.load_state_dict(loaded.state)
         warnings = [*loaded.warnings, *lost_tail(run, loaded.step, loaded.epoch)]
+        warnings += checkpoints.repair_best(run, Outline(run.journal_path).rows, loaded.step)
         with trainer.session():
             journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
             for warning in warnings:

@@ -13,7 +13,7 @@ import torch
 
 import afdctl
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.store.checkpoints import Saved, fitting, load, save
+from afdctl.store.checkpoints import Saved, dangling, fitting, load, repair_best, save
 from afdctl.store.run import Run
 
 
@@ -48,6 +48,29 @@ def test_the_name_tells_step_and_digest_and_the_pointers_name_it(run: Run) -> No
     assert (run.checkpoints / "best").read_text() == saved.path.name + "\n"
     assert (run.checkpoints / "last").read_text() == later.path.name + "\n"
     assert [load(run, which).step for which in ("best", "last", saved.path.name)] == [100, 200, 100]
+
+
+@pytest.mark.parametrize("pointer", [None, "step-00000020-0123456789abcdef.pt", "x"])
+def test_a_damaged_best_is_made_again_from_the_journal(run: Run, pointer: str | None) -> None:
+    """A save would else delete the best checkpoint."""
+    best = save_step(run, 10, best=True)
+    rows = [
+        {"event": "checkpoint", "step": step, "file": file, "best": is_best}
+        for step, file, is_best in (
+            (0, "step-0.pt", True),
+            (10, best.path.name, True),
+            (20, "x.pt", False),
+            (30, "y", True),
+        )
+    ]
+    path = run.checkpoints / "best"
+    assert repair_best(run, rows, 20) == dangling(run) == []
+    path.unlink() if pointer is None else path.write_text(pointer)
+    assert dangling(run) == ([] if pointer is None else [f"{path}: damaged, it names no checkpoint"])
+    (said,) = repair_best(run, rows, 20)
+    assert said.startswith(f"{path}: was missing or damaged; made again from the journal")
+    assert load(run, "best").digest == best.digest
+    assert repair_best(run, [], 20) == []
 
 
 def test_the_newest_stay_beside_last_and_best(run: Run) -> None:

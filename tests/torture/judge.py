@@ -141,8 +141,15 @@ def measured(run: Path) -> dict[str, Any]:
     for which in ("last", "best"):
         if (pointer := run / "checkpoints" / which).exists():
             file = pointer.with_name(pointer.read_text(errors="replace").strip())
-            found[which] = digest(torch.load(file, weights_only=True)) if file.is_file() else "points to nothing"
+            found[which] = _state(file) if file.is_file() else "points to nothing"
     return found
+
+
+def _state(file: Path) -> str:
+    try:
+        return digest(torch.load(file, weights_only=True))
+    except Exception:  # noqa: BLE001 - whatever a damaged byte leads to
+        return "damaged"
 
 
 def results(run: Path) -> dict[str, Any]:

@@ -58,14 +58,14 @@ def _facts(record: "Record") -> dict[str, Any]:
     from afdctl.store.overview import Overview
     from afdctl.sweep.attacked import attacked
 
-    run = record.run
+    run, said = record.run, [row["message"] for row in record.of_kind("warning")]
     return {
         "run": Overview.of(record).as_json(),
         "recipe": record.recipe.model_dump(mode="json") if record.recipe else None,
         "provenance": run.provenance,
         "tests": record.of_kind("test"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
-        "warnings": list(dict.fromkeys([*(row["message"] for row in record.of_kind("warning")), *lost_tail(run)])),
+        "warnings": list(dict.fromkeys([*said, *lost_tail(run), *checkpoints.dangling(run)])),
         "checks": record.of_kind("check"),
         "checkpoints": [
             {"file": one.path.name, "step": one.step, "pointers": one.pointers, "intact": one.intact,
