@@ -83,7 +83,7 @@ def test_damaged_and_strange_lines_are_told_and_the_story_goes_on(watch, folder:
     assert code == 0
     assert sum(line.startswith("epoch ") for line in out.splitlines()) == 20
     assert err.count("warning: a line that this afdctl cannot read: ") == len(strange)
-    assert err.endswith("200000 damaged lines of the journal were left out\n")
+    assert err.endswith("a-002/events.ndjson: 200000 damaged lines were left out\n")
 
 
 def test_what_a_journal_says_steers_no_terminal(watch, folder: Path):
