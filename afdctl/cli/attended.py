@@ -28,16 +28,17 @@ def attend(*, detach: bool) -> None:
     if not detach:
         # imported before there is a training that a signal meanwhile would leave alone without a word
         from afdctl.tui import app  # noqa: F401
-    with stopping("while the training starts"):
+    with stopping():
         started = trainer.start(on_runs)
-        if detach:
-            _go_on(started.runs, started.process)
-            return
-        try:
-            number = show([run.path for run in started.runs])
-        except BaseException:
-            _goes_on(started)
-            raise
+        with stopping("while the dashboard opened"):
+            if detach:
+                _go_on(started.runs, started.process)
+                return
+            try:
+                number = show([run.path for run in started.runs])
+            except BaseException:
+                _goes_on(started)
+                raise
     if _goes_on(started) and number:
         raise StoppedError("", signal.Signals(number))
 

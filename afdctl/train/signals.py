@@ -1,6 +1,8 @@
 """Signals become flags that the loop reads between two steps."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,7 +25,7 @@ class Requests:
     def on_stop(self, number: int, frame: FrameType | None) -> None:
         """Finish the step and save; a second signal of the kind acts at once."""
         self.stop = number
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+        signal.signal(number, leave_at_once)
 
     def obey(self, remedy: str) -> None:
         """Raise StoppedError where a signal asked to stop; `remedy` says how to go on."""
@@ -32,6 +34,13 @@ class Requests:
 
     def on_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True
+
+
+def leave_at_once(number: int, frame: FrameType | None) -> None:
+    """End the process as a kill does, which loses nothing: an exception would vanish in a callback of Python's own."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # the cursor, which a progress bar hides
+    os._exit(128 + number)
 
 
 @contextmanager
