@@ -23,7 +23,7 @@ def attend(*, detach: bool) -> None:
         if not detach:
             typer.echo(f"starting {runs[0].path}", err=True)
 
-    from afdctl.train.signals import stopping
+    from afdctl.train.signals import held, stopping
 
     if not detach:
         # imported before there is a training that a signal meanwhile would leave alone without a word
@@ -35,7 +35,8 @@ def attend(*, detach: bool) -> None:
                 _go_on(started.runs, started.process)
                 return
             try:
-                number = show([run.path for run in started.runs])
+                with held():
+                    number = show([run.path for run in started.runs])
             except BaseException:
                 _goes_on(started)
                 raise

@@ -64,6 +64,16 @@ def stopping(when: str = "before the training began") -> Iterator[None]:
 
 
 @contextmanager
+def held() -> Iterator[None]:
+    """Let a signal that stops wait inside until it is unblocked: an exception would break what is being set up."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+
+
+@contextmanager
 def _handling(handlers: Handlers) -> Iterator[None]:
     """Handle signals by these functions inside; the handlers before are put back."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

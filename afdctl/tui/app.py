@@ -79,6 +79,8 @@ class Dashboard(App[int]):
             # a thread of a test has no signals
             with suppress(ValueError, RuntimeError):
                 loop.add_signal_handler(number, self.leave, int(number))
+        # one that came while the dashboard opened is held until now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
         # the shell has written on the screen meanwhile
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.session.open()
