@@ -8,17 +8,14 @@ from typing import Any
 from afdctl.attacks.iterate import Model
 from afdctl.data.batches import as_floats
 from afdctl.errors import AfdctlError, StoppedError, out_of_memory
-from afdctl.events import Journal, Reader, Row
+from afdctl.events import Journal, Row
 from afdctl.store import results, shards
-from afdctl.store.cells import hidden, returning, shown_curves
-from afdctl.store.outline import effective
-from afdctl.store.run import Run
 from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
-from afdctl.sweep.cells import Rows, cell, finished_cells
+from afdctl.sweep.cells import Rows, cell
 from afdctl.sweep.parts import Parts, Progress
 from afdctl.sweep.plan import Task
-from afdctl.sweep.subject import Subject, missing_checks
+from afdctl.sweep.planned import Planned
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 PART_SECONDS = 20.0
@@ -29,10 +26,8 @@ PROGRESS_SECONDS = 2.0
 OnRow = Callable[[Row], None]
 
 
-class Sweep:
+class Sweep(Planned):
     """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run.
-
-    `tasks` are those given, in batches that the memory has room for: their keys are of what was really done.
 
     `graphs`: passes of the search are replayed, as `replayed.Replayed` does it.
     """
@@ -47,23 +42,13 @@ class Sweep:
         graphs: bool = False,
         on_row: OnRow = lambda row: None,
     ) -> None:
-        self.tasks, self.profile, self.on_row = [task.in_batches(batch_size) for task in tasks], profile, on_row
-        self.batch_size, self.save_images, self.graphs = batch_size, save_images, graphs
+        super().__init__([task.in_batches(batch_size) for task in tasks], save_images)
+        self.profile, self.batch_size, self.graphs, self.on_row = profile, batch_size, graphs, on_row
         self.requests = Requests()
-        self.readers = {name: Reader(run.journal_path) for name, run in self.targets.items()}
         self.parts = Parts(self.readers, save_images)
         self.builders = {name: results.Builder(run) for name, run in self.targets.items()}
         self.journals: dict[str, Journal] = {}
-        self.rows: Rows = {}
         self.progress_due = 0.0
-
-    @property
-    def subjects(self) -> dict[str, Subject]:
-        return {target.name: target for task in self.tasks for target in task.targets}
-
-    @property
-    def targets(self) -> dict[str, Run]:
-        return {name: subject.run for name, subject in self.subjects.items()}
 
     def run(self) -> Rows:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
@@ -86,61 +71,6 @@ class Sweep:
             for task in left:
                 self.do(task)
         return self.rows
-
-    def left(self) -> list[Task]:
-        """The tasks with the epsilons that some target has no cell for; `rows` gets the cells that are there."""
-        for name, run in self.targets.items():
-            cells = finished_cells(run, self.readers[name].look("cell"), with_images=self.save_images)
-            self.rows |= {(name, key): row for key, row in cells.items()}
-        self.tasks = [self.begun(task) for task in self.tasks]
-        return [left for task in self.tasks if (left := task.left(self.missing(task)))]
-
-    def begun(self, task: Task) -> Task:
-        """The task in its batches, or in those of a half, a quarter, ... of them where more of its cells are there.
-
-        Where the memory was too small for the large ones, they would only fill it once more.
-        """
-        if not task.spec.one_stream or not task.batch_size or not self.missing(task):
-            return task
-        halvings = [task.in_batches(task.batch_size >> times) for times in range(task.batch_size.bit_length())]
-        return min(halvings, key=lambda one: len(self.missing(one)))
-
-    def missing(self, task: Task) -> list[float]:
-        return [
-            epsilon
-            for epsilon in task.epsilons
-            if any((target.name, task.key(target, epsilon)) not in self.rows for target in task.targets)
-        ]
-
-    def finished(self, name: str) -> list[Row]:
-        """The cells of this plan that a target has, as the plan calls them: they may be from another suite."""
-        return [
-            self.rows[name, cell["key"]]
-            | {"attack": cell["attack"], "suite": task.suite, "changed": list(task.changed)}
-            for task in self.tasks
-            for cell in task.cells()
-            if cell["run"] == name and (name, cell["key"]) in self.rows
-        ]
-
-    def checks(self, name: str) -> list[Row]:
-        """The checks that a target's journal lacks: of its network, and of those whose images it judges."""
-        of_target = [task for task in self.tasks if any(target.name == name for target in task.targets)]
-        return missing_checks([self.subjects[name], *(task.source for task in of_target)], self.readers[name])
-
-    def returning(self, name: str) -> list[Row]:
-        """The finished cells of a target that take the place of others once they are written again."""
-        return returning(effective(self.readers[name].rows), self.finished(name))
-
-    def hidden(self) -> list[tuple[str, Row, Row]]:
-        """Run, a finished cell, and one of those that tables, figures and results.h5 show in its curve's place."""
-        found = []
-        for name, reader in self.readers.items():
-            reader.look("cell")
-            rows = effective(reader.rows)
-            shown = shown_curves(rows)
-            for row in hidden(rows, self.finished(name)):
-                found += [(name, row, curve[0]) for curve in [shown.get((row["attack"], row["source"]))] if curve]
-        return found
 
     def announce(self) -> None:
         """Write the plan of each run and what of it is done, after the checks of its network."""
