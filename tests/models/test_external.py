@@ -193,6 +193,38 @@ def test_two_models_that_import_late_each_find_their_own_neighbour(here: Path, x
     assert sys.path == path
 
 
+BACKWARD = """
+import torch
+from torch import nn
+import same
+
+class Late(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.flatten(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        from same import factor
+        return factor * gradient.reshape(-1, 2, 2, 2)
+
+class Net(nn.Module):
+    def forward(self, x):
+        return Late.apply(x)
+"""
+
+
+def test_a_backward_pass_finds_the_neighbour_of_its_own_forward_pass(here: Path, x: torch.Tensor):
+    for folder, factor in (("a", 1.0), ("b", 2.0)):
+        (here / folder).mkdir()
+        (here / folder / "same.py").write_text(f"factor = {factor}\n")
+        (here / folder / "net.py").write_text(BACKWARD)
+    networks = [load("a/net.py:Net"), load("b/net.py:Net")]
+    x.requires_grad_()
+    factors = [torch.autograd.grad(network(x).sum(), x)[0].unique().tolist() for network in networks]
+    assert factors == [[1.0], [2.0]]
+
+
 def test_a_neighbour_of_one_model_is_none_of_another(here: Path, x: torch.Tensor):
     line = "try: from only_here import factor\n        except ImportError: factor = 1.0\n        "
     for folder in "ab":
