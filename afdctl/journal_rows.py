@@ -42,7 +42,7 @@ REQUIRED: dict[str, dict[str, Types]] = {
     "features": {"key": TEXT, "shard": TEXT, "n": WHOLE, "attack": TEXT_OR_NONE, "epsilon": NUMBER, "checkpoint": TEXT},
     "analysis": {
         "name": TEXT, "key": TEXT, "checkpoint": TEXT, "n": WHOLE, "seed": WHOLE, "figures": TABLE,
-        "shard": TEXT_OR_NONE,
+        "shard": TEXT_OR_NONE, "features": LIST,
     },
 }  # fmt: skip
 """Event -> required field -> the types that it may have. An event that is not here needs nothing."""

@@ -100,7 +100,10 @@ def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm:
 def analysed(run: Run, name: str, figures: Row, arrays: Mapping[str, np.ndarray[Any, Any]] | None = None) -> str | None:
     """Put an analysis into the run and its results.h5; returns the name of its shard."""
     shard = shards.write(run, name, arrays) if arrays else None
-    row = {"name": name, "key": name, "checkpoint": CHECKPOINT, "n": 100, "seed": 0, "figures": figures, "shard": shard}
+    row = {
+        "name": name, "key": name, "checkpoint": CHECKPOINT, "n": 100, "seed": 0, "figures": figures, "shard": shard,
+        "features": [],
+    }  # fmt: skip
     with run.open_journal() as journal:
         journal.append("analysis", **row)
     results.build(run)

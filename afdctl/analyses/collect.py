@@ -65,6 +65,10 @@ class Collection:
         parts = ["natural", VERSION, self.subject.digest, self.subject.data_digest, self.n]
         return key_of(parts)
 
+    def keys(self, tasks: Iterable[Task]) -> list[str]:
+        """The keys of the images' own features, and of those under attacks."""
+        return [self.natural_key, *(self.key(task, epsilon) for task in tasks for epsilon in task.epsilons)]
+
     def natural(self, journal: Journal) -> tuple[Features, Array]:
         """The features of the images themselves, and their labels (n,)."""
         if self.natural_key not in self.shards:

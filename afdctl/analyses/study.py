@@ -18,7 +18,7 @@ from afdctl.store import results, shards
 from afdctl.store.cells import hidden, returning, shown_analyses
 from afdctl.store.outline import effective
 from afdctl.sweep.plan import Task, for_transfer, key_of
-from afdctl.sweep.subject import Subject, keep_checks
+from afdctl.sweep.subject import Subject, missing_checks
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 VERSION = 1
@@ -36,7 +36,7 @@ class Wanted:
     """Which analyses, of the first `n` test images; `grid` is the attack whose strength is varied.
 
     `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what of the attacks
-    is not their suite's own.
+    is not their suite's own: settings of the grid, and "attacks" where others are compared than the suite's.
     """
 
     names: Sequence[str]
@@ -74,11 +74,11 @@ class Study:
         Errors: BusyError, DiskFullError, StoppedError; what is done stays.
         """
         run = self.subject.run
-        if not self.missing() and not self.returning():
+        if not self.missing() and not self.checks() and not self.returning():
             results.refresh(run)
             return self.rows()
         with run.open_journal() as journal, listening() as self.requests:
-            keep_checks([self.subject], self.collection.reader, journal)
+            journal.extend(self.checks())
             self.collection.look()  # again: until the journal was open, another process may have been at it
             try:
                 journal.extend(self.returning())
@@ -93,6 +93,10 @@ class Study:
             results.build(run)
         return self.rows()
 
+    def checks(self) -> list[Row]:
+        """The network's check, unless the journal has it."""
+        return missing_checks([self.subject], self.collection.reader)
+
     def counted(self) -> list[Row]:
         """The rows of the run that count."""
         self.collection.reader.look("analysis")
@@ -105,7 +109,10 @@ class Study:
 
     def changed(self, name: str) -> list[str]:
         """What of the attacks that an analysis looks at is not their suite's own."""
-        return list(self.wanted.changed) if self.tasks(name) else []
+        if not self.tasks(name):
+            return []
+        compares = ANALYSES[name].needs == "attacks"
+        return [change for change in self.wanted.changed if change != "attacks" or compares]
 
     def rows(self) -> dict[str, Row]:
         """The rows of those analyses that the run has, by name."""
@@ -158,7 +165,7 @@ class Study:
             "event": "analysis", "name": name, "key": self.key(name), "checkpoint": self.subject.digest,
             "n": self.wanted.n, "points": self.wanted.points if name in EMBEDDINGS else None,
             "changed": self.changed(name), "seed": self.wanted.seed, "figures": dict(result.figures), "shard": shard,
-            "seconds": round(time.monotonic() - began, 3),
+            "features": self.collection.keys(self.tasks(name)), "seconds": round(time.monotonic() - began, 3),
         }  # fmt: skip
         journal.extend([row])
         journal.sync()

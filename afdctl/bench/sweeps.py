@@ -11,7 +11,7 @@ from torch import Tensor
 from afdctl.bench import notebook
 from afdctl.data.batches import as_floats
 from afdctl.sweep.batch import attack_batch, searchable
-from afdctl.sweep.cells import Progress
+from afdctl.sweep.parts import Progress
 from afdctl.sweep.plan import Task
 from afdctl.sweep.verify import predict
 

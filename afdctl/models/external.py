@@ -20,7 +20,7 @@ from afdctl.errors import NotFoundError, RecipeError, with_room
 from afdctl.files import path as expanded
 from afdctl.files import read, shortened
 from afdctl.models import weights as files
-from afdctl.models.user_code import blamed, executing
+from afdctl.models.user_code import Imports, blamed, executing
 from afdctl.registry import nearest
 
 CODE_BYTES = 1 << 24
@@ -31,14 +31,17 @@ class External(nn.Module):
     """`model` behind images x (n, c, h, w) in [0, 1]; where there is a mean, (x - mean) / std per channel comes first.
 
     `code` holds the function's name and the texts that were executed, by module; `warnings` what a user should know.
+    `imports` are in place while the model is at work, which may import late.
     """
 
     mean: Tensor | None
     std: Tensor | None
 
-    def __init__(self, model: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    def __init__(
+        self, model: nn.Module, imports: Imports, mean: Sequence[float] | None, std: Sequence[float] | None
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.imports = model, imports
         self.register_buffer("mean", None if mean is None else torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", None if std is None else torch.tensor(std).view(1, -1, 1, 1))
         self.code: dict[str, bytes] = {}
@@ -48,8 +51,9 @@ class External(nn.Module):
         """Whatever the model returns: `sweep.checks` looks at it. RecipeError where it raises."""
         # a copy, as a model that normalises in place would change the image that its answer is judged by
         x = x.clone() if self.mean is None or self.std is None else (x - self.mean) / self.std
+        described = blamed(lambda error: f"the model raised {files.words(error)}")
         # stdout holds results alone
-        with redirect_stdout(sys.stderr), blamed(lambda error: f"the model raised {files.words(error)}"):
+        with self.imports.in_place(), redirect_stdout(sys.stderr), described:
             return self.model(x)
 
 
@@ -69,16 +73,16 @@ def load(
     """
     _check_normalisation(mean, std)
     place, name = _parts(spec)
-    code: dict[str, bytes] = {}
-    with executing(Path(place).resolve().parent if _is_file(place) else Path.cwd(), code):
-        module = _run_file(Path(place), code) if _is_file(place) else _import(place, code)
+    with executing(Path(place).resolve().parent if _is_file(place) else Path.cwd()) as imports:
+        module = _run_file(Path(place), imports) if _is_file(place) else _import(place, imports.texts)
         model = _build(module, name, place)
         training = any(part.training and isinstance(part, MODE_MATTERS) for part in model.modules())
         _try(model, shape)
     if weights is not None:
         files.fill(model, files.state_dict(weights), weights)
-    network = External(model, mean, std)
-    network.code = code | {"": name.encode()}
+    network = External(model, imports, mean, std)
+    # a copy: what later passes import is not part of the digest
+    network.code = imports.texts | {"": name.encode()}
     if training:
         network.warnings.append("the model came in training mode; it is measured in evaluation mode")
     return network.eval().requires_grad_(False)
@@ -160,7 +164,7 @@ def _is_file(place: str) -> bool:
     return place.endswith(".py") or "/" in place
 
 
-def _run_file(path: Path, code: dict[str, bytes]) -> ModuleType:
+def _run_file(path: Path, imports: Imports) -> ModuleType:
     """Execute the file: the very text that the digest is of, where importing might take an outdated .pyc."""
     try:
         text = read(path, CODE_BYTES)
@@ -169,10 +173,11 @@ def _run_file(path: Path, code: dict[str, bytes]) -> ModuleType:
     except OSError as error:
         raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
     # the name is not part of the digest: a file that was moved is the same model
-    code["__file__"] = text
+    imports.texts["__file__"] = text
     module = ModuleType(f"afdctl_model_{path.stem}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look their classes' modules up there
+    # dataclasses and pickle look their classes' modules up there
+    imports.modules[module.__name__] = sys.modules[module.__name__] = module
     with blamed(lambda error: f"{_where(error, str(path))}: {files.words(error)}"):
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
     return module

@@ -36,12 +36,27 @@ def shown_curves(rows: Iterable[Row]) -> dict[tuple[str, str | None], Curve]:
 
 def shown_analyses(rows: Iterable[Row]) -> dict[str, Row]:
     """Name -> the row of each analysis that counts; `figures` holds its results, `shard` (or None) names its arrays."""
-    return _heaviest(rows, "analysis", lambda row: str(row["name"]))
+    rows = list(rows)
+    weigh = _weigher(rows)
+    found: dict[str, Row] = {}
+    for row in rows:
+        if row["event"] == "analysis":
+            found[row["name"]] = max(found.get(row["name"], row), row, key=weigh)
+    return found
 
 
 def shown_features(rows: Iterable[Row]) -> list[Row]:
-    """The rows of features that count: one for the images themselves, and one for each attack and epsilon."""
-    return list(_heaviest(rows, "features", lambda row: f"{row['attack']} {row['epsilon']:g}").values())
+    """The rows of the features that the analyses that count are of: one of the images, one an attack and epsilon.
+
+    Where two such analyses are of different ones, those of the analysis that counts for more.
+    """
+    rows = list(rows)
+    made = {row["key"]: row for row in rows if row["event"] == "features"}
+    found: dict[str, Row] = {}
+    for analysis in sorted(shown_analyses(rows).values(), key=_weigher(rows)):
+        of_it = [made[key] for key in analysis["features"] if key in made]
+        found |= {f"{row['attack']} {row['epsilon']:g}": row for row in of_it}
+    return list(found.values())
 
 
 def shown_clean(rows: Iterable[Row]) -> Row | None:
@@ -82,17 +97,6 @@ def _shown(rows: list[Row]) -> list[Row]:
 
 def _identity(row: Row) -> tuple[str, ...]:
     return row["key"], row.get("attack", ""), *row.get("changed", ())
-
-
-def _heaviest(rows: Iterable[Row], event: str, name_of: Callable[[Row], str]) -> dict[str, Row]:
-    rows = list(rows)
-    weigh = _weigher(rows)
-    found: dict[str, Row] = {}
-    for row in rows:
-        if row["event"] == event:
-            name = name_of(row)
-            found[name] = max(found.get(name, row), row, key=weigh)
-    return found
 
 
 def _by_epsilon(cells: Curve, weigh: Callable[[Row], Weight]) -> Curve:

@@ -1,8 +1,6 @@
-"""Cells and parts: what a run's journal and shards hold of a sweep."""
+"""Cells: what a run's journal and shards hold of a finished task."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,35 +12,6 @@ from afdctl.sweep.figures import wilson
 from afdctl.sweep.plan import Task
 from afdctl.sweep.subject import Subject
 
-
-@dataclass
-class Progress:
-    """Rows of a task so far, for each target, and the seconds that they took; parts hold the first `held` blocks."""
-
-    blocks: list[list[Arrays]]
-    done: int = 0
-    seconds: float = 0.0
-    held: int = 0
-
-    def arrays(self, target: int) -> Arrays:
-        """All rows of a target."""
-        blocks = self.blocks[target]
-        return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-
-    def clean(self, target: int) -> float:
-        """Clean accuracy of the samples that are done."""
-        return sum(int((block["clean"] == block["label"]).sum()) for block in self.blocks[target]) / max(self.done, 1)
-
-    def figures(self, target: int, task: Task) -> dict[str, Any]:
-        """How many samples are done, and the accuracy at each epsilon among them."""
-        names = {f"{epsilon:g}": f"{epsilon:g}/distance" for epsilon in task.epsilons}
-        robust = {
-            key: sum(int(np.isinf(block[name]).sum()) for block in self.blocks[target]) for key, name in names.items()
-        }
-        accuracy = {key: count / max(self.done, 1) for key, count in robust.items()}
-        return {"done": self.done, "n": task.n, "accuracy": accuracy, "seconds": round(self.seconds, 3)}
-
-
 Rows = dict[tuple[str, str], Row]
 """(run, key) -> the row of a finished cell. Two runs can hold the same network, and so the same keys."""
 
@@ -52,11 +21,6 @@ def finished_cells(run: Run, cells: Iterable[Row], with_images: bool) -> dict[st
     rows = [row for row in cells if row["images"] or not with_images]
     whole = {name for name in {row["shard"] for row in rows} if shards.intact(run, name)}
     return {row["key"]: row for row in rows if row["shard"] in whole}
-
-
-def parts_of(parts: Iterable[Row], key: str, with_images: bool) -> dict[int, Row]:
-    """First sample -> the newest part that begins there, of one task."""
-    return {row["first"]: row for row in parts if (row["task"], row["images"]) == (key, with_images)}
 
 
 def cell(task: Task, target: Subject, epsilon: float, arrays: Arrays, seconds: float) -> Row:

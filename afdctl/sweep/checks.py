@@ -192,7 +192,7 @@ def _dead_gradients(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     flat_ce, flat_margin = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))
     flat_ce &= ~flat_margin
     found = []
-    if flat_margin.sum() > 1:
+    if _many(flat_margin):
         found.append(f"{_share(flat_margin)} have no gradient that an attack could follow; trust square and noise")
     if _many(flat_ce):
         found.append(f"{_share(flat_ce)} have no gradient of the cross-entropy; trust apgd_t, fab_t and square")

@@ -5,21 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import numpy as np
-
 from afdctl.attacks.iterate import Model
 from afdctl.data.batches import as_floats
 from afdctl.errors import AfdctlError, StoppedError, out_of_memory
-from afdctl.events import Journal, Reader, Row
+from afdctl.events import Journal, Row
 from afdctl.store import results, shards
-from afdctl.store.cells import hidden, returning, shown_curves
-from afdctl.store.outline import effective
-from afdctl.store.run import Run
 from afdctl.store.shards import Arrays
 from afdctl.sweep.batch import attack_batch, searchable
-from afdctl.sweep.cells import Progress, Rows, cell, finished_cells, parts_of
+from afdctl.sweep.cells import Rows, cell
+from afdctl.sweep.parts import Parts, Progress
 from afdctl.sweep.plan import Task
-from afdctl.sweep.subject import Subject, keep_checks
+from afdctl.sweep.planned import Planned
 from afdctl.train.signals import SAME_AGAIN, Requests, listening
 
 PART_SECONDS = 20.0
@@ -30,10 +26,8 @@ PROGRESS_SECONDS = 2.0
 OnRow = Callable[[Row], None]
 
 
-class Sweep:
+class Sweep(Planned):
     """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run.
-
-    `tasks` are those given, in batches that the memory has room for: their keys are of what was really done.
 
     `graphs`: passes of the search are replayed, as `replayed.Replayed` does it.
     """
@@ -48,26 +42,17 @@ class Sweep:
         graphs: bool = False,
         on_row: OnRow = lambda row: None,
     ) -> None:
-        self.tasks, self.profile, self.on_row = [task.in_batches(batch_size) for task in tasks], profile, on_row
-        self.batch_size, self.save_images, self.graphs = batch_size, save_images, graphs
+        super().__init__([task.in_batches(batch_size) for task in tasks], save_images)
+        self.profile, self.batch_size, self.graphs, self.on_row = profile, batch_size, graphs, on_row
         self.requests = Requests()
-        self.readers = {name: Reader(run.journal_path) for name, run in self.targets.items()}
+        self.parts = Parts(self.readers, save_images)
         self.builders = {name: results.Builder(run) for name, run in self.targets.items()}
         self.journals: dict[str, Journal] = {}
-        self.rows: Rows = {}
         self.progress_due = 0.0
-
-    @property
-    def subjects(self) -> dict[str, Subject]:
-        return {target.name: target for task in self.tasks for target in task.targets}
-
-    @property
-    def targets(self) -> dict[str, Run]:
-        return {name: subject.run for name, subject in self.subjects.items()}
 
     def run(self) -> Rows:
         """Do what is not done yet; returns the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
-        if not self.left() and not any(map(self.returning, self.targets)):
+        if not self.left() and not any(self.checks(name) or self.returning(name) for name in self.targets):
             for run in self.targets.values():
                 results.refresh(run)
             return self.rows
@@ -82,56 +67,15 @@ class Sweep:
                 self.journals[name].extend(self.returning(name))
             for task in self.tasks:
                 if not self.missing(task):
-                    self.clear(task)
+                    self.parts.clear(task)
             for task in left:
                 self.do(task)
         return self.rows
 
-    def left(self) -> list[Task]:
-        """The tasks with the epsilons that some target has no cell for; `rows` gets the cells that are there."""
-        for name, run in self.targets.items():
-            cells = finished_cells(run, self.readers[name].look("cell"), with_images=self.save_images)
-            self.rows |= {(name, key): row for key, row in cells.items()}
-        return [left for task in self.tasks if (left := task.left(self.missing(task)))]
-
-    def missing(self, task: Task) -> list[float]:
-        return [
-            epsilon
-            for epsilon in task.epsilons
-            if any((target.name, task.key(target, epsilon)) not in self.rows for target in task.targets)
-        ]
-
-    def finished(self, name: str) -> list[Row]:
-        """The cells of this plan that a target has, as the plan calls them: they may be from another suite."""
-        return [
-            self.rows[name, cell["key"]]
-            | {"attack": cell["attack"], "suite": task.suite, "changed": list(task.changed)}
-            for task in self.tasks
-            for cell in task.cells()
-            if cell["run"] == name and (name, cell["key"]) in self.rows
-        ]
-
-    def returning(self, name: str) -> list[Row]:
-        """The finished cells of a target that take the place of others once they are written again."""
-        return returning(effective(self.readers[name].rows), self.finished(name))
-
-    def hidden(self) -> list[tuple[str, Row, Row]]:
-        """Run, a finished cell, and one of those that tables, figures and results.h5 show in its curve's place."""
-        found = []
-        for name, reader in self.readers.items():
-            reader.look("cell")
-            rows = effective(reader.rows)
-            shown = shown_curves(rows)
-            for row in hidden(rows, self.finished(name)):
-                found += [(name, row, curve[0]) for curve in [shown.get((row["attack"], row["source"]))] if curve]
-        return found
-
     def announce(self) -> None:
         """Write the plan of each run and what of it is done, after the checks of its network."""
         for name in self.targets:
-            of_target = [task for task in self.tasks if any(target.name == name for target in task.targets)]
-            sources = {task.source.digest: task.source for task in of_target}
-            keep_checks([self.subjects[name], *sources.values()], self.readers[name], self.journals[name])
+            self.journals[name].extend(self.checks(name))
             cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if (name, cell["key"]) in self.rows]
             n, seed = self.tasks[0].n, self.tasks[0].seed
@@ -139,7 +83,7 @@ class Sweep:
 
     def do(self, task: Task) -> None:
         """One task from its first sample, or from where an earlier sweep was killed, to its cells."""
-        progress = self.recover(task)
+        progress = self.parts.recover(task)
         network = task.source.network
         model = searchable(network, self.obey, task.precision, self.graphs)
         exact = None if task.precision == "float32" else searchable(network, self.obey, graphs=self.graphs)
@@ -158,8 +102,7 @@ class Sweep:
                 blocks = []
             if not blocks:
                 # out here nothing refers to the error, whose frames hold the memory of what was tried
-                self.save_part(task, progress)
-                self.do_in_smaller_batches(task)
+                self.do_in_smaller_batches(task, progress)
                 return
             for target, block in enumerate(blocks):
                 progress.blocks[target].append(block)
@@ -171,13 +114,19 @@ class Sweep:
             self.show(task, progress)
         self.finish(task, progress)
 
-    def do_in_smaller_batches(self, task: Task) -> None:
-        """The task in batches of half the size; one whose result depends on that is another task, and starts again."""
+    def do_in_smaller_batches(self, task: Task, progress: Progress) -> None:
+        """The task in batches of half the size; one whose result depends on that is another task, and starts again.
+
+        Error: AfdctlError where it was a single image.
+        """
+        if not task.spec.one_stream:
+            self.save_part(task, progress)
         size = self.batch_of(task)
         if size == 1:
             raise AfdctlError("the memory is too small for a single image")
         self.warn(task, f"the memory is full: {task.spec.title} is attacked in batches of {size // 2}")
         if task.spec.one_stream:
+            self.parts.clear(task)
             self.tasks = [one.in_batches(size // 2) if one.name == task.name else one for one in self.tasks]
             left = [one for one in self.left() if one.name == task.name]
             self.announce()
@@ -197,42 +146,11 @@ class Sweep:
         x, y = as_floats(split.x[first:stop]), split.y[first:stop]
         return attack_batch(task, model, x, y, first, self.save_images, exact)
 
-    def recover(self, task: Task) -> Progress:
-        """What an earlier sweep left of this task: the parts that follow each other from the first sample on."""
-        progress = Progress([[] for _ in task.targets])
-        found = [
-            parts_of(self.readers[target.name].look("part"), task.parts_key, self.save_images)
-            for target in task.targets
-        ]
-        while parts := [rows[progress.done] for rows in found if progress.done in rows]:
-            if len(parts) < len(task.targets) or len({part["done"] for part in parts}) > 1:
-                break
-            if not all(
-                shards.intact(target.run, part["shard"]) for target, part in zip(task.targets, parts, strict=True)
-            ):
-                break
-            for blocks, target, part in zip(progress.blocks, task.targets, parts, strict=True):
-                blocks.append(shards.read(target.run, part["shard"]))
-            progress.held += 1
-            progress.done, progress.seconds = parts[0]["done"], parts[0]["seconds"]
-        return progress
-
     def save_part(self, task: Task, progress: Progress) -> None:
         """Put the rows that no part holds yet into one."""
-        held = progress.held
-        if len(progress.blocks[0]) <= held:
-            return
-        for number, (target, blocks) in enumerate(zip(task.targets, progress.blocks, strict=True)):
-            # one block a part from here on
-            blocks[held:] = [{name: np.concatenate([block[name] for block in blocks[held:]]) for name in blocks[held]}]
-            first = progress.done - len(blocks[held]["label"])
-            name = shards.write(target.run, f"part-{task.parts_key}-{first:06d}", blocks[held])
-            row = self.label(task) | progress.figures(number, task)
-            self.write(
-                target.name, "part", task=task.parts_key, first=first, shard=name, images=self.save_images, **row
-            )
-            self.journals[target.name].sync()
-        progress.held += 1
+        for name, row in self.parts.write(task, progress):
+            self.write(name, "part", **self.label(task), **row)
+            self.journals[name].sync()
 
     def show(self, task: Task, progress: Progress) -> None:
         """Tell how far the task is; the journal, which a dashboard reads, hears of it every two seconds."""
@@ -260,16 +178,9 @@ class Sweep:
             self.rows |= {(target.name, row["key"]): row for row in rows}
             for row in rows:
                 self.on_row(row | {"run": target.name})
-        self.clear(task)
+        self.parts.clear(task)
         for target in task.targets:
             self.builders[target.name].build_if_due()
-
-    def clear(self, task: Task) -> None:
-        """Remove the parts of a task that is finished."""
-        for target in task.targets:
-            for row in self.readers[target.name].look("part"):
-                if row["task"] == task.parts_key:
-                    shards.remove(target.run, row["shard"])
 
     def label(self, task: Task) -> dict[str, Any]:
         source = task.source.name if task.transfers else None

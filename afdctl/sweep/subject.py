@@ -15,7 +15,7 @@ from afdctl import data, recipe, registry
 from afdctl.data import Source
 from afdctl.data.batches import Split, as_floats
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.events import Journal, Reader, Row
+from afdctl.events import Reader, Row
 from afdctl.models import external
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
@@ -160,12 +160,12 @@ def _subject(
     )  # fmt: skip
 
 
-def keep_checks(subjects: Iterable[Subject], reader: Reader, journal: Journal) -> None:
-    """Write the checks of networks into the journal of a run that has numbers of them, unless they are there."""
+def missing_checks(subjects: Iterable[Subject], reader: Reader) -> list[Row]:
+    """The checks of networks that the journal of a run lacks which has numbers of them."""
     known = [_of_check(row) for row in effective(reader.look("check"))]
-    for subject in subjects:
-        if subject.check and _of_check(subject.check) not in known:
-            journal.append(**{key: value for key, value in subject.check.items() if key != "t"})
+    checked = {_of_check(subject.check): subject.check for subject in subjects if subject.check}
+    rows = [row for of, row in checked.items() if of not in known]
+    return [{key: value for key, value in row.items() if key != "t"} for row in rows]
 
 
 def _of_check(row: Row) -> tuple[Any, ...]:

@@ -130,7 +130,7 @@ def check_warnings(task: Task, target: Subject) -> tuple[str, ...]:
 
 def fooled_by(spec: AA, run: Run, cell: Row) -> dict[str, int]:
     """How many samples each part of AutoAttack fooled in a cell."""
-    column = shards.read(run, cell["shard"])[f"{cell['epsilon']:g}/part"]
+    column = shards.read(run, cell["shard"], without=results.IMAGES)[f"{cell['epsilon']:g}/part"]
     return {part.name: int((column == number).sum()) for number, part in enumerate(spec.parts())}
 
 

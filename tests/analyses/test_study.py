@@ -36,8 +36,8 @@ PGD, DDN = spec("pgd_linf", steps=3), spec("ddn", (0.0, 0.2, 0.5), norm="l2", st
 def study(
     subject: Subject, *names: str, attacks: tuple[Spec, ...] = (PGD, DDN), batch_size: int = 16, **more: Any
 ) -> Study:
-    facts: dict[str, Any] = {"n": N, "seed": 0, "points": 10, **more}
-    return Study(subject, Wanted(names or ("pca",), PGD, (PGD, DDN), **facts), None, batch_size)
+    facts: dict[str, Any] = {"grid": PGD, "n": N, "seed": 0, "points": 10, **more}
+    return Study(subject, Wanted(names or ("pca",), attacks=attacks, **facts), None, batch_size)
 
 
 def rows(run: Run, event: str) -> list[Row]:
@@ -87,6 +87,47 @@ def test_what_was_asked_for_last_of_as_many_images_is_what_results_h5_shows(make
     assert [row["seed"] for row in rows(subject.run, "analysis")] == [0, 1, 0]
     with h5py.File(subject.run.results_path) as file:
         assert file["analysis/units"].attrs["seed"] == 0
+
+
+ONE_STEP = spec("pgd_linf", steps=1)
+
+
+def shown(run: Run) -> dict[str, int]:
+    """How many steps the attack had whose features results.h5 shows, by epsilon."""
+    with h5py.File(run.results_path) as file:
+        found = file["features/pgd_linf"]
+        return {at: json.loads(found[at].attrs["spec"])["steps"] for at in found}
+
+
+def test_features_are_those_of_the_analyses_that_count(make_subject: MakeSubject):
+    subject = make_subject()
+    for grid, steps in ((PGD, 3), (ONE_STEP, 1), (PGD, 3)):
+        study(subject, "sensitivity", grid=grid).run()
+        assert shown(subject.run) == {"0.05": steps, "0.1": steps}
+    # as many steps as no suite has, of fewer images, and at other epsilons
+    study(subject, "sensitivity", grid=ONE_STEP, changed=("steps",)).run()
+    study(subject, "sensitivity", grid=ONE_STEP, n=20).run()
+    assert shown(subject.run) == {"0.05": 3, "0.1": 3}
+    study(subject, "sensitivity", grid=spec("pgd_linf", (0.0, 0.1), steps=2)).run()
+    assert shown(subject.run) == {"0.1": 2}
+    # where two analyses are of different features, those of the newer one
+    study(subject, "norms", grid=ONE_STEP).run()
+    assert shown(subject.run) == {"0.05": 1, "0.1": 1}
+
+
+def test_attacks_of_ones_own_change_only_what_compares_them(make_subject: MakeSubject):
+    one = study(make_subject(), "pca", "sensitivity", "hdh", changed=("steps", "attacks"))
+    assert [one.changed(name) for name in one.wanted.names] == [[], ["steps"], ["steps", "attacks"]]
+
+
+def test_a_check_that_the_journal_lacks_is_written_though_no_analysis_is(make_subject: MakeSubject):
+    subject = make_subject()
+    study(subject, "pca").run()
+    facts = {"checkpoint": subject.digest, "data": "data", "version": 1, "n": N, "warnings": ["random"]}
+    checked = replace(subject, check={"event": "check", **facts})
+    for _ in range(2):
+        study(checked, "pca").run()
+        assert [row["warnings"] for row in rows(subject.run, "check")] == [["random"]]
 
 
 def test_another_checkpoint_replaces_it_with_fewer_images_too(make_subject: MakeSubject):

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -167,6 +168,84 @@ def test_a_neighbour_of_the_same_name_beside_another_model_is_another_one(here: 
             "from same import bias\n" + NET.replace("Net()", "Net().requires_grad_(bool(bias))")
         )
     assert of("a/net.py") != of("b/net.py")
+
+
+PASSES = {
+    "a file": ("from same import factor", "same.py"),
+    "a package without __init__.py": ("from pack import same; factor = same.factor", "pack/same.py"),
+    "late": ("if len(x) > 1: from same import factor\n        else: factor = 0", "same.py"),
+}
+
+
+@pytest.mark.parametrize(("line", "file"), PASSES.values(), ids=PASSES)
+def test_two_models_that_import_late_each_find_their_own_neighbour(here: Path, x: torch.Tensor, line: str, file: str):
+    for folder, factor in (("a", 1.0), ("b", 2.0)):
+        (here / folder / file).parent.mkdir(parents=True)
+        (here / folder / file).write_text(f"factor = {factor}\n")
+        (here / folder / "net.py").write_text(
+            NET.replace("return self.body(x)", f"{line}\n        return factor * self.body(x)")
+        )
+    path, one, two = list(sys.path), load("a/net.py:build"), load("b/net.py:build")
+    before = digest(one)
+    for _ in range(2):
+        assert torch.equal(2 * one(x), two(x))
+    assert digest(one) == before
+    assert sys.path == path
+
+
+BACKWARD = """
+import torch
+from torch import nn
+import same
+
+class Late(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.flatten(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        from same import factor
+        return factor * gradient.reshape(-1, 2, 2, 2)
+
+class Net(nn.Module):
+    def forward(self, x):
+        return Late.apply(x)
+"""
+
+
+def test_a_backward_pass_finds_the_neighbour_of_its_own_forward_pass(here: Path, x: torch.Tensor):
+    for folder, factor in (("a", 1.0), ("b", 2.0)):
+        (here / folder).mkdir()
+        (here / folder / "same.py").write_text(f"factor = {factor}\n")
+        (here / folder / "net.py").write_text(BACKWARD)
+    networks = [load("a/net.py:Net"), load("b/net.py:Net")]
+    x.requires_grad_()
+    factors = [torch.autograd.grad(network(x).sum(), x)[0].unique().tolist() for network in networks]
+    assert factors == [[1.0], [2.0]]
+
+
+def test_a_neighbour_of_one_model_is_none_of_another(here: Path, x: torch.Tensor):
+    line = "try: from only_here import factor\n        except ImportError: factor = 1.0\n        "
+    for folder in "ab":
+        (here / folder).mkdir()
+        (here / folder / "net.py").write_text(NET.replace("return self.body(x)", f"{line}return factor * self.body(x)"))
+    (here / "a/only_here.py").write_text("factor = 2.0\n")
+    other, one = load("b/net.py:build"), load("a/net.py:build")
+    assert torch.equal(one(x), 2 * other(x))
+
+
+def test_modules_that_others_have_imported_are_put_back(here: Path, monkeypatch: pytest.MonkeyPatch):
+    (here / "a").mkdir()
+    (here / "a/net.py").write_text("import of_others\n" + NET)
+    (here / "a/of_others.py").write_text("")
+    there = ModuleType("of_others")
+    there.__file__ = str(here / "a/of_others.py")
+    monkeypatch.setitem(sys.modules, "of_others", there)
+    load("a/net.py:build")
+    assert sys.modules["of_others"] is not there
+    load("net.py:build")
+    assert sys.modules["of_others"] is there
 
 
 LAZY = """

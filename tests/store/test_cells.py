@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from afdctl.store.cells import hidden, returning, shown_analyses, shown_clean, shown_curves, shown_features
+from afdctl.store.cells import hidden, returning, shown_analyses, shown_clean, shown_curves
 
 Row = dict[str, Any]
 BEST, LAST, OLD = "b" * 64, "c" * 64, "a" * 64
@@ -113,16 +113,13 @@ def test_clean_is_of_most_images_of_the_best_checkpoint():
     assert shown_clean([]) is None
 
 
-def test_analyses_and_features_follow_the_same_rule():
-    def row(event: str, **changes: Any) -> Row:
-        made = {"event": event, "name": "tsne", "attack": None, "epsilon": 0.0, "checkpoint": BEST, "n": 360} | changes
+def test_analyses_follow_the_same_rule():
+    def row(**changes: Any) -> Row:
+        made = {"event": "analysis", "name": "tsne", "checkpoint": BEST, "n": 360} | changes
         return made | {"key": repr(made)}
 
-    for event in ("analysis", "features"):
-        full = row(event)
-        for weaker in ({"n": 10}, {"checkpoint": OLD}, {"checkpoint": LAST}, {"changed": ["attacks"]}):
-            rows = [*CHECKPOINTS, full, row(event, **weaker)]
-            shown = list(shown_analyses(rows).values()) if event == "analysis" else shown_features(rows)
-            assert shown == [full]
-    many, few = row("analysis", points=1000), row("analysis", points=10)
+    full = row()
+    for weaker in ({"n": 10}, {"checkpoint": OLD}, {"checkpoint": LAST}, {"changed": ["attacks"]}):
+        assert shown_analyses([*CHECKPOINTS, full, row(**weaker)]) == {"tsne": full}
+    many, few = row(points=1000), row(points=10)
     assert shown_analyses([many, few]) == {"tsne": many}

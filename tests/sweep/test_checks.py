@@ -93,6 +93,16 @@ def test_a_fault_is_told_in_one_line(x: Tensor, y: Tensor, fault: str):
     assert not any("\n" in warning for warning in warnings)
 
 
+@pytest.mark.parametrize("flat", [3, 4])
+def test_a_few_flat_images_of_many_are_a_coincidence(generator: torch.Generator, flat: int):
+    x = torch.rand(300, 1, 4, 4, generator=generator)
+    at = torch.arange(300)[:, None] < flat
+    model = Model(lambda z: torch.where(at, z.detach(), z) if len(z) == 300 else z).eval()
+    warnings = check(model, x, Model()(x).argmax(1), CLASSES)
+    assert len(warnings) == (flat > 3)
+    assert all("have no gradient that an attack" in warning for warning in warnings)
+
+
 def test_training_mode(x: Tensor, y: Tensor):
     assert check(Model(), x, y, CLASSES) == ["the model is in training mode; attacks see it in evaluation mode"]
 

@@ -22,6 +22,7 @@ from afdctl.store import results, shards
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 from afdctl.sweep import runner
+from afdctl.sweep.parts import Parts
 from afdctl.sweep.plan import Task, transfer, white_box
 from afdctl.sweep.runner import Sweep
 from afdctl.sweep.subject import Subject
@@ -100,6 +101,27 @@ def test_what_is_done_is_skipped(make_subject: MakeSubject):
     sweep(tasks(subject, PGD, FGSM)).run()
     assert [row["attack"] for row in events(subject.run, "cell")] == ["pgd_linf", "pgd_linf", "fgsm", "fgsm"]
     assert {(subject.name, key) for key in events(subject.run, "sweep")[-1]["done"]} == set(first)
+
+
+def test_a_check_that_the_journal_lacks_is_written_though_no_cell_is(make_subject: MakeSubject):
+    source, target = make_subject("source", seed=1), make_subject("target")
+    sweep(tasks(target, FGSM)).run()
+    sweep(transfer([source], [target], lambda _: Profile("mine", (FGSM,)), seed=0, limit=None)).run()
+    source, target = (
+        replace(one, check={"event": "check", "t": 1.0, "version": 1, "n": N, "warnings": [one.name]}
+        | {"checkpoint": one.digest, "data": one.data_digest})
+        for one in (source, target)
+    )  # fmt: skip
+    plan = tasks(target, FGSM)
+    for _ in range(2):
+        sweep(plan).run()
+        assert [row["warnings"] for row in events(target.run, "check")] == [["target"]]
+    for _ in range(2):
+        sweep(transfer([source], [target], lambda _: Profile("mine", (FGSM,)), seed=0, limit=None)).run()
+        assert [row["warnings"] for row in events(target.run, "check")] == [["target"], ["source"]]
+    raised = replace(target, check=target.check | {"version": 2, "warnings": ["anew"]})
+    sweep(tasks(raised, FGSM)).run()
+    assert events(target.run, "check")[-1]["warnings"] == ["anew"]
 
 
 def test_a_longer_grid_adds_only_what_is_new(make_subject: MakeSubject):
@@ -298,10 +320,41 @@ def test_an_attack_whose_result_depends_on_the_batch_starts_again_as_another(
     assert {(subject.name, cell["key"]) for cell in events(subject.run, "sweep")[-1]["cells"]} == set(rows)
     tried.clear()
     assert sweep(tasks(subject, APGD, FGSM)).run().keys() == rows.keys()
-    assert tried == [("apgd_ce", 16)]
+    assert tried == []
     monkeypatch.undo()
     sweep(tasks(small, APGD, FGSM), batch_size=8).run()
     assert_equal(arrays(subject.run), arrays(small.run))
+
+
+def test_once_the_memory_was_full_the_same_attack_begins_with_small_batches(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    """Also at further epsilons; where nothing was done in smaller batches, the large ones are tried."""
+    subject = make_subject()
+    square, longer = (spec("square", grid, queries=5, schedule="independent") for grid in (GRID, (*GRID, 0.2)))
+    cramp(monkeypatch, 4)
+    sweep(tasks(subject, square)).run()
+    assert [(one.batch_size, one.epsilons) for one in sweep(tasks(subject, longer)).left()] == [(4, (0.2,))]
+    other = spec("square", GRID, queries=6, schedule="independent")
+    assert [one.batch_size for one in sweep(tasks(subject, other)).left()] == [16]
+    # batches of 6 are never halved to 4
+    assert [one.batch_size for one in sweep(tasks(subject, square), batch_size=6).left()] == [6]
+
+
+def test_parts_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+    subject, attack = make_subject(), runner.attack_batch
+
+    def later_full(task: Task, model: Any, x: torch.Tensor, y: torch.Tensor, first: int, *rest: Any) -> Any:
+        if len(x) > 8 and first:
+            raise FULL[0]
+        return attack(task, model, x, y, first, *rest)
+
+    monkeypatch.setattr(runner, "attack_batch", later_full)
+    (row,) = sweep(tasks(subject, APGD)).run().values()
+    assert row["spec"]["batch_size"] == 8
+    assert len({part["task"] for part in events(subject.run, "part")}) == 2
+    assert not list(subject.run.shards.glob("part-*"))
 
 
 def test_a_single_image_that_does_not_fit_is_one_line(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
@@ -537,7 +590,7 @@ def test_parts_that_a_kill_left_of_a_finished_attack_are_removed(
 ):
     monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
     subject = make_subject()
-    monkeypatch.setattr(Sweep, "clear", lambda *_: None)
+    monkeypatch.setattr(Parts, "clear", lambda *_: None)
     sweep(tasks(subject, PGD)).run()
     assert len(list(subject.run.shards.glob("part-*"))) == 2
     monkeypatch.undo()
@@ -579,13 +632,16 @@ def test_a_long_journal_is_read_a_few_times_only(make_subject: MakeSubject, monk
 
 def test_saved_images_are_not_read_back(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     subject = make_subject()
-    sweep(tasks(subject, FGSM), save_images=True).run()
+    work = sweep(tasks(subject, FGSM, spec("aa", (0.0, 0.1), steps=1, targets=1, queries=1)), save_images=True)
+    rows = work.run()
     taken: list[str] = []
     take = h5py.Dataset.__getitem__
     monkeypatch.setattr(
         h5py.Dataset, "__getitem__", lambda data, *key, **more: taken.append(data.name) or take(data, *key, **more)
     )
     results.build(subject.run)
+    (_, of_aa) = of_tasks(work.tasks, rows)["model"]
+    assert list(of_aa.parts or ()) == ["apgd_ce", "apgd_t", "fab_t", "square"]
     assert taken
     assert not [name for name in taken if "x_adv" in name]
 

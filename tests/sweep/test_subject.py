@@ -15,7 +15,7 @@ from afdctl.recipe import dump
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from afdctl.sweep import checks
-from afdctl.sweep.subject import Subject, keep_checks, of_model, of_run
+from afdctl.sweep.subject import Subject, missing_checks, of_model, of_run
 from afdctl.train import start
 from afdctl.train.start import resume
 from tests.conftest import short
@@ -74,12 +74,11 @@ def test_a_network_is_checked_once_for_its_images(trained: Run, monkeypatch: pyt
     assert first.check["warnings"] == first.warnings
     assert (first.check["checkpoint"], first.check["data"]) == (first.digest, first.data_digest)
     with trained.open_journal() as journal:
-        keep_checks([first], Reader(trained.journal_path), journal)
+        journal.extend(missing_checks([first, first], Reader(trained.journal_path)))
     monkeypatch.setattr(checks, "check", lambda *_: ["checked again"])
     known = of_run(trained, "best", CPU, None)
     assert known.warnings == first.warnings
-    with trained.open_journal() as journal:
-        keep_checks([known, first], Reader(trained.journal_path), journal)
+    assert missing_checks([known, first], Reader(trained.journal_path)) == []
     assert len([row for row in read(trained.journal_path) if row["event"] == "check"]) == 1
     monkeypatch.setattr(checks, "VERSION", 0)
     assert of_run(trained, "best", CPU, None).warnings == ["checked again"]

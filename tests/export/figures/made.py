@@ -47,7 +47,9 @@ def analysed(made: Record, name: str, figures: Row, arrays: Mapping[str, Any] | 
     """The run with one more analysis."""
     shard = shards.write(made.run, name, {key: np.asarray(value) for key, value in arrays.items()}) if arrays else None
     with made.run.open_journal() as journal:
-        journal.append("analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, figures=figures, shard=shard)
+        journal.append(
+            "analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, figures=figures, shard=shard, features=[]
+        )
     return Record.of(made.run)
 
 

@@ -56,7 +56,7 @@ def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pyt
 def analysis(name: str, n: int = 360, **figures: Any) -> dict[str, Any]:
     return {
         "event": "analysis", "name": name, "key": "k", "checkpoint": DIGEST, "n": n, "seed": 0, "figures": figures,
-        "shard": None,
+        "shard": None, "features": [],
     }  # fmt: skip
 
 
