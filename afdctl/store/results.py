@@ -62,9 +62,10 @@ def build(run: Run) -> Path:
         for row in shown_analyses(rows).values():
             _add_analysis(file, run, row, checks)
         for row in shown_features(rows):
-            # large arrays stay in their shard
-            place = FEATURES.format(**row) if row["attack"] else NATURAL
-            file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
+            # large arrays stay in their shard; those of a damaged one are left out, and made again by the next analysis
+            if shards.intact(run, row["shard"]):
+                place = FEATURES.format(**row) if row["attack"] else NATURAL
+                file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
         _describe(file, attributes)
     return run.results_path
 

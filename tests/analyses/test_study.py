@@ -171,6 +171,9 @@ def test_a_damaged_shard_is_made_again(make_subject: MakeSubject):
     shard = next(row["shard"] for row in rows(subject.run, "features") if row["epsilon"] == 0.1)
     (subject.run.shards / shard).write_bytes(b"damaged")
     (subject.run.shards / first["shard"]).unlink()
+    results.build(subject.run)
+    with h5py.File(subject.run.results_path) as file:
+        assert list(file["features/pgd_linf"]) == ["0.05"]
     again = study(subject, "sensitivity").run()["sensitivity"]
     assert attacked(subject) == [*ALL[:2], ("pgd_linf", 0.1)]
     assert again["figures"] == first["figures"]
