@@ -154,7 +154,7 @@ def tail(path: Path, offset: int = 0, *, sparse: bool = False) -> Iterator[tuple
             begin = end - len(text) - CODE
             raise CorruptError(f"{path}:{_line_number(path, begin)}: {error}; restore the file from a copy") from None
         if row["event"] == "run":
-            refuse_other_schema(row.get("schema", SCHEMA), path)
+            refuse_other_schema(row["schema"], path)
         yield row, end
 
 

@@ -16,6 +16,11 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
+def encodable(text: str) -> str:
+    """Escape what UTF-8 cannot hold: the bytes of a path that is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

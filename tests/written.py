@@ -86,7 +86,8 @@ def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm:
             "event": "cell", "key": f"{attack}{epsilon:g}", "attack": attack, "norm": norm, "epsilon": epsilon,
             "source": None, "schedule": "descending", "spec": {"name": attack, "norm": norm, "epsilons": [0, 1]},
             "checkpoint": CHECKPOINT, "n": n, "seed": 0, "acc_nat": 0.97, "accuracy": accuracy,
-            **wilson(round(accuracy * n), n)._asdict(), "forwards": 10, "backwards": 10, "seconds": 1.0,
+            **wilson(round(accuracy * n), n)._asdict(), "grid": [0, 1], "suite": "strong", "changed": [],
+            "precision": "float32", "forwards": 10, "backwards": 10, "seconds": 1.0,
             "shard": shard, "images": False,
         } for epsilon, accuracy in accuracies.items()
     ]  # fmt: skip

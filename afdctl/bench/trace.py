@@ -52,7 +52,7 @@ def write(recipe: Recipe, device: torch.device, path: Path) -> str:
         raw = Path(folder, "trace.json")
         traced.export_chrome_trace(str(raw))
         events = json.loads(raw.read_text(encoding="utf-8"))
-    atomic.write_bytes(path, json.dumps(tidied(events)).encode())
+    atomic.write_text(path, json.dumps(tidied(events)))
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     table: str = traced.key_averages().table(sort_by=order, row_limit=TOP, max_name_column_width=40)
     return table

@@ -1,5 +1,6 @@
 """Where a command's file goes: to the path of an option, or into the folder that it names."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -99,8 +100,8 @@ DEST = typer.Argument(
 def runs_in_words(names: Sequence[str]) -> str:
     """Begin a file's name with those of runs, so that exports of others are other files: `A`, `A-and-B`."""
     words = "-and-".join(names)
-    if len(words.encode()) > RUNS_BYTES:
-        words = f"{len(names)}-runs-{sha256('/'.join(names).encode()).hexdigest()[:8]}"
+    if len(os.fsencode(words)) > RUNS_BYTES:
+        words = f"{len(names)}-runs-{sha256(os.fsencode('/'.join(names))).hexdigest()[:8]}"
     return words
 
 

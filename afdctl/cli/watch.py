@@ -82,7 +82,7 @@ def _once(paths: list[Path], width: int, height: int, svg: place.Place | None) -
     from afdctl.tui.drawing.svg import svg as picture
 
     path = svg.file(f"{place.runs_in_words([path.resolve().name for path in paths])}.svg")
-    atomic.write_bytes(path, picture(screen, f"afdctl: {paths[0].name}").encode())
+    atomic.write_text(path, picture(screen, f"afdctl: {paths[0].name}"))
     typer.echo(path)
 
 

@@ -17,8 +17,10 @@ def dataset(name: str) -> DataSet:
 
 
 def roots(table: Data, data_dir: Path | None, own: Path | None = None) -> tuple[Path, ...]:
-    """The folders to look for a recipe's data set in: those of `search_path`."""
-    return search_path(data_dir, named=Path(table.path) if table.path else None, own=own)
+    """The folders to look for a recipe's data set in: those of `search_path`, of a new run's own images the first."""
+    places = search_path(data_dir, named=Path(table.path) if table.path else None, own=own)
+    # only an earlier digest tells whether images of no published size are those that are meant
+    return places if own or dataset(table.dataset).about else places[:1]
 
 
 def load(table: Data, data_dir: Path | None, own: Path | None = None) -> Source:

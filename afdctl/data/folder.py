@@ -61,14 +61,13 @@ class Folder(DataSet):
     any_size = True
 
     def find(self, roots: Sequence[Path]) -> str | None:
-        root = roots[0]  # never another place: whose images they are matters
-        return str(root) if (root / "train").is_dir() and self._test(root).is_dir() else None
+        return next((str(root) for root in roots if (root / "train").is_dir() and self._test(root).is_dir()), None)
 
     def load(self, data: Data, roots: Sequence[Path]) -> Source:
-        if self.find(roots) is None:
+        if (found := self.find(roots)) is None:
             raise self.missing(roots)
         assert data.image_size is not None  # a recipe without it is refused
-        splits = roots[0] / "train", self._test(roots[0])
+        splits = Path(found) / "train", self._test(Path(found))
         classes = self._agreed(*splits)
         train, test = (decode(_pictures(split, classes), data.image_size, data.channels or 3) for split in splits)
         passed_over = [remark for split in splits for remark in _passed_over(split, classes)]

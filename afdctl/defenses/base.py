@@ -41,9 +41,7 @@ class Defense(ABC):
         """The optimizer of L_C, L_D or L_F by the recipe's rate, momentum and decay."""
         lr, momentum, decay = (getattr(self.table, f"{key}_{which}") for key in ("lr", "momentum", "weight_decay"))
         trained = list(parameters)
-        # torch has a fused update for these devices only, and refuses it elsewhere
-        fused = all(parameter.device.type in FUSED for parameter in trained)
-        return SGD(trained, lr=lr, momentum=momentum, weight_decay=decay, fused=fused)
+        return SGD(trained, lr=lr, momentum=momentum, weight_decay=decay, fused=fusible(trained))
 
     def set_lr_factor(self, factor: float) -> None:
         """Set every rate to the recipe's times `factor`."""
@@ -69,6 +67,11 @@ class Defense(ABC):
 
     def _parts(self) -> dict[str, Any]:
         return self.modules | {f"optimizer_{which}": optimizer for which, optimizer in self.optimizers.items()}
+
+
+def fusible(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether torch has a fused update for where the parameters are; it refuses one elsewhere."""
+    return all(parameter.device.type in FUSED for parameter in parameters)
 
 
 def gradients_of(loss: Tensor, module: nn.Module, retain_graph: bool = False) -> Sequence[Tensor]:

@@ -5,6 +5,7 @@ from io import BytesIO
 from typing import Any
 
 from afdctl.errors import AfdctlError
+from afdctl.formatting import encodable
 
 Record = Mapping[str, Any]
 
@@ -20,7 +21,7 @@ def parquet(records: Sequence[Record], metadata: Mapping[str, str] | None = None
     except ImportError:
         raise AfdctlError("parquet needs pyarrow; install it with `pip install 'afdctl[parquet]'`") from None
     names = dict.fromkeys(name for record in records for name in record)
-    columns = {name: pa.array([record.get(name) for record in records]) for name in names}
+    columns = {name: pa.array([_storable(record.get(name)) for record in records]) for name in names}
     table = pa.table(
         {
             name: column.cast(pa.float64()) if pa.types.is_null(column.type) else column
@@ -28,5 +29,10 @@ def parquet(records: Sequence[Record], metadata: Mapping[str, str] | None = None
         }
     )
     written = BytesIO()
-    files.write_table(table.replace_schema_metadata(dict(metadata or {})), written)
+    facts = {name: encodable(value) for name, value in (metadata or {}).items()}
+    files.write_table(table.replace_schema_metadata(facts), written)
     return written.getvalue()
+
+
+def _storable(value: Any) -> Any:
+    return encodable(value) if isinstance(value, str) else value

@@ -7,11 +7,12 @@ the bare weights of the pair (E, Dc). On several GPUs some names begin with `mod
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from afdctl.errors import RecipeError
-from afdctl.models.weights import is_weight, read, stripped
+from afdctl.models.weights import is_weight, parse, read_bytes, stripped
 
 STEM = {"conv1": "stem.conv", "bn1": "stem.bn"}
 BLOCK = {
@@ -35,11 +36,15 @@ NORMS = {"resnet18norm": "l2", "resnet18": "none"}
 
 @dataclass(frozen=True)
 class Official:
-    """Weights under our names; no `discriminator` or `encoder` (the authors' name of it) where the file has none."""
+    """Weights under our names; no `discriminator` or `encoder` (the authors' name of it) where the file has none.
+
+    `digest` is the file's SHA-256 in hexadecimal.
+    """
 
     network: dict[str, Any]
     discriminator: dict[str, Any] | None
     encoder: str | None
+    digest: str
 
     def check_norm(self, norm: str, path: Path) -> None:
         """RecipeError where the encoder cannot be one of ours, or normalises features differently."""
@@ -57,14 +62,16 @@ class Official:
 
 def load(path: Path) -> Official:
     """Read a checkpoint. Errors: NotFoundError, CorruptError, RecipeError for a file that is not one of theirs."""
-    payload = read(path)
+    data = read_bytes(path)
+    payload = parse(data, path)
     encoder, classifier = _pair(payload)
     if not encoder or not classifier:
         raise RecipeError(f"{path}: not a checkpoint of the authors' AFD code (no E_state_dict and Dc_state_dict)")
     network = _renamed(encoder, lambda name: f"F_theta.0.{encoder_name(name)}") | _renamed(classifier, classifier_name)
     adversary = _weights(payload.get("EDa_state_dict"))
     own = {name: value for name, value in adversary.items() if not name.startswith("encoder.")}
-    return Official(network, _renamed(own, discriminator_name) if own else None, payload.get("enc_model"))
+    discriminator = _renamed(own, discriminator_name) if own else None
+    return Official(network, discriminator, payload.get("enc_model"), sha256(data).hexdigest())
 
 
 def encoder_name(name: str) -> str:

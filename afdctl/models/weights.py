@@ -26,12 +26,21 @@ LONGEST = 500
 
 def read(path: Path) -> Any:
     """What a .safetensors file, or one that torch.save wrote, holds, on the CPU; NotFoundError, CorruptError."""
+    return parse(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file of weights, to parse and maybe digest. Errors: NotFoundError, RecipeError for one too large."""
     try:
-        data = files.read(path, FILE_BYTES)
+        return files.read(path, FILE_BYTES)
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse(data: bytes, path: Path) -> Any:
+    """Return what the bytes of the file `path` hold, on the CPU. Error: CorruptError."""
     try:
         return _safetensors(data) if path.suffix == ".safetensors" else _pickled(data)
     except Exception as error:

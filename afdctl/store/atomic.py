@@ -8,6 +8,7 @@ from io import FileIO
 from pathlib import Path
 
 from afdctl.events import named
+from afdctl.formatting import encodable
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -16,6 +17,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put text at `path` in UTF-8, as by `write_bytes`; what UTF-8 cannot hold is escaped."""
+    write_bytes(path, encodable(text).encode())
 
 
 @contextmanager

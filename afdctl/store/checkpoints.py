@@ -63,7 +63,7 @@ def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, 
     atomic.write_bytes(path, data)
     # `best` first: a run that goes on from `last` has that step's idea of what is best
     for pointer in POINTERS if best else POINTERS[1:]:
-        atomic.write_bytes(run.checkpoints / pointer, f"{path.name}\n".encode())
+        atomic.write_text(run.checkpoints / pointer, f"{path.name}\n")
     _prune(run, step, keep)
     return Saved(path, digest)
 

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from afdctl.events import Row
+from afdctl.formatting import encodable
 from afdctl.store import atomic
 
 Array = np.ndarray[Any, Any]
@@ -64,11 +65,6 @@ class _Unfailing:
 
     def flush(self) -> None:
         """There is no buffer."""
-
-
-def text(words: str) -> str:
-    """Escape what UTF-8, and so HDF5, cannot hold: the bytes of a path that is not UTF-8."""
-    return words.encode("utf-8", "backslashreplace").decode()
 
 
 def add(group: h5py.Group, path: str, array: Array) -> None:
@@ -132,5 +128,5 @@ def _column(name: str, values: list[Any], *, as_text: bool = False) -> Array:
     if name in WHOLE:
         return np.array([-1 if value is None else value for value in values], np.int64)
     if as_text or str in set(map(type, values)):
-        return np.array(["" if value is None else text(str(value)) for value in values], h5py.string_dtype())
+        return np.array(["" if value is None else encodable(str(value)) for value in values], h5py.string_dtype())
     return np.array(values, np.float64)

@@ -23,7 +23,7 @@ class Overview:
     hold-out. `pgd` (by the attack `pgd_attack`) and `square`, what Square then left of it where it ran, do not stand
     for AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `clean_n`, `pgd_n` and
     `aa_n` say of how many images each is the share, where these are not the whole split. `damage` says why a run could
-    not be read, `warnings` what the checks of its network say against its accuracies.
+    not be read, `warnings` what its journal has lost, and what the checks of its network say against its accuracies.
     """
 
     name: str
@@ -60,22 +60,17 @@ class Overview:
             name=run.name, path=str(run.path), state=state(rows, at_work=alive(run.journal_path) is not None),
             kind=run.kind, dataset=record.dataset, method=record.method, seed=record.seed, **_progress(rows),
             **_accuracies(record), **_autoattack(record), started=_time(rows[:1]), written=_time(rows[-1:]),
-            size=disk.size(run.path), warnings=tuple(record.shown_warnings),
+            size=disk.size(run.path), warnings=(*record.lost, *record.shown_warnings),
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def record(run: Run) -> Record:
-    """What is known of the run. Errors: CorruptError, NotFoundError for another schema."""
-    return Record.of(run)
-
-
 def glance(run: Run) -> tuple[Overview, Record | None]:
     """The overview of any run at all, read in a moment; a damaged one has no record."""
     try:
-        found = record(run)
+        found = Record.of(run)
         return Overview.of(found), found
     except UNREADABLE as error:
         other = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)

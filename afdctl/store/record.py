@@ -11,6 +11,7 @@ from afdctl.events import Row
 from afdctl.recipe.schema import AFD, Recipe
 from afdctl.store.cells import Curve, shown_analyses, shown_clean, shown_curves
 from afdctl.store.checks import Warnings, by_network, warnings_of
+from afdctl.store.gaps import Reached
 from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 
@@ -21,13 +22,15 @@ METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching":
 class Record:
     """One run; `recipe` is None for a model of one's own, which was not trained here.
 
-    `rows` are those of its journal that count, without most training steps: see `Outline`, which `outline` is.
+    `rows` are those of its journal that count, without most training steps: see `Outline`, which `outline` is. `lost`
+    says what the journal has lost at its end.
     """
 
     run: Run
     recipe: Recipe | None
     rows: list[Row]
     outline: Outline | None = None
+    lost: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Run) -> "Record":
@@ -36,8 +39,9 @@ class Record:
             chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
         except RecipeError as error:
             raise CorruptError(f"{run.path}/{str(error).splitlines()[0]}; restore the file from a copy") from None
+        reached = Reached.of(run)
         outline = Outline(run.journal_path) if run.journal_path.exists() else None
-        return cls(run, chosen, outline.rows if outline else [], outline)
+        return cls(run, chosen, outline.rows if outline else [], outline, tuple(reached.lost(outline)))
 
     @property
     def name(self) -> str:

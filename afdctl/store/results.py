@@ -15,10 +15,11 @@ import h5py
 
 from afdctl.errors import CorruptError
 from afdctl.events import SCHEMA, Row, named
+from afdctl.formatting import encodable
 from afdctl.store import hdf5, shards
 from afdctl.store.cells import shown_analyses, shown_curves, shown_features
 from afdctl.store.checks import Warnings, by_network, warnings_of
-from afdctl.store.gaps import keep_lost_rows
+from afdctl.store.gaps import keep_lost_rows, made_from
 from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 
@@ -39,8 +40,10 @@ SHARE = 0.01
 def build(run: Run) -> Path:
     """Write the run's results.h5 anew and return its path; DiskFullError leaves the old one in place.
 
-    A resumed run's superseded rows are left out. `log_offset` and `log_sha256` say which journal it was made from.
+    A resumed run's superseded rows are left out. `log_offset` and `log_sha256` say which journal it was made from. One
+    that another process has meanwhile made from more of the journal stays.
     """
+    before = made_from(run.results_path)
     outline = Outline(run.journal_path)
     rows = outline.rows
     attributes = run.provenance | {
@@ -52,8 +55,8 @@ def build(run: Run) -> Path:
         "log_sha256": _digest(run.journal_path, outline.end),
     }
     checks = by_network(rows)
-    keep_lost_rows(run, outline.end)
-    with hdf5.writing(run.results_path) as file:
+    keep_lost_rows(run, before, outline.end)
+    with suppress(_OvertakenError), hdf5.writing(run.results_path) as file:
         hdf5.add_table(file, STEPS, (row for row in outline if row["event"] == "step"))
         for event, name in TABLES.items():
             hdf5.add_table(file, name, (row for row in rows if row["event"] == event))
@@ -67,7 +70,13 @@ def build(run: Run) -> Path:
                 place = FEATURES.format(**row) if row["attack"] else NATURAL
                 file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
         _describe(file, attributes)
+        if made_from(run.results_path) > outline.end:
+            raise _OvertakenError
     return run.results_path
+
+
+class _OvertakenError(Exception):
+    """There is a newer results.h5 than the one at work."""
 
 
 class Builder:
@@ -105,7 +114,7 @@ def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def _cell_name(row: Row) -> str:
-    return hdf5.text((TRANSFER if row["source"] else CELL).format(**row))
+    return encodable((TRANSFER if row["source"] else CELL).format(**row))
 
 
 def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], checks: Warnings) -> None:
@@ -138,7 +147,7 @@ def _add_analysis(file: h5py.File, run: Run, row: Row, checks: Warnings) -> None
 def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:
     for name, value in attributes.items():
         if isinstance(value, str):
-            value = hdf5.text(value)
+            value = encodable(value)
         item.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
 
 

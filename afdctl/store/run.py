@@ -58,7 +58,7 @@ class Run:
         """Store the resolved recipe and make the folder for checkpoints. Error: DiskFullError."""
         with named(self.checkpoints):
             self.checkpoints.mkdir(exist_ok=True)
-        atomic.write_bytes(self.recipe_path, text.encode())
+        atomic.write_text(self.recipe_path, text)
 
     def complete(self, provenance: Mapping[str, Any]) -> None:
         """Write run.json: the provenance, the recipe's digest and, last, its own digest. Error: DiskFullError."""
@@ -66,7 +66,7 @@ class Run:
         if self.recipe_path.exists():
             facts["recipe_digest"] = sha256(self.recipe_path.read_bytes()).hexdigest()
         text = json.dumps(facts | {"digest": _digest(facts)}, indent=2)
-        atomic.write_bytes(self.path / RUN, text.encode())
+        atomic.write_text(self.path / RUN, text)
 
     @classmethod
     def all(cls, root: Path) -> list[Self]:
@@ -200,10 +200,10 @@ class Run:
 
         Where the journal has lost its end, a results.h5 that has these rows is kept under another name.
         """
-        from afdctl.store.gaps import keep_lost_rows
+        from afdctl.store.gaps import keep_lost_rows, made_from
 
         journal = Journal.open(self.journal_path)
-        keep_lost_rows(self, journal.offset)
+        keep_lost_rows(self, made_from(self.results_path), journal.offset)
         atomic.sweep(self.path)
         atomic.sweep(self.checkpoints)
         atomic.sweep(self.shards)

@@ -70,8 +70,7 @@ def of_run(run: Run, which: str, device: torch.device, data_dir: Path | None) ->
     network = build(chosen.model, **_sizes(source))
     with checkpoints.fitting(loaded):
         network.load_state_dict(loaded.network)
-    warnings = [*loaded.warnings, *lost_tail(run)]
-    return _subject(run, network, source, device, loaded.digest, chosen.seed, warnings)
+    return _subject(run, network, source, device, loaded.digest, chosen.seed, loaded.warnings)
 
 
 def of_model(
@@ -153,6 +152,7 @@ def _subject(
         check = check or _known_check(run, digest, source.digest) or _check(network, source, device, digest)
     except RecipeError as error:
         raise RecipeError(f"{run.name}: {error}") from error
+    warnings = [*warnings, *lost_tail(run)]
     split = Split(source.test, device)
     return Subject(
         run.name, network, split, len(source.classes), digest, source.digest, seed, run, source.name,

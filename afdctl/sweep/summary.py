@@ -10,7 +10,7 @@ from afdctl.events import Row
 from afdctl.profile.schema import AA
 from afdctl.store import results, shards
 from afdctl.store.checks import warnings_of
-from afdctl.store.overview import record
+from afdctl.store.record import Record
 from afdctl.store.run import Run
 from afdctl.sweep.cells import Rows
 from afdctl.sweep.figures import Array, accuracy_at, auc, envelope, optimality, step_auc
@@ -74,7 +74,7 @@ def earlier_transfers(target: Subject, shown: list[Curve]) -> list[Curve]:
     Where such images fool a network that its own gradients do not, the gradients are masked.
     """
     there, norms = {(one.attack, one.source) for one in shown}, {one.norm for one in shown}
-    found = record(target.run)
+    found = Record.of(target.run)
     return [
         replace(of_rows(target, cells), warnings=tuple(warnings_of(cells[0], found.checks)))
         for (attack, source), cells in found.curves.items()

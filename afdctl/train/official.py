@@ -1,6 +1,5 @@
 """A checkpoint of the authors' code as a run: its network and discriminator, saved as a training of ours saves them."""
 
-from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ def import_official(
     found = official.load(checkpoint)
     found.check_norm(chosen.model.norm, checkpoint)
     source, device = data.load(chosen.data, data_dir), torch.device("cpu")
-    imported = {"file": str(checkpoint.resolve()), "sha256": sha256(checkpoint.read_bytes()).hexdigest()}
+    imported = {"file": str(checkpoint.resolve()), "sha256": found.digest}
     with Run.begin(runs, stem, name) as (run, journal):
         run.write_recipe(recipe.dump(chosen))
         trainer = Trainer(run, chosen, source, device, journal)

@@ -25,7 +25,7 @@ def free_name(folder: Path, stem: str, suffix: str) -> Path:
 def write_svg(screen: Screenful, facts: Facts, folder: Path) -> Path:
     """Write the screen as a picture. Errors: OSError, DiskFullError."""
     path = free_name(folder, f"{facts.name}-step-{facts.history.step}", ".svg")
-    atomic.write_bytes(path, svg(screen.cells, f"afdctl: {facts.name}").encode())
+    atomic.write_text(path, svg(screen.cells, f"afdctl: {facts.name}"))
     return path
 
 
@@ -33,7 +33,7 @@ def write_text(screen: Screenful, facts: Facts, palette: Palette, folder: Path) 
     """Write the screen as text, and the columns of its charts. Errors: OSError, DiskFullError."""
     stem = f"{facts.name}-step-{facts.history.step}"
     text = free_name(folder, stem, ".txt")
-    atomic.write_bytes(text, (screen.cells.text() + "\n").encode())
+    atomic.write_text(text, screen.cells.text() + "\n")
     buffer = StringIO(newline="")
     rows = csv.writer(buffer)
     rows.writerow(["chart", "figure", "run", "x", "mean", "low", "high"])
@@ -42,7 +42,7 @@ def write_text(screen: Screenful, facts: Facts, palette: Palette, folder: Path) 
     for chart, drawn in screen.charts.values():
         rows.writerows(columns(chart, drawn, facts, palette))
     table = text.with_suffix(".csv")
-    atomic.write_bytes(table, buffer.getvalue().encode())
+    atomic.write_text(table, buffer.getvalue())
     return text, table
 
 

@@ -36,7 +36,7 @@ def save(kept: Kept) -> None:
     path = file()
     with suppress(OSError, DiskFullError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_bytes(path, (json.dumps(asdict(kept), indent=2) + "\n").encode())
+        atomic.write_text(path, json.dumps(asdict(kept), indent=2) + "\n")
 
 
 def _fits(name: str, value: object) -> bool:

@@ -64,6 +64,8 @@ def test_runs_in_the_names_of_files_tell_them_apart():
     many = [f"digits_wgan-{number:03d}" for number in range(20)]
     assert runs_in_words(many) != runs_in_words(many[:19])
     assert len(runs_in_words(many)) < 50
+    assert runs_in_words(["caf\udce9"]) == "caf\udce9"
+    assert runs_in_words(["caf\udce9"] * 40).startswith("40-runs-")
 
 
 def test_a_copy_replaces_nothing_unless_it_is_told_to():

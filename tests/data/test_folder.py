@@ -145,3 +145,16 @@ def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path):
     with pytest.raises(DataMissingError, match=f"^{tmp_path}/nowhere: not an image folder with train/"):
         read(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_looks_for_its_images_in_every_place_and_a_new_training_in_one(folder, own_cache, monkeypatch):
+    monkeypatch.setenv("AFDCTL_DATA", str(folder))
+    emptied = folder.parent / "emptied"
+    emptied.mkdir()
+    table = Data(dataset="folder", image_size=8, path=str(emptied))
+    assert load(table, None, own=emptied).digest == read(folder).digest
+    own_cache.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(own_cache)
+    assert load(table, None, own=emptied).digest == read(own_cache).digest
+    with pytest.raises(DataMissingError, match=f"^{emptied}: not an image folder"):
+        load(table, None)

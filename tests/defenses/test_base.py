@@ -1,9 +1,11 @@
 """The optimizer's step, whatever the layout of the gradients."""
 
+import pytest
 import torch
 from torch import nn
 
-from afdctl.defenses.base import descend
+from afdctl.analyses import probe
+from afdctl.defenses.base import descend, fusible
 
 
 def test_gradients_of_another_layout_move_the_right_weights():
@@ -14,3 +16,11 @@ def test_gradients_of_another_layout_move_the_right_weights():
     assert torch.allclose(layer, weight - 0.1 * gradient)
     assert torch.allclose(norm, torch.linalg.vector_norm(gradient))
     assert layer.grad is None
+
+
+def test_updates_are_fused_only_where_torch_can(monkeypatch: pytest.MonkeyPatch):
+    assert fusible([torch.nn.Parameter(torch.ones(2))])
+    assert not fusible([torch.nn.Parameter(torch.ones(2, device="meta"))])
+    monkeypatch.setattr(probe, "STEPS", 1)
+    z, y = torch.ones(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")
+    assert not probe.train(z, z, y, classes=2, seed=0).training

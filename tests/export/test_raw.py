@@ -15,7 +15,7 @@ STEPS = [
     {"event": "step", "step": 1, "epoch": 1, "L_C": 2.5, "L_D": float("nan")},
     {"event": "step", "step": 2, "epoch": 1, "L_C": 2},
     {"event": "cost"},
-    {"event": "epoch", "epoch": 1, "step": 2, "acc_nat": 0.5, "best": True},
+    {"event": "epoch", "epoch": 1, "step": 2, "acc_nat": 0.5, "acc_adv": 0.4, "best": True},
     resumed(1, 0),
     {"event": "step", "step": 2, "epoch": 1, "L_C": 1.5},
 ]

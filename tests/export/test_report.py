@@ -45,6 +45,10 @@ class Reader(HTMLParser):
             self.text += data
 
 
+def page_of(*runs: Run) -> str:
+    return page.build([Record.of(run) for run in runs])
+
+
 def words(html: str) -> str:
     return " ".join(Reader(html).text.split())
 
@@ -79,7 +83,7 @@ def complete(run: Run) -> dict[str, str | None]:
 
 def test_the_figures_are_on_the_page(wgan: Run):
     complete(wgan)
-    text = words(page.build([wgan]))
+    text = words(page_of(wgan))
     assert "wgan 95.0 60.0 PGD-40 linf 0.1 40.0 ε 0.1 L∞ AFD-WGAN digits swept 2/60" in text
     assert "PGD, no AutoAttack" in text
     # Wilson's interval of 216 of 360
@@ -94,7 +98,7 @@ def test_the_figures_are_on_the_page(wgan: Run):
 
 def test_the_page_needs_nothing_from_elsewhere(wgan: Run):
     complete(wgan)
-    html = page.build([wgan])
+    html = page_of(wgan)
     assert all(address.startswith("#") for address in Reader(html).addresses)
     assert not re.search(r"https?:|@import|url\(|<script|<link", html)
     anchors = {address.removeprefix("#") for address in Reader(html).addresses}
@@ -106,7 +110,7 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path, wgan: Run):
     other = written(tmp_path / "my runs", "at", trained(), recipe_name="digits_at")
     swept(other, {0.1: 0.5}, attack="pgd_linf")
     young = written(tmp_path / "runs", "young", [*steps(1, 10), epoch(1)])
-    text = words(page.build([wgan, other, young]))
+    text = words(page_of(wgan, other, young))
     path = f"'{other.path}'"
     assert f"at no AutoAttack: it may be less robust than this: afdctl sweep {path}" in text
     assert f"at no pca, units, sensitivity, norms, hdh, tsne: afdctl analyze {path} --pca --units" in text
@@ -118,7 +122,7 @@ def test_what_is_missing_is_said_with_its_command(tmp_path: Path, wgan: Run):
 def test_several_runs_are_compared(tmp_path: Path, wgan: Run):
     other = written(tmp_path / "runs", "at", trained(0.99, 0.5), recipe_name="digits_at", sets=["attack.epsilon=0.2"])
     swept(other, {0.1: 0.3})
-    html = page.build([wgan, other])
+    html = page_of(wgan, other)
     text = words(html)
     assert "Report on 2 runs" in text
     assert "attack.epsilon 0.1 0.2" in text
@@ -135,10 +139,10 @@ def test_half_a_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
     (wgan.shards / str(name)).write_bytes(b"bad")
     bare = written(tmp_path / "runs", "bare", [])
     bare.journal_path.unlink()
-    text = words(page.build([wgan, bare]))
+    text = words(page_of(wgan, bare))
     assert f"wgan t-SNE: {wgan.shards / str(name)}: damaged or missing" in text
     assert "bare — — not run AFD-WGAN digits not started —" in text
-    assert "No steps yet." in words(page.build([bare]))
+    assert "No steps yet." in words(page_of(bare))
 
 
 def test_an_embeddings_strengths_share_a_frame(wgan: Run):
@@ -156,7 +160,7 @@ def test_a_model_of_ones_own_is_shown_by_what_was_measured(tmp_path: Path):
     provenance = {"kind": "external", "dataset": "mnist", "model_digest": "m", "torch": "2.14.1"}
     run = Run.create(tmp_path, "theirs", None, provenance, name="theirs")
     swept(run, {0.1: 0.5})
-    text = words(page.build([run]))
+    text = words(page_of(run))
     assert "theirs 97.0 — 50.0 ε 0.1 L∞ theirs mnist swept —" in text
     assert "A model of one's own: no recipe." in text
     assert "not trained" not in text
@@ -164,7 +168,7 @@ def test_a_model_of_ones_own_is_shown_by_what_was_measured(tmp_path: Path):
 
 def test_names_and_messages_are_text_and_no_markup(tmp_path: Path):
     run = written(tmp_path, "run", [*steps(1, 3), end("failed", "<script>alert(1)</script>")])
-    html = page.build([Run(run.path.rename(tmp_path / "<b>&\x1b[31m\u202e"))])
+    html = page_of(Run(run.path.rename(tmp_path / "<b>&\x1b[31m\u202e")))
     assert "<b>&" not in html
     assert not set("\x1b\u202e") & set(html)
     assert r"<b>&\x1b[31m\u202e" in words(html)
@@ -174,7 +178,7 @@ def test_names_and_messages_are_text_and_no_markup(tmp_path: Path):
 
 def test_a_long_run_makes_a_small_page(tmp_path: Path):
     run = written(tmp_path, "long", [*steps(1, 20000), final_test(), end()])
-    assert len(page.build([run])) < 100_000
+    assert len(page_of(run)) < 100_000
     assert training.series(Record.of(run)).length <= training.BUCKETS
 
 

@@ -89,7 +89,7 @@ def test_what_is_not_a_checkpoint_of_theirs(tmp_path: Path, payload: Any):
     ],
 )
 def test_the_encoder_that_the_checkpoint_names_must_be_the_recipes(encoder_model: Any, norm: str, message: Any):
-    found = official.Official({}, None, encoder_model)
+    found = official.Official({}, None, encoder_model, "")
     raising = pytest.raises(RecipeError, match="^" + re.escape(message)) if message else nullcontext()
     with raising:
         found.check_norm(norm, Path("c.pt"))

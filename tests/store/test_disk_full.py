@@ -21,9 +21,7 @@ def fill(journal: Journal, draw: random.Random, acknowledged: list[int]) -> None
     """Write three rows at a time until it fails, and note the steps of those that were written."""
     for first in range(0, 3000, 3):
         steps = [first, first + 1, first + 2]
-        journal.extend(
-            [{"event": "step", "step": step, "epoch": 1, "text": "x" * draw.randrange(50)} for step in steps]
-        )
+        journal.extend([{"event": "warning", "step": step, "message": "x" * draw.randrange(50)} for step in steps])
         acknowledged += steps
 
 

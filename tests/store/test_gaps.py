@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import h5py
+import pytest
 import torch
 
 from afdctl.store import checkpoints, results
 from afdctl.store.gaps import lost_tail
+from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 from tests.written import epoch, steps, trained, written
 
@@ -56,7 +58,48 @@ def test_results_that_know_more_than_the_journal_are_kept(tmp_path: Path):
     assert f"bytes, results.h5 was made from {size:,}" in gap
     results.build(run)
     kept = run.path / f"results-{size}.h5"
-    assert lost_tail(run) == [f"{kept}: has rows that events.ndjson has lost"]
+    assert lost_tail(run) == [f"{kept}: has rows that events.ndjson has lost; look at it, then delete it"]
     for path, count in ((kept, 20), (run.results_path, 10)):
         with h5py.File(path) as file:
             assert len(file["train/steps"]) == count
+
+
+@pytest.mark.parametrize("module", ["results", "gaps"])
+def test_what_a_writer_adds_while_a_run_is_read_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+):
+    run = written(tmp_path, "busy", [*steps(1, 10), epoch(1), *steps(11, 20), epoch(2)])
+    checkpoints.save(run, STATE, step=20, epoch=2, best=True)
+    results.build(run)
+    size = run.journal_path.stat().st_size
+
+    class Interrupted(Outline):
+        """A journal to which another process adds a row, a checkpoint and results.h5 once it has been read."""
+
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            monkeypatch.undo()
+            with run.open_journal() as journal:
+                journal.append("step", step=21, epoch=3)
+                checkpoints.save(run, STATE, step=21, epoch=2, best=False)
+                results.build(run)
+
+    monkeypatch.setattr(f"afdctl.store.{module}.Outline", Interrupted)
+    assert (results.build(run) if module == "results" else lost_tail(run)) in ([], run.results_path)
+    assert lost_tail(run) == []
+    assert list(run.path.glob("results*.h5")) == [run.results_path]
+    with h5py.File(run.results_path) as file:
+        assert file.attrs["log_offset"] == run.journal_path.stat().st_size > size
+
+
+def test_rows_that_a_torn_end_has_replaced_are_lost(tmp_path: Path):
+    run = written(tmp_path, "torn", trained())
+    results.build(run)
+    size = run.journal_path.stat().st_size
+    cut_behind(run, '"event":"epoch"')
+    with run.journal_path.open("ab") as file:
+        file.write(bytes(size))  # as a power cut leaves a file
+    (gap,) = lost_tail(run)
+    assert f"results.h5 was made from {size:,}" in gap
+    results.build(run)
+    assert (run.path / f"results-{size}.h5").exists()

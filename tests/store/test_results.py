@@ -22,7 +22,14 @@ def step(number: int) -> dict[str, Any]:
 
 
 def epoch(number: int) -> dict[str, Any]:
-    return {"event": "epoch", "epoch": number, "step": 10 * number, "acc_nat": number / 10, "best": True}
+    return {
+        "event": "epoch",
+        "epoch": number,
+        "step": 10 * number,
+        "acc_nat": number / 10,
+        "acc_adv": 0.0,
+        "best": True,
+    }
 
 
 def end(number: int, reason: str) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def test_tables_hold_the_rows_in_the_order_of_their_first_names(run: Run) -> Non
     assert steps.dtype.names == ("t", "step", "epoch", "L_C", "L_D", "new")
     assert [steps.dtype[name] for name in steps.dtype.names] == [np.float64, np.int64, np.int64, *[np.float64] * 3]
     np.testing.assert_equal(without_t(steps).tolist(), [(1, 1, 1.0, np.nan, np.nan), (2, 1, np.nan, 4.0, 1.0)])
-    assert without_t(epochs).tolist() == [(1, 10, 0.1, 1.0)]
+    assert without_t(epochs).tolist() == [(1, 10, 0.1, 0.0, 1.0)]
     np.testing.assert_equal(
         without_t(tests).tolist(),
         [

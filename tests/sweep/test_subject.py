@@ -223,6 +223,17 @@ def test_an_external_run_can_be_found_and_has_results(net: Path):
     assert results.build(run).exists()
 
 
+def test_rows_that_an_external_run_has_lost_are_reported(net: Path):
+    run = own(net).run
+    with run.open_journal() as journal:
+        journal.append("warning", message="measured by hand")
+    results.build(run)
+    run.journal_path.write_bytes(b"")
+    for subject in (own(net), of_run(run, "best", CPU, None)):
+        (gap,) = (line for line in subject.warnings if "last rows" in line)
+        assert "its last rows are missing: it has 0 bytes, results.h5 was made from" in gap
+
+
 def test_training_cannot_go_on_with_an_external_run(net: Path):
     run = own(net).run
     with pytest.raises(RecipeError, match=r"^runs/net-001: its model was not trained here, so there is no training"):

@@ -183,7 +183,7 @@ def test_rows_that_a_stopped_run_lost_are_said_and_not_made_up(tmp_path: Path):
     messages = [row["message"] for row in rows if row["event"] == "warning"]
     assert "it ends at step 3, the checkpoint is of step 7" in messages[0]
     (kept,) = run.path.glob("results-*.h5")
-    assert messages[1] == f"{kept}: has rows that events.ndjson has lost"
+    assert messages[1] == f"{kept}: has rows that events.ndjson has lost; look at it, then delete it"
 
 
 @pytest.mark.parametrize("which", ["defense", "sampler", "streams"])

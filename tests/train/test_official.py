@@ -8,6 +8,7 @@ import torch
 
 from afdctl.errors import RecipeError
 from afdctl.events import read
+from afdctl.models import official
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe, loads
 from afdctl.store import checkpoints
@@ -54,6 +55,19 @@ def test_an_imported_run_has_the_network_and_the_discriminator(file: Path, their
     assert warnings == []
 
 
+def test_the_digest_is_of_the_bytes_that_were_read(file: Path, monkeypatch: pytest.MonkeyPatch):
+    digest, load = sha256(file.read_bytes()).hexdigest(), official.load
+
+    def load_and_lose(path: Path) -> official.Official:
+        found = load(path)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(official, "load", load_and_lose)
+    run, _ = imported(file)
+    assert run.provenance["imported"]["sha256"] == digest
+
+
 def test_an_imported_run_tells_where_it_is_from(file: Path):
     run, _ = imported(file)
     facts = run.provenance
@@ -64,7 +78,7 @@ def test_an_imported_run_tells_where_it_is_from(file: Path):
         True,
     )
     assert facts["imported"]["file"] == str(file)
-    assert len(facts["imported"]["sha256"]) == 64
+    assert facts["imported"]["sha256"] == sha256(file.read_bytes()).hexdigest()
     assert facts["recipe_digest"] == sha256(run.recipe_path.read_bytes()).hexdigest()
     assert {"data_digest", "data_dir", "seed", "afdctl", "torch", "device", "command"} <= facts.keys()
     assert loads(run.recipe_text).defense.name == "afd"

@@ -91,7 +91,8 @@ def cell(attack: str, epsilon: float, **changes: Any) -> Row:
         "epsilon": epsilon,
         "schedule": "fixed", "source": None, "accuracy": found, "low": found - 0.01, "high": found + 0.01, "n": 1000,
         "acc_nat": 0.99, "seconds": 12.0, "forwards": 40, "backwards": 40,
-        "spec": {"name": attack}, "checkpoint": "0" * 64, "seed": 0, "shard": f"{attack}-0.h5", "images": False,
+        "spec": {"name": attack}, "grid": None, "suite": "quick", "changed": [], "precision": "float32",
+        "checkpoint": "0" * 64, "seed": 0, "shard": f"{attack}-0.h5", "images": False,
     } | changes  # fmt: skip
 
 

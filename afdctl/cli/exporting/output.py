@@ -27,7 +27,10 @@ def put(wanted: Wanted, content: str | bytes, name: str) -> None:
         from afdctl.store import atomic
 
         path = wanted.file(name)
-        atomic.write_bytes(path, content.encode() if isinstance(content, str) else content)
+        if isinstance(content, str):
+            atomic.write_text(path, content)
+        else:
+            atomic.write_bytes(path, content)
         typer.echo(path)
     elif isinstance(content, str):
         typer.echo(content, nl=False)

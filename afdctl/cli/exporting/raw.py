@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from afdctl.cli.exporting.output import agree, put
+from afdctl.cli.exporting.records import records_of
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.errors import NotFoundError, RecipeError
 
@@ -31,12 +32,11 @@ def _export(
     from afdctl.export import raw
     from afdctl.export.tables.formats import SUFFIXES
     from afdctl.recipe.values import suggestion
-    from afdctl.store.record import Record
 
     if kind not in raw.FORMATS:
         raise RecipeError(f"--{what} {kind}: no such format ({suggestion(kind, list(raw.FORMATS))})")
     agree(wanted, f"--{what}", kind, SUFFIXES)
-    rows = rows_of([Record.of(run) for run in wanted.runs])
+    rows = rows_of(records_of(wanted))
     if not rows:
         names = ", ".join(run.name for run in wanted.runs)
         raise NotFoundError(f"--{what}: {names} has none: {empty}")

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def records_of(wanted: Wanted) -> "list[Record]":
-    """What the runs hold. Where none was named, one that cannot be read is told and left out."""
+    """Read the runs, and report what their journals have lost.
+
+    Where none was named, one that cannot be read is reported and left out.
+    """
     from afdctl.store.record import Record
 
     records = []
@@ -25,4 +28,7 @@ def records_of(wanted: Wanted) -> "list[Record]":
             typer.echo(f"warning: {run.name} left out: {error}", err=True)
     if not records:
         raise NotFoundError("no run here can be read; name the folder of others with --runs")
+    for record in records:
+        for gap in record.lost:
+            typer.echo(f"warning: {gap}", err=True)
     return records

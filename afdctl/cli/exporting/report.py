@@ -4,6 +4,7 @@ import json
 
 import typer
 
+from afdctl.cli.exporting.records import records_of
 from afdctl.cli.exporting.wanted import Wanted
 from afdctl.cli.place import Place
 from afdctl.errors import RecipeError
@@ -19,7 +20,7 @@ def export(wanted: Wanted, choice: str) -> None:
     from afdctl.export.report.page import build
     from afdctl.store import atomic
 
-    page = build(wanted.runs).encode()
+    page = build(records_of(wanted))
     path = place.file(f"{wanted.prefix}report.html")
-    atomic.write_bytes(path, page)
+    atomic.write_text(path, page)
     typer.echo(json.dumps({"schema": "afdctl/1", "report": str(path)}) if wanted.json else path)

@@ -1,7 +1,7 @@
 """`afdctl export --weights`: a run's network as a file of another library."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,12 +75,15 @@ def _refuse(wanted: Wanted, kind: str) -> None:
         raise RecipeError(f"--weights {kind}: no such format ({hint})")
     if wanted.device not in ("auto", "cpu"):
         raise RecipeError(f"--device {wanted.device}: weights are written and checked on the CPU; leave --device out")
-    if wanted.out is None or wanted.in_folder or kind == "robustbench":
+    if wanted.out is None:
+        return
+    # several files need a folder, whether its name ends with a slash or not
+    (replace(wanted.out, slash=True) if kind == "robustbench" else wanted.out).check()
+    if wanted.in_folder or kind == "robustbench":
         return
     agree(wanted, "--weights", kind, SUFFIXES)
     if len(wanted.runs) > 1:
         raise RecipeError(f"--out {wanted.out}: one file for {len(wanted.runs)} runs; name a folder, such as files/")
-    wanted.out.check()
 
 
 def _format(kind: str) -> "Format":

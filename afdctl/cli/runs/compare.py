@@ -26,13 +26,13 @@ def compare(
 ) -> None:
     """Compare runs: the values of their recipes that differ, and the results that differ; equal ones are left out."""
     from afdctl.recipe.differences import aligned, differences
-    from afdctl.store.overview import record
+    from afdctl.store.record import Record
     from afdctl.store.run import Run
 
     runs = [Run.find(str(run.path), folder) for run in options.at(names, folder)]
     if len(runs) < 2:
         raise RecipeError("compare: name at least two runs; `afdctl runs show` shows one")
-    records = [record(run) for run in runs]
+    records = [Record.of(run) for run in runs]
     select = aligned if everything else differences
     parts = {
         "recipe": select([one.recipe.model_dump(mode="json") if one.recipe else {} for one in records]),
@@ -66,8 +66,8 @@ def results(record: "Record") -> dict[str, Any]:
     for name, row in record.analyses.items():
         figures = flattened(row["figures"])
         found |= {f"{name} {key}": value for key, value in figures.items() if isinstance(value, int | float)}
-    if record.shown_warnings:
-        found["warnings"] = "; ".join(record.shown_warnings)
+    if run.warnings:
+        found["warnings"] = "; ".join(run.warnings)
     return found
 
 

@@ -12,15 +12,14 @@ def rebuild(names: options.Names, folder: options.Folder = Path("runs")) -> None
     runs = options.at(names, folder)
 
     from afdctl.store import results, shards
-    from afdctl.store.gaps import lost_tail
-    from afdctl.store.overview import record
+    from afdctl.store.record import Record
 
     for run in runs:
-        run.verify()
-        for gap in lost_tail(run):
+        record = Record.of(run)
+        for gap in record.lost:
             typer.echo(f"warning: {gap}", err=True)
         path = results.build(run)
-        for name in record(run).shards:
+        for name in record.shards:
             if not shards.intact(run, name):
                 typer.echo(
                     f"warning: {run.shards / name}: damaged or missing, so its figures are not in results.h5; the "

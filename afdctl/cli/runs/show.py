@@ -38,13 +38,13 @@ def show(
     name: Annotated[str, NAME] = "latest", folder: options.Folder = Path("runs"), as_json: options.Json = False
 ) -> None:
     """Show a run: recipe, provenance, result, checkpoints and shards (their digests are checked), attacks, analyses."""
-    from afdctl.store.overview import record
+    from afdctl.store.record import Record
     from afdctl.store.run import Run
 
     names = specs([name])
     if len(names) > 1:
         raise RecipeError("show: one run at a time; `afdctl runs compare` takes several")
-    found = _facts(record(Run.find(names[0], folder)))
+    found = _facts(Record.of(Run.find(names[0], folder)))
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", **found}))
     else:
@@ -54,7 +54,6 @@ def show(
 def _facts(record: "Record") -> dict[str, Any]:
     from afdctl.store import checkpoints, disk, shards
     from afdctl.store.checks import warnings_of
-    from afdctl.store.gaps import lost_tail
     from afdctl.store.overview import Overview
     from afdctl.sweep.attacked import attacked
 
@@ -65,7 +64,7 @@ def _facts(record: "Record") -> dict[str, Any]:
         "provenance": run.provenance,
         "tests": record.of_kind("test"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
-        "warnings": list(dict.fromkeys([*said, *lost_tail(run), *checkpoints.dangling(run)])),
+        "warnings": list(dict.fromkeys([*said, *record.lost, *checkpoints.dangling(run)])),
         "checks": record.of_kind("check"),
         "checkpoints": [
             {"file": one.path.name, "step": one.step, "pointers": one.pointers, "intact": one.intact,

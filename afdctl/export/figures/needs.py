@@ -52,12 +52,12 @@ SWEPT: Final = Needs(
 
 
 def analysed(name: str) -> Needs:
-    """The newest analysis of a name."""
+    """Return the needs of one analysis."""
     return Needs((name,), lambda record, name: name in record.analyses, f"afdctl analyze {{runs}} --{name}")
 
 
 def figures(record: Record, analysis: str) -> dict[str, Any]:
-    """The figures of a run's newest analysis."""
+    """The figures of the analysis of a run that counts."""
     found: dict[str, Any] = record.analyses[analysis]["figures"]
     return found
 

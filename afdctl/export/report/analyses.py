@@ -1,4 +1,4 @@
-"""What trainings did to the features: the newest row of each analysis, as tables and charts."""
+"""What trainings did to the features: the row of each analysis that counts, as tables and charts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

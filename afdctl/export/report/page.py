@@ -18,9 +18,8 @@ from afdctl.formatting import printable
 from afdctl.profile.grid import name_of
 from afdctl.profile.norms import NORMS
 from afdctl.recipe.differences import differences, flattened
-from afdctl.store.overview import Overview, record
+from afdctl.store.overview import Overview
 from afdctl.store.record import Record
-from afdctl.store.run import Run
 from afdctl.sweep.figures import Interval, wilson
 
 ENVIRONMENT = (
@@ -78,9 +77,8 @@ class Shown:
         return wilson(round(row[key] * row["n"]), row["n"])
 
 
-def build(runs: Sequence[Run]) -> str:
-    """The page. Errors: CorruptError for a damaged journal or recipe, NotFoundError for a newer schema."""
-    records = [record(run) for run in runs]
+def build(records: Sequence[Record]) -> str:
+    """The page. Errors: CorruptError for a damaged shard."""
     shown = [Shown(number, one) for number, one in enumerate(records)]
     names = [one.name for one in records]
     blocks = attacks.blocks(records)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from afdctl.export.tables import trained
 from afdctl.export.tables.missing import Need, word
-from afdctl.store.overview import UNREADABLE, record
+from afdctl.store.overview import UNREADABLE
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 
@@ -15,7 +15,7 @@ from afdctl.store.run import Run
 def at(path: Path) -> Record | None:
     """What a run is and how its training ended; None where none can be read."""
     try:
-        return record(Run(path)) if (path / "run.json").is_file() else None
+        return Record.of(Run(path)) if (path / "run.json").is_file() else None
     except UNREADABLE:
         return None
 

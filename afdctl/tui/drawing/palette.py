@@ -32,7 +32,6 @@ ROLES: Final[Mapping[str, tuple[str, str, str, str]]] = {
 }
 COMPARED: Final = ("L_C", "L_D", "L_F", "good", "d_hdh", "other", "warn", "bad")
 """The colours of compared runs, in their order."""
-BLEND: Final = {"band": 0.20, "chip": 0.16}
 SYSTEMS: Final = {
     "truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT, "standard": ColorSystem.STANDARD,
 }  # fmt: skip

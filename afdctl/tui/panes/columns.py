@@ -13,8 +13,6 @@ from afdctl.tui.panes.charts import Chart, Trace
 from afdctl.tui.reading.history import History
 from afdctl.tui.view import Kept, View
 
-STEPS_PER_COLUMN = 1.5
-
 
 @dataclass(frozen=True)
 class Stretch:

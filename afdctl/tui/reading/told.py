@@ -4,8 +4,6 @@ from pathlib import PurePath
 
 from afdctl.events import Row, beyond_pgd
 
-ENDS = {"finished": "finished", "stopped": "stopped", "diverged": "diverged", "failed": "failed"}
-
 
 def entry(row: Row) -> tuple[str, str] | None:
     """The kind (at most five letters) and the text of a row's line in the log; None for rows that need none."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,47 @@ def test_rebuild_of_a_run_without_a_journal_is_one_line(afdctl: Afdctl, runs: Ru
     assert afdctl("runs", "rebuild", "mnist") == (
         3, "", "error: runs/mnist/events.ndjson: no journal; this run has not started\n",
     )  # fmt: skip
+
+
+ODD, BARE = os.fsdecode(b"r\xffns/ru\xffn"), os.fsdecode(b"r\xffns/ba\xffre")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"export {BARE} --table 1 --out t.{suffix}" for suffix in ("md", "csv", "json", "tex", "parquet")),
+        f"export {ODD} --report x.html", f"export {ODD} --events csv --out e.csv",
+        f"export {ODD} --cells parquet --out c.parquet", f"export {ODD} --figure 2 --out f.svg",
+        f"runs ls --runs {Path(ODD).parent}", f"runs show {ODD}", f"runs compare {ODD} {BARE}", f"runs rebuild {ODD}",
+        f"watch {ODD} --once --svg f2.svg",
+    ],
+)  # fmt: skip
+def test_a_folder_whose_name_is_not_utf_8_is_escaped(afdctl: Afdctl, runs: Runs, command: str):
+    folder = runs["wgan"].path.parents[1]
+    (folder / "runs").rename(folder / Path(ODD).parent)
+    for name, odd in {"wgan": ODD, "at": BARE}.items():
+        (folder / odd).with_name(name).rename(folder / odd)
+    ended = afdctl(*command.split())
+    assert ended.code == 0, ended.err
+    if "--out" in command:
+        assert (folder / command.split()[-1]).read_bytes()
+
+
+LOST = "warning: runs/wgan/events.ndjson: its last rows are missing"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "runs show wgan", "runs compare wgan at", "runs rebuild wgan", "export wgan --table 1",
+        "export wgan --figure 2 --out x.svg", "export wgan --report x.html", "export wgan --events csv",
+        "export wgan --cells csv",
+    ],
+)  # fmt: skip
+def test_lost_rows_are_reported_once(afdctl: Afdctl, runs: Runs, command: str):
+    journal = runs["wgan"].journal_path
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    ended = afdctl(*command.split())
+    assert ended.code == 0
+    assert (ended.out + ended.err).count(LOST.removeprefix("" if "compare" not in command else "warning: ")) == 1
+    assert f"warning: wgan: {LOST.removeprefix('warning: ')}" in afdctl("runs", "ls").err or "rebuild" in command

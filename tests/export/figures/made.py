@@ -32,7 +32,8 @@ def sweep(attacks: Mapping[str, Mapping[float, float]], acc_nat: float = 0.9, n:
     return [
         {
             "event": "cell", "key": f"{attack}{epsilon:g}", "attack": attack, "norm": "linf", "epsilon": epsilon,
-            "source": None, "spec": {},
+            "source": None, "spec": {"name": attack}, "grid": None, "suite": "mine", "changed": [],
+            "precision": "float32",
             "schedule": "ascending", "checkpoint": "d1", "n": n, "seed": 0, "acc_nat": acc_nat, "accuracy": accuracy,
             "low": wilson(round(accuracy * n), n).low, "high": wilson(round(accuracy * n), n).high, "forwards": 1,
             "backwards": 1, "seconds": 0.1, "shard": f"{attack}-0.h5",

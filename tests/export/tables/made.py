@@ -42,7 +42,8 @@ def cells(
                 "event": "cell", "last": max(accuracies), "key": "k", "attack": attack, "norm": spec["norm"],
                 "epsilon": epsilon, "source": source, "schedule": "ascending", "spec": spec, "checkpoint": checkpoint,
                 "n": n, "seed": seed, "acc_nat": acc_nat, "accuracy": accuracy, "low": low, "high": high,
-                "forwards": 1, "backwards": 1, "seconds": 1.0, "shard": "s.h5", "images": False,
+                "grid": None, "suite": "paper-A2", "changed": [], "precision": "float32", "forwards": 1,
+                "backwards": 1, "seconds": 1.0, "shard": "s.h5", "images": False,
             }
         )  # fmt: skip
     return rows

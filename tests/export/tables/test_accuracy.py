@@ -161,7 +161,7 @@ def test_figures_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
 
 def test_a_half_run_goes_on_first(tmp_path: Path) -> None:
     stopped = [
-        {"event": "epoch", "epoch": 3, "step": 30, "best": True, "acc_nat": 0.5},
+        {"event": "epoch", "epoch": 3, "step": 30, "best": True, "acc_nat": 0.5, "acc_adv": 0.4},
         {"event": "end", "step": 30, "reason": "stopped", "exit_code": 143, "message": None},
     ]
     run = record(tmp_path, "at", "mnist_at", stopped)
