@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from functools import partialmethod
 from pathlib import Path
 
@@ -125,12 +124,3 @@ def test_a_crash_is_one_line_and_the_details_are_in_a_file(run: Path, monkeypatc
     assert "KeyError: 'broken'" in Path(path).read_text()
     Path(path).unlink()
     assert "Traceback" not in "".join(capfd.readouterr())
-
-
-def test_a_closed_stream_is_no_terminal(monkeypatch: pytest.MonkeyPatch):
-    from afdctl.cli import terminal
-
-    for name in ("stdin", "stderr"):
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, name, None)
-            assert not terminal.interactive()
