@@ -185,7 +185,7 @@ def _lines(path: Path, offset: int, sparse: bool) -> Iterator[tuple[bytes, int]]
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise NotFoundError(f"{path}: no journal; this run has not started") from None
+        raise NotFoundError(f"{path}: missing; restore it from a copy") from None
     with named(path), file:
         file.seek(offset)
         step, behind = b"", offset

@@ -185,7 +185,7 @@ def test_a_newer_schema_is_refused_by_reader_and_writer(path: Path) -> None:
 
 
 def test_no_journal_is_said_so(path: Path) -> None:
-    with pytest.raises(NotFoundError, match="has not started"):
+    with pytest.raises(NotFoundError, match="missing; restore it"):
         list(read(path))
     assert alive(path) is None
 

@@ -73,7 +73,8 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except OSError as error:
         # a file without permission, a folder that went away: the system's own words say enough
-        words = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        # every file is named where it is opened; what remains is a stream that this process was given
+        words = f"{error.filename or 'stdout or stderr'}: {error.strerror or error}"
         if error.errno in NO_SPACE:
             _fail(f"{words}; {DiskFullError.remedy}", DiskFullError.exit_code)
         _fail(words, AfdctlError.exit_code)

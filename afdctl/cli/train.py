@@ -123,11 +123,15 @@ def _resume(
     spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool, starter: trainer.Starter | None, *,
     apart: bool, detach: bool,
 ) -> None:  # fmt: skip
-    from afdctl.store import results
+    from afdctl.store import checkpoints, results
+    from afdctl.store.outline import Outline
     from afdctl.store.run import Run
 
     run = Run.find(spec, runs)
     if run.finished:
+        for warning in checkpoints.repair_best(run, Outline(run.journal_path).rows):
+            typer.echo(f"warning: {warning}", err=True)
+        checkpoints.verify_pointed(run)
         results.build(run)  # a full disk may have kept the last one from being written
         typer.echo(f"{run.path}: finished already; there is nothing to go on with", err=True)
     elif apart:

@@ -99,7 +99,16 @@ def dangling(run: Run) -> list[str]:
     ]
 
 
-def repair_best(run: Run, rows: Iterable[Row], step: int) -> list[str]:
+def verify_pointed(run: Run) -> None:
+    """Raise CorruptError where `last` or `best` names a checkpoint that is damaged or missing."""
+    for checkpoint in listed(run):
+        if checkpoint.pointers and not checkpoint.intact:
+            raise CorruptError(f"{checkpoint.path}: damaged or missing; {RESTORE}")
+    for words in dangling(run):
+        raise CorruptError(f"{words}; {RESTORE}")
+
+
+def repair_best(run: Run, rows: Iterable[Row], step: float = inf) -> list[str]:
     """Let `best` name what the journal's `rows` up to `step` name, where it is missing or damaged; say so.
 
     A save that found it damaged would delete the best checkpoint with the others.
@@ -128,8 +137,9 @@ def load(run: Run, which: str = "last") -> Loaded:
         if (data := _verified(path)) is not None:
             return _unpack(data, path, warnings)
         warnings.append(f"{path}: damaged or missing; an earlier checkpoint is used instead")
-    what = "every checkpoint is" if which == "last" else f"checkpoint {which} is"
-    raise CorruptError(f"{run.checkpoints}: {what} damaged or missing; restore from a copy, or train again")
+    if which == "last":
+        raise CorruptError(f"{run.checkpoints}: every checkpoint is damaged or missing; restore one, or train again")
+    raise CorruptError(f"{run.checkpoints / which}: damaged, or names a damaged or missing checkpoint; {RESTORE}")
 
 
 def _unpack(data: bytes, path: Path, warnings: list[str]) -> Loaded:

@@ -25,7 +25,7 @@ def name_fault(name: str) -> str | None:
     if name in NO_NAMES:
         return "not a name for a run"
     if name[0] in "-.~":
-        return "begins as an option, a hidden file or a home folder does"
+        return f"begins with '{name[0]}'"
     if wrong := [char for char in name if char in "/:" or not char.isprintable()]:
         return f"has {wrong[0]!r} in it"
     return f"has more than {NAME_BYTES} bytes" if len(name.encode()) > NAME_BYTES else None

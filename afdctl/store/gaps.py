@@ -32,7 +32,9 @@ class Reached:
 
     def lost(self, outline: Outline | None) -> list[str]:
         """Return a sentence for each gap between these and the journal that was read later, usually none."""
-        rows, size = (outline.rows, outline.end) if outline else ([], 0)
+        if outline is None:
+            return [f"{self.run.journal_path}: missing; restore it from a copy"] if self.step or self.size else []
+        rows, size = outline.rows, outline.end
         gaps = []
         reached = max((row["step"] for row in rows if isinstance(row.get("step"), int)), default=0)
         closed = max((row["epoch"] for row in rows if row["event"] == "epoch"), default=0)

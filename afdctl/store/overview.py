@@ -7,7 +7,7 @@ from typing import Any
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError
 from afdctl.events import Row, alive
-from afdctl.store import disk
+from afdctl.store import checkpoints, disk
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 
@@ -60,7 +60,7 @@ class Overview:
             name=run.name, path=str(run.path), state=state(rows, at_work=alive(run.journal_path) is not None),
             kind=run.kind, dataset=record.dataset, method=record.method, seed=record.seed, **_progress(rows),
             **_accuracies(record), **_autoattack(record), started=_time(rows[:1]), written=_time(rows[-1:]),
-            size=disk.size(run.path), warnings=(*record.lost, *record.shown_warnings),
+            size=disk.size(run.path), warnings=(*record.lost, *checkpoints.dangling(run), *record.shown_warnings),
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:

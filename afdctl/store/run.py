@@ -70,9 +70,13 @@ class Run:
 
     @classmethod
     def all(cls, root: Path) -> list[Self]:
-        """Every run under `root`, the oldest first."""
-        made = sorted(root.glob(f"*/{RUN}"), key=lambda file: (file.stat().st_mtime_ns, file.parent.name))
-        return [cls(file.parent) for file in made]
+        """Every run under `root`, the oldest first, those that have lost their run.json included."""
+        made = {file.parent: file for file in root.glob(f"*/{RUN}")}
+        # a hidden folder is one that is being removed
+        for file in root.glob(f"[!.]*/{folders.JOURNAL}"):
+            if file.parent not in made and not folders.never_trained(file.parent):
+                made[file.parent] = file
+        return [cls(path) for path in sorted(made, key=lambda path: (made[path].stat().st_mtime_ns, path.name))]
 
     @classmethod
     def find(cls, spec: str, root: Path) -> Self:
@@ -92,7 +96,8 @@ class Run:
 
     @classmethod
     def _latest(cls, root: Path) -> Self:
-        started = [run for run in cls.all(root) if run.journal_path.exists() and run.journal_path.stat().st_size]
+        journals = {run: run.journal_path for run in cls.all(root) if run.exists}
+        started = [run for run, path in journals.items() if path.exists() and path.stat().st_size]
         if not started:
             raise NotFoundError(f"{root}: no run here; start one with `afdctl train`, or name the folder with --runs")
         return started[-1]
@@ -108,6 +113,8 @@ class Run:
                 raise NotFoundError(
                     f"{path}: nothing was trained here yet; start it with `afdctl train RECIPE --name {path.name}`"
                 )
+            if (path / folders.JOURNAL).exists():
+                raise CorruptError(f"{path / RUN}: missing; restore it from a copy")
             if path.exists():
                 raise NotFoundError(f"{path}: not a run (it has no {RUN}); name a run's folder")
         near = registry.nearest(spec, [run.name for run in cls.all(root)])

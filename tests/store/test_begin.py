@@ -59,6 +59,20 @@ def test_a_folder_that_no_training_made_is_neither_taken_nor_removed(tmp_path: P
     assert path.read_text() == "the user's own"
 
 
+def test_a_run_that_lost_its_run_json_is_listed_and_is_no_newest(tmp_path: Path):
+    for name in ("one", "two"):
+        with Run.begin(tmp_path, "toy", name) as (run, journal):
+            run.write_recipe("")
+            run.complete(FACTS)
+            journal.extend([run_row(), *steps(1, 3)])
+    (tmp_path / "two/run.json").unlink()
+    begun(tmp_path / "three")
+    assert {run.name for run in Run.all(tmp_path)} == {"one", "two"}
+    assert Run.find("latest", tmp_path).name == "one"
+    with pytest.raises(CorruptError, match=r"two/run\.json: missing; restore it from a copy"):
+        Run.find("two", tmp_path)
+
+
 def test_a_training_that_lost_its_run_json_is_kept(tmp_path: Path):
     with Run.begin(tmp_path, "toy", "mine") as (run, journal):
         run.write_recipe("")

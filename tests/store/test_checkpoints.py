@@ -13,7 +13,7 @@ import torch
 
 import afdctl
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.store.checkpoints import Saved, dangling, fitting, load, repair_best, save
+from afdctl.store.checkpoints import Saved, dangling, fitting, load, repair_best, save, verify_pointed
 from afdctl.store.run import Run
 
 
@@ -48,6 +48,18 @@ def test_the_name_tells_step_and_digest_and_the_pointers_name_it(run: Run) -> No
     assert (run.checkpoints / "best").read_text() == saved.path.name + "\n"
     assert (run.checkpoints / "last").read_text() == later.path.name + "\n"
     assert [load(run, which).step for which in ("best", "last", saved.path.name)] == [100, 200, 100]
+
+
+def test_the_pointed_checkpoints_of_a_run_are_verified(run: Run) -> None:
+    best = save_step(run, 10, best=True).path
+    save_step(run, 20)
+    verify_pointed(run)
+    damage(best, "cut")
+    with pytest.raises(CorruptError, match=f"{best.name}: damaged or missing"):
+        verify_pointed(run)
+    (run.checkpoints / "best").write_text("x")
+    with pytest.raises(CorruptError, match="best: damaged, it names no checkpoint"):
+        verify_pointed(run)
 
 
 @pytest.mark.parametrize("pointer", [None, "step-00000020-0123456789abcdef.pt", "x"])
@@ -135,7 +147,9 @@ def test_no_other_step_stands_in_for_best_or_for_a_name(run: Run) -> None:
     save_step(run, 20)
     damage(best, "cut")
     for which in ("best", best.name):
-        with pytest.raises(CorruptError, match=f"checkpoint {which} is damaged"):
+        with pytest.raises(
+            CorruptError, match=f"checkpoints/{which}: damaged, or names a damaged or missing checkpoint"
+        ):
             load(run, which)
 
 

@@ -68,7 +68,7 @@ def test_a_bad_line_before_others_is_found_also_where_it_is_not_parsed(tmp_path:
 
 
 def test_what_is_not_there_and_what_is_newer_is_said(tmp_path: Path):
-    with pytest.raises(NotFoundError, match="no journal"):
+    with pytest.raises(NotFoundError, match="missing; restore it"):
         Outline(tmp_path / "events.ndjson")
     run = written(tmp_path, "one", [{"event": "run", "schema": SCHEMA + 1}])
     with pytest.raises(NotFoundError, match="upgrade"):

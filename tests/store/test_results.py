@@ -155,7 +155,7 @@ def test_a_resumed_run_has_the_results_of_one_that_was_never_stopped(run: Run, t
 
 def test_no_journal_is_said_so(run: Run) -> None:
     run.journal_path.unlink()
-    with pytest.raises(NotFoundError, match="no journal"):
+    with pytest.raises(NotFoundError, match="missing; restore it"):
         results.build(run)
 
 

@@ -15,6 +15,8 @@ def export(wanted: Wanted, choice: str) -> None:
     if wanted.out is not None:
         raise RecipeError("--report: names its own file; leave --out out")
     place = Place.of(choice, "--report")
+    if not place.is_folder and place.path.suffix.lower() not in (".html", ".htm"):
+        raise RecipeError(f"--report {place}: is an HTML page; give it the suffix .html, or name a folder")
     place.check()
 
     from afdctl.export.report.page import build

@@ -159,7 +159,7 @@ def test_rebuild_says_which_figures_are_lost(afdctl: Afdctl, runs: Runs):
 def test_rebuild_of_a_run_without_a_journal_is_one_line(afdctl: Afdctl, runs: Runs):
     results.build(runs["at"])
     assert afdctl("runs", "rebuild", "mnist") == (
-        3, "", "error: runs/mnist/events.ndjson: no journal; this run has not started\n",
+        3, "", "error: runs/mnist/events.ndjson: missing; restore it from a copy\n",
     )  # fmt: skip
 
 
