@@ -12,8 +12,8 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""Make text printable, with `\n` and `\t` for line feeds and tabs."""
-    return printable(text).replace("\n", r"\n").replace("\t", r"\t")
+    r"""Escape all that is no visible letter on one line: `\n`, `\x1b`, spaces without width."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def encodable(text: str) -> str:

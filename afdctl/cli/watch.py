@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from afdctl import files
 from afdctl.cli import place, serving, terminal
 from afdctl.cli.named import find, specs
 from afdctl.cli.printing import beneath
-from afdctl.errors import RecipeError, StoppedError
+from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
     metavar="[RUN]...", show_default=False, help="Paths or names of runs, or - for stdin; the newest by default."
@@ -102,6 +103,8 @@ def _tell(path: Path) -> None:
     from afdctl.cli.pipes import reader_gone
     from afdctl.cli.progress import Lines
     from afdctl.store.folders import JOURNAL
+    from afdctl.store.gaps import lost_tail
+    from afdctl.store.run import Run
     from afdctl.tui.reading.follow import UNREADABLE
     from afdctl.tui.reading.watched import Watched
 
@@ -114,5 +117,8 @@ def _tell(path: Path) -> None:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
         raise reader_gone() from None
+    with suppress(AfdctlError):  # of a journal that is damaged elsewhere, the lines above say so
+        for words in lost_tail(Run(path)):
+            typer.echo(f"warning: {words}", err=True)
     if run.damaged:
         typer.echo(f"warning: {path}/{JOURNAL}: {run.damaged} damaged lines were left out", err=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from afdctl.errors import CorruptError, NotFoundError, out_of_memory
 from afdctl.events import Row, named
+from afdctl.files import shortened
 from afdctl.store import atomic
 from afdctl.store.run import Run
 
@@ -139,7 +140,8 @@ def load(run: Run, which: str = "last") -> Loaded:
         warnings.append(f"{path}: damaged or missing; an earlier checkpoint is used instead")
     if which == "last":
         raise CorruptError(f"{run.checkpoints}: every checkpoint is damaged or missing; restore one, or train again")
-    raise CorruptError(f"{run.checkpoints / which}: damaged, or names a damaged or missing checkpoint; {RESTORE}")
+    (path,) = _candidates(run, which)
+    raise CorruptError(f"{run.checkpoints}: {which} ({shortened(path.name)}) is damaged or missing; {RESTORE}")
 
 
 def _unpack(data: bytes, path: Path, warnings: list[str]) -> Loaded:

@@ -138,4 +138,4 @@ def test_a_damaged_checkpoint(afdctl: Afdctl, folder: Path):
     ended = afdctl("analyze", "nt", "--pca", "--limit", "31")
     best.write_bytes(whole)
     assert ended.code == 3
-    assert "checkpoints/best: damaged, or names a damaged or missing checkpoint" in ended.err
+    assert ") is damaged or missing; restore it" in ended.err

@@ -147,9 +147,7 @@ def test_no_other_step_stands_in_for_best_or_for_a_name(run: Run) -> None:
     save_step(run, 20)
     damage(best, "cut")
     for which in ("best", best.name):
-        with pytest.raises(
-            CorruptError, match=f"checkpoints/{which}: damaged, or names a damaged or missing checkpoint"
-        ):
+        with pytest.raises(CorruptError, match=rf"checkpoints: {which} \({best.name}\) is damaged or missing"):
             load(run, which)
 
 

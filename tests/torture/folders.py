@@ -183,8 +183,9 @@ def many_classes(images: Path) -> None:
 
 
 @case
-def newline_in_a_class(images: Path) -> None:
+def newline_in_a_class(images: Path) -> str:
     normal(images, ("a\nerror: b", "c"))
+    return "is named"
 
 
 @case
