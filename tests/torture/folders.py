@@ -201,8 +201,9 @@ def escapes_in_a_broken_file(images: Path) -> str:
 
 
 @case
-def class_that_is_not_utf8(images: Path) -> None:
+def class_that_is_not_utf8(images: Path) -> str:
     normal(images, (b"caf\xe9", "c"))
+    return "caf"
 
 
 @case

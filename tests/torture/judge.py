@@ -57,7 +57,7 @@ def crash(ended: Ended) -> Outcome | None:
 
 
 def refusal(ended: Ended, names: Iterable[str] = (), codes: Iterable[int] = ()) -> Outcome:
-    """What a command that may fail is worth: one line that names one of the files, with one of the exit codes."""
+    """Judge a command that may fail: one error line, one of the files named there or in a warning, and a code."""
     if bad := crash(ended):
         return bad
     if ended.code == 0:
@@ -67,7 +67,10 @@ def refusal(ended: Ended, names: Iterable[str] = (), codes: Iterable[int] = ()) 
         return UNCLEAR, f"`{short(ended)}` exits {ended.code} with {len(errors)} error lines: {ended.err[-200:]!r}"
     if (wanted := set(codes)) and ended.code not in wanted:
         return UNCLEAR, f"`{short(ended)}` exits {ended.code}, not {sorted(wanted)}: {errors[0]}"
-    if (wanted_names := [name for name in names if name]) and not any(name in errors[0] for name in wanted_names):
+    told = [*errors, *(line for line in ended.err.splitlines() if line.startswith("warning: "))]
+    if (wanted_names := [name for name in names if name]) and not any(
+        name in line for name in wanted_names for line in told
+    ):
         return UNCLEAR, f"`{short(ended)}` exits {ended.code} without naming {wanted_names[0]}: {errors[0]}"
     return FINE
 
