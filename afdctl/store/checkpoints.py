@@ -118,7 +118,7 @@ def repair_best(run: Run, rows: Iterable[Row], step: float = inf) -> list[str]:
     path, pointed = run.checkpoints / "best", _pointed(run, "best")
     if not named_best or (pointed and pointed.is_file()) or not (run.checkpoints / named_best[-1]).is_file():
         return []
-    atomic.write_bytes(path, f"{named_best[-1]}\n".encode())
+    atomic.write_text(path, f"{named_best[-1]}\n")
     return [f"{path}: was missing or damaged; made again from the journal, which names {named_best[-1]}"]
 
 

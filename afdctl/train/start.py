@@ -17,7 +17,7 @@ from afdctl.events import Journal
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.store import checkpoints
-from afdctl.store.gaps import lost_tail
+from afdctl.store.gaps import Reached
 from afdctl.store.outline import Outline
 from afdctl.store.run import Run
 from afdctl.train.loop import Trainer, saying_what_to_lower
@@ -93,8 +93,9 @@ def resume(
         loaded = checkpoints.load(run, "last")
         with checkpoints.fitting(loaded):
             trainer.load_state_dict(loaded.state)
-        warnings = [*loaded.warnings, *lost_tail(run, loaded.step, loaded.epoch)]
-        warnings += checkpoints.repair_best(run, Outline(run.journal_path).rows, loaded.step)
+        reached, outline = Reached.of(run, loaded.step, loaded.epoch), Outline(run.journal_path)
+        warnings = [*loaded.warnings, *reached.lost(outline)]
+        warnings += checkpoints.repair_best(run, outline.rows, loaded.step)
         with trainer.session():
             journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
             for warning in warnings:
