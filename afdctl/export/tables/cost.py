@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from statistics import fmean, stdev
 
+from afdctl.export.groups import Group, dataset_title, grouped
 from afdctl.export.tables import notes, paper
-from afdctl.export.tables.groups import Group, grouped
-from afdctl.export.tables.measured import Measured
-from afdctl.export.tables.names import dataset_title
-from afdctl.export.tables.table import Cell, Column, Row, Table
+from afdctl.export.tables.base import Cell, Column, Measured, Row, Table
 from afdctl.store.record import Record
 
 TRAINING_IMAGES = {
@@ -29,7 +27,14 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
     groups = [group for group in grouped(records) if group.records[0].run.kind == "trained"]
     seconds = {id(group): _seconds(group) for group in groups}
     rows = tuple(_row(group, groups, seconds, with_paper) for group in groups)
-    return Table("cost", "Seconds of training an epoch", ("dataset", "method"), COLUMNS, rows, tuple(_notes(groups)))
+    return Table(
+        name="cost",
+        title="Seconds of training an epoch",
+        headings=("dataset", "method"),
+        columns=COLUMNS,
+        rows=rows,
+        notes=tuple(_notes(groups)),
+    )
 
 
 def _row(group: Group, groups: Sequence[Group], seconds: dict[int, Cell], with_paper: bool) -> Row:
