@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def export(wanted: Wanted, figure: str) -> None:
-    """Draw the figure of the named runs, or of all that the paper's is of, and print the file's path."""
+    """Draw the figure of the named runs, by default those of the paper's figure, and print the file's path."""
     from afdctl.export.figures.catalogue import FIGURES, find
     from afdctl.export.figures.page import format_of, save
 
@@ -38,14 +38,14 @@ def export(wanted: Wanted, figure: str) -> None:
 
 
 def check(figure: str) -> None:
-    """RecipeError where there is no such figure, whatever runs there are."""
+    """Raise RecipeError for an unknown figure, before any run is read."""
     from afdctl.export.figures.catalogue import find
 
     find(figure)
 
 
 def others(name: str, kind: "Kind", records: "list[Record]") -> list[str]:
-    """What is said of runs of a data set that the paper's figure is not of."""
+    """Warn of runs whose data set is not in the paper's figure."""
     from afdctl.export.groups import dataset_titles
 
     foreign = dataset_titles(record.dataset for record in records if not kind.of_dataset(record))
@@ -55,7 +55,7 @@ def others(name: str, kind: "Kind", records: "list[Record]") -> list[str]:
 
 
 def fitting(kind: "Kind") -> str:
-    """Which runs fit where none is named: `of MNIST`, `of CIFAR-10 by AFD-DCGAN, AFD-WGAN`."""
+    """The runs that a figure takes by default: `of MNIST`, `of CIFAR-10 by AFD-DCGAN, AFD-WGAN`."""
     from afdctl.export.groups import dataset_titles
 
     return f"of {dataset_titles(kind.datasets)}" + (f" by {', '.join(kind.methods)}" if kind.methods else "")

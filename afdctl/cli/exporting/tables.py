@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def export(wanted: Wanted, name: str) -> None:
-    """Make table `name` and write it, or print it: drawn on a terminal, as Markdown elsewhere."""
+    """Build table `name` and write it to --out or print it, drawn on a terminal and as Markdown elsewhere."""
     from afdctl.export import tables
     from afdctl.export.tables import render
 
@@ -31,14 +31,14 @@ def export(wanted: Wanted, name: str) -> None:
 
 
 def check(name: str) -> None:
-    """RecipeError where there is no such table, whatever runs there are."""
+    """Raise RecipeError for an unknown table, before any run is read."""
     from afdctl.export import tables
 
     tables.check(name)
 
 
 def _format(wanted: Wanted) -> str | None:
-    """The format that --format or --json names, or the suffix of --out; None where nothing does."""
+    """Format of --format, --json or the suffix of --out; None without any of them."""
     from afdctl.export.tables import render
 
     if wanted.format and wanted.json and wanted.format != "json":
@@ -62,7 +62,7 @@ def _format(wanted: Wanted) -> str | None:
 
 
 def draw(table: "Table") -> None:
-    """Print the table for people."""
+    """Print the table on a terminal."""
     from rich import box
     from rich.table import Table as Drawn
 

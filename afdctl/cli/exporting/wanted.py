@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The command line's wishes that do not depend on the mode; `runs` are there, at least one.
+    """Options of the command line that all modes share; `runs` has one run at least.
 
-    `named`: whether they were named, or stand for all there are, or for the newest.
+    `named` is False where no run was named, so that `runs` are all runs or the newest.
     """
 
     runs: list["Run"]
@@ -34,9 +34,9 @@ class Wanted:
     paper: bool = False
 
     def file(self, name: str) -> Path:
-        """Where a file goes: --out, or in the folder --out, by default the current one, with the runs before its name.
+        """Path of a result: --out itself, or in the folder --out (default: the current one) with the runs' names first.
 
-        RecipeError where no file can be put there. A link is followed, as a copy would.
+        Follows a link, as a copy would. Error: RecipeError where no file can be written.
         """
         return self.place.file(f"{self.prefix}{name}")
 
@@ -47,19 +47,19 @@ class Wanted:
 
     @property
     def in_folder(self) -> bool:
-        """Whether files get names of their own."""
+        """Whether the name of the file is ours to choose."""
         return self.out is None or self.out.is_folder
 
     @property
     def prefix(self) -> str:
-        """What a file's name in a folder begins with: the runs, or nothing where none was named and all are meant."""
+        """Start of a file name in a folder: the runs, or nothing where all runs are exported."""
         return f"{runs_in_words([run.name for run in self.runs])}-" if self.named or len(self.runs) == 1 else ""
 
 
 def records_of(wanted: Wanted) -> "list[Record]":
-    """Read the runs, and report what their journals have lost.
+    """Read the runs and warn of lost journal rows.
 
-    Where none was named, one that cannot be read is reported and left out.
+    Where no run was named, unreadable ones are left out with a warning.
     """
     from afdctl.store.record import Record
 
@@ -80,7 +80,7 @@ def records_of(wanted: Wanted) -> "list[Record]":
 
 
 def agree(wanted: Wanted, option: str, kind: str, suffixes: Mapping[str, str]) -> None:
-    """RecipeError where the format that an option names is not that of --out's suffix, which readers would believe."""
+    """Raise RecipeError where an option and the suffix of --out name different formats."""
     if wanted.out is None or wanted.in_folder:
         return
     named = suffixes.get(wanted.out.path.suffix.lower(), kind)
@@ -89,9 +89,9 @@ def agree(wanted: Wanted, option: str, kind: str, suffixes: Mapping[str, str]) -
 
 
 def put(wanted: Wanted, content: str | bytes, name: str) -> None:
-    """Write the file at once or not at all; `name` is its name where --out is a folder.
+    """Write the content to --out atomically and print the path, or write it to stdout.
 
-    RecipeError for bytes that would go to a terminal.
+    `name` is the file's name where --out is a folder. Error: RecipeError for bytes to a terminal.
     """
     if wanted.out is not None:
         from afdctl.store import atomic

@@ -26,7 +26,7 @@ Build = Callable[[Sequence[Record], bool], Table]
 
 
 def check(name: str) -> str:
-    """The table's name as the paper writes it. Error: RecipeError, with the nearest one."""
+    """Return the table's name as the paper writes it. Error: RecipeError with the nearest name."""
     names = {known.lower(): known for known in BUILDERS}
     if name.upper() == "A2":
         raise RecipeError("--table A2: is a profile of attacks; `afdctl profiles show paper-A2` prints it")
