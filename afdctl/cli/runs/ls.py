@@ -75,7 +75,7 @@ def _select(rows: list[Row], where: list[str], sort: str | None) -> list[Row]:
     keys = sorted({key for row in rows for key in row.values})
     for condition in where:
         key, equals, text = condition.partition("=")
-        if not equals:
+        if not key or not equals:
             raise RecipeError(f"--where {condition}: write KEY=VALUE, such as dataset=mnist")
         _check_key("--where", key, keys)
         rows = [row for row in rows if _equal(row.values.get(key), text)]

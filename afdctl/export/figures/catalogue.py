@@ -78,8 +78,8 @@ FIGURES: Final[Mapping[str, Kind]] = {
 
 
 def find(name: str) -> str:
-    """The figure's name as the table has it, whatever its case; RecipeError for none."""
-    known = {each.lower(): each for each in FIGURES}
+    """Return the figure's name in the case of the paper. Error: RecipeError with the nearest name."""
+    known = {figure.lower(): figure for figure in FIGURES}
     if name.lower() not in known:
         raise RecipeError(f"--figure {name}: no such figure ({suggestion(name, list(FIGURES))})")
     return known[name.lower()]

@@ -16,7 +16,7 @@ COLUMN = Column("pgd_linf", "PGD-L∞ (WB)", "share")
 
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
-    """Build three rows or more for each data set and game, one an architecture."""
+    """Build the table: three rows or more for each data set and game, by architecture."""
     groups = [group for group in grouped(records) if _architecture(group.records[0])]
     pairs = [pair for family in _families(groups) for pair in _rows(family, records, with_paper)]
     rows = tuple(row for _, row in pairs)
@@ -31,7 +31,7 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
 
 
 def _architecture(record: Record) -> str:
-    """The kind of D_psi; empty for what has none."""
+    """Architecture of D_psi; empty for a run without one."""
     recipe = record.recipe
     return recipe.defense.discriminator if recipe and isinstance(recipe.defense, AFD) else ""
 
@@ -56,7 +56,7 @@ def _rows(family: list[Group], records: Sequence[Record], with_paper: bool) -> I
 
 
 def _cell(group: Group, like: Group, architecture: str, records: Sequence[Record], published: float | None) -> Cell:
-    """Accuracy of a group; an empty one is to be trained like another but for its discriminator."""
+    """Accuracy of a group; an empty group lacks a training `like` another with this discriminator."""
     if group.records:
         return attack_cell(group, "pgd_linf", paper.linf(group.dataset, records), records, None, published)
     recipe = hints.run_word(like.records[0].run, "recipe.toml")
@@ -64,8 +64,8 @@ def _cell(group: Group, like: Group, architecture: str, records: Sequence[Record
     return Cell(gaps=(training,), published=published)
 
 
-def _all_else(group: Group) -> str:
-    """The recipe but for its seed and its discriminator."""
+def _without_discriminator(group: Group) -> str:
+    """The recipe without its seed and discriminator, to compare."""
     recipe = group.records[0].recipe
     assert recipe is not None
     return recipe.model_dump_json(exclude={"seed": True, "defense": {"discriminator"}})
@@ -75,7 +75,7 @@ def _notes(rows: Sequence[Row], groups: Sequence[Group], records: Sequence[Recor
     epsilons = notes.epsilons_by_dataset(groups, records)
     yield f"FC1, FC3: fully connected layers. PD: projection on the label. ε: {epsilons}."
     for family in _families([group for group in groups if group.records]):
-        if len({_all_else(group) for group in family}) > 1:
+        if len({_without_discriminator(group) for group in family}) > 1:
             names = " ".join(group.names[0] for group in family)
             yield f"Recipes differ in more than the discriminator: `afdctl runs compare {names}` shows where."
     yield from notes.of_measurements([COLUMN], rows, groups)

@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
-    """One row a recipe; a model of one's own was not trained here and has none."""
+    """Build one row per recipe; a custom model has none and no row."""
     groups = [group for group in grouped(records) if group.records[0].recipe]
     rows = tuple(_row(group, with_paper) for group in groups)
     notes = tuple(_notes(groups, [record.name for record in records if record.recipe is None]))

@@ -77,6 +77,7 @@ def test_runs_are_chosen_and_sorted(afdctl: Afdctl, runs: Runs, arguments: list[
         (["--where", "datset=mnist"], "--where datset: no such key; did you mean 'dataset'?"),
         (["--sort", "claen"], "--sort claen: no such key; did you mean 'clean'?"),
         (["--where", "digits"], "--where digits: write KEY=VALUE, such as dataset=mnist"),
+        (["--where", "=mnist"], "--where =mnist: write KEY=VALUE, such as dataset=mnist"),
         (["--runs", "nowhere"], "--runs nowhere: no such folder"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Runs as curves."""
+"""Runs as rows and curves."""
 
 from pathlib import Path
 
