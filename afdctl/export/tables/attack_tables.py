@@ -176,7 +176,8 @@ def _transferred(
     for (name, source), curve in record.curves.items():
         if name != attack or source is None or not (measured := at(record, curve, epsilon)):
             continue
-        if source in given or _method_on_disk(record, source) == method:
+        # a cell names its source without the method, which is in that run's recipe
+        if _method_on_disk(record, source) == method:
             same_seed = source in given and given[source].seed == record.seed
             rank = (source in given, same_seed, curve[0]["n"], max(row["t"] for row in curve))
             candidates.append((rank, measured))
