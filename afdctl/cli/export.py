@@ -89,7 +89,18 @@ def export(
         if (table or figure) and not names
         else distinct(find(spec, folder) for spec in specs(names or []))
     )
-    mode(Wanted(runs, bool(names), checkpoint, out, data_dir, device, json, kind, paper), choice)
+    wanted = Wanted(
+        runs=runs,
+        named=bool(names),
+        checkpoint=checkpoint,
+        out=out,
+        data_dir=data_dir,
+        device=device,
+        json=json,
+        format=kind,
+        paper=paper,
+    )
+    mode(wanted, choice)
 
 
 def every(folder: Path) -> "list[Run]":

@@ -104,6 +104,22 @@ def state(rows: Sequence[Row], *, at_work: bool) -> str:
     return str(said["reason"])
 
 
+def training_progress(record: Record) -> str | None:
+    """How far an unfinished training came: `stopped at epoch 3 of 60`.
+
+    None for a finished training, and for a model that was not trained here.
+    """
+    reasons = {row["reason"] for row in record.of_kind("end")}
+    if record.run.kind != "trained" or record.recipe is None or "finished" in reasons:
+        return None
+    if alive(record.run.journal_path) is not None:
+        stage = "is still training"
+    else:
+        stage = "diverged" if "diverged" in reasons else "stopped"
+    epoch = max((row["epoch"] for row in record.of_kind("epoch")), default=0)
+    return f"{stage} at epoch {epoch} of {record.recipe.train.epochs}"
+
+
 def _progress(rows: Sequence[Row]) -> dict[str, Any]:
     """The epoch at work, or the last one, of how many."""
     totals: Row = next((row for row in rows if row["event"] == "run"), {})

@@ -58,10 +58,7 @@ class Record:
     @property
     def method(self) -> str:
         """The paper's word for its defense: NT, AT, TRADES, AFD-DCGAN, AFD-WGAN; a model of one's own has its name."""
-        if self.recipe is None:
-            return self.name
-        defense = self.recipe.defense
-        return METHODS[defense.name] + (f"-{defense.game.upper()}" if isinstance(defense, AFD) else "")
+        return method_of(self.recipe, self.name)
 
     @property
     def group(self) -> str:
@@ -112,3 +109,11 @@ class Record:
     def clean(self) -> Row | None:
         """The measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""
         return shown_clean(self.rows)
+
+
+def method_of(chosen: Recipe | None, name: str) -> str:
+    """The paper's term for the defense of a recipe; a custom model, which has none, goes by its `name`."""
+    if chosen is None:
+        return name
+    defense = chosen.defense
+    return METHODS[defense.name] + (f"-{defense.game.upper()}" if isinstance(defense, AFD) else "")

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl.cli.exporting.records import records_of
-from afdctl.cli.exporting.wanted import Wanted
+from afdctl.cli.exporting.wanted import Wanted, records_of
 from afdctl.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def export(wanted: Wanted, figure: str) -> None:
-    """Draw the figure of the named runs, or of all that the paper's is of, and print the file's path."""
+    """Draw the figure of the named runs, by default those of the paper's figure, and print the file's path."""
     from afdctl.export.figures.catalogue import FIGURES, find
     from afdctl.export.figures.page import format_of, save
 
@@ -30,7 +29,7 @@ def export(wanted: Wanted, figure: str) -> None:
         raise NotFoundError(f"--figure {name}: no run here is {fitting(kind)}, as the figure is; name other runs")
     page = kind.of(records)
     checked = [f"{record.name}: {line}" for record in records for line in record.shown_warnings]
-    for line in [*others(name, kind, records), *kind.needs.lines(records), *checked]:
+    for line in filter(None, [*others(name, kind, records), kind.hint(records), *checked]):
         typer.echo(f"warning: {line}", err=True)
     path = wanted.file(usual)
     save(page, path)
@@ -39,22 +38,24 @@ def export(wanted: Wanted, figure: str) -> None:
 
 
 def check(figure: str) -> None:
-    """RecipeError where there is no such figure, whatever runs there are."""
+    """Raise RecipeError for an unknown figure, before any run is read."""
     from afdctl.export.figures.catalogue import find
 
     find(figure)
 
 
 def others(name: str, kind: "Kind", records: "list[Record]") -> list[str]:
-    """What is said of runs of a data set that the paper's figure is not of."""
-    from afdctl.export.figures.groups import names_of
+    """Warn of runs whose data set is not in the paper's figure."""
+    from afdctl.export.groups import dataset_titles
 
-    strange = names_of(record.dataset for record in records if not kind.of_dataset(record))
-    return [f"the paper's figure {name} is of {names_of(kind.datasets)}; drawn with runs of {strange}"] * bool(strange)
+    foreign = dataset_titles(record.dataset for record in records if not kind.of_dataset(record))
+    if not foreign:
+        return []
+    return [f"the paper's figure {name} is of {dataset_titles(kind.datasets)}; drawn with runs of {foreign}"]
 
 
 def fitting(kind: "Kind") -> str:
-    """Which runs fit where none is named: `of MNIST`, `of CIFAR-10 by AFD-DCGAN, AFD-WGAN`."""
-    from afdctl.export.figures.groups import names_of
+    """The runs that a figure takes by default: `of MNIST`, `of CIFAR-10 by AFD-DCGAN, AFD-WGAN`."""
+    from afdctl.export.groups import dataset_titles
 
-    return f"of {names_of(kind.datasets)}" + (f" by {', '.join(kind.methods)}" if kind.methods else "")
+    return f"of {dataset_titles(kind.datasets)}" + (f" by {', '.join(kind.methods)}" if kind.methods else "")

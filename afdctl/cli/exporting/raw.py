@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from afdctl.cli.exporting.output import agree, put
-from afdctl.cli.exporting.records import records_of
-from afdctl.cli.exporting.wanted import Wanted
+from afdctl.cli.exporting.wanted import Wanted, agree, put, records_of
 from afdctl.errors import NotFoundError, RecipeError
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ def _export(
     wanted: Wanted, kind: str, what: str, rows_of: "Callable[[list[Record]], list[dict[str, Any]]]", empty: str
 ) -> None:
     from afdctl.export import raw
-    from afdctl.export.tables.formats import SUFFIXES
+    from afdctl.export.tables.render import SUFFIXES
     from afdctl.recipe.values import suggestion
 
     if kind not in raw.FORMATS:

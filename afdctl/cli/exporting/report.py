@@ -4,8 +4,7 @@ import json
 
 import typer
 
-from afdctl.cli.exporting.records import records_of
-from afdctl.cli.exporting.wanted import Wanted
+from afdctl.cli.exporting.wanted import Wanted, records_of
 from afdctl.cli.place import Place
 from afdctl.errors import RecipeError
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from afdctl import registry
-from afdctl.cli.exporting.output import agree
-from afdctl.cli.exporting.wanted import Wanted
+from afdctl.cli.exporting.wanted import Wanted, agree
 from afdctl.cli.imports import leaving_at_once
 from afdctl.errors import AfdctlError, RecipeError
 

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from afdctl import registry
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
 from afdctl.profile.grid import name_of
@@ -14,16 +15,14 @@ from afdctl.profile.norms import NORMS
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from afdctl.cli.runs.choosing import Row
-
 WHERE = typer.Option(
-    metavar="CONDITION",
-    help="Only runs with dataset=mnist, method!=NT, name~wgan (contains), clean>0.9 or defense.lr_F<1; repeatable.",
+    metavar="KEY=VALUE",
+    help="List only runs with this value, such as dataset=mnist or attack.epsilon=8/255; repeatable.",
 )
 SORT = typer.Option(
-    metavar="KEY", help="By a key of --json, such as clean, aa or size, or of the recipe; the oldest first by default."
+    metavar="KEY",
+    help="Sort by a key of --json, such as clean, aa or size, or of the recipe. Default: the oldest run first.",
 )
-REVERSE = typer.Option("--reverse", help="The other way round.")
 
 NOTE = (
     "In %, on the test split; in brackets: still in training, on the hold-out. n: images, where not the whole split. "
@@ -33,39 +32,85 @@ FIGURES = ("clean", "pgd")
 SHOWN = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
 
 
+class Row(NamedTuple):
+    """A run's overview, and every value it can be selected by: the overview's and the recipe's (`attack.epsilon`)."""
+
+    overview: dict[str, Any]
+    values: dict[str, Any]
+
+
 def ls(
     folder: options.Folder = Path("runs"),
     where: Annotated[list[str] | None, WHERE] = None,
     sort: Annotated[str | None, SORT] = None,
-    reverse: Annotated[bool, REVERSE] = False,
     as_json: options.Json = False,
 ) -> None:
     """List runs: data set, method, state, epochs, accuracies, time, size on disk. A damaged run is listed as such."""
-    from afdctl.cli.runs import choosing
-
-    conditions = [choosing.condition(text) for text in where or []]
-    rows = choosing.arrange(_rows(folder), conditions, sort, reverse=reverse)
+    rows = _select(_rows(folder), where or [], sort)
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", "runs": [row.overview for row in rows]}))
     elif rows:
         _print([row.overview for row in rows])
     else:
-        which = "with all of that" if where else "here; start one with `afdctl train`, or name the folder with --runs"
-        typer.echo(f"{folder}: no run {which}", err=True)
+        reason = "matches" if where else "here; start one with `afdctl train`, or name the folder with --runs"
+        typer.echo(f"{folder}: no run {reason}", err=True)
 
 
-def _rows(folder: Path) -> "list[Row]":
-    from afdctl.cli.runs.choosing import Row
+def _rows(folder: Path) -> list[Row]:
+    from afdctl.recipe.differences import flattened
     from afdctl.store.overview import glance
     from afdctl.store.run import Run
 
     if not folder.is_dir() and folder != Path("runs"):
         raise RecipeError(f"--runs {folder}: no such folder")
-    glances = [glance(run) for run in Run.all(folder)]
-    return [
-        Row(overview.as_json(), record.recipe.model_dump(mode="json") if record and record.recipe else {})
-        for overview, record in glances
-    ]
+    rows = []
+    for overview, record in map(glance, Run.all(folder)):
+        recipe = record.recipe.model_dump(mode="json") if record and record.recipe else {}
+        rows.append(Row(overview.as_json(), flattened(recipe) | overview.as_json()))
+    return rows
+
+
+def _select(rows: list[Row], where: list[str], sort: str | None) -> list[Row]:
+    """Keep the rows that have all values of --where, sorted; rows without a value come last."""
+    keys = sorted({key for row in rows for key in row.values})
+    for condition in where:
+        key, equals, text = condition.partition("=")
+        if not key or not equals:
+            raise RecipeError(f"--where {condition}: write KEY=VALUE, such as dataset=mnist")
+        _check_key("--where", key, keys)
+        rows = [row for row in rows if _equal(row.values.get(key), text)]
+    if sort:
+        _check_key("--sort", sort, keys)
+        rows = sorted(rows, key=lambda row: _sort_key(row.values.get(sort)))
+    return rows
+
+
+def _check_key(option: str, key: str, keys: list[str]) -> None:
+    # without any run no key is known
+    if keys and key not in keys:
+        near = registry.nearest(key, keys)
+        hint = f"did you mean '{near}'?" if near else "see `afdctl runs ls --json` and `afdctl recipes show`"
+        raise RecipeError(f"{option} {key}: no such key; {hint}")
+
+
+def _equal(value: Any, text: str) -> bool:
+    """Compare a value with its text; numbers may be fractions such as 8/255, and case does not matter."""
+    if value is None or isinstance(value, bool | str):
+        return value is not None and str(value).lower() == text.lower()
+    if isinstance(value, int | float):
+        numerator, slash, denominator = text.partition("/")
+        try:
+            return abs(value - float(numerator) / float(denominator if slash else 1)) < 1e-9
+        except (ValueError, ZeroDivisionError):
+            return False
+    return str(value) == text
+
+
+def _sort_key(value: Any) -> tuple[int, float, str]:
+    """Sort numbers before texts and missing values last."""
+    if value is None:
+        return (2, 0.0, "")
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value).lower())
 
 
 def _print(runs: list[dict[str, Any]]) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from afdctl.errors import NotFoundError, RecipeError
+from afdctl.export import hints
 from afdctl.export.figures.dimensions import pca, units
 from afdctl.export.figures.divergence import hdh
 from afdctl.export.figures.embedding import tsne, umap
 from afdctl.export.figures.medians import norms, sensitivity
-from afdctl.export.figures.needs import SWEPT, Needs, analysed
 from afdctl.export.figures.page import Page
-from afdctl.export.figures.robustness import robustness
+from afdctl.export.figures.robustness import TITLES, is_swept, robustness
 from afdctl.recipe.values import suggestion
 from afdctl.store.record import Record
 
@@ -18,51 +18,68 @@ AFD: Final = ("AFD-DCGAN", "AFD-HINGE", "AFD-WGAN")
 
 
 class Kind(NamedTuple):
-    """How a figure is drawn, from what; and the data sets and methods that the paper's shows, where it has one."""
+    """How a figure is drawn, and from which analysis; without one, from the curves of sweeps.
+
+    `datasets` and `methods` are those of the paper's figure, where it has one.
+    """
 
     draw: Callable[[Sequence[Record]], Page]
-    needs: Needs
+    analysis: str = ""
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
 
     def shows(self, record: Record) -> bool:
-        """Whether the run is one of those that the paper's figure is of."""
+        """Whether the run is one of those in the paper's figure."""
         return self.of_dataset(record) and (not self.methods or record.method in self.methods)
 
     def of_dataset(self, record: Record) -> bool:
         return not self.datasets or record.dataset in self.datasets
 
     def of(self, records: Sequence[Record]) -> Page:
-        """The figure of those runs that have results for it. Error: NotFoundError where none has."""
-        if not any(map(self.needs.any_of, records)):
-            raise NotFoundError("\n".join(self.needs.lines(records)))
+        """Draw the figure of the runs that have results for it. Error: NotFoundError where none has."""
+        if not any(self.analysis in record.analyses if self.analysis else is_swept(record) for record in records):
+            raise NotFoundError(self.hint(records))
         return self.draw(records)
+
+    def hint(self, records: Sequence[Record]) -> str:
+        """One line with the runs that lack results and the command that computes them; empty if none does."""
+        lacking = [record for record in records if not self._is_complete(record)]
+        if not lacking:
+            return ""
+        gaps = [hints.analyze(one, self.analysis) if self.analysis else hints.sweep_all(one) for one in lacking]
+        names = ", ".join(record.name for record in lacking)
+        return f"{names}: no {self.analysis or 'complete sweep'}; `{'; '.join(hints.commands(gaps))}`"
+
+    def _is_complete(self, record: Record) -> bool:
+        if self.analysis:
+            return self.analysis in record.analyses
+        return all((attack, None) in record.curves for attack in TITLES)
 
 
 FIGURES: Final[Mapping[str, Kind]] = {
-    "2": Kind(robustness, SWEPT, ("cifar10",)),
-    "3": Kind(hdh, analysed("hdh"), ("cifar10",), AFD),
-    "A1": Kind(robustness, SWEPT, ("mnist",)),
-    "A2": Kind(robustness, SWEPT, ("cifar100",)),
-    "A3": Kind(robustness, SWEPT, ("tiny_imagenet",)),
-    "A4": Kind(sensitivity, analysed("sensitivity"), ("mnist", "cifar10", "cifar100", "tiny_imagenet")),
-    "A5": Kind(robustness, SWEPT, ("mnist",), ("Matching", *AFD)),
-    "A6": Kind(tsne, analysed("tsne"), ("mnist",)),
-    "A7": Kind(tsne, analysed("tsne"), ("cifar10",)),
-    "A8": Kind(tsne, analysed("tsne"), ("cifar100",)),
-    "pca": Kind(pca, analysed("pca")),
-    "units": Kind(units, analysed("units")),
-    "sensitivity": Kind(sensitivity, analysed("sensitivity")),
-    "norms": Kind(norms, analysed("norms")),
-    "tsne": Kind(tsne, analysed("tsne")),
-    "umap": Kind(umap, analysed("umap")),
-    "hdh": Kind(hdh, analysed("hdh")),
+    "2": Kind(robustness, datasets=("cifar10",)),
+    "3": Kind(hdh, "hdh", ("cifar10",), AFD),
+    "A1": Kind(robustness, datasets=("mnist",)),
+    "A2": Kind(robustness, datasets=("cifar100",)),
+    "A3": Kind(robustness, datasets=("tiny_imagenet",)),
+    "A4": Kind(sensitivity, "sensitivity", ("mnist", "cifar10", "cifar100", "tiny_imagenet")),
+    "A5": Kind(robustness, datasets=("mnist",), methods=("Matching", *AFD)),
+    "A6": Kind(tsne, "tsne", ("mnist",)),
+    "A7": Kind(tsne, "tsne", ("cifar10",)),
+    "A8": Kind(tsne, "tsne", ("cifar100",)),
+    "pca": Kind(pca, "pca"),
+    "units": Kind(units, "units"),
+    "sensitivity": Kind(sensitivity, "sensitivity"),
+    "norms": Kind(norms, "norms"),
+    "tsne": Kind(tsne, "tsne"),
+    "umap": Kind(umap, "umap"),
+    "hdh": Kind(hdh, "hdh"),
 }
 
 
 def find(name: str) -> str:
-    """The figure's name as the table has it, whatever its case; RecipeError for none."""
-    known = {each.lower(): each for each in FIGURES}
+    """Return the figure's name in the case of the paper. Error: RecipeError with the nearest name."""
+    known = {figure.lower(): figure for figure in FIGURES}
     if name.lower() not in known:
         raise RecipeError(f"--figure {name}: no such figure ({suggestion(name, list(FIGURES))})")
     return known[name.lower()]

@@ -7,10 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped, spread
-from afdctl.export.figures.needs import arrays, figures
-from afdctl.export.figures.page import Page, among
-from afdctl.export.figures.style import GREY, Look, curve, key, looks, styled
+from afdctl.export.figures.page import Page, among, arrays, checkpoints_of, datasets, figures
+from afdctl.export.figures.style import GREY, Look, curve, key, looks, spread, styled
+from afdctl.export.groups import Group, plot_groups
 from afdctl.store.record import Record
 from afdctl.sweep.figures import Array
 
@@ -45,7 +44,7 @@ def units(records: Sequence[Record]) -> Page:
 
 
 def _begin(records: Sequence[Record], analysis: str, title: str) -> tuple[Page, Axes, list[Group]]:
-    groups = grouped(record for record in records if analysis in record.analyses)
+    groups = plot_groups(record for record in records if analysis in record.analyses)
     page = Page(f"{title} on {datasets(groups)}", records, 3.4, 2.6)
     return page, page.subplots(), groups
 

@@ -6,11 +6,10 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped, spread
-from afdctl.export.figures.needs import figures
-from afdctl.export.figures.page import Page, among, say
+from afdctl.export.figures.page import Page, among, checkpoints_of, datasets, figures, say
 from afdctl.export.figures.robustness import TITLES
-from afdctl.export.figures.style import BLACK, BLUE, GREY, ORANGE, RED, WIDTH, Look, curve, key, look, styled
+from afdctl.export.figures.style import BLACK, BLUE, GREY, ORANGE, RED, WIDTH, Look, curve, key, look, spread, styled
+from afdctl.export.groups import Group, plot_groups
 from afdctl.store.record import Record
 
 ESTIMATES: Final[Mapping[str, Look]] = {
@@ -32,7 +31,7 @@ def hdh(records: Sequence[Record]) -> Page:
 
     Both axes of (a) are such that d / 2 and the gap are at one height: where the gap is higher, Eq. 5 needs its lambda.
     """
-    groups = grouped(record for record in records if "hdh" in record.analyses)
+    groups = plot_groups(record for record in records if "hdh" in record.analyses)
     cells = [cell for group in groups for cell in _cells(group)]
     estimates = {name: one for name, one in ESTIMATES.items() if any(cell[name] is not None for cell in cells)}
     page = Page(f"Estimated H-delta-H distance on {datasets(groups)}", records, WIDTH, 1.0 + 1.5 * len(groups))

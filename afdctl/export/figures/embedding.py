@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.patheffects import withStroke
 
-from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped
-from afdctl.export.figures.needs import arrays, figures
-from afdctl.export.figures.page import Page
+from afdctl.export.figures.page import Page, arrays, checkpoints_of, datasets, figures
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import WIDTH, styled
+from afdctl.export.groups import Group, plot_groups
 from afdctl.store.record import Record
 from afdctl.sweep.figures import Array
 
@@ -35,7 +34,7 @@ def embedding(records: Sequence[Record], analysis: str) -> Page:
     Points have their class's colour; where images are adversarial, the natural ones lie below in grey. Of several
     seeds the first is shown: maps have no mean.
     """
-    groups = grouped(record for record in records if analysis in record.analyses)
+    groups = plot_groups(record for record in records if analysis in record.analyses)
     maps = [arrays(group.records[0], analysis) for group in groups]
     strengths = [figures(group.records[0], analysis)["epsilons"] for group in groups]
     # one method alone has its natural images in its row already

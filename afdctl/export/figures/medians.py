@@ -9,12 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl import registry
-from afdctl.export.figures.groups import Group, checkpoints_of, datasets, grouped, spread
-from afdctl.export.figures.needs import figures
-from afdctl.export.figures.page import Page, among
+from afdctl.export.figures.page import Page, among, checkpoints_of, datasets, figures
 from afdctl.export.figures.robustness import TITLES
-from afdctl.export.figures.style import WIDTH, Look, curve, looks, styled
-from afdctl.export.tables.names import dataset_title
+from afdctl.export.figures.style import WIDTH, Look, curve, looks, spread, styled
+from afdctl.export.groups import Group, dataset_title, plot_groups
 from afdctl.store.record import Record
 
 Summary = Mapping[str, Any]
@@ -68,7 +66,7 @@ def norms(records: Sequence[Record]) -> Page:
 
 
 def _having(records: Iterable[Record], analysis: str) -> list[Group]:
-    return grouped(record for record in records if analysis in record.analyses)
+    return plot_groups(record for record in records if analysis in record.analyses)
 
 
 def _draw(

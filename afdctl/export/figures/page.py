@@ -1,7 +1,7 @@
 """A figure that knows what it shows, and its file."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
@@ -14,10 +14,12 @@ from matplotlib.lines import Line2D
 
 from afdctl import __version__
 from afdctl.errors import RecipeError
+from afdctl.events import Row
 from afdctl.export.figures.style import GREY, styled
-from afdctl.export.grouping import span
+from afdctl.export.groups import Group, dataset_titles, format_range
+from afdctl.export.tables.base import checkpoint_of
 from afdctl.formatting import printable
-from afdctl.store import atomic
+from afdctl.store import atomic, shards
 from afdctl.store.record import Record
 
 FORMATS: Final = ("pdf", "svg", "png")
@@ -58,8 +60,45 @@ def say(panel: Axes, text: str) -> None:
 
 def among(numbers: Iterable[int]) -> str:
     """How many images there were: `n = 360`, `n = 500 to 10,000`; empty for none."""
-    known = span(numbers)
+    known = format_range(numbers)
     return f"n = {known}" if known else ""
+
+
+def datasets(groups: Iterable[Group]) -> str:
+    """Titles of the groups' data sets."""
+    return dataset_titles(group.dataset for group in groups)
+
+
+def checkpoints(groups: Iterable[Group], rows: Callable[[Record], Iterable[Row]]) -> str:
+    """Checkpoints behind the `rows` of each run: `checkpoints: best (NT), last (AT)`; empty if all are best.
+
+    A custom model has only one and is left out.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for record in group.records:
+            for name in dict.fromkeys(checkpoint_of(record, row) for row in rows(record)):
+                if name is not None:
+                    labels.setdefault(name, {})[group.label] = None
+    if len(labels) > 1:
+        return "checkpoints: " + ", ".join(f"{name} ({', '.join(of)})" for name, of in labels.items())
+    return "".join(f"checkpoint: {name}" for name in labels if name != "best")
+
+
+def checkpoints_of(groups: Iterable[Group], analysis: str) -> str:
+    """Checkpoints of an analysis that all runs have."""
+    return checkpoints(groups, lambda record: [record.analyses[analysis]])
+
+
+def figures(record: Record, analysis: str) -> dict[str, Any]:
+    """Metrics of a run's analysis."""
+    metrics: dict[str, Any] = record.analyses[analysis]["figures"]
+    return metrics
+
+
+def arrays(record: Record, analysis: str) -> shards.Arrays:
+    """Arrays of a run's analysis. Error: CorruptError."""
+    return shards.read(record.run, record.analyses[analysis]["shard"])
 
 
 @styled

@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl.errors import RecipeError
-from afdctl.export.figures.groups import Group, checkpoints, datasets, grouped, spread
-from afdctl.export.figures.needs import SWEPT
-from afdctl.export.figures.page import Page, among, say
-from afdctl.export.figures.style import GREY, WIDTH, Look, band, curve, looks, styled
-from afdctl.export.tables.measured import precision_of
+from afdctl.export.figures.page import Page, among, checkpoints, datasets, say
+from afdctl.export.figures.style import GREY, WIDTH, Look, band, curve, looks, spread, styled
+from afdctl.export.groups import Group, plot_groups
+from afdctl.export.tables.base import precision_of
 from afdctl.store.cells import Curve
 from afdctl.store.record import Record
 from afdctl.sweep.figures import wilson
@@ -30,11 +29,11 @@ def robustness(records: Sequence[Record]) -> Page:
 
     One run: with Wilson's 95 % interval; several seeds of a recipe: their mean and one deviation either way.
     """
-    groups = grouped(records)
+    groups = plot_groups(records)
     if len({group.dataset for group in groups}) > 1:
         raise RecipeError(f"accuracies of several data sets ({datasets(groups)}) in one figure; name runs of one")
     styles, lines = looks(groups), dict[str, Line2D]()
-    swept = [group for group in groups if any(map(SWEPT.any_of, group.records))]
+    swept = [group for group in groups if any(map(is_swept, group.records))]
     page = Page(f"Adversarial accuracy on {datasets(groups)}", records, WIDTH, 4.6)
     panels = page.subplots(3, 3, sharey=True)
     for panel, (attack, title) in zip(panels.flat, TITLES.items(), strict=True):
@@ -49,6 +48,11 @@ def robustness(records: Sequence[Record]) -> Page:
     absent = ", ".join(group.label for group in groups if group not in swept)
     page.caption(f"{datasets(groups)} test split", *_exactness(swept), absent and f"no results yet: {absent}")
     return page
+
+
+def is_swept(record: Record) -> bool:
+    """Whether the run has a curve of one of the attacks."""
+    return any((attack, None) in record.curves for attack in TITLES)
 
 
 def _draw(panel: Axes, group: Group, attack: str, look: Look) -> Line2D | None:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from afdctl.export.figures.groups import Group, Spread
+from afdctl.export.groups import Group
 from afdctl.sweep.figures import Array
 
 WIDTH: Final = 5.5
@@ -36,6 +37,25 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
     "#000000", "#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7"
 )  # fmt: skip
 """Okabe and Ito's palette for all kinds of colour vision, less the yellow, which vanishes on paper."""
+
+
+class Spread(NamedTuple):
+    """A curve over several runs: x, mean and sample standard deviation (k,); one run has no deviation."""
+
+    x: Array
+    mean: Array
+    deviation: Array | None
+    runs: int
+
+
+def spread(curves: Sequence[Mapping[float, float]]) -> Spread | None:
+    """Mean and deviation of curves (x -> y) at every x that all of them have; None if there is no such x."""
+    x = sorted(set.intersection(*map(set, curves))) if curves else []
+    if not x:
+        return None
+    values = np.array([[curve[at] for at in x] for curve in curves], dtype=float)
+    deviation = values.std(axis=0, ddof=1) if len(curves) > 1 else None
+    return Spread(x=np.array(x), mean=values.mean(axis=0), deviation=deviation, runs=len(curves))
 
 
 class Look(NamedTuple):

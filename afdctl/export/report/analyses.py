@@ -8,7 +8,7 @@ import numpy as np
 
 from afdctl.errors import CorruptError
 from afdctl.events import Row
-from afdctl.export.grouping import span
+from afdctl.export.groups import format_range
 from afdctl.export.report.chart import Chart, Line
 from afdctl.profile.grid import name_of
 from afdctl.store import shards
@@ -64,7 +64,7 @@ def note(records: Sequence[Record]) -> str:
     """What a reader must know of the charts: which attack they are of, and what their bands are."""
     rows = [record.analyses[name] for record in records for name in ("sensitivity", "norms") if name in record.analyses]
     under = " and ".join(dict.fromkeys(row["figures"]["attack"] for row in rows))
-    counts = span(row["n"] for record in records for row in record.analyses.values())
+    counts = format_range(row["n"] for record in records for row in record.analyses.values())
     images = f"Of {counts} test images." if counts else ""
     bands = f"Charts: under {under}; bands: a standard deviation over the images, either way." if under else ""
     return f"{images} {bands}".strip()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdctl.export.grouping import span
+from afdctl.export.groups import format_range
 from afdctl.export.report.chart import Chart, Line
 from afdctl.profile.norms import NORMS
 from afdctl.store.record import Record
@@ -47,7 +47,7 @@ class Block:
     @property
     def images(self) -> str:
         """How many test images: `360`, or `100 to 360`."""
-        return span(row.curve.n for row in self.rows)
+        return format_range(row.curve.n for row in self.rows)
 
     @property
     def warnings(self) -> list[tuple[int, str]]:

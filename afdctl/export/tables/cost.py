@@ -1,14 +1,11 @@
 """What an epoch of training takes, by method, as section 5 of the paper compares it."""
 
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
+from afdctl.export.groups import Group, dataset_title, grouped
 from afdctl.export.tables import notes, paper
-from afdctl.export.tables.groups import Group, grouped
-from afdctl.export.tables.measured import Measured
-from afdctl.export.tables.names import dataset_title
-from afdctl.export.tables.table import Cell, Column, Row, Table
+from afdctl.export.tables.base import Cell, Column, Measured, Row, Table
 from afdctl.store.record import Record
 
 TRAINING_IMAGES = {
@@ -23,22 +20,34 @@ COLUMNS = (
     Column("device", "device", "text"), Column("threads", "threads", "text"),
 )  # fmt: skip
 
+# seconds of each whole epoch of a run
+Epochs = Mapping[Record, Sequence[float]]
+
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
-    """The table; the paper's ratios are of CIFAR-10, and stand beside those of AFD on any data set."""
+    """Build the table; the paper's ratios, of CIFAR-10, are printed beside those of AFD on any data set."""
     groups = [group for group in grouped(records) if group.records[0].run.kind == "trained"]
-    seconds = {id(group): _seconds(group) for group in groups}
-    rows = tuple(_row(group, groups, seconds, with_paper) for group in groups)
-    return Table("cost", "Seconds of training an epoch", ("dataset", "method"), COLUMNS, rows, tuple(_notes(groups)))
+    # read once: the steps of a journal are its largest part
+    epochs = {record: steady_epochs(record) for group in groups for record in group.records}
+    seconds = {id(group): _seconds(group, epochs) for group in groups}
+    rows = tuple(_row(group, groups, seconds, epochs, with_paper) for group in groups)
+    return Table(
+        name="cost",
+        title="Seconds of training an epoch",
+        headings=("dataset", "method"),
+        columns=COLUMNS,
+        rows=rows,
+        notes=tuple(_notes(groups, epochs)),
+    )
 
 
-def _row(group: Group, groups: Sequence[Group], seconds: dict[int, Cell], with_paper: bool) -> Row:
+def _row(group: Group, groups: Sequence[Group], seconds: dict[int, Cell], epochs: Epochs, with_paper: bool) -> Row:
     cells = {SECONDS.key: seconds[id(group)]}
     for method, column in RATIOS.items():
         bases = [seconds[id(one)] for one in groups if (one.dataset, one.method) == (group.dataset, method)]
         published = paper.published()["cost"][f"afd_{column.key}"] if with_paper and _of_paper(group) else None
         cells[column.key] = Cell(_ratio(seconds[id(group)], bases[:1]), published=published)
-    return Row((group.dataset, group.label), group.names, cells | _circumstances(group))
+    return Row((group.dataset, group.label), group.names, cells | _conditions(group, epochs))
 
 
 def _of_paper(group: Group) -> bool:
@@ -50,12 +59,10 @@ def _ratio(cell: Cell, bases: Sequence[Cell]) -> float | None:
     return cell.value / base if isinstance(cell.value, float) and isinstance(base, float) else None
 
 
-def _seconds(group: Group) -> Cell:
-    found = [epochs for record in group.records if (epochs := steady_epochs(record))]
-    return Cell.of(Measured(fmean(epochs)) for epochs in found)
+def _seconds(group: Group, epochs: Epochs) -> Cell:
+    return Cell.of(Measured(fmean(epochs[record])) for record in group.records if epochs[record])
 
 
-@cache
 def steady_epochs(record: Record) -> list[float]:
     """Seconds of each whole epoch in steps alone: without validation, saving, and the first epoch, if there are more.
 
@@ -88,15 +95,15 @@ def _steps_an_epoch(record: Record) -> int | None:
     return begun[0]["steps_per_epoch"] if begun else None
 
 
-def _circumstances(group: Group) -> dict[str, Cell]:
+def _conditions(group: Group, epochs: Epochs) -> dict[str, Cell]:
     """What the time depends on, besides the method."""
     recipe = group.records[0].recipe
     assert recipe is not None
-    epochs = [seconds for record in group.records for seconds in steady_epochs(record)]
+    seconds = [duration for record in group.records for duration in epochs[record]]
     natural, steps = group.method == "NT", recipe.attack.steps
     return {
-        FASTEST.key: Cell(min(epochs, default=None)),
-        "epochs": Cell(len(epochs)),
+        FASTEST.key: Cell(min(seconds, default=None)),
+        "epochs": Cell(len(seconds)),
         "adversary": Cell(None if natural else f"{recipe.attack.name}, {steps} step{'s' * (steps > 1)}"),
         "device": Cell(" and ".join(sorted({_device(record) for record in group.records}))),
         "threads": Cell(" and ".join(sorted({str(record.run.provenance["threads"]) for record in group.records}))),
@@ -108,7 +115,7 @@ def _device(record: Record) -> str:
     return f"{facts['device']} {facts['device_name']}".strip()
 
 
-def _notes(groups: Sequence[Group]) -> Iterator[str]:
+def _notes(groups: Sequence[Group], epochs: Epochs) -> Iterator[str]:
     yield ("Mean over whole epochs, of steps alone: without validation, saving, and the first epoch if there are more.")
     ratios = paper.published()["cost"]
     yield (
@@ -118,20 +125,18 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
     grown = [record.name for group in groups for record in group.records if _epochs_of_growth(record)]
     if grown:
         yield f"Begun with a shorter attack, so that only the epochs with all attack steps count: {', '.join(grown)}."
-    yield from _unsteady(groups)
+    yield from _unsteady(epochs)
     for dataset in dict.fromkeys(group.dataset for group in groups):
         records = [record for group in groups if group.dataset == dataset for record in group.records]
         yield from _unlike(dataset, records)
     yield from notes.of_groups(groups)
 
 
-def _unsteady(groups: Sequence[Group]) -> Iterator[str]:
+def _unsteady(epochs: Epochs) -> Iterator[str]:
     """Runs whose epochs took very different times: something else was on the machine."""
-    names = []
-    for record in (record for group in groups for record in group.records):
-        seconds = steady_epochs(record)
-        if len(seconds) > 1 and stdev(seconds) > 0.1 * fmean(seconds):
-            names.append(record.name)
+    names = [
+        record.name for record, seconds in epochs.items() if len(seconds) > 1 and stdev(seconds) > 0.1 * fmean(seconds)
+    ]
     if names:
         yield (
             f"Epochs of one run differ by more than 10 % (one standard deviation) in {', '.join(names)}, most likely "

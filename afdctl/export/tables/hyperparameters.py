@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from afdctl.export.groups import Group, grouped
 from afdctl.export.tables import paper
-from afdctl.export.tables.groups import Group, grouped
-from afdctl.export.tables.table import Cell, Column, Row, Table, Value
+from afdctl.export.tables.base import Cell, Column, Row, Table, Value
 from afdctl.recipe.schema import AFD, Recipe
 from afdctl.store.record import Record
 
@@ -22,11 +22,18 @@ COLUMNS = (
 
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
-    """One row a recipe; a model of one's own was not trained here and has none."""
+    """Build one row per recipe; a custom model has none and no row."""
     groups = [group for group in grouped(records) if group.records[0].recipe]
     rows = tuple(_row(group, with_paper) for group in groups)
     notes = tuple(_notes(groups, [record.name for record in records if record.recipe is None]))
-    return Table("A1", "Hyperparameters of the training", ("dataset", "method"), COLUMNS, rows, notes)
+    return Table(
+        name="A1",
+        title="Hyperparameters of the training",
+        headings=("dataset", "method"),
+        columns=COLUMNS,
+        rows=rows,
+        notes=notes,
+    )
 
 
 def _row(group: Group, with_paper: bool) -> Row:

@@ -1,33 +1,78 @@
-"""What the paper published, as its tables hold it."""
+"""What the paper published: its tables, and the epsilons and attack settings behind them."""
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import tomli
 
-from afdctl.recipe.find import PACKAGE
+from afdctl import recipe
+from afdctl.errors import RecipeError
+from afdctl.profile import load
+from afdctl.recipe.find import PACKAGE, packaged
+from afdctl.store.record import Record
 
-PERCENT = ("table1", "tableA3", "tableA5")
-"""Tables whose figures are shares, published in percent."""
+# tables published in percent
+PERCENT: Final = ("table1", "tableA3", "tableA5")
+# Table 1's 0.3, 0.031 and 0.015, as Table A2's grids have them
+LINF: Final = {"mnist": 0.3, "cifar10": 8 / 255, "cifar100": 8 / 255, "tiny_imagenet": 4 / 255}
+DEFAULT_LINF: Final = 8 / 255
+# C&W's epsilon of 1, on 8 x 8 pixels 8/28 of that, as profile paper-A2 scales it
+L2: Final = {"digits": 0.29}
 
 
 @cache
 def published() -> dict[str, Any]:
-    """The content of paper.toml."""
+    """Read paper.toml, which is package data; callers do not change it."""
     return tomli.loads((PACKAGE / "paper.toml").read_text(encoding="utf-8"))
 
 
+@cache
+def table_a2(dataset: str) -> dict[str, Any]:
+    """Settings of each attack in Table A2; empty for a data set without attacks in profile paper-A2."""
+    try:
+        return {spec.title: spec for spec in load.load("paper-A2", dataset).attacks}
+    except RecipeError:
+        return {}
+
+
 def row(table: str, **labels: str) -> dict[str, Any]:
-    """Column -> figure of the row with these labels, shares in [0, 1]; empty where the paper has no such row."""
+    """Published values by column of the row with these labels, shares in [0, 1]; empty for no such row."""
     for entry in published()[table]:
         if all(entry.get(key) == value for key, value in labels.items()):
-            figures = {key: value for key, value in entry.items() if key not in labels}
-            return {key: value / 100 for key, value in figures.items()} if table in PERCENT else figures
+            values = {key: value for key, value in entry.items() if key not in labels}
+            return {key: value / 100 for key, value in values.items()} if table in PERCENT else values
     return {}
 
 
 def of_method(table: str, dataset: str, method: str) -> dict[str, Any]:
-    """The row of a method; Tables A3 and A4 say AFD and do not tell which game they mean."""
-    found = row(table, dataset=dataset, method=method)
-    either = method in ("AFD-DCGAN", "AFD-WGAN")
-    return found or (row(table, dataset=dataset, method="AFD") if either else {})
+    """Published row of a method; Tables A3 and A4 print AFD without its game."""
+    is_afd = method in ("AFD-DCGAN", "AFD-WGAN")
+    return row(table, dataset=dataset, method=method) or (row(table, dataset=dataset, method="AFD") if is_afd else {})
+
+
+def linf(dataset: str, records: Iterable[Record]) -> float:
+    """L-infinity epsilon of Tables 1, A3 and A5; for other data sets the most common one of these trainings."""
+    if dataset in LINF:
+        return LINF[dataset]
+    trained = [
+        record.recipe.attack.epsilon
+        for record in records
+        if record.recipe and record.dataset == dataset and record.recipe.attack.norm == "linf"
+    ]
+    if trained:
+        return Counter(trained).most_common(1)[0][0]
+    name = f"{dataset}_wgan"
+    return recipe.load(name).attack.epsilon if name in packaged() else DEFAULT_LINF
+
+
+def l2(dataset: str) -> float:
+    """L2 epsilon of Table 1."""
+    return L2.get(dataset, 1.0)
+
+
+def on_grid(dataset: str, attack: str, epsilon: float) -> bool:
+    """Whether Table A2's grid of an attack contains the epsilon, to within 5 %."""
+    settings = table_a2(dataset).get(attack)
+    return settings is not None and any(abs(point - epsilon) <= 0.05 * epsilon for point in settings.epsilons)

@@ -56,18 +56,15 @@ def test_the_table_says_what_its_figures_are(afdctl: Afdctl, runs: Runs):
     ("arguments", "expected"),
     [
         (["--where", "method=at"], ["at"]),
-        (["--where", "method!=AT"], ["wgan", "young", "mnist"]),
-        (["--where", "name~GA"], ["wgan"]),
-        (["--where", "dataset=digits", "--where", "clean>0.9"], ["wgan", "at"]),
-        (["--where", "clean<0.9"], ["young"]),
+        (["--where", "dataset=digits", "--where", "split=test"], ["wgan", "at"]),
+        (["--where", "clean=0.95"], ["wgan"]),
+        (["--where", "clean=95/100"], ["wgan"]),
+        (["--where", "clean=high"], []),
         (["--where", "attack.epsilon=0.2"], ["at"]),
         (["--where", "defense.spectral_norm=true", "--where", "dataset=digits"], ["wgan", "young"]),
-        (["--where", "aa!=0"], ["wgan", "at", "young", "mnist"]),
         (["--where", "epochs=61"], []),
         (["--sort", "clean"], ["young", "wgan", "at", "mnist"]),
-        (["--sort", "clean", "--reverse"], ["at", "wgan", "young", "mnist"]),
         (["--sort", "name"], ["at", "mnist", "wgan", "young"]),
-        (["--reverse"], ["mnist", "young", "at", "wgan"]),
     ],
 )
 def test_runs_are_chosen_and_sorted(afdctl: Afdctl, runs: Runs, arguments: list[str], expected: list[str]):
@@ -79,8 +76,8 @@ def test_runs_are_chosen_and_sorted(afdctl: Afdctl, runs: Runs, arguments: list[
     [
         (["--where", "datset=mnist"], "--where datset: no such key; did you mean 'dataset'?"),
         (["--sort", "claen"], "--sort claen: no such key; did you mean 'clean'?"),
-        (["--where", "digits"], "--where 'digits': write key=value, key!=value, key~text, key<number or key>number"),
-        (["--where", "clean>high"], "--where 'clean>high': 'high' is no number; > compares numbers"),
+        (["--where", "digits"], "--where digits: write KEY=VALUE, such as dataset=mnist"),
+        (["--where", "=mnist"], "--where =mnist: write KEY=VALUE, such as dataset=mnist"),
         (["--runs", "nowhere"], "--runs nowhere: no such folder"),
     ],
 )

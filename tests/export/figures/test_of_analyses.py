@@ -9,7 +9,7 @@ from afdctl.export.figures.dimensions import pca, units
 from afdctl.export.figures.divergence import hdh
 from afdctl.export.figures.embedding import TEN, tsne
 from afdctl.export.figures.medians import norms, sensitivity
-from afdctl.export.figures.needs import arrays
+from afdctl.export.figures.page import arrays
 from tests.export.figures import made
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from afdctl import recipe
-from afdctl.export.tables.measured import table_a2
+from afdctl.export.tables.paper import table_a2
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 from afdctl.sweep.figures import wilson

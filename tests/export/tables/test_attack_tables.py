@@ -6,14 +6,12 @@ from typing import Any
 import pytest
 
 from afdctl import registry
-from afdctl.export import tables
-from afdctl.export.tables import trained
-from afdctl.export.tables.missing import Need
-from afdctl.export.tables.table import Cell, Table
+from afdctl.export import hints, tables
+from afdctl.export.tables.base import Cell, Table
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 from tests.export.tables.made import Rows, cells, record
-from tests.written import end, final_test
+from tests.written import final_test
 
 
 def cell(table: Table, method: str, column: str) -> Cell:
@@ -62,7 +60,7 @@ def test_the_papers_figures_and_rows_stand_beside(tmp_path: Path) -> None:
     assert (found.value, found.published) == (0.9212, 0.9012)
     assert found.difference == pytest.approx(0.02)
     assert [row.labels[1] for row in table.rows] == ["NT", "AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
-    assert table.commands[cell(table, "TRADES", "clean").needs[0]] == "afdctl train mnist_trades"
+    assert cell(table, "TRADES", "clean").gaps == (hints.Gap("afdctl train mnist_trades"),)
     assert cell(table, "TRADES", "clean").published == pytest.approx(0.9914)
 
 
@@ -77,12 +75,18 @@ def test_what_is_missing_is_made_by_few_commands(tmp_path: Path, monkeypatch: py
     ]
     table = tables.build("1", runs, with_paper=False)
     assert table.missing == [
-        "afdctl sweep nt --profile paper-A2 --limit 1000 --attacks pgd_linf,cw,aa",
-        "afdctl sweep at wgan --profile paper-A2 --limit 1000 --attacks aa",
-        "afdctl sweep at wgan --from nt --profile paper-A2 --limit 1000 --attacks pgd_linf,cw",
+        "afdctl sweep nt at wgan --profile paper-A2 --attacks pgd_linf,cw,aa",
+        "afdctl sweep at wgan --profile paper-A2 --from nt --attacks pgd_linf,cw",
     ]
-    assert table.marks(cell(table, "AFD-WGAN", "aa_linf_wb")) == [2]
     assert cell(table, "NT", "pgd_linf_bb") == Cell()
+
+
+def test_a_value_of_some_seeds_only_is_named(tmp_path: Path) -> None:
+    rows = {1: cells("pgd_linf", {0.3: 0.9}), 2: [*cells("pgd_linf", {0.3: 0.8}), *cells("aa", {0.3: 0.7})]}
+    runs = [record(tmp_path, f"at-{seed}", "mnist_at", of, f"seed={seed}") for seed, of in rows.items()]
+    table = tables.build("1", runs, with_paper=False)
+    assert (cell(table, "AT", "aa_linf_wb").value, cell(table, "AT", "aa_linf_wb").std) == (0.7, None)
+    assert "Over fewer runs than the row has: AA-L∞ 0.3 (WB) of MNIST AT." in table.notes
 
 
 def test_an_epsilon_that_the_profile_lacks_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +111,13 @@ def test_black_box_images_are_those_of_nt(tmp_path: Path) -> None:
     assert "against nt." in table.notes[0]
 
 
-def test_without_nt_its_training_is_what_is_missing(tmp_path: Path) -> None:
+def test_without_nt_black_box_needs_a_run_of_it(tmp_path: Path) -> None:
     table = tables.build("1", [record(tmp_path, "wgan", "cifar10_wgan", [])], with_paper=False)
-    assert table.commands[cell(table, "AFD-WGAN", "cw_l2_bb").needs[0]] == "afdctl train cifar10_nt"
+    path = tmp_path / "wgan"
+    assert table.missing == [
+        f"afdctl sweep {path} --profile paper-A2 --attacks pgd_linf,cw,aa",
+        f"afdctl sweep {path} --profile paper-A2 --from NT_RUN --attacks pgd_linf,cw",
+    ]
 
 
 def searched(precision: str, rows: Rows) -> Rows:
@@ -122,24 +130,6 @@ def test_an_area_searched_in_bf16_is_told_and_float32_is_not(tmp_path: Path) -> 
         run = record(tmp_path, precision, "mnist_at", searched(precision, of))
         notes = "\n".join(tables.build("2", [run], with_paper=False).notes)
         assert ("Precision of the search: bf16." in notes) == (precision == "bf16")
-
-
-def test_a_run_that_nobody_named_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    root = tmp_path / "runs"
-    of = [*cells("pgd_linf", {0.3: 0.9}), *cells("cw", {1.0: 0.9}), *cells("aa", {0.3: 0.9})]
-    at, half = (
-        record(root, "at", "mnist_at", of),
-        [end("stopped")],
-    )
-    for name, rows in {"nt": [], "dcgan": [], "trades": half, "wgan": half}.items():
-        record(root, name, f"mnist_{name}", rows)
-    assert tables.build("1", [at], with_paper=True).missing == [
-        "afdctl export nt dcgan at --paper --table 1",
-        "afdctl sweep at --from nt --profile paper-A2 --limit 1000 --attacks pgd_linf,cw",
-        "afdctl train mnist_trades",
-        "afdctl train mnist_wgan",
-    ]
 
 
 def test_figures_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
@@ -159,15 +149,15 @@ def test_figures_that_cannot_be_compared_are_told(tmp_path: Path) -> None:
     assert "at most 2.9 points" in notes
 
 
-def test_a_half_run_goes_on_first(tmp_path: Path) -> None:
+def test_a_run_whose_training_is_not_finished_is_named(tmp_path: Path) -> None:
     stopped = [
         {"event": "epoch", "epoch": 3, "step": 30, "best": True, "acc_nat": 0.5, "acc_adv": 0.4},
         {"event": "end", "step": 30, "reason": "stopped", "exit_code": 143, "message": None},
     ]
-    run = record(tmp_path, "at", "mnist_at", stopped)
-    table = tables.build("1", [run], with_paper=False)
-    assert table.commands[cell(table, "AT", "clean").needs[0]] == f"afdctl train --resume {run.run.path}"
-    assert "at stopped at epoch 3 of 100." in table.notes
+    runs = [record(tmp_path, "at", "mnist_at", stopped), record(tmp_path, "wgan", "mnist_wgan", [])]
+    notes = tables.build("1", runs, with_paper=False).notes
+    assert "at stopped at epoch 3 of 100." in notes
+    assert not any(note.startswith("wgan ") for note in notes)
 
 
 def test_a_model_of_ones_own_has_a_row_of_its_own(tmp_path: Path) -> None:
@@ -212,5 +202,5 @@ def test_a_data_set_without_a_packaged_recipe_and_without_rows_in_table_a2(
 
 
 def test_no_recipe_is_named_that_there_is_none_of() -> None:
-    assert trained.training("folder", "NT") is None
-    assert trained.training("digits", "NT") == Need("train", "digits_nt")
+    assert hints.train("folder", "NT") is None
+    assert hints.train("digits", "NT") == hints.Gap("afdctl train digits_nt")

@@ -1,12 +1,12 @@
-"""Runs as curves."""
+"""Runs as rows and curves."""
 
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
-from afdctl.export.figures.groups import grouped, spread
-from afdctl.export.figures.style import LOOKS, looks
+from afdctl.export.figures.style import LOOKS, looks, spread
+from afdctl.export.groups import grouped, plot_groups
 from afdctl.store.record import Record
 from afdctl.store.run import Run
 from tests.export.figures.made import record
@@ -31,7 +31,7 @@ def test_a_runs_name_is_drawn_letter_by_letter(tmp_path: Path):
     one = record(tmp_path, "mnist_wgan")
     other = record(tmp_path, "mnist_wgan_fc3")
     strange = other.run.path.rename(other.run.path.with_name("a$\\frac$\x1b[31m"))
-    label = grouped([one, Record.of(Run(strange))])[1].label
+    label = plot_groups([one, Record.of(Run(strange))])[1].label
     assert label == r"AFD-WGAN (a\$\frac\$\x1b[31m)"
     figure = Figure()
     figure.supxlabel(label)
@@ -44,6 +44,12 @@ def test_a_model_of_ones_own_on_two_data_sets_is_two_groups(tmp_path: Path):
         Run.create(tmp_path, "theirs", None, facts, name=f"theirs-{dataset}")
     groups = grouped(Record.of(run) for run in Run.all(tmp_path))
     assert sorted((group.dataset, len(group.records)) for group in groups) == [("fashion_mnist", 1), ("mnist", 1)]
+
+
+def test_labels_are_distinct_across_data_sets_only_in_figures(tmp_path: Path):
+    records = [record(tmp_path, name) for name in ("digits_nt", "mnist_nt")]
+    assert [group.label for group in grouped(records)] == ["NT", "NT"]
+    assert [group.label for group in plot_groups(records)] == ["NT (mnist_nt-0)", "NT (digits_nt-0)"]
 
 
 def test_looks_differ_without_colour():

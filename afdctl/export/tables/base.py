@@ -1,0 +1,218 @@
+"""What every table is built from: measurements of runs, and rows of cells before any format."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Final, Literal
+
+from afdctl.events import Row as Event
+from afdctl.export.groups import Group
+from afdctl.export.hints import Gap, commands, train
+from afdctl.export.tables.paper import table_a2
+from afdctl.store.cells import Curve, pointers
+from afdctl.store.record import Record
+from afdctl.sweep.figures import Interval, auc, wilson
+
+# what a column holds: shares and areas are in [0, 1]; text formats print shares in percent
+Kind = Literal["share", "area", "count", "seconds", "ratio", "text"]
+Value = float | str | None
+# keys of an attack's settings that do not change what is measured
+NOT_SETTINGS: Final = {
+    "label", "datasets", "epsilons", "schedule", "early_stop", "batch_size", "device", "library",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of one run.
+
+    `n` counts test images. `interval` is Wilson's at 95 %, of an area the widest below it. `seed` is the attack's,
+    `checkpoint` best, last or the start of a digest, `precision` that of the attack's search. `departs` lists settings
+    that differ from Table A2's.
+    """
+
+    value: float
+    n: int | None = None
+    interval: Interval | None = None
+    seed: int | None = None
+    checkpoint: str | None = None
+    departs: str = ""
+    epsilon: float | None = None
+    source: str | None = None
+    precision: str | None = None
+
+    @property
+    def margin(self) -> float:
+        """Largest distance from the value to an end of its interval."""
+        return max(self.value - self.interval.low, self.interval.high - self.value) if self.interval else 0.0
+
+
+def clean(record: Record) -> Measured | None:
+    """Accuracy on natural test images, of a cell or of the test at the end of the training."""
+    row = record.clean()
+    if row is None:
+        return None
+    accuracy, n = row["acc_nat"], row["n"]
+    interval = wilson(round(accuracy * n), n)
+    return Measured(accuracy, n=n, interval=interval, checkpoint=checkpoint_of(record, row))
+
+
+def at(record: Record, curve: Curve, epsilon: float) -> Measured | None:
+    """Accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
+    row = min(curve, key=lambda row: abs(row["epsilon"] - epsilon), default=None)
+    if row is None or abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
+        return None
+    return Measured(
+        row["accuracy"],
+        n=row["n"],
+        interval=Interval(row["low"], row["high"]),
+        seed=row["seed"],
+        checkpoint=checkpoint_of(record, row),
+        departs=departs(row, record.dataset),
+        epsilon=row["epsilon"],
+        source=row["source"],
+        precision=precision_of(row),
+    )
+
+
+def area(record: Record, curve: Curve) -> Measured:
+    """The paper's area under the curve, over Table A2's grid where the curve has all of it."""
+    settings = table_a2(record.dataset).get(curve[0]["attack"])
+    grid = settings.epsilons if settings else ()
+    exact = {epsilon: row for row in curve for epsilon in grid if abs(row["epsilon"] - epsilon) < 1e-9}
+    rows: Sequence[Event] = [exact[epsilon] for epsilon in grid[1:]] if grid and set(grid[1:]) <= set(exact) else curve
+    epsilons = [0.0, *(row["epsilon"] for row in rows)]
+    accuracies = [rows[0]["acc_nat"], *(row["accuracy"] for row in rows)]
+    value = auc(epsilons, accuracies)
+    widest = max(max(row["accuracy"] - row["low"], row["high"] - row["accuracy"]) for row in rows)
+    first = rows[0]
+    different = departs(first, record.dataset)
+    if rows is curve:
+        different = ", ".join(filter(None, [different, f"grid {' '.join(f'{epsilon:.4g}' for epsilon in epsilons)}"]))
+    return Measured(
+        value,
+        n=first["n"],
+        interval=Interval(value - widest, value + widest),
+        seed=first["seed"],
+        checkpoint=checkpoint_of(record, first),
+        departs=different,
+        precision=precision_of(first),
+    )
+
+
+def precision_of(cell: Event) -> str:
+    """Precision of the attack's search; the oldest cells have none and are float32."""
+    return str(cell.get("precision", "float32"))
+
+
+def checkpoint_of(record: Record, row: Event) -> str | None:
+    """`best` or `last` where the row's checkpoint is that of the run now, else the start of its digest."""
+    digest: str = row["checkpoint"]
+    if record.recipe is None:
+        return None
+    return digest if digest in ("best", "last") else pointers(record.rows).get(digest, digest[:8])
+
+
+def departs(row: Event, dataset: str) -> str:
+    """Settings of an attack that are not Table A2's: `steps 100 (40)`."""
+    settings = table_a2(dataset).get(row["attack"])
+    if settings is None:
+        return ""
+    published = settings.model_dump(mode="json")
+    keys = [key for key, value in row["spec"].items() if key not in NOT_SETTINGS and published.get(key) != value]
+    return ", ".join(f"{key} {row['spec'][key]} ({published.get(key)})" for key in keys)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value with its deviation over seeds, or None; `gaps` are the runs that lack it.
+
+    A cell without value and gaps cannot be measured.
+    """
+
+    value: Value = None
+    std: float | None = None
+    measured: tuple[Measured, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    published: Value = None
+
+    @classmethod
+    def of(cls, measured: Iterable[Measured], gaps: Iterable[Gap] = (), published: Value = None) -> "Cell":
+        """Mean of one measurement per run, and the sample standard deviation of two or more."""
+        all_measured = tuple(measured)
+        values = [one.value for one in all_measured]
+        return cls(
+            value=fmean(values) if values else None,
+            std=stdev(values) if len(values) > 1 else None,
+            measured=all_measured,
+            gaps=tuple(gaps),
+            published=published,
+        )
+
+    @classmethod
+    def of_group(
+        cls,
+        group: Group,
+        measure: Callable[[Record], Measured | None],
+        gap: Callable[[Record], Gap | None],
+        published: Value,
+    ) -> "Cell":
+        """Measure each run of a group; a group without runs lacks a training."""
+        if not group.records:
+            training = train(group.dataset, group.method)
+            return cls(gaps=(training,) if training else (), published=published)
+        results = [(record, measure(record)) for record in group.records]
+        gaps = [gap(record) for record, measured in results if measured is None]
+        return cls.of((measured for _, measured in results if measured), filter(None, gaps), published)
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        if isinstance(self.value, float | int) and isinstance(self.published, float | int):
+            return self.value - self.published
+        return None
+
+    @property
+    def only(self) -> Measured | None:
+        """The measurement of the cell's one run."""
+        return self.measured[0] if len(self.measured) == 1 else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: `key` in machine-readable formats, `title` for people."""
+
+    key: str
+    title: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row: `labels` under the table's `headings`, `runs` the names of the runs behind its cells."""
+
+    labels: tuple[str, ...]
+    runs: tuple[str, ...]
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper; `notes` say how its numbers were measured, a line each."""
+
+    name: str
+    title: str
+    headings: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether each printed column holds numbers, label columns first."""
+        return [*(False for _ in self.headings), *(column.kind != "text" for column in self.columns)]
+
+    @property
+    def missing(self) -> list[str]:
+        """The commands that compute what the cells lack."""
+        return commands(gap for row in self.rows for column in self.columns for gap in row.cells[column.key].gaps)
