@@ -45,7 +45,7 @@ ATTACKS: Final[Mapping[str, str]] = {
     "mim": "afdctl.attacks.mim:mim",
     "ddn": "afdctl.attacks.ddn:ddn",
     "deepfool": "afdctl.attacks.deepfool:deepfool",
-    "cw": "afdctl.attacks.cw:cw",
+    "cw": "afdctl.attacks.carlini_wagner:cw",
     "aa": "afdctl.attacks.autoattack:aa",
     "apgd_ce": "afdctl.attacks.autoattack:apgd_ce",
     "apgd_t": "afdctl.attacks.autoattack:apgd_t",

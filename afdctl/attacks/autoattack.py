@@ -1,8 +1,8 @@
 """AutoAttack (Croce & Hein 2020): its parts one by one, and their worst case.
 
-APGD, and Square in L2 and L1, run through its authors' attack classes; FAB-T and Square in L-infinity in loops of our
-own, which take the same steps bit by bit and less time. A batch has one stream of random numbers, as there, so unlike
-elsewhere a result depends on the batch's size.
+APGD and Square run through its authors' attack classes, FAB-T in a loop of our own, which takes the same steps bit by
+bit in less time. A batch has one stream of random numbers, as there, so unlike elsewhere a result depends on the
+batch's size.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from afdctl.attacks.ball import length
 from afdctl.attacks.draws import Draws
 from afdctl.attacks.found import NEVER, Found
 from afdctl.attacks.iterate import Model, per_sample
-from afdctl.attacks.square import search_linf
+from afdctl.attacks.minimum import margin
 from afdctl.attacks.watched import Silent, Watched, library, seeded
 from afdctl.profile.schema import AA
 from afdctl.profile.spec import Spec
@@ -72,11 +72,8 @@ def square(model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, 
     if len(rows) and square_starts(norm, *x.shape[2:]):
         x_rows, y_rows = watched.turn_to(rows)
         with seeded(draws.seed, x.device):
-            if norm == "linf":
-                taken, x_adv = search_linf(watched.unseen, x_rows, y_rows, epsilon=epsilon, queries=queries)
-            else:
-                taken, x_adv = _library_square(watched, epsilon, norm, queries)(x_rows, y_rows)
-        watched.settle(x_adv, taken.long())
+            count, x_adv = _square(watched, epsilon, norm, queries).attack_single_run(x_rows, y_rows)
+        watched.settle(x_adv, count.long())
     return watched.verified()
 
 
@@ -178,13 +175,24 @@ def _shrinking(attack: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
     return partial(attack.decr_eps_pgd, epss=radii, iters=[*steps, attack.n_iter - sum(steps)])
 
 
-def _library_square(watched: Watched, epsilon: float, norm: str, queries: int) -> Callable[..., tuple[Tensor, Tensor]]:
+def _square(watched: Watched, epsilon: float, norm: str, queries: int) -> Any:
     attack = library("square").SquareAttack(
         watched.unseen, norm=NORMS[norm], n_queries=queries, eps=epsilon, resc_schedule=False, device=watched.x.device
     )
     attack.init_hyperparam(watched.x)
-    run: Callable[..., tuple[Tensor, Tensor]] = attack.attack_single_run
-    return run
+    attack.margin_and_loss = partial(_finite_margins, watched.unseen)
+    return attack
+
+
+def _finite_margins(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y's logit minus the largest other (n,), which is Square's margin and loss in one.
+
+    The library's own margin of a NaN spreads to the best one so far and ends the sample's search. Here a NaN is the
+    worst answer, and the search continues.
+    """
+    margins = -margin(model(x), y)
+    margins = margins.nan_to_num(nan=torch.finfo(margins.dtype).max)
+    return margins, margins
 
 
 def _margin(attack: Any, logits: Tensor, y: Tensor) -> Tensor:

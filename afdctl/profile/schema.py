@@ -103,18 +103,11 @@ class CW(Minimum):
     binary_search_steps: Count = 9
     initial_const: Fraction = 1e-3
     confidence: float = Field(0.0, ge=0)
-    give_up_at: float = Field(
-        1.005, ge=1, allow_inf_nan=False, description="loss, in units of that at x, that ends a round; 1e9: never"
-    )
-    narrow: float = Field(
-        1.2, ge=1, allow_inf_nan=False, description="ratio of the constant's bounds that ends the search; 1: never"
-    )
-    same: float = Field(
-        0.03, ge=0, allow_inf_nan=False, description="relative move by ten times the constant that ends it; 0: never"
-    )
+    abort_early: bool = Field(True, description="leave a round once its loss exceeds that at x, unless it succeeded")
 
     def passes(self, classes: int) -> tuple[int, int]:
-        return self.binary_search_steps * self.steps, self.binary_search_steps * self.steps
+        iterates = self.binary_search_steps * self.steps
+        return 1 + iterates, iterates
 
 
 class APGD(Spec):

@@ -20,9 +20,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
         "binary_search_steps": 5,
         "initial_const": 0.01,
         "confidence": 0.0,
-        "give_up_at": 1.005,
-        "narrow": 1.2,
-        "same": 0.03,
+        "abort_early": True,
     },
 }
 

@@ -1,61 +1,60 @@
-"""Square's own search in L-infinity; that it is its library's, bit by bit, is held in test_autoattack."""
+"""Square in every norm: what a NaN costs, when a sample's search ends, and where its images are."""
 
+import pytest
 import torch
-from pyautoattack.square import SquareAttack
 from torch import Generator, Tensor
 
-from afdctl.attacks.square import margins, search_linf, square_side
-from tests.attacks.short import images, net
+from afdctl.attacks.ball import length
+from afdctl.attacks.minimum import margin
+from tests.attacks.short import EPSILON, attack, images, net, spec
+
+every_norm = pytest.mark.parametrize("norm", EPSILON)
 
 
-def test_squares_shrink_as_the_librarys_do():
-    theirs = SquareAttack(None, eps=0.1, resc_schedule=False)
-    for query in range(9000):
-        side = max(round((theirs.p_selection(query) * 28 * 20) ** 0.5), 1)
-        assert square_side(query, 28, 20) == min(side, 20)
-
-
-def test_who_is_fooled_costs_no_more_queries():
-    model, seen = net(10), []
+@every_norm
+def test_a_fooled_sample_costs_no_more_queries(norm: str):
+    model, batch_sizes = net(10), []
 
     def counting(image: Tensor) -> Tensor:
-        seen.append(len(image))
+        batch_sizes.append(len(image))
         logits: Tensor = model(image)
         return logits
 
     x, y = images(model)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        taken, x_adv = search_linf(counting, x, y, epsilon=0.05, queries=60)
-    assert taken.sum() == sum(seen)
-    assert seen == sorted(seen, reverse=True)
-    assert seen[-1] < seen[0]
-    assert torch.equal(model(x_adv).argmax(1) != y, taken < 61)
+    result = attack(spec("square", norm, queries=60), counting, x, y)
+    assert 0 < result.fooled.sum() < len(x)
+    # between the first call, which classifies x, and the last, which verifies x'
+    assert batch_sizes[1:-1] == sorted(batch_sizes[1:-1], reverse=True)
+    assert batch_sizes[-2] < batch_sizes[1]
+    assert sum(batch_sizes) == result.forwards.sum()
+    # x, the start and x' are passes too
+    assert (result.forwards[~result.fooled] == 60 + 3).all()
 
 
-def test_a_nan_is_no_better():
-    """A query that the model answers NaN is not taken, and the next one is asked all the same."""
+@every_norm
+def test_a_nan_answer_is_not_taken_and_the_search_continues(norm: str):
     model, calls = net(10), []
+    x, y = images(model)
 
     def broken(image: Tensor) -> Tensor:
         calls.append(1)
         logits: Tensor = model(image)
+        # the first call classifies x
         return logits * torch.nan if len(calls) % 2 == 0 else logits
 
-    x, y = images(model)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        taken, x_adv = search_linf(broken, x, y, epsilon=0.05, queries=60)
-        assert (margins(model(x_adv), y) <= margins(model(x), y)).float().mean() > 0.9
-    assert (taken < 61).any()
-    assert x_adv.isfinite().all()
+    result = attack(spec("square", norm, queries=61), broken, x, y)
+    assert result.x_adv.isfinite().all()
+    assert len(calls) == 61 + 3
+    assert (margin(model(result.x_adv), y) >= margin(model(x), y)).float().mean() > 0.9
+    assert (margin(model(result.x_adv), y) > 0).any()
 
 
-def test_stays_in_ball_and_box():
+@every_norm
+def test_stays_in_ball_and_box(norm: str):
     x = torch.rand(6, 3, 9, 7, generator=Generator().manual_seed(0))
-    with torch.random.fork_rng(devices=[]):
-        taken, x_adv = search_linf(
-            lambda image: torch.eye(4)[:1].expand(len(image), 4), x, torch.zeros(6).long(), epsilon=0.2, queries=30
-        )
-    assert taken.tolist() == [31] * 6
-    assert (x_adv - x).abs().max() <= 0.2 + 1e-6
-    assert x_adv.min() >= 0
-    assert x_adv.max() <= 1
+    y, epsilon = torch.zeros(6), EPSILON[norm]
+    result = attack(spec("square", norm, queries=30), lambda image: torch.eye(4)[:1].repeat(len(image), 1), x, y)
+    assert not result.fooled.any()
+    assert 0.5 * epsilon < length(result.x_adv - x, norm).max() <= epsilon * (1 + 1e-5)
+    assert result.x_adv.min() >= 0
+    assert result.x_adv.max() <= 1
