@@ -20,6 +20,7 @@ from afdctl.bench.step_time import (
     phase_shares,
     recipe_batch,
     short_name,
+    warm_up_steps,
 )
 from afdctl.defenses.base import Defense
 from afdctl.defenses.step_phases import PHASES
@@ -66,7 +67,8 @@ def measure_steps(recipe: Recipe, attack_steps: int, images: ImageBatch, rounds:
     """Measure one attack length: counts and times of the recipe's own step, and its ratios to other defenses."""
     defenses, own, device = build_defenses(recipe, attack_steps, images), short_name(recipe), images.x.device
     steps = {name: partial(defense.step, images.x, images.y) for name, defense in defenses.items()}
-    report = steps[own]()
+    for _ in range(warm_up_steps(device)):
+        report = steps[own]()
     # before all else allocates, so that it is the peak of the recipe's own step
     memory = peak_bytes(device)
     # phases can be seen in eager steps only

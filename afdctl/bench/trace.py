@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from afdctl.bench.step_time import recipe_batch
+from afdctl.bench.step_time import recipe_batch, warm_up_steps
 from afdctl.defenses.step_phases import StepPhases
 from afdctl.models.cost import synchronize
 from afdctl.recipe import Recipe
@@ -41,7 +41,8 @@ def write_trace(recipe: Recipe, device: torch.device, path: Path) -> str:
     """Trace the recipe's own step to a file for Perfetto or chrome://tracing; return the table of top operators."""
     images = recipe_batch(recipe, device)
     defense = build_defense(recipe, recipe.defense, recipe.attack.steps, images)
-    defense.step(images.x, images.y)
+    for _ in range(warm_up_steps(device)):
+        defense.step(images.x, images.y)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     regions = PhaseRegions()
     with profile(activities=activities) as profiler, StepPhases(defense, regions.switch):

@@ -84,7 +84,7 @@ def phase_table(report: Row, row: Row) -> "Table":
         f"{display_name(report['defense'])}, one step at batch {report['batch_size']}: {attack}, {report['device']}, "
         f"threads: {report['threads']}, {report['precision']}"
     )
-    title += ", compiled; shares of time: eager" if report["compile"] else ""
+    title += f", compiled ({report['compile']}); shares of time: eager" if report["compile"] else ""
     table = make_table(title, "phase", "passes", "by FLOP", "GFLOP", "predicted", "of the time")
     for name, phase in row["phases"].items():
         if phase["passes"] is None:

@@ -10,7 +10,7 @@ from afdctl.bench.report import measure
 from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, recipe_batch
 from afdctl.models import cost
 from afdctl.models.precision import precision_of
-from afdctl.train.cost_estimate import attack_for, cost_event
+from afdctl.train.cost_estimate import attack_for, cost_event, with_train_settings
 from tests.conftest import short
 
 CPU = torch.device("cpu")
@@ -80,11 +80,11 @@ def test_every_step_has_the_recipes_precision():
 def test_measured_steps_are_compiled_and_counted_ones_are_not(monkeypatch: pytest.MonkeyPatch):
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(module))
-    chosen = short("digits_wgan", "train.compile=true", "train.batch_size=8")
+    chosen = with_train_settings(short("digits_wgan", "train.batch_size=8"), compile="default")
     defenses = build_defenses(chosen, 1, recipe_batch(chosen, CPU))
     assert [id(module) for module in compiled] == [id(made.network.F_theta[0]) for made in defenses.values()]
     compiled.clear()
-    cost_event(short("digits_wgan", "train.compile=true"), (1, 8, 8), 10, CPU)
+    cost_event(chosen, (1, 8, 8), 10, CPU)
     assert not compiled, "the estimate before a training must not wait for a compilation"
 
 
@@ -118,8 +118,9 @@ def test_comparing_thread_counts_leaves_the_current_one():
 
 
 @pytest.mark.gpu
-def test_a_step_is_measured_on_a_gpu():
-    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=64")
+@pytest.mark.parametrize("mode", [False, "default", "reduce-overhead"])
+def test_a_step_is_measured_on_a_gpu(mode: str | bool):
+    chosen = with_train_settings(short("digits_wgan", "train.precision=bf16", "train.batch_size=64"), compile=mode)
     report = measure(chosen, [2], rounds=2, device=torch.device("cuda"))
     assert report["dtype"] == "bf16"
     assert report["steps"][0]["utilisation"] > 0
