@@ -1,1 +1,1 @@
-"""What a recipe costs on this machine, as ratios of times that were measured in turn."""
+"""Measure what a recipe costs on this machine, as ratios of times taken in turn."""

@@ -1,160 +1,142 @@
-"""The benchmark's figures."""
+"""Measure a recipe on this machine: counts, times, the roofline and the time of the whole training."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
 
-from afdctl.bench import eta, settings
-from afdctl.bench.ceilings import Copy, Product, ceiling_of
-from afdctl.bench.counting import Count, Operations, count
-from afdctl.bench.journal import seconds_a_step
-from afdctl.bench.memory import peak_bytes
-from afdctl.bench.outline import cost
-from afdctl.bench.parts import PARTS, Parts, Tally
-from afdctl.bench.steps import (
-    Batch,
-    batch,
-    defense,
-    defenses,
-    eager,
-    interleaved,
-    name_of,
-    ratio,
-    step_of,
-    synchronize,
-    warm_ups,
+from afdctl.bench.flop_counter import StepCount, count_forward, count_step
+from afdctl.bench.recipe_time import MeasuredStep, estimate_recipe_time
+from afdctl.bench.step_time import (
+    RatioEstimate,
+    build_defenses,
+    compare_threads,
+    estimate_ratio,
+    interleave,
+    journal_seconds,
+    peak_bytes,
+    phase_shares,
+    recipe_batch,
+    short_name,
+    warm_up_steps,
 )
 from afdctl.defenses.base import Defense
+from afdctl.defenses.step_phases import PHASES
+from afdctl.models.cost import CopyBenchmark, MatmulBenchmark, ceiling_dtype
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
-
-STEPS_AN_EPOCH = 430
-SPLIT_ROUNDS = 3
+from afdctl.train.cost_estimate import (
+    COUNTED_IMAGES,
+    ImageBatch,
+    build_defense,
+    estimate_cost,
+    with_train_settings,
+)
 
 
 def measure(
-    recipe: Recipe, attack_steps: Sequence[int], rounds: int, device: torch.device, *, choices: bool = True
+    recipe: Recipe, attack_steps: Sequence[int], rounds: int, device: torch.device, *, try_threads: bool = True
 ) -> dict[str, Any]:
-    """Counts, seconds and ratios for each number of attack steps; ratios are [median, lower quartile, upper quartile].
+    """Return counts, seconds and ratios for each number of attack steps.
 
-    `choices`: also what other settings would do. `dtype` is that of the matrix product.
+    A ratio is [median, lower quartile, upper quartile]. `dtype` is that of the matrix product. `try_threads` also
+    measures other thread counts, on a CPU only.
     """
-    images, dtype = batch(recipe, device), ceiling_of(recipe.train.precision, device)
-    rows = [row(recipe, steps, images, rounds, dtype) for steps in attack_steps]
+    images, dtype = recipe_batch(recipe, device), ceiling_dtype(recipe.train.precision, device)
+    rows = [measure_steps(recipe, steps, images, rounds, dtype) for steps in attack_steps]
+    step = MeasuredStep(rows[0]["attack_steps"], rows[0][f"{short_name(recipe)}_seconds"])
+    cost = estimate_cost(recipe, images.head(COUNTED_IMAGES))
     return {
         "schema": "afdctl/1",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
         "precision": recipe.train.precision,
         "compile": recipe.train.compile,
-        "graphs": recipe.train.graphs if device.type == "cuda" else False,
         "dtype": dtype,
-        "defense": name_of(recipe),
+        "defense": short_name(recipe),
         "batch_size": recipe.train.batch_size,
         "steps": rows,
-        "eta": eta.of_recipe(recipe, images, rows[0], cost(recipe, images.head(2))),
-        "settings": settings.measure(recipe, images, rounds) if choices else [],
+        "eta": estimate_recipe_time(recipe, images, step, cost),
+        "thread_counts": compare_threads(recipe, images, rounds) if try_threads and device.type == "cpu" else [],
     }
 
 
-def row(recipe: Recipe, attack_steps: int, images: Batch, rounds: int, dtype: str) -> dict[str, Any]:
-    """One attack length: what the recipe's own step costs by count and by clock, and how it stands to the others."""
-    made, own, device = defenses(recipe, attack_steps, images), name_of(recipe), images.x.device
-    steps = {name: step_of(recipe, each, images) for name, each in made.items()}
-    for _ in range(warm_ups(recipe, device)):
+def measure_steps(recipe: Recipe, attack_steps: int, images: ImageBatch, rounds: int, dtype: str) -> dict[str, Any]:
+    """Measure one attack length: counts and times of the recipe's own step, and its ratios to other defenses."""
+    defenses, own, device = build_defenses(recipe, attack_steps, images), short_name(recipe), images.x.device
+    steps = {name: partial(defense.step, images.x, images.y) for name, defense in defenses.items()}
+    for _ in range(warm_up_steps(device)):
         report = steps[own]()
+    # before all else allocates, so that it is the peak of the recipe's own step
     memory = peak_bytes(device)
-    shown = made[own] if eager(recipe) == recipe else defense(eager(recipe), recipe.defense, attack_steps, images)
-    counted = count(shown, images.x, images.y)
-    product, copy = Product(device, DTYPES[dtype]), Copy(device, counted.largest)
+    # phases can be seen in eager steps only
+    eager = with_train_settings(recipe, compile=False)
+    counted = defenses[own] if eager == recipe else build_defense(eager, recipe.defense, attack_steps, images)
+    count = count_step(counted, images.x, images.y)
+    product, copy = MatmulBenchmark(device, DTYPES[dtype]), CopyBenchmark(device, count.largest)
     candidates: dict[str, Callable[[], object]] = {**steps, "product": product, "copy": copy}
-    seconds = interleaved(candidates, rounds, device, warm_ups(recipe, device))
-    journal = seconds_a_step(recipe, report, STEPS_AN_EPOCH) / median(seconds[own])
+    seconds = interleave(candidates, rounds, device)
+    journal_share = journal_seconds(recipe, report) / median(seconds[own])
     return {
         "attack_steps": attack_steps,
         **{f"{name}_seconds": median(seconds[name]) for name in steps},
-        **ratios(seconds, own),
-        "journal_share": journal,
+        **defense_ratios(seconds, own),
+        "journal_share": journal_share,
         "peak_bytes": memory,
-        "parts": parts(shown, images, counted, journal),
-        "flop": sum(counted.flop.values()),
-        "bytes": counted.traffic,
-        "bytes_unfused": counted.unfused,
-        **roofline(counted, seconds, own, product.flop, copy.moved),
+        "phases": phase_table(counted, images, count, journal_share),
+        "flop": count.total_flop,
+        "bytes": count.traffic,
+        "bytes_unfused": count.unfused,
+        **roofline(count, seconds, own, product.flop, copy.moved),
     }
 
 
-def ratios(seconds: Mapping[str, Sequence[float]], own: str) -> dict[str, Sequence[float]]:
-    """AFD's step over AT's, TRADES' and the published one, TRADES' over AT's, and the recipe's own over each."""
-    pairs = [("afd", "at"), ("afd", "trades"), ("afd", "published"), ("trades", "at")]
+def defense_ratios(seconds: Mapping[str, Sequence[float]], own: str) -> dict[str, RatioEstimate]:
+    """Return AFD's step over AT's and TRADES', TRADES' over AT's, and the recipe's own over each."""
+    pairs = [("afd", "at"), ("afd", "trades"), ("trades", "at")]
     pairs += [(own, other) for other in ("afd", "at", "trades") if other != own]
-    return {f"{a}_over_{b}": ratio(seconds[a], seconds[b]) for a, b in dict.fromkeys(pairs)}
+    return {f"{a}_over_{b}": estimate_ratio(seconds[a], seconds[b]) for a, b in dict.fromkeys(pairs)}
 
 
 def roofline(
-    counted: Count, seconds: Mapping[str, Sequence[float]], own: str, product: int, copied: int
+    count: StepCount, seconds: Mapping[str, Sequence[float]], own: str, product_flop: int, copied: int
 ) -> dict[str, float]:
-    """The ceilings, the floor that they imply, and how near the step comes: medians over rounds.
+    """Return the device's ceilings, the floor of a step and how near the step comes, as medians over rounds.
 
-    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` counts the bandwidth too.
+    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also takes the bandwidth into account.
     """
-    flop = sum(counted.flop.values())
+    flop = count.total_flop
     rounds = list(zip(seconds["product"], seconds["copy"], seconds[own], strict=True))
-    floors = [max(flop / product * a, counted.traffic / copied * b) for a, b, _ in rounds]
+    floors = [max(flop / product_flop * a, count.traffic / copied * b) for a, b, _ in rounds]
     return {
-        "product_flop_per_s": product / median(seconds["product"]),
+        "product_flop_per_s": product_flop / median(seconds["product"]),
         "copy_bytes_per_s": copied / median(seconds["copy"]),
         "floor_seconds": median(floors),
         "floor_over_step": median(floor / step for floor, (_, _, step) in zip(floors, rounds, strict=True)),
-        "utilisation": median(flop / product * a / step for a, _, step in rounds),
+        "utilisation": median(flop / product_flop * a / step for a, _, step in rounds),
     }
 
 
-def parts(defense: Defense, images: Batch, counted: Count, journal: float) -> dict[str, dict[str, float | None]]:
-    """Each part's forward-equivalents, by operations and by FLOP, its share of the FLOP and of the time.
+def phase_table(
+    defense: Defense, images: ImageBatch, count: StepCount, journal_share: float
+) -> dict[str, dict[str, float | None]]:
+    """Return each phase's forward-equivalents (by passes and by FLOP) and its share of the FLOP and of the time.
 
-    Shares of time are of an eager step and its journal together; what the count knows nothing of is None.
+    Shares of time are of an eager step and its journal together. The journal has no counts, which are None.
     """
-    forward = forward_flop(defense, images)
-    shares = shares_of_time(defense, images)
-    flop = sum(counted.flop.values())
+    forward = count_forward(defense.network, images.x)
+    shares = phase_shares(defense, images)
     rows: dict[str, dict[str, float | None]] = {
-        part: {
-            "passes": counted.passes[part],
-            "flop": counted.flop[part],
-            "flop_passes": counted.flop[part] / forward,
-            "predicted": counted.flop[part] / flop,
-            "share": shares[part] / (1 + journal),
+        phase: {
+            "passes": count.passes[phase],
+            "flop": count.flop[phase],
+            "flop_passes": count.flop[phase] / forward,
+            "predicted": count.flop[phase] / count.total_flop,
+            "share": shares[phase] / (1 + journal_share),
         }
-        for part in PARTS
+        for phase in PHASES
     }
-    nothing = dict.fromkeys(("passes", "flop", "flop_passes", "predicted"))
-    return rows | {"journal": {**nothing, "share": journal / (1 + journal)}}
-
-
-def forward_flop(defense: Defense, images: Batch) -> int:
-    """FLOP of one forward pass of the network in evaluation mode."""
-    defense.network.eval()
-    with torch.no_grad(), Operations() as gauge:
-        defense.network(images.x)
-    defense.network.train()
-    return int(gauge.flop)
-
-
-def shares_of_time(defense: Defense, images: Batch) -> dict[str, float]:
-    """Each part's share of a few steps' seconds."""
-
-    def clock() -> float:
-        synchronize(images.x.device)
-        return time.perf_counter()
-
-    tally = Tally(clock)
-    with Parts(defense, tally.switch):
-        for _ in range(SPLIT_ROUNDS):
-            defense.step(images.x, images.y)
-            tally.switch("C")
-    whole = sum(tally.by_part.values())
-    return {part: seconds / whole for part, seconds in tally.by_part.items()}
+    no_counts = dict.fromkeys(("passes", "flop", "flop_passes", "predicted"))
+    return rows | {"journal": {**no_counts, "share": journal_share / (1 + journal_share)}}

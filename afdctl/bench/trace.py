@@ -1,67 +1,70 @@
-"""A trace of a few steps: a timeline of operations under the parts of the step, and which of them take the most."""
+"""Record a profiler trace of a few steps: a timeline of operators under the phases of the step."""
 
 import json
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from afdctl.bench.parts import Parts
-from afdctl.bench.steps import batch, defense, synchronize, tuned
+from afdctl.bench.step_time import recipe_batch, warm_up_steps
+from afdctl.defenses.step_phases import StepPhases
+from afdctl.models.cost import synchronize
 from afdctl.recipe import Recipe
 from afdctl.store import atomic
+from afdctl.train.cost_estimate import build_defense
 
-STEPS, TOP = 2, 15
+TRACED_STEPS: Final = 2
+TOP_OPERATORS: Final = 15
 
 
-class Regions:
-    """Names the part at work in the trace."""
+class PhaseRegions:
+    """Labels the current phase in the trace."""
 
     def __init__(self) -> None:
-        self.part: str | None = None
+        self.phase: str | None = None
         self.region = ExitStack()
 
-    def switch(self, part: str | None) -> None:
-        """End the present part and begin another; None: begin none. The same once more only goes on."""
-        if part == self.part:
+    def switch(self, phase: str | None) -> None:
+        """End the current region and begin that of another phase (None: no region); no-op for the same phase."""
+        if phase == self.phase:
             return
-        self.part = part
+        self.phase = phase
         self.region.close()
-        if part:
-            self.region.enter_context(record_function(part))
+        if phase:
+            self.region.enter_context(record_function(phase))
 
 
-def write(recipe: Recipe, device: torch.device, path: Path) -> str:
-    """Trace the recipe's own step into a file for Perfetto or chrome://tracing; returns the table of top operators."""
-    images = batch(recipe, device)
-    # parts cannot be seen within a graph
-    own = defense(tuned(recipe, graphs=False), recipe.defense, recipe.attack.steps, images)
-    own.step(images.x, images.y)
+def write_trace(recipe: Recipe, device: torch.device, path: Path) -> str:
+    """Trace the recipe's own step to a file for Perfetto or chrome://tracing; return the table of top operators."""
+    images = recipe_batch(recipe, device)
+    defense = build_defense(recipe, recipe.defense, recipe.attack.steps, images)
+    for _ in range(warm_up_steps(device)):
+        defense.step(images.x, images.y)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-    regions = Regions()
-    with profile(activities=activities) as traced, Parts(own, regions.switch):
-        for number in range(STEPS):
+    regions = PhaseRegions()
+    with profile(activities=activities) as profiler, StepPhases(defense, regions.switch):
+        for number in range(TRACED_STEPS):
             with record_function(f"step {number + 1}"):
-                own.step(images.x, images.y)
+                defense.step(images.x, images.y)
                 synchronize(device)
                 regions.switch(None)
     with TemporaryDirectory() as folder:
         raw = Path(folder, "trace.json")
-        traced.export_chrome_trace(str(raw))
-        events = json.loads(raw.read_text(encoding="utf-8"))
-    atomic.write_text(path, json.dumps(tidied(events)))
+        profiler.export_chrome_trace(str(raw))
+        trace = json.loads(raw.read_text(encoding="utf-8"))
+    atomic.write_text(path, json.dumps(clean_trace(trace)))
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    table: str = traced.key_averages().table(sort_by=order, row_limit=TOP, max_name_column_width=40)
+    table: str = profiler.key_averages().table(sort_by=order, row_limit=TOP_OPERATORS, max_name_column_width=40)
     return table
 
 
-def tidied(trace: dict[str, Any]) -> dict[str, Any]:
-    """The trace without the tracer's own rows, its processes and threads called by names that people know.
+def clean_trace(trace: dict[str, Any]) -> dict[str, Any]:
+    """Remove the profiler's own rows, and give processes and threads readable names.
 
-    The tracer's rows have words where a process's number belongs, which Perfetto shows as processes of those names.
+    The profiler's rows have text in place of a process id, and Perfetto shows each as a separate process.
     """
     events = [event for event in trace["traceEvents"] if isinstance(event["pid"], int)]
     devices = {event["pid"]: event["args"]["labels"] for event in events if event["name"] == "process_labels"}
@@ -69,6 +72,6 @@ def tidied(trace: dict[str, Any]) -> dict[str, Any]:
         if event["name"] == "process_name" and event["pid"] in devices:
             event["args"]["name"] = f"afdctl on {devices[event['pid']]}"
         elif event["name"] == "thread_name":
-            # "thread 4711 (pt_autograd_0)": Perfetto shows the number itself
+            # "thread 4711 (pt_autograd_0)": Perfetto adds the number itself
             event["args"]["name"] = event["args"]["name"].removeprefix(f"thread {event['tid']} (").removesuffix(")")
     return trace | {"traceEvents": events}

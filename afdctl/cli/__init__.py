@@ -39,7 +39,6 @@ app.command("sweep", short_help="Run a profile's attacks over their epsilons.")(
 app.command("analyze", short_help="Analyse what a training did to the features.")(analyze.analyze)
 app.command("export", short_help="Export what runs hold, as files for other programs.")(export.export)
 app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)
-app.command("bench-sweep", short_help="Measure what a sweep costs against the published way.")(bench.bench_sweep)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(profiles.app, name="profiles")

@@ -1,34 +1,29 @@
-"""`afdctl bench` and `afdctl bench-sweep`: what trainings and evaluations cost on this machine."""
+"""`afdctl bench`: measure what a recipe costs on this machine."""
 
 import json
 import os
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from afdctl import files
 from afdctl.cli import place
 from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = Mapping[str, Any]
+NAMES: Final = {"afd": "AFD", "at": "AT", "trades": "TRADES", "nt": "NT"}
+
 ATTACK_STEPS = typer.Option(
-    min=1, max=10**6, help="Measure with so many attack steps; repeatable. By default the recipe's."
+    min=1, max=10**6, help="Measure with N attack steps; repeatable. By default the recipe's.", metavar="N"
 )
 ROUNDS = typer.Option(min=2, max=10**6, help="How often each step is measured, in turn.")
 TRACE = place.option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
 JSON = typer.Option("--json", help="One JSON object instead of a table.")
-RUN = typer.Argument(metavar="[RUN]", help="A run by path or name; by default the newest.")
-ATTACKS = typer.Option(metavar="NAME,...", help="Only these attacks.")
-PROFILE = typer.Option(help="strong, paper-A2, paper-notebook, or a file of your own.")
-KNOBS = typer.Option("--set", metavar="KEY=VALUE", help="Set a knob of every attack, such as steps=20; repeatable.")
-LIMIT = typer.Option(min=1, max=10**9, help="How many test images.")
-BATCH = typer.Option(min=1, max=10**9, help="Images at a time, in both ways.")
-RUNS = typer.Option("--runs", parser=files.path, help="The folder that holds the runs.")
-DATA_DIR = typer.Option(
-    parser=files.path, help="Where the data sets lie; by default where the run found them.", show_default=False
-)
 
 
 def bench(
@@ -40,82 +35,148 @@ def bench(
     device: Annotated[str, DEVICE] = "auto",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Count what a recipe's step costs, measure it beside AFD, AT and TRADES, and say how long the training will take.
+    """Measure a recipe's step beside those of AFD, AT and TRADES, and estimate the time of the whole training.
 
-    Steps are taken in turn in one run, on random images; a ratio is the median of the pairs, with their middle half.
+    Steps are taken in turn in one process, on random images. A ratio is the median of the pairs, with their quartiles.
     """
     from afdctl import recipe as recipes
 
     chosen = recipes.load(recipe, overrides or [])
     if trace:
         trace.check()
-    # the tracer's own messages are no business of the user's
+    # the profiler's own messages do not concern the user
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
     with leaving_at_once():
         from afdctl.bench.report import measure
-        from afdctl.cli import bench_tables
         from afdctl.train.start import choose_device
 
-    where = choose_device(device)
-    report = measure(chosen, attack_steps or [chosen.attack.steps], rounds, where)
-    typer.echo(json.dumps(report)) if as_json else bench_tables.show(report)
+    torch_device = choose_device(device)
+    report = measure(chosen, attack_steps or [chosen.attack.steps], rounds, torch_device)
+    typer.echo(json.dumps(report)) if as_json else print_report(report)
     if trace:
-        from afdctl.bench.trace import write
+        from afdctl.bench.trace import write_trace
 
         path = trace.file("trace.json")
-        typer.echo(write(chosen, where, path), err=True)
+        typer.echo(write_trace(chosen, torch_device, path), err=True)
         typer.echo(f"{path}: open it at https://ui.perfetto.dev", err=True)
 
 
-def bench_sweep(
-    run: Annotated[str, RUN] = "latest",
-    attacks: Annotated[str | None, ATTACKS] = None,
-    profile: Annotated[str, PROFILE] = "paper-A2",
-    overrides: Annotated[list[str] | None, KNOBS] = None,
-    limit: Annotated[int, LIMIT] = 128,
-    batch_size: Annotated[int, BATCH] = 128,
-    folder: Annotated[Path, RUNS] = Path("runs"),
-    device: Annotated[str, DEVICE] = "auto",
-    data_dir: Annotated[Path | None, DATA_DIR] = None,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """Time a sweep against the way of the authors' published notebook, batch by batch in turn in one run.
-
-    The notebook's way: foolbox with its list of epsilons, AutoAttack anew for each epsilon.
-    """
-    from afdctl.cli.named import dataset_of, find, names_of
-    from afdctl.profile import load
-
-    found = find(run, folder)
-    chosen = load.load(profile, dataset_of(found), attacks=names_of(attacks), overrides=overrides or [])
-
-    with leaving_at_once():
-        from afdctl.bench import sweeps
-        from afdctl.sweep import plan, subject
-        from afdctl.train.start import choose_device
-
-    attacked = subject.of_run(found, "best", choose_device(device), data_dir)
-    report = sweeps.measure(plan.white_box([attacked], lambda _: chosen, seed=0, limit=limit), batch_size)
-    typer.echo(json.dumps(report)) if as_json else sweep_table(report)
-
-
-def sweep_table(report: dict[str, Any]) -> None:
-    """Print the figures for people."""
-    from rich.table import Table
-
+def print_report(report: Row) -> None:
+    """Print all tables on stdout."""
+    # here and not above: `afdctl --help` starts faster without rich
     from afdctl.cli.accuracies import Stdout
 
-    title = f"{report['model']}, {report['n']} images, {report['threads']} threads, against the notebook's way"
-    shown = Table(title=title, title_justify="left")
-    for heading in ("attack", "ours", "notebook", "ratio", "CPU ratio", "accuracy, points"):
-        shown.add_column(heading, justify="left" if heading == "attack" else "right")
-    for row in report["attacks"]:
-        (ours, theirs), (cpu, their_cpu) = row["wall"], row["cpu"]
-        least, most = row["differences"]
-        differs = f"{100 * least:+.1f} to {100 * most:+.1f}"
-        ratios = f"{ours / theirs:.2f}", f"{cpu / their_cpu:.2f}"
-        shown.add_row(row["attack"], f"{ours:.1f}", f"{theirs:.1f}", *ratios, differs)
-    for name, label in (("without_aa", "all but AutoAttack"), ("all", "all")):
-        shown.add_row(label, "", "", f"{report[name]['wall']:.2f}", f"{report[name]['cpu']:.2f}", "", style="bold")
-    Stdout().print(shown)
+    console = Stdout()
+    for row in report["steps"]:
+        for table in (phase_table(report, row), roofline_table(report, row), ratio_table(row)):
+            console.print(table)
+    console.print(recipe_time_table(report["eta"]))
+    if report["thread_counts"]:
+        console.print(thread_table(report["thread_counts"]))
+        console.print("Set OMP_NUM_THREADS for another thread count; a resumed run keeps its own.", soft_wrap=True)
+
+
+def phase_table(report: Row, row: Row) -> "Table":
+    """Show what each phase of the step costs, by count and by time."""
+    attack = f"{row['attack_steps']} attack steps" if row["phases"]["attack"]["flop"] else "no attack"
+    title = (
+        f"{display_name(report['defense'])}, one step at batch {report['batch_size']}: {attack}, {report['device']}, "
+        f"threads: {report['threads']}, {report['precision']}"
+    )
+    title += f", compiled ({report['compile']}); shares of time: eager" if report["compile"] else ""
+    table = make_table(title, "phase", "passes", "by FLOP", "GFLOP", "predicted", "of the time")
+    for name, phase in row["phases"].items():
+        if phase["passes"] is None:
+            table.add_row(name, "", "", "", "", f"{phase['share']:.2%}")
+            continue
+        counts = str(phase["passes"]), f"{phase['flop_passes']:.2f}", f"{phase['flop'] / 1e9:.4g}"
+        table.add_row(name, *counts, f"{phase['predicted']:.1%}", f"{phase['share']:.1%}")
+    counted = [phase for phase in row["phases"].values() if phase["passes"] is not None]
+    passes, flop_passes = (sum(phase[key] for phase in counted) for key in ("passes", "flop_passes"))
+    table.add_section()
+    table.add_row("all", str(passes), f"{flop_passes:.2f}", f"{row['flop'] / 1e9:.4g}", "", "")
+    return table
+
+
+def roofline_table(report: Row, row: Row) -> "Table":
+    """Show the device's ceilings, the floor of a step that they imply, and the measured step."""
+    table = make_table("ceilings and floor", "", "")
+    step_seconds = row[f"{report['defense']}_seconds"]
+    lines = {
+        f"matrix product, {report['dtype']}": f"{row['product_flop_per_s'] / 1e9:.4g} GFLOP/s",
+        "copy": f"{row['copy_bytes_per_s'] / 1e9:.4g} GB/s",
+        "bytes of products and convolutions": f"{row['bytes'] / 1e6:.4g} MB",
+        "bytes of all operations, unfused": f"{row['bytes_unfused'] / 1e6:.4g} MB",
+        "floor of a step": milliseconds(row["floor_seconds"]),
+        "measured step": milliseconds(step_seconds),
+        "FLOP/s of the step": f"{row['flop'] / step_seconds / 1e9:.4g} GFLOP/s",
+        "model FLOP utilisation": f"{row['utilisation']:.1%}",
+        "floor over step": f"{row['floor_over_step']:.1%}",
+        "peak memory": f"{row['peak_bytes'] / 1e6:.4g} MB",
+    }
+    for name, value in lines.items():
+        table.add_row(name, value)
+    return table
+
+
+def ratio_table(row: Row) -> "Table":
+    """Show the time of each defense's step, and their ratios."""
+    table = make_table("measured in turn", "step", "time", "ratio")
+    for key, value in row.items():
+        if key.endswith("_seconds") and key != "floor_seconds":
+            table.add_row(display_name(key.removesuffix("_seconds")), milliseconds(value), "")
+    table.add_section()
+    for key, value in row.items():
+        if "_over_" in key and key != "floor_over_step":
+            table.add_row(" / ".join(map(display_name, key.split("_over_"))), "", format_ratio(value))
+    table.add_row("journal + HDF5", "", f"{row['journal_share']:.2%}")
+    return table
+
+
+def recipe_time_table(eta: Row | None) -> "Table":
+    """Show the time that the whole recipe takes."""
+    from afdctl.cli.sweeping import duration
+
+    table = make_table("the whole recipe", "", "")
+    if eta is None:
+        table.add_row("time", "unknown: depends on the size of the image folder")
+        return table
+    mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
+    table.add_row(f"an epoch of {eta['steps_per_epoch']:,} steps{mean}", duration(eta["epoch_seconds"]))
+    table.add_row("its validation", duration(eta["validation_seconds"]))
+    table.add_row("the test of two checkpoints", duration(eta["test_seconds"]))
+    table.add_row(f"all {eta['epochs']} epochs", duration(eta["total_seconds"]), style="bold")
+    return table
+
+
+def thread_table(rows: Sequence[Row]) -> "Table":
+    """Show the step's time at each thread count, the fastest first."""
+    table = make_table("thread counts", "threads", "time over the current count")
+    for row in rows:
+        table.add_row(str(row["threads"]), format_ratio(row["over_current"]))
+    return table
+
+
+def make_table(title: str, *headings: str) -> "Table":
+    """Make a table with text in its first column and numbers in the others."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=any(headings))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    return table
+
+
+def display_name(defense: str) -> str:
+    return NAMES.get(defense, defense)
+
+
+def milliseconds(seconds: float) -> str:
+    """Format with at least three digits: `75.3 ms`, `4,788 ms`."""
+    return f"{1000 * seconds:,.{1 if seconds < 0.1 else 0}f} ms"
+
+
+def format_ratio(ratio: Sequence[float]) -> str:
+    middle, low, high = ratio
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"

@@ -10,7 +10,6 @@ import torch
 
 from afdctl import registry
 from afdctl.attacks.adversary import Adversary
-from afdctl.bench.outline import outline
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
@@ -22,6 +21,7 @@ from afdctl.recipe.schema import Evaluation
 from afdctl.store import checkpoints, results
 from afdctl.store.run import Run
 from afdctl.train.average import Average
+from afdctl.train.cost_estimate import cost_event
 from afdctl.train.evaluation import Accuracy, evaluate
 from afdctl.train.graphed import GraphedStep
 from afdctl.train.meter import Meter, first_divergence
@@ -116,7 +116,7 @@ class Trainer:
     def foretell(self) -> None:
         """Write down what a step costs and how fast it could be, counted on a copy: streams and weights stay alone."""
         classes, shape = self.network.C_phi.out_features, self.test_split.x.shape[1:]
-        self.journal.append("cost", step=self.step, **outline(self.recipe, shape, classes, self.device))
+        self.journal.append("cost", step=self.step, **cost_event(self.recipe, shape, classes, self.device))
 
     def train(self) -> None:
         """Go on to the end of the recipe and test. Errors: StoppedError, DivergedError, DiskFullError."""

@@ -1,4 +1,4 @@
-"""The ratios that a step must keep. `python -m tests.bench.guard` measures them anew and writes ratios.json.
+"""The ratios that a step must keep. `python -m tests.bench.guard` measures them again and writes ratios.json.
 
 Never a time: ratios of steps that were taken in turn, and counts, which are exact.
 """
@@ -11,6 +11,7 @@ import torch
 
 from afdctl import recipe
 from afdctl.bench.report import measure
+from benchmarks import step_vs_published
 
 COMMITTED = Path(__file__).with_name("ratios.json")
 RECIPES = {
@@ -23,13 +24,15 @@ RATIOS = ("afd_over_at", "afd_over_published", "trades_over_at")
 
 
 def measured(name: str) -> dict[str, Any]:
-    """The medians of a recipe's ratios, and what its step counts."""
+    """The medians of a recipe's ratios, and the counts of its step."""
     chosen = recipe.load(name, RECIPES[name])
-    (row,) = measure(chosen, [chosen.attack.steps], ROUNDS, torch.device("cpu"), choices=False)["steps"]
+    device, steps = torch.device("cpu"), chosen.attack.steps
+    (row,) = measure(chosen, [steps], ROUNDS, device, try_threads=False)["steps"]
+    row |= step_vs_published.measure(chosen, steps, ROUNDS, device)
     return {
         **{ratio: round(row[ratio].median, 3) for ratio in RATIOS},
         "journal_share": round(row["journal_share"], 5),
-        "passes": {part: figures["passes"] for part, figures in row["parts"].items() if part != "journal"},
+        "passes": {phase: counts["passes"] for phase, counts in row["phases"].items() if phase != "journal"},
         "flop": row["flop"],
     }
 

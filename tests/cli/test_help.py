@@ -24,7 +24,7 @@ def test_version():
 
 def test_help_lists_the_commands():
     assert re.findall(r"^  ([a-z][a-z-]+)  ", say("--help"), re.M) == [
-        "train", "watch", "attack", "sweep", "analyze", "export", "bench", "bench-sweep", "runs", "recipes", "profiles",
+        "train", "watch", "attack", "sweep", "analyze", "export", "bench", "runs", "recipes", "profiles",
         "data",
     ]  # fmt: skip
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from afdctl.bench import notebook, sweeps
 from afdctl.errors import RecipeError
 from afdctl.profile.load import Profile
 from afdctl.profile.schema import ATTACKS
 from afdctl.profile.spec import Spec
 from afdctl.sweep.plan import white_box
+from benchmarks.sweep_vs_foolbox import measure, notebook_attack
 from tests.sweep.conftest import MakeSubject, N
 
 
@@ -28,7 +28,7 @@ ATTACKED = (
 @pytest.mark.filterwarnings("ignore")
 def test_both_ways_agree(make_subject: MakeSubject):
     tasks = white_box([make_subject(classes=10)], lambda _: Profile("mine", ATTACKED), seed=0, limit=None)
-    report = sweeps.measure(tasks, batch_size=25)
+    report = measure(tasks, batch_size=25)
     assert report["n"] == N
     assert [row["attack"] for row in report["attacks"]] == [one.title for one in ATTACKED]
     for row in report["attacks"]:
@@ -46,4 +46,4 @@ def test_both_ways_agree(make_subject: MakeSubject):
 
 def test_what_the_notebook_does_not_have():
     with pytest.raises(RecipeError, match="square: the notebook has no such attack"):
-        notebook.attack(spec("square", (0, 0.1)))
+        notebook_attack(spec("square", (0, 0.1)))

@@ -115,7 +115,7 @@ def test_what_a_step_costs_is_told_before_the_first(finished: Run):
 
 
 def test_counting_beforehand_changes_no_bit(tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(loop, "outline", lambda *_: {})
+    monkeypatch.setattr(loop, "cost_event", lambda *_: {})
     uncounted = train(short("digits_wgan", "train.epochs=3"), tmp_path)
     assert rows(uncounted, "cost")[0].keys() == {"event", "t", "step"}
     for one, other in zip(rows(uncounted, "step"), rows(finished, "step"), strict=True):

@@ -1,4 +1,4 @@
-"""A step is counted as it is, and the count changes nothing of it."""
+"""Counts of a step are exact, and counting does not change the step."""
 
 import pytest
 import torch
@@ -6,39 +6,40 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from afdctl import registry
-from afdctl.bench.counting import Count, Operations, count
-from afdctl.bench.outline import cost, outline
-from afdctl.bench.steps import Batch, batch, defense, table_of
+from afdctl.bench.flop_counter import StepCount, count_step
+from afdctl.bench.step_time import defense_table, recipe_batch
 from afdctl.defenses.base import Defense
+from afdctl.models.cost import FlopCounter
 from afdctl.recipe import Recipe
+from afdctl.train.cost_estimate import ImageBatch, build_defense, cost_event, estimate_cost
 from tests.conftest import short
 
 CPU = torch.device("cpu")
 STEPS = 3
 
 
-def made(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> tuple[Defense, Batch]:
+def made(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> tuple[Defense, ImageBatch]:
     """The recipe's defense or another, the same each time, and a batch for it."""
-    images = batch(chosen, CPU)
+    images = recipe_batch(chosen, CPU)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return defense(chosen, table_of(chosen, name or chosen.defense.name), attack_steps, images), images
+        return build_defense(chosen, defense_table(chosen, name or chosen.defense.name), attack_steps, images), images
 
 
-def counted(chosen: Recipe, attack_steps: int = STEPS) -> Count:
+def counted(chosen: Recipe, attack_steps: int = STEPS) -> StepCount:
     own, images = made(chosen, attack_steps=attack_steps)
-    return count(own, images.x, images.y)
+    return count_step(own, images.x, images.y)
 
 
 def test_a_product_counted_by_hand():
     a, b = torch.ones(2, 3), torch.ones(3, 5)
-    with Operations() as gauge:
+    with FlopCounter() as counter:
         torch.mm(a, b)
         (a + a).t()
-    assert gauge.flop == 2 * 2 * 3 * 5
-    assert gauge.traffic == 4 * (2 * 3 + 3 * 5 + 2 * 5)
-    assert gauge.unfused == gauge.traffic + 4 * 3 * (2 * 3), "a view moves nothing"
-    assert gauge.largest == 4 * 3 * 5
+    assert counter.flop == 2 * 2 * 3 * 5
+    assert counter.traffic == 4 * (2 * 3 + 3 * 5 + 2 * 5)
+    assert counter.unfused == counter.traffic + 4 * 3 * (2 * 3), "a view moves nothing"
+    assert counter.largest == 4 * 3 * 5
 
 
 def test_flop_are_those_of_torchs_counter():
@@ -61,13 +62,13 @@ def test_flop_are_those_of_torchs_counter():
         ("digits_wgan", ("defense.classify='both'",), (2 * STEPS + 1, 5, 0, 3)),
     ],
 )
-def test_passes_of_a_step_by_parts(name: str, more: tuple[str, ...], passes: tuple[int, ...]):
+def test_passes_of_a_step_by_phase(name: str, more: tuple[str, ...], passes: tuple[int, ...]):
     """A forward pass is one, a backward pass one to the images and two to the weights."""
     chosen = short(name, *more)
-    found = counted(chosen)
-    assert tuple(found.passes[part] for part in ("attack", "C", "D", "F")) == passes
+    result = counted(chosen)
+    assert tuple(result.passes[phase] for phase in ("attack", "C", "D", "F")) == passes
     has_game = chosen.defense.name == "afd"
-    assert {part for part, flop in found.flop.items() if flop} == {
+    assert {phase for phase, flop in result.flop.items() if flop} == {
         *(["attack"] if passes[0] else []), "C", *(["D", "F"] if has_game else []),
     }  # fmt: skip
 
@@ -78,9 +79,9 @@ def test_a_counted_step_gives_the_same_bits(name: str):
     (plain, images), (watched, _) = made(chosen, name), made(chosen, name)
     own_attack = watched.adversary
     plain.step(images.x, images.y)
-    count(watched, images.x, images.y)
+    count_step(watched, images.x, images.y)
     assert watched.adversary is own_attack
-    # the next step, which nobody watches, goes on from the same weights and the same place in each stream
+    # an uncounted step after it starts from the same weights and the same states of the generators
     mine, theirs = plain.step(images.x, images.y), watched.step(images.x, images.y)
     assert {key: value.item() for key, value in mine.items()} == {key: value.item() for key, value in theirs.items()}
     for (key, weights), (_, others) in zip(
@@ -89,28 +90,28 @@ def test_a_counted_step_gives_the_same_bits(name: str):
         assert torch.equal(weights, others), key
 
 
-def test_all_hooks_are_taken_back():
+def test_all_hooks_are_removed():
     own, images = made(short("digits_wgan"))
-    count(own, images.x, images.y)
+    count_step(own, images.x, images.y)
     assert not any(module._forward_pre_hooks for module in own.modules["network"].modules())
     assert not own.modules["D_psi"]._forward_pre_hooks
     assert not nn.modules.module._global_forward_hooks
 
 
 @pytest.mark.parametrize("name", ["digits_wgan", "digits_trades", "digits_nt"])
-def test_two_images_foretell_a_batch_at_any_attack_length(name: str):
+def test_two_images_predict_a_batch_at_any_attack_length(name: str):
     chosen = short(name, "train.batch_size=6")
-    foretold = cost(chosen, batch(chosen, CPU).head(2)).flop(5)
+    predicted = estimate_cost(chosen, recipe_batch(chosen, CPU).head(2)).flop(5)
     whole = counted(chosen, 5).flop
-    assert {part: 6 * each for part, each in foretold.items()} == {part: whole[part] for part in foretold}
+    assert {phase: 6 * flop for phase, flop in predicted.items()} == {phase: whole[phase] for phase in predicted}
 
 
-def test_the_outline_draws_from_nobodys_stream():
+def test_the_estimate_leaves_the_global_generator():
     state = torch.get_rng_state()
-    told = outline(short("digits_wgan", "attack.steps=5"), (1, 8, 8), 10, CPU)
+    event = cost_event(short("digits_wgan", "attack.steps=5"), (1, 8, 8), 10, CPU)
     assert torch.equal(torch.get_rng_state(), state)
-    assert set(told["flop"]) == {"attack", "C", "D", "F"}
-    assert told["floor_seconds"] == pytest.approx(sum(told["flop"].values()) / told["product_flop_per_s"])
+    assert set(event["flop"]) == {"attack", "C", "D", "F"}
+    assert event["floor_seconds"] == pytest.approx(sum(event["flop"].values()) / event["product_flop_per_s"])
 
 
 def test_a_lenets_attack_counted_by_hand():

@@ -1,0 +1,165 @@
+"""Measure training steps in turn in one process, so that other load on the machine slows all of them alike."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from afdctl import data
+from afdctl.defenses.base import Defense, Report
+from afdctl.defenses.step_phases import PhaseCounter, StepPhases
+from afdctl.models.cost import synchronize, timed
+from afdctl.recipe import Recipe, dump
+from afdctl.recipe.schema import DEFENSES, Optimized
+from afdctl.store import results
+from afdctl.store.run import Run
+from afdctl.train.cost_estimate import ImageBatch, build_defense, random_batch
+from afdctl.train.meter import Meter
+
+# Short names in reports, where they differ from those in a recipe.
+SHORT_NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
+COMPARED: Final = ("afd", "adversarial", "trades")
+# Steps for the shares of time by phase, and steps of an epoch for the time of its journal.
+SHARE_STEPS: Final = 3
+JOURNAL_STEPS: Final = 430
+# All passes of an attack cost the same, so a short attack is enough to compare thread counts.
+THREADS_ATTACK_STEPS: Final = 2
+
+
+class RatioEstimate(NamedTuple):
+    """Time of one step over that of another: the median of the pairs, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+def short_name(recipe: Recipe) -> str:
+    """Return the name of the recipe's defense in reports."""
+    return SHORT_NAMES.get(recipe.defense.name, recipe.defense.name)
+
+
+def recipe_batch(recipe: Recipe, device: torch.device) -> ImageBatch:
+    """Make one random batch in the shape of the recipe's data set, which need not be on this machine."""
+    about = data.dataset(recipe.data.dataset).about
+    channels, side, _ = about.shape if about else (recipe.data.channels or 3, recipe.data.image_size or 32, 0)
+    side, classes = recipe.data.image_size or side, about.classes if about else 10
+    return random_batch(recipe.train.batch_size, (channels, side, side), classes, device)
+
+
+def build_defenses(recipe: Recipe, attack_steps: int, images: ImageBatch) -> dict[str, Defense]:
+    """Build the recipe's own defense first, then AFD, AT and TRADES on its network, with its performance settings."""
+    names = dict.fromkeys([recipe.defense.name, *COMPARED])
+    return {
+        SHORT_NAMES.get(name, name): build_defense(recipe, defense_table(recipe, name), attack_steps, images)
+        for name in names
+    }
+
+
+def defense_table(recipe: Recipe, name: str) -> Any:
+    """Return the recipe's [defense] table, or that of another defense with the same optimizer of L_C."""
+    if recipe.defense.name == name:
+        return recipe.defense
+    return DEFENSES[name](name=name, **recipe.defense.model_dump(include=set(Optimized.model_fields) - {"name"}))
+
+
+def interleave(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Return the seconds of each candidate in each round, without the rounds before them that warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    warm_ups = warm_up_steps(device)
+    for _ in range(warm_ups + rounds):
+        for name, call in candidates.items():
+            seconds[name].append(timed(call, device))
+    return {name: times[warm_ups:] for name, times in seconds.items()}
+
+
+def warm_up_steps(device: torch.device) -> int:
+    """Return the number of steps before one is as fast as all later ones."""
+    # modes of torch.compile that capture CUDA graphs run the first call, capture the second and replay the third
+    return 3 if device.type == "cuda" else 1
+
+
+def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> RatioEstimate:
+    """Compare two steps by the pairs of their times in the same round."""
+    pairs = [a / b for a, b in zip(numerators, denominators, strict=True)]
+    low, _, high = quantiles(pairs, n=4)
+    return RatioEstimate(median(pairs), low, high)
+
+
+def phase_shares(defense: Defense, images: ImageBatch) -> dict[str, float]:
+    """Return each phase's share of the time of a few eager steps."""
+
+    def clock() -> float:
+        # without this, a GPU's work would count for the phase that waits for it
+        synchronize(images.x.device)
+        return time.perf_counter()
+
+    counter = PhaseCounter(clock)
+    with StepPhases(defense, counter.switch):
+        for _ in range(SHARE_STEPS):
+            defense.step(images.x, images.y)
+            counter.switch("C")
+    total = sum(counter.by_phase.values())
+    return {phase: seconds / total for phase, seconds in counter.by_phase.items()}
+
+
+def journal_seconds(recipe: Recipe, report: Report) -> float:
+    """Return the seconds per step for journal and results.h5 of an epoch, flushed as the trainer does."""
+    with TemporaryDirectory() as folder:
+        run = Run.create(Path(folder), "bench", dump(recipe), {})
+        with run.open_journal() as journal:
+            meter = Meter()
+            start = time.perf_counter()
+            for step in range(1, JOURNAL_STEPS + 1):
+                meter.add({"event": "step", "step": step, "epoch": 1}, recipe.train.batch_size, report)
+                if len(meter) >= recipe.train.report_every:
+                    journal.extend(meter.flush())
+            journal.extend(meter.flush())
+            journal.sync()
+            results.build(run)
+            return (time.perf_counter() - start) / JOURNAL_STEPS
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the peak memory of tensors on a GPU, or of this whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # macOS reports bytes, Linux kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def compare_threads(recipe: Recipe, images: ImageBatch, rounds: int) -> list[dict[str, Any]]:
+    """Time the recipe's step at other CPU thread counts, over the current one; the fastest first."""
+    current = torch.get_num_threads()
+    defense = build_defense(recipe, recipe.defense, min(recipe.attack.steps, THREADS_ATTACK_STEPS), images)
+
+    def step(threads: int) -> None:
+        torch.set_num_threads(threads)
+        defense.step(images.x, images.y)
+
+    counts = {current, *thread_counts()}
+    try:
+        seconds = interleave({str(count): partial(step, count) for count in counts}, rounds, images.x.device)
+    finally:
+        torch.set_num_threads(current)
+    rows = [
+        {"threads": count, "over_current": estimate_ratio(seconds[str(count)], seconds[str(current)])}
+        for count in counts
+    ]
+    return sorted(rows, key=lambda row: row["over_current"].median)
+
+
+def thread_counts() -> list[int]:
+    """Return 1, 2, 4, ... and the number of cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return sorted({*(1 << power for power in range(cores.bit_length()) if 1 << power <= cores), cores})

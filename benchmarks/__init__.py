@@ -1,0 +1,1 @@
+"""Comparisons of afdctl with other code; see README.md."""

@@ -1,0 +1,127 @@
+"""The benchmark measures what it says it measures."""
+
+import pytest
+import torch
+from torch import nn
+
+from afdctl import recipe
+from afdctl.bench import step_time
+from afdctl.bench.report import measure
+from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, recipe_batch
+from afdctl.models import cost
+from afdctl.models.precision import precision_of
+from afdctl.train.cost_estimate import attack_for, cost_event, with_train_settings
+from tests.conftest import short
+
+CPU = torch.device("cpu")
+
+
+def test_ratio_is_the_median_of_the_pairs():
+    assert estimate_ratio([2, 6, 4, 100, 2], [1, 2, 2, 10, 2]) == RatioEstimate(2, 1.5, 6.5)
+
+
+def test_steps_are_taken_in_turn():
+    order: list[str] = []
+    times = interleave({name: lambda name=name: order.append(name) for name in "ab"}, rounds=2, device=CPU)
+    assert order == list("ababab")
+    assert [len(column) for column in times.values()] == [2, 2]
+
+
+def test_report_of_a_small_recipe():
+    report = measure(short("digits_wgan"), [1, 2], rounds=3, device=CPU, try_threads=False)
+    assert [row["attack_steps"] for row in report["steps"]] == [1, 2]
+    for row in report["steps"]:
+        assert row["afd_seconds"] > 0
+        assert row["afd_over_at"].low <= row["afd_over_at"].median <= row["afd_over_at"].high
+        assert 0 < row["journal_share"] < 1
+
+
+@pytest.mark.parametrize("name", ["digits_nt", "digits_at", "digits_trades"])
+def test_a_recipe_of_any_defense_is_measured(name: str):
+    report = measure(short(name, "attack.warmup=0", "train.batch_size=8"), [1], rounds=2, device=CPU, try_threads=False)
+    (row,) = report["steps"]
+    own = report["defense"]
+    assert report["defense"] == {"digits_nt": "nt", "digits_at": "at", "digits_trades": "trades"}[name]
+    assert {f"{other}_seconds" for other in (own, "afd", "at", "trades")} <= set(row)
+    assert {f"{own}_over_{other}" for other in ("afd", "at", "trades") if other != own} <= set(row)
+    assert report["eta"]["total_seconds"] > 0
+
+
+def test_trades_keeps_its_own_adversary_and_no_other_takes_it():
+    adversaries = {name: recipe.load(name).attack for name in ("mnist_trades", "mnist_wgan")}
+    found = {(name, to): attack_for(attack, to, 7) for name, attack in adversaries.items() for to in ("trades", "afd")}
+    assert {key: attack.name for key, attack in found.items()} == {
+        ("mnist_trades", "trades"): "pgd_kl", ("mnist_trades", "afd"): "pgd",
+        ("mnist_wgan", "trades"): "pgd_kl", ("mnist_wgan", "afd"): "apgd_ce",
+    }  # fmt: skip
+    assert {attack.steps for attack in found.values()} == {7}
+
+
+def test_shares_add_up_and_the_floor_is_below_the_ceiling():
+    (row,) = measure(short("digits_wgan"), [2], rounds=2, device=CPU, try_threads=False)["steps"]
+    assert sum(phase["share"] for phase in row["phases"].values()) == pytest.approx(1)
+    counted = [phase for phase in row["phases"].values() if phase["predicted"] is not None]
+    assert sum(phase["predicted"] for phase in counted) == pytest.approx(1)
+    assert row["phases"]["attack"]["flop_passes"] == pytest.approx(5)
+    assert 0 < row["utilisation"] <= row["floor_over_step"]
+    assert row["bytes"] < row["bytes_unfused"]
+    assert row["peak_bytes"] > 1e7
+
+
+def test_every_step_has_the_recipes_precision():
+    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=8")
+    defenses = build_defenses(chosen, 1, recipe_batch(chosen, CPU))
+    precisions = {name: precision_of(defense.network) for name, defense in defenses.items()}
+    assert precisions == {"afd": "bf16", "at": "bf16", "trades": "bf16"}
+    plain = build_defenses(short("digits_wgan"), 1, recipe_batch(chosen, CPU))
+    assert {precision_of(defense.network) for defense in plain.values()} == {"float32"}
+
+
+def test_measured_steps_are_compiled_and_counted_ones_are_not(monkeypatch: pytest.MonkeyPatch):
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(module))
+    chosen = with_train_settings(short("digits_wgan", "train.batch_size=8"), compile="default")
+    defenses = build_defenses(chosen, 1, recipe_batch(chosen, CPU))
+    assert [id(module) for module in compiled] == [id(made.network.F_theta[0]) for made in defenses.values()]
+    compiled.clear()
+    cost_event(chosen, (1, 8, 8), 10, CPU)
+    assert not compiled, "the estimate before a training must not wait for a compilation"
+
+
+def test_the_ceiling_is_the_recipes_product_unless_float32_is_faster(monkeypatch: pytest.MonkeyPatch):
+    rates = {torch.float32: 2.0, torch.bfloat16: 1.0}
+    monkeypatch.setattr(cost, "matmul_rate", lambda device, dtype, side: rates[dtype])
+    assert [cost.ceiling_dtype(name, CPU) for name in ("float32", "bf16")] == ["float32", "float32"]
+    rates[torch.bfloat16] = 3.0
+    assert [cost.ceiling_dtype(name, CPU) for name in ("float32", "bf16")] == ["float32", "bf16"]
+
+
+def test_the_report_names_precision_and_ceiling():
+    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.warmup=0")
+    report = measure(chosen, [1], rounds=2, device=CPU, try_threads=False)
+    assert (report["precision"], report["compile"]) == ("bf16", False)
+    assert report["dtype"] in {"bf16", "float32"}
+    event = cost_event(chosen, (1, 8, 8), 10, CPU)
+    assert event["dtype"] in {"bf16", "float32"}
+    assert event["floor_seconds"] == pytest.approx(sum(event["flop"].values()) / event["product_flop_per_s"])
+
+
+def test_comparing_thread_counts_leaves_the_current_one():
+    threads = torch.get_num_threads()
+    chosen = short("digits_wgan", "train.batch_size=4")
+    rows = step_time.compare_threads(chosen, recipe_batch(chosen, CPU), rounds=2)
+    assert torch.get_num_threads() == threads
+    assert {row["threads"] for row in rows} == {*step_time.thread_counts(), threads}
+    assert next(row for row in rows if row["threads"] == threads)["over_current"].median == 1
+    medians = [row["over_current"].median for row in rows]
+    assert medians == sorted(medians)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", [False, "default", "reduce-overhead"])
+def test_a_step_is_measured_on_a_gpu(mode: str | bool):
+    chosen = with_train_settings(short("digits_wgan", "train.precision=bf16", "train.batch_size=64"), compile=mode)
+    report = measure(chosen, [2], rounds=2, device=torch.device("cuda"))
+    assert report["dtype"] == "bf16"
+    assert report["steps"][0]["utilisation"] > 0
+    assert report["thread_counts"] == []
