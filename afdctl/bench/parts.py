@@ -19,8 +19,7 @@ class Parts(TorchFunctionMode):
     """While entered, calls `on_switch` with the name of each part of a step when it begins.
 
     A part lasts until the next one begins. What two losses share belongs to the one that cannot do without it: z to C,
-    z' to F, and features without a graph to D. A backward pass belongs to the weights that it is for. Only eager steps
-    can be seen: what a captured graph replays calls none of this.
+    z' to F, and features without a graph to D. A backward pass belongs to the weights that it is for.
     """
 
     def __init__(self, defense: Defense, on_switch: Callable[[str], None]) -> None:

@@ -50,7 +50,6 @@ def measure(
         "threads": torch.get_num_threads(),
         "precision": recipe.train.precision,
         "compile": recipe.train.compile,
-        "graphs": recipe.train.graphs if device.type == "cuda" else False,
         "dtype": dtype,
         "defense": name_of(recipe),
         "batch_size": recipe.train.batch_size,
@@ -63,15 +62,16 @@ def measure(
 def row(recipe: Recipe, attack_steps: int, images: Batch, rounds: int, dtype: str) -> dict[str, Any]:
     """One attack length: what the recipe's own step costs by count and by clock, and how it stands to the others."""
     made, own, device = defenses(recipe, attack_steps, images), name_of(recipe), images.x.device
-    steps = {name: step_of(recipe, each, images) for name, each in made.items()}
-    for _ in range(warm_ups(recipe, device)):
+    steps = {name: step_of(each, images) for name, each in made.items()}
+    first = warm_ups(recipe.train.compile, device)
+    for _ in range(first):
         report = steps[own]()
     memory = peak_bytes(device)
     shown = made[own] if eager(recipe) == recipe else defense(eager(recipe), recipe.defense, attack_steps, images)
     counted = count(shown, images.x, images.y)
     product, copy = Product(device, DTYPES[dtype]), Copy(device, counted.largest)
     candidates: dict[str, Callable[[], object]] = {**steps, "product": product, "copy": copy}
-    seconds = interleaved(candidates, rounds, device, warm_ups(recipe, device))
+    seconds = interleaved(candidates, rounds, device, first)
     journal = seconds_a_step(recipe, report, STEPS_AN_EPOCH) / median(seconds[own])
     return {
         "attack_steps": attack_steps,

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from itertools import product
+from typing import Any, Final
 
 import torch
 
@@ -15,25 +16,26 @@ from afdctl.recipe import Recipe
 ATTACK_STEPS = 2
 """All passes of an attack are alike, so a few stand for many."""
 FULL_VECTORS = 16
+# "max-autotune" is left to the recipe: it times many kernels for each shape before the first step
+TRIED_MODES: Final = (False, "default", "reduce-overhead")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to take the recipe's step; the last three are keys of [train]."""
+    """One way to take the recipe's step; the last two are keys of [train]."""
 
     threads: int
     channels_last: bool
     precision: str
-    compile: bool
-    graphs: bool | Literal["step"]
+    compile: str | bool
 
     def step(self, recipe: Recipe, images: Batch) -> Step:
         """A step of the recipe's own defense, with few attack steps."""
-        wanted = tuned(recipe, precision=self.precision, compile=self.compile, graphs=self.graphs)
+        wanted = tuned(recipe, precision=self.precision, compile=self.compile)
         layout = None if self.channels_last else torch.contiguous_format
         steps = min(recipe.attack.steps, ATTACK_STEPS)
         made = defense(wanted, recipe.defense, steps, images, memory_format=layout)
-        return at_threads(self.threads, step_of(wanted, made, images))
+        return at_threads(self.threads, step_of(made, images))
 
 
 def measure(recipe: Recipe, images: Batch, rounds: int) -> list[dict[str, Any]]:
@@ -42,9 +44,8 @@ def measure(recipe: Recipe, images: Batch, rounds: int) -> list[dict[str, Any]]:
     Those that fail on this device come last, with `error` and without a time.
     """
     device, train = images.x.device, recipe.train
-    present = Setting(
-        torch.get_num_threads(), recipe.model.width % FULL_VECTORS == 0, train.precision, train.compile, train.graphs
-    )
+    full = recipe.model.width % FULL_VECTORS == 0
+    present = Setting(torch.get_num_threads(), full, train.precision, train.compile)
     settings = {str(setting): setting for setting in [present, *others(present, device)]}
     steps, errors = warmed(settings, recipe, images)
     seconds = interleaved(steps, rounds, device, warm_ups=0)
@@ -57,13 +58,13 @@ def measure(recipe: Recipe, images: Batch, rounds: int) -> list[dict[str, Any]]:
 
 
 def warmed(settings: Mapping[str, Setting], recipe: Recipe, images: Batch) -> tuple[dict[str, Step], dict[str, str]]:
-    """The step of each setting, compiled and captured; and why there is none, but for the first, which must work."""
+    """The step of each setting, compiled; and why there is none, but for the first, which must work."""
     steps: dict[str, Step] = {}
     errors: dict[str, str] = {}
     for name, setting in settings.items():
         try:
             step = setting.step(recipe, images)
-            for _ in range(warm_ups(tuned(recipe, graphs=setting.graphs), images.x.device)):
+            for _ in range(warm_ups(setting.compile, images.x.device)):
                 step()
         except (RuntimeError, AfdctlError) as error:
             if not steps:
@@ -75,7 +76,7 @@ def warmed(settings: Mapping[str, Setting], recipe: Recipe, images: Batch) -> tu
 
 
 def others(present: Setting, device: torch.device) -> list[Setting]:
-    """The settings to try, each apart; on a GPU also all that may make it faster together.
+    """The settings to try, each apart; on a GPU also every precision with every mode of compilation.
 
     Channels last is tried only where it is safe: `models.feature_classifier.build` says why. On the CPU compiling
     takes longer than all else here, and bfloat16 is slow.
@@ -84,10 +85,8 @@ def others(present: Setting, device: torch.device) -> list[Setting]:
     if device.type == "cpu":
         return [*(replace(present, threads=count) for count in thread_counts()), *found]
     if device.type == "cuda":
-        found += [replace(present, precision=name) for name in ("float32", "bf16")]
-        found += [replace(present, compile=whether) for whether in (False, True)]
-        found += [replace(present, graphs=which) for which in (False, True, "step")]
-        found += [replace(present, precision="bf16", compile=how, graphs="step") for how in (False, True)]
+        ways = product(("float32", "bf16"), TRIED_MODES)
+        found += [replace(present, precision=precision, compile=mode) for precision, mode in ways]
     return found
 
 

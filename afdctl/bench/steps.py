@@ -13,14 +13,15 @@ from afdctl import data, registry
 from afdctl.attacks.adversary import Adversary
 from afdctl.bench.published import Published, UnfoldedAdversary
 from afdctl.defenses.base import Defense, Report
-from afdctl.models.capture import WARM_UPS
+from afdctl.models.compiled import CAPTURING_MODES
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import DEFENSES, Attack, Optimized
-from afdctl.train.graphed import GraphedStep
-from afdctl.train.speed import captures, captures_step, quicken
+from afdctl.train.speed import quicken
 
 Step = Callable[[], Report]
+# torch.compile runs a call once, captures it at the second, and replays it from the third on
+CAPTURE_STEPS: Final = 3
 NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
 """What figures call a defense, where that is not its name in a recipe."""
 COMPARED: Final = ("afd", "adversarial", "trades")
@@ -71,8 +72,8 @@ def tuned(recipe: Recipe, **train: Any) -> Recipe:
 
 
 def eager(recipe: Recipe) -> Recipe:
-    """The recipe's figures in its precision, by steps that can be looked into: neither compiled nor captured."""
-    return tuned(recipe, compile=False, graphs=False)
+    """The recipe's figures in its precision, by steps that can be looked into: not compiled."""
+    return tuned(recipe, compile=False)
 
 
 def plain(recipe: Recipe) -> Recipe:
@@ -114,7 +115,7 @@ def defense(
     noise, attack = Generator(device).manual_seed(0), attack_of(recipe.attack, table.name, attack_steps)
     if published:
         return Published(table, network, UnfoldedAdversary(network, attack, noise), images.classes, noise)
-    adversary = Adversary(network, attack, noise, captured=captures(recipe.train, device))
+    adversary = Adversary(network, attack, noise)
     made: Defense = registry.load(registry.DEFENSES, table.name)(table, network, adversary, images.classes, noise)
     return made
 
@@ -143,20 +144,17 @@ def network_of(recipe: Recipe, images: Batch) -> FeatureClassifier:
 def steps(recipe: Recipe, attack_steps: int, device: torch.device) -> dict[str, Step]:
     """One step of each of `defenses`, on one batch."""
     images = batch(recipe, device)
-    return {name: step_of(recipe, made, images) for name, made in defenses(recipe, attack_steps, images).items()}
+    return {name: step_of(made, images) for name, made in defenses(recipe, attack_steps, images).items()}
 
 
-def step_of(recipe: Recipe, defense: Defense, images: Batch) -> Step:
-    """A step on the batch, as one graph where the recipe says so; the published one never is."""
-    adversary = defense.adversary
-    if captures_step(recipe.train, images.x.device) and type(adversary) is Adversary:
-        return partial(GraphedStep(defense, adversary, [adversary.generator]), images.x, images.y)
+def step_of(defense: Defense, images: Batch) -> Step:
+    """A step on the batch."""
     return partial(defense.step, images.x, images.y)
 
 
-def warm_ups(recipe: Recipe, device: torch.device) -> int:
-    """How many steps it takes until one is as fast as all others will be."""
-    return WARM_UPS + 1 if recipe.train.graphs and device.type == "cuda" else 1
+def warm_ups(mode: str | bool, device: torch.device) -> int:
+    """The steps to take before one is as fast as all others, with the encoder compiled in `mode`."""
+    return CAPTURE_STEPS if mode in CAPTURING_MODES and device.type == "cuda" else 1
 
 
 def interleaved(

@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from afdctl.bench.parts import Parts
-from afdctl.bench.steps import batch, defense, synchronize, tuned
+from afdctl.bench.steps import batch, defense, synchronize
 from afdctl.recipe import Recipe
 from afdctl.store import atomic
 
@@ -37,8 +37,7 @@ class Regions:
 def write(recipe: Recipe, device: torch.device, path: Path) -> str:
     """Trace the recipe's own step into a file for Perfetto or chrome://tracing; returns the table of top operators."""
     images = batch(recipe, device)
-    # parts cannot be seen within a graph
-    own = defense(tuned(recipe, graphs=False), recipe.defense, recipe.attack.steps, images)
+    own = defense(recipe, recipe.defense, recipe.attack.steps, images)
     own.step(images.x, images.y)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     regions = Regions()

@@ -16,7 +16,6 @@ SOURCES: Final = {
     "layout": "channels last where model.width is a multiple of 16, else contiguous",
     "precision": "train.precision",
     "compile": "train.compile",
-    "graphs": "train.graphs",
 }
 """Where a training takes its settings from."""
 
@@ -42,8 +41,7 @@ def parts(report: Row, row: Row) -> Table:
         f"{called(report['defense'])}, one step at batch {report['batch_size']}: {attack}, {report['device']}, "
         f"threads: {report['threads']}, {report['precision']}"
     )
-    fast = ["compiled"] * bool(report["compile"]) + ["captured"] * bool(report["graphs"])
-    title += f", {' and '.join(fast)}; shares of time: eager" if fast else ""
+    title += f", compiled ({report['compile']}); shares of time: eager" if report["compile"] else ""
     shown = titled(title, "part", "passes", "by FLOP", "GFLOP", "predicted", "of the time")
     for name, part in row["parts"].items():
         if part["passes"] is None:
@@ -79,7 +77,7 @@ def roofline(report: Row, row: Row) -> Table:
 
 def compared(report: Row, row: Row) -> Table:
     """The steps that were taken in turn, and how many times as long one takes as another."""
-    alike = report["precision"] == "float32" and not report["compile"] and not report["graphs"]
+    alike = report["precision"] == "float32" and not report["compile"]
     shown = titled("in turn" if alike else "in turn; published: float32, eager", "step", "time", "ratio")
     for key, value in row.items():
         if key.endswith("_seconds") and key != "floor_seconds":
@@ -114,7 +112,7 @@ def settings(rows: Sequence[Row]) -> Table:
             "threads": str(row["threads"]),
             "layout": "channels last" if row["channels_last"] else "contiguous",
             "precision": row["precision"],
-            **{key: str(row[key]).lower() for key in ("compile", "graphs")},
+            "compile": row["compile"] or "false",
         }
         for row in rows
     ]

@@ -6,13 +6,12 @@ from torch import nn
 
 from afdctl import recipe
 from afdctl.bench import ceilings
-from afdctl.bench import steps as bench_steps
 from afdctl.bench.outline import outline
 from afdctl.bench.published import Published
 from afdctl.bench.report import measure
 from afdctl.bench.steps import Ratio, attack_of, batch, defenses, interleaved, ratio, steps
 from afdctl.models.precision import precision_of
-from afdctl.train.graphed import GraphedStep
+from afdctl.recipe.schema import COMPILE_MODES
 from tests.conftest import short
 from tests.defenses.test_contract import moved, snapshot
 
@@ -101,7 +100,7 @@ def test_shares_add_up_and_the_floor_is_below_the_ceiling():
 
 
 def test_the_own_step_is_taken_as_the_recipe_says_and_the_published_one_never_is():
-    chosen = short("digits_wgan", "train.precision=bf16", "train.graphs=step", "train.batch_size=8")
+    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=8")
     found = defenses(chosen, 1, batch(chosen, CPU))
     assert {name: precision_of(made.network) for name, made in found.items()} == {
         "afd": "bf16", "at": "bf16", "trades": "bf16", "published": "float32",
@@ -110,23 +109,16 @@ def test_the_own_step_is_taken_as_the_recipe_says_and_the_published_one_never_is
     assert {precision_of(made.network) for made in plain.values()} == {"float32"}
 
 
-def test_what_a_recipe_compiles_and_captures(monkeypatch: pytest.MonkeyPatch):
-    """As on a GPU: steps on buffers, and a count by eager steps, which alone can be looked into."""
-    monkeypatch.setattr(bench_steps, "captures_step", lambda train, device: train.graphs == "step")
-    chosen, compiled = short("digits_wgan", "train.graphs=step", "train.batch_size=8"), []
-    candidates = steps(chosen, 1, CPU)
-    assert {name: isinstance(step.func, GraphedStep) for name, step in candidates.items()} == {
-        "afd": True, "at": True, "trades": True, "published": False,
-    }  # fmt: skip
-    report = measure(chosen, [1], rounds=2, device=CPU, choices=False)
-    assert report["steps"][0]["parts"]["attack"]["passes"] == 3
+def test_what_a_recipe_compiles(monkeypatch: pytest.MonkeyPatch):
+    compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(module))
-    made = defenses(short("digits_wgan", "train.compile=true", "train.batch_size=8"), 1, batch(chosen, CPU))
+    chosen = short("digits_wgan", "train.compile=default", "train.batch_size=8")
+    made = defenses(chosen, 1, batch(chosen, CPU))
     own = [each.network.F_theta[0] for name, each in made.items() if name != "published"]
     assert [module for module in compiled if any(module is one for one in own)] == own
     assert not any(module is made["published"].network.F_theta[0] for module in compiled)
     compiled.clear()
-    outline(short("digits_wgan", "train.compile=true"), (1, 8, 8), 10, CPU)
+    outline(chosen, (1, 8, 8), 10, CPU)
     assert not compiled, "a count is taken before a training begins, and takes a moment"
 
 
@@ -139,9 +131,9 @@ def test_the_ceiling_is_the_recipes_product_unless_float32_is_faster(monkeypatch
 
 
 def test_the_report_names_the_ways():
-    chosen = short("digits_wgan", "train.precision=bf16", "train.graphs=true", "train.batch_size=4", "attack.warmup=0")
+    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.warmup=0")
     report = measure(chosen, [1], rounds=2, device=CPU, choices=False)
-    assert (report["precision"], report["compile"], report["graphs"]) == ("bf16", False, False), "the CPU has no graphs"
+    assert (report["precision"], report["compile"]) == ("bf16", False)
     assert report["dtype"] in {"bf16", "float32"}
     told = outline(chosen, (1, 8, 8), 10, CPU)
     assert told["dtype"] in {"bf16", "float32"}
@@ -149,9 +141,9 @@ def test_the_report_names_the_ways():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("graphs", ["true", "step"])
-def test_a_captured_step_is_measured_on_a_gpu(graphs: str):
-    chosen = short("digits_wgan", "train.precision=bf16", f"train.graphs={graphs}", "train.batch_size=64")
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+def test_a_compiled_step_is_measured_on_a_gpu(mode: str):
+    chosen = short("digits_wgan", "train.precision=bf16", f"train.compile={mode}", "train.batch_size=64")
     report = measure(chosen, [2], rounds=2, device=torch.device("cuda"))
     assert report["dtype"] == "bf16"
     assert report["steps"][0]["utilisation"] > 0

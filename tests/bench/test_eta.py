@@ -54,7 +54,7 @@ def test_settings_leave_the_threads_as_they_were():
     assert {(row["threads"], row["channels_last"]) for row in rows} == {
         *((count, True) for count in {*settings.thread_counts(), threads}), (threads, False),
     }  # fmt: skip
-    assert {(row["precision"], row["compile"], row["graphs"]) for row in rows} == {("float32", False, False)}
+    assert {(row["precision"], row["compile"]) for row in rows} == {("float32", False)}
     medians = [row["over_present"].median for row in rows]
     assert medians == sorted(medians)
 
@@ -65,28 +65,27 @@ def test_channels_last_is_not_tried_where_it_is_not_safe():
 
 
 def test_a_gpu_is_shown_what_each_way_to_be_faster_brings():
-    present = Setting(4, True, "float32", False, False)
+    present = Setting(4, True, "float32", False)
     found = settings.others(present, torch.device("cuda"))
-    ways = {(one.precision, one.compile, one.graphs) for one in found}
-    assert {("bf16", False, False), ("float32", True, False), ("float32", False, True)} <= ways
-    assert {("float32", False, "step"), ("bf16", False, "step"), ("bf16", True, "step")} <= ways
+    ways = {(one.precision, one.compile) for one in found}
+    assert ways == {(precision, mode) for precision in ("float32", "bf16") for mode in settings.TRIED_MODES}
     assert {one.threads for one in found} == {4}
 
 
 def test_a_setting_that_fails_is_told_and_nothing_else_is_lost(monkeypatch: pytest.MonkeyPatch):
     def fails(self: Setting, recipe: Recipe, images: Batch) -> Step:
-        if self.graphs:
-            raise AfdctlError("the training step cannot be captured: no luck\nat all")
+        if self.compile:
+            raise AfdctlError("the encoder cannot be compiled: no luck\nat all")
         return own(self, recipe, images)
 
     own = Setting.step
     monkeypatch.setattr(Setting, "step", fails)
-    monkeypatch.setattr(settings, "others", lambda present, device: [replace(present, graphs="step")])
+    monkeypatch.setattr(settings, "others", lambda present, device: [replace(present, compile="default")])
     chosen = short("digits_wgan", "train.batch_size=4")
     good, bad = settings.measure(chosen, batch(chosen, CPU), rounds=2)
     assert good["over_present"].median == 1
-    assert (bad["graphs"], bad["over_present"], bad["error"]) == (
-        "step", None, "the training step cannot be captured: no luck",
+    assert (bad["compile"], bad["over_present"], bad["error"]) == (
+        "default", None, "the encoder cannot be compiled: no luck",
     )  # fmt: skip
 
 

@@ -238,12 +238,6 @@ def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):
     ]
 
 
-def test_graphs_that_no_cpu_has_are_told_of(tmp_path: Path):
-    run = train(short("digits_nt", "train.graphs=true"), tmp_path)
-    warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
-    assert warnings == ["train.graphs is for CUDA: on cpu nothing is captured"]
-
-
 def test_a_single_training_image_is_not_a_training(tmp_path: Path):
     with pytest.raises(RecipeError, match=r"only 1 image to train on; lower data\.holdout"):
         train(short("digits_nt", "data.holdout=1436"), tmp_path)
