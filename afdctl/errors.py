@@ -76,6 +76,14 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
 
 
+def compile_failure(error: BaseException) -> str | None:
+    """The message for an error of torch.compile, such as a missing C++ compiler; None for any other error."""
+    if not any(kind.__module__.startswith(("torch._dynamo.", "torch._inductor.")) for kind in type(error).__mro__):
+        return None
+    reason = str(error).strip().partition("\n")[0]
+    return f"torch.compile failed: {reason}; set train.compile = false"
+
+
 def with_room(work: Callable[[int], Result], size: int) -> Result:
     """Return `work(size)`, or that of half the size as often as memory is full; AfdctlError where 1 is too much."""
     while size:

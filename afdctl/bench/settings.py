@@ -1,9 +1,8 @@
 """What other settings would do to a step, by measurement: threads and layout, and on a GPU the ways to be faster."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any, Final
 
 import torch
@@ -11,13 +10,14 @@ import torch
 from afdctl.bench.steps import Batch, Step, defense, interleaved, ratio, step_of, tuned, warm_ups
 from afdctl.defenses.base import Report
 from afdctl.errors import AfdctlError
+from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
 
 ATTACK_STEPS = 2
 """All passes of an attack are alike, so a few stand for many."""
 FULL_VECTORS = 16
 # "max-autotune" is left to the recipe: it times many kernels for each shape before the first step
-TRIED_MODES: Final = (False, "default", "reduce-overhead")
+TRIED_MODES: Final[Sequence[str | bool]] = (False, "default", "reduce-overhead")
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def others(present: Setting, device: torch.device) -> list[Setting]:
     if device.type == "cpu":
         return [*(replace(present, threads=count) for count in thread_counts()), *found]
     if device.type == "cuda":
-        ways = product(("float32", "bf16"), TRIED_MODES)
-        found += [replace(present, precision=precision, compile=mode) for precision, mode in ways]
+        found += [replace(present, precision=name, compile=mode) for name in DTYPES for mode in TRIED_MODES]
     return found
 
 

@@ -34,10 +34,10 @@ def copy_results(module: nn.Module) -> None:
     def call(x: Tensor) -> Tensor:
         if x.requires_grad and torch.is_grad_enabled():
             x = x.view_as(x)
-            x.register_hook(torch.clone)
+            x.register_hook(torch.clone)  # type: ignore[no-untyped-call]
         return compiled(x).clone()
 
     module._compiled_call_impl = call
     for parameter in module.parameters():
         if parameter.requires_grad:
-            parameter.register_hook(torch.clone)
+            parameter.register_hook(torch.clone)  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from afdctl.bench.outline import outline
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import AfdctlError, DivergedError, NotFoundError, StoppedError, out_of_memory
+from afdctl.errors import AfdctlError, DivergedError, NotFoundError, StoppedError, compile_failure, out_of_memory
 from afdctl.events import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
@@ -242,7 +242,7 @@ class Trainer:
         """Save where a signal ended the training; in any case write the end down, and results.h5 with it."""
         try:
             try:
-                with saying_what_to_lower():
+                with naming_remedies():
                     yield
             except StoppedError:
                 if self.run.exists:
@@ -261,13 +261,15 @@ class Trainer:
 
 
 @contextmanager
-def saying_what_to_lower() -> Iterator[None]:
-    """Turn every kind of "out of memory" into one line."""
+def naming_remedies() -> Iterator[None]:
+    """Turn every kind of "out of memory", and a failure of torch.compile, into one line."""
     try:
         yield
     except Exception as error:
         if out_of_memory(error):
             raise AfdctlError("the memory is full: lower train.batch_size or model.width") from error
+        if message := compile_failure(error):
+            raise AfdctlError(message) from error
         raise
 
 

@@ -212,6 +212,23 @@ def test_a_full_memory_is_one_line_and_leaves_no_run_that_never_trained(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a machine without a C++ compiler."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin any folder")
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiler(call, dynamic=False, backend=refuse))
+    with pytest.raises(AfdctlError) as raised:
+        train(short("digits_at", "attack.warmup=0", "train.compile=max-autotune"), tmp_path)
+    message = str(raised.value)
+    assert message.startswith("torch.compile failed: ")
+    assert message.endswith("; set train.compile = false")
+    assert "No working C++ compiler found" in message
+    assert "\n" not in message
+
+
 def test_a_signal_before_the_first_checkpoint_leaves_nothing(tmp_path: Path):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with stopping(), pytest.raises(StoppedError, match="before the training began"), Run.begin(tmp_path, "run"):
