@@ -80,7 +80,8 @@ def compile_failure(error: BaseException) -> str | None:
     """The message for an error of torch.compile, such as a missing C++ compiler; None for any other error."""
     if not any(kind.__module__.startswith(("torch._dynamo.", "torch._inductor.")) for kind in type(error).__mro__):
         return None
-    reason = str(error).strip().partition("\n")[0]
+    # its first line may only name the backend, and everything after an empty line is advice for torch's developers
+    reason = " ".join(str(error).partition("\n\n")[0].split())
     return f"torch.compile failed: {reason}; set train.compile = false"
 
 
