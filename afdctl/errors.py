@@ -76,6 +76,15 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
 
 
+def compile_failure(error: BaseException) -> str | None:
+    """The message for an error of torch.compile, such as a missing C++ compiler; None for any other error."""
+    if not any(kind.__module__.startswith(("torch._dynamo.", "torch._inductor.")) for kind in type(error).__mro__):
+        return None
+    # its first line may only name the backend, and everything after an empty line is advice for torch's developers
+    reason = " ".join(str(error).partition("\n\n")[0].split())
+    return f"torch.compile failed: {reason}; set train.compile = false"
+
+
 def with_room(work: Callable[[int], Result], size: int) -> Result:
     """Return `work(size)`, or that of half the size as often as memory is full; AfdctlError where 1 is too much."""
     while size:

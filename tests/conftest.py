@@ -54,7 +54,7 @@ def train(
 
 
 class NoWaitingForTheDevice(TorchDispatchMode):
-    """Inside, any operation that reads a tensor's value on the host fails, as it would stop a captured graph."""
+    """Fails any operation that reads a tensor's value on the host, which would wait for a GPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten = torch.ops.aten

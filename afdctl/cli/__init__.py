@@ -11,7 +11,7 @@ from afdctl import __version__
 from afdctl.cli import analyze, attack, bench, data, export, heap, profiles, recipes, runs, sweep, train, watch
 from afdctl.cli.pipes import reader_gone, silence
 from afdctl.cli.printing import printing_safely
-from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, out_of_memory
+from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, compile_failure, out_of_memory
 
 
 class Commands(TyperGroup):
@@ -78,6 +78,8 @@ def main() -> None:
             _fail(f"{words}; {DiskFullError.remedy}", DiskFullError.exit_code)
         _fail(words, AfdctlError.exit_code)
     except (MemoryError, RuntimeError) as error:
+        if message := compile_failure(error):
+            _fail(message, AfdctlError.exit_code)
         if not out_of_memory(error):
             raise
         _fail("the memory is full: lower --batch-size or --limit, or train with a smaller model.width", 1)

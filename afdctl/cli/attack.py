@@ -24,7 +24,6 @@ def attack(
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
     precision: options.Precision = "float32",
-    graphs: options.Graphs = False,
     save: options.Save = False,
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",
@@ -50,7 +49,7 @@ def attack(
     if radius == 0:
         raise RecipeError("--epsilon 0: nothing to attack; clean accuracy is printed with every other epsilon")
     wanted = Wanted(
-        runs or [], source or [], False, folder, checkpoint, limit, seed, batch_size, precision, graphs, save,
+        runs or [], source or [], False, folder, checkpoint, limit, seed, batch_size, precision, save,
         device, data_dir, json, model, weights, dataset, mean, std, image_size,
     )  # fmt: skip
     evaluate(

@@ -35,9 +35,6 @@ BatchSize = Annotated[
 Precision = Annotated[
     str, typer.Option(help="Of the search: float32, or bf16, which a GPU is faster in; verdicts are taken in float32.")
 ]
-Graphs = Annotated[
-    bool, typer.Option("--graphs", help="CUDA only: replay the search's passes as CUDA graphs; not yet run on a GPU.")
-]
 Save = Annotated[bool, typer.Option("--save", help="Keep the adversarial images too.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DataDir = Annotated[

@@ -37,7 +37,6 @@ class Wanted:
     seed: int
     batch_size: int | None
     precision: str
-    graphs: bool
     save: bool
     device: str
     data_dir: Path | None
@@ -70,9 +69,6 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
         from afdctl.train.start import choose_device
 
     device = choose_device(wanted.device)
-    graphs = wanted.graphs and device.type == "cuda"
-    if wanted.graphs and not graphs:
-        typer.echo(f"warning: --graphs is for CUDA; on {device} passes are not replayed", err=True)
     subjects, sources = load_subjects(wanted, targets, origins, device)
     check_precision(wanted, [*subjects, *sources])
     warn([*subjects, *sources], profiles)
@@ -80,7 +76,6 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
     tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, profiles)]
     sweep = Sweep(
         tasks, profile=next(iter(profiles.values())).name, save_images=wanted.save,
-        graphs=graphs,
         batch_size=wanted.batch_size or cost.batch_size_for(subjects[0], tasks[0].n, [task.spec for task in tasks]),
     )  # fmt: skip
     left = sweep.left()

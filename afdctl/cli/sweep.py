@@ -29,7 +29,6 @@ def sweep(
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
     precision: options.Precision = "float32",
-    graphs: options.Graphs = False,
     save: options.Save = False,
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",
@@ -49,7 +48,7 @@ def sweep(
     from afdctl.profile import grid, load
 
     wanted = Wanted(
-        runs or [], source or [], matrix, folder, checkpoint, limit, seed, batch_size, precision, graphs, save,
+        runs or [], source or [], matrix, folder, checkpoint, limit, seed, batch_size, precision, save,
         device, data_dir, json, model, weights, dataset, mean, std, image_size,
     )  # fmt: skip
     names = names_of(attacks)

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn, relu_
 
-from afdctl.models.convolution import Convolution
-
 
 class ConvBN(nn.Module):
     """A convolution and its BatchNorm: a pair that `folding` can merge into one convolution."""
 
     def __init__(self, channels: int, filters: int, kernel: int, stride: int) -> None:
         super().__init__()
-        self.conv = Convolution(channels, filters, kernel, stride)
+        self.conv = nn.Conv2d(channels, filters, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(filters)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ from afdctl.recipe.values import (
     registered,
 )
 
+# modes of torch.compile
+COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
+
 
 class Data(Table):
     """Which images, and how they are split."""
@@ -248,13 +251,10 @@ class Train(Table):
         description="floats of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
         "verdicts are float32 in any case (ours: the paper names none)",
     )
-    graphs: bool | Literal["step"] = Field(
+    compile: Literal[False, "default", "reduce-overhead", "max-autotune"] = Field(
         False,
-        description='CUDA only: replay the adversary as one CUDA graph, or with "step" the whole training step (ours: '
-        "kernels are too short to be launched one by one; off until it has been proven on a device)",
-    )
-    compile: bool = Field(
-        False, description="torch.compile F_theta's encoder (ours: off, as compiling takes a minute and may not pay)"
+        description="torch.compile F_theta's encoder in this mode; on CUDA the last two also capture CUDA graphs "
+        "(ours: off, as compiling takes a minute and may not pay)",
     )
 
     @field_validator("milestones")
@@ -264,12 +264,12 @@ class Train(Table):
             raise ValueError("must ascend, such as [50, 80]")
         return milestones
 
-    @field_validator("graphs", mode="before")
+    @field_validator("compile", mode="before")
     @classmethod
-    def _one_error_for_all_kinds(cls, graphs: Any) -> Any:
-        if not isinstance(graphs, bool) and graphs != "step":
-            raise ValueError('must be true, false or "step"')
-        return graphs
+    def _is_off_or_a_mode(cls, mode: Any) -> Any:
+        if mode is not False and mode not in COMPILE_MODES:
+            raise ValueError(f"must be false or one of {', '.join(map(repr, COMPILE_MODES))}")
+        return mode
 
     @field_validator("schedule")
     @classmethod

@@ -15,30 +15,23 @@ from afdctl.models.folding import FoldedTwin
 from afdctl.models.precision import MixedPrecision
 from afdctl.profile.spec import Spec
 from afdctl.store.shards import Arrays
-from afdctl.sweep.buckets import in_buckets
 from afdctl.sweep.plan import Task
-from afdctl.sweep.replayed import Replayed
 from afdctl.sweep.schedules import over_grid
 from afdctl.sweep.verify import Verdict, judge, predict
 
 
-def searchable(
-    network: nn.Module, check: Callable[[], None], precision: str = "float32", graphs: bool = False
-) -> Model:
+def searchable(network: nn.Module, check: Callable[[], None], precision: str = "float32") -> Model:
     """The network as attacks see it: BatchNorm folded where it is ours; `check` is called first, and may raise.
 
     In bf16 the encoder of a network of ours computes in it, and the whole of any other model; logits are float32.
-    With `graphs` passes that come again and again are replayed.
     """
     ours = isinstance(network, FeatureClassifier)
     model: Model = FoldedTwin(network, precision) if ours else MixedPrecision(network, precision=precision)
-    if graphs:
-        model = Replayed(model)
 
     def search(x: Tensor) -> Tensor:
         check()
         # a model may compute in another precision; attacks add up in that of x
-        logits: Tensor = (in_buckets(model, x) if x.is_cuda else model(x)).float()
+        logits: Tensor = model(x).float()
         # a model that cuts the graph has slope 0, which every attack knows how to live with
         cut = x.requires_grad and not logits.requires_grad and torch.is_grad_enabled()
         return logits + 0 * x.flatten(1).sum(1, keepdim=True) if cut else logits

@@ -27,10 +27,7 @@ OnRow = Callable[[Row], None]
 
 
 class Sweep(Planned):
-    """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run.
-
-    `graphs`: passes of the search are replayed, as `replayed.Replayed` does it.
-    """
+    """A plan at work. Every row that it writes into a journal also goes to `on_row`, with the name of its run."""
 
     def __init__(
         self,
@@ -39,11 +36,10 @@ class Sweep(Planned):
         profile: str,
         batch_size: int,
         save_images: bool = False,
-        graphs: bool = False,
         on_row: OnRow = lambda row: None,
     ) -> None:
         super().__init__([task.in_batches(batch_size) for task in tasks], save_images)
-        self.profile, self.batch_size, self.graphs, self.on_row = profile, batch_size, graphs, on_row
+        self.profile, self.batch_size, self.on_row = profile, batch_size, on_row
         self.requests = Requests()
         self.parts = Parts(self.readers, save_images)
         self.builders = {name: results.Builder(run) for name, run in self.targets.items()}
@@ -85,8 +81,8 @@ class Sweep(Planned):
         """One task from its first sample, or from where an earlier sweep was killed, to its cells."""
         progress = self.parts.recover(task)
         network = task.source.network
-        model = searchable(network, self.obey, task.precision, self.graphs)
-        exact = None if task.precision == "float32" else searchable(network, self.obey, graphs=self.graphs)
+        model = searchable(network, self.obey, task.precision)
+        exact = None if task.precision == "float32" else searchable(network, self.obey)
         self.show(task, progress)
         began = saved = time.monotonic()
         earlier = progress.seconds

@@ -13,7 +13,7 @@ from afdctl.attacks.adversary import Adversary
 from afdctl.data import Source
 from afdctl.data.batches import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import AfdctlError, DivergedError, NotFoundError, StoppedError, out_of_memory
+from afdctl.errors import AfdctlError, DivergedError, NotFoundError, StoppedError, compile_failure, out_of_memory
 from afdctl.events import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe
@@ -23,11 +23,10 @@ from afdctl.store.run import Run
 from afdctl.train.average import Average
 from afdctl.train.cost_estimate import cost_event
 from afdctl.train.evaluation import Accuracy, evaluate
-from afdctl.train.graphed import GraphedStep
 from afdctl.train.meter import Meter, first_divergence
 from afdctl.train.schedule import Schedule
 from afdctl.train.signals import Requests, listening
-from afdctl.train.speed import captures, captures_step, quicken
+from afdctl.train.speed import quicken
 from afdctl.train.streams import Streams, initialisation, seeded
 from afdctl.train.unheeded import unheeded
 
@@ -46,16 +45,11 @@ class Trainer:
             network = build(recipe.model, channels=channels, image_size=image_size, classes=len(source.classes))
             self.network = network.to(device)
             quicken(self.network, recipe.train)
-            self.adversary = Adversary(
-                self.network, recipe.attack, self.streams.attack, captured=captures(recipe.train, device)
-            )
+            self.adversary = Adversary(self.network, recipe.attack, self.streams.attack)
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
             )
         self.average = Average(self.network, recipe.train.average) if recipe.train.average else None
-        self.take_step = self.defense.step
-        if captures_step(recipe.train, device):
-            self.take_step = GraphedStep(self.defense, self.adversary, [self.streams.attack, self.streams.noise])
         self.sampler = Sampler(
             Split(training, device),
             recipe.train.batch_size,
@@ -141,7 +135,7 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.schedule.lr_factor(self.step))
         self.adversary.table = self.schedule.attack(self.step)
-        report = self.take_step(x, y)
+        report = self.defense.step(x, y)
         self.step += 1
         if self.average:
             self.average.update(self.step)
@@ -248,7 +242,7 @@ class Trainer:
         """Save where a signal ended the training; in any case write the end down, and results.h5 with it."""
         try:
             try:
-                with saying_what_to_lower():
+                with naming_remedies():
                     yield
             except StoppedError:
                 if self.run.exists:
@@ -267,13 +261,15 @@ class Trainer:
 
 
 @contextmanager
-def saying_what_to_lower() -> Iterator[None]:
-    """Turn every kind of "out of memory" into one line."""
+def naming_remedies() -> Iterator[None]:
+    """Turn every kind of "out of memory", and a failure of torch.compile, into one line."""
     try:
         yield
     except Exception as error:
         if out_of_memory(error):
             raise AfdctlError("the memory is full: lower train.batch_size or model.width") from error
+        if message := compile_failure(error):
+            raise AfdctlError(message) from error
         raise
 
 

@@ -20,7 +20,7 @@ from afdctl.store import checkpoints
 from afdctl.store.gaps import Reached
 from afdctl.store.outline import Outline
 from afdctl.store.run import Run
-from afdctl.train.loop import Trainer, saying_what_to_lower
+from afdctl.train.loop import Trainer, naming_remedies
 
 OnLine = Callable[[str], None]
 
@@ -54,7 +54,7 @@ def start(
     `on_line` sees each line of the journal; `on_begin` is called when the run can be resumed.
     """
     journal.on_line = on_line
-    with saying_what_to_lower():
+    with naming_remedies():
         source = data.load(chosen.data, data_dir)
         run.write_recipe(recipe.dump(chosen))
         trainer = Trainer(run, chosen, source, device, journal)
@@ -84,7 +84,7 @@ def resume(
     if run.kind != "trained":
         raise RecipeError(f"{run.path}: its model was not trained here, so there is no training to go on with")
     chosen = recipe.loads(run.recipe_text)
-    with run.open_journal() as journal, saying_what_to_lower():
+    with run.open_journal() as journal, naming_remedies():
         journal.on_line = on_line
         source = source_of(run, chosen.data, data_dir)
         # sums of floats depend on the number of threads

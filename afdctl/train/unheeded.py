@@ -22,5 +22,3 @@ def unheeded(recipe: Recipe, device: torch.device, image_size: int) -> Iterator[
         recipe.attack.norm, image_size, image_size
     ):
         yield f"Square cannot start in {recipe.attack.norm} on images of {image_size} pixels a side: PGD runs alone"
-    if recipe.train.graphs and device.type != "cuda":
-        yield f"train.graphs is for CUDA: on {device} nothing is captured"

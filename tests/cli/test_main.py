@@ -8,6 +8,7 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 
 from afdctl import cli
@@ -49,6 +50,12 @@ def test_a_full_memory_is_one_line(afdctl: Afdctl, monkeypatch: pytest.MonkeyPat
     ended = afdctl("profiles", "ls")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert ended.err.startswith("error: the memory is full: lower --batch-size")
+
+
+def test_a_failure_of_torch_compile_is_one_line(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
+    failing(monkeypatch, torch._dynamo.exc.InternalTorchDynamoError("no compiler\n\nSet TORCHDYNAMO_VERBOSE=1"))
+    ended = afdctl("profiles", "ls")
+    assert ended == (1, "", "error: torch.compile failed: no compiler; set train.compile = false\n")
 
 
 def test_a_bug_is_still_a_traceback(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):

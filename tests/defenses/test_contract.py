@@ -60,9 +60,9 @@ def test_a_step_never_waits_for_the_device(name: str):
 
 @every_defense
 def test_training_learns_the_batch(name: str):
-    # gentle weights: at the defaults, whether 30 steps suffice depends on how this processor rounds
+    # gentle weights and many steps: otherwise it depends on how this processor rounds whether they suffice
     defense = make(name, **{"trades": {"beta": 1.0}, "matching": {"weight": 0.1}}.get(name, {}))
-    losses = [defense.step(x, y)["L_C"].item() for _ in range(30)]
+    losses = [defense.step(x, y)["L_C"].item() for _ in range(50)]
     # the lowest of three steps: with a batch this small the loss on x' jumps
     assert min(map(sum, zip(losses, losses[1:], losses[2:], strict=False))) / 3 < 0.6 * losses[0]
 

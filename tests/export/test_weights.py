@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from afdctl import registry
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.export.weights import FORMATS, check
 from afdctl.export.weights.about import blank
 from afdctl.export.weights.format import Exported, Files, Format
-from afdctl.models.convolution import Convolution
 from afdctl.sweep.subject import of_model, of_run
 from tests.conftest import short
 from tests.test_layers import imports
@@ -231,13 +229,6 @@ def test_what_a_format_cannot_hold_is_one_line(tmp_path: Path, name: str, body: 
         form(name).pack(what)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 400
-
-
-def test_a_convolution_that_is_a_dense_layer_leaves_the_batch_open():
-    layer = nn.Sequential(Convolution(3, 4, 3, 1)).eval().requires_grad_(False)
-    x = torch.rand(5, 3, 2, 2)
-    program = torch.export.export(layer, (x[:2],), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
-    assert torch.equal(program.module()(x), layer(x))
 
 
 def test_all_images_of_a_small_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -128,8 +128,16 @@ VALUES = [
         "x.toml:10: attack.ramp = 1: n_fgsm takes one step in all epochs: leave it out",
     ),
     ("epochs = 2", "epochs = 2\nbase_batch = 1", "x.toml:11: train.base_batch = 1: must be at least 2"),
-    ("epochs = 2", 'epochs = 2\ngraphs = "steps"', 'x.toml:11: train.graphs = "steps": must be true, false or "step"'),
-    ("epochs = 2", "epochs = 2\ngraphs = 1", 'x.toml:11: train.graphs = 1: must be true, false or "step"'),
+    (
+        "epochs = 2",
+        'epochs = 2\ncompile = "fast"',
+        "x.toml:11: train.compile = \"fast\": must be false or one of 'default', 'reduce-overhead', 'max-autotune'",
+    ),
+    (
+        "epochs = 2",
+        "epochs = 2\ncompile = true",
+        "x.toml:11: train.compile = true: must be false or one of 'default', 'reduce-overhead', 'max-autotune'",
+    ),
     ("epochs = 2", "epochs = 2\nrise = 1", "x.toml:11: train.rise = 1: must be less than 1"),
     ("epochs = 2", "epochs = 2.0", "x.toml:10: train.epochs = 2.0: must be a whole number; write 2"),
     ("epochs = 2", "epochs = true", "x.toml:10: train.epochs = true: must be a whole number"),

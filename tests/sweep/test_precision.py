@@ -1,7 +1,5 @@
 """A search in bfloat16: what it finds counts only where float32 confirms it, and what is refuted is searched anew."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,6 @@ from afdctl.recipe.schema import Model
 from afdctl.store.cells import shown_curves
 from afdctl.sweep import batch
 from afdctl.sweep.batch import searchable
-from afdctl.sweep.buckets import bucket, in_buckets
 from afdctl.sweep.checks import check_precision
 from tests.sweep.conftest import MakeSubject
 from tests.sweep.test_runner import GRID, PGD, arrays, events, spec, sweep, tasks
@@ -116,33 +113,3 @@ def test_cells_of_another_precision_are_another_curve():
     assert [row["epsilon"] for row in curves["a", None]] == [0.2]
     curves = shown_curves([old | {"epsilon": 0.1, "precision": "float32"}, old | {"epsilon": 0.2}])
     assert [row["epsilon"] for row in curves["a", None]] == [0.1, 0.2]
-
-
-def test_buckets_are_few_and_waste_at_most_a_quarter():
-    sizes = [bucket(n) for n in range(1, 1025)]
-    assert len(set(sizes)) <= 4 * math.log2(1024)
-    assert all(n <= size <= 1.25 * n for n, size in enumerate(sizes, 1))
-    assert all(bucket(size) == size for size in sizes)
-    assert bucket(0) == 0
-
-
-def test_filling_up_changes_neither_logits_nor_gradients():
-    torch.manual_seed(0)
-    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3).eval().requires_grad_(False)
-    sizes: list[int] = []
-    network.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    x, y = torch.rand(9, 1, 8, 8), torch.arange(9) % 3
-    plain = ascend(network, cross_entropy_of(y), x)
-    filled = ascend(lambda x: in_buckets(network, x), cross_entropy_of(y), x)
-    assert sizes == [9, 10]
-    for one, other in zip(plain, filled, strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
-
-
-@pytest.mark.gpu
-def test_a_gpu_sees_buckets_only():
-    network, sizes = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).cuda(), []
-    network.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    model = searchable(network, lambda: None)
-    assert [len(model(torch.rand(n, 1, 4, 4, device="cuda"))) for n in (1, 9, 100, 128)] == [1, 9, 100, 128]
-    assert sizes == [1, 10, 112, 128]

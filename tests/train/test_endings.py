@@ -212,6 +212,23 @@ def test_a_full_memory_is_one_line_and_leaves_no_run_that_never_trained(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a machine without a C++ compiler."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin any folder")
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiler(call, dynamic=False, backend=refuse))
+    with pytest.raises(AfdctlError) as raised:
+        train(short("digits_at", "attack.warmup=0", "train.compile=max-autotune"), tmp_path)
+    message = str(raised.value)
+    assert message.startswith("torch.compile failed: ")
+    assert message.endswith("; set train.compile = false")
+    assert "No working C++ compiler found" in message
+    assert "\n" not in message
+
+
 def test_a_signal_before_the_first_checkpoint_leaves_nothing(tmp_path: Path):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with stopping(), pytest.raises(StoppedError, match="before the training began"), Run.begin(tmp_path, "run"):
@@ -236,12 +253,6 @@ def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):
         "train.milestones [2, 9] lie beyond the last epoch: there the rates never fall",
         'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise',
     ]
-
-
-def test_graphs_that_no_cpu_has_are_told_of(tmp_path: Path):
-    run = train(short("digits_nt", "train.graphs=true"), tmp_path)
-    warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
-    assert warnings == ["train.graphs is for CUDA: on cpu nothing is captured"]
 
 
 def test_a_single_training_image_is_not_a_training(tmp_path: Path):

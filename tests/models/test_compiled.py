@@ -1,0 +1,48 @@
+"""What a compiled encoder returns is kept when its CUDA graph runs again."""
+
+import torch
+from torch import Tensor, nn
+
+from afdctl.models.compiled import copy_results
+
+
+class Reused(torch.autograd.Function):
+    """A product whose results are always in the same memory, as those of a CUDA graph are."""
+
+    z, gradient_x, gradient_w = torch.zeros(3), torch.zeros(3), torch.zeros(3)
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return Reused.z.copy_(x * weight)
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return Reused.gradient_x.copy_(slope * weight), Reused.gradient_w.copy_(slope * x)
+
+
+def results(module: nn.Module, x: Tensor) -> list[Tensor]:
+    """Features, and gradients of images and weights."""
+    x = x.clone().requires_grad_()
+    z = module(x)
+    return [z.detach(), *torch.autograd.grad(z.sum(), [x, *module.parameters()])]
+
+
+def test_results_outlive_the_next_call():
+    module = nn.Module()
+    module.weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+    module._compiled_call_impl = lambda x: Reused.apply(x, module.weight)
+    first, second = torch.ones(3), torch.full((3,), 5.0)
+    assert torch.equal(results(module, first)[2], first)
+    overwritten = results(module, first)
+    results(module, second)
+    assert torch.equal(overwritten[2], second), "the fake graph overwrites its results"
+    copy_results(module)
+    z, gradient_x, gradient_w = results(module, first)
+    results(module, second)
+    assert torch.equal(z, module.weight)
+    assert torch.equal(gradient_x, module.weight)
+    assert torch.equal(gradient_w, first)
+    with torch.no_grad():
+        assert torch.equal(module(second), 5 * module.weight)
