@@ -17,7 +17,7 @@ def L_C(logits: Tensor, y: Tensor) -> Tensor:
     return cross_entropy(logits, y)
 
 
-class Game(NamedTuple):
+class AdversarialLoss(NamedTuple):
     """L_D(scores of z, scores of z') for the discriminator; L_F(scores) of features that should look natural.
 
     `L_F(-scores)` asks natural features to look adversarial.
@@ -52,10 +52,10 @@ def _hinge_D(nat: Tensor, adv: Tensor) -> Tensor:
     return relu(1 - nat).mean() + relu(1 + adv).mean()
 
 
-GAMES: Final[Mapping[str, Game]] = {
-    "dcgan": Game(_dcgan_D, _dcgan_F),
-    "wgan": Game(_wgan_D, _wgan_F),
-    "hinge": Game(_hinge_D, _wgan_F),
+GAMES: Final[Mapping[str, AdversarialLoss]] = {
+    "dcgan": AdversarialLoss(_dcgan_D, _dcgan_F),
+    "wgan": AdversarialLoss(_wgan_D, _wgan_F),
+    "hinge": AdversarialLoss(_hinge_D, _wgan_F),
 }
 
 

@@ -14,11 +14,11 @@ def alpha_h(nat: Tensor, adv: Tensor, threshold: Tensor | float = 0.0) -> Tensor
 
     2 is a perfect discriminator, 1 chance. At threshold 0 this is the estimate `raw`.
     """
-    of_nat, of_adv = rates(nat, adv, threshold)
+    of_nat, of_adv = true_rates(nat, adv, threshold)
     return of_nat + of_adv
 
 
-def rates(nat: Tensor, adv: Tensor, threshold: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+def true_rates(nat: Tensor, adv: Tensor, threshold: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
     """The two shares whose sum is alpha(h): of natural scores that lie above the threshold, of adversarial ones not."""
     return (nat > threshold).float().mean(), (adv <= threshold).float().mean()
 
@@ -48,6 +48,6 @@ def d_hdh(alpha: Tensor) -> Tensor:
     return (2 * (alpha - 1).abs()).clamp(max=2)
 
 
-def unchanged(x: Tensor, x_adv: Tensor) -> Tensor:
+def fraction_unchanged(x: Tensor, x_adv: Tensor) -> Tensor:
     """Share of images x' (n, ...) that are equal to x."""
     return (x == x_adv).flatten(1).all(1).float().mean()

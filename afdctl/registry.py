@@ -12,7 +12,7 @@ DATASETS: Final[Mapping[str, str]] = {
     "cifar10": "afdctl.data.cifar:CIFAR10",
     "cifar100": "afdctl.data.cifar:CIFAR100",
     "tiny_imagenet": "afdctl.data.tiny_imagenet:TinyImageNet",
-    "folder": "afdctl.data.folder:Folder",
+    "folder": "afdctl.data.image_folder:Folder",
 }
 ENCODERS: Final[Mapping[str, str]] = {
     "resnet18": "afdctl.models.resnet:resnet18",
@@ -39,9 +39,9 @@ ADVERSARIES: Final[Mapping[str, str]] = {
 }
 ATTACKS: Final[Mapping[str, str]] = {
     "fgsm": "afdctl.attacks.fgsm:fgsm",
-    "pgd_linf": "afdctl.attacks.projected:pgd_linf",
-    "pgd_l2": "afdctl.attacks.projected:pgd_l2",
-    "pgd_l1": "afdctl.attacks.projected:pgd_l1",
+    "pgd_linf": "afdctl.attacks.pgd:pgd_linf",
+    "pgd_l2": "afdctl.attacks.pgd:pgd_l2",
+    "pgd_l1": "afdctl.attacks.pgd:pgd_l1",
     "mim": "afdctl.attacks.mim:mim",
     "ddn": "afdctl.attacks.ddn:ddn",
     "deepfool": "afdctl.attacks.deepfool:deepfool",

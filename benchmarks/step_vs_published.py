@@ -15,7 +15,6 @@ import typer
 from torch import Generator, Tensor, nn
 
 from afdctl import metrics, recipe
-from afdctl.attacks.adversary import Adversary
 from afdctl.bench.step_time import defense_table, estimate_ratio, interleave, recipe_batch
 from afdctl.defenses.afd import AFD
 from afdctl.defenses.base import Report
@@ -23,8 +22,9 @@ from afdctl.errors import AfdctlError
 from afdctl.losses import L_C, gradient_penalty
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Attack
-from afdctl.train.cost_estimate import ImageBatch, attack_for, build_defense, build_network, with_train_settings
-from afdctl.train.start import choose_device
+from afdctl.training.adversary import Adversary
+from afdctl.training.cost_estimate import ImageBatch, attack_for, build_defense, build_network, with_train_settings
+from afdctl.training.setup import choose_device
 
 
 class UnfusedAdversary(Adversary):

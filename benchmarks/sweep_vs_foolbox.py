@@ -24,25 +24,25 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from afdctl.cli.accuracies import Stdout
-from afdctl.cli.named import dataset_of, names_of
-from afdctl.data.batches import as_floats
+from afdctl.cli.arguments import dataset_of, names_of
+from afdctl.cli.evaluation_tables import TableConsole
+from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.profile import load
-from afdctl.profile.spec import Spec
-from afdctl.store.run import Run
-from afdctl.sweep import plan, subject
-from afdctl.sweep.batch import attack_batch, searchable
-from afdctl.sweep.parts import Progress
-from afdctl.sweep.plan import Task
-from afdctl.sweep.verify import predict
-from afdctl.train.start import choose_device
+from afdctl.evaluation import plan, target
+from afdctl.evaluation.batch import attack_batch, prepare_model
+from afdctl.evaluation.partial_results import PartialResults
+from afdctl.evaluation.plan import Task
+from afdctl.evaluation.verify import predict
+from afdctl.runs.run import Run
+from afdctl.suites import load
+from afdctl.suites.attack_config import AttackConfig
+from afdctl.training.setup import choose_device
 
 # (network, x, y, epsilons) -> x_adv for each epsilon
 NotebookAttack = Callable[[nn.Module, Tensor, Tensor, tuple[float, ...]], list[Tensor]]
 
 
-def notebook_attack(spec: Spec) -> NotebookAttack:
+def notebook_attack(spec: AttackConfig) -> NotebookAttack:
     """Return the notebook's call for an attack of a suite."""
     if spec.name == "aa":
         return lambda network, x, y, epsilons: [auto_attack(network, x, y, epsilon, spec) for epsilon in epsilons]
@@ -84,7 +84,9 @@ def mim(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, spec: Any) -> 
     return x_adv.detach()
 
 
-def foolbox_attack(network: nn.Module, x: Tensor, y: Tensor, epsilons: tuple[float, ...], spec: Spec) -> list[Tensor]:
+def foolbox_attack(
+    network: nn.Module, x: Tensor, y: Tensor, epsilons: tuple[float, ...], spec: AttackConfig
+) -> list[Tensor]:
     """Run foolbox's attack over its list of epsilons."""
     foolbox = import_foolbox()
     name, options = FOOLBOX_CALLS[spec.name]
@@ -161,9 +163,9 @@ def total_ratios(attacks: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def measure_attack(task: Task, batch_size: int) -> dict[str, Any]:
     """Measure one attack over its epsilons; `wall` and `cpu` are [afdctl's, the notebook's] seconds."""
-    progress, notebook_correct = Progress([[]]), torch.zeros(len(task.spec.epsilons), dtype=torch.float64)
+    progress, notebook_correct = PartialResults([[]]), torch.zeros(len(task.spec.epsilons), dtype=torch.float64)
     wall, cpu = [0.0, 0.0], [0.0, 0.0]
-    model, other = searchable(task.source.network, lambda: None), notebook_attack(task.spec)
+    model, other = prepare_model(task.source.network, lambda: None), notebook_attack(task.spec)
     for number, first in enumerate(range(0, task.n, batch_size)):
         stop = min(first + batch_size, task.n)
         x, y = as_floats(task.source.split.x[first:stop]), task.source.split.y[first:stop]
@@ -221,7 +223,7 @@ def print_table(report: dict[str, Any]) -> None:
         table.add_row(row["attack"], f"{seconds:.1f}", f"{notebook_seconds:.1f}", *ratios, differences)
     for name, label in (("without_aa", "all but AutoAttack"), ("all", "all")):
         table.add_row(label, "", "", f"{report[name]['wall']:.2f}", f"{report[name]['cpu']:.2f}", "", style="bold")
-    Stdout().print(table)
+    TableConsole().print(table)
 
 
 def main(
@@ -239,8 +241,8 @@ def main(
     """Time a sweep against the way of the authors' published notebook."""
     run = Run.find(run_name, runs)
     chosen = load.load(suite, dataset_of(run), attacks=names_of(attacks), overrides=overrides or [])
-    target = subject.of_run(run, "best", choose_device(device), data_dir)
-    report = measure(plan.white_box([target], lambda _: chosen, seed=0, limit=limit), batch_size)
+    loaded = target.load_run_target(run, "best", choose_device(device), data_dir)
+    report = measure(plan.white_box([loaded], lambda _: chosen, seed=0, limit=limit), batch_size)
     typer.echo(json.dumps(report)) if as_json else print_table(report)
 
 

@@ -16,16 +16,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from afdctl import recipe
 from afdctl.recipe import Recipe
-from afdctl.store.run import Run
-from afdctl.train.start import start
+from afdctl.runs.run import Run
+from afdctl.training.setup import start
 
 # the table of the torture tests, which pytest-xdist's controller prints although it collects no test
 pytest_plugins = ["tests.torture.summary"]
 
 SHORT = [
-    "train.epochs=2", "train.batch_size=256", "train.milestones=[1]", "train.report_every=2", "model.width=4",
-    "attack.steps=2", "validation.steps=2", "validation.limit=64", "test.steps=2", "test.limit=64",
-]  # fmt: skip
+    "train.epochs=2",
+    "train.batch_size=256",
+    "train.milestones=[1]",
+    "train.report_every=2",
+    "model.width=4",
+    "attack.steps=2",
+    "validation.steps=2",
+    "validation.limit=64",
+    "test.steps=2",
+    "test.limit=64",
+]
 """Overrides that make a digits recipe train in a second: 2 epochs of 5 steps."""
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from afdctl.store.outline import effective
+from afdctl.runs.journal_reader import drop_superseded
 
 
 def event(name: str, step: int, epoch: int = 0, **fields: object) -> dict[str, object]:
@@ -47,7 +47,7 @@ FINISH = [event("test", 6, checkpoint="last"), event("test", 4, checkpoint="best
     ],
 )
 def test_a_resumed_run_reads_like_one_that_was_never_stopped(interrupted: list[dict[str, object]]) -> None:
-    assert effective([RUN, *interrupted, *FINISH]) == [RUN, *train(1, 6), *FINISH]
+    assert drop_superseded([RUN, *interrupted, *FINISH]) == [RUN, *train(1, 6), *FINISH]
 
 
 def test_a_checkpoint_that_a_resume_supersedes_takes_what_was_measured_of_it_along() -> None:
@@ -55,6 +55,6 @@ def test_a_checkpoint_that_a_resume_supersedes_takes_what_was_measured_of_it_alo
         {"event": kind, "checkpoint": f"of {step}"} for kind in ("cell", "analysis", "features") for step in (2, 4)
     ]
     resumed = [RUN, *train(1, 4), *cells, event("resume", 2, 1)]
-    assert effective(resumed) == [RUN, *train(1, 2), *cells[::2]]
+    assert drop_superseded(resumed) == [RUN, *train(1, 2), *cells[::2]]
     # made again, the same file as before
-    assert effective([*resumed, *train(3, 4)]) == [RUN, *train(1, 2), *cells, *train(3, 4)]
+    assert drop_superseded([*resumed, *train(3, 4)]) == [RUN, *train(1, 2), *cells, *train(3, 4)]

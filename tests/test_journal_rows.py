@@ -8,11 +8,11 @@ from zlib import crc32
 import pytest
 
 from afdctl.errors import CorruptError
-from afdctl.events import Journal, read
+from afdctl.journal import Journal, read
 from afdctl.journal_rows import REQUIRED, parse
-from afdctl.store.outline import Outline
+from afdctl.runs.journal_reader import JournalOutline
+from tests.journals import run_row, steps
 from tests.tui import journals
-from tests.written import run_row, steps
 
 CHECK = {"event": "check", "t": 1.0, "checkpoint": "0" * 64, "data": "d", "version": 1, "warnings": ["masked"]}
 GOOD = {row["event"]: row for row in [*journals.training(), *journals.sweep(9), *journals.sweep(16), CHECK]}
@@ -80,7 +80,7 @@ def test_what_is_no_row_is_refused(text: bytes):
         parse(text)
 
 
-@pytest.mark.parametrize("reader", [lambda path: list(read(path)), Outline, Journal.open])
+@pytest.mark.parametrize("reader", [lambda path: list(read(path)), JournalOutline, Journal.open])
 def test_every_reader_names_file_and_line(tmp_path: Path, reader: Reader):
     path = tmp_path / "events.ndjson"
     bad = b'{"event":"end","t":1.5,"step":3}'

@@ -13,11 +13,14 @@ import afdctl
 
 PACKAGE = Path(afdctl.__file__).parent
 LAYERS = [
-    {"errors", "files", "formatting", "registry", "recipe", "profile", "events", "journal_rows"},
-    {"store"},
+    {"errors", "paths", "formatting", "registry", "recipe", "suites", "journal", "journal_rows", "interrupts"},
+    {"runs"},
     {"data", "models", "losses", "metrics", "attacks"},
     {"defenses"},
-    {"train", "sweep", "analyses", "export"},
+    {"training"},
+    {"evaluation"},
+    {"analysis"},
+    {"export"},
     {"bench"},
     {"tui"},
     {"cli"},
@@ -37,23 +40,23 @@ ALSO = {
 FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
 LATER = {
-    "analyses": {"sklearn", "umap"},
+    "analysis": {"sklearn", "umap"},
     "export/parquet": {"pyarrow"},
-    "export/weights/graphs": {"onnxruntime"},
-    "export/weights/states": {"safetensors"},
-    "store/checkpoints": {"torch"},
+    "export/weights/traced": {"onnxruntime"},
+    "export/weights/state_dict": {"safetensors"},
+    "runs/checkpoints": {"torch"},
     "data": {"sklearn"},
-    "models/weights": {"safetensors"},
+    "models/state_dict_io": {"safetensors"},
     "tui": {"pynvml"},
 }
 """What only a function's body may import."""
 BARRED = {
-    "losses": {"errors", "registry", "recipe", "events", "store"},
-    "metrics": {"errors", "registry", "recipe", "events", "store"},
-    "attacks": {"events", "store"},
-    "defenses": {"events", "store"},
-    "events": {"registry", "recipe", *LIBRARIES[0]},
-    "errors": {"registry", "recipe", "events", *LIBRARIES[0]},
+    "losses": {"errors", "registry", "recipe", "journal", "runs"},
+    "metrics": {"errors", "registry", "recipe", "journal", "runs"},
+    "attacks": {"journal", "runs"},
+    "defenses": {"journal", "runs"},
+    "journal": {"registry", "recipe", *LIBRARIES[0]},
+    "errors": {"registry", "recipe", "journal", *LIBRARIES[0]},
 }
 
 
@@ -70,7 +73,7 @@ def imports(tree: ast.AST, later: bool = False) -> Iterator[tuple[str, bool]]:
 
 
 def allowed(file: str, name: str, later: bool) -> bool:
-    """Whether `file` (such as `store/run`) may import `name` (such as `afdctl.events.read`)."""
+    """Whether `file` (such as `store/run`) may import `name` (such as `afdctl.journal.read`)."""
     if name.startswith("matplotlib.pyplot"):
         # its figures and settings are global
         return False
@@ -79,7 +82,7 @@ def allowed(file: str, name: str, later: bool) -> bool:
     if (own or top) in BARRED.get(part, ()) or top in sys.stdlib_module_names:
         return top in sys.stdlib_module_names
     if own and part == "tui":
-        return LAYER.get(own, 0) <= LAYER["store"] or own == "tui"
+        return LAYER.get(own, 0) <= LAYER["runs"] or own == "tui"
     if own:
         # a name of afdctl itself, such as its version, belongs to no layer
         layer = LAYER.get(own, 0)
@@ -114,33 +117,33 @@ def test_the_package_itself_imports_nothing():
     ("file", "source"),
     [
         ("cli/train", "import torch"),
-        ("cli/progress", "from afdctl.store.run import Run"),
-        ("cli/train", "from afdctl import store"),
-        ("store/run", "import torch"),
-        ("store/run", "def save():\n    import torch"),
+        ("cli/progress", "from afdctl.runs.run import Run"),
+        ("cli/train", "from afdctl import runs"),
+        ("runs/run", "import torch"),
+        ("runs/run", "def save():\n    import torch"),
         ("recipe/load", "import h5py"),
-        ("events", "import pydantic"),
-        ("events", "from afdctl.recipe import load"),
-        ("attacks/pgd", "from afdctl.events import Journal"),
-        ("defenses/afd", "def step():\n    from afdctl.store import checkpoints"),
-        ("losses", "from afdctl import events"),
-        ("models/resnet", "from afdctl.train.loop import Trainer"),
-        ("train/loop", "def train():\n    from afdctl.cli import progress"),
+        ("journal", "import pydantic"),
+        ("journal", "from afdctl.recipe import load"),
+        ("attacks/pgd", "from afdctl.journal import Journal"),
+        ("defenses/afd", "def step():\n    from afdctl.runs import checkpoints"),
+        ("losses", "from afdctl import journal"),
+        ("models/resnet", "from afdctl.training.trainer import Trainer"),
+        ("training/trainer", "def train():\n    from afdctl.cli import progress"),
         ("data/digits", "from sklearn.datasets import load_digits"),
         ("tui/app", "import torch"),
         ("tui/app", "def draw():\n    import torch"),
-        ("tui/app", "from afdctl.train.loop import Trainer"),
+        ("tui/app", "from afdctl.training.trainer import Trainer"),
         ("tui/app", "from afdctl import metrics"),
-        ("tui/panes/game", "import pynvml"),
-        ("train/loop", "from afdctl.tui.app import Dashboard"),
-        ("train/loop", "import textual"),
-        ("train/loop", "def train():\n    from afdctl.bench.step_time import interleave"),
+        ("tui/panes/health", "import pynvml"),
+        ("training/trainer", "from afdctl.tui.app import Dashboard"),
+        ("training/trainer", "import textual"),
+        ("training/trainer", "def train():\n    from afdctl.bench.step_time import interleave"),
         ("models/cost", "from afdctl.defenses.base import Defense"),
         ("cli/watch", "from afdctl.tui.app import Dashboard"),
         ("export/report", "from matplotlib.figure import Figure"),
-        ("sweep/figures", "import matplotlib"),
-        ("export/figures/page", "from matplotlib import pyplot"),
-        ("cli/exporting/figures", "from afdctl.export.figures.page import save"),
+        ("evaluation/statistics", "import matplotlib"),
+        ("export/figures/style", "from matplotlib import pyplot"),
+        ("cli/export_figures", "from afdctl.export.figures.style import save"),
     ],
 )
 def test_what_points_up_is_found(file: str, source: str):
@@ -160,10 +163,22 @@ finally:
 
 
 COMMANDS = [
-    "--help", "train --help", "recipes ls", "profiles ls", "train nosuch", "train --device gpu",
-    "train --detach nosuch", "sweep nosuch", "runs ls --json", "runs rm nosuch", "runs show nosuch",
-    "runs compare nosuch", "runs rebuild nosuch", "export", "export nosuch --weights onnx",
-]  # fmt: skip
+    "--help",
+    "train --help",
+    "recipes ls",
+    "profiles ls",
+    "train nosuch",
+    "train --device gpu",
+    "train --detach nosuch",
+    "sweep nosuch",
+    "runs ls --json",
+    "runs rm nosuch",
+    "runs show nosuch",
+    "runs compare nosuch",
+    "runs rebuild nosuch",
+    "export",
+    "export nosuch --weights onnx",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

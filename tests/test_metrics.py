@@ -16,7 +16,7 @@ def test_accuracy():
 def test_alpha_h_adds_true_positives_and_true_negatives():
     nat, adv = torch.tensor([1.0, 2.0, -1.0, 3.0]), torch.tensor([-1.0, 0.0, 2.0, -3.0])
     assert metrics.alpha_h(nat, adv).item() == pytest.approx(3 / 4 + 3 / 4)
-    assert [rate.item() for rate in metrics.rates(nat, torch.tensor([1.0, 0.0]))] == [3 / 4, 1 / 2]
+    assert [rate.item() for rate in metrics.true_rates(nat, torch.tensor([1.0, 0.0]))] == [3 / 4, 1 / 2]
 
 
 @pytest.mark.parametrize(("alpha", "d"), [(1.0, 0.0), (2.0, 2.0), (1.25, 0.5), (0.75, 0.5), (0.0, 2.0)])
@@ -56,4 +56,4 @@ def test_unchanged_counts_whole_images():
     x = torch.zeros(4, 1, 2, 2)
     x_adv = x.clone()
     x_adv[0, 0, 0, 0] = 1e-6
-    assert metrics.unchanged(x, x_adv).item() == 0.75
+    assert metrics.fraction_unchanged(x, x_adv).item() == 0.75

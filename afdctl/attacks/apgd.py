@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.ball import ascent, boundary_start, projection
-from afdctl.attacks.iterate import Kept, Model, ascend, cross_entropy_of, per_sample
+from afdctl.attacks.base import IterateTracker, Model, cross_entropy_of, loss_and_gradient, per_sample
+from afdctl.attacks.norms import ascent_direction, projector, random_on_sphere
 
 MOMENTUM = 0.75
 RHO = 0.75
@@ -28,7 +28,7 @@ def apgd_ce(
     generator: Generator,
 ) -> Tensor:
     """x' (n, c, h, w) after one run from a random point of the ball's boundary, or from x."""
-    start = boundary_start(x, epsilon, norm, generator) if random_start else x
+    start = random_on_sphere(x, epsilon, norm, generator) if random_start else x
     return apgd_from(model, x, start, y, norm=norm, epsilon=epsilon, steps=steps, keep=keep)
 
 
@@ -37,22 +37,22 @@ def apgd_from(
 ) -> Tensor:
     """The same from a given start: `steps` gradients and one more forward pass."""
     objective = cross_entropy_of(y)
-    kept = Kept(keep, x, y)
-    project = projection(x, epsilon, norm)
+    kept = IterateTracker(keep, x, y)
+    project = projector(x, epsilon, norm)
     checkpoints = checkpoint_steps(steps)
     x_adv = before = start
-    logits, losses, gradient = ascend(model, objective, x_adv)
+    logits, losses, gradient = loss_and_gradient(model, objective, x_adv)
     kept.offer(x_adv, logits, losses)
-    pace = Pace(x_adv, losses, gradient, 2 * epsilon)
+    pace = APGDStepSize(x_adv, losses, gradient, 2 * epsilon)
     for step in range(1, steps + 1):
-        uphill = pace.step_size * ascent(gradient, norm)
+        uphill = pace.step_size * ascent_direction(gradient, norm)
         x_adv, before = advance(x_adv, before, uphill, project, first=step == 1), x_adv
         if step == steps:
             with torch.no_grad():
                 logits = model(x_adv)
                 kept.offer(x_adv, logits, objective(logits))
             break
-        logits, losses, gradient = ascend(model, objective, x_adv)
+        logits, losses, gradient = loss_and_gradient(model, objective, x_adv)
         kept.offer(x_adv, logits, losses)
         pace.observe(x_adv, losses, gradient)
         if step in checkpoints:
@@ -81,7 +81,7 @@ def checkpoint_steps(steps: int) -> frozenset[int]:
     return frozenset(places)
 
 
-class Pace:
+class APGDStepSize:
     """The step size of each sample, and what decides it: its best iterate and how often the loss rose."""
 
     def __init__(self, x_adv: Tensor, losses: Tensor, gradient: Tensor, step_size: float) -> None:

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 from afdctl.attacks import fab
-from afdctl.attacks.ball import length
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import NEVER, Found
-from afdctl.attacks.iterate import Model, per_sample
-from afdctl.attacks.minimum import margin
-from afdctl.attacks.watched import Silent, Watched, library, seeded
-from afdctl.profile.schema import AA
-from afdctl.profile.spec import Spec
+from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, margin, per_sample
+from afdctl.attacks.norms import lp_norm
+from afdctl.attacks.query_counter import CountingModel, NullLogger, library, seed_global_rng
+from afdctl.attacks.sample_rng import SampleRNG
+from afdctl.suites.attack_config import AttackConfig
+from afdctl.suites.schema import AA
 
 NORMS: Final = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 RADII: Final = ((3, 0.3), (2, 0.3), (1, 0.4))
@@ -30,31 +28,31 @@ RADII: Final = ((3, 0.3), (2, 0.3), (1, 0.4))
 
 
 def apgd_ce(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, steps: int, restarts: int
-) -> Found:
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: SampleRNG, norm: str, steps: int, restarts: int
+) -> AttackResult:
     """APGD on the cross-entropy; where nothing fooled the model, x' has the largest loss of its last restart."""
-    watched = Watched(model, x, y)
+    watched = CountingModel(model, x, y)
     attack = _apgd("APGDAttack", watched, epsilon, norm, steps)
     return _run(watched, attack, draws.seed, [None] * restarts)
 
 
 def apgd_l1(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, steps: int, restarts: int
-) -> Found:
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: SampleRNG, norm: str, steps: int, restarts: int
+) -> AttackResult:
     """APGD on the cross-entropy in L1, with its sparse steps (Croce & Hein 2021)."""
     assert norm == "l1"
     return apgd_ce(model, x, y, epsilon=epsilon, draws=draws, norm=norm, steps=steps, restarts=restarts)
 
 
 def apgd_t(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, steps: int, targets: int
-) -> Found:
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: SampleRNG, norm: str, steps: int, targets: int
+) -> AttackResult:
     """APGD on the targeted DLR loss, for each of the likeliest `targets` other classes until one fools the model.
 
     That loss is divided by differences of four logits. With fewer classes its numerator, the margin, is taken alone:
     within a sample it has the same gradient up to a factor, and APGD's steps have a length of their own.
     """
-    watched = Watched(model, x, y)
+    watched = CountingModel(model, x, y)
     attack = _apgd("APGDAttack_targeted", watched, epsilon, norm, steps)
     if watched.logits.shape[1] < 4:
         attack.dlr_loss_targeted = partial(_margin, proxy(attack))
@@ -62,24 +60,34 @@ def apgd_t(
     return _run(watched, attack, draws.seed, [order[:, -rank] for rank in watched.ranks(targets)])
 
 
-def square(model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str, queries: int) -> Found:
+def square(
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: SampleRNG, norm: str, queries: int
+) -> AttackResult:
     """Square (Andriushchenko et al. 2020): random search with `queries` after the start, no gradients.
 
     Where it has no start (`square_starts`) it finds nothing.
     """
-    watched = Watched(model, x, y)
+    watched = CountingModel(model, x, y)
     rows = watched.standing()
     if len(rows) and square_starts(norm, *x.shape[2:]):
         x_rows, y_rows = watched.turn_to(rows)
-        with seeded(draws.seed, x.device):
+        with seed_global_rng(draws.seed, x.device):
             count, x_adv = _square(watched, epsilon, norm, queries).attack_single_run(x_rows, y_rows)
         watched.settle(x_adv, count.long())
     return watched.verified()
 
 
 def fab_t(
-    model: Model, x: Tensor, y: Tensor, *, draws: Draws, norm: str, steps: int, targets: int, at_once: int | None = None
-) -> Found:
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    draws: SampleRNG,
+    norm: str,
+    steps: int,
+    targets: int,
+    at_once: int | None = None,
+) -> AttackResult:
     """FAB (Croce & Hein 2020) against each of the likeliest `targets` other classes: the nearest x' of all.
 
     It starts at x and so draws nothing, and no epsilon matters to it. Few samples run towards several classes together,
@@ -94,21 +102,21 @@ def aa(
     y: Tensor,
     *,
     epsilon: float,
-    draws: Draws,
+    draws: SampleRNG,
     norm: str,
     version: str,
     steps: int,
     queries: int,
     targets: int,
-) -> Found:
+) -> AttackResult:
     """The library's standard evaluation of one batch, seeded with `draws.seed`: the same x', bit by bit.
 
     Unlike the library it also runs below ten classes. `first_success` counts within the part that fooled the model.
     """
     knobs: dict[str, Any] = {"norm": norm, "version": version, "steps": steps, "queries": queries, "targets": targets}
-    attacks: dict[str, Callable[..., Found]] = {"apgd_ce": apgd_ce, "apgd_t": apgd_t, "square": square}
+    attacks: dict[str, Callable[..., AttackResult]] = {"apgd_ce": apgd_ce, "apgd_t": apgd_t, "square": square}
 
-    def run(part: Spec, rows: Tensor) -> Found:
+    def run(part: AttackConfig, rows: Tensor) -> AttackResult:
         if part.minimises:
             found = fab.nearest(model, x[rows], y[rows], at_once=1, enough=epsilon, **part.knobs())
             return within(found, x[rows], epsilon, norm)
@@ -119,30 +127,30 @@ def aa(
     return cascade(x, [partial(run, part) for part in parts])
 
 
-def cascade(x: Tensor, parts: Iterable[Callable[[Tensor], Found]]) -> Found:
+def cascade(x: Tensor, parts: Iterable[Callable[[Tensor], AttackResult]]) -> AttackResult:
     """The worst case of `parts`: each attacks the rows (m,) that none before it fooled; x' is x where none does."""
-    found = Found.nothing(x)
+    found = AttackResult.nothing(x)
     for number, part in enumerate(parts):
         rows = (~found.fooled).nonzero()[:, 0]
         if not len(rows):
             break
         result = part(rows)
-        result.part = torch.where(result.fooled, number, NEVER)
+        result.part = torch.where(result.fooled, number, NOT_FOUND)
         result.x_adv = torch.where(per_sample(result.fooled, x), result.x_adv, x[rows])
         found.put(rows, result)
     return found
 
 
-def within(found: Found, x: Tensor, epsilon: float, norm: str) -> Found:
+def within(found: AttackResult, x: Tensor, epsilon: float, norm: str) -> AttackResult:
     """The same with only those x' fooling that are in the ball."""
-    near = length(found.x_adv - x, norm) <= epsilon
-    first_success = torch.where(near, found.first_success, NEVER)
-    return Found(found.x_adv, first_success, found.forwards, found.backwards, found.part)
+    near = lp_norm(found.x_adv - x, norm) <= epsilon
+    first_success = torch.where(near, found.first_success, NOT_FOUND)
+    return AttackResult(found.x_adv, first_success, found.forwards, found.backwards, found.part)
 
 
-def _apgd(name: str, watched: Watched, epsilon: float, norm: str, steps: int) -> Any:
+def _apgd(name: str, watched: CountingModel, epsilon: float, norm: str, steps: int) -> Any:
     attack = getattr(library("autopgd_base"), name)(
-        watched, n_iter=steps, norm=NORMS[norm], eps=epsilon, device=watched.x.device, logger=Silent()
+        watched, n_iter=steps, norm=NORMS[norm], eps=epsilon, device=watched.x.device, logger=NullLogger()
     )
     attack.init_hyperparam(watched.x)
     # three radii take three steps
@@ -153,10 +161,10 @@ def _apgd(name: str, watched: Watched, epsilon: float, norm: str, steps: int) ->
     return attack
 
 
-def _run(watched: Watched, attack: Any, seed: int, targets: Iterable[Tensor | None]) -> Found:
+def _run(watched: CountingModel, attack: Any, seed: int, targets: Iterable[Tensor | None]) -> AttackResult:
     """One run for each of `targets`, on who still stands: classes (n,) to aim at, or None for no aim."""
     run = _shrinking(attack) if attack.use_largereps else attack.attack_single_run
-    with seeded(seed, watched.x.device):
+    with seed_global_rng(seed, watched.x.device):
         for target in targets:
             rows = watched.standing()
             if not len(rows):
@@ -175,7 +183,7 @@ def _shrinking(attack: Any) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
     return partial(attack.decr_eps_pgd, epss=radii, iters=[*steps, attack.n_iter - sum(steps)])
 
 
-def _square(watched: Watched, epsilon: float, norm: str, queries: int) -> Any:
+def _square(watched: CountingModel, epsilon: float, norm: str, queries: int) -> Any:
     attack = library("square").SquareAttack(
         watched.unseen, norm=NORMS[norm], n_queries=queries, eps=epsilon, resc_schedule=False, device=watched.x.device
     )

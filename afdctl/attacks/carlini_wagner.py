@@ -11,10 +11,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import NEVER, Found
-from afdctl.attacks.iterate import Model, misclassified
-from afdctl.attacks.minimum import Rows, fools, margin
+from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, SampleBatch, fools_by, is_misclassified, margin
+from afdctl.attacks.sample_rng import SampleRNG
 
 BETA_1, BETA_2, ADAM_EPS = 0.9, 0.999, 1e-8
 MAX_CONST = 1e10
@@ -25,7 +23,7 @@ def cw(
     x: Tensor,
     y: Tensor,
     *,
-    draws: Draws,
+    draws: SampleRNG,
     norm: str,
     steps: int,
     step_size: float,
@@ -33,7 +31,7 @@ def cw(
     initial_const: float,
     confidence: float,
     abort_early: bool,
-) -> Found:
+) -> AttackResult:
     """Return the nearest iterate that fools the model by `confidence`, or x. Draws no random numbers.
 
     Each of `binary_search_steps` rounds has `steps` iterates, the first of which is x. With `abort_early` a sample
@@ -41,11 +39,11 @@ def cw(
     Samples that are misclassified at x are not attacked.
     """
     assert norm == "l2"
-    result = Found.nothing(x)
+    result = AttackResult.nothing(x)
     if not len(x):
         return result
     with torch.no_grad():
-        wrong = misclassified(model(x), y)
+        wrong = is_misclassified(model(x), y)
     result.forwards += 1
     result.first_success[wrong] = 0
     attacked = (~wrong).nonzero()[:, 0]
@@ -60,7 +58,7 @@ def cw(
 
 
 @dataclass
-class CWState(Rows):
+class CWState(SampleBatch):
     """The samples still in a round: number in the batch, x, y, c, w, Adam's two moments, and the loss at x."""
 
     number: Tensor
@@ -91,7 +89,7 @@ class CWState(Rows):
 def run_round(
     model: Model,
     state: CWState,
-    result: Found,
+    result: AttackResult,
     distance: Tensor,
     steps: int,
     step_size: float,
@@ -108,7 +106,7 @@ def run_round(
             squared = (x_adv - state.x).flatten(1).square().sum(1)
             losses = squared + state.const * (confidence - margin(logits, state.y)).clamp_min(0)
             (gradient,) = torch.autograd.grad(losses.sum(), w)
-        success = fools(logits.detach(), state.y, confidence)
+        success = fools_by(logits.detach(), state.y, confidence)
         record(result, distance, state.number, x_adv.detach(), squared.detach().sqrt(), success)
         fooled[state.number] |= success
         if step == 0:
@@ -127,10 +125,10 @@ def run_round(
 
 
 def record(
-    result: Found, distance: Tensor, number: Tensor, x_adv: Tensor, new_distance: Tensor, success: Tensor
+    result: AttackResult, distance: Tensor, number: Tensor, x_adv: Tensor, new_distance: Tensor, success: Tensor
 ) -> None:
     """Count a pass of the samples `number` (m,) and keep the iterates that fool the model from nearer than before."""
-    first = number[success & (result.first_success[number] == NEVER)]
+    first = number[success & (result.first_success[number] == NOT_FOUND)]
     result.first_success[first] = result.backwards[first]
     result.forwards[number] += 1
     result.backwards[number] += 1

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from afdctl.attacks.ball import length
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import Found
-from afdctl.attacks.iterate import Model, misclassified, per_sample
-from afdctl.attacks.minimum import Rows, fools
+from afdctl.attacks.base import AttackResult, Model, SampleBatch, fools_by, is_misclassified, per_sample
+from afdctl.attacks.norms import lp_norm
+from afdctl.attacks.sample_rng import SampleRNG
 
 BEYOND = 1e-4
 """How much longer each step is than it need be, for those that rounding would leave short of the boundary."""
@@ -17,7 +15,7 @@ DUAL = {"linf": "l1", "l2": "l2"}
 
 
 @dataclass
-class Unfooled(Rows):
+class ActiveSamples(SampleBatch):
     """Samples that still step: their number in the batch, x, y, other classes by logit, and the sum of their steps."""
 
     number: Tensor
@@ -34,25 +32,25 @@ def deepfool(
     x: Tensor,
     y: Tensor,
     *,
-    draws: Draws,
+    draws: SampleRNG,
     norm: str,
     steps: int,
     candidates: int,
     overshoot: float,
-) -> Found:
+) -> AttackResult:
     """The first iterate that fooled; x where `steps` steps were too few. It draws nothing.
 
     `candidates` classes are looked at, y among them: those of the largest logits at x.
     """
-    found = Found.nothing(x)
-    left = Unfooled(torch.arange(len(x), device=x.device), x, y, y, torch.zeros_like(x), x)
+    found = AttackResult.nothing(x)
+    left = ActiveSamples(torch.arange(len(x), device=x.device), x, y, y, torch.zeros_like(x), x)
     for step in range(steps + 1 if len(x) else 0):
         # first without a graph: whoever is fooled then costs no backward passes, and those are the bulk of the work
         logits = model(left.x_adv)
         found.forwards[left.number] += 1
         if step == 0:
             left.rivals = rivals(logits, y, candidates)
-        left = drop_fooled(left, fools(logits, left.y) if step else misclassified(logits, y), found, step)
+        left = drop_fooled(left, fools_by(logits, left.y) if step else is_misclassified(logits, y), found, step)
         if step == steps or not len(left.x):
             break
         distance, slope = nearest_boundary(model, left, norm)
@@ -69,7 +67,7 @@ def rivals(logits: Tensor, y: Tensor, candidates: int) -> Tensor:
     return others.topk(min(candidates, logits.shape[1]) - 1, dim=1).indices
 
 
-def drop_fooled(left: Unfooled, fooled: Tensor, found: Found, step: int) -> Unfooled:
+def drop_fooled(left: ActiveSamples, fooled: Tensor, found: AttackResult, step: int) -> ActiveSamples:
     """Write down who has just been fooled; the others."""
     done = left.take(fooled)
     found.x_adv[done.number] = done.x_adv
@@ -77,7 +75,7 @@ def drop_fooled(left: Unfooled, fooled: Tensor, found: Found, step: int) -> Unfo
     return left.take(~fooled)
 
 
-def nearest_boundary(model: Model, left: Unfooled, norm: str) -> tuple[Tensor, Tensor]:
+def nearest_boundary(model: Model, left: ActiveSamples, norm: str) -> tuple[Tensor, Tensor]:
     """To each sample's nearest linearised boundary: the distance (n,) and the slope of the gap between two logits.
 
     Where no boundary has a slope, both are 0.
@@ -90,7 +88,7 @@ def nearest_boundary(model: Model, left: Unfooled, norm: str) -> tuple[Tensor, T
     last = gaps.shape[1] - 1
     for number, column in enumerate(torch.eye(last + 1, dtype=gaps.dtype, device=gaps.device)):
         (slope,) = torch.autograd.grad(gaps, at, column.expand_as(gaps), retain_graph=number < last)
-        distance = gaps.detach()[:, number].abs() / length(slope, DUAL[norm])
+        distance = gaps.detach()[:, number].abs() / lp_norm(slope, DUAL[norm])
         # a class without slope is infinitely far, and no comparison with NaN is true
         nearer = distance < nearest
         nearest = torch.where(nearer, distance, nearest)
@@ -102,4 +100,4 @@ def step_along(slope: Tensor, distance: Tensor, norm: str) -> Tensor:
     """The shortest step by which a linear function of this slope falls or rises by `distance` times its dual norm."""
     if norm == "linf":
         return per_sample(distance, slope) * slope.sign()
-    return per_sample(distance / length(slope, norm).clamp_min(1e-30), slope) * slope
+    return per_sample(distance / lp_norm(slope, norm).clamp_min(1e-30), slope) * slope

@@ -2,17 +2,22 @@
 
 from torch import Tensor
 
-from afdctl.attacks.climb import climb
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import Found
-from afdctl.attacks.iterate import Model
-from afdctl.attacks.moves import Steepest, start_of
+from afdctl.attacks.base import AttackResult, Model
+from afdctl.attacks.gradient_loop import SteepestStep, run_gradient_attack, starting_point
+from afdctl.attacks.sample_rng import SampleRNG
 
 
 def fgsm(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: Draws, norm: str = "linf", random_start: bool = False
-) -> Found:
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    draws: SampleRNG,
+    norm: str = "linf",
+    random_start: bool = False,
+) -> AttackResult:
     """x' = x + epsilon sign(grad CE) for x (n, c, h, w): the end of the step, whether or not its start fools."""
-    start = start_of(x, epsilon, norm, draws, random_start)
-    found, _ = climb(model, x, y, start, Steepest(norm, epsilon, epsilon), steps=1, early_stop=False)
+    start = starting_point(x, epsilon, norm, draws, random_start)
+    found, _ = run_gradient_attack(model, x, y, start, SteepestStep(norm, epsilon, epsilon), steps=1, early_stop=False)
     return found

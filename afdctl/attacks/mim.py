@@ -2,11 +2,9 @@
 
 from torch import Tensor
 
-from afdctl.attacks.climb import climb
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import Found
-from afdctl.attacks.iterate import Model
-from afdctl.attacks.moves import Momentum, step_length
+from afdctl.attacks.base import AttackResult, Model
+from afdctl.attacks.gradient_loop import MomentumStep, run_gradient_attack, step_length
+from afdctl.attacks.sample_rng import SampleRNG
 
 
 def mim(
@@ -15,15 +13,15 @@ def mim(
     y: Tensor,
     *,
     epsilon: float,
-    draws: Draws,
+    draws: SampleRNG,
     norm: str = "linf",
     steps: int,
     step_size: float | None = None,
     rel_step: float | None = None,
     decay: float = 1.0,
     early_stop: bool = True,
-) -> Found:
+) -> AttackResult:
     """x' (n, c, h, w) after `steps` steps along sign(g), g <- decay g + gradient / ||gradient||_1; it draws nothing."""
-    move = Momentum(norm, epsilon, step_length(epsilon, steps, step_size, rel_step), decay, x)
-    found, _ = climb(model, x, y, x, move, steps=steps, early_stop=early_stop)
+    move = MomentumStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step), decay, x)
+    found, _ = run_gradient_attack(model, x, y, x, move, steps=steps, early_stop=early_stop)
     return found

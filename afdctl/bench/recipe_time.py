@@ -6,14 +6,14 @@ import torch
 from torch import Generator
 
 from afdctl import data
-from afdctl.data.batches import Split
-from afdctl.data.dataset import Images
+from afdctl.data.base import ImageTensors
+from afdctl.data.loader import Split
 from afdctl.models.cost import CostEstimate, timed
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Evaluation
-from afdctl.train.cost_estimate import ImageBatch, build_network
-from afdctl.train.evaluation import evaluate
-from afdctl.train.schedule import Schedule
+from afdctl.training.cost_estimate import ImageBatch, build_network
+from afdctl.training.evaluate import evaluate
+from afdctl.training.schedule import Schedule
 
 # The last checkpoint and the best one.
 TESTED_CHECKPOINTS: Final = 2
@@ -36,7 +36,7 @@ def estimate_recipe_time(
     A step with another attack length than the measured one is scaled by FLOP; where a schedule changes the length,
     values are means over all epochs.
     """
-    about = data.dataset(recipe.data.dataset).about
+    about = data.base(recipe.data.dataset).about
     if about is None:
         return None
     full, rest = divmod(about.train - recipe.data.holdout, recipe.train.batch_size)
@@ -74,7 +74,7 @@ def evaluation_pass_seconds(recipe: Recipe, images: ImageBatch) -> float:
     short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "queries": 0, "limit": None})
     n = min(short.batch_size, 2 * len(images.x))
     x = images.x.repeat(-(-n // len(images.x)), 1, 1, 1)[:n]
-    split = Split(Images((255 * x).byte(), torch.zeros(n, dtype=torch.int64)), device)
+    split = Split(ImageTensors((255 * x).byte(), torch.zeros(n, dtype=torch.int64)), device)
     network, noise = build_network(recipe, images), Generator(device).manual_seed(0)
 
     def run() -> None:

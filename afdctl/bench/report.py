@@ -27,13 +27,7 @@ from afdctl.defenses.step_phases import PHASES
 from afdctl.models.cost import CopyBenchmark, MatmulBenchmark, ceiling_dtype
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
-from afdctl.train.cost_estimate import (
-    COUNTED_IMAGES,
-    ImageBatch,
-    build_defense,
-    estimate_cost,
-    with_train_settings,
-)
+from afdctl.training.cost_estimate import COUNTED_IMAGES, ImageBatch, build_defense, estimate_cost, with_train_settings
 
 
 def measure(

@@ -18,11 +18,11 @@ from afdctl.defenses.base import Defense, Report
 from afdctl.defenses.step_phases import PhaseCounter, StepPhases
 from afdctl.models.cost import synchronize, timed
 from afdctl.recipe import Recipe, dump
-from afdctl.recipe.schema import DEFENSES, Optimized
-from afdctl.store import results
-from afdctl.store.run import Run
-from afdctl.train.cost_estimate import ImageBatch, build_defense, random_batch
-from afdctl.train.meter import Meter
+from afdctl.recipe.schema import DEFENSES, DefenseConfig
+from afdctl.runs import results_file
+from afdctl.runs.run import Run
+from afdctl.training.cost_estimate import ImageBatch, build_defense, random_batch
+from afdctl.training.metric_buffer import MetricBuffer
 
 # Short names in reports, where they differ from those in a recipe.
 SHORT_NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
@@ -49,7 +49,7 @@ def short_name(recipe: Recipe) -> str:
 
 def recipe_batch(recipe: Recipe, device: torch.device) -> ImageBatch:
     """Make one random batch in the shape of the recipe's data set, which need not be on this machine."""
-    about = data.dataset(recipe.data.dataset).about
+    about = data.base(recipe.data.dataset).about
     channels, side, _ = about.shape if about else (recipe.data.channels or 3, recipe.data.image_size or 32, 0)
     side, classes = recipe.data.image_size or side, about.classes if about else 10
     return random_batch(recipe.train.batch_size, (channels, side, side), classes, device)
@@ -68,7 +68,7 @@ def defense_table(recipe: Recipe, name: str) -> Any:
     """Return the recipe's [defense] table, or that of another defense with the same optimizer of L_C."""
     if recipe.defense.name == name:
         return recipe.defense
-    return DEFENSES[name](name=name, **recipe.defense.model_dump(include=set(Optimized.model_fields) - {"name"}))
+    return DEFENSES[name](name=name, **recipe.defense.model_dump(include=set(DefenseConfig.model_fields) - {"name"}))
 
 
 def interleave(
@@ -118,7 +118,7 @@ def journal_seconds(recipe: Recipe, report: Report) -> float:
     with TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "bench", dump(recipe), {})
         with run.open_journal() as journal:
-            meter = Meter()
+            meter = MetricBuffer()
             start = time.perf_counter()
             for step in range(1, JOURNAL_STEPS + 1):
                 meter.add({"event": "step", "step": step, "epoch": 1}, recipe.train.batch_size, report)
@@ -126,7 +126,7 @@ def journal_seconds(recipe: Recipe, report: Report) -> float:
                     journal.extend(meter.flush())
             journal.extend(meter.flush())
             journal.sync()
-            results.build(run)
+            results_file.build(run)
             return (time.perf_counter() - start) / JOURNAL_STEPS
 
 

@@ -13,8 +13,8 @@ from afdctl.bench.step_time import recipe_batch, warm_up_steps
 from afdctl.defenses.step_phases import StepPhases
 from afdctl.models.cost import synchronize
 from afdctl.recipe import Recipe
-from afdctl.store import atomic
-from afdctl.train.cost_estimate import build_defense
+from afdctl.runs import files
+from afdctl.training.cost_estimate import build_defense
 
 TRACED_STEPS: Final = 2
 TOP_OPERATORS: Final = 15
@@ -55,7 +55,7 @@ def write_trace(recipe: Recipe, device: torch.device, path: Path) -> str:
         raw = Path(folder, "trace.json")
         profiler.export_chrome_trace(str(raw))
         trace = json.loads(raw.read_text(encoding="utf-8"))
-    atomic.write_text(path, json.dumps(clean_trace(trace)))
+    files.write_text(path, json.dumps(clean_trace(trace)))
     order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     table: str = profiler.key_averages().table(sort_by=order, row_limit=TOP_OPERATORS, max_name_column_width=40)
     return table

@@ -8,8 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import analyze, attack, bench, data, export, heap, profiles, recipes, runs, sweep, train, watch
-from afdctl.cli.pipes import reader_gone, silence
+from afdctl.cli import analyze, attack, bench, data, export, malloc, recipes, runs, suites, sweep, train, watch
+from afdctl.cli.broken_pipe import broken_pipe_error, silence
 from afdctl.cli.printing import printing_safely
 from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, compile_failure, out_of_memory
 
@@ -21,7 +21,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise reader_gone() from None
+            raise broken_pipe_error() from None
 
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ app.command("export", short_help="Export what runs hold, as files for other prog
 app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(profiles.app, name="profiles")
+app.add_typer(suites.app, name="profiles")
 app.add_typer(data.app, name="data")
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     # they work. A shorter spin made a small network train twice as fast there, and 8 % slower on an idle machine.
     # Read when torch is imported; a user's own value wins.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    heap.keep()
+    malloc.keep_freed_memory()
     try:
         app()
     except AfdctlError as error:

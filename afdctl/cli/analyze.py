@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli import attack_options as options
-from afdctl.cli import place
-from afdctl.cli.named import names_of
+from afdctl.cli import options, output_path
+from afdctl.cli.arguments import names_of
 
 PCA = typer.Option("--pca", help="Principal components that hold 99 % of the variance of z (Table A4).")
 UNITS = typer.Option("--units", help="Features that are not zero for some image (Table A4).")
@@ -20,7 +19,7 @@ ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares
 EPSILONS = typer.Option(metavar="GRID", help="The grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
 PROFILE = typer.Option(help="Where attacks, steps and grids come from.")
 POINTS = typer.Option(min=4, max=options.MOST, help="Images that --tsne and --umap show at each strength.")
-OUT = place.option(
+OUT = output_path.option(
     "--out", help="The picture: .svg, .pdf or .png, or a folder for it; several analyses: with their names in."
 )
 USUAL = ("pca", "units", "sensitivity", "norms")
@@ -46,7 +45,7 @@ def analyze(
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",
     data_dir: options.DataDir = None,
-    out: Annotated[place.Place | None, OUT] = None,
+    out: Annotated[output_path.OutputPath | None, OUT] = None,
     json: options.Json = False,
 ) -> None:
     """Analyse the features of runs on their test split, side by side; nothing is trained.
@@ -54,18 +53,24 @@ def analyze(
     Features are computed once and kept in the run. Without RUN: the newest one; without an analysis: --pca --units
     --sensitivity --norms.
     """
-    from afdctl.cli.analysing.work import Wishes, analyse
-    from afdctl.profile import grid
+    from afdctl.cli.analyze_run import AnalyzeOptions, analyse
+    from afdctl.suites import epsilon_grid
 
     flags = {
-        "pca": pca, "units": units, "sensitivity": sensitivity, "norms": norms, "hdh": hdh, "tsne": tsne, "umap": umap,
-    }  # fmt: skip
+        "pca": pca,
+        "units": units,
+        "sensitivity": sensitivity,
+        "norms": norms,
+        "hdh": hdh,
+        "tsne": tsne,
+        "umap": umap,
+    }
     analyse(
-        Wishes(
+        AnalyzeOptions(
             runs=runs or [],
             analyses=tuple(name for name, flag in flags.items() if flag) or USUAL,
             attacks=names_of(attacks),
-            epsilons=None if epsilons is None else grid.parse(epsilons),
+            epsilons=None if epsilons is None else epsilon_grid.parse(epsilons),
             profile=profile,
             limit=limit,
             points=points,

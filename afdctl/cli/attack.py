@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli import attack_options as options
-from afdctl.cli.evaluation import Wanted, evaluate
+from afdctl.cli import options
+from afdctl.cli.evaluation import EvaluateOptions, evaluate
 
 ATTACK = typer.Option(help="fgsm, pgd_linf, pgd_l2, pgd_l1, mim, ddn, deepfool, cw, aa, apgd_ce, square, ...")
 EPSILON = typer.Option(help="The radius of the ball; images are in [0, 1], and 8/255 is a legal value.")
@@ -41,17 +41,34 @@ def attack(
     The knobs are those of the profile `strong` unless --set changes them. Without RUN: the newest one.
     """
     from afdctl.errors import RecipeError
-    from afdctl.profile import grid, load
+    from afdctl.suites import epsilon_grid, load
 
     if epsilon is None:
         raise RecipeError("--epsilon: missing; name the radius, such as 0.3 or 8/255")
-    radius = grid.value(epsilon)
+    radius = epsilon_grid.value(epsilon)
     if radius == 0:
         raise RecipeError("--epsilon 0: nothing to attack; clean accuracy is printed with every other epsilon")
-    wanted = Wanted(
-        runs or [], source or [], False, folder, checkpoint, limit, seed, batch_size, precision, save,
-        device, data_dir, json, model, weights, dataset, mean, std, image_size,
-    )  # fmt: skip
+    wanted = EvaluateOptions(
+        runs or [],
+        source or [],
+        False,
+        folder,
+        checkpoint,
+        limit,
+        seed,
+        batch_size,
+        precision,
+        save,
+        device,
+        data_dir,
+        json,
+        model,
+        weights,
+        dataset,
+        mean,
+        std,
+        image_size,
+    )
     evaluate(
         wanted,
         lambda dataset: load.load(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from afdctl.cli import place
+from afdctl.cli import output_path
 from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
 
@@ -21,7 +21,7 @@ ATTACK_STEPS = typer.Option(
     min=1, max=10**6, help="Measure with N attack steps; repeatable. By default the recipe's.", metavar="N"
 )
 ROUNDS = typer.Option(min=2, max=10**6, help="How often each step is measured, in turn.")
-TRACE = place.option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
+TRACE = output_path.option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
 JSON = typer.Option("--json", help="One JSON object instead of a table.")
 
@@ -31,7 +31,7 @@ def bench(
     overrides: Annotated[list[str] | None, SET] = None,
     attack_steps: Annotated[list[int] | None, ATTACK_STEPS] = None,
     rounds: Annotated[int, ROUNDS] = 9,
-    trace: Annotated[place.Place | None, TRACE] = None,
+    trace: Annotated[output_path.OutputPath | None, TRACE] = None,
     device: Annotated[str, DEVICE] = "auto",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -49,7 +49,7 @@ def bench(
 
     with leaving_at_once():
         from afdctl.bench.report import measure
-        from afdctl.train.start import choose_device
+        from afdctl.training.setup import choose_device
 
     torch_device = choose_device(device)
     report = measure(chosen, attack_steps or [chosen.attack.steps], rounds, torch_device)
@@ -65,9 +65,9 @@ def bench(
 def print_report(report: Row) -> None:
     """Print all tables on stdout."""
     # here and not above: `afdctl --help` starts faster without rich
-    from afdctl.cli.accuracies import Stdout
+    from afdctl.cli.evaluation_tables import TableConsole
 
-    console = Stdout()
+    console = TableConsole()
     for row in report["steps"]:
         for table in (phase_table(report, row), roofline_table(report, row), ratio_table(row)):
             console.print(table)
@@ -136,7 +136,7 @@ def ratio_table(row: Row) -> "Table":
 
 def recipe_time_table(eta: Row | None) -> "Table":
     """Show the time that the whole recipe takes."""
-    from afdctl.cli.sweeping import duration
+    from afdctl.cli.sweep_progress import duration
 
     table = make_table("the whole recipe", "", "")
     if eta is None:

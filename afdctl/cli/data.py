@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from afdctl import files, registry
+from afdctl import paths, registry
 from afdctl.errors import CorruptError, DataMissingError, RecipeError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download and check the data sets.")
@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, downl
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", parser=files.path, help="The folder of data sets (default: AFDCTL_DATA, else the user's cache)"
+        "--data-dir", parser=paths.path, help="The folder of data sets (default: AFDCTL_DATA, else the user's cache)"
     ),
 ]
 
@@ -32,9 +32,9 @@ def _row(name: str, data_dir: Path | None) -> dict[str, Any]:
     """What is known of a data set, and where it is."""
     from dataclasses import asdict
 
-    from afdctl.data import dataset, search_path
+    from afdctl.data import base, search_path
 
-    found = dataset(name)
+    found = base(name)
     about = found.about and asdict(found.about)
     return {"name": name, **(about or {}), "found": found.find(search_path(data_dir))}
 
@@ -66,11 +66,11 @@ def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", callback=_known)], data_dir: DataDir = None
 ) -> None:
     """Download data sets, unless they are there."""
-    from afdctl.data import dataset, search_path
+    from afdctl.data import base, search_path
 
     roots = search_path(data_dir)
     for name in names:
-        wanted = dataset(name)
+        wanted = base(name)
         there = wanted.find(roots)
         if there is None:
             wanted.fetch(roots)
@@ -92,10 +92,10 @@ def verify(
 
 def _check(name: str, data_dir: Path | None) -> int:
     """Print whether a data set is whole; the exit code that says so."""
-    from afdctl.data import dataset, search_path
+    from afdctl.data import base, search_path
     from afdctl.recipe.schema import Data
 
-    wanted = dataset(name)
+    wanted = base(name)
     try:
         source = wanted.load(Data(dataset=name, image_size=32 if wanted.any_size else None), search_path(data_dir))
     except DataMissingError as error:

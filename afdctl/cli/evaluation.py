@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import typer
 
 from afdctl import registry
+from afdctl.cli.arguments import dataset_of, find_runs, numbers, run_names
 from afdctl.cli.imports import leaving_at_once
-from afdctl.cli.named import dataset_of, find, numbers, specs
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
     import torch
 
-    from afdctl.events import Row
-    from afdctl.profile.load import Profile
-    from afdctl.store.run import Run
-    from afdctl.sweep.plan import Task
-    from afdctl.sweep.subject import Subject
+    from afdctl.evaluation.plan import Task
+    from afdctl.evaluation.target import EvaluationTarget
+    from afdctl.journal import Row
+    from afdctl.runs.run import Run
+    from afdctl.suites.load import Suite
 
 PRECISIONS = ("float32", "bf16")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EvaluateOptions:
     """The command line's wishes."""
 
     runs: list[str]
@@ -49,24 +49,24 @@ class Wanted:
     image_size: int | None
 
 
-def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
+def evaluate(wanted: EvaluateOptions, profile_for: "Callable[[str], Suite]") -> None:
     """Attack, and print tables or JSON; `profile_for` gives a data set's attacks."""
     check_model_options(wanted)
     if wanted.precision not in PRECISIONS:
         raise RecipeError(f"--precision {wanted.precision}: must be {' or '.join(PRECISIONS)}")
-    targets = [find(spec, wanted.folder) for spec in specs(wanted.runs)] if wanted.model is None else []
-    origins = [find(spec, wanted.folder) for spec in wanted.sources]
+    targets = [find_runs(spec, wanted.folder) for spec in run_names(wanted.runs)] if wanted.model is None else []
+    origins = [find_runs(spec, wanted.folder) for spec in wanted.sources]
     # every mistake in a profile shows before torch is imported, which takes seconds
     profiles = {
         name: profile_for(name) for name in {wanted.dataset or "", *map(dataset_of, [*targets, *origins])} - {""}
     }
 
     with leaving_at_once():
-        from afdctl.cli import accuracies
-        from afdctl.cli.sweeping import sweeping
-        from afdctl.sweep import cost
-        from afdctl.sweep.runner import Sweep
-        from afdctl.train.start import choose_device
+        from afdctl.cli import evaluation_tables
+        from afdctl.cli.sweep_progress import sweep_progress
+        from afdctl.evaluation import time_estimate
+        from afdctl.evaluation.runner import SweepRunner
+        from afdctl.training.setup import choose_device
 
     device = choose_device(wanted.device)
     subjects, sources = load_subjects(wanted, targets, origins, device)
@@ -74,19 +74,22 @@ def evaluate(wanted: Wanted, profile_for: "Callable[[str], Profile]") -> None:
     warn([*subjects, *sources], profiles)
     refuse_too_large([*subjects, *sources], profiles)
     tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, profiles)]
-    sweep = Sweep(
-        tasks, profile=next(iter(profiles.values())).name, save_images=wanted.save,
-        batch_size=wanted.batch_size or cost.batch_size_for(subjects[0], tasks[0].n, [task.spec for task in tasks]),
-    )  # fmt: skip
+    sweep = SweepRunner(
+        tasks,
+        profile=next(iter(profiles.values())).name,
+        save_images=wanted.save,
+        batch_size=wanted.batch_size
+        or time_estimate.batch_size_for(subjects[0], tasks[0].n, [task.spec for task in tasks]),
+    )
     left = sweep.left()
-    estimates = cost.estimated_seconds(left, sweep.batch_size)
+    estimates = time_estimate.estimated_seconds(left, sweep.batch_size)
     typer.echo(outline(sweep.tasks, left, sum(estimates.values()), str(device)), err=True)
     if left:
         typer.echo(f"watch it with: afdctl watch {' '.join(str(run.path) for run in sweep.targets.values())}", err=True)
-    with sweeping(estimates) as sweep.on_row:
+    with sweep_progress(estimates) as sweep.on_row:
         rows = sweep.run()
     say_hidden(sweep.hidden())
-    accuracies.show(sweep.tasks, rows, wanted.json, sweep.profile)
+    evaluation_tables.show(sweep.tasks, rows, wanted.json, sweep.profile)
 
 
 def say_hidden(cells: "list[tuple[str, Row, Row]]") -> None:
@@ -105,14 +108,18 @@ def described(cell: "Row") -> tuple[str, ...]:
     """What decides which of two results counts, in words."""
     settings = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
     return (
-        f"{cell['n']:,} images", f"checkpoint {cell['checkpoint'][:8]}", settings, cell["precision"],
-        f"suite {cell['suite']}", f"seed {cell['seed']}",
-    )  # fmt: skip
+        f"{cell['n']:,} images",
+        f"checkpoint {cell['checkpoint'][:8]}",
+        settings,
+        cell["precision"],
+        f"suite {cell['suite']}",
+        f"seed {cell['seed']}",
+    )
 
 
 def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, device: str) -> str:
     """What there is to do: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`."""
-    from afdctl.cli.sweeping import duration
+    from afdctl.cli.sweep_progress import duration
 
     cells, to_do = (sum(len(task.cells()) for task in some) for some in (tasks, left))
     models = len({target.digest for task in tasks for target in task.targets})
@@ -128,12 +135,15 @@ def counted(count: int, noun: str) -> str:
 
 
 def plan(
-    wanted: Wanted, subjects: "list[Subject]", sources: "list[Subject]", profiles: "dict[str, Profile]"
+    wanted: EvaluateOptions,
+    subjects: "list[EvaluationTarget]",
+    sources: "list[EvaluationTarget]",
+    profiles: "dict[str, Suite]",
 ) -> "list[Task]":
     """White-box tasks, or transfers where sources are named."""
-    from afdctl.sweep import plan as plans
+    from afdctl.evaluation import plan as plans
 
-    def profile_of(subject: "Subject") -> "Profile":
+    def profile_of(subject: "EvaluationTarget") -> "Suite":
         return profiles[subject.dataset]
 
     if wanted.matrix:
@@ -149,13 +159,13 @@ def plan(
 
 
 def load_subjects(
-    wanted: Wanted, targets: "list[Run]", sources: "list[Run]", device: "torch.device"
-) -> "tuple[list[Subject], list[Subject]]":
+    wanted: EvaluateOptions, targets: "list[Run]", sources: "list[Run]", device: "torch.device"
+) -> "tuple[list[EvaluationTarget], list[EvaluationTarget]]":
     """The networks that are attacked, and those that the images are made against."""
-    from afdctl.sweep import subject
+    from afdctl.evaluation import target
 
     loaded = {
-        run.path.resolve(): subject.of_run(run, wanted.checkpoint, device, wanted.data_dir)
+        run.path.resolve(): target.load_run_target(run, wanted.checkpoint, device, wanted.data_dir)
         for run in [*targets, *sources]
     }
     if len({found.name for found in loaded.values()}) < len(loaded):
@@ -167,33 +177,40 @@ def load_subjects(
     return chosen, [loaded[run.path.resolve()] for run in sources]
 
 
-def own_model(wanted: Wanted, device: "torch.device") -> "Subject":
+def own_model(wanted: EvaluateOptions, device: "torch.device") -> "EvaluationTarget":
     """The model that --model names."""
-    from afdctl.sweep import subject
+    from afdctl.evaluation import target
 
     assert wanted.model is not None
     assert wanted.dataset is not None
     mean, std = numbers(wanted.mean, "--mean"), numbers(wanted.std, "--std")
     typer.echo(f"executing {wanted.model.rpartition(':')[0] or wanted.model} to build the model", err=True)
-    return subject.of_model(
-        wanted.model, wanted.weights, mean, std, wanted.dataset, wanted.folder, device, wanted.data_dir,
+    return target.load_user_target(
+        wanted.model,
+        wanted.weights,
+        mean,
+        std,
+        wanted.dataset,
+        wanted.folder,
+        device,
+        wanted.data_dir,
         wanted.image_size,
-    )  # fmt: skip
+    )
 
 
-def check_precision(wanted: Wanted, subjects: "list[Subject]") -> None:
+def check_precision(wanted: EvaluateOptions, subjects: "list[EvaluationTarget]") -> None:
     """RecipeError for a model that cannot be searched in the precision that is wanted."""
-    from afdctl.data.batches import as_floats
-    from afdctl.sweep import checks
+    from afdctl.data.loader import as_floats
+    from afdctl.evaluation import sanity_checks
 
     if wanted.precision != "float32":
         for subject in subjects:
-            checks.check_precision(subject.network, as_floats(subject.split.x[:2]), wanted.precision)
+            sanity_checks.check_precision(subject.network, as_floats(subject.split.x[:2]), wanted.precision)
 
 
-def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
+def warn(subjects: "list[EvaluationTarget]", profiles: "dict[str, Suite]") -> None:
     """Say what speaks against the figures, once."""
-    from afdctl.sweep import warnings
+    from afdctl.evaluation import warnings
 
     lines = [f"{subject.name}: {line}" for subject in subjects for line in subject.warnings]
     for subject in subjects:
@@ -203,7 +220,7 @@ def warn(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
         typer.echo(f"warning: {line}", err=True)
 
 
-def refuse_too_large(subjects: "list[Subject]", profiles: "dict[str, Profile]") -> None:
+def refuse_too_large(subjects: "list[EvaluationTarget]", profiles: "dict[str, Suite]") -> None:
     """RecipeError for a ball that holds every image there is."""
     for subject in subjects:
         pixels = subject.split.x[0].numel()
@@ -216,15 +233,18 @@ def refuse_too_large(subjects: "list[Subject]", profiles: "dict[str, Profile]") 
                 )
 
 
-def check_model_options(wanted: Wanted) -> None:
+def check_model_options(wanted: EvaluateOptions) -> None:
     """Options that only make sense with --model, or not with it."""
     if wanted.matrix and wanted.sources:
         raise RecipeError("--matrix: attacks each run with all others' images; leave --from out")
     if wanted.model is None:
         given = {
-            "--weights": wanted.weights, "--dataset": wanted.dataset, "--mean": wanted.mean, "--std": wanted.std,
+            "--weights": wanted.weights,
+            "--dataset": wanted.dataset,
+            "--mean": wanted.mean,
+            "--std": wanted.std,
             "--image-size": wanted.image_size,
-        }  # fmt: skip
+        }
         for option, value in given.items():
             if value is not None:
                 raise RecipeError(f"{option}: goes with --model; a run brings its own")

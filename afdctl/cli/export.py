@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afdctl.cli import attack_options as options
-from afdctl.cli import place
-from afdctl.cli.exporting import figures as figures_mode
-from afdctl.cli.exporting import raw as raw_modes
-from afdctl.cli.exporting import report as report_mode
-from afdctl.cli.exporting import tables as tables_mode
-from afdctl.cli.exporting import weights as weights_mode
-from afdctl.cli.exporting.wanted import Wanted
-from afdctl.cli.named import find, specs
+from afdctl.cli import export_figures as figures_mode
+from afdctl.cli import export_figures as report_mode
+from afdctl.cli import export_raw as raw_modes
+from afdctl.cli import export_tables as tables_mode
+from afdctl.cli import export_weights as weights_mode
+from afdctl.cli import options, output_path
+from afdctl.cli.arguments import find_runs, run_names
+from afdctl.cli.export_output import ExportOptions
 from afdctl.errors import NotFoundError, RecipeError
 
 if TYPE_CHECKING:
-    from afdctl.store.run import Run
+    from afdctl.runs.run import Run
 
 WEIGHTS = typer.Option(
     metavar="FORMAT",
@@ -43,9 +42,9 @@ PAPER = typer.Option("--paper", help="With --table: the published figures and th
 REPORT = typer.Option(
     metavar="FILE.html", help="A page about the runs, side by side: needs no network.", show_default=False
 )
-OUT = place.option("--out", help="The file to write, or the folder for it, such as exports/ (made if missing).")
+OUT = output_path.option("--out", help="The file to write, or the folder for it, such as exports/ (made if missing).")
 
-Mode = Callable[[Wanted, str], None]
+Mode = Callable[[ExportOptions, str], None]
 """Does the work of one mode with the value of its option."""
 
 
@@ -59,7 +58,7 @@ def export(
     kind: Annotated[str | None, FORMAT] = None,
     paper: Annotated[bool, PAPER] = False,
     report: Annotated[str | None, REPORT] = None,
-    out: Annotated[place.Place | None, OUT] = None,
+    out: Annotated[output_path.OutputPath | None, OUT] = None,
     checkpoint: options.Checkpoint = "best",
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",
@@ -72,7 +71,7 @@ def export(
             "--table": (table, tables_mode.export),
             "--figure": (figure, figures_mode.export),
             "--weights": (weights, weights_mode.export),
-            "--report": (report, report_mode.export),
+            "--report": (report, report_mode.export_report),
             "--events": (events, raw_modes.export_events),
             "--cells": (cells, raw_modes.export_cells),
         }
@@ -87,9 +86,9 @@ def export(
     runs = (
         every(folder)
         if (table or figure) and not names
-        else distinct(find(spec, folder) for spec in specs(names or []))
+        else distinct(find_runs(spec, folder) for spec in run_names(names or []))
     )
-    wanted = Wanted(
+    wanted = ExportOptions(
         runs=runs,
         named=bool(names),
         checkpoint=checkpoint,
@@ -105,7 +104,7 @@ def export(
 
 def every(folder: Path) -> "list[Run]":
     """All runs of a folder: of the newest alone, a table would have one row. Error: NotFoundError for none."""
-    from afdctl.store.run import Run
+    from afdctl.runs.run import Run
 
     runs = Run.all(folder)
     if not runs:

@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from afdctl.cli.broken_pipe import broken_pipe_error
 from afdctl.cli.console import Console
-from afdctl.cli.pipes import reader_gone
-from afdctl.events import beyond_pgd
+from afdctl.journal import format_square_accuracy
 
 Row = dict[str, Any]
 OnLine = Callable[[str], None]
@@ -39,29 +39,29 @@ PLAIN_SECONDS = 10
 
 
 @contextmanager
-def reporting(as_json: bool) -> Iterator[OnLine]:
+def training_progress(as_json: bool) -> Iterator[OnLine]:
     """The function that shows each line of the journal: as it is on stdout, as a progress bar, or as a line an epoch.
 
     It raises StoppedError when nobody reads any more.
     """
     console = Console(stderr=True)
     if as_json:
-        yield while_read(typer.echo)
+        yield stop_on_broken_pipe(typer.echo)
     elif console.file.isatty() and not console.is_dumb_terminal:
         with ProgressBar(console) as bar:
             yield bar.on_line
     else:
-        yield while_read(Lines(partial(typer.echo, err=True)).on_line)
+        yield stop_on_broken_pipe(Lines(partial(typer.echo, err=True)).on_line)
 
 
-def while_read(tell: Callable[[What], None]) -> Callable[[What], None]:
+def stop_on_broken_pipe(tell: Callable[[What], None]) -> Callable[[What], None]:
     """`tell`, with StoppedError for a broken pipe."""
 
     def show(what: What) -> None:
         try:
             tell(what)
         except BrokenPipeError:
-            raise reader_gone() from None
+            raise broken_pipe_error() from None
 
     return show
 
@@ -217,7 +217,7 @@ def validation(row: Row) -> str:
     if "acc_nat" not in row:
         return ""
     best = "  best" if row["best"] else ""
-    said = f"clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%}{beyond_pgd(row.get('acc_square'))} (no AutoAttack)"
+    said = f"clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack)"
     return f"validation: {said}{best}"
 
 
@@ -232,5 +232,5 @@ def result(which: str, row: Row) -> str:
     """A checkpoint's accuracies on the test split."""
     return (
         f"test, {which} checkpoint (step {row['of_step']}): clean {row['acc_nat']:.1%}, "
-        f"{row['attack']} {row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))} (no AutoAttack), {row['n']:,} images"
+        f"{row['attack']} {row['acc_adv']:.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack), {row['n']:,} images"
     )

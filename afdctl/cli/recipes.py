@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from afdctl.cli import place
+from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
 
@@ -77,13 +77,13 @@ def show(
 @app.command("cp")
 def cp(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A packaged recipe's name.")],
-    to: Annotated[place.Place | None, place.DEST] = None,
+    to: Annotated[output_path.OutputPath | None, output_path.DEST] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite DEST.")] = False,
 ) -> None:
     """Copy a packaged recipe, comments and all, to change it; what it extends is found by name from anywhere."""
     from afdctl.recipe import find
 
-    typer.echo(place.copy(find(name), to, force=force))
+    typer.echo(output_path.copy(find(name), to, force=force))
 
 
 @app.command("validate")

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli import attack_options as options
-from afdctl.cli.evaluation import Wanted, evaluate
-from afdctl.cli.named import names_of
+from afdctl.cli import options
+from afdctl.cli.arguments import names_of
+from afdctl.cli.evaluation import EvaluateOptions, evaluate
 
 ATTACKS = typer.Option(metavar="NAME,...", help="Only these attacks; one that the profile lacks is added.")
 EPSILONS = typer.Option(metavar="GRID", help="This grid instead: 0,0.1,8/255 or 0:0.5:0.1.")
@@ -45,14 +45,31 @@ def sweep(
 
     What is done already is skipped, so the same command goes on after Ctrl-C or a kill. Without RUN: the newest one.
     """
-    from afdctl.profile import grid, load
+    from afdctl.suites import epsilon_grid, load
 
-    wanted = Wanted(
-        runs or [], source or [], matrix, folder, checkpoint, limit, seed, batch_size, precision, save,
-        device, data_dir, json, model, weights, dataset, mean, std, image_size,
-    )  # fmt: skip
+    wanted = EvaluateOptions(
+        runs or [],
+        source or [],
+        matrix,
+        folder,
+        checkpoint,
+        limit,
+        seed,
+        batch_size,
+        precision,
+        save,
+        device,
+        data_dir,
+        json,
+        model,
+        weights,
+        dataset,
+        mean,
+        std,
+        image_size,
+    )
     names = names_of(attacks)
-    chosen = None if epsilons is None else grid.parse(epsilons)
+    chosen = None if epsilons is None else epsilon_grid.parse(epsilons)
     evaluate(
         wanted,
         lambda dataset: load.load(profile, dataset, attacks=names, epsilons=chosen, overrides=overrides or []),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afdctl import files
-from afdctl.cli import attended, terminal, trainer
+from afdctl import paths
+from afdctl.cli import background, terminal
 from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
-from afdctl.files import shortened
+from afdctl.paths import shortened
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
 RESUME = typer.Option(metavar="RUN", help="Go on with a stopped run: its path, its name, or `latest`.")
 NAME = typer.Option(help="The run's name; by default the recipe's, with a number.")
-RUNS = typer.Option(parser=files.path, help="The folder that holds the runs.")
+RUNS = typer.Option(parser=paths.path, help="The folder that holds the runs.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto by default.", show_default=False)
 DATA_DIR = typer.Option(
-    parser=files.path, help="Where the data sets lie; by default AFDCTL_DATA, or a cache folder.", show_default=False
+    parser=paths.path, help="Where the data sets lie; by default AFDCTL_DATA, or a cache folder.", show_default=False
 )
 JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object a line.")
 TUI = typer.Option("--tui/--no-tui", help="The dashboard, or a progress bar; by default the dashboard on a terminal.")
@@ -51,13 +51,13 @@ def train(
     --no-tui, progress goes to stderr, and Ctrl-C saves and stops. stdout holds the path, or the journal with --json.
     """
     _check_device(device)
-    starter = trainer.starter()
+    starter = background.starter()
     apart = starter is None and _apart(tui, detach, json)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside of the loop there is nothing new to save
     if resume is None:
         chosen = _chosen(recipe, overrides or [], _numbers(seeds), name)
         if apart:
-            attended.attend(detach=detach)
+            background.run_with_dashboard(detach=detach)
         else:
             _start(chosen, Path(recipe or "").stem, name, runs, device, data_dir, json, starter)
     elif recipe or overrides or seeds or name:
@@ -94,61 +94,78 @@ def _start(
     device: str | None,
     data_dir: Path | None,
     json: bool,
-    starter: trainer.Starter | None,
+    starter: background.Starter | None,
 ) -> None:
     # torch takes seconds to import; by now the recipe is known to be right
     with leaving_at_once():
-        from afdctl.cli.progress import reporting
-        from afdctl.store.run import Run
-        from afdctl.train import signals, start
+        from afdctl import interrupts
+        from afdctl.cli.progress import training_progress
+        from afdctl.runs.run import Run
+        from afdctl.training import setup
 
-    with signals.stopping(), ExitStack() as stack:
+    with interrupts.stopping(), ExitStack() as stack:
         begun = [stack.enter_context(Run.begin(runs, stem, name)) for _ in chosen]
         if starter:
             starter.tell(runs=[str(run.path) for run, _ in begun])
         for one, (run, journal) in zip(chosen, begun, strict=True):
             if starter:
                 starter.await_run()
-            with reporting(json) as on_line:
-                start.start(
-                    one, run, journal, device=start.choose_device(device or "auto"), data_dir=data_dir,
-                    on_line=on_line, on_begin=partial(starter.on_begin, run) if starter else start.nothing,
-                )  # fmt: skip
+            with training_progress(json) as on_line:
+                setup.start(
+                    one,
+                    run,
+                    journal,
+                    device=setup.choose_device(device or "auto"),
+                    data_dir=data_dir,
+                    on_line=on_line,
+                    on_begin=partial(starter.on_begin, run) if starter else setup.ignore_line,
+                )
             journal.close()
             if not json:
                 typer.echo(run.path)
 
 
 def _resume(
-    spec: str, runs: Path, device: str | None, data_dir: Path | None, json: bool, starter: trainer.Starter | None, *,
-    apart: bool, detach: bool,
-) -> None:  # fmt: skip
-    from afdctl.store import checkpoints, results
-    from afdctl.store.outline import Outline
-    from afdctl.store.run import Run
+    spec: str,
+    runs: Path,
+    device: str | None,
+    data_dir: Path | None,
+    json: bool,
+    starter: background.Starter | None,
+    *,
+    apart: bool,
+    detach: bool,
+) -> None:
+    from afdctl.runs import checkpoints, results_file
+    from afdctl.runs.journal_reader import JournalOutline
+    from afdctl.runs.run import Run
 
     run = Run.find(spec, runs)
     if run.finished:
-        for warning in checkpoints.repair_best(run, Outline(run.journal_path).rows):
+        for warning in checkpoints.repair_best(run, JournalOutline(run.journal_path).rows):
             typer.echo(f"warning: {warning}", err=True)
         checkpoints.verify_pointed(run)
-        results.build(run)  # a full disk may have kept the last one from being written
+        results_file.build(run)  # a full disk may have kept the last one from being written
         typer.echo(f"{run.path}: finished already; there is nothing to go on with", err=True)
     elif apart:
-        attended.attend(detach=detach)
+        background.run_with_dashboard(detach=detach)
         return
     else:
         with leaving_at_once():
-            from afdctl.cli.progress import reporting
-            from afdctl.train import signals, start
+            from afdctl import interrupts
+            from afdctl.cli.progress import training_progress
+            from afdctl.training import setup
 
         if starter:
             starter.tell(runs=[str(run.path)])
-        with signals.stopping(), reporting(json) as on_line:
-            start.resume(
-                run, device=device, data_dir=data_dir, on_line=on_line,
-                on_begin=partial(starter.on_begin, run) if starter else start.nothing,
-            )  # fmt: skip
+        with interrupts.stopping(), training_progress(json) as on_line:
+            setup.resume(
+                run,
+                device=device,
+                data_dir=data_dir,
+                on_line=on_line,
+                on_begin=partial(starter.on_begin, run) if starter else setup.ignore_line,
+            )
     if not json:
         typer.echo(run.path)
 

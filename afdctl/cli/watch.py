@@ -10,18 +10,18 @@ from typing import Annotated
 
 import typer
 
-from afdctl import files
-from afdctl.cli import place, serving, terminal
-from afdctl.cli.named import find, specs
+from afdctl import paths
+from afdctl.cli import output_path, serving, terminal
+from afdctl.cli.arguments import find_runs, run_names
 from afdctl.cli.printing import beneath
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
     metavar="[RUN]...", show_default=False, help="Paths or names of runs, or - for stdin; the newest by default."
 )
-RUNS = typer.Option(parser=files.path, help="The folder that holds the runs.")
+RUNS = typer.Option(parser=paths.path, help="The folder that holds the runs.")
 ONCE = typer.Option("--once", help="Draw one frame without a terminal: text to stdout, or a picture with --svg.")
-SVG = place.option("--svg", help="Where --once writes its picture: a file, or a folder for it.")
+SVG = output_path.option("--svg", help="Where --once writes its picture: a file, or a folder for it.")
 SIZE = typer.Option(metavar="WIDTHxHEIGHT", help="The size of --once in cells.")
 REPLAY = typer.Option(
     metavar="SPEED", min=0.01, max=1e6, help="Show the run once more, so many times as fast.", show_default=False
@@ -36,7 +36,7 @@ def watch(
     names: Annotated[list[str] | None, NAMES] = None,
     runs: Annotated[Path, RUNS] = Path("runs"),
     once: Annotated[bool, ONCE] = False,
-    svg: Annotated[place.Place | None, SVG] = None,
+    svg: Annotated[output_path.OutputPath | None, SVG] = None,
     size: Annotated[str, SIZE] = "150x44",
     replay: Annotated[float | None, REPLAY] = None,
     read_only: Annotated[bool, READ_ONLY] = False,
@@ -52,7 +52,7 @@ def watch(
         raise RecipeError("--svg is the picture of --once; add --once, or press e in the dashboard")
     if svg:
         svg.check()
-    paths = [find(name, runs).path for name in specs(names or [])]
+    paths = [find_runs(name, runs).path for name in run_names(names or [])]
     if once:
         _once(paths, width, height, svg)
     elif serve:
@@ -70,20 +70,20 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _once(paths: list[Path], width: int, height: int, svg: place.Place | None) -> None:
+def _once(paths: list[Path], width: int, height: int, svg: output_path.OutputPath | None) -> None:
     """Print one frame, or the path of its picture."""
-    from afdctl.tui.once import frame
+    from afdctl.tui.screen import frame
 
     screen = frame(paths, width, height, colours=svg is not None or sys.stdout.isatty())
     if svg is None:
         coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         typer.echo(screen.ansi() if coloured else screen.text() + "\n", nl=False, file=beneath(sys.stdout))
         return
-    from afdctl.store import atomic
+    from afdctl.runs import files
     from afdctl.tui.drawing.svg import svg as picture
 
-    path = svg.file(f"{place.runs_in_words([path.resolve().name for path in paths])}.svg")
-    atomic.write_text(path, picture(screen, f"afdctl: {paths[0].name}"))
+    path = svg.file(f"{output_path.runs_in_words([path.resolve().name for path in paths])}.svg")
+    files.write_text(path, picture(screen, f"afdctl: {paths[0].name}"))
     typer.echo(path)
 
 
@@ -100,15 +100,15 @@ def _tell(path: Path) -> None:
     """Plain lines of what has happened and happens, until nothing writes the run any more."""
     import json
 
-    from afdctl.cli.pipes import reader_gone
+    from afdctl.cli.broken_pipe import broken_pipe_error
     from afdctl.cli.progress import Lines
-    from afdctl.store.folders import JOURNAL
-    from afdctl.store.gaps import lost_tail
-    from afdctl.store.run import Run
-    from afdctl.tui.reading.follow import UNREADABLE
-    from afdctl.tui.reading.watched import Watched
+    from afdctl.runs.folders import JOURNAL
+    from afdctl.runs.lost_rows import lost_tail
+    from afdctl.runs.run import Run
+    from afdctl.tui.state.follow import UNREADABLE
+    from afdctl.tui.state.follower import RunFollower
 
-    lines, run = Lines(typer.echo), Watched(path)
+    lines, run = Lines(typer.echo), RunFollower(path)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
             try:
@@ -116,7 +116,7 @@ def _tell(path: Path) -> None:
             except UNREADABLE:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
-        raise reader_gone() from None
+        raise broken_pipe_error() from None
     with suppress(AfdctlError):  # of a journal that is damaged elsewhere, the lines above say so
         for words in lost_tail(Run(path)):
             typer.echo(f"warning: {words}", err=True)

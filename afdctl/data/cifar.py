@@ -7,26 +7,25 @@ from typing import Any, ClassVar
 
 import torch
 
-from afdctl.data.dataset import About, DataSet, File, Images, Source
-from afdctl.data.places import cache_dir, move, staging
+from afdctl.data.base import Dataset, DatasetInfo, DatasetLoader, DownloadFile, ImageTensors, cache_dir, move, staging
 from afdctl.errors import CorruptError
 from afdctl.recipe.schema import Data
 
 
-def _images(split: Any) -> Images:
+def _images(split: Any) -> ImageTensors:
     """A split of torchvision's, (n, h, w, c), as (n, c, h, w)."""
-    return Images(torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets))
+    return ImageTensors(torch.from_numpy(split.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(split.targets))
 
 
-class CIFAR10(DataSet):
+class CIFAR10(DatasetLoader):
     """Tiny colour photographs (Krizhevsky 2009)."""
 
     name = "cifar10"
-    about = About(50_000, 10_000, 10, (3, 32, 32))
+    about = DatasetInfo(50_000, 10_000, 10, (3, 32, 32))
     accepts = "the extracted folder cifar-10-batches-py"
     folder: ClassVar[str] = "cifar-10-batches-py"
     files = (
-        File(
+        DownloadFile(
             "cifar-10-python.tar.gz",
             "c58f30108f718f92721af3b95e74349a",
             "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -39,13 +38,13 @@ class CIFAR10(DataSet):
         packed = (root / self.files[0].path for root in roots if (root / self.files[0].path).is_file())
         return next(map(str, (*extracted, *packed)), None)
 
-    def load(self, data: Data, roots: Sequence[Path]) -> Source:
+    def load(self, data: Data, roots: Sequence[Path]) -> Dataset:
         root = self._extracted(roots)
         try:
             train, test = (self._upstream(root, train=train) for train in (True, False))
         except RuntimeError as error:
             raise CorruptError(self._damage(root)) from error
-        return Source(self.name, _images(train), _images(test), tuple(train.classes))
+        return Dataset(self.name, _images(train), _images(test), tuple(train.classes))
 
     @property
     def _upstream(self) -> Any:
@@ -84,11 +83,11 @@ class CIFAR100(CIFAR10):
     """The same with 100 fine classes."""
 
     name = "cifar100"
-    about = About(50_000, 10_000, 100, (3, 32, 32))
+    about = DatasetInfo(50_000, 10_000, 100, (3, 32, 32))
     accepts = "the extracted folder cifar-100-python"
     folder = "cifar-100-python"
     files = (
-        File(
+        DownloadFile(
             "cifar-100-python.tar.gz",
             "eb9058c3a382ffc7106e4002c42a8d85",
             "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",

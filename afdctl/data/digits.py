@@ -5,20 +5,20 @@ from pathlib import Path
 
 import torch
 
-from afdctl.data.dataset import About, DataSet, Images, Source
+from afdctl.data.base import Dataset, DatasetInfo, DatasetLoader, ImageTensors
 from afdctl.recipe.schema import Data
 
 
-class Digits(DataSet):
+class Digits(DatasetLoader):
     """1,797 handwritten digits (UCI ML, Alpaydin and Kaynak 1998), in a fixed stratified split."""
 
     name = "digits"
-    about = About(1437, 360, 10, (1, 8, 8))
+    about = DatasetInfo(1437, 360, 10, (1, 8, 8))
 
     def find(self, roots: Sequence[Path]) -> str:
         return "embedded"
 
-    def load(self, data: Data, roots: Sequence[Path]) -> Source:
+    def load(self, data: Data, roots: Sequence[Path]) -> Dataset:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
@@ -26,4 +26,4 @@ class Digits(DataSet):
         x = torch.from_numpy(digits.images * 255 / 16).round().to(torch.uint8).unsqueeze(1)
         y = torch.from_numpy(digits.target).long()
         train, test = train_test_split(torch.arange(len(y)), test_size=360, stratify=y, random_state=0)
-        return Source(self.name, Images(x[train], y[train]), Images(x[test], y[test]), tuple("0123456789"))
+        return Dataset(self.name, ImageTensors(x[train], y[train]), ImageTensors(x[test], y[test]), tuple("0123456789"))

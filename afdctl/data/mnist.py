@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from afdctl import files
-from afdctl.data.dataset import About, DataSet, File, Images, Source
+from afdctl import paths
+from afdctl.data.base import Dataset, DatasetInfo, DatasetLoader, DownloadFile, ImageTensors
 from afdctl.errors import CorruptError
 from afdctl.recipe.schema import Data
 
@@ -29,7 +29,7 @@ def _variants(folder: Path, name: str) -> Iterator[Path]:
 def _content(path: Path) -> bytes:
     """The unpacked bytes of a file."""
     try:
-        content = files.read(path, FILE_BYTES)
+        content = paths.read(path, FILE_BYTES)
         if path.suffix != ".gz":
             return content
         with gzip.open(BytesIO(content)) as packed:
@@ -43,17 +43,17 @@ def _digest(content: bytes) -> str:
     return md5(content, usedforsecurity=False).hexdigest()
 
 
-class MNIST(DataSet):
+class MNIST(DatasetLoader):
     """Handwritten digits (LeCun, Cortes, Burges)."""
 
     name = "mnist"
-    about = About(60_000, 10_000, 10, (1, 28, 28))
+    about = DatasetInfo(60_000, 10_000, 10, (1, 28, 28))
     accepts = "the files unpacked or packed again (the md5s are of the unpacked content), and directly in the folder"
     md5_of = "unpacked md5"
     folders: ClassVar[tuple[str, ...]] = ("MNIST/raw", ".")
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     files = tuple(
-        File(f"MNIST/raw/{name}.gz", digest, f"https://ossci-datasets.s3.amazonaws.com/mnist/{name}.gz", size)
+        DownloadFile(f"MNIST/raw/{name}.gz", digest, f"https://ossci-datasets.s3.amazonaws.com/mnist/{name}.gz", size)
         for name, digest, size in (
             ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", 9_912_422),
             ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", 28_881),
@@ -66,12 +66,12 @@ class MNIST(DataSet):
         images = self._locate(self.files[0], roots)
         return str(images.parent) if images and not self.absent(roots) else None
 
-    def absent(self, roots: Sequence[Path]) -> Sequence[File]:
+    def absent(self, roots: Sequence[Path]) -> Sequence[DownloadFile]:
         return [file for file in self.files if self._locate(file, roots) is None]
 
-    def load(self, data: Data, roots: Sequence[Path]) -> Source:
+    def load(self, data: Data, roots: Sequence[Path]) -> Dataset:
         train_x, train_y, test_x, test_y = (self._read(file, roots) for file in self.files)
-        return Source(self.name, self._images(train_x, train_y), self._images(test_x, test_y), self.classes)
+        return Dataset(self.name, self._images(train_x, train_y), self._images(test_x, test_y), self.classes)
 
     def download(self, folder: Path) -> None:
         # torchvision knows the mirrors and the md5s of the packed files
@@ -79,7 +79,7 @@ class MNIST(DataSet):
 
         getattr(datasets, type(self).__name__)(folder, download=True)
 
-    def _locate(self, file: File, roots: Sequence[Path]) -> Path | None:
+    def _locate(self, file: DownloadFile, roots: Sequence[Path]) -> Path | None:
         folders = (root / folder for root in roots for folder in self.folders)
         found = (
             path for folder in folders if not self._foreign(folder) for path in _variants(folder, Path(file.path).name)
@@ -94,7 +94,7 @@ class MNIST(DataSet):
             return False
         return any(labels[0] == digest for name, digest in LABELS_MD5.items() if name != self.name) if labels else False
 
-    def _read(self, file: File, roots: Sequence[Path]) -> bytes:
+    def _read(self, file: DownloadFile, roots: Sequence[Path]) -> bytes:
         path = self._locate(file, roots)
         if path is None:
             raise self.missing(roots)
@@ -104,10 +104,10 @@ class MNIST(DataSet):
         return content
 
     @staticmethod
-    def _images(x: bytes, y: bytes) -> Images:
+    def _images(x: bytes, y: bytes) -> ImageTensors:
         # the md5 was right, so the idx headers (16 and 8 bytes) are as published
         images = torch.frombuffer(bytearray(x), dtype=torch.uint8, offset=16).view(-1, 1, 28, 28)
-        return Images(images, torch.frombuffer(bytearray(y), dtype=torch.uint8, offset=8).long())
+        return ImageTensors(images, torch.frombuffer(bytearray(y), dtype=torch.uint8, offset=8).long())
 
 
 class FashionMNIST(MNIST):
@@ -117,7 +117,7 @@ class FashionMNIST(MNIST):
     folders = ("FashionMNIST/raw", "fashion-mnist", ".")
     classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
     files = tuple(
-        File(
+        DownloadFile(
             f"FashionMNIST/raw/{name}.gz",
             digest,
             f"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{name}.gz",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
-from afdctl import files
-from afdctl.data.dataset import About, DataSet, File, Source
-from afdctl.data.pictures import FILE_BYTES, Picture, Remark, counted, decode
+from afdctl import paths
+from afdctl.data.base import Dataset, DatasetInfo, DatasetLoader, DownloadFile
+from afdctl.data.image_files import FILE_BYTES, ImageFile, Remark, count_remarks, decode
 from afdctl.errors import CorruptError
 from afdctl.recipe.schema import Data
 
@@ -38,15 +38,15 @@ class Tree(NamedTuple):
         except (OSError, RuntimeError, BadZipFile, UnicodeDecodeError) as error:
             raise CorruptError(f"{self.where}: {name} is missing or broken: replace the data set") from error
 
-    def picture(self, name: str, label: int) -> Picture:
-        return Picture(label, f"{self.where}/{name}", partial(self.read, name))
+    def picture(self, name: str, label: int) -> ImageFile:
+        return ImageFile(label, f"{self.where}/{name}", partial(self.read, name))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Tree]:
     if path.is_dir():
         names = sorted(file.relative_to(path).as_posix() for file in path.glob("train/*/images/*"))
-        yield Tree(path, names, lambda name: files.read(path / name, FILE_BYTES))
+        yield Tree(path, names, lambda name: paths.read(path / name, FILE_BYTES))
         return
     try:
         # given an open file: a ZipFile that opened its own counts its readers without a lock, and we read in threads
@@ -101,7 +101,7 @@ def _passed_over(tree: Tree, wnids: list[str]) -> Iterator[Remark]:
             yield Remark(UNNAMED, f"{tree.where}/{name}")
 
 
-def _train(tree: Tree, wnids: list[str]) -> list[Picture]:
+def _train(tree: Tree, wnids: list[str]) -> list[ImageFile]:
     names = defaultdict(list)
     for name in tree.names:
         if name.endswith(SUFFIX):
@@ -111,7 +111,7 @@ def _train(tree: Tree, wnids: list[str]) -> list[Picture]:
     return [tree.picture(name, label) for label, wnid in enumerate(wnids) for name in names[wnid]]
 
 
-def _val(tree: Tree, wnids: list[str]) -> list[Picture]:
+def _val(tree: Tree, wnids: list[str]) -> list[ImageFile]:
     labels = {wnid: label for label, wnid in enumerate(wnids)}
     rows = [line.split("\t") for line in tree.lines("val/val_annotations.txt")]
     try:
@@ -123,15 +123,15 @@ def _val(tree: Tree, wnids: list[str]) -> list[Picture]:
     return pictures
 
 
-class TinyImageNet(DataSet):
+class TinyImageNet(DatasetLoader):
     """200 classes of ImageNet at 64 x 64 (Stanford CS231n); the published validation images are the test split."""
 
     name = "tiny_imagenet"
-    about = About(100_000, 10_000, 200, (3, 64, 64))
+    about = DatasetInfo(100_000, 10_000, 200, (3, 64, 64))
     any_size = True
     accepts = f"a folder or another .zip in the layout of {OFFICIAL}.zip"
     files = (
-        File(
+        DownloadFile(
             f"{OFFICIAL}.zip",
             "90528d7ca1a48142e341f4ef8d21d0de",
             f"http://cs231n.stanford.edu/{OFFICIAL}.zip",
@@ -142,7 +142,7 @@ class TinyImageNet(DataSet):
     def find(self, roots: Sequence[Path]) -> str | None:
         return next((str(place) for root in roots for place in _places(root) if _holds_layout(place)), None)
 
-    def load(self, data: Data, roots: Sequence[Path]) -> Source:
+    def load(self, data: Data, roots: Sequence[Path]) -> Dataset:
         found = self.find(roots)
         if found is None:
             raise self.missing(roots)
@@ -150,5 +150,5 @@ class TinyImageNet(DataSet):
         with _opened(Path(found)) as tree:
             wnids = _wnids(tree)
             train, test = (decode(pictures(tree, wnids), side, channels=3) for pictures in (_train, _val))
-            notes = counted([*train.remarks, *test.remarks, *_passed_over(tree, wnids)])
-        return Source(self.name, train.images, test.images, tuple(wnids), notes)
+            notes = count_remarks([*train.remarks, *test.remarks, *_passed_over(tree, wnids)])
+        return Dataset(self.name, train.images, test.images, tuple(wnids), notes)

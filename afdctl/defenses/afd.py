@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from afdctl import metrics
-from afdctl.defenses.base import Attacker, Defense, Report, descend, gradients_of
+from afdctl.defenses.base import Attacker, Defense, Report, apply_gradients, gradients_of
 from afdctl.losses import GAMES, L_C, gradient_penalty
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
@@ -31,7 +31,7 @@ class AFD(Defense):
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
         update = self.simultaneous if self.table.update == "simultaneous" else self.sequential
-        return update(x, x_adv, y) | {"unchanged": metrics.unchanged(x, x_adv)}
+        return update(x, x_adv, y) | {"unchanged": metrics.fraction_unchanged(x, x_adv)}
 
     def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """The box of Algorithm 1: three losses at the same weights, then three updates.
@@ -54,7 +54,8 @@ class AFD(Defense):
         loss_F = self.game.L_F(adv)
         grads_F = gradients_of(loss_F, self.F_theta)
         norms = [
-            descend(self.optimizers[w], grads) for w, grads in zip("CDF", (grads_C, grads_D, grads_F), strict=True)
+            apply_gradients(self.optimizers[w], grads)
+            for w, grads in zip("CDF", (grads_C, grads_D, grads_F), strict=True)
         ]
         return figures((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
 
@@ -70,10 +71,10 @@ class AFD(Defense):
             z, z_adv = self.F_theta(x), self.F_theta(x_adv)
         nat, adv = self.D_psi(z, y), self.D_psi(z_adv, y)
         loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
-        grad_D = descend(self.optimizers["D"], gradients_of(loss_D, self.D_psi))
+        grad_D = apply_gradients(self.optimizers["D"], gradients_of(loss_D, self.D_psi))
 
         loss_F = self.game.L_F(self.D_psi(self.F_theta(x_adv), y))
-        grad_F = descend(self.optimizers["F"], gradients_of(loss_F, self.F_theta))
+        grad_F = apply_gradients(self.optimizers["F"], gradients_of(loss_F, self.F_theta))
         norms = grad_C, grad_D, grad_F
         return figures((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
 
@@ -90,7 +91,7 @@ class AFD(Defense):
 def figures(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:
     """What a step reports: losses and gradient norms of C, D and F, and how D_psi's scores tell z from z'."""
     nat, adv = nat.detach(), adv.detach()
-    d_nat, d_adv = metrics.rates(nat, adv)
+    d_nat, d_adv = metrics.true_rates(nat, adv)
     raw, calibrated = d_nat + d_adv, metrics.alpha_h_calibrated(nat, adv)
     return {
         **dict(zip(("L_C", "L_D", "L_F"), (loss.detach() for loss in losses), strict=True)),

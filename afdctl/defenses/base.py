@@ -56,7 +56,7 @@ class Defense(ABC):
     def descend_C(self, loss: Tensor) -> Tensor:
         """One step of theta and phi down `loss`; returns the norm of its gradient."""
         gradients = gradients_of(loss, self.network)
-        return descend(self.optimizers["C"], gradients)
+        return apply_gradients(self.optimizers["C"], gradients)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts().items()}
@@ -79,7 +79,7 @@ def gradients_of(loss: Tensor, module: nn.Module, retain_graph: bool = False) ->
     return torch.autograd.grad(loss, list(module.parameters()), retain_graph=retain_graph)
 
 
-def descend(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:
+def apply_gradients(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:
     """One step of the optimizer's parameters, in order, along the gradients; returns their total norm."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -7,15 +7,18 @@ from typing import Final
 
 from afdctl import registry
 from afdctl.formatting import printable
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
 
 # the paper's methods and data sets, in its order
 METHODS: Final = ("NT", "AT", "TRADES", "AFD-DCGAN", "AFD-WGAN")
 DATASETS: Final = ("mnist", "cifar10", "cifar100", "tiny_imagenet")
 DATASET_TITLES: Final = {
-    "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
     "tiny_imagenet": "Tiny-ImageNet",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

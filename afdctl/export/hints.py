@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from afdctl.recipe.find import packaged, shown
-from afdctl.store.record import Record
-from afdctl.store.run import Run
+from afdctl.recipe.toml_source import packaged, shown
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 
 # file stem of the packaged recipe of each method of the paper, after `<dataset>_`
 RECIPES: Final = {"NT": "nt", "AT": "at", "TRADES": "trades", "AFD-DCGAN": "dcgan", "AFD-WGAN": "wgan"}

@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any, Final
 
 from afdctl.export.parquet import parquet
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
 
 TRAINING = ("step", "epoch", "test")
 FIRST = ("run", "event", "t", "step", "epoch")
@@ -67,5 +67,7 @@ def columns(rows: Iterable[Mapping[str, Any]]) -> Sequence[str]:
 
 
 FORMATS: Final[Mapping[str, Callable[[Rows], str | bytes]]] = {
-    "csv": as_csv, "json": as_json, "parquet": as_parquet,
-}  # fmt: skip
+    "csv": as_csv,
+    "json": as_json,
+    "parquet": as_parquet,
+}

@@ -47,7 +47,7 @@ def set_precision(network: nn.Module, precision: str) -> None:
 
 
 @contextmanager
-def exact(network: nn.Module) -> Iterator[None]:
+def in_float32(network: nn.Module) -> Iterator[None]:
     """float32 inside, as verdicts are taken."""
     before = precision_of(network)
     set_precision(network, "float32")

@@ -97,7 +97,7 @@ def executing(folder: Path) -> Iterator[Imports]:
 
 
 @contextmanager
-def blamed(describe: Callable[[BaseException], str]) -> Iterator[None]:
+def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
     """Turn what a user's code raises into a RecipeError, `describe` its message; Ctrl-C and full memory pass."""
     try:
         yield

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.values import (
+from afdctl.recipe.fields import (
     MOST,
     Count,
     Fraction,
@@ -18,9 +18,9 @@ from afdctl.recipe.values import (
     Rate,
     Table,
     Whole,
-    check_belongs,
+    check_applicable,
     check_path,
-    disagreement,
+    cross_table_error,
     registered,
 )
 
@@ -49,7 +49,7 @@ class Data(Table):
     @field_validator("path", "image_size", "channels")
     @classmethod
     def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_belongs(value, info, "dataset")
+        return check_applicable(value, info, "dataset")
 
     @field_validator("image_size")
     @classmethod
@@ -69,7 +69,7 @@ class Model(Table):
     )
 
 
-class Optimized(Table):
+class DefenseConfig(Table):
     """A defense's name, which decides its further keys, and the optimizer of L_C over theta and phi: SGD."""
 
     name: str
@@ -78,33 +78,33 @@ class Optimized(Table):
     weight_decay_C: Rate = 1e-4
 
 
-class Natural(Optimized):
+class Natural(DefenseConfig):
     """NT: cross-entropy on natural images."""
 
     name: Literal["natural"]
 
 
-class Adversarial(Optimized):
+class Adversarial(DefenseConfig):
     """AT: cross-entropy on adversarial images (Madry et al. 2018)."""
 
     name: Literal["adversarial"]
 
 
-class Trades(Optimized):
+class Trades(DefenseConfig):
     """TRADES: cross-entropy plus beta times KL(p(x) || p(x')) (Zhang et al. 2019)."""
 
     name: Literal["trades"]
     beta: Rate = Field(6.0, description="weight of the KL term")
 
 
-class Matching(Optimized):
+class Matching(DefenseConfig):
     """Representation matching (section 4.6): L_C plus weight times the mean of ||F(x) - F(x')||."""
 
     name: Literal["matching"]
     weight: Rate = Field(1.0, description="weight of the sensitivity term")
 
 
-class AFD(Optimized):
+class AFD(DefenseConfig):
     """Adversarial Feature Desensitization (Algorithm 1)."""
 
     name: Literal["afd"]
@@ -127,7 +127,7 @@ class AFD(Optimized):
 
 
 Defense = Annotated[Natural | Adversarial | Trades | Matching | AFD, Field(discriminator="name")]
-DEFENSES: Final[Mapping[str, type[Optimized]]] = {
+DEFENSES: Final[Mapping[str, type[DefenseConfig]]] = {
     "natural": Natural,
     "adversarial": Adversarial,
     "trades": Trades,
@@ -159,7 +159,7 @@ class Attack(Table):
     @field_validator("step_size")
     @classmethod
     def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_belongs(value, info, "name")
+        return check_applicable(value, info, "name")
 
     @property
     def growth(self) -> int:
@@ -206,7 +206,7 @@ class Validation(Evaluation):
     limit: Count = Field(1000, description="the first so many images of the hold-out")
 
 
-class FinalTest(Evaluation):
+class TestEvaluation(Evaluation):
     """Once, after the last epoch, on the test split."""
 
     steps: Count = 40
@@ -290,14 +290,14 @@ class Recipe(Table):
     attack: Attack
     train: Train
     validation: Validation = Validation()
-    test: FinalTest = FinalTest()
+    test: TestEvaluation = TestEvaluation()
 
     @field_validator("attack")
     @classmethod
     def _suits_the_defense(cls, attack: Attack, info: ValidationInfo) -> Attack:
         defense = info.data.get("defense")
         if isinstance(defense, Trades) and attack.name != "pgd_kl":
-            raise disagreement("name", "defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term")
+            raise cross_table_error("name", "defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term")
         return attack
 
     @field_validator("train")
@@ -305,10 +305,12 @@ class Recipe(Table):
     def _suits_the_tables_before(cls, train: Train, info: ValidationInfo) -> Train:
         data, attack = info.data.get("data"), info.data.get("attack")
         if attack and attack.warmup > train.epochs:
-            raise disagreement("epochs", f"attack.warmup = {attack.warmup:g} is longer: epsilon is never reached")
+            raise cross_table_error("epochs", f"attack.warmup = {attack.warmup:g} is longer: epsilon is never reached")
         if attack and attack.growth and attack.growth >= train.epochs:
             grows = f"attack.n_fgsm + attack.ramp = {attack.growth}"
-            raise disagreement("epochs", f"{grows}: no epoch is left for all attack.steps")
+            raise cross_table_error("epochs", f"{grows}: no epoch is left for all attack.steps")
         if data and train.select == "robust" and not data.holdout:
-            raise disagreement("select", "'robust' chooses by the hold-out: set data.holdout, or select = \"last\"")
+            raise cross_table_error(
+                "select", "'robust' chooses by the hold-out: set data.holdout, or select = \"last\""
+            )
         return train

@@ -12,13 +12,13 @@ from typing import ClassVar
 from textual import events
 from textual.app import App, ComposeResult
 
-from afdctl.tui import crash, keys, settings
+from afdctl.tui import crash, keymap, settings
 from afdctl.tui.drawing.canvas import Canvas
 from afdctl.tui.drawing.palette import Depth, Palette
 from afdctl.tui.driver import ServedDriver, StderrDriver, bounded
-from afdctl.tui.panes import columns
+from afdctl.tui.panes import chart_data
 from afdctl.tui.panes.dialogs import Dialog
-from afdctl.tui.screenful import Screenful, compose
+from afdctl.tui.screen import Frame, compose
 from afdctl.tui.session import Options, Session
 from afdctl.tui.view import View
 
@@ -43,7 +43,7 @@ class Dashboard(App[int]):
         self.view = View(kept)
         self.dialog: Dialog | None = None
         self.typing: str | None = None
-        self.frame: Screenful | None = None
+        self.frame: Frame | None = None
         self.frames = 0
         self._palettes: dict[bool, Palette] = {}
         self._depth = depth
@@ -133,7 +133,7 @@ class Dashboard(App[int]):
 
     def press(self, key: str, character: str | None) -> None:
         """Do what a key asks for, and draw."""
-        keys.press(self, key, character)
+        keymap.press(self, key, character)
         self.draw()
 
     def change(self, view: View) -> None:
@@ -155,7 +155,7 @@ class Dashboard(App[int]):
         chart, drawn = self.frame.charts[name]
         share = (x - self.frame.places[name].x - drawn.left + 0.5) / max(1, drawn.field)
         value = drawn.part.low + min(1.0, max(0.0, share)) * (drawn.part.high - drawn.part.low)
-        return columns.step_of(self.session.front.history, value, self.view.kept, chart.per)
+        return chart_data.step_of(self.session.front.history, value, self.view.kept, chart.per)
 
     def on_resize(self, event: events.Resize) -> None:
         """Draw for the new size at once."""

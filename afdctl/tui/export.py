@@ -4,13 +4,13 @@ import csv
 from io import StringIO
 from pathlib import Path
 
-from afdctl.store import atomic
+from afdctl.runs import files
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.drawing.svg import svg
-from afdctl.tui.facts import Facts
-from afdctl.tui.panes.chart import Drawn, curves_of
-from afdctl.tui.panes.charts import Chart
-from afdctl.tui.screenful import Screenful
+from afdctl.tui.panes.chart import RenderedChart, curves_of
+from afdctl.tui.panes.charts import ChartSpec
+from afdctl.tui.screen import Frame
+from afdctl.tui.snapshot import Snapshot
 
 
 def free_name(folder: Path, stem: str, suffix: str) -> Path:
@@ -22,18 +22,18 @@ def free_name(folder: Path, stem: str, suffix: str) -> Path:
     return path
 
 
-def write_svg(screen: Screenful, facts: Facts, folder: Path) -> Path:
+def write_svg(screen: Frame, facts: Snapshot, folder: Path) -> Path:
     """Write the screen as a picture. Errors: OSError, DiskFullError."""
     path = free_name(folder, f"{facts.name}-step-{facts.history.step}", ".svg")
-    atomic.write_text(path, svg(screen.cells, f"afdctl: {facts.name}"))
+    files.write_text(path, svg(screen.cells, f"afdctl: {facts.name}"))
     return path
 
 
-def write_text(screen: Screenful, facts: Facts, palette: Palette, folder: Path) -> tuple[Path, Path]:
+def write_text(screen: Frame, facts: Snapshot, palette: Palette, folder: Path) -> tuple[Path, Path]:
     """Write the screen as text, and the columns of its charts. Errors: OSError, DiskFullError."""
     stem = f"{facts.name}-step-{facts.history.step}"
     text = free_name(folder, stem, ".txt")
-    atomic.write_text(text, screen.cells.text() + "\n")
+    files.write_text(text, screen.cells.text() + "\n")
     buffer = StringIO(newline="")
     rows = csv.writer(buffer)
     rows.writerow(["chart", "figure", "run", "x", "mean", "low", "high"])
@@ -42,23 +42,30 @@ def write_text(screen: Screenful, facts: Facts, palette: Palette, folder: Path) 
     for chart, drawn in screen.charts.values():
         rows.writerows(columns(chart, drawn, facts, palette))
     table = text.with_suffix(".csv")
-    atomic.write_text(table, buffer.getvalue())
+    files.write_text(table, buffer.getvalue())
     return text, table
 
 
-def cells(facts: Facts) -> list[list[object]]:
+def cells(facts: Snapshot) -> list[list[object]]:
     """A row for each cell of a sweep that is measured: its norm, attack, run, epsilon, accuracy and interval."""
     sweep = facts.history.sweep
     return [
-        [sweep.norms.get(key, ""), " from ".join(filter(None, key)), facts.name, f"{epsilon:g}",
-         cell.accuracy, cell.low, cell.high]
+        [
+            sweep.norms.get(key, ""),
+            " from ".join(filter(None, key)),
+            facts.name,
+            f"{epsilon:g}",
+            cell.accuracy,
+            cell.low,
+            cell.high,
+        ]
         for key, row in sweep.cells.items()
         for epsilon, cell in row.items()
         if cell.accuracy is not None and not cell.partial
-    ]  # fmt: skip
+    ]
 
 
-def columns(chart: Chart, drawn: Drawn, facts: Facts, palette: Palette) -> list[list[object]]:
+def columns(chart: ChartSpec, drawn: RenderedChart, facts: Snapshot, palette: Palette) -> list[list[object]]:
     """A row for each dot column of each curve that holds something."""
     number = 2 * drawn.field
     width = (drawn.part.high - drawn.part.low) / number

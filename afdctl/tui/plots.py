@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from afdctl.tui.drawing.axis import Floats, Range, fit, format_tick
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import COMPARED, Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
-from afdctl.tui.drawing.scale import Floats, Range, brief, fit
 
 HEIGHT = 15
 WIDEST = 100
@@ -26,7 +26,7 @@ class Line(NamedTuple):
     y: Sequence[float]
 
 
-def curves(lines: Sequence[Line], width: int) -> str:
+def draw_curves(lines: Sequence[Line], width: int) -> str:
     """Lines over one x, with their names above, on at most `width` columns; with the escapes that colour them."""
     palette, width = _palette(), min(width, WIDEST)
     cells = Cells(width, HEIGHT + 1, palette)
@@ -40,12 +40,12 @@ def curves(lines: Sequence[Line], width: int) -> str:
         values = np.interp(columns, line.x, line.y, left=np.nan, right=np.nan)
         letter = line.name[0] if palette.depth == "none" else ""
         drawn.append(Curve(values, np.zeros(len(columns), bool), colour, letter))
-    ticks = [(float(x.place(np.array(tick))), brief(tick)) for tick in x.ticks(max(2, width // 12))]
+    ticks = [(float(x.place(np.array(tick))), format_tick(tick)) for tick in x.ticks(max(2, width // 12))]
     cells.paste(0, 1, draw(Plot(drawn, y, ticks=ticks), width, HEIGHT, left, right, palette))
     return cells.ansi()
 
 
-def scatters(points: Mapping[str, Floats], label: NDArray[np.int32], width: int) -> str:
+def draw_scatters(points: Mapping[str, Floats], label: NDArray[np.int32], width: int) -> str:
     """Fields side by side: title -> points (n, 2) on common axes, each drawn as its class in `label` (n,)."""
     palette, width = _palette(), min(width, WIDEST)
     cells = Cells(width, HEIGHT + 6, palette)

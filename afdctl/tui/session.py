@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from afdctl.tui.drawing.palette import COMPARED
-from afdctl.tui.facts import Facts, Other
-from afdctl.tui.panes import game
-from afdctl.tui.reading.history import Entry
-from afdctl.tui.reading.replay import Replay
-from afdctl.tui.reading.system import Probe, System
-from afdctl.tui.reading.watched import Watched, output
+from afdctl.tui.panes import health
+from afdctl.tui.snapshot import ComparedRun, Snapshot
+from afdctl.tui.state.follower import RunFollower, output
+from afdctl.tui.state.history import LogEntry
+from afdctl.tui.state.replay import Replay
+from afdctl.tui.state.system import System, SystemMonitor
 from afdctl.tui.view import View
 
 SLOW_SECONDS = 2.0
@@ -37,11 +37,11 @@ class Session:
 
     def __init__(self, paths: Sequence[Path], options: Options) -> None:
         self.options = options
-        self.runs = [Replay(path, options.replay) if options.replay else Watched(path) for path in paths]
-        self.compared: list[Watched] = [] if options.owner or len(paths) < 2 else list(self.runs)
-        self.front: Watched = self.runs[0]
-        self.notes: deque[Entry] = deque(maxlen=NOTES)
-        self._probe: Probe | None = None
+        self.runs = [Replay(path, options.replay) if options.replay else RunFollower(path) for path in paths]
+        self.compared: list[RunFollower] = [] if options.owner or len(paths) < 2 else list(self.runs)
+        self.front: RunFollower = self.runs[0]
+        self.notes: deque[LogEntry] = deque(maxlen=NOTES)
+        self._probe: SystemMonitor | None = None
         self._system = System()
         self._levels: dict[str, str] = {}
         self.slow_due = 0.0
@@ -80,7 +80,7 @@ class Session:
         """What need not be known four times a second."""
         self.slow_due = time.monotonic() + SLOW_SECONDS
         # not before the first picture: asking for GPUs takes a while where there are none
-        self._probe = self._probe or Probe()
+        self._probe = self._probe or SystemMonitor()
         self._system = self._probe.look(self.front.path.parent, self.front.pid)
         self.read_output(view)
         file = self.front.history.checkpoint.get("file")
@@ -100,33 +100,47 @@ class Session:
         """Note each check that became worse."""
         if self.front.state.over:
             return
-        for check in game.checks(self.front.history):
+        for check in health.checks(self.front.history):
             if check.level in ("warn", "bad") and self._levels.get(check.name, "ok") != check.level:
                 self.note(f"{check.name} {check.value}: {check.word}", "warn")
             self._levels[check.name] = check.level
 
     def note(self, text: str, kind: str = "note") -> None:
         """Put a line of the dashboard's own into the log."""
-        self.notes.append(Entry(time.time(), kind, text))
+        self.notes.append(LogEntry(time.time(), kind, text))
 
-    def facts(self, view: View) -> Facts:
+    def facts(self, view: View) -> Snapshot:
         """This moment."""
         front = self.front
         if isinstance(front, Replay):
             words = f"replay x{front.speed:g}" + ("" if front.playing else ", paused")
-        return Facts(
-            front.name, front.path, front.history, front.state, view, self._system, time.time(), front.pid, front.share,
-            front.damaged, self.others(), self.options.read_only, self.options.owner,
-            words if isinstance(front, Replay) else "", tuple(self.notes), self._output, self._checkpoint_bytes,
+        return Snapshot(
+            front.name,
+            front.path,
+            front.history,
+            front.state,
+            view,
+            self._system,
+            time.time(),
+            front.pid,
+            front.share,
+            front.damaged,
+            self.others(),
+            self.options.read_only,
+            self.options.owner,
+            words if isinstance(front, Replay) else "",
+            tuple(self.notes),
+            self._output,
+            self._checkpoint_bytes,
             self.options.served,
-        )  # fmt: skip
+        )
 
-    def others(self) -> list[Other]:
+    def others(self) -> list[ComparedRun]:
         """The compared runs, none where there is only one."""
         if len(self.compared) < 2:
             return []
         return [
-            Other(
+            ComparedRun(
                 run.name,
                 run.history,
                 run.state,
@@ -148,6 +162,6 @@ class Session:
         for path in paths if len(paths) > 1 else ():
             run = known.get(path.resolve())
             if run is None:
-                run = Watched(path)
+                run = RunFollower(path)
                 run.open()
             self.compared.append(run)

@@ -16,7 +16,7 @@ Axis = Literal["step", "epoch", "time"]
 
 
 @dataclass(frozen=True)
-class Kept:
+class Settings:
     """The settings that are remembered from one start to the next."""
 
     beta: float = 0.9
@@ -41,7 +41,7 @@ class Zoom:
 class View:
     """The settings and where the user looks."""
 
-    kept: Kept = Kept()
+    kept: Settings = Settings()
     zoom: Zoom | None = None
     cursor: int | None = None
     frozen: bool = False

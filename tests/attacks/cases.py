@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from afdctl import registry
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import Found
-from afdctl.profile import schema
+from afdctl.attacks.base import AttackResult
+from afdctl.attacks.sample_rng import SampleRNG
+from afdctl.suites import schema
 
 EPSILON = {"linf": 0.1, "l2": 0.8, "l1": 4.0}
 SHORT = {"steps": 10, "queries": 100, "targets": 3, "binary_search_steps": 3, "samples": 20, "initial_const": 1.0}
@@ -45,9 +45,11 @@ class Case:
         """Whether a sample's result is its own; AutoAttack's parts draw for a batch."""
         return "autoattack" not in registry.ATTACKS[self.name]
 
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, draws: Draws | int = 0, **knobs: Any) -> Found:
+    def __call__(
+        self, model: nn.Module, x: Tensor, y: Tensor, draws: SampleRNG | int = 0, **knobs: Any
+    ) -> AttackResult:
         attack = registry.load(registry.ATTACKS, self.name)
-        draws = Draws(draws, "test", range(len(x))) if isinstance(draws, int) else draws
+        draws = SampleRNG(draws, "test", range(len(x))) if isinstance(draws, int) else draws
         given = self.knobs | {"epsilon": EPSILON[self.norm], "draws": draws} | knobs
         taken = signature(attack).parameters
         return attack(model, x, y, **{key: value for key, value in given.items() if key in taken or key in self.knobs})
@@ -86,7 +88,9 @@ def length(delta: Tensor, norm: str) -> Tensor:
     return torch.linalg.vector_norm(delta.double().flatten(1), ord=order, dim=1)
 
 
-def attack(name: str, model: nn.Module, x: Tensor, y: Tensor, **knobs: Any) -> Found:
+def attack(name: str, model: nn.Module, x: Tensor, y: Tensor, **knobs: Any) -> AttackResult:
     """The attack of this name, with its knobs."""
-    found: Found = registry.load(registry.ATTACKS, name)(model, x, y, draws=Draws(0, "test", range(len(x))), **knobs)
+    found: AttackResult = registry.load(registry.ATTACKS, name)(
+        model, x, y, draws=SampleRNG(0, "test", range(len(x))), **knobs
+    )
     return found

@@ -6,9 +6,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from afdctl import registry
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import Found
-from afdctl.profile.schema import ATTACKS, Spec
+from afdctl.attacks.base import AttackResult
+from afdctl.attacks.sample_rng import SampleRNG
+from afdctl.suites.schema import ATTACKS, AttackConfig
 
 PARTS = ["apgd_ce", "apgd_t", "fab_t", "square"]
 NAMES = [*PARTS, "apgd_l1", "aa"]
@@ -33,15 +33,15 @@ def images(model: nn.Module, n: int = 24, shape: tuple[int, ...] = (1, 10, 10)) 
     return x, model(x).argmax(1)
 
 
-def spec(name: str, norm: str = "linf", epsilon: float | None = None, **knobs: Any) -> Spec:
+def spec(name: str, norm: str = "linf", epsilon: float | None = None, **knobs: Any) -> AttackConfig:
     short = {key: value for key, value in SHORT.items() if key in ATTACKS[name].model_fields}
     norm = "l1" if name == "apgd_l1" else norm
     return ATTACKS[name](name=name, norm=norm, epsilons=(0.0, epsilon or EPSILON[norm]), **short | knobs)
 
 
-def attack(spec: Spec, model: Any, x: Tensor, y: Tensor) -> Found:
+def attack(spec: AttackConfig, model: Any, x: Tensor, y: Tensor) -> AttackResult:
     """What the attack finds at the one epsilon of its specification."""
     budget = {} if spec.minimises else {"epsilon": spec.epsilons[1]}
-    draws = Draws(3, "autoattack", range(len(x)))
-    found: Found = registry.load(registry.ATTACKS, spec.name)(model, x, y, draws=draws, **budget, **spec.knobs())
+    draws = SampleRNG(3, "autoattack", range(len(x)))
+    found: AttackResult = registry.load(registry.ATTACKS, spec.name)(model, x, y, draws=draws, **budget, **spec.knobs())
     return found

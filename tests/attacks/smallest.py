@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from afdctl import registry
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import Found
+from afdctl.attacks.base import AttackResult
+from afdctl.attacks.sample_rng import SampleRNG
 
 ATTACKS: dict[str, dict[str, Any]] = {
     "ddn": {"norm": "l2", "steps": 60, "init_epsilon": 1.0, "gamma": 0.05},
@@ -25,15 +25,15 @@ ATTACKS: dict[str, dict[str, Any]] = {
 }
 
 
-def attack(name: str, model: Any, x: Tensor, y: Tensor, index: range | None = None, **knobs: Any) -> Found:
+def attack(name: str, model: Any, x: Tensor, y: Tensor, index: range | None = None, **knobs: Any) -> AttackResult:
     """Run one of ATTACKS; `index` are the numbers of the samples in their split."""
     function = registry.load(registry.ATTACKS, name.split()[0])
-    draws = Draws(0, name, index or range(len(x)))
-    found: Found = function(model, x, y, draws=draws, **ATTACKS[name] | knobs)
+    draws = SampleRNG(0, name, index or range(len(x)))
+    found: AttackResult = function(model, x, y, draws=draws, **ATTACKS[name] | knobs)
     return found
 
 
-def length(found: Found, x: Tensor, name: str) -> Tensor:
+def length(found: AttackResult, x: Tensor, name: str) -> Tensor:
     """How far x' is from x (n,), in the attack's norm."""
     order = torch.inf if ATTACKS[name]["norm"] == "linf" else 2
     return torch.linalg.vector_norm((found.x_adv - x).double().flatten(1), ord=order, dim=1)
@@ -43,9 +43,15 @@ def conv(channels: int = 1, classes: int = 10, dtype: torch.dtype = torch.float)
     """A small convolutional network of 8 x 8 images, with BatchNorm, Dropout and trainable parameters."""
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(),
-        nn.Flatten(), nn.Dropout(), nn.Linear(64, classes),
-    )  # fmt: skip
+        nn.Conv2d(channels, 8, 3, 2, 1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(64, classes),
+    )
     return network.to(dtype).eval()
 
 

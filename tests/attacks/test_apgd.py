@@ -6,7 +6,7 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import nn
 
 from afdctl.attacks.apgd import apgd_from, checkpoint_steps
-from afdctl.attacks.ball import boundary_start
+from afdctl.attacks.norms import random_on_sphere
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_parity_with_autoattack(
 ):
     x = torch.rand((64, 1, 16, 16), generator=generator, dtype=torch.double)
     y = model(x).argmax(1)
-    start = boundary_start(x, epsilon, norm, generator)
+    start = random_on_sphere(x, epsilon, norm, generator)
     theirs = APGDAttack(model, n_iter=steps, norm=their_norm, eps=epsilon, loss="ce", rho=0.75, device="cpu")
     theirs.init_hyperparam(x)
     worst, robust, _, last_fooling = theirs.attack_single_run(x, y, x_init=start)

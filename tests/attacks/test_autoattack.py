@@ -6,9 +6,9 @@ from pyautoattack import AutoAttack
 from torch import Generator, Tensor, nn
 
 from afdctl.attacks.autoattack import NORMS
-from afdctl.attacks.ball import length
-from afdctl.attacks.draws import Draws
+from afdctl.attacks.norms import lp_norm
 from afdctl.attacks.pgd import pgd_ce
+from afdctl.attacks.sample_rng import SampleRNG
 from tests.attacks.linear import model_and_images
 from tests.attacks.short import EPSILON, attack, images, net, spec
 
@@ -17,7 +17,7 @@ every_norm = pytest.mark.parametrize("norm", EPSILON)
 
 def library(model: nn.Module, n: int, norm: str, classes: int = 10, steps: int = 4, queries: int = 25) -> AutoAttack:
     """The library's own evaluation of `n` images, shortened where its steps are fewer than its 100."""
-    theirs = AutoAttack(model, norm=NORMS[norm], eps=EPSILON[norm], seed=Draws(3, "autoattack", range(n)).seed)
+    theirs = AutoAttack(model, norm=NORMS[norm], eps=EPSILON[norm], seed=SampleRNG(3, "autoattack", range(n)).seed)
     for apgd in (theirs.apgd, theirs.apgd_targeted):
         apgd.n_iter = apgd.n_iter_orig = steps
         for key, share in {"n_iter_2": 0.22, "n_iter_min": 0.06, "size_decr": 0.03}.items():
@@ -101,7 +101,7 @@ def test_apgd_t_fools_what_can_be_fooled(linear: tuple[nn.Module, Tensor, Tensor
 def test_fab_finds_the_nearest_image(linear: tuple[nn.Module, Tensor, Tensor, Tensor]):
     model, x, y, exact = linear
     found = attack(spec("fab_t", steps=20), model, x, y)
-    ratio = length(found.x_adv - x, "linf") / exact
+    ratio = lp_norm(found.x_adv - x, "linf") / exact
     assert found.fooled.all()
     assert ratio.min() >= 1 - 1e-4
     assert ratio.median() <= 1.02
@@ -128,7 +128,7 @@ def test_the_scale_of_the_logits_does_not_matter(name: str, scale: float):
     assert (plain.fooled != scaled.fooled).sum() <= 1
     assert plain.fooled.any()
     if name == "fab_t":
-        lengths, others = length(plain.x_adv - x, "linf"), length(scaled.x_adv - x, "linf")
+        lengths, others = lp_norm(plain.x_adv - x, "linf"), lp_norm(scaled.x_adv - x, "linf")
         assert (lengths / others).median().item() == pytest.approx(1, abs=1e-3)
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.attacks.ball import length
-from afdctl.attacks.found import NEVER
+from afdctl.attacks.base import NOT_FOUND
+from afdctl.attacks.norms import lp_norm
 from tests.attacks.short import EPSILON, NAMES, PARTS, attack, images, net, spec
 
 every_attack = pytest.mark.parametrize("name", NAMES)
@@ -23,7 +23,7 @@ def test_keeps_its_word_for_any_number_of_classes(name: str, classes: int):
     x, y = images(model)
     setting = spec(name)
     found = attack(setting, model, x, y)
-    assert setting.minimises or length(found.x_adv - x, setting.norm).max() <= setting.epsilons[1] * (1 + 1e-5)
+    assert setting.minimises or lp_norm(found.x_adv - x, setting.norm).max() <= setting.epsilons[1] * (1 + 1e-5)
     assert found.x_adv.min() >= 0
     assert found.x_adv.max() <= 1
     assert torch.equal(model(found.x_adv).argmax(1) != y, found.fooled)
@@ -31,7 +31,7 @@ def test_keeps_its_word_for_any_number_of_classes(name: str, classes: int):
     forwards, backwards = setting.passes(classes)
     assert found.forwards.max() <= forwards
     assert found.backwards.max() <= backwards
-    assert torch.equal(found.part == NEVER, ~found.fooled | (name != "aa"))
+    assert torch.equal(found.part == NOT_FOUND, ~found.fooled | (name != "aa"))
 
 
 @every_norm

@@ -8,10 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from afdctl import registry
-from afdctl.attacks.adversary import Adversary
 from afdctl.attacks.n_fgsm import NOISE
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Attack, Model
+from afdctl.training.adversary import Adversary
 from tests.attacks.linear import model_and_images
 from tests.conftest import NoWaitingForTheDevice
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.data.batches import Split
-from afdctl.data.dataset import Images
+from afdctl.data.base import ImageTensors
+from afdctl.data.loader import Split
+from afdctl.evaluation.batch import prepare_model, search
 from afdctl.models.feature_classifier import build
-from afdctl.profile.schema import ATTACKS
 from afdctl.recipe.schema import Attack, Evaluation, Model
-from afdctl.sweep.batch import search, searchable
-from afdctl.train.evaluation import evaluate
+from afdctl.suites.schema import ATTACKS
+from afdctl.training.evaluate import evaluate
 from tests.attacks.cases import EPSILON, Case, cases, images, small_model
 
 
@@ -72,7 +72,7 @@ def test_nor_does_a_sweep(name: str, right: int):
     attacked = torch.arange(6) < right
     for schedule in ATTACKS[name].schedules:
         spec = ATTACKS[name](name=name, epsilons=(0.0, least, most), schedule=schedule, **knobs)
-        found = search(spec, 0, searchable(Picky(model), lambda: None), x[attacked], y[attacked], attacked, 0)
+        found = search(spec, 0, prepare_model(Picky(model), lambda: None), x[attacked], y[attacked], attacked, 0)
         assert all(len(one.x_adv) == right for one in found.values())
 
 
@@ -82,7 +82,7 @@ def test_nor_does_a_validation_that_no_image_survives():
     x = (255 * images(12)).to(torch.uint8)
     with torch.no_grad():
         y = network.eval()(x / 255).argmin(1)
-    split, table = Split(Images(x, y), "cpu"), Evaluation(batch_size=4, steps=1, queries=5)
+    split, table = Split(ImageTensors(x, y), "cpu"), Evaluation(batch_size=4, steps=1, queries=5)
     network.register_forward_pre_hook(lambda _, given: Picky.refuse(given[0]))
     accuracy = evaluate(network, split, table, Attack(epsilon=0.1), torch.Generator())
     assert (accuracy.acc_nat, accuracy.acc_adv, accuracy.acc_square) == (0, 0, 0)

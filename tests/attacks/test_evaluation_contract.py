@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import Found
+from afdctl.attacks.base import AttackResult
+from afdctl.attacks.sample_rng import SampleRNG
 from tests.attacks.cases import EPSILON, Case, cases, images, length, small_model
 
 every_attack = pytest.mark.parametrize("attack", list(cases()), ids=str)
@@ -23,7 +23,7 @@ def fools(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return model(x).argmax(1) != y
 
 
-def check(attack: Case, x: Tensor, found: Found) -> None:
+def check(attack: Case, x: Tensor, found: AttackResult) -> None:
     """The right shapes, in the box, and in the ball where there is one."""
     assert found.x_adv.shape == x.shape
     assert found.x_adv.dtype == x.dtype
@@ -176,7 +176,7 @@ def test_nan_is_no_success_and_spoils_no_other_sample(attack: Case, logits: slic
     assert (found.fooled & (answers.argmax(1) != y))[8:].any()
     if attack.by_sample:
         assert (found.fooled | answers.isnan().any(1))[:8].all(), "x' hides that the model has no answer"
-        alone = attack(model, x[8:], y[8:], Draws(0, "test", range(8, 40)))
+        alone = attack(model, x[8:], y[8:], SampleRNG(0, "test", range(8, 40)))
         assert torch.allclose(found.x_adv[8:], alone.x_adv, rtol=0, atol=1e-9)
 
 
@@ -190,7 +190,7 @@ def test_a_sample_does_not_depend_on_its_batch(attack: Case):
     for size in (5, 1):
         for first in range(0, 40, size * 4):
             rows = slice(first, first + size)
-            part = attack(model, x[rows], y[rows], Draws(0, "test", range(first, first + size)))
+            part = attack(model, x[rows], y[rows], SampleRNG(0, "test", range(first, first + size)))
             # sums over a batch of another size may round otherwise
             assert torch.allclose(part.x_adv, whole.x_adv[rows], rtol=0, atol=1e-9)
             assert torch.equal(part.first_success, whole.first_success[rows])

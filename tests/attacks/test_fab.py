@@ -6,8 +6,8 @@ from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
 from afdctl.attacks.autoattack import fab_t
-from afdctl.attacks.ball import length
-from afdctl.attacks.draws import Draws
+from afdctl.attacks.norms import lp_norm
+from afdctl.attacks.sample_rng import SampleRNG
 from tests.attacks.short import attack, images, net, spec
 
 
@@ -21,7 +21,7 @@ def test_is_the_library_bit_by_bit(norm: str, rank: int):
         theirs = FABAttack_PT(model, norm={"linf": "Linf"}.get(norm, norm.upper()), n_iter=20, device=x.device)
         theirs.target_class = number + 2
         runs.append(theirs.attack_single_run(x, y, is_targeted=True))
-    distances = torch.stack([torch.where((run != x).flatten(1).any(1), length(run - x, norm), 9e9) for run in runs])
+    distances = torch.stack([torch.where((run != x).flatten(1).any(1), lp_norm(run - x, norm), 9e9) for run in runs])
     expected = torch.stack(runs)[distances.argmin(0), torch.arange(len(x))]
     found = attack(spec("fab_t", norm, steps=20, targets=rank), model, x, y)
     assert found.fooled.float().mean() > 0.5
@@ -37,7 +37,7 @@ def test_classes_together_find_the_same():
         return logits
 
     x, y = images(model, n=5)
-    knobs = {"draws": Draws(0, "fab", range(5)), "norm": "linf", "steps": 10, "targets": 9}
+    knobs = {"draws": SampleRNG(0, "fab", range(5)), "norm": "linf", "steps": 10, "targets": 9}
     alone = fab_t(counting, x, y, **knobs)
     calls_alone = len(calls)
     together = fab_t(counting, x, y, at_once=22, **knobs)

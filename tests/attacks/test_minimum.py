@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.attacks.found import NEVER
-from afdctl.attacks.iterate import misclassified
-from afdctl.attacks.minimum import fools, margin
-from afdctl.profile import schema
+from afdctl.attacks.base import NOT_FOUND, fools_by, is_misclassified, margin
+from afdctl.suites import schema
 from tests.attacks.smallest import ATTACKS, attack, conv, images
 
 every_attack = pytest.mark.parametrize("name", ATTACKS)
@@ -40,7 +38,7 @@ def test_what_is_said_to_fool_does(name: str, channels: int, classes: int):
     assert found.x_adv.min() >= 0
     assert found.x_adv.max() <= 1
     assert (found.first_success[found.fooled] > 0).all()
-    assert (found.part == NEVER).all()
+    assert (found.part == NOT_FOUND).all()
 
 
 @every_attack
@@ -148,7 +146,7 @@ def test_failures_are_x_and_no_black_image(name: str):
     x, y = images(6), torch.zeros(6, dtype=torch.long)
     found = attack(name, Constant(), x, y)
     assert torch.equal(found.x_adv, x)
-    assert (found.first_success == NEVER).all()
+    assert (found.first_success == NOT_FOUND).all()
 
 
 @every_attack
@@ -170,7 +168,7 @@ def test_what_fools():
     y = torch.zeros(6, dtype=torch.long)
     nan, inf = torch.nan, torch.inf
     logits = torch.tensor([[1, 2, 0], [1, 1 + 1e-7, 0], [1, 1, 1], [nan, 2, 0], [0, nan, 2], [-inf, 0, -1]])
-    assert fools(logits, y).tolist() == [True, False, False, False, False, True]
-    assert fools(logits, y, confidence=1.5).tolist() == [False, False, False, False, False, True]
-    assert misclassified(logits, y).tolist() == [True, True, False, False, False, True]
+    assert fools_by(logits, y).tolist() == [True, False, False, False, False, True]
+    assert fools_by(logits, y, confidence=1.5).tolist() == [False, False, False, False, False, True]
+    assert is_misclassified(logits, y).tolist() == [True, True, False, False, False, True]
     assert margin(logits, y)[:3].tolist() == pytest.approx([1, 1e-7, 0], abs=1e-7)

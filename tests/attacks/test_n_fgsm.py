@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Generator
 
-from afdctl.attacks.ball import length, uniform_start
 from afdctl.attacks.n_fgsm import NOISE, n_fgsm
+from afdctl.attacks.norms import lp_norm, random_in_ball
 from tests.attacks.linear import model_and_images
 
 
@@ -15,9 +15,9 @@ def test_is_the_noise_and_one_step_of_the_full_epsilon(norm: str):
     x = x / 2 + 0.25  # nothing is clipped to [0, 1]
     epsilon = 0.01
     x_adv = n_fgsm(model, x, y, norm=norm, epsilon=epsilon, generator=Generator().manual_seed(3))
-    start = uniform_start(x, NOISE * epsilon, norm, Generator().manual_seed(3))
-    assert torch.allclose(length(x_adv - start, norm), torch.full((len(x),), epsilon), atol=1e-6)
-    assert length(x_adv - x, norm).max() > 1.5 * epsilon
+    start = random_in_ball(x, NOISE * epsilon, norm, Generator().manual_seed(3))
+    assert torch.allclose(lp_norm(x_adv - start, norm), torch.full((len(x),), epsilon), atol=1e-6)
+    assert lp_norm(x_adv - x, norm).max() > 1.5 * epsilon
     # the loss of a linear model of two classes rises along its weights alone
     towards = (0.5 - y.float())[:, None] * model.weights
     moved = (x_adv - start).flatten(1)

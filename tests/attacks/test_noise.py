@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.attacks.draws import Draws
-from afdctl.attacks.found import NEVER
+from afdctl.attacks.base import NOT_FOUND
 from afdctl.attacks.noise import noise
+from afdctl.attacks.sample_rng import SampleRNG
 from tests.attacks.cases import length
 
 
@@ -21,7 +21,7 @@ class Corner(nn.Module):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_draws_at_the_edge_until_one_fools(norm: str):
     x = torch.full((2000, 1, 2, 2), 0.5)
-    draws = Draws(0, "test", range(2000))
+    draws = SampleRNG(0, "test", range(2000))
     found = noise(Corner(), x, torch.zeros(2000).long(), epsilon=0.2, draws=draws, norm=norm, samples=3)
     delta = found.x_adv - x
     assert torch.allclose(length(delta, norm).float(), torch.tensor(0.2), atol=1e-6)
@@ -32,4 +32,4 @@ def test_draws_at_the_edge_until_one_fools(norm: str):
         assert share == pytest.approx(0.25 * 0.75 ** (number - 1), abs=0.03)
     assert torch.equal(found.forwards, torch.where(found.fooled, found.first_success, 3))
     assert not found.backwards.any()
-    assert (found.first_success != NEVER).any()
+    assert (found.first_success != NOT_FOUND).any()

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.ball import length
-from afdctl.attacks.minimum import margin
+from afdctl.attacks.base import margin
+from afdctl.attacks.norms import lp_norm
 from tests.attacks.short import EPSILON, attack, images, net, spec
 
 every_norm = pytest.mark.parametrize("norm", EPSILON)
@@ -55,6 +55,6 @@ def test_stays_in_ball_and_box(norm: str):
     y, epsilon = torch.zeros(6), EPSILON[norm]
     result = attack(spec("square", norm, queries=30), lambda image: torch.eye(4)[:1].repeat(len(image), 1), x, y)
     assert not result.fooled.any()
-    assert 0.5 * epsilon < length(result.x_adv - x, norm).max() <= epsilon * (1 + 1e-5)
+    assert 0.5 * epsilon < lp_norm(result.x_adv - x, norm).max() <= epsilon * (1 + 1e-5)
     assert result.x_adv.min() >= 0
     assert result.x_adv.max() <= 1

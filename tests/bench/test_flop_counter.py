@@ -11,7 +11,7 @@ from afdctl.bench.step_time import defense_table, recipe_batch
 from afdctl.defenses.base import Defense
 from afdctl.models.cost import FlopCounter
 from afdctl.recipe import Recipe
-from afdctl.train.cost_estimate import ImageBatch, build_defense, cost_event, estimate_cost
+from afdctl.training.cost_estimate import ImageBatch, build_defense, cost_event, estimate_cost
 from tests.conftest import short
 
 CPU = torch.device("cpu")
@@ -69,8 +69,10 @@ def test_passes_of_a_step_by_phase(name: str, more: tuple[str, ...], passes: tup
     assert tuple(result.passes[phase] for phase in ("attack", "C", "D", "F")) == passes
     has_game = chosen.defense.name == "afd"
     assert {phase for phase, flop in result.flop.items() if flop} == {
-        *(["attack"] if passes[0] else []), "C", *(["D", "F"] if has_game else []),
-    }  # fmt: skip
+        *(["attack"] if passes[0] else []),
+        "C",
+        *(["D", "F"] if has_game else []),
+    }
 
 
 @pytest.mark.parametrize("name", registry.DEFENSES)

@@ -16,9 +16,15 @@ COST = CostEstimate(attack_start=1.0, attack_step=2.0, losses={"C": 5.0})
 def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recipe_time, "evaluation_pass_seconds", lambda *_: 0.001)
     chosen = short(
-        "digits_wgan", "train.epochs=60", "train.batch_size=128", "attack.steps=10", "data.holdout=200",
-        "validation.steps=20", "validation.queries=100", "test.steps=40",
-    )  # fmt: skip
+        "digits_wgan",
+        "train.epochs=60",
+        "train.batch_size=128",
+        "attack.steps=10",
+        "data.holdout=200",
+        "validation.steps=20",
+        "validation.queries=100",
+        "test.steps=40",
+    )
     # a step with 10 attack steps costs 26 FLOP, with 4 it costs 14
     measured = MeasuredStep(attack_steps=4, seconds=1.4)
     eta = estimate_recipe_time(chosen, recipe_batch(chosen, CPU), measured, COST)
@@ -29,9 +35,7 @@ def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
     assert eta["validation_seconds"] == pytest.approx(0.001 * limit * (43 + 103))
     tested = chosen.test.limit or 360
     assert eta["test_seconds"] == pytest.approx(0.001 * 2 * tested * 83)
-    assert eta["total_seconds"] == pytest.approx(
-        60 * (26 + eta["validation_seconds"]) + eta["test_seconds"]
-    )  # fmt: skip
+    assert eta["total_seconds"] == pytest.approx(60 * (26 + eta["validation_seconds"]) + eta["test_seconds"])
 
 
 def test_the_time_of_an_image_folder_is_unknown():

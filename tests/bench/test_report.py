@@ -10,7 +10,7 @@ from afdctl.bench.report import measure
 from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, recipe_batch
 from afdctl.models import cost
 from afdctl.models.precision import precision_of
-from afdctl.train.cost_estimate import attack_for, cost_event, with_train_settings
+from afdctl.training.cost_estimate import attack_for, cost_event, with_train_settings
 from tests.conftest import short
 
 CPU = torch.device("cpu")
@@ -51,9 +51,11 @@ def test_trades_keeps_its_own_adversary_and_no_other_takes_it():
     adversaries = {name: recipe.load(name).attack for name in ("mnist_trades", "mnist_wgan")}
     found = {(name, to): attack_for(attack, to, 7) for name, attack in adversaries.items() for to in ("trades", "afd")}
     assert {key: attack.name for key, attack in found.items()} == {
-        ("mnist_trades", "trades"): "pgd_kl", ("mnist_trades", "afd"): "pgd",
-        ("mnist_wgan", "trades"): "pgd_kl", ("mnist_wgan", "afd"): "apgd_ce",
-    }  # fmt: skip
+        ("mnist_trades", "trades"): "pgd_kl",
+        ("mnist_trades", "afd"): "pgd",
+        ("mnist_wgan", "trades"): "pgd_kl",
+        ("mnist_wgan", "afd"): "apgd_ce",
+    }
     assert {attack.steps for attack in found.values()} == {7}
 
 

@@ -9,9 +9,9 @@ import h5py
 import pytest
 import torch
 
-from afdctl.cli.accuracies import Stdout
-from afdctl.cli.analysing.tables import divergences
-from afdctl.store.run import Run
+from afdctl.cli.analyze_tables import divergences
+from afdctl.cli.evaluation_tables import TableConsole
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl, Ended
 from tests.conftest import short, train
 
@@ -48,7 +48,7 @@ def test_the_usual_analyses_of_two_runs_side_by_side(afdctl: Afdctl):
 
 
 def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.analyses.probe.STEPS", 10)  # how well it is trained is held elsewhere
+    monkeypatch.setattr("afdctl.analysis.divergence.STEPS", 10)  # how well it is trained is held elsewhere
     command = ("analyze", "wgan", "nt", *SMALL, "--hdh", "--attacks", "fgsm")
     found = printed(afdctl(*command, "--json"))
     assert {cell["attack"] for cell in found["nt", "hdh"]["cells"]} == {"pgd_linf", "fgsm"}
@@ -58,7 +58,7 @@ def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, mo
     shown = afdctl(*command)
     assert shown.out.count("This run has no discriminator of its own: there is only the probe.") == 1
     assert "No room" not in shown.out
-    narrow = Stdout()
+    narrow = TableConsole()
     narrow.width = 80
     with narrow.capture() as written:
         narrow.print_fitting(partial(divergences, found["wgan", "hdh"]["cells"]), 3)
@@ -67,13 +67,13 @@ def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, mo
 
 def test_the_discriminator_is_the_runs_own(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
     """`raw` is what its weights give on the kept features."""
-    monkeypatch.setattr("afdctl.analyses.probe.STEPS", 10)
+    monkeypatch.setattr("afdctl.analysis.divergence.STEPS", 10)
     found = printed(afdctl("analyze", "wgan", *SMALL, "--hdh", "--attacks", "pgd_linf", "--json"))
-    from afdctl.analyses.trained import discriminator_of
-    from afdctl.sweep.subject import of_run
+    from afdctl.analysis.runner import discriminator_of
+    from afdctl.evaluation.target import load_run_target
 
     run = Run(folder / "runs/wgan")
-    D_psi = discriminator_of(run, "best", of_run(run, "best", torch.device("cpu"), None))
+    D_psi = discriminator_of(run, "best", load_run_target(run, "best", torch.device("cpu"), None))
     assert D_psi is not None
     with h5py.File(run.results_path) as file, torch.no_grad():
         y = torch.from_numpy(file["features/natural/label"][()])
@@ -123,9 +123,9 @@ def test_bad_input_gets_one_line(afdctl: Afdctl, arguments: tuple[str, ...], cod
 
 
 def test_a_missing_package(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    from afdctl.cli.analysing import work
+    from afdctl.cli import analyze_run
 
-    monkeypatch.setattr(work, "find_spec", lambda name: None)
+    monkeypatch.setattr(analyze_run, "find_spec", lambda name: None)
     ended = afdctl("analyze", "nt", "--umap")
     assert (ended.code, ended.err) == (2, "error: --umap: needs umap-learn; pip install 'afdctl[umap]'\n")
 

@@ -28,9 +28,16 @@ def test_json_is_one_object_and_the_trace_goes_beside_it(afdctl: Afdctl, tmp_pat
 def test_the_tables_name_every_phase(afdctl: Afdctl):
     out = afdctl("bench", "digits_wgan", *SMALL).out
     for word in (
-        "attack", "optimizer", "journal", "model FLOP utilisation", "AFD / AT", "AFD / TRADES",
-        "FLOP/s of the step", "all 2 epochs", "OMP_NUM_THREADS",
-    ):  # fmt: skip
+        "attack",
+        "optimizer",
+        "journal",
+        "model FLOP utilisation",
+        "AFD / AT",
+        "AFD / TRADES",
+        "FLOP/s of the step",
+        "all 2 epochs",
+        "OMP_NUM_THREADS",
+    ):
         assert word in out, word
 
 

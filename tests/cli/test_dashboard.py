@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 import afdctl
-from afdctl.cli import trainer
-from afdctl.events import alive, read
-from afdctl.store.run import Run
+from afdctl.cli import background
+from afdctl.journal import read, writer_pid
+from afdctl.runs.run import Run
 from tests.cli.trainings import LONG, options
 from tests.conftest import SHORT
 
@@ -29,9 +29,13 @@ class Tmux:
     def __init__(self, folder: Path) -> None:
         self.folder, self.socket = folder, str(folder / "tmux")
         environment = os.environ | {
-            "PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "OMP_NUM_THREADS": "1", "TERM": "xterm-256color",
-            "XDG_CONFIG_HOME": str(folder), "PS1": "$ ", "SHELL": "/bin/sh",
-        }  # fmt: skip
+            "PYTHONPATH": str(Path(afdctl.__file__).parents[1]),
+            "OMP_NUM_THREADS": "1",
+            "TERM": "xterm-256color",
+            "XDG_CONFIG_HOME": str(folder),
+            "PS1": "$ ",
+            "SHELL": "/bin/sh",
+        }
         self("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "36", "-c", str(folder), "sh", env=environment)
 
     def __call__(self, *words: str, env: dict[str, str] | None = None) -> str:
@@ -66,7 +70,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
     found = Tmux(tmp_path)
     yield found
     for run in Run.all(tmp_path / "runs"):
-        if pid := alive(run.journal_path):
+        if pid := writer_pid(run.journal_path):
             os.kill(pid, signal.SIGKILL)
     subprocess.run(["tmux", "-S", found.socket, "kill-server"], capture_output=True, check=False)
 
@@ -83,7 +87,7 @@ def the_run(tmux: Tmux) -> Run:
 
 
 def at_work(run: Run) -> int:
-    pid = alive(run.journal_path)
+    pid = writer_pid(run.journal_path)
     assert pid
     before = sum(1 for _ in read(run.journal_path))
     wait_for(lambda: sum(1 for _ in read(run.journal_path)) > before)
@@ -113,7 +117,7 @@ def test_a_training_is_left_come_back_to_saved_and_stopped(tmux: Tmux):
     tmux.shows("Stop digits_nt-001?")
     tmux.press("y")
     tmux.shows("■ stopped")
-    assert trainer.outcome(run)[:2] == ("stopped", 143)
+    assert background.outcome(run)[:2] == ("stopped", 143)
     assert (run.checkpoints / "last").exists()
     tmux.press("q")
     tmux.shows("ended: 0")

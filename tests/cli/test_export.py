@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from afdctl.cli.export import only
-from afdctl.cli.exporting.wanted import Wanted
+from afdctl.cli.export_output import ExportOptions
 from afdctl.errors import RecipeError
-from afdctl.export.weights import states
-from afdctl.export.weights.format import Exported, Files
+from afdctl.export.weights import state_dict
+from afdctl.export.weights.format import ExportedModel, Files
 from tests.cli.conftest import Afdctl
 from tests.conftest import short, train
 
@@ -64,14 +64,14 @@ def test_robustbench_gets_its_folders(afdctl: Afdctl, folder: Path):
 
 
 def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    def tampered(exported: Exported) -> Files:
+    def tampered(exported: ExportedModel) -> Files:
         with torch.no_grad():
-            other = states.of_network(exported.network)
+            other = state_dict.of_network(exported.network)
             other["C_phi.bias"] += 0.01
-            network = states.filled(exported.about, other)
-        return states.pack_torch(replace(exported, network=network))
+            network = state_dict.filled(exported.about, other)
+        return state_dict.pack_torch(replace(exported, network=network))
 
-    monkeypatch.setattr(states, "TORCH", replace(states.TORCH, pack=tampered))
+    monkeypatch.setattr(state_dict, "TORCH", replace(state_dict.TORCH, pack=tampered))
     before = sorted(folder.iterdir())
     ended = afdctl("export", "nt", "--weights", "torch", "--out", "tampered.pt")
     assert (ended.code, ended.out) == (1, "")
@@ -80,7 +80,7 @@ def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path
 
 
 def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.cli.exporting.weights.find_spec", lambda name: None)
+    monkeypatch.setattr("afdctl.cli.export_weights.find_spec", lambda name: None)
     ended = afdctl("export", "nt", "--weights", "onnx")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == (
@@ -89,7 +89,7 @@ def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.M
 
 
 def test_two_modes_are_one_too_many():
-    def mode(wanted: Wanted, choice: str) -> None: ...
+    def mode(wanted: ExportOptions, choice: str) -> None: ...
 
     assert only({"--weights": (None, mode), "--table": ("1", mode)}) == (mode, "1")
     with pytest.raises(RecipeError, match="--weights and --table: one mode at a time"):

@@ -36,9 +36,12 @@ def test_all_runs_of_the_papers_data_set_are_drawn(afdctl: Afdctl, folder: Path)
 def test_named_runs_of_another_data_set_are_drawn_with_a_word(afdctl: Afdctl, folder: Path):
     ended = afdctl("export", "digits_nt-0", "digits_nt-0", "--figure", "2", "--out", "two.svg", "--json")
     assert json.loads(ended.out) == {
-        "schema": "afdctl/1", "figure": "2", "path": "two.svg", "title": "Adversarial accuracy on digits",
+        "schema": "afdctl/1",
+        "figure": "2",
+        "path": "two.svg",
+        "title": "Adversarial accuracy on digits",
         "runs": ["digits_nt-0"],
-    }  # fmt: skip
+    }
     assert ended.err == "warning: the paper's figure 2 is of CIFAR-10; drawn with runs of digits\n"
     assert "Adversarial accuracy on digits" in (folder / "two.svg").read_text()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Afdctl
-from tests.written import trained, written
+from tests.journals import trained, written
 
 
 @pytest.fixture

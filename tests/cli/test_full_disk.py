@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.store.run import Run
+from afdctl.runs.run import Run
 from tests.cli.trainings import ENVIRONMENT, options
 from tests.conftest import SHORT
 

@@ -24,9 +24,18 @@ def test_version():
 
 def test_help_lists_the_commands():
     assert re.findall(r"^  ([a-z][a-z-]+)  ", say("--help"), re.M) == [
-        "train", "watch", "attack", "sweep", "analyze", "export", "bench", "runs", "recipes", "profiles",
+        "train",
+        "watch",
+        "attack",
+        "sweep",
+        "analyze",
+        "export",
+        "bench",
+        "runs",
+        "recipes",
+        "profiles",
         "data",
-    ]  # fmt: skip
+    ]
 
 
 def test_the_help_of_train_names_every_option_and_what_it_prints():

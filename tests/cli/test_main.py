@@ -13,7 +13,7 @@ import typer
 
 from afdctl import cli
 from afdctl.errors import DiskFullError
-from afdctl.store import atomic
+from afdctl.runs import files
 from tests.cli.conftest import Afdctl
 from tests.cli.trainings import ENVIRONMENT
 
@@ -24,7 +24,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("afdctl.profile.load.packaged", fail)
+    monkeypatch.setattr("afdctl.suites.load.packaged", fail)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_copy_that_does_not_fit_is_not_there(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     ended = afdctl(*words)
     assert (ended.code, ended.out, ended.err) == (5, "", f"error: x.toml: No space left on device; {FULL}\n")
     assert not list(folder.iterdir())

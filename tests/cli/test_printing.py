@@ -26,8 +26,10 @@ class Tty(io.StringIO):
 
 def test_an_error_names_what_was_typed_in_printable_letters(afdctl: Afdctl):
     assert afdctl("runs", "show", NAME) == (
-        3, "", f"error: {SHOWN}: no such run under runs; name another folder with --runs\n"
-    )  # fmt: skip
+        3,
+        "",
+        f"error: {SHOWN}: no such run under runs; name another folder with --runs\n",
+    )
 
 
 def test_a_mistake_in_the_command_is_printed_as_safely(afdctl: Afdctl):

@@ -14,24 +14,46 @@ import pytest
 from rich.console import Console
 
 import afdctl
-from afdctl.cli.progress import Lines, ProgressBar, reporting
+from afdctl.cli.progress import Lines, ProgressBar, training_progress
 from tests.conftest import SHORT
 
 RECIPE = {"defense": {"name": "afd"}, "data": {"dataset": "digits"}}
 RUN = {
-    "event": "run", "name": "digits[red]-001", "recipe": RECIPE, "parameters": 31050, "device": "cpu",
-    "epochs": 60, "steps_per_epoch": 10, "steps_total": 600, "classes": 10,
+    "event": "run",
+    "name": "digits[red]-001",
+    "recipe": RECIPE,
+    "parameters": 31050,
+    "device": "cpu",
+    "epochs": 60,
+    "steps_per_epoch": 10,
+    "steps_total": 600,
+    "classes": 10,
     "images": {"train": 1237, "holdout": 200, "test": 360},
-}  # fmt: skip
+}
 STEP = {
-    "event": "step", "step": 40, "epoch": 4, "L_C": 2.3, "L_D": -0.0004, "L_F": -0.011, "alpha_h": 1.0, "grad_C": 0.1,
-    "d_accuracy": 0.5, "d_hdh_calibrated": 0.143, "images_per_s": 2490.4,
-}  # fmt: skip
+    "event": "step",
+    "step": 40,
+    "epoch": 4,
+    "L_C": 2.3,
+    "L_D": -0.0004,
+    "L_F": -0.011,
+    "alpha_h": 1.0,
+    "grad_C": 0.1,
+    "d_accuracy": 0.5,
+    "d_hdh_calibrated": 0.143,
+    "images_per_s": 2490.4,
+}
 EPOCH = {"event": "epoch", "epoch": 4, "step": 40, "acc_nat": 0.98, "acc_adv": 0.695, "best": True, "seconds": 1.0}
 LAST = {
-    "event": "test", "step": 600, "checkpoint": "last", "of_step": 600, "attack": "PGD-40 linf 0.15", "n": 360,
-    "acc_nat": 0.986, "acc_adv": 0.644,
-}  # fmt: skip
+    "event": "test",
+    "step": 600,
+    "checkpoint": "last",
+    "of_step": 600,
+    "attack": "PGD-40 linf 0.15",
+    "n": 360,
+    "acc_nat": 0.986,
+    "acc_adv": 0.644,
+}
 BEST = LAST | {"checkpoint": "best", "of_step": 500, "acc_nat": 0.981, "acc_adv": 0.628}
 FIGURES = ["L_C  2.300", "L_D -0.000", "L_F -0.011", "D acc  50%", "d_HΔH 0.143", "2,490 images/s"]
 OPENING = (
@@ -186,7 +208,7 @@ def test_only_a_terminal_gets_escape_codes(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with reporting(as_json=False) as on_line:
+    with training_progress(as_json=False) as on_line:
         on_line(json.dumps(RUN))
     assert ("\x1b" in sys.stderr.getvalue()) == bar
     assert OPENING.split(":")[0] in sys.stderr.getvalue()
@@ -198,8 +220,13 @@ def test_a_real_training_on_a_terminal_draws_on_stderr_and_puts_the_path_on_stdo
     environment = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "TERM": "xterm", "COLUMNS": "80"}
     process = subprocess.Popen(
         [sys.executable, "-m", "afdctl", *arguments],
-        stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path, env=environment, text=True,
-    )  # fmt: skip
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+    )
     os.close(theirs)
     screen = b""
     try:

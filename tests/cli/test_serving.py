@@ -84,8 +84,10 @@ def test_a_browser_only_looks_and_its_dashboard_ends_with_the_server(tmp_path: P
     run = journals.write(tmp_path / "runs" / "r-001", journals.training(620))
     server = subprocess.Popen(
         [sys.executable, "-m", "afdctl", "watch", "--serve", "--port", str(port), str(run)],
-        cwd=tmp_path, env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=os.environ | {"XDG_CONFIG_HOME": str(tmp_path)},
+        stderr=subprocess.DEVNULL,
+    )
 
     async def seen(browser: Any, what: bytes, seconds: float = 30.0) -> bytes:
         found = b""

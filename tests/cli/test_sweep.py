@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from afdctl.store import checkpoints
-from afdctl.store.run import Run
+from afdctl.runs import checkpoints
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl, Ended
 from tests.conftest import short, train
 
@@ -46,8 +46,10 @@ def test_a_quick_look_says_what_is_shown_in_its_place(afdctl: Afdctl):
     assert look("--limit", "20") == []
     rows = [row for row in printed(afdctl("export", "at", "--cells", "json"))["rows"] if row["attack"] == "noise"]
     assert [(row["n"], row["suite"], row["changed"], row["shown"]) for row in rows] == [
-        (20, "strong", "epsilons", True), (10, "strong", "epsilons", False), (20, "strong", "epsilons samples", False),
-    ]  # fmt: skip
+        (20, "strong", "epsilons", True),
+        (10, "strong", "epsilons", False),
+        (20, "strong", "epsilons samples", False),
+    ]
     afdctl(
         "attack", "nt", "--attack", "aa", "--epsilon", "0.05", "--limit", "5", "--set", "steps=1", "--set", "queries=1"
     )
@@ -235,7 +237,7 @@ def test_a_table_never_cuts_a_figure(afdctl: Afdctl, monkeypatch: pytest.MonkeyP
     # without it rich takes a dumb terminal to be 80 wide
     monkeypatch.setenv("LINES", "40")
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr("afdctl.cli.accuracies.Stdout.is_terminal", True)
+    monkeypatch.setattr("afdctl.cli.evaluation_tables.TableConsole.is_terminal", True)
     shown = afdctl("sweep", "at", "--attacks", "pgd_linf,fgsm", "--limit", "32").out
     assert "\u2026" not in shown
     lines = [line for line in shown.splitlines() if line[:1] in "\u2502\u2503\u2514"]
@@ -254,8 +256,10 @@ def test_the_checkpoint_can_be_chosen(afdctl: Afdctl, folder: Path):
 
 def test_profiles(afdctl: Afdctl, folder: Path):
     assert [line.split()[0] for line in afdctl("profiles", "ls").out.splitlines()] == [
-        "paper-A2", "paper-notebook", "strong",
-    ]  # fmt: skip
+        "paper-A2",
+        "paper-notebook",
+        "strong",
+    ]
     assert "descending" in afdctl("profiles", "show", "strong", "--dataset", "digits").out
     assert afdctl("profiles", "cp", "strong", "my.toml").code == 0
     assert afdctl("profiles", "cp", "strong", "my.toml").code == 2

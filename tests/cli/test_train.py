@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from afdctl.store import checkpoints
-from afdctl.store.run import Run
+from afdctl.runs import checkpoints
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl, Ended
 from tests.cli.trainings import SLOW, begin, end, events, options
 from tests.conftest import SHORT
@@ -45,8 +45,10 @@ def test_without_a_terminal_stderr_has_a_line_an_epoch(seeds: Ended):
     # a slow machine is also told its steps
     lines = [line for line in seeds.err.splitlines() if not re.match("test, last|epoch .*  step ", line)]
     assert [line[: len(start)] for line, start in zip(lines, beginnings * 2, strict=True)] == [
-        *beginnings, "digits_nt-002: ", *beginnings[1:],
-    ]  # fmt: skip
+        *beginnings,
+        "digits_nt-002: ",
+        *beginnings[1:],
+    ]
 
 
 def test_a_pgd_figure_says_that_it_is_no_autoattack(seeds: Ended):

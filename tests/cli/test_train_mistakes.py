@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.store.run import Run
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 
 NO_RESUME = "--resume goes on with the run's own recipe; leave RECIPE, --set, --seeds and --name out"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from afdctl.cli.imports import leaving_at_once
-from afdctl.store import checkpoints
-from afdctl.store.run import Run
+from afdctl.runs import checkpoints
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 from tests.cli.trainings import LONG, begin, end, events, options, wait_for
 from tests.conftest import SHORT

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import afdctl
-from afdctl.events import read
-from afdctl.store.run import Run
+from afdctl.journal import read
+from afdctl.runs.run import Run
 from tests.cli.conftest import Ended
 from tests.conftest import SHORT
 
@@ -35,9 +35,13 @@ def heed_signals() -> None:
 def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "afdctl", "train", *arguments],
-        cwd=folder, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=folder,
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         preexec_fn=heed_signals,
-    )  # fmt: skip
+    )
 
 
 def end(process: subprocess.Popen[str]) -> Ended:

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from afdctl.data import Images, Source, load
+from afdctl.data import Dataset, ImageTensors, load
 from afdctl.recipe.schema import Data
 
 
@@ -32,8 +32,8 @@ def test_the_global_generators_are_left_alone():
 
 
 def source_of(x, y, test_y=0):
-    images = Images(torch.tensor(x, dtype=torch.uint8), torch.tensor(y))
-    return Source("made up", images, Images(images.x[:1], torch.tensor([test_y])), ("a", "b"))
+    images = ImageTensors(torch.tensor(x, dtype=torch.uint8), torch.tensor(y))
+    return Dataset("made up", images, ImageTensors(images.x[:1], torch.tensor([test_y])), ("a", "b"))
 
 
 def test_the_digest_sees_pixels_labels_shapes_and_both_splits():

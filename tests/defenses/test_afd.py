@@ -80,8 +80,10 @@ def test_simultaneous_is_the_box_of_algorithm_1(game: str, classify: str):
     theta, phi, psi = (weights(module) for module in (twin.F_theta, twin.C_phi, twin.D_psi))
     figures = {"L_C": loss_C, "L_D": loss_D, "L_F": loss_F, "acc_nat": accuracy(twin.C_phi(z))}
     slopes = {
-        "grad_C": slope(loss_C, theta + phi), "grad_D": slope(loss_D, psi), "grad_F": slope(loss_F, theta),
-    }  # fmt: skip
+        "grad_C": slope(loss_C, theta + phi),
+        "grad_D": slope(loss_D, psi),
+        "grad_F": slope(loss_F, theta),
+    }
     assert_same_figures(report, figures | slopes | discrimination(nat, adv))
     along_C = plain_step(twin, loss_C, theta + phi, "C", decay=1e-4)
     along_D, along_F = plain_step(twin, loss_D, psi, "D"), plain_step(twin, loss_F, theta, "F")

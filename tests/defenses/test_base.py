@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from afdctl.analyses import probe
-from afdctl.defenses.base import descend, fusible
+from afdctl.analysis import divergence
+from afdctl.defenses.base import apply_gradients, fusible
 
 
 def test_gradients_of_another_layout_move_the_right_weights():
     weight = torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last)
     gradient = torch.rand(4, 3, 2, 2)  # not channels last
     layer = nn.Parameter(weight.clone(memory_format=torch.preserve_format))
-    norm = descend(torch.optim.SGD([layer], lr=0.1, fused=True), [gradient])
+    norm = apply_gradients(torch.optim.SGD([layer], lr=0.1, fused=True), [gradient])
     assert torch.allclose(layer, weight - 0.1 * gradient)
     assert torch.allclose(norm, torch.linalg.vector_norm(gradient))
     assert layer.grad is None
@@ -21,6 +21,6 @@ def test_gradients_of_another_layout_move_the_right_weights():
 def test_updates_are_fused_only_where_torch_can(monkeypatch: pytest.MonkeyPatch):
     assert fusible([torch.nn.Parameter(torch.ones(2))])
     assert not fusible([torch.nn.Parameter(torch.ones(2, device="meta"))])
-    monkeypatch.setattr(probe, "STEPS", 1)
+    monkeypatch.setattr(divergence, "STEPS", 1)
     z, y = torch.ones(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")
-    assert not probe.train(z, z, y, classes=2, seed=0).training
+    assert not divergence.train(z, z, y, classes=2, seed=0).training

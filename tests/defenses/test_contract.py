@@ -8,10 +8,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from afdctl import registry
-from afdctl.attacks.adversary import Adversary
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import DEFENSES, Attack, Model
+from afdctl.training.adversary import Adversary
 from tests.conftest import NoWaitingForTheDevice
 
 every_defense = pytest.mark.parametrize("name", registry.DEFENSES)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from afdctl.export.figures.style import LOOKS, looks, spread
+from afdctl.export.figures.style import LINE_STYLES, line_styles, spread
 from afdctl.export.groups import grouped, plot_groups
-from afdctl.store.record import Record
-from afdctl.store.run import Run
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 from tests.export.figures.made import record
 
 
@@ -21,9 +21,9 @@ def test_seeds_are_one_group_in_the_papers_order(tmp_path: Path):
 def test_two_recipes_of_one_method_are_told_apart(tmp_path: Path):
     groups = grouped([record(tmp_path, "mnist_wgan"), record(tmp_path, "mnist_wgan_fc3"), record(tmp_path, "mnist_nt")])
     assert [group.label for group in groups] == ["NT", "AFD-WGAN (mnist_wgan-0)", "AFD-WGAN (mnist_wgan_fc3-0)"]
-    styles = looks(groups)
-    assert styles["NT"] == LOOKS["NT"]
-    assert styles["AFD-WGAN (mnist_wgan-0)"] == LOOKS["AFD-WGAN"]
+    styles = line_styles(groups)
+    assert styles["NT"] == LINE_STYLES["NT"]
+    assert styles["AFD-WGAN (mnist_wgan-0)"] == LINE_STYLES["AFD-WGAN"]
     assert len(set(styles.values())) == 3
 
 
@@ -53,8 +53,8 @@ def test_labels_are_distinct_across_data_sets_only_in_figures(tmp_path: Path):
 
 
 def test_looks_differ_without_colour():
-    assert len({(str(look.dashes), look.marker) for look in LOOKS.values()}) == len(LOOKS)
-    assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
+    assert len({(str(look.dashes), look.marker) for look in LINE_STYLES.values()}) == len(LINE_STYLES)
+    assert len({look.marker for look in LINE_STYLES.values()}) == len(LINE_STYLES)
 
 
 def test_a_spread_is_the_mean_and_the_sample_deviation_where_all_have_a_value():

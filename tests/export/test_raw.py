@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from afdctl.export import raw
 from tests.export.tables.made import cells, record
-from tests.written import resumed
+from tests.journals import resumed
 
 STEPS = [
     {"event": "step", "step": 1, "epoch": 1, "L_C": 2.5, "L_D": float("nan")},
@@ -24,8 +24,11 @@ STEPS = [
 def test_events_are_those_of_the_training_that_was_not_superseded(tmp_path: Path) -> None:
     rows = raw.events([record(tmp_path, name, "mnist_nt", STEPS) for name in ("a", "b")])
     assert [(row["run"], row["event"], row["step"], row["L_C"]) for row in rows] == [
-        ("a", "step", 1, 2.5), ("a", "step", 2, 1.5), ("b", "step", 1, 2.5), ("b", "step", 2, 1.5),
-    ]  # fmt: skip
+        ("a", "step", 1, 2.5),
+        ("a", "step", 2, 1.5),
+        ("b", "step", 1, 2.5),
+        ("b", "step", 2, 1.5),
+    ]
 
 
 def test_formats_read_back(tmp_path: Path) -> None:
@@ -44,9 +47,11 @@ def test_cells_tell_which_of_them_count(tmp_path: Path) -> None:
     of = [*cells("aa", {0.2: 0.9, 0.3: 0.8}, n=100), *cells("aa", {0.3: 0.7}), *cells("cw", {1.0: 0.5}, source="b")]
     rows = raw.cells([record(tmp_path, "a", "mnist_nt", of)])
     assert [(row["attack"], row["epsilon"], row["n"], row["source"], row["shown"]) for row in rows] == [
-        ("aa", 0.2, 100, None, False), ("aa", 0.3, 100, None, False), ("aa", 0.3, 1000, None, True),
+        ("aa", 0.2, 100, None, False),
+        ("aa", 0.3, 100, None, False),
+        ("aa", 0.3, 1000, None, True),
         ("cw", 1.0, 1000, "b", True),
-    ]  # fmt: skip
+    ]
     assert json.loads(rows[3]["spec"])["step_size"] == 0.05
     assert (rows[0]["dataset"], rows[0]["method"]) == ("mnist", "NT")
     assert parquet.read_table(BytesIO(raw.as_parquet(rows)))["accuracy"].to_pylist() == [0.9, 0.8, 0.7, 0.5]

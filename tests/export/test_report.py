@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from afdctl.export.report import analyses, page, training
-from afdctl.store.record import Record
-from afdctl.store.run import Run
-from tests.written import Row, analysed, end, epoch, final_test, resumed, steps, swept, trained, written
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
+from tests.journals import Row, analysed, end, epoch, final_test, resumed, steps, swept, trained, written
 
 VOID = {"meta", "br", "line", "path", "circle"}
 CELLS = {"td", "th", "dt", "dd", "small", "br"}
@@ -65,9 +65,21 @@ def complete(run: Run) -> dict[str, str | None]:
     rng = np.random.default_rng(0)
     medians = {"median": [0.5, 1.5], "std": [0.1, 0.2]}
     points = {"points": rng.normal(size=(2, 40, 2)), "label": np.arange(40) % 10, "prediction": np.zeros((2, 40))}
-    cell = {"attack": "pgd_linf", "norm": "linf", "epsilon": 0.1, "err_nat": 0.03, "err_adv": 0.321, "gap": 0.291,
-        "raw": None, "calibrated": None, "probe": 1.234, "slack_raw": None, "slack_calibrated": None,
-        "slack_probe": 0.326, "n_test": 100}  # fmt: skip
+    cell = {
+        "attack": "pgd_linf",
+        "norm": "linf",
+        "epsilon": 0.1,
+        "err_nat": 0.03,
+        "err_adv": 0.321,
+        "gap": 0.291,
+        "raw": None,
+        "calibrated": None,
+        "probe": 1.234,
+        "slack_raw": None,
+        "slack_calibrated": None,
+        "slack_probe": 0.326,
+        "n_test": 100,
+    }
     correlation = {"raw": None, "calibrated": None, "probe": {"r": 0.91, "low": 0.8, "high": 0.95, "cells": 12}}
     attack: Row = {"attack": "pgd_linf", "norm": "linf"}
     rows: dict[str, Row] = {
@@ -150,7 +162,7 @@ def test_an_embeddings_strengths_share_a_frame(wgan: Run):
     natural = np.array([[0.0, 0.0], [8.0, 8.0]])
     points = {"points": np.stack([natural, natural / 4]), "label": np.array([0, 0])}
     analysed(wgan, "tsne", {"attack": "pgd_linf", "norm": "linf", "epsilons": [0, 8 / 255], "perplexity": 30}, points)
-    far, near = analyses.studied(Record.of(wgan)).panels
+    far, near = analyses.analysis_section(Record.of(wgan)).panels
     assert (far.title, near.title) == ("natural", "ε = 8/255")
     assert far.dots == {0: "M4.0 4.0h0M96.0 96.0h0"}
     assert near.dots == {0: "M4.0 4.0h0M27.0 27.0h0"}

@@ -15,49 +15,58 @@ import torch
 
 from afdctl import registry
 from afdctl.errors import AfdctlError, RecipeError
+from afdctl.evaluation.target import load_run_target, load_user_target
 from afdctl.export.weights import FORMATS, check
-from afdctl.export.weights.about import blank
-from afdctl.export.weights.format import Exported, Files, Format
-from afdctl.sweep.subject import of_model, of_run
+from afdctl.export.weights.format import ExportedModel, Files, WeightFormat, blank
 from tests.conftest import short
 from tests.test_layers import imports
-from tests.train.test_resume import train
+from tests.training.test_resume import train
 
 CPU = torch.device("cpu")
 FACTS = {
-    "schema": "afdctl/1", "run": "r", "kind": "trained", "checkpoint": "0" * 64, "dataset": "cifar10",
-    "input_shape": [3, 16, 16], "input_range": [0.0, 1.0], "output": "logits", "class_names": ["cat", "dog", "eel"],
-    "encoder": "lenet", "width": 2, "feature_norm": "scale", "threat_model": "l2",
-}  # fmt: skip
+    "schema": "afdctl/1",
+    "run": "r",
+    "kind": "trained",
+    "checkpoint": "0" * 64,
+    "dataset": "cifar10",
+    "input_shape": [3, 16, 16],
+    "input_range": [0.0, 1.0],
+    "output": "logits",
+    "class_names": ["cat", "dog", "eel"],
+    "encoder": "lenet",
+    "width": 2,
+    "feature_norm": "scale",
+    "threat_model": "l2",
+}
 
 
-def form(name: str) -> Format:
-    found: Format = registry.load(FORMATS, name)
+def form(name: str) -> WeightFormat:
+    found: WeightFormat = registry.load(FORMATS, name)
     return found
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
     run = train(short("digits_nt", "train.epochs=1", "model.norm=scale"), tmp_path_factory.mktemp("runs"))
-    return check.exported(of_run(run, "best", CPU, None))
+    return check.exported(load_run_target(run, "best", CPU, None))
 
 
 @pytest.fixture(scope="module")
-def packed(trained: Exported) -> Callable[[str], Files]:
+def packed(trained: ExportedModel) -> Callable[[str], Files]:
     """The files of the trained network in a format; ONNX takes seconds, so each is made once."""
     return cache(lambda name: form(name).pack(trained))
 
 
 @pytest.fixture
-def untrained() -> Exported:
+def untrained() -> ExportedModel:
     torch.manual_seed(0)
-    return Exported("cifar-001-00000000", blank(FACTS), torch.rand(8, 3, 16, 16), dict(FACTS))
+    return ExportedModel("cifar-001-00000000", blank(FACTS), torch.rand(8, 3, 16, 16), dict(FACTS))
 
 
 BODY = "return self.net(x)"
 
 
-def own(folder: Path, body: str = BODY, more: str = "") -> Exported:
+def own(folder: Path, body: str = BODY, more: str = "") -> ExportedModel:
     """A model of one's own with a normalisation."""
     (folder / "mine.py").write_text(
         "import torch\nfrom torch import nn\n\n\nclass Mine(nn.Module):\n    def __init__(self):\n"
@@ -65,12 +74,12 @@ def own(folder: Path, body: str = BODY, more: str = "") -> Exported:
         f"    def forward(self, x):\n        {body}\n{more}"
     )
     spec = f"{folder / 'mine.py'}:Mine"
-    return check.exported(of_model(spec, None, [0.2], [0.5], "digits", folder / "runs", CPU, None))
+    return check.exported(load_user_target(spec, None, [0.2], [0.5], "digits", folder / "runs", CPU, None))
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_file_holds_the_network_for_any_number_of_images(
-    trained: Exported, packed: Callable[[str], Files], name: str
+    trained: ExportedModel, packed: Callable[[str], Files], name: str
 ):
     files = packed(name)
     found = check.checked(trained, form(name), files)
@@ -83,7 +92,7 @@ def test_a_file_holds_the_network_for_any_number_of_images(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_with_one_weight_a_little_off_is_found(trained: Exported, name: str):
+def test_a_file_with_one_weight_a_little_off_is_found(trained: ExportedModel, name: str):
     network = blank(trained.about)
     network.load_state_dict(trained.network.state_dict())
     with torch.no_grad():
@@ -94,7 +103,7 @@ def test_a_file_with_one_weight_a_little_off_is_found(trained: Exported, name: s
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_that_cannot_be_read_back_is_found(trained: Exported, packed: Callable[[str], Files], name: str):
+def test_a_file_that_cannot_be_read_back_is_found(trained: ExportedModel, packed: Callable[[str], Files], name: str):
     files = dict(packed(name))
     first = next(iter(files))
     files[first] = files[first][: len(files[first]) // 2]
@@ -112,7 +121,7 @@ def test_what_rounding_explains_and_what_it_does_not():
         check.compare(logits, logits[:, :1])
 
 
-def test_nan_is_no_agreement(untrained: Exported):
+def test_nan_is_no_agreement(untrained: ExportedModel):
     nan = replace(form("torch"), unpack=lambda files: lambda x: torch.full((len(x), 3), torch.nan))
     with pytest.raises(AfdctlError, match="differ by up to nan"):
         check.checked(untrained, nan, {})
@@ -147,7 +156,7 @@ def metadata(name: str, data: bytes, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["safetensors", "onnx", "pt2", "torch"])
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_a_file_says_what_goes_in_and_what_comes_out(
-    trained: Exported, packed: Callable[[str], Files], tmp_path: Path, name: str
+    trained: ExportedModel, packed: Callable[[str], Files], tmp_path: Path, name: str
 ):
     ((path, data),) = packed(name).items()
     assert path.startswith("run-001-")
@@ -162,7 +171,7 @@ def test_a_file_says_what_goes_in_and_what_comes_out(
 def test_the_standalone_file_needs_torch_only_and_builds_each_encoder(encoder: str):
     facts = FACTS | {"encoder": encoder}
     torch.manual_seed(0)
-    what = Exported("r-1", blank(facts), torch.rand(8, 3, 16, 16), facts)
+    what = ExportedModel("r-1", blank(facts), torch.rand(8, 3, 16, 16), facts)
     files = form("robustbench").pack(what)
     assert list(files) == ["cifar10/L2/r_1.pt", "r_1.py"]
     check.checked(what, form("robustbench"), files)
@@ -170,7 +179,7 @@ def test_the_standalone_file_needs_torch_only_and_builds_each_encoder(encoder: s
     assert names - set(sys.stdlib_module_names) == {"torch", "robustbench"}
 
 
-def test_robustbench_finds_the_network_in_its_tables(untrained: Exported, monkeypatch: pytest.MonkeyPatch):
+def test_robustbench_finds_the_network_in_its_tables(untrained: ExportedModel, monkeypatch: pytest.MonkeyPatch):
     """Against the two names of `robustbench.model_zoo` that its load_model uses."""
     import sys
     from enum import Enum
@@ -192,7 +201,7 @@ def test_robustbench_finds_the_network_in_its_tables(untrained: Exported, monkey
     entry["model"]().load_state_dict(torch.load(BytesIO(weights), weights_only=True), strict=True)
 
 
-def test_robustbench_has_tables_for_its_own_data_sets_only(trained: Exported):
+def test_robustbench_has_tables_for_its_own_data_sets_only(trained: ExportedModel):
     code = list(form("robustbench").pack(trained).values())[1].decode()
     assert "RobustBench's load_model knows no digits" in code
     assert "register" not in code

@@ -9,17 +9,33 @@ from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from afdctl import registry
-from afdctl.attacks.adversary import Adversary
 from afdctl.models.feature_classifier import FeatureClassifier, build
-from afdctl.models.folding import FoldedTwin
-from afdctl.models.precision import MixedPrecision, exact, precision_of, set_precision
+from afdctl.models.fused import FusedModel
+from afdctl.models.precision import MixedPrecision, in_float32, precision_of, set_precision
 from afdctl.recipe.schema import DEFENSES, Attack, Model
+from afdctl.training.adversary import Adversary
 
 x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.arange(16) % 3
 OURS = {
-    "where", "minimum", "maximum", "clamp", "clamp_", "clamp_min", "clamp_max", "rand", "normal_", "linalg_vector_norm",
-    "_log_softmax", "nll_loss_forward", "exp", "leaky_relu", "gt", "argmax", "_foreach_norm", "_fused_sgd_",
-}  # fmt: skip
+    "where",
+    "minimum",
+    "maximum",
+    "clamp",
+    "clamp_",
+    "clamp_min",
+    "clamp_max",
+    "rand",
+    "normal_",
+    "linalg_vector_norm",
+    "_log_softmax",
+    "nll_loss_forward",
+    "exp",
+    "leaky_relu",
+    "gt",
+    "argmax",
+    "_foreach_norm",
+    "_fused_sgd_",
+}
 """Of perturbations, projections, losses, features' norms, D_psi, figures and optimizers; no encoder computes them."""
 
 
@@ -98,11 +114,13 @@ def test_x_adv_is_float32_in_its_ball_and_in_the_box():
 
 def test_a_twin_has_the_precision_of_its_network_or_the_one_it_is_given():
     network = made("bf16")
-    assert [precision_of(FoldedTwin(network, given)) for given in (None, "float32", "bf16")] == [
-        "bf16", "float32", "bf16",
-    ]  # fmt: skip
+    assert [precision_of(FusedModel(network, given)) for given in (None, "float32", "bf16")] == [
+        "bf16",
+        "float32",
+        "bf16",
+    ]
     assert precision_of(network) == "bf16"
-    twin = FoldedTwin(network)
+    twin = FusedModel(network)
     assert {folded.weight.dtype for _, folded in twin.pairs} == {torch.bfloat16}
     assert twin.twin.C_phi.weight.dtype is torch.float32
     with torch.no_grad():
@@ -112,9 +130,9 @@ def test_a_twin_has_the_precision_of_its_network_or_the_one_it_is_given():
 def test_verdicts_are_float32_whatever_happens():
     network, plain = made("bf16").eval(), made("float32").eval()
     with torch.no_grad():
-        with exact(network):
+        with in_float32(network):
             assert torch.equal(network(x), plain(x))
-        with pytest.raises(ZeroDivisionError), exact(network):
+        with pytest.raises(ZeroDivisionError), in_float32(network):
             raise ZeroDivisionError
         assert precision_of(network) == "bf16"
         assert not torch.equal(network(x), plain(x))

@@ -6,9 +6,9 @@ import pytest
 
 from afdctl.errors import RecipeError
 from afdctl.recipe import load, packaged
-from afdctl.recipe.fidelity import rows
-from afdctl.recipe.locate import paths
+from afdctl.recipe.presets import rows
 from afdctl.recipe.schema import AFD, Trades
+from afdctl.recipe.toml_source import key_paths
 from tests.recipe.smallest_recipe import SMALLEST, Write
 
 
@@ -109,7 +109,7 @@ def test_a_preset_sets_what_the_paper_and_its_code_differ_on(
 
 def test_each_preset_sets_the_same_keys() -> None:
     for row in rows():
-        assert set(paths(row["sound"])) == set(paths(row["paper"])) == set(paths(row["official"])) != set()
+        assert set(key_paths(row["sound"])) == set(key_paths(row["paper"])) == set(key_paths(row["official"])) != set()
 
 
 def test_without_a_fidelity_a_recipe_is_sound() -> None:

@@ -6,8 +6,8 @@ from time import process_time
 
 import pytest
 
-from afdctl.profile import load as profiles
 from afdctl.recipe import load
+from afdctl.suites import load as profiles
 from tests.recipe.smallest_recipe import SMALLEST, Write
 from tests.recipe.test_mistakes import complaint
 

@@ -8,16 +8,21 @@ import pytest
 import tomli
 
 from afdctl.recipe import dump, file_schema, load, loads, packaged
-from afdctl.recipe.find import folder
 from afdctl.recipe.schema import AFD
+from afdctl.recipe.toml_source import folder
 
 FILES = sorted(folder().rglob("*.toml"))
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
 DEFENSES = {"nt": "natural", "at": "adversarial", "trades": "trades", "dcgan": "afd", "wgan": "afd"}
 MORE = {
-    "mnist_wgan_official", "mnist_matching", "mnist_wgan_fc1pd", "mnist_wgan_fc3", "mnist_wgan_fast",
-    "cifar10_wgan_fast", "folder_wgan",
-}  # fmt: skip
+    "mnist_wgan_official",
+    "mnist_matching",
+    "mnist_wgan_fc1pd",
+    "mnist_wgan_fc3",
+    "mnist_wgan_fast",
+    "cifar10_wgan_fast",
+    "folder_wgan",
+}
 
 # Table A1: epochs, scheduled epochs, WGAN GP, and section 4.1: epsilon under `fidelity = "paper"`
 TABLE_A1 = {

@@ -14,9 +14,23 @@ from tests.torture.process import Ended, parsed
 from tests.torture.tally import HUNG, LOST, SURVIVED, TRACEBACK, UNCLEAR, Trial
 
 CLOCK = {
-    "t", "seconds", "images_per_s", "started", "written", "size", "disk", "pid", "elapsed", "product_flop_per_s",
-    "floor_seconds", "command", "events", "log_offset", "log_sha256", "commit",
-}  # fmt: skip
+    "t",
+    "seconds",
+    "images_per_s",
+    "started",
+    "written",
+    "size",
+    "disk",
+    "pid",
+    "elapsed",
+    "product_flop_per_s",
+    "floor_seconds",
+    "command",
+    "events",
+    "log_offset",
+    "log_sha256",
+    "commit",
+}
 """Keys whose values differ from one time to the next."""
 ADMITS = re.compile(r"damaged|missing|corrupt|changed|torn|\blost\b|not (?:whole|intact|what)", re.I)
 """Words of a command that knows of a damage."""
@@ -40,8 +54,10 @@ def _without(value: Any) -> Any:
 
 
 def _timeless(out: str) -> list[str]:
-    return [re.sub(r"[\d,]+ images/s|\d\d:\d\d(:\d\d)?|\d{4}-\d\d-\d\d|[\d.]+ [kM]?B|\([\d.]+ s\)", "", line)
-            for line in out.splitlines()]  # fmt: skip
+    return [
+        re.sub(r"[\d,]+ images/s|\d\d:\d\d(:\d\d)?|\d{4}-\d\d-\d\d|[\d.]+ [kM]?B|\([\d.]+ s\)", "", line)
+        for line in out.splitlines()
+    ]
 
 
 def crash(ended: Ended) -> Outcome | None:

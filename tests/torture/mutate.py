@@ -8,18 +8,70 @@ TOKEN = re.compile(rb'"[^"\n]*"|[\w.+-]+|[\[\]{}=,#]')
 NUMBER = re.compile(rb"(?<![\w.])-?\d[\d_.]*(?:e-?\d+)?(?![\w.])")
 VALUE = re.compile(rb"(?m)(?<== )[^\n#]+")
 NUMBERS = [
-    b"1e308", b"-1e308", b"1e-320", b"inf", b"-inf", b"nan", b"-0", b"1_000", b"0x1F", b"0b11", b"9" * 20, b"9" * 400,
-    b"9" * 5000, b"1e999", b"10000000000", b"-1", b"0", b"0.0", b"2.5", b"1e18", b"007",
-]  # fmt: skip
+    b"1e308",
+    b"-1e308",
+    b"1e-320",
+    b"inf",
+    b"-inf",
+    b"nan",
+    b"-0",
+    b"1_000",
+    b"0x1F",
+    b"0b11",
+    b"9" * 20,
+    b"9" * 400,
+    b"9" * 5000,
+    b"1e999",
+    b"10000000000",
+    b"-1",
+    b"0",
+    b"0.0",
+    b"2.5",
+    b"1e18",
+    b"007",
+]
 VALUES = [
-    b"true", b"[]", b"{}", b'""', b'"8/0"', b'"1/3"', b'"nan"', b"[1, 'a']", b"[[1]]", b"{a = 1}", b"1979-05-27",
-    b"07:32:00", b"'''a\nb'''", b'"\\u0000"', b'"\\u001b[31m"', b'"a\\nb"', b"[1, 2, 3]", b"[3, 2, 1]",
-    b'"' + b"x" * 5000 + b'"', b'"~"', b'"/dev/zero"', b'"../x"', b'"mnist"', b'"digits"',
-]  # fmt: skip
+    b"true",
+    b"[]",
+    b"{}",
+    b'""',
+    b'"8/0"',
+    b'"1/3"',
+    b'"nan"',
+    b"[1, 'a']",
+    b"[[1]]",
+    b"{a = 1}",
+    b"1979-05-27",
+    b"07:32:00",
+    b"'''a\nb'''",
+    b'"\\u0000"',
+    b'"\\u001b[31m"',
+    b'"a\\nb"',
+    b"[1, 2, 3]",
+    b"[3, 2, 1]",
+    b'"' + b"x" * 5000 + b'"',
+    b'"~"',
+    b'"/dev/zero"',
+    b'"../x"',
+    b'"mnist"',
+    b'"digits"',
+]
 ODD = [
-    "\u202e", "\u200b", "\ufeff", "\u00e9", "\u2028", "\U0001f600", "\u0661", "\u0130", "e\u0301", "\u00a0", "\x0c",
-    "\x00", "\x1b[2J", "\uffff",
-]  # fmt: skip
+    "\u202e",
+    "\u200b",
+    "\ufeff",
+    "\u00e9",
+    "\u2028",
+    "\U0001f600",
+    "\u0661",
+    "\u0130",
+    "e\u0301",
+    "\u00a0",
+    "\x0c",
+    "\x00",
+    "\x1b[2J",
+    "\uffff",
+]
 Mutation = Callable[[bytes, random.Random], bytes]
 
 
@@ -101,5 +153,14 @@ def _replace(pattern: re.Pattern[bytes], new: bytes, text: bytes, draw: random.R
 
 
 MUTATIONS: list[Mutation] = [
-    flip_bits, swap_tokens, delete, cut, double_line, change_number, change_value, change_type, nest, insert_odd,
-]  # fmt: skip
+    flip_bits,
+    swap_tokens,
+    delete,
+    cut,
+    double_line,
+    change_number,
+    change_value,
+    change_type,
+    nest,
+    insert_odd,
+]

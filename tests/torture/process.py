@@ -29,11 +29,27 @@ OUTPUT = ".said"
 """The folder, in the one where a command runs, that holds what it prints."""
 STRACE = shutil.which("strace")
 PRELOADED = [
-    "__main__", "h5py", "torch._dynamo", "torch._inductor.metrics", "sklearn.datasets", "scipy.stats",
-    "safetensors.torch", "jinja2.ext", "afdctl.cli", "afdctl.cli.analysing.work", "afdctl.cli.evaluation",
-    "afdctl.cli.progress", "afdctl.cli.sweeping", "afdctl.export.report", "afdctl.export.tables",
-    "afdctl.sweep.runner", "afdctl.train.start", "afdctl.tui.app", "afdctl.tui.once", "tests.torture.process",
-]  # fmt: skip
+    "__main__",
+    "h5py",
+    "torch._dynamo",
+    "torch._inductor.metrics",
+    "sklearn.datasets",
+    "scipy.stats",
+    "safetensors.torch",
+    "jinja2.ext",
+    "afdctl.cli",
+    "afdctl.cli.analyze_run",
+    "afdctl.cli.evaluation",
+    "afdctl.cli.progress",
+    "afdctl.cli.sweep_progress",
+    "afdctl.export.report",
+    "afdctl.export.tables",
+    "afdctl.evaluation.runner",
+    "afdctl.training.setup",
+    "afdctl.tui.app",
+    "afdctl.tui.screen",
+    "tests.torture.process",
+]
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(PRELOADED)
@@ -90,11 +106,13 @@ class Started:
         self.process.close()
         return [
             Ended(
-                " ".join(["afdctl", *command]), codes[at] if at < len(codes) else code,
-                _text(self.output / f"{at}.out"), _text(self.output / f"{at}.err"),
+                " ".join(["afdctl", *command]),
+                codes[at] if at < len(codes) else code,
+                _text(self.output / f"{at}.out"),
+                _text(self.output / f"{at}.err"),
             )
             for at, command in enumerate(self.commands[: len(codes) + (len(codes) < len(self.commands))])
-        ]  # fmt: skip
+        ]
 
 
 def run(command: Sequence[str], folder: Path, traced: Sequence[str] = ()) -> Ended:

@@ -34,10 +34,16 @@ FILES = {
     "shard": "shards/*.h5",
 }
 READERS = [
-    ["runs", "ls", "--json"], ["runs", "show", "a", "--json"], ["runs", "compare", "a", "b", "--all", "--json"],
-    ["watch", "a"], ["watch", "--once", "a"], ["export", "a", "--table", "1", "--json"],
-    ["export", "a", "--events", "json"], ["export", "a", "--cells", "json"], ["export", "a", "--report", "page.html"],
-]  # fmt: skip
+    ["runs", "ls", "--json"],
+    ["runs", "show", "a", "--json"],
+    ["runs", "compare", "a", "b", "--all", "--json"],
+    ["watch", "a"],
+    ["watch", "--once", "a"],
+    ["export", "a", "--table", "1", "--json"],
+    ["export", "a", "--events", "json"],
+    ["export", "a", "--cells", "json"],
+    ["export", "a", "--report", "page.html"],
+]
 REBUILD = ["runs", "rebuild", "a"]
 WORKERS = {
     "sweep": [*SWEEP, "--json"],
@@ -96,8 +102,10 @@ def test_readers(kind: str, number: int, finished: Path, truth: Truth, attempt: 
     def read(file: Path, damage: Damage) -> Outcome:
         damaged(finished, at, file, damage)
         before = contents(at)
-        outcomes = [judged(ended, truth(command), file, damage)
-                    for ended, command in zip(run_all(READERS, at), READERS, strict=False)]  # fmt: skip
+        outcomes = [
+            judged(ended, truth(command), file, damage)
+            for ended, command in zip(run_all(READERS, at), READERS, strict=False)
+        ]
         changed = differences(contents(at), before)
         return worst([*outcomes, (LOST, f"a reading command changes {changed[0]}") if changed else FINE])
 

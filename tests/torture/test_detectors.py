@@ -143,8 +143,10 @@ def test_the_table_counts_each_outcome_and_groups_failures():
     tally.add([Trial("cuts", "at 1"), *(Trial("cuts", f"at {place}", LOST, f"{place} lost") for place in (2, 3))], 4.0)
     tally.add([Trial("flips", "at 5", TRACEBACK, "KeyError: 'a'")], 1.0)
     assert tally.rows() == [
-        ["cuts", 3, 1, 2, 0, 0, 0, 4], ["flips", 1, 0, 0, 1, 0, 0, 1], ["all", 4, 1, 2, 1, 0, 0, 5],
-    ]  # fmt: skip
+        ["cuts", 3, 1, 2, 0, 0, 0, 4],
+        ["flips", 1, 0, 0, 1, 0, 0, 1],
+        ["all", 4, 1, 2, 1, 0, 0, 5],
+    ]
     assert failures(tally.trials) == ["2 x cuts: lost: 2 lost [at 2]", "1 x flips: traceback: KeyError: 'a' [at 5]"]
     assert "| cuts | 3 | 1 | 2 |" in tally.page()
 

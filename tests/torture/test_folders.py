@@ -15,14 +15,32 @@ from tests.torture.work import READERS
 
 FEW = ["fifo", "escapes_in_a_class"]
 SETTINGS = [
-    "data.path=images", f"data.image_size={SIDE}", "data.holdout=8", "train.epochs=1", "train.batch_size=8",
-    "train.milestones=[]", "model.encoder=lenet", "model.width=4", "attack.steps=1", "validation.steps=1",
-    "validation.queries=0", "test.steps=1", "test.queries=0", "data.augment=none", "train.average=0",
-]  # fmt: skip
+    "data.path=images",
+    f"data.image_size={SIDE}",
+    "data.holdout=8",
+    "train.epochs=1",
+    "train.batch_size=8",
+    "train.milestones=[]",
+    "model.encoder=lenet",
+    "model.width=4",
+    "attack.steps=1",
+    "validation.steps=1",
+    "validation.queries=0",
+    "test.steps=1",
+    "test.queries=0",
+    "data.augment=none",
+    "train.average=0",
+]
 TRAIN = [
-    "train", "folder_wgan", "--no-tui", "--name", "a", "--device", "cpu",
+    "train",
+    "folder_wgan",
+    "--no-tui",
+    "--name",
+    "a",
+    "--device",
+    "cpu",
     *(word for setting in SETTINGS for word in ("--set", setting)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,14 @@ def test_signals_during_imports(name: str, number: int, work_of: WorkOf, attempt
 
 def strike_early(hit: Hit, seconds: float, folder: Path) -> Outcome | None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "afdctl", *TRAIN], cwd=folder, env=ENVIRONMENT, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "afdctl", *TRAIN],
+        cwd=folder,
+        env=ENVIRONMENT,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     time.sleep(seconds)
     for _ in range(1 + hit.twice):
         if process.poll() is None:

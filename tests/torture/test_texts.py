@@ -13,7 +13,7 @@ import pytest
 
 from afdctl import cli, recipe
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.profile import load as suites
+from afdctl.suites import load as suites
 from tests.torture.conftest import Try
 from tests.torture.forms import forms
 from tests.torture.judge import FINE, Outcome, trial

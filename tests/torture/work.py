@@ -12,21 +12,55 @@ from tests.torture.process import OUTPUT, Ended, run, run_all
 from tests.torture.tally import LOST, Trial
 
 SETTINGS = [
-    "train.epochs=3", "train.batch_size=64", "train.milestones=[2]", "train.report_every=5", "model.width=4",
-    "attack.steps=2", "validation.steps=2", "validation.limit=64", "test.steps=2", "test.limit=64",
-]  # fmt: skip
+    "train.epochs=3",
+    "train.batch_size=64",
+    "train.milestones=[2]",
+    "train.report_every=5",
+    "model.width=4",
+    "attack.steps=2",
+    "validation.steps=2",
+    "validation.limit=64",
+    "test.steps=2",
+    "test.limit=64",
+]
 TRAIN = [
-    "train", "digits_wgan", "--no-tui", "--name", "a", "--device", "cpu",
+    "train",
+    "digits_wgan",
+    "--no-tui",
+    "--name",
+    "a",
+    "--device",
+    "cpu",
     *(word for setting in SETTINGS for word in ("--set", setting)),
-]  # fmt: skip
+]
 RESUME = ["train", "--resume", "a", "--no-tui"]
 SWEEP = [
-    "sweep", "a", "--attacks", "fgsm,pgd_linf", "--epsilons", "0,0.05,0.1", "--set", "steps=5", "--limit", "64",
-    "--device", "cpu",
-]  # fmt: skip
+    "sweep",
+    "a",
+    "--attacks",
+    "fgsm,pgd_linf",
+    "--epsilons",
+    "0,0.05,0.1",
+    "--set",
+    "steps=5",
+    "--limit",
+    "64",
+    "--device",
+    "cpu",
+]
 ANALYZE = [
-    "analyze", "a", "--pca", "--units", "--norms", "--epsilons", "0,0.1", "--limit", "64", "--device", "cpu",
-]  # fmt: skip
+    "analyze",
+    "a",
+    "--pca",
+    "--units",
+    "--norms",
+    "--epsilons",
+    "0,0.1",
+    "--limit",
+    "64",
+    "--device",
+    "cpu",
+]
 COMMANDS = {"training": TRAIN, "sweep": SWEEP, "analysis": ANALYZE}
 """Each work starts from what the one before it left."""
 READERS = [["runs", "ls"], ["runs", "show", "a"], ["watch", "--once", "a"]]

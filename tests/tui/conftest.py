@@ -12,18 +12,23 @@ from textual.pilot import Pilot
 
 from afdctl.tui.app import Dashboard
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.facts import Facts
-from afdctl.tui.reading.state import state
-from afdctl.tui.reading.system import Gpu, System
-from afdctl.tui.screenful import Screenful, compose
+from afdctl.tui.screen import Frame, compose
 from afdctl.tui.session import Options
+from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.state.status import state
+from afdctl.tui.state.system import Gpu, System
 from afdctl.tui.view import View
 from tests.tui import journals
 
 MACHINE = System(
-    cpu=37.0, cores=16, used=24e9, total=128e9, free=412e9, trainer=(103.0, 2.1e9),
+    cpu=37.0,
+    cores=16,
+    used=24e9,
+    total=128e9,
+    free=412e9,
+    trainer=(103.0, 2.1e9),
     gpus=(Gpu("H100", 83.0, 24.1e9, 80e9, 61.0),),
-)  # fmt: skip
+)
 Steps = Callable[[Pilot[int], Dashboard], Awaitable[None]]
 
 
@@ -40,10 +45,10 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def facts(rows: list[journals.Row], view: View = View(), pid: int | None = None, **changes: Any) -> Facts:  # noqa: B008
+def facts(rows: list[journals.Row], view: View = View(), pid: int | None = None, **changes: Any) -> Snapshot:  # noqa: B008
     """The facts of a journal; `pid` writes it."""
     known = journals.history(rows)
-    found = Facts(
+    found = Snapshot(
         "mnist_wgan-001",
         Path("runs/mnist_wgan-001"),
         known,
@@ -56,7 +61,7 @@ def facts(rows: list[journals.Row], view: View = View(), pid: int | None = None,
     return replace(found, **changes)
 
 
-def screen(rows: list[journals.Row], width: int = 150, height: int = 44, **changes: Any) -> Screenful:
+def screen(rows: list[journals.Row], width: int = 150, height: int = 44, **changes: Any) -> Frame:
     return compose(facts(rows, **changes), width, height, Palette())
 
 

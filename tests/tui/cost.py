@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from afdctl.events import Journal
-from afdctl.store.run import Run
-from afdctl.tui.reading.follow import sample
+from afdctl.journal import Journal
+from afdctl.runs.run import Run
+from afdctl.tui.state.follow import sample
 from tests.tui import journals
 from tests.tui.screenshot import Terminal
 
@@ -150,9 +150,12 @@ def attach(folder: Path, lines: int) -> dict[str, float]:
     with watching(path) as watched:
         whole, memory = settle(watched), watched.process.memory_info().rss
     return {
-        "first_s": min(firsts), "first_cpu_s": first_cpu, "whole_s": whole, "memory_MB": memory / 1e6,
+        "first_s": min(firsts),
+        "first_cpu_s": first_cpu,
+        "whole_s": whole,
+        "memory_MB": memory / 1e6,
         "journal_MB": size / 1e6,
-    }  # fmt: skip
+    }
 
 
 def throughput(folder: Path, recipe: str, *overrides: str) -> dict[str, float]:
@@ -161,8 +164,11 @@ def throughput(folder: Path, recipe: str, *overrides: str) -> dict[str, float]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(
         [sys.executable, "-m", "afdctl", "train", recipe, "--detach", "--name", recipe, "--runs", str(folder), *words],
-        check=True, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
     path = folder / recipe
     pid = int((path / "events.ndjson.lock").read_text())
     try:

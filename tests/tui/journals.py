@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from afdctl.events import SCHEMA
-from afdctl.store.run import Run
-from afdctl.tui.reading.follow import Line
-from afdctl.tui.reading.history import History
+from afdctl.journal import SCHEMA
+from afdctl.runs.run import Run
+from afdctl.tui.state.follow import Line
+from afdctl.tui.state.history import History
 
 Row = dict[str, Any]
 BEGIN = 1_790_000_000.0
@@ -23,14 +23,30 @@ RECIPE = {
     "validation": {"steps": 20},
 }
 RUN = {
-    "event": "run", "t": BEGIN, "schema": SCHEMA, "name": "mnist_wgan-001", "recipe": RECIPE, "epochs": EPOCHS,
-    "steps_per_epoch": PER_EPOCH, "steps_total": EPOCHS * PER_EPOCH, "device": "cuda:0", "parameters": 262896,
-    "classes": 10, "images": {"train": 55000, "holdout": 5000, "test": 10000},
-}  # fmt: skip
+    "event": "run",
+    "t": BEGIN,
+    "schema": SCHEMA,
+    "name": "mnist_wgan-001",
+    "recipe": RECIPE,
+    "epochs": EPOCHS,
+    "steps_per_epoch": PER_EPOCH,
+    "steps_total": EPOCHS * PER_EPOCH,
+    "device": "cuda:0",
+    "parameters": 262896,
+    "classes": 10,
+    "images": {"train": 55000, "holdout": 5000, "test": 10000},
+}
 TEST = {
-    "event": "test", "t": BEGIN + 300, "step": 1000, "checkpoint": "last", "of_step": 1000, "attack": "PGD-40 linf 0.3",
-    "acc_nat": 0.991, "acc_adv": 0.874, "n": 10000,
-}  # fmt: skip
+    "event": "test",
+    "t": BEGIN + 300,
+    "step": 1000,
+    "checkpoint": "last",
+    "of_step": 1000,
+    "attack": "PGD-40 linf 0.3",
+    "acc_nat": 0.991,
+    "acc_adv": 0.874,
+    "n": 10000,
+}
 END = {"event": "end", "t": BEGIN + 310, "step": 1000, "reason": "finished", "exit_code": 0, "message": None}
 EPSILONS = (0.0, 0.1, 0.2, 0.3)
 ATTACKS = ("fgsm", "pgd", "mim", "aa")
@@ -41,31 +57,57 @@ def step(number: int, **changes: Any) -> Row:
     share, noise = number / (EPOCHS * PER_EPOCH), math.sin(number * 12.9898) * 0.5
     accuracy = 0.5 + 0.4 * math.exp(-(((share - 0.2) / 0.1) ** 2)) + 0.06 * noise
     return {
-        "event": "step", "t": BEGIN + 5 * math.ceil(number / 10) / 4, "step": number,
+        "event": "step",
+        "t": BEGIN + 5 * math.ceil(number / 10) / 4,
+        "step": number,
         "epoch": (number - 1) // PER_EPOCH + 1,
-        "lr_C": 0.1, "lr_D": 0.1, "lr_F": 0.5, "L_C": 2.2 * math.exp(-6 * share) + 0.1 + 0.08 * noise,
-        "L_D": -0.05 * math.sin(3 * share) + 0.02 * noise, "L_F": 0.4 - 0.3 * share + 0.1 * noise,
+        "lr_C": 0.1,
+        "lr_D": 0.1,
+        "lr_F": 0.5,
+        "L_C": 2.2 * math.exp(-6 * share) + 0.1 + 0.08 * noise,
+        "L_D": -0.05 * math.sin(3 * share) + 0.02 * noise,
+        "L_F": 0.4 - 0.3 * share + 0.1 * noise,
         "acc_nat": min(0.99, 0.3 + share),
-        "d_accuracy": accuracy, "d_nat": accuracy + 0.02, "d_adv": accuracy - 0.02, "alpha_h": 2 * accuracy,
-        "alpha_h_calibrated": 2 * accuracy, "d_hdh": 0.1, "d_hdh_calibrated": 0.1,
-        "grad_C": 0.2, "grad_D": 0.1, "grad_F": 0.3,
-        "unchanged": 0.01, "images_per_s": 5120.0,
-    } | changes  # fmt: skip
+        "d_accuracy": accuracy,
+        "d_nat": accuracy + 0.02,
+        "d_adv": accuracy - 0.02,
+        "alpha_h": 2 * accuracy,
+        "alpha_h_calibrated": 2 * accuracy,
+        "d_hdh": 0.1,
+        "d_hdh_calibrated": 0.1,
+        "grad_C": 0.2,
+        "grad_D": 0.1,
+        "grad_F": 0.3,
+        "unchanged": 0.01,
+        "images_per_s": 5120.0,
+    } | changes
 
 
 def epoch(number: int, **changes: Any) -> Row:
     row = {
-        "event": "epoch", "t": BEGIN + 6.25 * number + 0.5, "epoch": number, "step": number * PER_EPOCH, "n": 1000,
-        "acc_nat": 0.99 - 0.6 / number, "acc_adv": 0.9 - 0.8 / number, "best": True, "seconds": 0.5,
-    }  # fmt: skip
+        "event": "epoch",
+        "t": BEGIN + 6.25 * number + 0.5,
+        "epoch": number,
+        "step": number * PER_EPOCH,
+        "n": 1000,
+        "acc_nat": 0.99 - 0.6 / number,
+        "acc_adv": 0.9 - 0.8 / number,
+        "best": True,
+        "seconds": 0.5,
+    }
     return row | changes
 
 
 def checkpoint(number: int) -> Row:
     return {
-        "event": "checkpoint", "t": BEGIN + number / 8 + 0.6, "step": number, "epoch": number // PER_EPOCH,
-        "file": f"step-{number:08d}-0123456789abcdef.pt", "digest": "0" * 64, "best": True,
-    }  # fmt: skip
+        "event": "checkpoint",
+        "t": BEGIN + number / 8 + 0.6,
+        "step": number,
+        "epoch": number // PER_EPOCH,
+        "file": f"step-{number:08d}-0123456789abcdef.pt",
+        "digest": "0" * 64,
+        "best": True,
+    }
 
 
 def training(steps: int = EPOCHS * PER_EPOCH) -> list[Row]:
@@ -87,13 +129,32 @@ def accuracy(attack: str, epsilon: float) -> float:
 def cell(attack: str, epsilon: float, **changes: Any) -> Row:
     found = accuracy(attack, epsilon)
     return {
-        "event": "cell", "t": BEGIN + 400, "key": f"{attack}-{epsilon}", "attack": attack, "norm": "linf",
+        "event": "cell",
+        "t": BEGIN + 400,
+        "key": f"{attack}-{epsilon}",
+        "attack": attack,
+        "norm": "linf",
         "epsilon": epsilon,
-        "schedule": "fixed", "source": None, "accuracy": found, "low": found - 0.01, "high": found + 0.01, "n": 1000,
-        "acc_nat": 0.99, "seconds": 12.0, "forwards": 40, "backwards": 40,
-        "spec": {"name": attack}, "grid": None, "suite": "quick", "changed": [], "precision": "float32",
-        "checkpoint": "0" * 64, "seed": 0, "shard": f"{attack}-0.h5", "images": False,
-    } | changes  # fmt: skip
+        "schedule": "fixed",
+        "source": None,
+        "accuracy": found,
+        "low": found - 0.01,
+        "high": found + 0.01,
+        "n": 1000,
+        "acc_nat": 0.99,
+        "seconds": 12.0,
+        "forwards": 40,
+        "backwards": 40,
+        "spec": {"name": attack},
+        "grid": None,
+        "suite": "quick",
+        "changed": [],
+        "precision": "float32",
+        "checkpoint": "0" * 64,
+        "seed": 0,
+        "shard": f"{attack}-0.h5",
+        "images": False,
+    } | changes
 
 
 def sweep(done: int = 9) -> list[Row]:
@@ -115,9 +176,23 @@ def sweep(done: int = 9) -> list[Row]:
     if done < len(plan):
         attack, epsilon = plan[done]
         part = {str(epsilon): accuracy(attack, epsilon)}
-        rows.append({"event": "part", "t": BEGIN + 420, "attack": attack, "norm": "linf", "source": None, "task": "t",
-                     "first": 0, "done": 320, "n": 1000, "accuracy": part, "seconds": 3.0, "shard": "part-t-0.h5",
-                     "images": False})  # fmt: skip
+        rows.append(
+            {
+                "event": "part",
+                "t": BEGIN + 420,
+                "attack": attack,
+                "norm": "linf",
+                "source": None,
+                "task": "t",
+                "first": 0,
+                "done": 320,
+                "n": 1000,
+                "accuracy": part,
+                "seconds": 3.0,
+                "shard": "part-t-0.h5",
+                "images": False,
+            }
+        )
     else:
         rows.append({"event": "swept", "t": BEGIN + 500, "reason": "finished", "exit_code": 0})
     return rows

@@ -28,13 +28,20 @@ class Terminal:
         self.before = termios.tcgetattr(self.ours)
         self.written = b""
         environment = os.environ | {
-            "PYTHONPATH": str(Path(afdctl.__file__).parents[1]), "TERM": "xterm-256color", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(afdctl.__file__).parents[1]),
+            "TERM": "xterm-256color",
+            "OMP_NUM_THREADS": "1",
             **variables,
-        }  # fmt: skip
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "afdctl", *words], stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, cwd=folder,
-            env=environment, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "afdctl", *words],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
         self.theirs = theirs
 
     def __enter__(self) -> Self:

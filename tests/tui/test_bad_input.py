@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from afdctl.events import Journal
+from afdctl.journal import Journal
 from afdctl.tui.app import Dashboard
-from afdctl.tui.reading.replay import Replay
-from afdctl.tui.reading.watched import LARGE, Watched, output
 from afdctl.tui.session import Options
+from afdctl.tui.state.follower import LARGE, RunFollower, output
+from afdctl.tui.state.replay import Replay
 from tests.tui import journals
 from tests.tui.conftest import drive, shown
 
@@ -60,11 +60,17 @@ def test_an_empty_journal_of_a_living_trainer(tmp_path: Path):
 
 def test_rows_of_another_shape(tmp_path: Path):
     strange = [
-        {"event": "run", "recipe": "x", "steps_total": None}, {"event": "step"}, {"event": "step", "step": "1"},
-        {"event": "step", "step": -4}, {"event": "step", "step": 3, "L_C": "high", "epoch": None},
-        {"event": "epoch", "epoch": 1, "step": 1, "acc_nat": None}, {"event": "sweep", "cells": [{}]},
-        {"event": "test", "checkpoint": "best"}, {"event": "end"}, {"event": ""},
-    ]  # fmt: skip
+        {"event": "run", "recipe": "x", "steps_total": None},
+        {"event": "step"},
+        {"event": "step", "step": "1"},
+        {"event": "step", "step": -4},
+        {"event": "step", "step": 3, "L_C": "high", "epoch": None},
+        {"event": "epoch", "epoch": 1, "step": 1, "acc_nat": None},
+        {"event": "sweep", "cells": [{}]},
+        {"event": "test", "checkpoint": "best"},
+        {"event": "end"},
+        {"event": ""},
+    ]
     text = seen(journals.write(tmp_path / "strange", strange))
     assert "cannot read" in text
 
@@ -95,7 +101,7 @@ def test_a_journal_that_cannot_be_opened(half: Path):
 def test_a_lock_that_names_no_process_gets_no_signal(half: Path, text: bytes):
     with Journal.open(half / "events.ndjson"):
         (half / "events.ndjson.lock").write_bytes(text)
-        run = Watched(half)
+        run = RunFollower(half)
         run.open()
         assert run.pid == 0
 
@@ -115,7 +121,7 @@ def test_a_folder_that_vanishes(half: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_journal_that_another_one_replaced(half: Path):
-    run = Watched(half)
+    run = RunFollower(half)
     run.open()
     assert run.history.step == 620
     journals.write(half, journals.training(30))
@@ -145,7 +151,7 @@ def test_a_clock_that_jumps(tmp_path: Path):
 
 def test_a_killed_trainer_has_crashed_and_is_never_running(half: Path):
     journal = Journal.open(half / "events.ndjson")
-    run = Watched(half)
+    run = RunFollower(half)
     run.open()
     assert run.state.word == "running"
     journal.close()  # what the system does for a process that is killed
@@ -155,7 +161,7 @@ def test_a_killed_trainer_has_crashed_and_is_never_running(half: Path):
 
 def test_a_quiet_trainer_is_not_called_running(half: Path, monkeypatch: pytest.MonkeyPatch):
     with Journal.open(half / "events.ndjson"):
-        run = Watched(half)
+        run = RunFollower(half)
         run.open()
         run._grown_at -= 100
         assert run.state.word == "quiet 01:40"
@@ -179,7 +185,7 @@ def test_a_long_journal_is_first_a_sample_and_then_whole(tmp_path: Path):
     rows[5000]["L_C"] = 99.0
     path = journals.write(tmp_path / "long", rows)
     assert (path / "events.ndjson").stat().st_size > LARGE
-    run = Watched(path)
+    run = RunFollower(path)
     run.open()
     assert run.history.step == 12000
     assert run.share < 1
@@ -191,7 +197,7 @@ def test_a_long_journal_is_first_a_sample_and_then_whole(tmp_path: Path):
 
 
 def test_the_cursors_row_is_read_from_the_journal_where_buckets_hold_many(half: Path):
-    run = Watched(half)
+    run = RunFollower(half)
     run.open()
     run.history.series._shrink(0)
     run.history.recent.base = 10**9

@@ -6,7 +6,7 @@ from zlib import crc32
 
 import pytest
 
-from afdctl.tui.reading.follow import CHUNK, Follower, Rewritten, parse, rows_at, sample
+from afdctl.tui.state.follow import CHUNK, Follower, JournalReplaced, parse, rows_at, sample
 from tests.tui import journals
 
 ROWS = journals.training(100)
@@ -100,7 +100,7 @@ def test_damage_of_any_length_is_passed_over(journal: Path):
 
 
 def test_a_line_that_would_not_fit_into_memory_is_passed_over(journal: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.tui.reading.follow.LONGEST", 4096)
+    monkeypatch.setattr("afdctl.tui.state.follow.LONGEST", 4096)
     journal.write_bytes(LINES[0] + b"x" * 50_000 + b"\n" + LINES[1])
     follower = Follower(journal)
     rows = [row for _ in range(60) for _, row in follower.read(1 << 10)]
@@ -112,7 +112,7 @@ def test_a_long_unfinished_line_is_read_once_until_it_grows(journal: Path, monke
     journal.write_bytes(LINES[0] + b"x" * 100_000)
     follower = Follower(journal)
     assert len(follower.read()) == 1
-    monkeypatch.setattr("afdctl.tui.reading.follow.parse", None)
+    monkeypatch.setattr("afdctl.tui.state.follow.parse", None)
     assert follower.read() == []
 
 
@@ -121,7 +121,7 @@ def test_a_journal_that_another_one_replaced_is_noticed_where_it_is_longer(journ
     follower = Follower(journal)
     follower.read()
     journal.write_bytes(b"".join(LINES[50:]))
-    with pytest.raises(Rewritten):
+    with pytest.raises(JournalReplaced):
         follower.read()
 
 
@@ -142,7 +142,7 @@ def test_a_journal_that_became_shorter_is_another_one(journal: Path):
     follower = Follower(journal)
     follower.read()
     journal.write_bytes(LINES[0])
-    with pytest.raises(Rewritten):
+    with pytest.raises(JournalReplaced):
         follower.read()
 
 

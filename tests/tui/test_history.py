@@ -2,15 +2,20 @@
 
 import pytest
 
-from afdctl.tui.reading.history import History
-from afdctl.tui.reading.state import QUIET_SECONDS, state
+from afdctl.tui.state.history import History
+from afdctl.tui.state.status import QUIET_SECONDS, state
 from tests.tui import journals
 from tests.tui.journals import BEGIN, PER_EPOCH, checkpoint, epoch, history, lines, step, training
 
 RESUME = {
-    "event": "resume", "t": BEGIN + 9999, "step": 100, "epoch": 2, "epochs": 20, "steps_per_epoch": PER_EPOCH,
+    "event": "resume",
+    "t": BEGIN + 9999,
+    "step": 100,
+    "epoch": 2,
+    "epochs": 20,
+    "steps_per_epoch": PER_EPOCH,
     "steps_total": 1000,
-}  # fmt: skip
+}
 STOP = {"event": "end", "t": BEGIN + 40, "step": 130, "reason": "stopped", "exit_code": 143, "message": "stopped"}
 
 

@@ -11,7 +11,7 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from afdctl.errors import AfdctlError
-from afdctl.events import Journal
+from afdctl.journal import Journal
 from afdctl.tui.app import Dashboard
 from afdctl.tui.crash import CrashError
 from afdctl.tui.driver import MOST_COLUMNS, MOST_ROWS, Reader, bounded

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from afdctl.events import Journal
-from afdctl.store import atomic
+from afdctl.journal import Journal
+from afdctl.runs import files
 from afdctl.tui import settings
 from afdctl.tui.app import Dashboard
 from afdctl.tui.session import Options
-from afdctl.tui.view import Kept
+from afdctl.tui.view import Settings
 from tests.tui import journals
 from tests.tui.conftest import drive, shown
 
@@ -199,25 +199,25 @@ def test_a_light_terminal_is_seen(run: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_what_was_set_is_remembered(run: Path):
     after(run, "y", "s", "1")
-    assert settings.load() == Kept(beta=0.98, log_y=True, hidden=("game",))
+    assert settings.load() == Settings(beta=0.98, log_y=True, hidden=("game",))
     assert json.loads(settings.file().read_text())["log_y"] is True
     assert corner(after(run)) == "smoothing 0.98 · x step · so far · log y"
     after(run, "0")
-    assert settings.load() == Kept()
+    assert settings.load() == Settings()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"beta": 7, "axis": "x", "hidden": 3, "log_y": "y", "new": 1}'])
 def test_damaged_settings_are_as_none(content: str):
     settings.file().parent.mkdir(parents=True)
     settings.file().write_text(content)
-    assert settings.load() == Kept()
+    assert settings.load() == Settings()
 
 
 def test_settings_that_cannot_be_kept_are_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-    settings.save(Kept(log_y=True))
-    assert settings.load() == Kept()
+    settings.save(Settings(log_y=True))
+    assert settings.load() == Settings()
 
 
 def test_help_names_every_key(run: Path):
@@ -341,7 +341,7 @@ def test_a_folder_that_cannot_be_written(run: Path, tmp_path: Path, monkeypatch:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(atomic, "write_bytes", refuse)
+    monkeypatch.setattr(files, "write_bytes", refuse)
     assert "not written: permission denied" in shown(after(run, "e"))
 
 

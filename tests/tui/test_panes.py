@@ -5,12 +5,12 @@ import re
 import pytest
 
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.panes import charts, game
+from afdctl.tui.panes import charts, health
 from afdctl.tui.panes.footer import hints
 from afdctl.tui.panes.header import epsilon_text
-from afdctl.tui.reading.history import Entry
-from afdctl.tui.screenful import PANES, compose
-from afdctl.tui.view import Kept, View
+from afdctl.tui.screen import PANES, compose
+from afdctl.tui.state.history import LogEntry
+from afdctl.tui.view import Settings, View
 from tests.tui import journals
 from tests.tui.conftest import facts, screen, text
 from tests.tui.journals import RECIPE, RUN, epoch, history, step, training
@@ -31,8 +31,9 @@ def test_the_header_of_a_running_training():
     )
     assert re.fullmatch(
         r" AFD-WGAN on mnist · ε 0\.3 L∞ · APGD-CE 40 steps · lr_C 0\.1 lr_D 0\.1 lr_F 0\.5 · batch 128"
-        r" +smoothing 0\.9 · x step · so far", head[2],
-    )  # fmt: skip
+        r" +smoothing 0\.9 · x step · so far",
+        head[2],
+    )
 
 
 def test_the_header_says_how_near_the_step_comes_to_a_matrix_product():
@@ -47,9 +48,12 @@ def test_a_short_attack_at_the_beginning_is_said_and_counted():
     recipe = RECIPE | {"attack": {**RECIPE["attack"], "n_fgsm": 2, "ramp": 3}}
     rows = [RUN | {"recipe": recipe}, *training(620)[1:]]
     told = {
-        "event": "cost", "flop": {"attack": 8e8, "C": 2e8}, "attack_step_flop": 10_000_000, "batch_size": 128,
+        "event": "cost",
+        "flop": {"attack": 8e8, "C": 2e8},
+        "attack_step_flop": 10_000_000,
+        "batch_size": 128,
         "floor_seconds": 0.01,
-    }  # fmt: skip
+    }
     rows[1:1] = [told]
     full, _ = text(rows).splitlines()[1:3]
     assert "40% MFU" in full
@@ -73,7 +77,7 @@ def test_the_time_left_counts_that_later_steps_are_dearer():
 def test_the_header_says_what_is_unusual():
     first = text(training(620), share=0.34, damaged=2, view=View(frozen=True)).splitlines()[0]
     assert "◐ crashed, view frozen  reading 34%  2 damaged lines" in first
-    looks = text(training(620), view=View(Kept(log_y=True, beta=0.98), filter="warn")).splitlines()[2]
+    looks = text(training(620), view=View(Settings(log_y=True, beta=0.98), filter="warn")).splitlines()[2]
     assert looks.endswith("smoothing 0.98 · x step · so far · log y · filter 'warn'")
 
 
@@ -123,17 +127,17 @@ def test_the_checks_of_a_healthy_game():
 )
 def test_each_check_has_a_mark_and_a_word(change: dict, name: str, level: str, word: str):
     rows = [*training(600), *(step(n, **change) for n in range(601, 631 if "L_C" in change else 801))]
-    check = next(check for check in game.checks(history(rows)) if check.name == name)
+    check = next(check for check in health.checks(history(rows)) if check.name == name)
     assert (check.level, check.word) == (level, word)
     line = next(line for line in pane("game", rows, height=13) if name in line)
-    assert line.startswith(game.MARKS[level][0])
+    assert line.startswith(health.MARKS[level][0])
     assert line.endswith(word)
 
 
 def test_a_game_with_a_zero_of_its_own_is_judged_at_it():
     recipe = RECIPE | {"defense": {"name": "afd", "game": "dcgan"}}
     rows = [RUN | {"recipe": recipe}, *(step(n, d_nat=1.0, d_adv=0.0, alpha_h=1.0) for n in range(1, 200))]
-    found = {check.name: check.word for check in game.checks(history(rows))}
+    found = {check.name: check.word for check in health.checks(history(rows))}
     assert (found["D accuracy"], found["D on x / x'"]) == ("balanced", "one-sided")
     assert "D accuracy raw" in text(rows)
 
@@ -209,7 +213,7 @@ def test_the_log_is_newest_last_and_leaves_checkpoints_to_the_filter():
 
 
 def test_the_dashboards_own_notes_are_in_the_log():
-    note = Entry(journals.BEGIN + 9999, "warn", "D wins")
+    note = LogEntry(journals.BEGIN + 9999, "warn", "D wins")
     assert pane("log", training(), width=90, height=6, notes=[note])[-1].endswith("warn  D wins")
 
 
@@ -260,12 +264,12 @@ def test_d_hdh_is_the_distance_of_the_mean_and_not_the_mean_of_distances():
 
 def test_validations_are_not_smoothed():
     drawn = screen(training(), view=View(filter="validation")).charts["chart 0"]
-    view = View(Kept(beta=0.0), filter="validation")
+    view = View(Settings(beta=0.0), filter="validation")
     assert drawn[1].cells.text() == screen(training(), view=view).charts["chart 0"][1].cells.text()
 
 
 def test_a_logarithm_is_only_for_what_has_one():
-    axes = screen(training(620), view=View(Kept(log_y=True))).axes
+    axes = screen(training(620), view=View(Settings(log_y=True))).axes
     assert {key: axis.log for key, axis in axes.items()} == {"L_C": True, "L_D": False, "L_F": True, "D": False}
 
 
@@ -326,14 +330,14 @@ def test_a_sweep_without_autoattack_says_so():
 
 
 def test_compared_runs_and_their_differing_values():
-    from afdctl.tui.facts import Other
-    from afdctl.tui.reading.state import state
+    from afdctl.tui.snapshot import ComparedRun
+    from afdctl.tui.state.status import state
 
     other = history([RUN | {"recipe": RECIPE | {"attack": {**RECIPE["attack"], "epsilon": 0.1}}}, *training(300)[1:]])
     base = facts(training(620))
     others = [
-        Other("mnist_wgan-001", base.history, base.state, "L_C", "a"),
-        Other("mnist_wgan-002", other, state(other, None), "L_D", "b"),
+        ComparedRun("mnist_wgan-001", base.history, base.state, "L_C", "a"),
+        ComparedRun("mnist_wgan-002", other, state(other, None), "L_D", "b"),
     ]
     shown = text(training(620), others=others)
     assert re.search(r"L_C classifier  a 0\.\d+  b 0\.\d+", shown)

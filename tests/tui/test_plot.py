@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from textual.app import App, ComposeResult
 
+from afdctl.tui.drawing.axis import Range, clip_outliers, duration, figure, fit, format_tick, stable_range
 from afdctl.tui.drawing.canvas import Canvas, changes
 from afdctl.tui.drawing.cells import Cells, braille, single
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw
-from afdctl.tui.drawing.scale import Range, brief, calm, duration, figure, fit, settle
 from tests.tui import journals
 from tests.tui.conftest import screen
 
@@ -159,29 +159,35 @@ def test_an_axis_holds_what_is_drawn_and_does_not_twitch():
     assert fit([]) == Range(0, 1)
     wide = fit([np.array([1.0, 3.0])])
     assert wide.low < 1 < 3 < wide.high
-    assert settle(wide, fit([np.array([1.0, 2.9])])) == wide
-    assert settle(wide, fit([np.array([1.0, 2.0])])) != wide
-    assert settle(wide, fit([np.array([1.0, 9.0])])).high > 9
+    assert stable_range(wide, fit([np.array([1.0, 2.9])])) == wide
+    assert stable_range(wide, fit([np.array([1.0, 2.0])])) != wide
+    assert stable_range(wide, fit([np.array([1.0, 9.0])])).high > 9
     assert fit([np.array([0.1, 9.0])]).low == 0
 
 
 def test_one_spike_does_not_flatten_the_rest():
     values = np.r_[np.ones(99), 1000.0]
     values[:50] = 2
-    assert calm(values, values[:10]).max() <= 3
+    assert clip_outliers(values, values[:10]).max() <= 3
 
 
 @pytest.mark.parametrize(
     ("value", "name"), [(0, "0"), (0.05, "0.05"), (-0.05, "-0.05"), (25000, "25k"), (1.2e6, "1.2M"), (5e-5, "5e-5")]
 )
 def test_ticks_have_short_names(value: float, name: str):
-    assert brief(value) == name
+    assert format_tick(value) == name
 
 
 def test_figures_and_times_for_people():
     assert [figure(x) for x in (None, math.nan, 0.0471, 12.34, 123.45, 4321.0, 3e-5)] == [
-        "—", "—", "0.047", "12.34", "123.5", "4321", "3.0e-05",
-    ]  # fmt: skip
+        "—",
+        "—",
+        "0.047",
+        "12.34",
+        "123.5",
+        "4321",
+        "3.0e-05",
+    ]
     assert [duration(x) for x in (None, 41, 3725, 200000)] == ["--:--", "00:41", "1:02:05", "2 d 7 h"]
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from afdctl.tui.drawing.palette import ROLES, Depth, Palette
 from afdctl.tui.drawing.svg import svg
-from afdctl.tui.plan import plan, tier
-from afdctl.tui.screenful import compose
-from afdctl.tui.view import Kept, View
+from afdctl.tui.layout import compute_layout, tier
+from afdctl.tui.screen import compose
+from afdctl.tui.view import Settings, View
 from tests.tui import journals
 from tests.tui.conftest import facts, screen
 
@@ -74,8 +74,14 @@ def test_text_can_be_read_on_its_ground(place: int):
 @pytest.mark.parametrize("width", [1, 5, 19, 39, 40, 59, 60, 75, 76, 109, 110, 199, 200, 300])
 @pytest.mark.parametrize("height", [1, 2, 7, 8, 15, 16, 33, 34, 50, 90])
 def test_every_size_is_filled_without_overlaps(width: int, height: int):
-    for view in (View(), View(Kept(hidden=("game", "log"))), View(side="accuracy"), View(side="log"), View(log="off")):
-        places = plan(width, height, view, charts=9)
+    for view in (
+        View(),
+        View(Settings(hidden=("game", "log"))),
+        View(side="accuracy"),
+        View(side="log"),
+        View(log="off"),
+    ):
+        places = compute_layout(width, height, view, charts=9)
         taken: set[tuple[int, int]] = set()
         for place in places.values():
             cells = {
@@ -92,15 +98,24 @@ def test_every_size_is_filled_without_overlaps(width: int, height: int):
     ("width", "height"), [(1, 1), (3, 2), (20, 5), (40, 8), (41, 9), (60, 16), (76, 16), (110, 34)]
 )
 def test_any_size_can_be_drawn_from_the_first_moment(rows: list, width: int, height: int):
-    for view in (View(), View(Kept(axis="time", log_y=True)), View(Kept(axis="epoch", window="last 10 %"))):
+    for view in (View(), View(Settings(axis="time", log_y=True)), View(Settings(axis="epoch", window="last 10 %"))):
         cells = screen(rows, width, height, view=view).cells
         assert (cells.width, cells.height) == (width, height)
 
 
 def test_the_tiers():
     assert [tier(*size) for size in SIZES] == [
-        "wall", "full", "full", "compact", "compact", "column", "column", "one", "one", "status",
-    ]  # fmt: skip
+        "wall",
+        "full",
+        "full",
+        "compact",
+        "compact",
+        "column",
+        "column",
+        "one",
+        "one",
+        "status",
+    ]
 
 
 def test_a_status_fits_twenty_cells():

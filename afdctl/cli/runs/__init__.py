@@ -2,7 +2,7 @@
 
 import typer
 
-from afdctl.cli.runs import compare, importing, ls, rebuild, rm, show
+from afdctl.cli.runs import compare, import_, ls, rebuild, rm, show
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, show, compare and remove runs, and import models as runs."
@@ -12,4 +12,4 @@ app.command("show")(show.show)
 app.command("compare")(compare.compare)
 app.command("rm")(rm.rm)
 app.command("rebuild")(rebuild.rebuild)
-app.command("import")(importing.import_)
+app.command("import")(import_.import_)

@@ -9,10 +9,10 @@ import typer
 
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
-from afdctl.profile.grid import name_of
+from afdctl.suites.epsilon_grid import name_of
 
 if TYPE_CHECKING:
-    from afdctl.store.record import Record
+    from afdctl.runs.record import Record
 
 ALL = typer.Option("--all", help="Show what is equal in all runs too.")
 ENVIRONMENT = ("afdctl", "commit", "torch", "device", "device_name", "threads", "data_digest")
@@ -25,15 +25,15 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Compare runs: the values of their recipes that differ, and the results that differ; equal ones are left out."""
-    from afdctl.recipe.differences import aligned, differences
-    from afdctl.store.record import Record
-    from afdctl.store.run import Run
+    from afdctl.runs.diff import aligned, differing_keys
+    from afdctl.runs.record import Record
+    from afdctl.runs.run import Run
 
     runs = [Run.find(str(run.path), folder) for run in options.at(names, folder)]
     if len(runs) < 2:
         raise RecipeError("compare: name at least two runs; `afdctl runs show` shows one")
     records = [Record.of(run) for run in runs]
-    select = aligned if everything else differences
+    select = aligned if everything else differing_keys
     parts = {
         "recipe": select([one.recipe.model_dump(mode="json") if one.recipe else {} for one in records]),
         "environment": select([{key: one.run.provenance.get(key) for key in ENVIRONMENT} for one in records]),
@@ -48,17 +48,17 @@ def compare(
 
 def results(record: "Record") -> dict[str, Any]:
     """A run's results by name: accuracies, areas, and the numbers of its analyses."""
-    from afdctl.recipe.differences import flattened
-    from afdctl.store.overview import Overview
-    from afdctl.sweep.attacked import attacked
+    from afdctl.evaluation.curves import robustness_curves
+    from afdctl.runs.diff import flattened
+    from afdctl.runs.summary import RunSummary
 
-    run = Overview.of(record)
+    run = RunSummary.of(record)
     found: dict[str, Any] = {"state": run.state, "epoch": run.epoch, f"clean ({run.split})": run.clean}
     if run.pgd_attack:
         found[f"{run.pgd_attack} ({run.split}, no AutoAttack)"] = run.pgd
     if run.square is not None:
         found[f"then Square ({run.split}, no AutoAttack)"] = run.square
-    for one in attacked(record):
+    for one in robustness_curves(record):
         found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
         # areas over different grids do not compare, and get a row each
         found[f"{one.title} AUC over {' '.join(map(name_of, one.epsilons))}"] = one.auc
@@ -74,9 +74,9 @@ def results(record: "Record") -> dict[str, Any]:
 def _print(names: list[str], parts: Mapping[str, dict[str, list[Any]]]) -> None:
     from rich.table import Table
 
-    from afdctl.cli.accuracies import Stdout
+    from afdctl.cli.evaluation_tables import TableConsole
 
-    console = Stdout()
+    console = TableConsole()
     for part, rows in parts.items():
         if not rows:
             console.print(f"{part}: equal")

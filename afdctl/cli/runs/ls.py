@@ -9,8 +9,7 @@ import typer
 from afdctl import registry
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
-from afdctl.profile.grid import name_of
-from afdctl.profile.norms import NORMS
+from afdctl.suites.epsilon_grid import NORMS, name_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,14 +56,14 @@ def ls(
 
 
 def _rows(folder: Path) -> list[Row]:
-    from afdctl.recipe.differences import flattened
-    from afdctl.store.overview import glance
-    from afdctl.store.run import Run
+    from afdctl.runs.diff import flattened
+    from afdctl.runs.run import Run
+    from afdctl.runs.summary import quick_summary
 
     if not folder.is_dir() and folder != Path("runs"):
         raise RecipeError(f"--runs {folder}: no such folder")
     rows = []
-    for overview, record in map(glance, Run.all(folder)):
+    for overview, record in map(quick_summary, Run.all(folder)):
         recipe = record.recipe.model_dump(mode="json") if record and record.recipe else {}
         rows.append(Row(overview.as_json(), flattened(recipe) | overview.as_json()))
     return rows
@@ -114,9 +113,9 @@ def _sort_key(value: Any) -> tuple[int, float, str]:
 
 
 def _print(runs: list[dict[str, Any]]) -> None:
-    from afdctl.cli.accuracies import Stdout
+    from afdctl.cli.evaluation_tables import TableConsole
 
-    console = Stdout()
+    console = TableConsole()
     console.print_fitting(lambda optional: _table(runs, optional), 3)
     if any(run["clean"] is not None for run in runs):
         console.print(NOTE, soft_wrap=True)

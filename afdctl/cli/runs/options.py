@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afdctl import files
-from afdctl.cli.named import lines_of_stdin
+from afdctl import paths
+from afdctl.cli.arguments import lines_of_stdin
 
 if TYPE_CHECKING:
-    from afdctl.store.run import Run
+    from afdctl.runs.run import Run
 
 Names = Annotated[
     list[str],
     typer.Argument(metavar="RUN...", help="Runs by path or name, `latest`, or `-` for paths on stdin."),
 ]
-Folder = Annotated[Path, typer.Option("--runs", parser=files.path, help="The folder that holds the runs.")]
+Folder = Annotated[Path, typer.Option("--runs", parser=paths.path, help="The folder that holds the runs.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
 
 
 def at(names: list[str], folder: Path) -> "list[Run]":
     """The named runs, each once, whatever state they are in."""
-    from afdctl.store.run import Run
+    from afdctl.runs.run import Run
 
     specs = [spec for name in names for spec in (lines_of_stdin() if name == "-" else [name])]
     found = [Run.at(spec, folder) for spec in specs]

@@ -11,14 +11,14 @@ def rebuild(names: options.Names, folder: options.Folder = Path("runs")) -> None
     """Make results.h5 again from the journal and the shards, and print its path; what it had lost is there again."""
     runs = options.at(names, folder)
 
-    from afdctl.store import results, shards
-    from afdctl.store.record import Record
+    from afdctl.runs import results_file, shards
+    from afdctl.runs.record import Record
 
     for run in runs:
         record = Record.of(run)
         for gap in record.lost:
             typer.echo(f"warning: {gap}", err=True)
-        path = results.build(run)
+        path = results_file.build(run)
         for name in record.shards:
             if not shards.intact(run, name):
                 typer.echo(

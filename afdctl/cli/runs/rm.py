@@ -18,17 +18,17 @@ def rm(
     folder: options.Folder = Path("runs"),
 ) -> None:
     """Remove runs with all they hold, and print their paths. It asks first; without a terminal it needs --yes."""
-    from afdctl.store import disk
+    from afdctl.runs import removal
 
     runs = options.at(names, folder)
     for run in runs:
-        disk.refuse_removal(run)
-    freed = options.bytes_in_words(sum(disk.size(run.path) for run in runs))
+        removal.refuse_removal(run)
+    freed = options.bytes_in_words(sum(removal.size(run.path) for run in runs))
     what = f"{', '.join(run.name for run in runs)} ({freed})"
     if not yes:
         _ask(what)
     for run in runs:
-        disk.remove(run)
+        removal.remove(run)
         typer.echo(run.path)
     typer.echo(f"{freed} freed", err=True)
 

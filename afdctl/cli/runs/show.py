@@ -7,41 +7,69 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from afdctl.cli.named import specs
+from afdctl.cli.arguments import run_names
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
-from afdctl.events import beyond_pgd
-from afdctl.profile.grid import name_of
-from afdctl.profile.norms import NORMS
+from afdctl.journal import format_square_accuracy
+from afdctl.suites.epsilon_grid import NORMS, name_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from afdctl.store.record import Record
+    from afdctl.runs.record import Record
 
 NAME = typer.Argument(
     metavar="[RUN]", help="A run by path or name, or - for stdin; the newest by default.", show_default=False
 )
 MAIN = (
-    "fidelity", "data.holdout", "data.augment", "model.encoder", "model.width", "model.norm", "defense.lr_C",
-    "defense.lr_D", "defense.lr_F", "defense.beta", "defense.weight", "attack.name", "attack.norm", "attack.epsilon",
-    "attack.steps", "attack.n_fgsm", "attack.ramp", "train.batch_size", "train.schedule", "train.milestones",
-    "train.average", "train.select", "validation.queries", "test.queries",
-)  # fmt: skip
+    "fidelity",
+    "data.holdout",
+    "data.augment",
+    "model.encoder",
+    "model.width",
+    "model.norm",
+    "defense.lr_C",
+    "defense.lr_D",
+    "defense.lr_F",
+    "defense.beta",
+    "defense.weight",
+    "attack.name",
+    "attack.norm",
+    "attack.epsilon",
+    "attack.steps",
+    "attack.n_fgsm",
+    "attack.ramp",
+    "train.batch_size",
+    "train.schedule",
+    "train.milestones",
+    "train.average",
+    "train.select",
+    "validation.queries",
+    "test.queries",
+)
 """The recipe's values that matter most; `--json` has all."""
 PROVENANCE = (
-    "commit", "afdctl", "torch", "python", "device", "device_name", "platform", "threads", "command", "data_dir",
-)  # fmt: skip
+    "commit",
+    "afdctl",
+    "torch",
+    "python",
+    "device",
+    "device_name",
+    "platform",
+    "threads",
+    "command",
+    "data_dir",
+)
 
 
 def show(
     name: Annotated[str, NAME] = "latest", folder: options.Folder = Path("runs"), as_json: options.Json = False
 ) -> None:
     """Show a run: recipe, provenance, result, checkpoints and shards (their digests are checked), attacks, analyses."""
-    from afdctl.store.record import Record
-    from afdctl.store.run import Run
+    from afdctl.runs.record import Record
+    from afdctl.runs.run import Run
 
-    names = specs([name])
+    names = run_names([name])
     if len(names) > 1:
         raise RecipeError("show: one run at a time; `afdctl runs compare` takes several")
     found = _facts(Record.of(Run.find(names[0], folder)))
@@ -52,14 +80,14 @@ def show(
 
 
 def _facts(record: "Record") -> dict[str, Any]:
-    from afdctl.store import checkpoints, disk, shards
-    from afdctl.store.checks import warnings_of
-    from afdctl.store.overview import Overview
-    from afdctl.sweep.attacked import attacked
+    from afdctl.evaluation.curves import robustness_curves
+    from afdctl.runs import checkpoints, removal, shards
+    from afdctl.runs.checks import warnings_of
+    from afdctl.runs.summary import RunSummary
 
     run, said = record.run, [row["message"] for row in record.of_kind("warning")]
     return {
-        "run": Overview.of(record).as_json(),
+        "run": RunSummary.of(record).as_json(),
         "recipe": record.recipe.model_dump(mode="json") if record.recipe else None,
         "provenance": run.provenance,
         "tests": record.of_kind("test"),
@@ -67,24 +95,30 @@ def _facts(record: "Record") -> dict[str, Any]:
         "warnings": list(dict.fromkeys([*said, *record.lost, *checkpoints.dangling(run)])),
         "checks": record.of_kind("check"),
         "checkpoints": [
-            {"file": one.path.name, "step": one.step, "pointers": one.pointers, "intact": one.intact,
-                "size": disk.size(one.path)} for one in checkpoints.listed(run)
+            {
+                "file": one.path.name,
+                "step": one.step,
+                "pointers": one.pointers,
+                "intact": one.intact,
+                "size": removal.size(one.path),
+            }
+            for one in checkpoints.listed(run)
         ],
-        "attacks": [one.as_json() for one in attacked(record)],
+        "attacks": [one.as_json() for one in robustness_curves(record)],
         "analyses": [
             {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "figures", "shard")}
             | {"warnings": warnings_of(row, record.checks)}
             for row in record.analyses.values()
         ],
         "shards": [{"file": name, "intact": shards.intact(run, name)} for name in record.shards],
-        "disk": disk.parts(run),
-    }  # fmt: skip
+        "disk": removal.parts(run),
+    }
 
 
 def _print(found: dict[str, Any]) -> None:
-    from afdctl.cli.accuracies import Stdout
+    from afdctl.cli.evaluation_tables import TableConsole
 
-    run, console = found["run"], Stdout()
+    run, console = found["run"], TableConsole()
     console.print(f"{run['name']}  {run['method']} on {run['dataset']}, seed {run['seed']}: {run['state']}")
     for heading, lines in (
         ("recipe", _recipe(found["recipe"])),
@@ -111,7 +145,7 @@ def _section(heading: str, lines: Iterable[str]) -> None:
 
 
 def _recipe(recipe: dict[str, Any] | None) -> list[str]:
-    from afdctl.recipe.differences import flattened
+    from afdctl.runs.diff import flattened
 
     if recipe is None:
         return ["none: a model of one's own, measured only"]
@@ -130,12 +164,12 @@ def _training(found: dict[str, Any]) -> list[str]:
     run = found["run"]
     lines = [f"epoch {run['epoch']} of {run['epochs']}"] if run["epoch"] is not None else ["no epoch"]
     if run["split"] == "validation":
-        robust = f"PGD {run['pgd']:.1%}{beyond_pgd(run['square'])} (no AutoAttack)"
+        robust = f"PGD {run['pgd']:.1%}{format_square_accuracy(run['square'])} (no AutoAttack)"
         lines.append(f"hold-out: clean {run['clean']:.1%}, {robust}")
     for row in found["tests"]:
         lines.append(
             f"{row['checkpoint']} checkpoint (step {row['of_step']:,}): clean {row['acc_nat']:.1%}, {row['attack']} "
-            f"{row['acc_adv']:.1%}{beyond_pgd(row.get('acc_square'))} (no AutoAttack), {row['n']:,} test images"
+            f"{row['acc_adv']:.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack), {row['n']:,} test images"
         )
     end = found["end"]
     if end and end["message"]:
@@ -170,7 +204,7 @@ def _title(attack: dict[str, Any]) -> str:
 
 def _words_on_attacks(found: dict[str, Any]) -> list[str]:
     """What else a reader must know of the table."""
-    from afdctl.sweep.figures import other_grids
+    from afdctl.evaluation.statistics import other_grids
 
     best = {one["file"].split("-")[-1][:16] for one in found["checkpoints"] if "best" in one["pointers"]}
     lines = []

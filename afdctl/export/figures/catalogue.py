@@ -5,25 +5,24 @@ from typing import Final, NamedTuple
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export import hints
-from afdctl.export.figures.dimensions import pca, units
 from afdctl.export.figures.divergence import hdh
 from afdctl.export.figures.embedding import tsne, umap
-from afdctl.export.figures.medians import norms, sensitivity
-from afdctl.export.figures.page import Page
+from afdctl.export.figures.features import norms, pca, sensitivity, units
 from afdctl.export.figures.robustness import TITLES, is_swept, robustness
-from afdctl.recipe.values import suggestion
-from afdctl.store.record import Record
+from afdctl.export.figures.style import PaperFigure
+from afdctl.recipe.fields import suggestion
+from afdctl.runs.record import Record
 
 AFD: Final = ("AFD-DCGAN", "AFD-HINGE", "AFD-WGAN")
 
 
-class Kind(NamedTuple):
+class FigureSpec(NamedTuple):
     """How a figure is drawn, and from which analysis; without one, from the curves of sweeps.
 
     `datasets` and `methods` are those of the paper's figure, where it has one.
     """
 
-    draw: Callable[[Sequence[Record]], Page]
+    draw: Callable[[Sequence[Record]], PaperFigure]
     analysis: str = ""
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
@@ -35,7 +34,7 @@ class Kind(NamedTuple):
     def of_dataset(self, record: Record) -> bool:
         return not self.datasets or record.dataset in self.datasets
 
-    def of(self, records: Sequence[Record]) -> Page:
+    def of(self, records: Sequence[Record]) -> PaperFigure:
         """Draw the figure of the runs that have results for it. Error: NotFoundError where none has."""
         if not any(self.analysis in record.analyses if self.analysis else is_swept(record) for record in records):
             raise NotFoundError(self.hint(records))
@@ -56,24 +55,24 @@ class Kind(NamedTuple):
         return all((attack, None) in record.curves for attack in TITLES)
 
 
-FIGURES: Final[Mapping[str, Kind]] = {
-    "2": Kind(robustness, datasets=("cifar10",)),
-    "3": Kind(hdh, "hdh", ("cifar10",), AFD),
-    "A1": Kind(robustness, datasets=("mnist",)),
-    "A2": Kind(robustness, datasets=("cifar100",)),
-    "A3": Kind(robustness, datasets=("tiny_imagenet",)),
-    "A4": Kind(sensitivity, "sensitivity", ("mnist", "cifar10", "cifar100", "tiny_imagenet")),
-    "A5": Kind(robustness, datasets=("mnist",), methods=("Matching", *AFD)),
-    "A6": Kind(tsne, "tsne", ("mnist",)),
-    "A7": Kind(tsne, "tsne", ("cifar10",)),
-    "A8": Kind(tsne, "tsne", ("cifar100",)),
-    "pca": Kind(pca, "pca"),
-    "units": Kind(units, "units"),
-    "sensitivity": Kind(sensitivity, "sensitivity"),
-    "norms": Kind(norms, "norms"),
-    "tsne": Kind(tsne, "tsne"),
-    "umap": Kind(umap, "umap"),
-    "hdh": Kind(hdh, "hdh"),
+FIGURES: Final[Mapping[str, FigureSpec]] = {
+    "2": FigureSpec(robustness, datasets=("cifar10",)),
+    "3": FigureSpec(hdh, "hdh", ("cifar10",), AFD),
+    "A1": FigureSpec(robustness, datasets=("mnist",)),
+    "A2": FigureSpec(robustness, datasets=("cifar100",)),
+    "A3": FigureSpec(robustness, datasets=("tiny_imagenet",)),
+    "A4": FigureSpec(sensitivity, "sensitivity", ("mnist", "cifar10", "cifar100", "tiny_imagenet")),
+    "A5": FigureSpec(robustness, datasets=("mnist",), methods=("Matching", *AFD)),
+    "A6": FigureSpec(tsne, "tsne", ("mnist",)),
+    "A7": FigureSpec(tsne, "tsne", ("cifar10",)),
+    "A8": FigureSpec(tsne, "tsne", ("cifar100",)),
+    "pca": FigureSpec(pca, "pca"),
+    "units": FigureSpec(units, "units"),
+    "sensitivity": FigureSpec(sensitivity, "sensitivity"),
+    "norms": FigureSpec(norms, "norms"),
+    "tsne": FigureSpec(tsne, "tsne"),
+    "umap": FigureSpec(umap, "umap"),
+    "hdh": FigureSpec(hdh, "hdh"),
 }
 
 

@@ -6,19 +6,37 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
-from afdctl.export.figures.page import Page, among, checkpoints_of, datasets, figures, say
 from afdctl.export.figures.robustness import TITLES
-from afdctl.export.figures.style import BLACK, BLUE, GREY, ORANGE, RED, WIDTH, Look, curve, key, look, spread, styled
+from afdctl.export.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    WIDTH,
+    LineStyle,
+    PaperFigure,
+    among,
+    checkpoints_of,
+    curve,
+    datasets,
+    figures,
+    key,
+    line_style,
+    say,
+    spread,
+    styled,
+)
 from afdctl.export.groups import Group, plot_groups
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
 
-ESTIMATES: Final[Mapping[str, Look]] = {
+ESTIMATES: Final[Mapping[str, LineStyle]] = {
     # the probe first: every run has it
-    "probe": Look(RED, (0, (5, 1.2, 1, 1.2)), "D"),
-    "calibrated": Look(BLUE, "-", "s"),
-    "raw": Look(ORANGE, (0, (1, 1.2)), "^"),
+    "probe": LineStyle(RED, (0, (5, 1.2, 1, 1.2)), "D"),
+    "calibrated": LineStyle(BLUE, "-", "s"),
+    "raw": LineStyle(ORANGE, (0, (1, 1.2)), "^"),
 }
-GAP: Final = Look(BLACK, (0, (4, 1.5)), "o")
+GAP: Final = LineStyle(BLACK, (0, (4, 1.5)), "o")
 D_HDH: Final = r"$d_{\mathcal{H}\Delta\mathcal{H}}$"
 ALONG: Final = "pgd_linf"
 """The attack of panel (a)."""
@@ -26,7 +44,7 @@ Cells = list[dict[str, Any]]
 
 
 @styled
-def hdh(records: Sequence[Record]) -> Page:
+def hdh(records: Sequence[Record]) -> PaperFigure:
     """One row a method: (a) estimates and gap over epsilon for PGD-Linf, (b) one scatter an estimate over all attacks.
 
     Both axes of (a) are such that d / 2 and the gap are at one height: where the gap is higher, Eq. 5 needs its lambda.
@@ -34,7 +52,7 @@ def hdh(records: Sequence[Record]) -> Page:
     groups = plot_groups(record for record in records if "hdh" in record.analyses)
     cells = [cell for group in groups for cell in _cells(group)]
     estimates = {name: one for name, one in ESTIMATES.items() if any(cell[name] is not None for cell in cells)}
-    page = Page(f"Estimated H-delta-H distance on {datasets(groups)}", records, WIDTH, 1.0 + 1.5 * len(groups))
+    page = PaperFigure(f"Estimated H-delta-H distance on {datasets(groups)}", records, WIDTH, 1.0 + 1.5 * len(groups))
     grid = page.subplots(len(groups), 1 + len(estimates), squeeze=False, width_ratios=[1.2] + [1] * len(estimates))
     marks = _marks(cells)
     for group, (along, *scatters) in zip(groups, grid, strict=True):
@@ -50,10 +68,13 @@ def hdh(records: Sequence[Record]) -> Page:
     dots = {TITLES.get(name, name): one._replace(dashes="none") for name, one in marks.items()}
     page.legend_above(*({name: key(one) for name, one in part.items()} for part in (curves, dots)))
     page.caption(
-        f"{datasets(groups)} test split", among(cell["n_test"] for cell in cells),
-        "error gap: adversarial less natural error", "grey line: gap = d/2",
-        "r: correlation, [95 % interval] or ± deviation over runs", checkpoints_of(groups, "hdh"),
-    )  # fmt: skip
+        f"{datasets(groups)} test split",
+        among(cell["n_test"] for cell in cells),
+        "error gap: adversarial less natural error",
+        "grey line: gap = d/2",
+        "r: correlation, [95 % interval] or ± deviation over runs",
+        checkpoints_of(groups, "hdh"),
+    )
     return page
 
 
@@ -61,14 +82,14 @@ def _cells(group: Group) -> Cells:
     return [cell for record in group.records for cell in figures(record, "hdh")["cells"]]
 
 
-def _marks(cells: Cells) -> dict[str, Look]:
+def _marks(cells: Cells) -> dict[str, LineStyle]:
     """Attack -> its colour and marker, the same in all panels; the paper's attacks first."""
     present = {cell["attack"] for cell in cells}
     ordered = [*(attack for attack in TITLES if attack in present), *sorted(present - set(TITLES))]
-    return {attack: look(number) for number, attack in enumerate(ordered)}
+    return {attack: line_style(number) for number, attack in enumerate(ordered)}
 
 
-def _over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, Look]) -> None:
+def _over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, LineStyle]) -> None:
     """Panel (a): d on the left axis in [0, 2], the gap on the right one in [0, 1]."""
     runs = [[cell for cell in _cells_of(record) if cell["attack"] == ALONG] for record in group.records]
     for estimate, with_look in estimates.items():
@@ -93,7 +114,7 @@ def _cells_of(record: Record) -> Cells:
     return cells
 
 
-def _scatter(panel: Axes, group: Group, estimate: str, marks: Mapping[str, Look]) -> None:
+def _scatter(panel: Axes, group: Group, estimate: str, marks: Mapping[str, LineStyle]) -> None:
     """Panel (b): a dot is one attack at one epsilon."""
     panel.set(xlim=(0, 2), ylim=(0, 1), xticks=[0, 1, 2])
     cells = [cell for cell in _cells(group) if cell[estimate] is not None]

@@ -11,16 +11,24 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.patheffects import withStroke
 
-from afdctl.export.figures.page import Page, arrays, checkpoints_of, datasets, figures
+from afdctl.evaluation.statistics import Array
 from afdctl.export.figures.robustness import TITLES
-from afdctl.export.figures.style import WIDTH, styled
+from afdctl.export.figures.style import WIDTH, PaperFigure, arrays, checkpoints_of, datasets, figures, styled
 from afdctl.export.groups import Group, plot_groups
-from afdctl.store.record import Record
-from afdctl.sweep.figures import Array
+from afdctl.runs.record import Record
 
 TEN: Final = (
-    "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499", "#000000"
-)  # fmt: skip
+    "#332288",
+    "#88ccee",
+    "#44aa99",
+    "#117733",
+    "#999933",
+    "#ddcc77",
+    "#cc6677",
+    "#882255",
+    "#aa4499",
+    "#000000",
+)
 """Paul Tol's muted colours, for all kinds of colour vision, and black."""
 UNDER: Final = "#d4d4d4"
 """Of natural images below adversarial ones."""
@@ -28,7 +36,7 @@ NAMES: Final = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 @styled
-def embedding(records: Sequence[Record], analysis: str) -> Page:
+def embedding(records: Sequence[Record], analysis: str) -> PaperFigure:
     """Natural images of each method; then a row a method, a column a strength, natural images first.
 
     Points have their class's colour; where images are adversarial, the natural ones lie below in grey. Of several
@@ -43,7 +51,7 @@ def embedding(records: Sequence[Record], analysis: str) -> Page:
     # inches: panels are squares, with a gap of 0.08 between them and room for words at three sides
     side = min((WIDTH - 0.2) / columns - 0.08, 1.4)
     width, height = columns * (side + 0.08) + 0.2, rows * (side + 0.08) + 0.16 * (1 + above) + 0.35
-    page = Page(f"{NAMES[analysis]} of features on {datasets(groups)}", records, width, height)
+    page = PaperFigure(f"{NAMES[analysis]} of features on {datasets(groups)}", records, width, height)
     grid = page.subplots(rows, columns, squeeze=False)
     for panel, group, found in zip(grid[0] if above else (), groups, maps, strict=False):
         _draw(panel, found, 0)
@@ -108,9 +116,7 @@ def _name_classes(panel: Axes, found: dict[str, Array]) -> None:
         outline = [withStroke(linewidth=1.5, foreground="white")]
         for number in np.unique(label):
             x, y = np.median(found["points"][0][label == number], axis=0)
-            panel.annotate(
-                str(number), (x, y), (0, 2), textcoords="offset points", ha="center", path_effects=outline
-            )  # fmt: skip
+            panel.annotate(str(number), (x, y), (0, 2), textcoords="offset points", ha="center", path_effects=outline)
 
 
 def _about(groups: Sequence[Group], analysis: str, maps: Sequence[dict[str, Array]]) -> list[str]:

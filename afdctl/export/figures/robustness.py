@@ -8,23 +8,43 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl.errors import RecipeError
-from afdctl.export.figures.page import Page, among, checkpoints, datasets, say
-from afdctl.export.figures.style import GREY, WIDTH, Look, band, curve, looks, spread, styled
+from afdctl.evaluation.statistics import wilson
+from afdctl.export.figures.style import (
+    GREY,
+    WIDTH,
+    LineStyle,
+    PaperFigure,
+    among,
+    band,
+    checkpoints,
+    curve,
+    datasets,
+    line_styles,
+    say,
+    spread,
+    styled,
+)
 from afdctl.export.groups import Group, plot_groups
 from afdctl.export.tables.base import precision_of
-from afdctl.store.cells import Curve
-from afdctl.store.record import Record
-from afdctl.sweep.figures import wilson
+from afdctl.runs.cells import CurveRows
+from afdctl.runs.record import Record
 
 TITLES: Final[Mapping[str, str]] = {
-    "pgd_linf": r"PGD-$L_\infty$", "pgd_l1": "PGD-$L_1$", "pgd_l2": "PGD-$L_2$",
-    "fgsm": "FGSM", "mim": "MIM", "ddn": "DDN", "deepfool": "DeepFool", "cw": "C&W", "aa": "AutoAttack",
-}  # fmt: skip
+    "pgd_linf": r"PGD-$L_\infty$",
+    "pgd_l1": "PGD-$L_1$",
+    "pgd_l2": "PGD-$L_2$",
+    "fgsm": "FGSM",
+    "mim": "MIM",
+    "ddn": "DDN",
+    "deepfool": "DeepFool",
+    "cw": "C&W",
+    "aa": "AutoAttack",
+}
 """The paper's panels, in its order."""
 
 
 @styled
-def robustness(records: Sequence[Record]) -> Page:
+def robustness(records: Sequence[Record]) -> PaperFigure:
     """Accuracy in percent over epsilon, one panel an attack, one curve a method, clean accuracy at 0.
 
     One run: with Wilson's 95 % interval; several seeds of a recipe: their mean and one deviation either way.
@@ -32,9 +52,9 @@ def robustness(records: Sequence[Record]) -> Page:
     groups = plot_groups(records)
     if len({group.dataset for group in groups}) > 1:
         raise RecipeError(f"accuracies of several data sets ({datasets(groups)}) in one figure; name runs of one")
-    styles, lines = looks(groups), dict[str, Line2D]()
+    styles, lines = line_styles(groups), dict[str, Line2D]()
     swept = [group for group in groups if any(map(is_swept, group.records))]
-    page = Page(f"Adversarial accuracy on {datasets(groups)}", records, WIDTH, 4.6)
+    page = PaperFigure(f"Adversarial accuracy on {datasets(groups)}", records, WIDTH, 4.6)
     panels = page.subplots(3, 3, sharey=True)
     for panel, (attack, title) in zip(panels.flat, TITLES.items(), strict=True):
         drawn = {group.label: line for group in swept if (line := _draw(panel, group, attack, styles[group.label]))}
@@ -55,7 +75,7 @@ def is_swept(record: Record) -> bool:
     return any((attack, None) in record.curves for attack in TITLES)
 
 
-def _draw(panel: Axes, group: Group, attack: str, look: Look) -> Line2D | None:
+def _draw(panel: Axes, group: Group, attack: str, look: LineStyle) -> Line2D | None:
     """The curve of a group's runs that were attacked; None where none was."""
     curves = [record.curves[attack, None] for record in group.records if (attack, None) in record.curves]
     over_runs = spread([accuracies(one) for one in curves])
@@ -69,7 +89,7 @@ def _draw(panel: Axes, group: Group, attack: str, look: Look) -> Line2D | None:
     return curve(panel, over_runs, look, group.label, scale=100)
 
 
-def accuracies(cells: Curve) -> dict[float, float]:
+def accuracies(cells: CurveRows) -> dict[float, float]:
     """Epsilon -> accuracy, with clean accuracy at 0."""
     return {0.0: cells[0]["acc_nat"]} | {row["epsilon"]: row["accuracy"] for row in cells}
 
@@ -99,6 +119,6 @@ def _exactness(groups: Sequence[Group]) -> list[str]:
     return [among(row["n"] for row in found), f"bands: {', or '.join(bands)}", checkpoints(groups, _cells), searched]
 
 
-def _cells(record: Record) -> Curve:
+def _cells(record: Record) -> CurveRows:
     """The cells of all panels."""
     return [row for attack in TITLES for row in record.curves.get((attack, None), ())]

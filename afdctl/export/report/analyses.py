@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 
 from afdctl.errors import CorruptError
-from afdctl.events import Row
 from afdctl.export.groups import format_range
 from afdctl.export.report.chart import Chart, Line
-from afdctl.profile.grid import name_of
-from afdctl.store import shards
-from afdctl.store.record import Record
+from afdctl.journal import Row
+from afdctl.runs import shards
+from afdctl.runs.record import Record
+from afdctl.suites.epsilon_grid import name_of
 
 NAMES = ("pca", "units", "sensitivity", "norms", "hdh", "tsne")
 NORM_TITLES = {
-    "feature_norm": "‖F(x)‖₂: median", "logit_scale": "Scale of the logits: median", "margin": "Margin: median",
-}  # fmt: skip
+    "feature_norm": "‖F(x)‖₂: median",
+    "logit_scale": "Scale of the logits: median",
+    "margin": "Margin: median",
+}
 DOTS = 300
 """The most images that an embedding shows."""
 SIDE = 100.0
 
 
 @dataclass(frozen=True)
-class Panel:
+class EmbeddingPanel:
     """An embedding at one strength: for each class (by number) the path of its dots in a square of SIDE."""
 
     title: str
@@ -32,21 +34,21 @@ class Panel:
 
 
 @dataclass
-class Studied:
+class AnalysisSection:
     """What there is to show of a run's analyses; `problems` tells of what could not be read."""
 
     dims: Row | None = None
     units: Row | None = None
     hdh: Row | None = None
-    panels: list[Panel] = field(default_factory=list)
+    panels: list[EmbeddingPanel] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def studied(record: Record) -> Studied:
+def analysis_section(record: Record) -> AnalysisSection:
     """The analyses of a run, their arrays read where they are shown."""
     rows = record.analyses
     dims, units, hdh = (rows[name]["figures"] if name in rows else None for name in ("pca", "units", "hdh"))
-    found = Studied(dims, units, hdh)
+    found = AnalysisSection(dims, units, hdh)
     if row := rows.get("tsne"):
         try:
             found.panels = _panels(record, row)
@@ -100,11 +102,11 @@ def _scatter(records: Sequence[Record]) -> Chart:
     return Chart("err_adv − err_nat by d_HΔH (probe)", "d_HΔH", lines)
 
 
-def _panels(record: Record, row: Row) -> list[Panel]:
+def _panels(record: Record, row: Row) -> list[EmbeddingPanel]:
     arrays = shards.read(record.run, row["shard"])
     points, labels = arrays["points"][:, :DOTS], arrays["label"][:DOTS]
     return [
-        Panel("natural" if epsilon == 0 else f"ε = {name_of(epsilon)}", _dots(at, labels))
+        EmbeddingPanel("natural" if epsilon == 0 else f"ε = {name_of(epsilon)}", _dots(at, labels))
         for epsilon, at in zip(row["figures"]["epsilons"], _fitted(points), strict=True)
     ]
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from afdctl.evaluation.curves import RobustnessCurve, no_autoattack, robustness_curves
+from afdctl.evaluation.statistics import other_grids
 from afdctl.export.groups import format_range
 from afdctl.export.report.chart import Chart, Line
-from afdctl.profile.norms import NORMS
-from afdctl.store.record import Record
-from afdctl.sweep.attacked import Attacked, attacked, no_autoattack
-from afdctl.sweep.figures import other_grids
+from afdctl.runs.record import Record
+from afdctl.suites.epsilon_grid import NORMS
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Measured:
     """One row of a table: a run (by its number) under an attack."""
 
     run: int
-    curve: Attacked
+    curve: RobustnessCurve
 
 
 @dataclass(frozen=True)
-class Block:
+class AttackSection:
     """The attacks of one norm on the runs of one data set; `black_box`: with images made against other runs."""
 
     dataset: str
@@ -67,20 +67,22 @@ class Block:
         ]
 
 
-def blocks(records: Sequence[Record]) -> list[Block]:
+def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
     """All that was measured: white box first, then black box."""
     found: dict[tuple[bool, str, str], list[Measured]] = {}
     for number, record in enumerate(records):
-        for curve in attacked(record):
+        for curve in robustness_curves(record):
             key = (curve.source is not None, record.dataset, curve.norm)
             found.setdefault(key, []).append(Measured(number, curve))
     order = sorted(found, key=lambda key: (key[0], key[1], list(NORMS).index(key[2])))
-    return [Block(dataset, norm, black_box, found[black_box, dataset, norm]) for black_box, dataset, norm in order]
+    return [
+        AttackSection(dataset, norm, black_box, found[black_box, dataset, norm]) for black_box, dataset, norm in order
+    ]
 
 
 def missing(record: Record) -> str | None:
     """What was not measured, before the command that does it: nothing at all, or AutoAttack."""
-    curves = attacked(record)
+    curves = robustness_curves(record)
     if not curves:
         return "not attacked yet"
     return "no AutoAttack: it may be less robust than this" if no_autoattack(curves) else None

@@ -11,37 +11,47 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from afdctl import __version__
-from afdctl.events import Row
+from afdctl.evaluation.statistics import Interval, wilson
 from afdctl.export.report import analyses, attacks, training
-from afdctl.export.report.training import Trained
+from afdctl.export.report.training import TrainingSection
 from afdctl.formatting import printable
-from afdctl.profile.grid import name_of
-from afdctl.profile.norms import NORMS
-from afdctl.recipe.differences import differences, flattened
-from afdctl.store.overview import Overview
-from afdctl.store.record import Record
-from afdctl.sweep.figures import Interval, wilson
+from afdctl.journal import Row
+from afdctl.runs.diff import differing_keys, flattened
+from afdctl.runs.record import Record
+from afdctl.runs.summary import RunSummary
+from afdctl.suites.epsilon_grid import NORMS, name_of
 
 ENVIRONMENT = (
-    "afdctl", "commit", "torch", "cuda", "python", "device", "device_name", "platform", "threads", "command", "seed",
-    "recipe_digest", "data_digest",
-)  # fmt: skip
+    "afdctl",
+    "commit",
+    "torch",
+    "cuda",
+    "python",
+    "device",
+    "device_name",
+    "platform",
+    "threads",
+    "command",
+    "seed",
+    "recipe_digest",
+    "data_digest",
+)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportRun:
     """One run as the page shows it; `number` chooses its colour."""
 
     number: int
     record: Record
 
     @cached_property
-    def overview(self) -> Overview:
-        return Overview.of(self.record)
+    def overview(self) -> RunSummary:
+        return RunSummary.of(self.record)
 
     @cached_property
-    def studied(self) -> analyses.Studied:
-        return analyses.studied(self.record)
+    def studied(self) -> analyses.AnalysisSection:
+        return analyses.analysis_section(self.record)
 
     @property
     def recipe(self) -> dict[str, dict[str, Any]]:
@@ -79,17 +89,17 @@ class Shown:
 
 def build(records: Sequence[Record]) -> str:
     """The page. Errors: CorruptError for a damaged shard."""
-    shown = [Shown(number, one) for number, one in enumerate(records)]
+    shown = [ReportRun(number, one) for number, one in enumerate(records)]
     names = [one.name for one in records]
-    blocks = attacks.blocks(records)
+    blocks = attacks.attack_sections(records)
     page = _template().render(
         title=", ".join(names),
         version=__version__,
         made=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         runs=shown,
         names=names,
-        different=differences([one.recipe.model_dump(mode="json") if one.recipe else {} for one in records]),
-        training=training.charts([Trained(one, training.series(one)) for one in records]),
+        different=differing_keys([one.recipe.model_dump(mode="json") if one.recipe else {} for one in records]),
+        training=training.charts([TrainingSection(one, training.series(one)) for one in records]),
         blocks=[(block, block.charts(names)) for block in blocks],
         analyses=analyses.charts(records),
         note=analyses.note(records),
@@ -100,9 +110,12 @@ def build(records: Sequence[Record]) -> str:
 
 def _template() -> Template:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     environment.filters |= {"percent": percent, "value": value, "epsilon": epsilon, "norm": NORMS.get}
     return environment.get_template("report.html")
 

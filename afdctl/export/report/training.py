@@ -5,31 +5,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdctl.events import Row
 from afdctl.export.report.chart import Chart, Floats, Line
-from afdctl.store.record import Record
-from afdctl.store.series import Series
+from afdctl.journal import Row
+from afdctl.runs.metric_history import MetricHistory
+from afdctl.runs.record import Record
 
 BUCKETS = 128
 """The most points of a line; each stands for equally many steps."""
 AT_ONCE = 4096
 
 LOSSES = {
-    "L_C": "L_C: classification (Eq. 7)", "L_D": "L_D: discriminator (Eq. 9, 11)", "L_F": "L_F: feature (Eq. 10, 12)",
-    "kl": "KL term of TRADES", "sensitivity": "Sensitivity term of matching",
-}  # fmt: skip
+    "L_C": "L_C: classification (Eq. 7)",
+    "L_D": "L_D: discriminator (Eq. 9, 11)",
+    "L_F": "L_F: feature (Eq. 10, 12)",
+    "kl": "KL term of TRADES",
+    "sensitivity": "Sensitivity term of matching",
+}
 HOLD_OUT = {
-    "acc_nat": "Hold-out: clean accuracy (%)", "acc_adv": "Hold-out: PGD accuracy (%), no AutoAttack",
+    "acc_nat": "Hold-out: clean accuracy (%)",
+    "acc_adv": "Hold-out: PGD accuracy (%), no AutoAttack",
     "acc_square": "Hold-out: accuracy after PGD and Square (%), no AutoAttack",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingSection:
     """What a run's journal says of its training; `series` holds its steps, `record` all else."""
 
     record: Record
-    series: Series
+    series: MetricHistory
 
     @property
     def steps_per_epoch(self) -> int:
@@ -37,9 +41,9 @@ class Trained:
         return int(first.get("steps_per_epoch") or 1)
 
 
-def series(record: Record) -> Series:
+def series(record: Record) -> MetricHistory:
     """The steps of a run in at most BUCKETS buckets, read in memory that does not grow with it."""
-    found = Series(BUCKETS)
+    found = MetricHistory(BUCKETS)
     waiting: list[Row] = []
     for row in record.every_row():
         if row["event"] == "step":
@@ -51,7 +55,7 @@ def series(record: Record) -> Series:
     return found
 
 
-def charts(trained: Sequence[Trained]) -> list[Chart]:
+def charts(trained: Sequence[TrainingSection]) -> list[Chart]:
     """A chart for each quantity that some run has, a line a run."""
     made = [_steps(title, trained, _mean(name), banded=name) for name, title in LOSSES.items()]
     made += [
@@ -62,21 +66,21 @@ def charts(trained: Sequence[Trained]) -> list[Chart]:
     return [chart for chart in made if chart.lines]
 
 
-Figure = Callable[[Series], Floats | None]
+Figure = Callable[[MetricHistory], Floats | None]
 
 
 def _mean(name: str) -> Figure:
     return lambda steps: steps.mean(name) if name in steps.names else None
 
 
-def _divergence(steps: Series) -> Floats | None:
+def _divergence(steps: MetricHistory) -> Floats | None:
     """2 |α(h) - 1|, clipped to [0, 2]; of the mean of α(h), because the mean of |α(h) - 1| is never near 0."""
     alpha = _mean("alpha_h_calibrated")(steps)
     return None if alpha is None else np.clip(2 * np.abs(alpha - 1), 0, 2)
 
 
 def _steps(
-    title: str, trained: Sequence[Trained], figure: Figure, *, banded: str | None = None, share: bool = False
+    title: str, trained: Sequence[TrainingSection], figure: Figure, *, banded: str | None = None, share: bool = False
 ) -> Chart:
     """The means of buckets of steps; a band between least and greatest where there is one run to see it of."""
     lines = []
@@ -90,7 +94,7 @@ def _steps(
     return Chart(title, "epoch", lines, share=share)
 
 
-def _epochs(title: str, trained: Sequence[Trained], name: str) -> Chart:
+def _epochs(title: str, trained: Sequence[TrainingSection], name: str) -> Chart:
     lines = []
     for number, one in enumerate(trained):
         rows = [row for row in one.record.of_kind("epoch") if row.get(name) is not None]

@@ -7,18 +7,26 @@ from typing import Final, cast
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export.tables.base import Table
-from afdctl.recipe.values import suggestion
-from afdctl.store.record import Record
+from afdctl.recipe.fields import suggestion
+from afdctl.runs.record import Record
 
 # table -> module and function that builds it
 BUILDERS: Final[Mapping[str, str]] = {
-    "1": "attack_tables:table_1", "2": "attack_tables:table_2", "A1": "hyperparameters:build",
-    "A3": "attack_tables:table_a3", "A4": "features:build", "A5": "discriminators:build", "cost": "cost:build",
-}  # fmt: skip
+    "1": "attack_tables:table_1",
+    "2": "attack_tables:table_2",
+    "A1": "hyperparameters:build",
+    "A3": "attack_tables:table_a3",
+    "A4": "features:build",
+    "A5": "discriminators:build",
+    "cost": "cost:build",
+}
 # the runs that a table takes, where it does not take every run
 RUNS: Final[Mapping[str, str]] = {
-    "A1": "a trained run", "A3": "a run of AT, TRADES or AFD", "A5": "a run of AFD", "cost": "a run trained here",
-}  # fmt: skip
+    "A1": "a trained run",
+    "A3": "a run of AT, TRADES or AFD",
+    "A5": "a run of AFD",
+    "cost": "a run trained here",
+}
 IN_BRACKETS: Final = (
     "In brackets: the paper's figure, and how far ours is from it. Where it says AFD, it names no game."
 )

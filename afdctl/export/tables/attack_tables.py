@@ -12,9 +12,9 @@ from afdctl.export.groups import Group, dataset_title, grouped, with_absent_meth
 from afdctl.export.hints import Gap
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Measured, Row, Table, area, at, clean
-from afdctl.profile.grid import name_of
-from afdctl.store.record import Record, method_of
-from afdctl.store.run import Run
+from afdctl.runs.record import Record, method_of
+from afdctl.runs.run import Run
+from afdctl.suites.epsilon_grid import name_of
 
 
 class AttackColumn(NamedTuple):
@@ -36,10 +36,17 @@ TABLE_1: Final = (
 TABLE_2: Final = tuple(
     Column(attack, title, "area")
     for attack, title in {
-        "pgd_linf": "PGD-L∞", "pgd_l2": "PGD-L2", "pgd_l1": "PGD-L1", "fgsm": "FGSM", "mim": "MIM", "ddn": "DDN",
-        "deepfool": "DeepFool", "cw": "C&W", "aa": "AA",
+        "pgd_linf": "PGD-L∞",
+        "pgd_l2": "PGD-L2",
+        "pgd_l1": "PGD-L1",
+        "fgsm": "FGSM",
+        "mim": "MIM",
+        "ddn": "DDN",
+        "deepfool": "DeepFool",
+        "cw": "C&W",
+        "aa": "AA",
     }.items()
-)  # fmt: skip
+)
 TABLE_A3: Final = {"AT": Column("from_AT", "AT →", "share"), "TRADES": Column("from_TRADES", "TRADES →", "share")}
 
 

@@ -5,21 +5,28 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Final, Literal
 
-from afdctl.events import Row as Event
+from afdctl.evaluation.statistics import Interval, auc, wilson
 from afdctl.export.groups import Group
 from afdctl.export.hints import Gap, commands, train
 from afdctl.export.tables.paper import table_a2
-from afdctl.store.cells import Curve, pointers
-from afdctl.store.record import Record
-from afdctl.sweep.figures import Interval, auc, wilson
+from afdctl.journal import Row as Event
+from afdctl.runs.cells import CurveRows, pointers
+from afdctl.runs.record import Record
 
 # what a column holds: shares and areas are in [0, 1]; text formats print shares in percent
 Kind = Literal["share", "area", "count", "seconds", "ratio", "text"]
 Value = float | str | None
 # keys of an attack's settings that do not change what is measured
 NOT_SETTINGS: Final = {
-    "label", "datasets", "epsilons", "schedule", "early_stop", "batch_size", "device", "library",
-}  # fmt: skip
+    "label",
+    "datasets",
+    "epsilons",
+    "schedule",
+    "early_stop",
+    "batch_size",
+    "device",
+    "library",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def clean(record: Record) -> Measured | None:
     return Measured(accuracy, n=n, interval=interval, checkpoint=checkpoint_of(record, row))
 
 
-def at(record: Record, curve: Curve, epsilon: float) -> Measured | None:
+def at(record: Record, curve: CurveRows, epsilon: float) -> Measured | None:
     """Accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
     row = min(curve, key=lambda row: abs(row["epsilon"] - epsilon), default=None)
     if row is None or abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
@@ -75,7 +82,7 @@ def at(record: Record, curve: Curve, epsilon: float) -> Measured | None:
     )
 
 
-def area(record: Record, curve: Curve) -> Measured:
+def area(record: Record, curve: CurveRows) -> Measured:
     """The paper's area under the curve, over Table A2's grid where the curve has all of it."""
     settings = table_a2(record.dataset).get(curve[0]["attack"])
     grid = settings.epsilons if settings else ()

@@ -6,19 +6,28 @@ from statistics import fmean, stdev
 from afdctl.export.groups import Group, dataset_title, grouped
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Measured, Row, Table
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
 
 TRAINING_IMAGES = {
-    "digits": 1437, "mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000,
+    "digits": 1437,
+    "mnist": 60_000,
+    "fashion_mnist": 60_000,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
     "tiny_imagenet": 100_000,
-}  # fmt: skip
+}
 SECONDS = Column("seconds", "s / epoch", "seconds")
 FASTEST = Column("fastest", "fastest", "seconds")
 RATIOS = {"AT": Column("over_at", "/ AT", "ratio"), "TRADES": Column("over_trades", "/ TRADES", "ratio")}
 COLUMNS = (
-    SECONDS, *RATIOS.values(), FASTEST, Column("epochs", "epochs", "count"), Column("adversary", "adversary", "text"),
-    Column("device", "device", "text"), Column("threads", "threads", "text"),
-)  # fmt: skip
+    SECONDS,
+    *RATIOS.values(),
+    FASTEST,
+    Column("epochs", "epochs", "count"),
+    Column("adversary", "adversary", "text"),
+    Column("device", "device", "text"),
+    Column("threads", "threads", "text"),
+)
 
 # seconds of each whole epoch of a run
 Epochs = Mapping[Record, Sequence[float]]

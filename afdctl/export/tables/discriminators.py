@@ -10,7 +10,7 @@ from afdctl.export.tables.attack_tables import attack_cell
 from afdctl.export.tables.base import Cell, Column, Row, Table
 from afdctl.recipe.schema import AFD
 from afdctl.registry import DISCRIMINATORS
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
 
 COLUMN = Column("pgd_linf", "PGD-L∞ (WB)", "share")
 

@@ -8,7 +8,7 @@ from afdctl.export import hints
 from afdctl.export.groups import Group, dataset_title, grouped, method_rank, with_absent_methods
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Measured, Row, Table, checkpoint_of
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
 
 # metric -> the analysis that computes it
 ANALYSES: Final = {"units": "units", "dims": "pca"}

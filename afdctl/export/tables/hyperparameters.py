@@ -6,7 +6,7 @@ from afdctl.export.groups import Group, grouped
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Cell, Column, Row, Table, Value
 from afdctl.recipe.schema import AFD, Recipe
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
 
 COLUMNS = (
     Column("model", "Model", "text"),

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from afdctl.export.groups import Group, dataset_title
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Column, Kind, Measured, Row
-from afdctl.profile.grid import name_of
-from afdctl.store.overview import training_progress
-from afdctl.store.record import Record
+from afdctl.runs.record import Record
+from afdctl.runs.summary import training_progress
+from afdctl.suites.epsilon_grid import name_of
 
 
 class Entry(NamedTuple):

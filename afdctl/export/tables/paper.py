@@ -9,9 +9,9 @@ import tomli
 
 from afdctl import recipe
 from afdctl.errors import RecipeError
-from afdctl.profile import load
-from afdctl.recipe.find import PACKAGE, packaged
-from afdctl.store.record import Record
+from afdctl.recipe.toml_source import PACKAGE, packaged
+from afdctl.runs.record import Record
+from afdctl.suites import load
 
 # tables published in percent
 PERCENT: Final = ("table1", "tableA3", "tableA5")

@@ -17,9 +17,13 @@ MISSING: Final = "–"
 NOT_APPLICABLE: Final = "-"
 # columns beside a metric such as `pgd_linf_wb` in machine-readable formats: `pgd_linf_wb_std` and so on
 EXTRA_COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
-    "share": ("std", "low", "high", "n"), "area": ("std", "n"), "count": ("std", "n"), "seconds": ("std",),
-    "ratio": (), "text": (),
-}  # fmt: skip
+    "share": ("std", "low", "high", "n"),
+    "area": ("std", "n"),
+    "count": ("std", "n"),
+    "seconds": ("std",),
+    "ratio": (),
+    "text": (),
+}
 LATEX_ESCAPES: Final = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
@@ -113,11 +117,20 @@ def flat_rows(table: Table) -> list[dict[str, Any]]:
 
 
 FORMATS: Final[Mapping[str, Callable[[Table], str | bytes]]] = {
-    "md": as_markdown, "csv": as_csv, "json": as_json, "latex": as_latex, "parquet": as_parquet,
-}  # fmt: skip
+    "md": as_markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "latex": as_latex,
+    "parquet": as_parquet,
+}
 SUFFIXES: Final[Mapping[str, str]] = {
-    ".md": "md", ".csv": "csv", ".json": "json", ".tex": "latex", ".latex": "latex", ".parquet": "parquet",
-}  # fmt: skip
+    ".md": "md",
+    ".csv": "csv",
+    ".json": "json",
+    ".tex": "latex",
+    ".latex": "latex",
+    ".parquet": "parquet",
+}
 # formats without room for notes, or where no reader sees them
 WITHOUT_NOTES: Final = ("csv", "parquet")
 

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 
 from afdctl.errors import AfdctlError
-from afdctl.export.weights.about import about
-from afdctl.export.weights.format import Exported, Files, Format
-from afdctl.models.weights import words
-from afdctl.sweep.subject import Subject
+from afdctl.evaluation.target import EvaluationTarget
+from afdctl.export.weights.format import ExportedModel, Files, WeightFormat, about
+from afdctl.models.state_dict_io import join_names
 
 IMAGES = 256
 """Test images that a file is checked on."""
@@ -24,7 +23,7 @@ prediction can only differ where two classes tie, so the count of those is told 
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RoundTripCheck:
     """Of n images: the largest absolute difference of two logits, what is allowed, and how many predictions differ."""
 
     n: int
@@ -33,14 +32,14 @@ class Agreement:
     differing: int
 
 
-def exported(subject: Subject) -> Exported:
+def exported(subject: EvaluationTarget) -> ExportedModel:
     """A subject on the CPU, ready to be packed."""
     x = subject.split.x[:IMAGES] / 255
-    return Exported(f"{subject.name}-{subject.digest[:8]}", subject.network, x, about(subject))
+    return ExportedModel(f"{subject.name}-{subject.digest[:8]}", subject.network, x, about(subject))
 
 
 @torch.no_grad()
-def checked(what: Exported, form: Format, files: Files) -> Agreement:
+def checked(what: ExportedModel, form: WeightFormat, files: Files) -> RoundTripCheck:
     """Read the files back, and compare; AfdctlError where they do not agree with the network."""
     own = what.network(what.x)
     if not own.isfinite().all():
@@ -48,7 +47,9 @@ def checked(what: Exported, form: Format, files: Files) -> Agreement:
     try:
         loaded = form.unpack(files)(what.x)
     except Exception as error:
-        raise AfdctlError(f"{what.name}: nothing written: the file cannot be read back ({words(error)})") from error
+        raise AfdctlError(
+            f"{what.name}: nothing written: the file cannot be read back ({join_names(error)})"
+        ) from error
     found = compare(own, loaded)
     # not the other way round: NaN is a disagreement
     if not found.max_difference <= found.tolerance:
@@ -59,7 +60,7 @@ def checked(what: Exported, form: Format, files: Files) -> Agreement:
     return found
 
 
-def compare(own: torch.Tensor, loaded: Any) -> Agreement:
+def compare(own: torch.Tensor, loaded: Any) -> RoundTripCheck:
     """Logits (n, classes) of the network against those of the file."""
     if loaded.shape != own.shape:
         raise AfdctlError(
@@ -67,4 +68,4 @@ def compare(own: torch.Tensor, loaded: Any) -> Agreement:
         )
     difference = (own - loaded).abs().max().item()
     differing = int((own.argmax(1) != loaded.argmax(1)).sum())
-    return Agreement(len(own), difference, ROUNDING * own.abs().max().item(), differing)
+    return RoundTripCheck(len(own), difference, ROUNDING * own.abs().max().item(), differing)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from afdctl.errors import RecipeError
-from afdctl.export.weights.format import Exported, Files, Format, Logits
+from afdctl.export.weights.format import ExportedModel, Files, Logits, WeightFormat
 from afdctl.export.weights.standalone import source
-from afdctl.export.weights.states import of_network
+from afdctl.export.weights.state_dict import of_network
 
 KNOWN = ("cifar10", "cifar100")
 """The data sets of ours that its loader knows."""
@@ -43,7 +43,7 @@ def register() -> None:
 '''
 
 
-def pack(exported: Exported) -> Files:
+def pack(exported: ExportedModel) -> Files:
     facts = exported.about
     if facts["kind"] == "external":
         raise RecipeError(
@@ -73,4 +73,4 @@ def unpack(files: Files) -> Logits:
     return logits
 
 
-ROBUSTBENCH = Format(pack, unpack)
+ROBUSTBENCH = WeightFormat(pack, unpack)

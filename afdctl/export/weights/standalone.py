@@ -41,9 +41,13 @@ def source(name: str, facts: Mapping[str, Any], use: str, end: str = "") -> str:
     module, maker = ENCODERS[facts["encoder"]].split(":")
     channels, image_size, _ = facts["input_shape"]
     made = BUILD.format(
-        encoder=maker, channels=channels, image_size=image_size, width=facts["width"],
-        classes=len(facts["class_names"]), norm=facts["feature_norm"],
-    )  # fmt: skip
+        encoder=maker,
+        channels=channels,
+        image_size=image_size,
+        width=facts["width"],
+        classes=len(facts["class_names"]),
+        norm=facts["feature_norm"],
+    )
     head = HEAD.format(name=name, use=use, metadata=pformat(dict(facts), sort_dicts=False, width=110))
     layers = [*_modules("afdctl.models.precision"), getsource(FeatureNorm), getsource(FeatureClassifier)]
     return "\n\n".join(part.strip("\n") + "\n" for part in [head, *_modules(module), *layers, made, end] if part)

@@ -14,7 +14,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from afdctl.tui import pointer
+from afdctl.tui import keymap
 from afdctl.tui.drawing.cells import Cells
 
 if TYPE_CHECKING:
@@ -65,17 +65,17 @@ class Canvas(Widget):
         return cast("Dashboard", self.app)
 
     def on_click(self, event: events.Click) -> None:
-        pointer.click(self.dashboard, event.x, event.y, event.chain)
+        keymap.click(self.dashboard, event.x, event.y, event.chain)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
         if event.button:
-            pointer.drag(self.dashboard, event.x, event.y)
+            keymap.drag(self.dashboard, event.x, event.y)
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        pointer.wheel(self.dashboard, event.x, event.y, 0.5)
+        keymap.wheel(self.dashboard, event.x, event.y, 0.5)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        pointer.wheel(self.dashboard, event.x, event.y, 2.0)
+        keymap.wheel(self.dashboard, event.x, event.y, 2.0)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """The rows of a part; nothing is kept of what was painted before."""

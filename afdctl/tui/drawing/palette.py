@@ -33,8 +33,10 @@ ROLES: Final[Mapping[str, tuple[str, str, str, str]]] = {
 COMPARED: Final = ("L_C", "L_D", "L_F", "good", "d_hdh", "other", "warn", "bad")
 """The colours of compared runs, in their order."""
 SYSTEMS: Final = {
-    "truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT, "standard": ColorSystem.STANDARD,
-}  # fmt: skip
+    "truecolor": ColorSystem.TRUECOLOR,
+    "256": ColorSystem.EIGHT_BIT,
+    "standard": ColorSystem.STANDARD,
+}
 PLAIN: Final[Mapping[str, Style]] = {
     "strong": Style(bold=True),
     "dim": Style(dim=True),

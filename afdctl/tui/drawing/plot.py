@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdctl.tui.drawing.axis import Floats, Range, format_tick
 from afdctl.tui.drawing.cells import Cells, braille
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.drawing.scale import Floats, Range, brief
 
 BRAILLE, LOWER = 0x2800, 0x2580
 """The empty braille character; LOWER + n fills n eighths of a cell from below."""
@@ -42,7 +42,7 @@ class Plot:
 
 def margins(plot: Plot, height: int) -> tuple[int, int]:
     """How many columns the names of the ticks take at the left and at the right."""
-    left = max((len(brief(tick)) for tick in y_ticks(plot.y, height)), default=1) + 1
+    left = max((len(format_tick(tick)) for tick in y_ticks(plot.y, height)), default=1) + 1
     return max(left, 4), (4 if plot.right else 1)
 
 
@@ -62,11 +62,11 @@ def draw(plot: Plot, width: int, height: int, left: int, right: int, palette: Pa
         if curve.low is not None and curve.high is not None:
             _band(field, curve, plot.y, curve.low, curve.high)
     for mark, colour in plot.marks:
-        _upright(field, mark, "╎", colour)
+        _draw_vline(field, mark, "╎", colour)
     for curve in plot.curves:
         _line(field, curve, plot.right if curve.right and plot.right else plot.y)
     if plot.cursor is not None:
-        _upright(field, plot.cursor, "│", "focus")
+        _draw_vline(field, plot.cursor, "│", "focus")
     cells.paste(left, 0, field)
     _names(cells, plot, left, right)
     return cells
@@ -86,7 +86,7 @@ def _guides(field: Cells, plot: Plot) -> None:
         field.put(0, row, ("╌" * field.width, field.palette.ink("dim")))
 
 
-def _upright(field: Cells, share: float, character: str, colour: str) -> None:
+def _draw_vline(field: Cells, share: float, character: str, colour: str) -> None:
     if 0 <= share <= 1:
         column = min(field.width - 1, int(share * field.width))
         palette = field.palette
@@ -102,9 +102,9 @@ def _band(field: Cells, curve: Curve, y: Range, lows: Floats, highs: Floats) -> 
         # the part at or below zero lies under the picture
         low = np.where(np.isnan(low) & np.isfinite(high), -1.0, low)
     if field.palette.tints:
-        _tint(field, curve, np.fmin.reduce(_pairs(low), axis=1), np.fmax.reduce(_pairs(high), axis=1))
+        _fill_band(field, curve, np.fmin.reduce(_pairs(low), axis=1), np.fmax.reduce(_pairs(high), axis=1))
     else:
-        _dotted(field, low, high)
+        _dot_band(field, low, high)
     _outside(field, curve, low, high)
 
 
@@ -112,7 +112,7 @@ def _pairs(values: Floats) -> Floats:
     return values.reshape(-1, 2)
 
 
-def _tint(field: Cells, curve: Curve, low: Floats, high: Floats) -> None:
+def _fill_band(field: Cells, curve: Curve, low: Floats, high: Floats) -> None:
     """A coloured ground, whose edges are eighths of a cell."""
     palette, height = field.palette, field.height
     tint = f"{curve.colour}/0.2"
@@ -136,7 +136,7 @@ def _tint(field: Cells, curve: Curve, low: Floats, high: Floats) -> None:
     field.codes[thin & (above + below < 8)] = ord("▀")
 
 
-def _dotted(field: Cells, low: Floats, high: Floats) -> None:
+def _dot_band(field: Cells, low: Floats, high: Floats) -> None:
     """Every fourth dot, in grey: where colours are few, a coloured ground is loud."""
     rows = field.height * 4
     # a dot stands for both columns of its cell: a spike of one column must not fall between
@@ -146,7 +146,7 @@ def _dotted(field: Cells, low: Floats, high: Floats) -> None:
     inside = (grid >= top) & (grid <= np.minimum(bottom, rows)) & np.isfinite(high) & np.isfinite(low)
     inside[1::2, :] = False
     inside[:, 1::2] = False
-    _stamp(field, inside, field.palette.ink("faint"))
+    _draw_braille(field, inside, field.palette.ink("faint"))
 
 
 def _outside(field: Cells, curve: Curve, low: Floats, high: Floats) -> None:
@@ -175,14 +175,16 @@ def _line(field: Cells, curve: Curve, y: Range) -> None:
     top = np.round(np.fmin(np.fmin(left, right), heights))
     bottom = np.round(np.fmax(np.fmax(left, right), heights))
     grid = np.arange(rows)[:, None]
-    _stamp(field, (grid >= top) & (grid <= bottom) & inside, field.palette.ink(curve.colour), over_tint=curve.colour)
+    _draw_braille(
+        field, (grid >= top) & (grid <= bottom) & inside, field.palette.ink(curve.colour), over_tint=curve.colour
+    )
     if curve.letter:
         at = known[-1] // 2
         column, row = min(field.width - 1, at + 1), int(heights[known[-1]] // 4)
         field.put(column, row, (curve.letter, field.palette.ink(curve.colour, bold=True)))
 
 
-def _stamp(field: Cells, dots: NDArray[np.bool_], ink: int, over_tint: str | None = None) -> None:
+def _draw_braille(field: Cells, dots: NDArray[np.bool_], ink: int, over_tint: str | None = None) -> None:
     """Put dots (4 h, 2 w) on the cells; on a ground of their own colour they keep it."""
     bits = braille(dots)
     drawn = bits > 0
@@ -202,11 +204,11 @@ def _stamp(field: Cells, dots: NDArray[np.bool_], ink: int, over_tint: str | Non
 def _names(cells: Cells, plot: Plot, left: int, right: int) -> None:
     dim, height = cells.palette.ink("dim"), cells.height - 1
     for tick in y_ticks(plot.y, cells.height):
-        cells.put_right(left - 1, _row(float(plot.y.place(np.array(tick))), height), (brief(tick), dim))
+        cells.put_right(left - 1, _row(float(plot.y.place(np.array(tick))), height), (format_tick(tick), dim))
     if plot.right and right > 1:
         for tick in plot.right.ticks(2):
             cells.put(
-                cells.width - right + 1, _row(float(plot.right.place(np.array(tick))), height), (brief(tick), dim)
+                cells.width - right + 1, _row(float(plot.right.place(np.array(tick))), height), (format_tick(tick), dim)
             )
     taken = -1
     field_width = cells.width - left - right

@@ -11,11 +11,16 @@ from afdctl.tui.drawing.cells import BLANK, Cells
 WIDTH, HEIGHT, FONT, MARGIN = 8.4, 17.0, 14.0, 10.0
 FONTS = "'JetBrains Mono', 'Fira Code', 'DejaVu Sans Mono', Menlo, Consolas, monospace"
 RULES = {
-    "─": "M0 {h}H{W}", "│": "M{w} 0V{H}",
-    "╭": "M{w} {H}V{g}Q{w} {h} {k} {h}H{W}", "╮": "M{w} {H}V{g}Q{w} {h} {j} {h}H0",
-    "╰": "M{w} 0V{f}Q{w} {h} {k} {h}H{W}", "╯": "M{w} 0V{f}Q{w} {h} {j} {h}H0", "┈": "M1 {h}h1.4m2.2 0h1.4m2.2 0h1.4",
-    "╌": "M.8 {h}h2.8m1.4 0h2.8", "╎": "M{w} 1.5v5.5m0 3v5.5",
-}  # fmt: skip
+    "─": "M0 {h}H{W}",
+    "│": "M{w} 0V{H}",
+    "╭": "M{w} {H}V{g}Q{w} {h} {k} {h}H{W}",
+    "╮": "M{w} {H}V{g}Q{w} {h} {j} {h}H0",
+    "╰": "M{w} 0V{f}Q{w} {h} {k} {h}H{W}",
+    "╯": "M{w} 0V{f}Q{w} {h} {j} {h}H0",
+    "┈": "M1 {h}h1.4m2.2 0h1.4m2.2 0h1.4",
+    "╌": "M.8 {h}h2.8m1.4 0h2.8",
+    "╎": "M{w} 1.5v5.5m0 3v5.5",
+}
 """Thin lines in a cell of WIDTH x HEIGHT: w and h are its middle, W and H its ends."""
 THICK = {"━": (0.0, 1.0), "╸": (0.0, 0.5), "╺": (0.5, 1.0)}
 

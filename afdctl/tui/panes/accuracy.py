@@ -3,18 +3,17 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from afdctl.events import Row
+from afdctl.journal import Row
 from afdctl.tui.drawing import plot
+from afdctl.tui.drawing.axis import Range, duration
 from afdctl.tui.drawing.cells import Cells, Span
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.drawing.scale import Range, duration
-from afdctl.tui.facts import Facts
-from afdctl.tui.panes import charts, game
-from afdctl.tui.panes.charts import Trace
-from afdctl.tui.panes.columns import curve, stretch
-from afdctl.tui.panes.xticks import x_ticks
-from afdctl.tui.reading.history import History
-from afdctl.tui.view import Kept, View
+from afdctl.tui.panes import charts, health
+from afdctl.tui.panes.chart_data import curve, x_range, x_ticks
+from afdctl.tui.panes.charts import CurveSpec
+from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.state.history import History
+from afdctl.tui.view import Settings, View
 
 COLOURS = {"acc_nat": "good", "acc_adv": "other", "acc_square": "d_hdh"}
 LEAST_CURVES = 6
@@ -37,7 +36,7 @@ class Bound:
 def bound(history: History) -> Bound | None:
     """The bound's parts at the last validation; None without a discriminator or a validation."""
     rows = [row for row in history.epochs if isinstance(row.get("acc_nat"), int | float)]
-    accuracy = game.d_accuracy(history)
+    accuracy = health.d_accuracy(history)
     if not rows or accuracy is None:
         return None
     last = rows[-1]
@@ -45,7 +44,7 @@ def bound(history: History) -> Bound | None:
     return Bound(1 - last["acc_nat"], min(1.0, abs(2 * accuracy - 1)), 1 - robust, charts.estimate_of(history))
 
 
-def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
+def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     """The table of now, best and epoch, the tests, and the bound, as far as there is room."""
     cells = Cells(width, height, palette)
     rows = [row for row in facts.history.epochs if isinstance(row.get("acc_nat"), int | float)]
@@ -64,14 +63,14 @@ def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     return cells
 
 
-def curves(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
+def curves(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     """The accuracies of all validations by epoch, small."""
     validations = facts.history.validations
-    part = stretch(facts.history, View(), "epoch")
-    traces = [Trace(name, "", colour, band=False) for name, colour in COLOURS.items() if name in validations.names]
+    part = x_range(facts.history, View(), "epoch")
+    traces = [CurveSpec(name, "", colour, band=False) for name, colour in COLOURS.items() if name in validations.names]
     number = 2 * (width - 5)
-    drawn = [curve(validations, trace, part, number, Kept(beta=0.0)) for trace in traces]
-    ticks = x_ticks(facts.history, part, Kept(), "epoch", number // 2)
+    drawn = [curve(validations, trace, part, number, Settings(beta=0.0)) for trace in traces]
+    ticks = x_ticks(facts.history, part, Settings(), "epoch", number // 2)
     return plot.draw(plot.Plot(drawn, Range(0, 1), ticks=ticks), width, height, 4, 1, palette)
 
 
@@ -105,7 +104,7 @@ def blank(cells: Cells, y: int) -> None:
     """An empty line."""
 
 
-def _validation(facts: Facts, rows: list[Row], palette: Palette) -> list[Line]:
+def _validation(facts: Snapshot, rows: list[Row], palette: Palette) -> list[Line]:
     dim, strong = palette.ink("dim"), palette.ink("strong", bold=True)
     if not rows:
         return [columns(("after the first epoch", dim))]

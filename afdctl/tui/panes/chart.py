@@ -5,33 +5,39 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from afdctl.tui.drawing.axis import Range, clip_outliers, figure, fit, stable_range
 from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
-from afdctl.tui.drawing.scale import Range, calm, figure, fit, settle
-from afdctl.tui.facts import Facts
-from afdctl.tui.panes.charts import Chart, Trace
-from afdctl.tui.panes.columns import Stretch, curve, series_for, stretch
-from afdctl.tui.panes.xticks import x_ticks
-from afdctl.tui.reading.history import History
-from afdctl.tui.view import Kept
+from afdctl.tui.panes.chart_data import XRange, curve, series_for, x_range, x_ticks
+from afdctl.tui.panes.charts import ChartSpec, CurveSpec
+from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.state.history import History
+from afdctl.tui.view import Settings
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RenderedChart:
     """A chart's cells, the axis it settled on, and where its field lies: the first column and the width."""
 
     cells: Cells
     y: Range
-    part: Stretch
+    part: XRange
     left: int
     field: int
 
 
 def picture(
-    chart: Chart, facts: Facts, width: int, height: int, before: Range | None, palette: Palette,
-    *, focused: bool = False, at_cursor: dict[str, float] | None = None,
-) -> Drawn:  # fmt: skip
+    chart: ChartSpec,
+    facts: Snapshot,
+    width: int,
+    height: int,
+    before: Range | None,
+    palette: Palette,
+    *,
+    focused: bool = False,
+    at_cursor: dict[str, float] | None = None,
+) -> RenderedChart:
     """Draw a chart in a frame of this size; `before` is the axis of the last picture."""
     cells = Cells(width, height, palette)
     heading = title(chart, facts, palette, at_cursor)
@@ -39,11 +45,11 @@ def picture(
         heading = [span for span in heading if span[0] != f" {chart.about}"]
     if length(heading) > width - 6:
         heading = [(chart.key, heading[0][1]), *heading[1:]]
-    part = stretch(facts.history, facts.view, chart.per, [other.history for other in facts.others])
+    part = x_range(facts.history, facts.view, chart.per, [other.history for other in facts.others])
     inner_width, inner_height = width - 4, height - 2
     if inner_width < 8 or inner_height < 2:
         cells.frame(heading, (), focused)
-        return Drawn(cells, before or Range(0, 1), part, 1, 1)
+        return RenderedChart(cells, before or Range(0, 1), part, 1, 1)
     # the names of the ticks decide how wide the field is, and the field which values there are: two rounds at most
     left, right = 5, (4 if chart.right else 1)
     for _ in range(2):
@@ -56,14 +62,17 @@ def picture(
         left = margins(plot, inner_height)[0]
     cells.frame(heading, corner(facts, y, palette), focused)
     plot = replace(
-        plot, goal=chart.goal, ticks=x_ticks(facts.history, part, facts.view.kept, chart.per, columns // 2),
-        marks=marks(chart, facts, part), cursor=cursor(chart, facts, part),
-    )  # fmt: skip
+        plot,
+        goal=chart.goal,
+        ticks=x_ticks(facts.history, part, facts.view.kept, chart.per, columns // 2),
+        marks=marks(chart, facts, part),
+        cursor=cursor(chart, facts, part),
+    )
     cells.paste(2, 1, draw(plot, inner_width, inner_height, left, right, palette))
-    return Drawn(cells, y, part, 2 + left, columns // 2)
+    return RenderedChart(cells, y, part, 2 + left, columns // 2)
 
 
-def curves_of(chart: Chart, facts: Facts, part: Stretch, columns: int, palette: Palette) -> list[Curve]:
+def curves_of(chart: ChartSpec, facts: Snapshot, part: XRange, columns: int, palette: Palette) -> list[Curve]:
     """The curves of the run and of those it is compared with; several runs show lines without bands."""
     # a validation is a mean already
     kept = replace(facts.view.kept, beta=0.0) if chart.per == "epoch" else facts.view.kept
@@ -75,14 +84,14 @@ def curves_of(chart: Chart, facts: Facts, part: Stretch, columns: int, palette: 
     found = []
     for other in facts.others:
         # a second trace would need a second colour for each run
-        trace: Trace = replace(chart.traces[0], colour=other.colour, band=False)
+        trace: CurveSpec = replace(chart.traces[0], colour=other.colour, band=False)
         series = series_for(other.history, chart, part, kept)
         if trace.figure in series.names and series.length:
             found.append(curve(series, trace, part, columns, kept, other.letter))
     return found
 
 
-def axis_of(chart: Chart, curves: Sequence[Curve], kept: Kept, before: Range | None) -> Range:
+def axis_of(chart: ChartSpec, curves: Sequence[Curve], kept: Settings, before: Range | None) -> Range:
     """The range of y: the chart's own, or what holds its lines and most of its bands."""
     if chart.fixed:
         return chart.fixed
@@ -90,10 +99,10 @@ def axis_of(chart: Chart, curves: Sequence[Curve], kept: Kept, before: Range | N
     bands = [edge for each in curves for edge in (each.low, each.high) if edge is not None]
     # what goes below zero has no logarithm: such a chart stays as it is
     log = kept.log_y and not (lines <= 0).any()
-    return settle(before, fit([lines, calm(np.concatenate(bands), lines)] if bands else [lines], log))
+    return stable_range(before, fit([lines, clip_outliers(np.concatenate(bands), lines)] if bands else [lines], log))
 
 
-def title(chart: Chart, facts: Facts, palette: Palette, at_cursor: dict[str, float] | None) -> list[Span]:
+def title(chart: ChartSpec, facts: Snapshot, palette: Palette, at_cursor: dict[str, float] | None) -> list[Span]:
     """The chart's name and its smoothed values now, or at the cursor what was logged there."""
     spans: list[Span] = [(chart.title, palette.ink("strong", bold=True)), (f" {chart.about}", palette.ink("dim"))]
     if facts.others:
@@ -114,7 +123,7 @@ def title(chart: Chart, facts: Facts, palette: Palette, at_cursor: dict[str, flo
     return spans
 
 
-def latest(history: History, chart: Chart, trace: Trace, kept: Kept) -> float | None:
+def latest(history: History, chart: ChartSpec, trace: CurveSpec, kept: Settings) -> float | None:
     """The last smoothed value of a trace."""
     series = history.validations if chart.per == "epoch" else history.series
     beta = 0.0 if chart.per == "epoch" else max(kept.beta, trace.least)
@@ -122,7 +131,7 @@ def latest(history: History, chart: Chart, trace: Trace, kept: Kept) -> float | 
     return value if value is None or not trace.transform else float(trace.transform(np.array(value)))
 
 
-def corner(facts: Facts, y: Range, palette: Palette) -> list[Span]:
+def corner(facts: Snapshot, y: Range, palette: Palette) -> list[Span]:
     """What is unusual about the picture: the cursor's step, a logarithmic axis, a part of the whole."""
     view = facts.view
     if view.cursor is not None:
@@ -131,7 +140,7 @@ def corner(facts: Facts, y: Range, palette: Palette) -> list[Span]:
     return [(" ".join(words), palette.ink("dim"))] if words else []
 
 
-def marks(chart: Chart, facts: Facts, part: Stretch) -> list[tuple[float, str]]:
+def marks(chart: ChartSpec, facts: Snapshot, part: XRange) -> list[tuple[float, str]]:
     """An upright line at the best epoch."""
     best = facts.history.best_epoch() if facts.view.kept.best and not facts.others else None
     if best is None:
@@ -141,7 +150,7 @@ def marks(chart: Chart, facts: Facts, part: Stretch) -> list[tuple[float, str]]:
     return [(share, "dim")]
 
 
-def cursor(chart: Chart, facts: Facts, part: Stretch) -> float | None:
+def cursor(chart: ChartSpec, facts: Snapshot, part: XRange) -> float | None:
     """Where the cursor's step lies, as a share of the width."""
     if facts.view.cursor is None:
         return None
@@ -150,7 +159,7 @@ def cursor(chart: Chart, facts: Facts, part: Stretch) -> float | None:
     return (at - part.low) / (part.high - part.low)
 
 
-def place(history: History, step: float, elapsed: float | None, chart: Chart, kept: Kept) -> float:
+def place(history: History, step: float, elapsed: float | None, chart: ChartSpec, kept: Settings) -> float:
     """A step on the chart's x."""
     if kept.axis == "time":
         return elapsed or 0.0

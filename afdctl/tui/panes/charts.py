@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdctl.tui.drawing.scale import Floats, Range
-from afdctl.tui.reading.history import History
+from afdctl.tui.drawing.axis import Floats, Range
+from afdctl.tui.state.history import History
 
 Transform = Callable[[Floats], Floats]
 
@@ -23,7 +23,7 @@ def distance(values: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Trace:
+class CurveSpec:
     """One curve: a figure of the journal, its name on the screen, its colour, and what is done to its mean."""
 
     figure: str
@@ -36,13 +36,13 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Chart:
+class ChartSpec:
     """Curves that share axes. `fixed` and `right` are ranges that never change; `per` is what x counts."""
 
     key: str
     title: str
     about: str
-    traces: tuple[Trace, ...]
+    traces: tuple[CurveSpec, ...]
     fixed: Range | None = None
     right: Range | None = None
     goal: float | None = None
@@ -51,24 +51,24 @@ class Chart:
 
 UNIT = Range(0, 1)
 LOSSES = (
-    Chart("L_C", "L_C", "classifier", (Trace("L_C", "", "L_C"),)),
-    Chart("L_D", "L_D", "discriminator", (Trace("L_D", "", "L_D"),)),
-    Chart("L_F", "L_F", "feature extractor", (Trace("L_F", "", "L_F"),)),
-    Chart("kl", "KL", "p(x) against p(x')", (Trace("kl", "", "L_D"),)),
-    Chart("sensitivity", "‖F(x) − F(x')‖", "sensitivity", (Trace("sensitivity", "", "L_D"),)),
+    ChartSpec("L_C", "L_C", "classifier", (CurveSpec("L_C", "", "L_C"),)),
+    ChartSpec("L_D", "L_D", "discriminator", (CurveSpec("L_D", "", "L_D"),)),
+    ChartSpec("L_F", "L_F", "feature extractor", (CurveSpec("L_F", "", "L_F"),)),
+    ChartSpec("kl", "KL", "p(x) against p(x')", (CurveSpec("kl", "", "L_D"),)),
+    ChartSpec("sensitivity", "‖F(x) − F(x')‖", "sensitivity", (CurveSpec("sensitivity", "", "L_D"),)),
 )
 
 
-def game(history: History) -> Chart:
+def game(history: History) -> ChartSpec:
     """D's accuracy and d_HΔH. A Wasserstein critic has no zero of its own, so there both are the calibrated ones."""
     estimate = estimate_of(history)
     alpha = "alpha_h_calibrated" if estimate == "calibrated" else "alpha_h"
     traces = (
         # means of alpha(h): a transform of the least and greatest of |.| would be another quantity
-        Trace(alpha, "acc", "good", half, band=False, least=0.9),
-        Trace(alpha, "d_HΔH", "d_hdh", distance, right=True, band=False, least=0.9),
+        CurveSpec(alpha, "acc", "good", half, band=False, least=0.9),
+        CurveSpec(alpha, "d_HΔH", "d_hdh", distance, right=True, band=False, least=0.9),
     )
-    return Chart("D", "D accuracy", estimate, traces, UNIT, Range(0, 2), goal=0.5)
+    return ChartSpec("D", "D accuracy", estimate, traces, UNIT, Range(0, 2), goal=0.5)
 
 
 def estimate_of(history: History) -> str:
@@ -87,43 +87,47 @@ EXPECTED = {
 """What each defense will report: its charts are there, empty, before its first step."""
 
 
-def of(history: History) -> list[Chart]:
+def of(history: History) -> list[ChartSpec]:
     """All charts of a run, the most telling first."""
     defense = history.table("defense").get("name")
     known = set(history.series.names) or EXPECTED.get(str(defense), set())
     charts = [chart for chart in LOSSES if chart.traces[0].figure in known]
     if "alpha_h" in known:
         charts.append(game(history))
-    accuracies = [Trace("acc_nat", "x", "good"), Trace("acc_adv", "x'", "other")]
+    accuracies = [CurveSpec("acc_nat", "x", "good"), CurveSpec("acc_adv", "x'", "other")]
     seen = tuple(trace for trace in accuracies if trace.figure in known)
     if seen:
-        charts.append(Chart("accuracy", "accuracy", "on training batches", seen, UNIT))
+        charts.append(ChartSpec("accuracy", "accuracy", "on training batches", seen, UNIT))
     if history.validations.length:
-        traces = tuple(Trace(trace.figure, name, trace.colour, band=False)
-                       for trace, name in zip(accuracies, ("clean", "PGD"), strict=True))  # fmt: skip
+        traces = tuple(
+            CurveSpec(trace.figure, name, trace.colour, band=False)
+            for trace, name in zip(accuracies, ("clean", "PGD"), strict=True)
+        )
         if "acc_square" in history.validations.names:
-            traces += (Trace("acc_square", "Square", "d_hdh", band=False),)
-        charts.append(Chart("validation", "validation", "no AutoAttack", traces, UNIT, per="epoch"))
+            traces += (CurveSpec("acc_square", "Square", "d_hdh", band=False),)
+        charts.append(ChartSpec("validation", "validation", "no AutoAttack", traces, UNIT, per="epoch"))
     gradients = tuple(
-        Trace(f"grad_{which}", which, f"L_{which}", band=which == "C") for which in "CDF" if f"grad_{which}" in known
+        CurveSpec(f"grad_{which}", which, f"L_{which}", band=which == "C")
+        for which in "CDF"
+        if f"grad_{which}" in known
     )
     if gradients:
-        charts.append(Chart("gradients", "‖∇L‖", "gradient norms", gradients))
+        charts.append(ChartSpec("gradients", "‖∇L‖", "gradient norms", gradients))
     if "unchanged" in known:
-        charts.append(Chart("unchanged", "x' = x", "share of images", (Trace("unchanged", "", "warn"),), UNIT))
+        charts.append(ChartSpec("unchanged", "x' = x", "share of images", (CurveSpec("unchanged", "", "warn"),), UNIT))
     if "images_per_s" in known:
-        charts.append(Chart("speed", "images/s", "training", (Trace("images_per_s", "", "other"),)))
+        charts.append(ChartSpec("speed", "images/s", "training", (CurveSpec("images_per_s", "", "other"),)))
     # the validation of a defense without a game is worth more than its batches
     order = ["validation", "accuracy"] if "alpha_h" not in known else []
     return sorted(charts, key=lambda chart: _rank(chart, order))
 
 
-def _rank(chart: Chart, first: list[str]) -> int:
+def _rank(chart: ChartSpec, first: list[str]) -> int:
     keys = [*(loss.key for loss in LOSSES), "D", *first, "validation", "accuracy", "gradients", "unchanged", "speed"]
     return keys.index(chart.key)
 
 
-def matching(charts: list[Chart], text: str) -> list[Chart]:
+def matching(charts: list[ChartSpec], text: str) -> list[ChartSpec]:
     """The charts whose names hold the text, or all of them where none does."""
     wanted = text.casefold()
     found = [chart for chart in charts if wanted in f"{chart.key} {chart.title} {chart.about}".casefold()]

@@ -1,13 +1,13 @@
 """Several runs beside each other: how each does, and in what their recipes differ."""
 
-from afdctl.recipe.differences import differences
+from afdctl.runs.diff import differing_keys
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.facts import Facts
 from afdctl.tui.panes.accuracy import percent
+from afdctl.tui.snapshot import Snapshot
 
 
-def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
+def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     """The runs with their last accuracies, then the differing values of their recipes."""
     cells = Cells(width, height, palette)
     cells.frame([("Compared runs", palette.ink("strong", bold=True))])
@@ -24,7 +24,7 @@ def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     y += 1
     cells.put(2, y, ("validation, no AutoAttack", dim), end=width - 1)
     y += 2
-    different = differences([other.history.recipe for other in facts.others], missing="—")
+    different = differing_keys([other.history.recipe for other in facts.others], missing="—")
     cells.put(2, y, ("differing values" if different else "the recipes are equal", palette.ink("text")), end=width - 1)
     for key, values in different.items():
         y += 1

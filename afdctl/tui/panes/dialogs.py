@@ -7,17 +7,29 @@ from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
 
 KEYS = (
-    ("q", "leave; the training goes on"), ("x k", "stop the run, saved; checkpoint now"),
-    ("p space", "freeze the view"), ("s S", "smoothing: 0, 0.6, 0.9, 0.98, 0.995"), ("y", "logarithmic y"),
-    ("l", "x: steps, epochs, time at work"), ("w W", "window: so far, plan, last 10 %, last 1,000"),
-    ("+ -", "zoom (also the wheel)"), ("← →", "cursor on logged steps; shift: ten columns"),
-    ("enter", "one chart only (also a double click)"), ("tab", "next chart"), ("pgup pgdn", "other charts"),
-    ("esc", "back: cursor, zoom, chart"), ("1 2 3", "game, accuracy, system"),
-    ("4 5", "log, output of the trainer, none; header"), ("v t", "training or attacks; dark or light"),
+    ("q", "leave; the training goes on"),
+    ("x k", "stop the run, saved; checkpoint now"),
+    ("p space", "freeze the view"),
+    ("s S", "smoothing: 0, 0.6, 0.9, 0.98, 0.995"),
+    ("y", "logarithmic y"),
+    ("l", "x: steps, epochs, time at work"),
+    ("w W", "window: so far, plan, last 10 %, last 1,000"),
+    ("+ -", "zoom (also the wheel)"),
+    ("← →", "cursor on logged steps; shift: ten columns"),
+    ("enter", "one chart only (also a double click)"),
+    ("tab", "next chart"),
+    ("pgup pgdn", "other charts"),
+    ("esc", "back: cursor, zoom, chart"),
+    ("1 2 3", "game, accuracy, system"),
+    ("4 5", "log, output of the trainer, none; header"),
+    ("v t", "training or attacks; dark or light"),
     ("/", "filter log and charts"),
-    ("c", "compare runs"), ("r b", "band of least and greatest; best epoch"), ("[ ] .", "replay: back, on; pause"),
-    ("e E", "SVG of the screen; text and CSV"), ("0 ctrl+z", "forget settings; suspend"),
-)  # fmt: skip
+    ("c", "compare runs"),
+    ("r b", "band of least and greatest; best epoch"),
+    ("[ ] .", "replay: back, on; pause"),
+    ("e E", "SVG of the screen; text and CSV"),
+    ("0 ctrl+z", "forget settings; suspend"),
+)
 
 
 @dataclass(frozen=True)

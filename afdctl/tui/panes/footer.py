@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.facts import Facts
+from afdctl.tui.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Hint:
     action: str
 
 
-def hints(facts: Facts) -> list[Hint]:
+def hints(facts: Snapshot) -> list[Hint]:
     """The keys, the most important first."""
     view, over = facts.view, facts.state.over
     found = [Hint("q", "quit" if over or not facts.owner else "detach", "leave")]
@@ -40,7 +40,7 @@ def hints(facts: Facts) -> list[Hint]:
     return [*found, Hint("?", "keys", "help")]
 
 
-def draw(facts: Facts, width: int, palette: Palette, prompt: str = "") -> Cells:
+def draw(facts: Snapshot, width: int, palette: Palette, prompt: str = "") -> Cells:
     """One row."""
     cells = Cells(width, 1, palette)
     for x, hint in placed(facts, width):
@@ -48,7 +48,7 @@ def draw(facts: Facts, width: int, palette: Palette, prompt: str = "") -> Cells:
     return cells
 
 
-def placed(facts: Facts, width: int) -> list[tuple[int, Hint]]:
+def placed(facts: Snapshot, width: int) -> list[tuple[int, Hint]]:
     """The columns of the hints. The help keeps its place at the end of the row."""
     *most, last = hints(facts)
     found, x = [], 1
@@ -60,7 +60,7 @@ def placed(facts: Facts, width: int) -> list[tuple[int, Hint]]:
     return [*found, (x, last)] if x + len(last.word) + 2 <= width else found
 
 
-def at(facts: Facts, width: int, x: int) -> Hint | None:
+def at(facts: Snapshot, width: int, x: int) -> Hint | None:
     """The hint under column x."""
     for begin, hint in placed(facts, width):
         if begin <= x < begin + len(hint.key) + len(hint.word) + 2:

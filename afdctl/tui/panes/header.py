@@ -1,16 +1,16 @@
 """The upper edge: which run, how it does, how far it is and how long it will take."""
 
-from afdctl.profile.norms import NORMS
+from afdctl.suites.epsilon_grid import NORMS
+from afdctl.tui.drawing.axis import duration
 from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.drawing.scale import duration
-from afdctl.tui.facts import Facts
+from afdctl.tui.snapshot import Snapshot
 
 NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
 GAP = 3
 
 
-def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
+def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     """Three rows, two, or one, each with what matters most first."""
     cells = Cells(width, height, palette)
     if height >= 3:
@@ -27,7 +27,7 @@ def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     return cells
 
 
-def one_line(facts: Facts, palette: Palette) -> list[Span]:
+def one_line(facts: Snapshot, palette: Palette) -> list[Span]:
     """The state, the progress, the time left and the name."""
     history = facts.history
     share = f" {history.step / history.steps_total:.0%}" if history.steps_total else ""
@@ -48,7 +48,7 @@ def _spread(cells: Cells, y: int, left: list[Span], rights: list[list[Span]]) ->
             end = cells.put_right(end, y, *spans) - GAP
 
 
-def progress(cells: Cells, y: int, facts: Facts, left: list[Span], rights: list[list[Span]]) -> None:
+def progress(cells: Cells, y: int, facts: Snapshot, left: list[Span], rights: list[list[Span]]) -> None:
     """A bar between what stands left and right of it; the times give way to it."""
     palette, history = cells.palette, facts.history
     share = min(1.0, history.step / history.steps_total) if history.steps_total else 0.0
@@ -74,14 +74,14 @@ def bar(cells: Cells, x: int, end: int, y: int, share: float, colour: str) -> No
     cells.put(x, y, *spans, (rest * (end - x - lit - half), palette.ink("faint")), end=end)
 
 
-def _state(facts: Facts, palette: Palette) -> list[Span]:
+def _state(facts: Snapshot, palette: Palette) -> list[Span]:
     mark = "◐" if facts.view.frozen else facts.state.mark
     word = f"{facts.state.word}, view frozen" if facts.view.frozen else facts.state.word
     colour = "warn" if facts.view.frozen else facts.state.colour
     return [(f"{mark} {word}", palette.ink(colour, bold=True))]
 
 
-def _who(facts: Facts, palette: Palette) -> list[Span]:
+def _who(facts: Snapshot, palette: Palette) -> list[Span]:
     spans = [
         ("afdctl ", palette.ink("dim")),
         (facts.name, palette.ink("strong", bold=True)),
@@ -97,30 +97,32 @@ def _who(facts: Facts, palette: Palette) -> list[Span]:
     return spans
 
 
-def _where(facts: Facts, palette: Palette) -> list[Span]:
+def _where(facts: Snapshot, palette: Palette) -> list[Span]:
     device = str(facts.history.run.get("device") or "")
     return [(device, palette.ink("dim"))] if device else []
 
 
-def _pid(facts: Facts, palette: Palette) -> list[Span]:
+def _pid(facts: Snapshot, palette: Palette) -> list[Span]:
     words = [f"pid {facts.pid}"] * (facts.pid is not None) + ["read only"] * facts.read_only
     return [(" · ".join(words), palette.ink("dim"))] if words else []
 
 
-def _epoch_and_step(facts: Facts, palette: Palette) -> list[Span]:
+def _epoch_and_step(facts: Snapshot, palette: Palette) -> list[Span]:
     history = facts.history
     if not history.run:
         return [("waiting for the first line of the journal", palette.ink("dim"))]
     epochs, total = int(history.run.get("epochs") or 0), history.steps_total
     return [
-        ("epoch ", palette.ink("dim")), (f"{history.epoch:>{len(str(epochs))}}", palette.ink("strong", bold=True)),
-        (f"/{epochs}  ", palette.ink("dim")), ("step ", palette.ink("dim")),
+        ("epoch ", palette.ink("dim")),
+        (f"{history.epoch:>{len(str(epochs))}}", palette.ink("strong", bold=True)),
+        (f"/{epochs}  ", palette.ink("dim")),
+        ("step ", palette.ink("dim")),
         (f"{history.step:>{len(f'{total:,}')},}", palette.ink("strong", bold=True)),
         (f"/{total:,}", palette.ink("dim")),
-    ]  # fmt: skip
+    ]
 
 
-def _times(facts: Facts, palette: Palette) -> list[list[Span]]:
+def _times(facts: Snapshot, palette: Palette) -> list[list[Span]]:
     """The time left, the time taken, and the speed, in the order in which they are kept."""
     history = facts.history
     left = history.seconds_left
@@ -139,12 +141,12 @@ def _times(facts: Facts, palette: Palette) -> list[list[Span]]:
     return shown
 
 
-def _setting(facts: Facts, palette: Palette) -> list[Span]:
+def _setting(facts: Snapshot, palette: Palette) -> list[Span]:
     text = " · ".join(setting(facts))
     return [(text, palette.ink("dim")), (warm_epsilon(facts), palette.ink("warn"))]
 
 
-def setting(facts: Facts) -> list[str]:
+def setting(facts: Snapshot) -> list[str]:
     """What is trained, against which adversary, at which rates."""
     recipe = facts.history.recipe
     if not recipe:
@@ -161,7 +163,7 @@ def setting(facts: Facts) -> list[str]:
     return [*words, " ".join(rates), f"batch {facts.history.table('train').get('batch_size')}"]
 
 
-def adversary(facts: Facts) -> str:
+def adversary(facts: Snapshot) -> str:
     """The adversary and its gradient steps, and how far it is where it begins with less."""
     history, attack = facts.history, facts.history.table("attack")
     name, steps = str(attack.get("name")).upper().replace("_", "-"), attack.get("steps")
@@ -171,7 +173,7 @@ def adversary(facts: Facts) -> str:
     return f"{name} {steps} step{plural}" if now == steps else f"{name} {now} of {steps} steps"
 
 
-def warm_epsilon(facts: Facts) -> str:
+def warm_epsilon(facts: Snapshot) -> str:
     """The present ε while it still grows."""
     attack = facts.history.table("attack")
     warmup = float(attack.get("warmup") or 0) * int(facts.history.run.get("steps_per_epoch") or 1)
@@ -190,7 +192,7 @@ def epsilon_text(value: object) -> str:
     return f"{round(levels)}/255"
 
 
-def _looks(facts: Facts, palette: Palette) -> list[Span]:
+def _looks(facts: Snapshot, palette: Palette) -> list[Span]:
     kept = facts.view.kept
     words = [f"smoothing {kept.beta:g}", f"x {kept.axis}", "zoom" if facts.view.zoom else kept.window]
     words += ["log y"] * kept.log_y + [f"filter '{facts.view.filter}'"] * bool(facts.view.filter)

@@ -5,16 +5,23 @@ from collections.abc import Sequence
 
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.facts import Facts
-from afdctl.tui.reading.history import Entry
+from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.state.history import LogEntry
 
 COLOURS = {
-    "saved": "dim", "epoch": "L_C", "test": "good", "warn": "warn", "end": "good", "begin": "d_hdh", "again": "d_hdh",
-    "sweep": "d_hdh", "cell": "L_C",
-}  # fmt: skip
+    "saved": "dim",
+    "epoch": "L_C",
+    "test": "good",
+    "warn": "warn",
+    "end": "good",
+    "begin": "d_hdh",
+    "again": "d_hdh",
+    "sweep": "d_hdh",
+    "cell": "L_C",
+}
 
 
-def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
+def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     """The newest lines, the last one lowest."""
     cells = Cells(width, height, palette)
     output = facts.view.log == "output"
@@ -36,7 +43,7 @@ def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     return cells
 
 
-def entries(facts: Facts, number: int) -> Sequence[Entry]:
+def entries(facts: Snapshot, number: int) -> Sequence[LogEntry]:
     """The last entries that the filter lets through, those of the dashboard itself among them."""
     wanted = facts.view.filter.casefold()
     found = [entry for entry in facts.history.entries if wanted in f"{entry.kind} {entry.text}".casefold()]

@@ -1,14 +1,14 @@
 """A few words for a terminal that has no room for a chart."""
 
+from afdctl.tui.drawing.axis import figure
 from afdctl.tui.drawing.cells import Cells, Span
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.drawing.scale import figure
-from afdctl.tui.facts import Facts
-from afdctl.tui.panes.game import d_accuracy
 from afdctl.tui.panes.header import one_line
+from afdctl.tui.panes.health import d_accuracy
+from afdctl.tui.snapshot import Snapshot
 
 
-def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
+def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     """The state and progress, then as many figures as there are rows."""
     cells = Cells(width, height, palette)
     cells.put(0, 0, *one_line(facts, palette))
@@ -18,7 +18,7 @@ def draw(facts: Facts, width: int, height: int, palette: Palette) -> Cells:
     return cells
 
 
-def figures(facts: Facts) -> list[tuple[str, str]]:
+def figures(facts: Snapshot) -> list[tuple[str, str]]:
     """What matters most of a run, the most important first."""
     history = facts.history
     found = [("step", f"{history.step:,}/{history.steps_total:,}")] if history.run else []

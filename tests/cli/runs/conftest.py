@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.store.run import Run
-from tests.written import epoch, steps, swept, trained, written
+from afdctl.runs.run import Run
+from tests.journals import epoch, steps, swept, trained, written
 
 
 @pytest.fixture

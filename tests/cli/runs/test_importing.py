@@ -9,7 +9,7 @@ import torch
 
 from afdctl import cli
 from afdctl.models.feature_classifier import build
-from afdctl.store.run import Run
+from afdctl.runs.run import Run
 from tests.cli.conftest import Ended
 from tests.conftest import SHORT, short
 from tests.models.authors import SpectralHead, checkpoint

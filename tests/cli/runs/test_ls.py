@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from afdctl.events import Journal
-from afdctl.store.run import Run
+from afdctl.journal import Journal
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 
 Runs = dict[str, Run]
@@ -100,8 +100,11 @@ def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs
     ended = afdctl("runs", "ls", "--json")
     found = {run["name"]: run for run in json.loads(ended.out)["runs"]}
     assert {name: run["state"] for name, run in found.items()} == {
-        "wgan": "damaged", "at": "damaged", "young": "damaged", "mnist": "other version",
-    }  # fmt: skip
+        "wgan": "damaged",
+        "at": "damaged",
+        "young": "damaged",
+        "mnist": "other version",
+    }
     assert all(run["size"] > 0 for run in found.values())
     shown = afdctl("runs", "ls")
     warnings = shown.err.splitlines()
@@ -118,5 +121,8 @@ def test_a_run_that_is_written_says_so(afdctl: Afdctl, runs: Runs):
         young.append("end", step=13, reason="stopped", exit_code=143, message=None)
         assert {run["name"]: run["state"] for run in listed(afdctl)}["wgan"] == "attacking"
     assert {run["name"]: run["state"] for run in listed(afdctl)} == {
-        "wgan": "sweep crashed", "at": "finished", "young": "stopped", "mnist": "not started",
-    }  # fmt: skip
+        "wgan": "sweep crashed",
+        "at": "finished",
+        "young": "stopped",
+        "mnist": "not started",
+    }

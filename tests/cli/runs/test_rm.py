@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.events import Journal
-from afdctl.store import disk
-from afdctl.store.run import Run
+from afdctl.journal import Journal
+from afdctl.runs import removal
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 
 Runs = dict[str, Run]
@@ -28,7 +28,7 @@ def left(folder: Path) -> set[str]:
 def test_yes_removes_and_says_how_much_it_frees(afdctl: Afdctl, runs: Runs, folder: Path):
     from afdctl.cli.runs.options import bytes_in_words
 
-    freed = bytes_in_words(sum(disk.size(runs[name].path) for name in ("at", "young")))
+    freed = bytes_in_words(sum(removal.size(runs[name].path) for name in ("at", "young")))
     ended = afdctl("runs", "rm", "at", "runs/young", "at", "--yes")
     assert ended == (0, "runs/at\nruns/young\n", f"{freed} freed\n")
     assert left(folder) == {"wgan", "mnist"}
@@ -78,11 +78,11 @@ def test_no_link_is_followed(afdctl: Afdctl, runs: Runs, folder: Path):
     assert "runs/at: a link to" in ended.err
     assert (elsewhere / "run.json").exists()
     big = folder / "big"
-    before = disk.size(runs["wgan"].path)
+    before = removal.size(runs["wgan"].path)
     runs["wgan"].shards.rename(big)
     runs["wgan"].shards.symlink_to(big)
     # a link itself takes some bytes
-    assert disk.size(runs["wgan"].path) < before - disk.size(big) + 1000
+    assert removal.size(runs["wgan"].path) < before - removal.size(big) + 1000
     assert afdctl("runs", "rm", "wgan", "--yes").code == 0
     assert not runs["wgan"].path.exists()
     assert len(list(big.iterdir())) == 1
@@ -114,5 +114,5 @@ def test_what_a_killed_removal_leaves_is_no_run(runs: Runs, folder: Path, monkey
 
     monkeypatch.setattr("shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        disk.remove(runs["at"])
+        removal.remove(runs["at"])
     assert {run.name for run in Run.all(folder / "runs")} == {"wgan", "young", "mnist"}

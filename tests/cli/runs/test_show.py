@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pytest
 
-from afdctl.store import checkpoints, results
-from afdctl.store.run import Run
+from afdctl.runs import checkpoints, results_file
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
-from tests.written import CHECKPOINT, analysed, swept
+from tests.journals import CHECKPOINT, analysed, swept
 
 Runs = dict[str, Run]
 
@@ -36,8 +36,9 @@ def test_show_tells_all_that_is_known(afdctl: Afdctl, runs: Runs):
     assert found["provenance"]["torch"] == "2.14.1"
     assert [(row["acc_nat"], row["acc_adv"]) for row in found["tests"]] == [(0.95, 0.6)]
     assert [(one["file"], one["pointers"], one["intact"]) for one in found["checkpoints"]] == [
-        (bad.name, ["last"], False), (good.name, ["best"], True),
-    ]  # fmt: skip
+        (bad.name, ["last"], False),
+        (good.name, ["best"], True),
+    ]
     (attack,) = found["attacks"]
     assert attack["epsilons"] == [0, 0.05, 0.1]
     assert attack["accuracies"] == [0.97, 0.8, 0.4]
@@ -157,10 +158,12 @@ def test_rebuild_says_which_figures_are_lost(afdctl: Afdctl, runs: Runs):
 
 
 def test_rebuild_of_a_run_without_a_journal_is_one_line(afdctl: Afdctl, runs: Runs):
-    results.build(runs["at"])
+    results_file.build(runs["at"])
     assert afdctl("runs", "rebuild", "mnist") == (
-        3, "", "error: runs/mnist/events.ndjson: missing; restore it from a copy\n",
-    )  # fmt: skip
+        3,
+        "",
+        "error: runs/mnist/events.ndjson: missing; restore it from a copy\n",
+    )
 
 
 ODD, BARE = os.fsdecode(b"r\xffns/ru\xffn"), os.fsdecode(b"r\xffns/ba\xffre")
@@ -170,12 +173,17 @@ ODD, BARE = os.fsdecode(b"r\xffns/ru\xffn"), os.fsdecode(b"r\xffns/ba\xffre")
     "command",
     [
         *(f"export {BARE} --table 1 --out t.{suffix}" for suffix in ("md", "csv", "json", "tex", "parquet")),
-        f"export {ODD} --report x.html", f"export {ODD} --events csv --out e.csv",
-        f"export {ODD} --cells parquet --out c.parquet", f"export {ODD} --figure 2 --out f.svg",
-        f"runs ls --runs {Path(ODD).parent}", f"runs show {ODD}", f"runs compare {ODD} {BARE}", f"runs rebuild {ODD}",
+        f"export {ODD} --report x.html",
+        f"export {ODD} --events csv --out e.csv",
+        f"export {ODD} --cells parquet --out c.parquet",
+        f"export {ODD} --figure 2 --out f.svg",
+        f"runs ls --runs {Path(ODD).parent}",
+        f"runs show {ODD}",
+        f"runs compare {ODD} {BARE}",
+        f"runs rebuild {ODD}",
         f"watch {ODD} --once --svg f2.svg",
     ],
-)  # fmt: skip
+)
 def test_a_folder_whose_name_is_not_utf_8_is_escaped(afdctl: Afdctl, runs: Runs, command: str):
     folder = runs["wgan"].path.parents[1]
     (folder / "runs").rename(folder / Path(ODD).parent)
@@ -193,11 +201,16 @@ LOST = "warning: runs/wgan/events.ndjson: its last rows are missing"
 @pytest.mark.parametrize(
     "command",
     [
-        "runs show wgan", "runs compare wgan at", "runs rebuild wgan", "export wgan --table 1",
-        "export wgan --figure 2 --out x.svg", "export wgan --report x.html", "export wgan --events csv",
+        "runs show wgan",
+        "runs compare wgan at",
+        "runs rebuild wgan",
+        "export wgan --table 1",
+        "export wgan --figure 2 --out x.svg",
+        "export wgan --report x.html",
+        "export wgan --events csv",
         "export wgan --cells csv",
     ],
-)  # fmt: skip
+)
 def test_lost_rows_are_reported_once(afdctl: Afdctl, runs: Runs, command: str):
     journal = runs["wgan"].journal_path
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from afdctl import recipe
+from afdctl.evaluation.statistics import wilson
 from afdctl.recipe.dump import dump
-from afdctl.store import shards
-from afdctl.store.record import Record
-from afdctl.store.run import Run
-from afdctl.sweep.figures import wilson
+from afdctl.runs import shards
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 
 Row = dict[str, Any]
 EPSILONS = (0.1, 0.3)
@@ -31,17 +31,34 @@ def sweep(attacks: Mapping[str, Mapping[float, float]], acc_nat: float = 0.9, n:
     """Cells: attack -> epsilon -> accuracy."""
     return [
         {
-            "event": "cell", "key": f"{attack}{epsilon:g}", "attack": attack, "norm": "linf", "epsilon": epsilon,
-            "source": None, "spec": {"name": attack}, "grid": None, "suite": "mine", "changed": [],
+            "event": "cell",
+            "key": f"{attack}{epsilon:g}",
+            "attack": attack,
+            "norm": "linf",
+            "epsilon": epsilon,
+            "source": None,
+            "spec": {"name": attack},
+            "grid": None,
+            "suite": "mine",
+            "changed": [],
             "precision": "float32",
-            "schedule": "ascending", "checkpoint": "d1", "n": n, "seed": 0, "acc_nat": acc_nat, "accuracy": accuracy,
-            "low": wilson(round(accuracy * n), n).low, "high": wilson(round(accuracy * n), n).high, "forwards": 1,
-            "backwards": 1, "seconds": 0.1, "shard": f"{attack}-0.h5",
+            "schedule": "ascending",
+            "checkpoint": "d1",
+            "n": n,
+            "seed": 0,
+            "acc_nat": acc_nat,
+            "accuracy": accuracy,
+            "low": wilson(round(accuracy * n), n).low,
+            "high": wilson(round(accuracy * n), n).high,
+            "forwards": 1,
+            "backwards": 1,
+            "seconds": 0.1,
+            "shard": f"{attack}-0.h5",
             "images": False,
         }
         for attack, cells in attacks.items()
         for epsilon, accuracy in cells.items()
-    ]  # fmt: skip
+    ]
 
 
 def analysed(made: Record, name: str, figures: Row, arrays: Mapping[str, Any] | None = None) -> Record:
@@ -98,13 +115,23 @@ def with_hdh(made: Record, own: bool = True, attacks: Iterable[str] = tuple(GAPS
     """GAPS over EPSILONS, with a probe at twice of them; `own`: with a discriminator of its own."""
     cells = [
         {
-            "attack": attack, "norm": "linf", "epsilon": epsilon, "err_nat": 0.1, "err_adv": 0.1 + gap, "gap": gap,
-            "raw": gap if own else None, "calibrated": 1.8 * gap if own else None, "probe": 2 * gap,
-            "slack_raw": 0.0, "slack_calibrated": 0.0, "slack_probe": 0.0, "n_test": 100,
+            "attack": attack,
+            "norm": "linf",
+            "epsilon": epsilon,
+            "err_nat": 0.1,
+            "err_adv": 0.1 + gap,
+            "gap": gap,
+            "raw": gap if own else None,
+            "calibrated": 1.8 * gap if own else None,
+            "probe": 2 * gap,
+            "slack_raw": 0.0,
+            "slack_calibrated": 0.0,
+            "slack_probe": 0.0,
+            "n_test": 100,
         }
         for attack in attacks
         for epsilon, gap in zip(EPSILONS, GAPS[attack], strict=True)
-    ]  # fmt: skip
+    ]
     found = {"r": 0.95, "low": 0.9, "high": 0.98, "cells": 4}
     correlation = {"raw": found if own else None, "calibrated": found if own else None, "probe": found}
     return analysed(made, "hdh", {"cells": cells, "correlation": correlation})

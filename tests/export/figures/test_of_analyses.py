@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from afdctl.export.figures.dimensions import pca, units
 from afdctl.export.figures.divergence import hdh
 from afdctl.export.figures.embedding import TEN, tsne
-from afdctl.export.figures.medians import norms, sensitivity
-from afdctl.export.figures.page import arrays
+from afdctl.export.figures.features import norms, pca, sensitivity, units
+from afdctl.export.figures.style import arrays
 from tests.export.figures import made
 
 
@@ -95,8 +94,12 @@ def test_figure_3_lays_d_against_the_gap(tmp_path: Path, panel_of, curve_of):
 def test_a_run_without_a_discriminator_has_the_probe_only(tmp_path: Path):
     alone = hdh([made.with_hdh(made.record(tmp_path, "digits_at"), own=False)])
     assert len(alone.axes) == 3, "(a) with its two axes, and one scatter"
-    beside = hdh([*map(made.with_hdh, [made.record(tmp_path, "digits_wgan")]),
-                  made.with_hdh(made.record(tmp_path, "digits_nt"), own=False)])  # fmt: skip
+    beside = hdh(
+        [
+            *map(made.with_hdh, [made.record(tmp_path, "digits_wgan")]),
+            made.with_hdh(made.record(tmp_path, "digits_nt"), own=False),
+        ]
+    )
     said = [text.get_text() for panel in beside.axes for text in panel.texts]
     assert said == ["has no\ndiscriminator\nof its own"] * 2
 

@@ -12,14 +12,14 @@ from PIL import Image
 from afdctl import __version__
 from afdctl.errors import RecipeError
 from afdctl.export.figures.catalogue import FIGURES, find
-from afdctl.export.figures.dimensions import pca
-from afdctl.export.figures.page import FORMATS, Page, save
+from afdctl.export.figures.features import pca
 from afdctl.export.figures.robustness import robustness
+from afdctl.export.figures.style import FORMATS, PaperFigure, save
 from tests.export.figures import made
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+def page(tmp_path_factory: pytest.TempPathFactory) -> PaperFigure:
     run = made.record(tmp_path_factory.mktemp("page"), "mnist_at", made.sweep({"fgsm": {0.1: 0.5}}))
     return robustness([run])
 
@@ -35,7 +35,7 @@ def test_the_same_results_make_the_same_bytes(kind: str, tmp_path: Path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_pdf_says_what_it_shows_and_has_true_letters(page: Page, tmp_path: Path):
+def test_a_pdf_says_what_it_shows_and_has_true_letters(page: PaperFigure, tmp_path: Path):
     save(page, tmp_path / "a.pdf")
     data = (tmp_path / "a.pdf").read_bytes()
     assert b"/Title (Adversarial accuracy on MNIST)" in data
@@ -46,7 +46,7 @@ def test_a_pdf_says_what_it_shows_and_has_true_letters(page: Page, tmp_path: Pat
     assert b"/Type3" not in data
 
 
-def test_an_svg_says_what_it_shows_and_needs_no_font(page: Page, tmp_path: Path):
+def test_an_svg_says_what_it_shows_and_needs_no_font(page: PaperFigure, tmp_path: Path):
     save(page, tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
     assert "<dc:title>Adversarial accuracy on MNIST</dc:title>" in text
@@ -56,7 +56,7 @@ def test_an_svg_says_what_it_shows_and_needs_no_font(page: Page, tmp_path: Path)
     assert not re.search(r"<text|font-family", text)
 
 
-def test_a_png_has_300_dots_an_inch_and_says_what_it_shows(page: Page, tmp_path: Path):
+def test_a_png_has_300_dots_an_inch_and_says_what_it_shows(page: PaperFigure, tmp_path: Path):
     save(page, tmp_path / "a.PNG")
     with Image.open(tmp_path / "a.PNG") as image:
         assert image.width == 5.5 * 300
@@ -65,7 +65,7 @@ def test_a_png_has_300_dots_an_inch_and_says_what_it_shows(page: Page, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.docx", "a"])
-def test_other_suffixes_are_refused(page: Page, tmp_path: Path, name: str):
+def test_other_suffixes_are_refused(page: PaperFigure, tmp_path: Path, name: str):
     with pytest.raises(RecipeError, match=r"use \.pdf, \.svg, \.png"):
         save(page, tmp_path / name)
     assert not list(tmp_path.iterdir())

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from afdctl import recipe
+from afdctl.evaluation.statistics import wilson
 from afdctl.export.tables.paper import table_a2
-from afdctl.store.record import Record
-from afdctl.store.run import Run
-from afdctl.sweep.figures import wilson
-from tests.written import run_row
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
+from tests.journals import run_row
 
 Rows = list[dict[str, Any]]
 DIGEST = "b" * 64
@@ -29,9 +29,16 @@ def record(root: Path, name: str, of: str, rows: Rows, *overrides: str, **facts:
 
 
 def cells(
-    attack: str, accuracies: Mapping[float, float], dataset: str = "mnist", source: str | None = None, n: int = 1000,
-    seed: int = 0, checkpoint: str = DIGEST, acc_nat: float = 0.99, **settings: Any,
-) -> Rows:  # fmt: skip
+    attack: str,
+    accuracies: Mapping[float, float],
+    dataset: str = "mnist",
+    source: str | None = None,
+    n: int = 1000,
+    seed: int = 0,
+    checkpoint: str = DIGEST,
+    acc_nat: float = 0.99,
+    **settings: Any,
+) -> Rows:
     """The cells of one attack over its grid, as Table A2 sets it up but for `settings`."""
     spec = table_a2(dataset)[attack].model_dump(mode="json", exclude={"label", "datasets"}) | settings
     rows = []
@@ -39,11 +46,31 @@ def cells(
         low, high = wilson(round(accuracy * n), n)
         rows.append(
             {
-                "event": "cell", "last": max(accuracies), "key": "k", "attack": attack, "norm": spec["norm"],
-                "epsilon": epsilon, "source": source, "schedule": "ascending", "spec": spec, "checkpoint": checkpoint,
-                "n": n, "seed": seed, "acc_nat": acc_nat, "accuracy": accuracy, "low": low, "high": high,
-                "grid": None, "suite": "paper-A2", "changed": [], "precision": "float32", "forwards": 1,
-                "backwards": 1, "seconds": 1.0, "shard": "s.h5", "images": False,
+                "event": "cell",
+                "last": max(accuracies),
+                "key": "k",
+                "attack": attack,
+                "norm": spec["norm"],
+                "epsilon": epsilon,
+                "source": source,
+                "schedule": "ascending",
+                "spec": spec,
+                "checkpoint": checkpoint,
+                "n": n,
+                "seed": seed,
+                "acc_nat": acc_nat,
+                "accuracy": accuracy,
+                "low": low,
+                "high": high,
+                "grid": None,
+                "suite": "paper-A2",
+                "changed": [],
+                "precision": "float32",
+                "forwards": 1,
+                "backwards": 1,
+                "seconds": 1.0,
+                "shard": "s.h5",
+                "images": False,
             }
-        )  # fmt: skip
+        )
     return rows

@@ -8,10 +8,10 @@ import pytest
 from afdctl import registry
 from afdctl.export import hints, tables
 from afdctl.export.tables.base import Cell, Table
-from afdctl.store.record import Record
-from afdctl.store.run import Run
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 from tests.export.tables.made import Rows, cells, record
-from tests.written import final_test
+from tests.journals import final_test
 
 
 def cell(table: Table, method: str, column: str) -> Cell:
@@ -42,15 +42,26 @@ def test_rows_are_in_the_papers_order_and_recipes_are_kept_apart(tmp_path: Path)
     runs = [
         record(tmp_path, name, of, [], *overrides)
         for name, of, overrides in [
-            ("dw", "digits_wgan", ()), ("c", "cifar10_at", ()), ("mw", "mnist_wgan", ()), ("md", "mnist_dcgan", ()),
-            ("mt", "mnist_trades", ()), ("ma2", "mnist_at", ("train.epochs=80",)), ("ma", "mnist_at", ()),
+            ("dw", "digits_wgan", ()),
+            ("c", "cifar10_at", ()),
+            ("mw", "mnist_wgan", ()),
+            ("md", "mnist_dcgan", ()),
+            ("mt", "mnist_trades", ()),
+            ("ma2", "mnist_at", ("train.epochs=80",)),
+            ("ma", "mnist_at", ()),
             ("mn", "mnist_nt", ()),
         ]
-    ]  # fmt: skip
+    ]
     assert [row.labels for row in tables.build("1", runs, with_paper=False).rows] == [
-        ("mnist", "NT"), ("mnist", "AT (ma2)"), ("mnist", "AT (ma)"), ("mnist", "TRADES"), ("mnist", "AFD-DCGAN"),
-        ("mnist", "AFD-WGAN"), ("cifar10", "AT"), ("digits", "AFD-WGAN"),
-    ]  # fmt: skip
+        ("mnist", "NT"),
+        ("mnist", "AT (ma2)"),
+        ("mnist", "AT (ma)"),
+        ("mnist", "TRADES"),
+        ("mnist", "AFD-DCGAN"),
+        ("mnist", "AFD-WGAN"),
+        ("cifar10", "AT"),
+        ("digits", "AFD-WGAN"),
+    ]
 
 
 def test_the_papers_figures_and_rows_stand_beside(tmp_path: Path) -> None:

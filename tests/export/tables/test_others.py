@@ -29,9 +29,16 @@ def test_hyperparameters_are_the_recipes(tmp_path: Path) -> None:
     runs = [record(tmp_path, "nt", "cifar10_nt", []), record(tmp_path, "wgan", "cifar10_wgan", [], "train.epochs=7")]
     natural, wgan = tables.build("A1", runs, with_paper=True).rows
     assert {key: cell.value for key, cell in wgan.cells.items()} == {
-        "model": "resnet18, width 64", "lr_F": "0.5", "lr_D": "0.1", "lr_C": "0.1", "weight_decay": "0.0001",
-        "batch_size": "128", "epochs": "7", "milestones": "[150, 250]", "gp_weight": "1",
-    }  # fmt: skip
+        "model": "resnet18, width 64",
+        "lr_F": "0.5",
+        "lr_D": "0.1",
+        "lr_C": "0.1",
+        "weight_decay": "0.0001",
+        "batch_size": "128",
+        "epochs": "7",
+        "milestones": "[150, 250]",
+        "gp_weight": "1",
+    }
     assert [wgan.cells[key].published for key in ("epochs", "gp_weight")] == ["300", "1"]
     assert natural.cells["lr_F"] == Cell()
 
@@ -55,9 +62,16 @@ def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pyt
 
 def analysis(name: str, n: int = 360, **figures: Any) -> dict[str, Any]:
     return {
-        "event": "analysis", "name": name, "key": "k", "checkpoint": DIGEST, "n": n, "seed": 0, "figures": figures,
-        "shard": None, "features": [],
-    }  # fmt: skip
+        "event": "analysis",
+        "name": name,
+        "key": "k",
+        "checkpoint": DIGEST,
+        "n": n,
+        "seed": 0,
+        "figures": figures,
+        "shard": None,
+        "features": [],
+    }
 
 
 def test_dimensions_stand_beside_each_other_by_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +88,11 @@ def test_dimensions_stand_beside_each_other_by_data_set(tmp_path: Path, monkeypa
     table = tables.build("A4", runs, with_paper=True)
     (row,) = (row for row in table.rows if row.labels == ("AFD-WGAN",))
     assert {key: cell.value for key, cell in row.cells.items()} == {
-        "mnist_units": 30, "mnist_dims": None, "digits_units": 20, "digits_dims": 7,
-    }  # fmt: skip
+        "mnist_units": 30,
+        "mnist_dims": None,
+        "digits_units": 20,
+        "digits_dims": 7,
+    }
     assert row.cells["mnist_units"].difference == 2
     # AFD-DCGAN has no run; digits are not in the paper
     assert table.missing == [
@@ -90,8 +107,10 @@ def test_a_discriminator_without_a_run_is_trained_like_the_one_that_has(tmp_path
     run = record(tmp_path, "w", "mnist_wgan", cells("pgd_linf", {0.3: 0.9}))
     table = tables.build("A5", [run, record(tmp_path, "at", "mnist_at", [])], with_paper=True)
     assert [row.labels for row in table.rows] == [
-        ("mnist", "AFD-WGAN", "FC1-PD"), ("mnist", "AFD-WGAN", "FC3"), ("mnist", "AFD-WGAN", "FC3-PD"),
-    ]  # fmt: skip
+        ("mnist", "AFD-WGAN", "FC1-PD"),
+        ("mnist", "AFD-WGAN", "FC3"),
+        ("mnist", "AFD-WGAN", "FC3-PD"),
+    ]
     assert table.rows[2].cells["pgd_linf"].difference == pytest.approx(0.9 - 0.9703)
     root = run.run.path.parent
     assert table.missing == [

@@ -14,7 +14,7 @@ from afdctl.export import tables
 from afdctl.export.tables import render
 from afdctl.export.tables.base import Table
 from tests.export.tables.made import cells, record
-from tests.written import final_test
+from tests.journals import final_test
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""d_HdH between natural and adversarial features, against the gap that it bounds (Figure 3, Eq. 5)."""
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from afdctl import metrics
+from afdctl.analysis.base import AnalysisInputs, AnalysisResult
+from afdctl.analysis.features import Features
+from afdctl.defenses.base import fusible
+from afdctl.losses import GAMES
+from afdctl.models.discriminator import fc3_pd
+
+ESTIMATES = ("raw", "calibrated", "probe")
+Z_95 = 1.959963984540054
+
+
+def hdh(gathered: AnalysisInputs) -> AnalysisResult:
+    """Three estimates of d_HdH, the gap err_adv - err_nat, and the slack of Eq. 5, of each attack at each epsilon.
+
+    err_adv is that of the images x' whose features are compared. `raw` and `calibrated` are None without a trained
+    discriminator. The correlation is Pearson's over all cells.
+    """
+    cells = [
+        {"attack": attack.title, "norm": attack.norm, "epsilon": epsilon}
+        | compared(gathered, gathered.at(attack.title, epsilon))
+        for attack in gathered.attacks
+        for epsilon in attack.epsilons
+    ]
+    return AnalysisResult({"cells": cells, "correlation": {name: correlation(cells, name) for name in ESTIMATES}})
+
+
+def compared(gathered: AnalysisInputs, adversarial: Features) -> dict[str, Any]:
+    """One cell's errors, estimates and slacks."""
+    label = torch.from_numpy(gathered.label)
+    z, z_adv = torch.from_numpy(gathered.natural.z), torch.from_numpy(adversarial.z)
+    err_nat, err_adv = gathered.natural.errors(gathered.label), adversarial.errors(gathered.label)
+    known = of_trained(gathered.discriminator, z, z_adv, label) if gathered.discriminator else {}
+    alphas = known | {"probe": probe_alpha_h(z, z_adv, label, gathered.classes, gathered.seed)}
+    estimates = {name: metrics.d_hdh(alphas[name]).item() if name in alphas else None for name in ESTIMATES}
+    slacks = {f"slack_{name}": None if d is None else err_nat + d / 2 - err_adv for name, d in estimates.items()}
+    errors = {"err_nat": err_nat, "err_adv": err_adv, "gap": err_adv - err_nat}
+    return {**errors, **estimates, **slacks, "n_test": len(label)}
+
+
+def of_trained(discriminator: nn.Module, z: Tensor, z_adv: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """alpha(h) of the run's own D_psi, at threshold 0 and at the best one."""
+    with torch.no_grad():
+        nat, adv = discriminator(z, y), discriminator(z_adv, y)
+    return {"raw": metrics.alpha_h(nat, adv), "calibrated": metrics.alpha_h_calibrated(nat, adv)}
+
+
+def correlation(cells: list[dict[str, Any]], estimate: str) -> dict[str, Any] | None:
+    """Pearson's r of an estimate and the gap, with Fisher's 95 % interval; None where it is not defined.
+
+    The cells share their images and their network, so the interval is narrower than that of independent trials.
+    """
+    pairs = np.array([(cell[estimate], cell["gap"]) for cell in cells if cell[estimate] is not None])
+    if len(pairs) < 4 or (np.ptp(pairs, axis=0) == 0).any():
+        return None
+    r = float(np.corrcoef(pairs.T)[0, 1])
+    centre, half = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)), Z_95 / np.sqrt(len(pairs) - 3)
+    return {"r": r, "low": float(np.tanh(centre - half)), "high": float(np.tanh(centre + half)), "cells": len(pairs)}
+
+
+HIDDEN: Final = 64
+STEPS: Final = 400
+BATCH: Final = 128
+RATE: Final = 2e-3
+
+
+def probe_alpha_h(z: Tensor, z_adv: Tensor, y: Tensor, classes: int, seed: int) -> Tensor:
+    """alpha(h) of Eq. 6 of fresh discriminators, measured on samples that they were not trained on.
+
+    z, z' (n, m) and y (n,): those at even places train the first, which is measured at the odd ones, and the other way
+    round; both give the mean. The network is the paper's discriminator without its spectral norm, which would hold it
+    back, trained by L_D of Eq. 9.
+    """
+    halves = torch.arange(len(y), device=y.device) % 2 == 0
+    alphas = []
+    for training in (halves, ~halves):
+        probe = train(z[training], z_adv[training], y[training], classes, seed)
+        with torch.no_grad():
+            nat, adv = probe(z[~training], y[~training]), probe(z_adv[~training], y[~training])
+        alphas.append(metrics.alpha_h(nat, adv))
+    return torch.stack(alphas).mean()
+
+
+class Standardised(nn.Module):
+    """A discriminator behind features brought to mean 0 and deviation 1."""
+
+    def __init__(self, body: nn.Module, z: Tensor) -> None:
+        super().__init__()
+        self.body, self.mean = body, z.mean(0)
+        self.std = z.std(0).clamp(min=1e-6)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        scores: Tensor = self.body((z - self.mean) / self.std, y)
+        return scores
+
+
+def train(z: Tensor, z_adv: Tensor, y: Tensor, classes: int, seed: int) -> nn.Module:
+    """A probe after `STEPS` batches of pairs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        body = fc3_pd(z.shape[1], classes, HIDDEN, lambda layer: layer).to(z.device)
+    probe = Standardised(body, torch.cat([z, z_adv]))
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(body.parameters(), RATE, weight_decay=1e-4, fused=fusible(body.parameters()))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in range(STEPS):
+        rows = torch.randint(len(y), (min(BATCH, len(y)),), generator=generator).to(y.device)
+        nat, adv = probe(torch.cat([z[rows], z_adv[rows]]), y[rows].repeat(2)).chunk(2)
+        loss = GAMES["dcgan"].L_D(nat, adv)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return probe.eval()

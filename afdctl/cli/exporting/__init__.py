@@ -1,1 +1,0 @@
-"""The modes of `afdctl export`: one file and one function each."""

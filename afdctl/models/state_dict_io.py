@@ -1,0 +1,131 @@
+"""Files of weights that others wrote: read without executing anything in them, and put into a network."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from traceback import format_exception_only
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afdctl import paths
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
+from afdctl.formatting import one_line
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which checkpoints keep a state dict."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
+SHOWN = 3
+FILE_BYTES = 1 << 33
+"""The largest file that is read: two billion float32 weights."""
+LONGEST = 500
+"""Letters of an exception's message that are shown."""
+
+
+def read(path: Path) -> Any:
+    """What a .safetensors file, or one that torch.save wrote, holds, on the CPU; NotFoundError, CorruptError."""
+    return parse(read_bytes(path), path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file of weights, to parse and maybe digest. Errors: NotFoundError, RecipeError for one too large."""
+    try:
+        return paths.read(path, FILE_BYTES)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse(data: bytes, path: Path) -> Any:
+    """Return what the bytes of the file `path` hold, on the CPU. Error: CorruptError."""
+    try:
+        return _safetensors(data) if path.suffix == ".safetensors" else _pickled(data)
+    except Exception as error:
+        # the parsers raise whatever a wrong byte leads to
+        if "GLOBAL" in str(error):
+            raise CorruptError(
+                f"{path}: holds more than weights, and reading it would execute code; save model.state_dict() instead"
+            ) from error
+        raise CorruptError(f"{path}: not a file of weights, or damaged ({join_names(error)})") from error
+
+
+def state_dict(path: Path) -> dict[str, Any]:
+    """The state dict in a file, bare or under one of `WRAPPERS`. Errors: as of `read`, RecipeError for none."""
+    payload = read(path)
+    if isinstance(payload, Mapping):
+        payload = next((payload[key] for key in WRAPPERS if isinstance(payload.get(key), Mapping)), payload)
+    if not isinstance(payload, Mapping) or not payload or not all(map(is_weight, payload, payload.values())):
+        raise RecipeError(f"{path}: no state dict {_content(payload)}; save model.state_dict() instead")
+    return dict(payload)
+
+
+def is_weight(name: Any, value: Any) -> bool:
+    """Whether a state dict may hold this entry."""
+    return isinstance(name, str) and (isinstance(value, Tensor) or name.endswith("_extra_state"))
+
+
+def stripped(state: Mapping[str, Any], own: Sequence[str] = ()) -> dict[str, Any]:
+    """The state without a prefix that all names have, unless the network's `own` names have it too."""
+    for prefix in PREFIXES:
+        if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in own):
+            return stripped({name.removeprefix(prefix): value for name, value in state.items()}, own)
+    return dict(state)
+
+
+def load_state_dict_strict(network: nn.Module, state: Mapping[str, Any], where: Path) -> None:
+    """Load a state dict from the file `where`; RecipeError names the first few entries that do not fit."""
+    own = network.state_dict()
+    state = stripped(state, list(own))
+    shapes = [
+        f"{name} is {list(state[name].shape)}, not {list(value.shape)}"
+        for name, value in own.items()
+        if isinstance(value, Tensor) and isinstance(state.get(name), Tensor) and state[name].shape != value.shape
+    ]
+    if shapes:
+        raise RecipeError(f"{where}: does not fit the model: {shorten_list(shapes)}")
+    try:
+        left = network.load_state_dict(state, strict=False)
+    except AfdctlError:
+        raise
+    except Exception as error:
+        raise RecipeError(f"{where}: does not fit the model: {join_names(error)}") from error
+    missing = [name for name in left.missing_keys if not name.endswith("_extra_state")]
+    misfits = [(" missing ", missing), (" unexpected ", left.unexpected_keys)]
+    if any(names for _, names in misfits):
+        found = ";".join(f"{word}{shorten_list(names)}" for word, names in misfits if names)
+        raise RecipeError(f"{where}: does not fit the model:{found}")
+
+
+def shorten_list(items: Sequence[str]) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def join_names(error: BaseException) -> str:
+    """An exception as one line: `ValueError: what it says`; what a terminal would obey is escaped."""
+    first, *more = map(str.strip, format_exception_only(error)[-1].strip().splitlines())
+    line = f"{first} {more[0]}" if more and first.endswith(":") else first
+    return one_line(line[:LONGEST])
+
+
+def _content(payload: Any) -> str:
+    """What a file holds instead of weights."""
+    if not isinstance(payload, Mapping):
+        return f"but a {type(payload).__name__}"
+    if "E_state_dict" in payload:
+        return "but a checkpoint of the authors' AFD code, which `afdctl runs import` takes"
+    return f"under {' or '.join(WRAPPERS)} (keys: {shorten_list(list(map(str, payload)))})"
+
+
+def _pickled(data: bytes) -> Any:
+    return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _safetensors(data: bytes) -> Any:
+    from safetensors.torch import load
+
+    return load(data)

@@ -1,0 +1,232 @@
+"""A model of one's own: a function in a Python file, weights, and the normalisation that it was trained with."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from functools import partial
+from hashlib import sha256
+from importlib import import_module
+from itertools import chain
+from math import isfinite
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from afdctl.errors import NotFoundError, RecipeError, with_room
+from afdctl.models import state_dict_io as files
+from afdctl.models.user_code import Imports, blame_user_code, executing
+from afdctl.paths import path as expanded
+from afdctl.paths import read, shortened
+from afdctl.registry import nearest
+
+CODE_BYTES = 1 << 24
+MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
+
+class UserModel(nn.Module):
+    """`model` behind images x (n, c, h, w) in [0, 1]; where there is a mean, (x - mean) / std per channel comes first.
+
+    `code` holds the function's name and the texts that were executed, by module; `warnings` what a user should know.
+    `imports` are in place while the model is at work, which may import late.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self, model: nn.Module, imports: Imports, mean: Sequence[float] | None, std: Sequence[float] | None
+    ) -> None:
+        super().__init__()
+        self.model, self.imports = model, imports
+        self.register_buffer("mean", None if mean is None else torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", None if std is None else torch.tensor(std).view(1, -1, 1, 1))
+        self.code: dict[str, bytes] = {}
+        self.warnings: list[str] = []
+
+    def forward(self, x: Tensor) -> Any:
+        """Whatever the model returns: `sweep.checks` looks at it. RecipeError where it raises."""
+        # a copy, as a model that normalises in place would change the image that its answer is judged by
+        x = x.clone() if self.mean is None or self.std is None else (x - self.mean) / self.std
+        described = blame_user_code(lambda error: f"the model raised {files.join_names(error)}")
+        # stdout holds results alone
+        with self.imports.in_place(), redirect_stdout(sys.stderr), described:
+            return self.model(x)
+
+
+def load(
+    spec: str,
+    weights: Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    *,
+    shape: Sequence[int],
+) -> UserModel:
+    """Build what `path/to/file.py:build` or `package.module:build` names: frozen, float32, in evaluation mode.
+
+    This executes the file, and passes an image of `shape` (c, h, w) through the model: lazy parameters get their
+    shapes, and what is imported late is recorded. `weights` is a .safetensors file, or one that torch.save wrote.
+    Errors, each of one line: RecipeError, NotFoundError for a missing file, CorruptError for unreadable weights.
+    """
+    _check_normalisation(mean, std)
+    place, name = _parts(spec)
+    with executing(Path(place).resolve().parent if _is_file(place) else Path.cwd()) as imports:
+        module = _run_file(Path(place), imports) if _is_file(place) else _import(place, imports.texts)
+        model = _build(module, name, place)
+        training = any(part.training and isinstance(part, MODE_MATTERS) for part in model.modules())
+        _try(model, shape)
+    if weights is not None:
+        files.load_state_dict_strict(model, files.state_dict(weights), weights)
+    network = UserModel(model, imports, mean, std)
+    # a copy: what later passes import is not part of the digest
+    network.code = imports.texts | {"": name.encode()}
+    if training:
+        network.warnings.append("the model came in training mode; it is measured in evaluation mode")
+    return network.eval().requires_grad_(False)
+
+
+def _try(model: nn.Module, shape: Sequence[int]) -> None:
+    """Pass one image through the model, now in float32 and evaluation mode; RecipeError where that cannot be done."""
+    shown = f"(1, {', '.join(map(str, shape))})"
+    with (
+        blame_user_code(lambda error: f"the model rejects images of shape {shown}: {files.join_names(error)}"),
+        torch.no_grad(),
+    ):
+        model.float().eval()
+        tensors = dict(chain(model.named_parameters(), model.named_buffers()))
+        if empty := [name for name, tensor in tensors.items() if tensor.is_meta]:
+            raise RecipeError(
+                f"the model has tensors without values, on the meta device ({files.shorten_list(empty)}); build it on the CPU"
+            )
+        device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
+        with_room(lambda n: model(torch.zeros(n, *shape, device=device)), 1)
+    if idle := [name for name, tensor in chain(model.named_parameters(), model.named_buffers()) if is_lazy(tensor)]:
+        raise RecipeError(f"the model does not use its lazy parameters {files.shorten_list(idle)}; they have no values")
+
+
+def digest(network: UserModel) -> str:
+    """sha256 in hex over the texts that were executed, the function's name, and all parameters and buffers.
+
+    Mean and std are included. Weights count as they were loaded, from wherever.
+    """
+    sha = sha256()
+    for name, text in sorted(network.code.items()):
+        sha.update(f"{name} {len(text)} ".encode() + text)
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        with blame_user_code(partial(_unreadable, name)):
+            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    return f"the model's tensor {name} cannot be read: {files.join_names(error)}"
+
+
+def absolute(spec: str) -> str:
+    """The spec as it can be found from any working directory."""
+    place, name = _parts(spec)
+    return f"{Path(place).resolve()}:{name}" if _is_file(place) else spec
+
+
+def stem(spec: str) -> str:
+    """A short name for the model: that of its file or module."""
+    place, _ = _parts(spec)
+    return Path(place).stem if _is_file(place) else place.rpartition(".")[2]
+
+
+def _check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    if (mean is None) != (std is None):
+        raise RecipeError("--mean and --std belong together; give both, a value per channel, or neither")
+    if mean is None or std is None:
+        return
+    if len(mean) != len(std):
+        raise RecipeError(f"--mean has {len(mean)} values and --std {len(std)}; give one per channel in each")
+    if not all(isfinite(value) and value > 0 for value in std):
+        raise RecipeError(f"--std {_commas(std)}: must be greater than 0, as images are divided by it")
+    if not all(0 <= value <= 1 for value in mean):
+        raise RecipeError(f"--mean {_commas(mean)}: images are in [0, 1]; did you mean {_commas(_over_255(mean))}?")
+
+
+def _commas(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.4g}" for value in values)
+
+
+def _over_255(values: Sequence[float]) -> list[float]:
+    return [value / 255 for value in values]
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    """The file or module, and the name in it."""
+    place, _, name = spec.rpartition(":")
+    if not place or not name.isidentifier():
+        raise RecipeError(f"--model '{shortened(spec)}': name a function too, such as path/to/file.py:build")
+    return str(expanded(place)) if _is_file(place) else place, name
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py") or "/" in place
+
+
+def _run_file(path: Path, imports: Imports) -> ModuleType:
+    """Execute the file: the very text that the digest is of, where importing might take an outdated .pyc."""
+    try:
+        text = read(path, CODE_BYTES)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+    # the name is not part of the digest: a file that was moved is the same model
+    imports.texts["__file__"] = text
+    module = ModuleType(f"afdctl_model_{path.stem}")
+    module.__file__ = str(path)
+    # dataclasses and pickle look their classes' modules up there
+    imports.modules[module.__name__] = sys.modules[module.__name__] = module
+    with blame_user_code(lambda error: f"{_where(error, str(path))}: {files.join_names(error)}"):
+        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def _import(name: str, code: dict[str, bytes]) -> ModuleType:
+    try:
+        with blame_user_code(lambda error: f"--model {name}: {files.join_names(error)}"):
+            module = import_module(name)
+    except RecipeError as error:
+        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}."):
+            raise NotFoundError(f"--model {name}: no such module; a file's name ends in .py") from error
+        raise
+    # an installed module is recorded by nobody else
+    if name not in code and module.__file__:
+        code[name] = Path(module.__file__).read_bytes()
+    return module
+
+
+def _build(module: ModuleType, name: str, place: str) -> nn.Module:
+    """Call the function or class; a module that is there already is taken as it is."""
+    maker: Any = getattr(module, name, None)
+    if maker is None:
+        own = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        near = nearest(name, own)
+        raise RecipeError(f"{place}: has no '{name}'" + (f"; did you mean '{near}'?" if near else ""))
+    if isinstance(maker, nn.Module):
+        return maker
+    with blame_user_code(
+        lambda error: f"{_where(error, module.__file__ or place)}: {name}() failed: {files.join_names(error)}"
+    ):
+        model = maker()
+    if not isinstance(model, nn.Module):
+        raise RecipeError(f"{place}: {name}() returned a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _where(error: BaseException, file: str) -> str:
+    """`file:line` of the last line of the file that the exception came through."""
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f"{file}:{error.lineno}"
+    numbers = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{numbers[-1]}" if numbers else file

@@ -1,0 +1,232 @@
+"""The attacks of a profile, each with the knobs that its function is called with."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from afdctl.recipe.fields import Count, Fraction
+from afdctl.suites.attack_config import AttackConfig, FixedStepAttack, MinimumNormAttack
+
+
+class FGSM(AttackConfig):
+    """One step of length epsilon (Goodfellow et al. 2015)."""
+
+    schedules = ("independent",)
+    name: Literal["fgsm"]
+    norm: Literal["linf"] = "linf"
+    random_start: bool = False
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        return 2, 1
+
+
+class PGD(FixedStepAttack):
+    """Projected gradient descent (Madry et al. 2018), as foolbox takes its steps."""
+
+    name: Literal["pgd_linf", "pgd_l2", "pgd_l1"]
+    random_start: bool = True
+    restarts: Count = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _norm_of_name(cls, values: Any) -> Any:
+        name = values.get("name") if isinstance(values, dict) else None
+        if isinstance(name, str) and name.startswith("pgd_") and "norm" not in values:
+            return {**values, "norm": name.removeprefix("pgd_")}
+        return values
+
+    @model_validator(mode="after")
+    def _own_norm(self) -> Self:
+        if self.name != f"pgd_{self.norm}":
+            raise ValueError(f"norm '{self.norm}': {self.name} has its own; name pgd_{self.norm}")
+        return self
+
+    @property
+    def least(self) -> float:
+        """2 from a random start, which may lie at the far side."""
+        return 2 if self.random_start else 1
+
+    def knobs(self) -> dict[str, Any]:
+        # one function a norm
+        return {key: value for key, value in super().knobs().items() if key != "norm"}
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        return self.restarts * (self.steps + 1), self.restarts * self.steps
+
+
+class MIM(FixedStepAttack):
+    """Momentum iterative FGSM (Dong et al. 2018), as AdverTorch takes its steps."""
+
+    name: Literal["mim"]
+    norm: Literal["linf"] = "linf"
+    decay: float = Field(1.0, ge=0)
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        return self.steps + 1, self.steps
+
+
+class DDN(MinimumNormAttack):
+    """Decoupled direction and norm (Rony et al. 2019)."""
+
+    name: Literal["ddn"]
+    norm: Literal["l2"] = "l2"
+    steps: Count = 100
+    init_epsilon: Fraction = 1.0
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        return self.steps, self.steps
+
+
+class DeepFool(MinimumNormAttack):
+    """DeepFool (Moosavi-Dezfooli et al. 2016)."""
+
+    name: Literal["deepfool"]
+    norm: Literal["linf", "l2"] = "linf"
+    steps: Count = 50
+    candidates: Annotated[int, Field(ge=2)] = Field(10, description="classes whose boundary is looked at")
+    overshoot: Annotated[float, Field(ge=0, lt=1)] = 0.02
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        # each iterate is judged before it is differentiated
+        return 2 * self.steps + 1, self.steps * (min(self.candidates, classes) - 1)
+
+
+class CW(MinimumNormAttack):
+    """Carlini & Wagner's L2 attack (2017)."""
+
+    name: Literal["cw"]
+    norm: Literal["l2"] = "l2"
+    steps: Count = 100
+    step_size: Fraction = Field(0.01, description="of Adam")
+    binary_search_steps: Count = 9
+    initial_const: Fraction = 1e-3
+    confidence: float = Field(0.0, ge=0)
+    abort_early: bool = Field(True, description="leave a round once its loss exceeds that at x, unless it succeeded")
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        iterates = self.binary_search_steps * self.steps
+        return 1 + iterates, iterates
+
+
+class APGD(AttackConfig):
+    """AutoAttack's APGD on cross-entropy, in one norm (Croce & Hein 2020)."""
+
+    one_stream = borrowed = True
+    name: Literal["apgd_ce", "apgd_l1"]
+    steps: Count = 100
+    restarts: Count = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _norm_of_name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("name") == "apgd_l1" and "norm" not in values:
+            return {**values, "norm": "l1"}
+        return values
+
+    @model_validator(mode="after")
+    def _own_norm(self) -> Self:
+        if self.name == "apgd_l1" and self.norm != "l1":
+            raise ValueError("norm: apgd_l1 is the L1 attack; name apgd_ce for another norm")
+        return self
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        # a run measures its start too, and in L1 has three; before and after all runs the classes of x and x' are read
+        gradients = self.restarts * (self.steps + (3 if self.norm == "l1" else 1))
+        return gradients + 2, gradients
+
+
+class APGDT(AttackConfig):
+    """AutoAttack's targeted APGD on the DLR loss."""
+
+    one_stream = borrowed = True
+    name: Literal["apgd_t"]
+    steps: Count = 100
+    targets: Count = 9
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        gradients = min(self.targets, classes - 1) * (self.steps + (3 if self.norm == "l1" else 1))
+        return gradients + 2, gradients
+
+
+class FABT(MinimumNormAttack):
+    """AutoAttack's targeted FAB."""
+
+    borrowed = True
+    name: Literal["fab_t"]
+    steps: Count = 100
+    targets: Count = 9
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        targets = min(self.targets, classes - 1)
+        return targets * 2 * self.steps + 2, targets * self.steps
+
+
+class Square(AttackConfig):
+    """AutoAttack's Square: random search, no gradients."""
+
+    one_stream = borrowed = True
+    name: Literal["square"]
+    queries: Count = 5000
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        return self.queries + 3, 0
+
+
+class AA(AttackConfig):
+    """AutoAttack, version standard: the worst case of APGD-CE, APGD-T, FAB-T and Square."""
+
+    schedules = ("descending", "ascending", "independent")
+    one_stream = borrowed = True
+    name: Literal["aa"]
+    version: Literal["standard"] = "standard"
+    steps: Count = 100
+    queries: Count = 5000
+    targets: Count = 9
+
+    def parts(self) -> tuple[AttackConfig, ...]:
+        """Its attacks, in the order in which they run."""
+        common: dict[str, Any] = {"epsilons": self.epsilons, "norm": self.norm}
+        # so the standard version does in L1
+        restarts, targets = (5, min(self.targets, 5)) if self.norm == "l1" else (1, self.targets)
+        return (
+            APGD(name="apgd_ce", steps=self.steps, restarts=restarts, **common),
+            APGDT(name="apgd_t", steps=self.steps, targets=targets, **common),
+            FABT(name="fab_t", steps=self.steps, targets=self.targets, **common),
+            Square(name="square", queries=self.queries, **common),
+        )
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        forwards, backwards = zip(*(part.passes(classes) for part in self.parts()), strict=True)
+        return sum(forwards), sum(backwards)
+
+
+class Noise(AttackConfig):
+    """The worst of random sign noise (Linf), or of random directions of length epsilon (L2): no attack at all."""
+
+    name: Literal["noise"]
+    norm: Literal["linf", "l2"] = "linf"
+    samples: Count = 100
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        return self.samples, 0
+
+
+ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
+    "fgsm": FGSM,
+    "pgd_linf": PGD,
+    "pgd_l2": PGD,
+    "pgd_l1": PGD,
+    "mim": MIM,
+    "ddn": DDN,
+    "deepfool": DeepFool,
+    "cw": CW,
+    "aa": AA,
+    "apgd_ce": APGD,
+    "apgd_t": APGDT,
+    "fab_t": FABT,
+    "square": Square,
+    "apgd_l1": APGD,
+    "noise": Noise,
+}

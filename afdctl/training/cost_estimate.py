@@ -1,0 +1,123 @@
+"""Estimate what a training step costs before training begins, on a separate copy of the network."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from afdctl import registry
+from afdctl.defenses.base import Defense
+from afdctl.defenses.step_phases import PhaseCounter, StepPhases
+from afdctl.models.cost import CostEstimate, FlopCounter, ceiling_dtype, matmul_rate
+from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.models.precision import DTYPES
+from afdctl.recipe import Recipe
+from afdctl.recipe.schema import Attack
+from afdctl.training.adversary import Adversary
+from afdctl.training.performance import apply_performance_settings
+
+# The fewest images that BatchNorm can train on. FLOP of products and convolutions are proportional to the batch.
+COUNTED_IMAGES = 2
+
+
+class ImageBatch(NamedTuple):
+    """Random images x (n, c, h, w) and labels y (n,); the cost of a step does not depend on the content."""
+
+    x: Tensor
+    y: Tensor
+    classes: int
+
+    def head(self, n: int) -> "ImageBatch":
+        """Return the first n images."""
+        return ImageBatch(self.x[:n], self.y[:n], self.classes)
+
+
+def random_batch(n: int, shape: Sequence[int], classes: int, device: torch.device) -> ImageBatch:
+    """Draw n images of shape (c, h, w) from a separate generator."""
+    x = torch.rand((n, *shape), generator=Generator().manual_seed(0))
+    return ImageBatch(x.to(device), (torch.arange(n) % classes).to(device), classes)
+
+
+def with_train_settings(recipe: Recipe, **settings: Any) -> Recipe:
+    """Return the recipe with other values in its [train] table."""
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
+
+
+def attack_for(attack: Attack, defense: str, steps: int) -> Attack:
+    """Return the recipe's attack with `steps` steps; TRADES always uses pgd_kl, other defenses never."""
+    if defense == "trades" and attack.name != "pgd_kl":
+        return attack.model_copy(update={"name": "pgd_kl", "step_size": None, "steps": steps})
+    if defense != "trades" and attack.name == "pgd_kl":
+        return attack.model_copy(update={"name": "pgd", "steps": steps})
+    return attack.model_copy(update={"steps": steps})
+
+
+def build_network(recipe: Recipe, images: ImageBatch) -> FeatureClassifier:
+    """Build a new network with the recipe's performance settings; weights come from torch's global generator."""
+    _, channels, side, _ = images.x.shape
+    network = build(recipe.model, channels=channels, image_size=side, classes=images.classes)
+    network = network.to(images.x.device)
+    apply_performance_settings(network, recipe.train)
+    return network
+
+
+def build_defense(recipe: Recipe, table: Any, attack_steps: int, images: ImageBatch) -> Defense:
+    """Build the defense of a [defense] table on a new network of the recipe."""
+    network = build_network(recipe, images)
+    noise = Generator(images.x.device).manual_seed(0)
+    adversary = Adversary(network, attack_for(recipe.attack, table.name, attack_steps), noise)
+    defense: Defense = registry.load(registry.DEFENSES, table.name)(table, network, adversary, images.classes, noise)
+    return defense
+
+
+def estimate_cost(recipe: Recipe, images: ImageBatch) -> CostEstimate:
+    """Count a step with one attack step, and the attack alone with two.
+
+    Does not touch the caller's network; torch's global generator is restored. `images` may be as few as two.
+    """
+    # float32 and eager is counted fastest, and FLOP do not depend on it
+    plain = with_train_settings(recipe, precision="float32", compile=False)
+    with torch.random.fork_rng(devices=[]):
+        defense = build_defense(plain, recipe.defense, 1, images)
+    flop = {phase: count / len(images.x) for phase, count in count_phases(defense, images).items()}
+    one_step, two_steps = flop.pop("attack"), 0
+    if one_step:
+        noise = Generator(images.x.device).manual_seed(0)
+        adversary = Adversary(defense.network, attack_for(recipe.attack, recipe.defense.name, 2), noise)
+        with FlopCounter() as counter:
+            adversary(images.x[:1], images.y[:1])
+        two_steps = counter.flop
+    losses = {phase: flop[phase] for phase in "CDF"}
+    return CostEstimate(attack_start=2 * one_step - two_steps, attack_step=two_steps - one_step, losses=losses)
+
+
+def count_phases(defense: Defense, images: ImageBatch) -> dict[str, float]:
+    """Take one step and return its FLOP by phase."""
+    counter = FlopCounter()
+    phases = PhaseCounter(lambda: counter.flop)
+    with StepPhases(defense, phases.switch), counter:
+        defense.step(images.x, images.y)
+        phases.switch("optimizer")
+    return phases.by_phase
+
+
+def cost_event(recipe: Recipe, shape: Sequence[int], classes: int, device: torch.device) -> dict[str, Any]:
+    """Return the fields of the journal's `cost` event for images of shape (c, h, w).
+
+    `flop` of a full step by phase, `attack_step_flop` of each attack step, the FLOP/s of a matrix product, and
+    `floor_seconds`, the least time that a step can take at that rate.
+    """
+    estimate = estimate_cost(recipe, random_batch(COUNTED_IMAGES, shape, classes, device))
+    batch_size = recipe.train.batch_size
+    flop = {phase: round(batch_size * count) for phase, count in estimate.flop(recipe.attack.steps).items()}
+    dtype = ceiling_dtype(recipe.train.precision, device)
+    rate = matmul_rate(device, DTYPES[dtype])
+    return {
+        "flop": flop,
+        "attack_step_flop": round(batch_size * estimate.attack_step),
+        "batch_size": batch_size,
+        "product_flop_per_s": rate,
+        "dtype": dtype,
+        "floor_seconds": sum(flop.values()) / rate,
+    }

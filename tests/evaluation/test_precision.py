@@ -1,0 +1,124 @@
+"""A search in bfloat16: what it finds counts only where float32 confirms it, and what is refuted is searched anew."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from afdctl.attacks.base import cross_entropy_of, loss_and_gradient
+from afdctl.errors import RecipeError
+from afdctl.evaluation import batch
+from afdctl.evaluation.batch import prepare_model
+from afdctl.evaluation.sanity_checks import check_precision
+from afdctl.models.feature_classifier import build
+from afdctl.recipe.schema import Model
+from afdctl.runs.cells import shown_curves
+from tests.evaluation.conftest import MakeSubject
+from tests.evaluation.test_runner import GRID, PGD, arrays, events, spec, sweep, tasks
+
+
+class Coarse(nn.Module):
+    """Logits around 60, which bfloat16 rounds to quarters: many tie there, and the first class wins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.linear = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(x.flatten(1))
+        return 60 + logits
+
+
+def test_the_key_depends_on_it(make_subject: MakeSubject):
+    subject = make_subject()
+    (task,) = tasks(subject, PGD)
+    low = task.searched_in("bf16")
+    assert low.key(subject, 0.1) != task.key(subject, 0.1) == task.searched_in("float32").key(subject, 0.1)
+    assert low.only([0.1]).precision == "bf16"
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
+@pytest.mark.parametrize("name", ["pgd_linf", "ddn"])
+def test_a_refuted_success_is_searched_anew(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str, order: str
+):
+    """A sample has all its successes confirmed, or the figures of a search in float32."""
+    attack = spec("ddn", steps=20) if name == "ddn" else spec(name, steps=5, schedule=order)
+    exact, low = make_subject("exact", network=Coarse()), make_subject("low", network=Coarse())
+    again: list[int] = []
+    search = batch.search
+
+    def counted(*arguments):
+        again.append(len(arguments[3]))
+        return search(*arguments)
+
+    monkeypatch.setattr(batch, "search", counted)
+    sweep([task.searched_in("bf16") for task in tasks(low, attack)], batch_size=64).run()
+    assert len(again) == 2
+    searched, refuted = again
+    assert 0 < refuted < searched
+    sweep(tasks(exact, attack), batch_size=64).run()
+    columns, of_exact = next(iter(arrays(low.run).values())), next(iter(arrays(exact.run).values()))
+    same = np.ones(len(columns["label"]), dtype=bool)
+    for epsilon in GRID[1:]:
+        same &= np.isclose(columns[f"{epsilon:g}/distance"], of_exact[f"{epsilon:g}/distance"])
+        claimed = columns[f"{epsilon:g}/first_success"] >= 0
+        confirmed = columns[f"{epsilon:g}/prediction"] != columns["label"]
+        unconfirmed = claimed & ~confirmed
+        assert (columns[f"{epsilon:g}/distance"][unconfirmed] == np.inf).all()
+        # a claim that even the search in float32 makes without ground is nobody's fault
+        assert same[unconfirmed].all()
+    assert same.sum() >= refuted
+    assert {row["precision"] for row in events(low.run, "cell")} == {"bf16"}
+
+
+def test_ours_lowers_only_the_encoder_and_leaves_the_network_alone():
+    torch.manual_seed(0)
+    network = build(Model(encoder="resnet18_mnist", width=4), channels=1, image_size=8, classes=3).eval()
+    x, y = torch.rand(8, 1, 8, 8), torch.arange(8) % 3
+    exact, low = (
+        loss_and_gradient(prepare_model(network, lambda: None, how), cross_entropy_of(y), x)
+        for how in ("float32", "bf16")
+    )
+    for one, other in zip(exact, low, strict=True):
+        assert one.dtype is other.dtype is torch.float32
+        assert not torch.equal(one, other)
+    with torch.no_grad():
+        assert torch.allclose(network(x), exact[0], atol=1e-5)
+
+
+def test_another_model_that_holds_one_of_ours_is_judged_in_float32():
+    torch.manual_seed(0)
+    inner = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3).eval()
+    other, x = nn.Sequential(inner), torch.rand(4, 1, 8, 8)
+    before = other(x)
+    prepare_model(other, lambda: None, "bf16")(x)
+    assert torch.equal(other(x), before)
+
+
+def test_a_model_that_cannot_compute_in_it_is_named():
+    class Numpy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.from_numpy((x.flatten(1) @ torch.ones(16, 3)).numpy())
+
+    check_precision(Numpy(), torch.rand(2, 1, 4, 4), "float32")
+    with pytest.raises(RecipeError, match=r"^--precision bf16: the model cannot compute in it: .*BFloat16"):
+        check_precision(Numpy(), torch.rand(2, 1, 4, 4), "bf16")
+
+
+def test_cells_of_another_precision_are_another_curve():
+    old = {
+        "event": "cell",
+        "attack": "a",
+        "source": None,
+        "spec": {},
+        "schedule": "once",
+        "checkpoint": "",
+        "seed": 0,
+        "n": 9,
+    }
+    curves = shown_curves([old | {"epsilon": 0.1, "precision": "bf16"}, old | {"epsilon": 0.2}])
+    assert [row["epsilon"] for row in curves["a", None]] == [0.2]
+    curves = shown_curves([old | {"epsilon": 0.1, "precision": "float32"}, old | {"epsilon": 0.2}])
+    assert [row["epsilon"] for row in curves["a", None]] == [0.1, 0.2]

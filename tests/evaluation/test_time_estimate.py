@@ -1,0 +1,149 @@
+"""The batch of an evaluation."""
+
+from collections.abc import Callable
+
+import pytest
+
+from afdctl.attacks.base import AttackResult
+from afdctl.evaluation import time_estimate
+from afdctl.evaluation.plan import Task, white_box
+from afdctl.evaluation.target import EvaluationTarget
+from afdctl.suites.load import Suite
+from afdctl.suites.schema import ATTACKS
+from tests.evaluation.conftest import MakeSubject
+
+SPECS = [ATTACKS["pgd_linf"](name="pgd_linf", epsilons=(0.0, 0.1))]
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, of_size: dict[int, float]) -> list[int]:
+    """Let steps of these batches take these seconds; returns the list of those that were taken."""
+    taken: list[int] = []
+
+    def attack_step(subject: object, size: int, precision: str = "float32") -> Callable[[], int]:
+        return lambda: size
+
+    def seconds(work: Callable[[], int]) -> float:
+        taken.append(work())
+        return of_size[taken[-1]]
+
+    monkeypatch.setattr(time_estimate, "attack_step", attack_step)
+    monkeypatch.setattr(time_estimate, "seconds", seconds)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("of_size", "chosen"),
+    [
+        ({128: 0.05, 256: 0.09, 512: 0.16}, 512),
+        ({128: 0.05, 256: 0.08, 512: 0.19}, 256),
+        ({128: 0.05, 256: 0.11, 512: 0.25}, 128),
+        ({128: 0.05, 256: 0.098, 512: 0.196}, 128),
+    ],
+)
+def test_the_fastest_batch_for_a_sample_is_taken(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, of_size: dict[int, float], chosen: int
+):
+    clock(monkeypatch, of_size)
+    assert time_estimate.batch_size_for(make_subject(), 1000, SPECS) == chosen
+
+
+def test_nothing_is_tried_that_the_images_do_not_fill(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    taken, subject = clock(monkeypatch, {128: 0.05, 256: 0.01, 512: 0.001}), make_subject()
+    assert time_estimate.batch_size_for(subject, 300, SPECS) == 256
+    assert 512 not in taken
+    taken.clear()
+    assert time_estimate.batch_size_for(subject, 200, SPECS) == 128
+    assert not taken
+
+
+def test_a_slow_network_is_asked_little(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    taken = clock(monkeypatch, {128: 2.0, 256: 0.1, 512: 0.1})
+    assert time_estimate.batch_size_for(make_subject(), 1000, SPECS) == 128
+    assert set(taken) == {128}
+
+
+@pytest.mark.parametrize("name", ["aa", "apgd_ce", "apgd_l1", "apgd_t", "square"])
+def test_an_attack_whose_results_depend_on_the_batch_has_the_same_always(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    taken = clock(monkeypatch, {128: 0.05, 256: 0.01, 512: 0.001})
+    assert (
+        time_estimate.batch_size_for(make_subject(), 1000, [*SPECS, ATTACKS[name](name=name, epsilons=(0.0, 0.1))])
+        == 128
+    )
+    assert not taken
+
+
+def test_a_batch_that_does_not_fit_is_not_taken(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    subject = make_subject()
+    clock(monkeypatch, {128: 0.05, 256: 0.08, 512: 0.01})
+    monkeypatch.setattr(time_estimate, "fits_in_memory", lambda work: work() < 512)
+    assert time_estimate.batch_size_for(subject, 1000, SPECS) == 256
+    monkeypatch.setattr(time_estimate, "fits_in_memory", lambda work: False)
+    assert time_estimate.batch_size_for(subject, 1000, SPECS) == 128
+
+
+def test_full_memory_is_told_from_other_faults():
+    def full() -> None:
+        raise MemoryError
+
+    def broken() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    assert not time_estimate.fits_in_memory(full)
+    with pytest.raises(RuntimeError):
+        time_estimate.fits_in_memory(broken)
+
+
+def task_of(subject: EvaluationTarget, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int) -> Task:
+    profile = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
+    (task,) = white_box([subject], lambda _: profile, 0, None)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "seconds"),
+    [
+        # n = 40 images; a forward pass takes 1 second, a backward pass 2 more
+        ("pgd_linf", {"steps": 5}, 40 * 2 * (6 * 1 + 5 * 2)),
+        ("ddn", {"steps": 5}, 40 * (5 * 1 + 5 * 2)),
+        ("fgsm", {}, 40 * 2 * (2 * 1 + 1 * 2)),
+    ],
+)
+def test_the_estimate_is_of_all_passes_and_of_what_an_attack_adds(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str, knobs: dict[str, int], seconds: float
+):
+    subject = make_subject()
+    monkeypatch.setattr(time_estimate, "seconds_a_pass", lambda *_: (1.0, 2.0))
+    monkeypatch.setattr(time_estimate, "overhead", lambda *_: 1.5)
+    task = task_of(subject, name, **knobs)
+    assert time_estimate.estimated_seconds([task], 16) == {(name, "model"): 1.5 * seconds}
+
+
+@pytest.mark.parametrize("name", ["fgsm", "ddn", "apgd_ce", "aa"])
+def test_what_an_attack_adds_is_measured_by_a_short_trial(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    """Where its trial takes 3 times as long as its passes, so does the attack."""
+    task = task_of(make_subject(), name)
+    spent: list[float] = []
+    search = time_estimate.search
+
+    def counted(*arguments: object) -> dict[float, AttackResult]:
+        found = search(*arguments)
+        spent[:] = [sum(float(one.forwards.sum() + 2 * one.backwards.sum()) for one in found.values())]
+        return found
+
+    def timed(work: Callable[[], None]) -> float:
+        work()
+        return 3 * 1e-5 * spent[0]
+
+    monkeypatch.setattr(time_estimate, "search", counted)
+    monkeypatch.setattr(time_estimate, "timed", timed)
+    for part in task.spec.parts() if name == "aa" else [task.spec]:
+        assert time_estimate.overhead(task, part, 16, 1e-5, 2e-5) == pytest.approx(3)
+    assert time_estimate.overhead(task, task.spec, 16, 1.0, 2.0) == 1, "a slow network leaves no time for trials"
+
+
+def test_a_real_model_is_measured(make_subject: MakeSubject):
+    assert time_estimate.batch_size_for(make_subject(), 1000, SPECS) in time_estimate.BATCHES

@@ -1,0 +1,73 @@
+"""The last word on x': ball, box, a fresh forward pass."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from afdctl.attacks.norms import clip_to_ball, lp_norm
+from afdctl.evaluation.verify import NO_CLASS, predict, verify
+
+
+def bright(x: Tensor) -> Tensor:
+    """Class 1 where the mean pixel is above 0.5."""
+    mean = x.flatten(1).mean(1)
+    return torch.stack([torch.zeros_like(mean), mean - 0.5], 1)
+
+
+x = torch.full((3, 1, 2, 2), 0.4)
+y = torch.zeros(3, dtype=torch.long)
+clean = torch.zeros(3, dtype=torch.long)
+claimed = torch.ones(3, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.05), ("l2", 0.1), ("l1", 0.2)])
+def test_what_lies_outside_is_brought_in(norm: str, epsilon: float, generator: torch.Generator):
+    images = torch.rand((50, 3, 4, 4), generator=generator)
+    moved = clip_to_ball(images + torch.randn(images.shape, generator=generator), images, epsilon, norm)
+    assert lp_norm(moved - images, norm).max() <= epsilon * (1 + 1e-5)
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+
+
+def test_what_lies_inside_stays_to_the_bit(generator: torch.Generator):
+    images = torch.rand((50, 1, 4, 4), generator=generator)
+    moved = (images + 0.01 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+    for norm in ("l2", "l1"):
+        assert torch.equal(clip_to_ball(moved, images, 1.0, norm), images + (moved - images))
+    assert torch.equal(clip_to_ball(moved, images, 0.5, "linf"), moved)
+
+
+def test_an_image_beyond_the_ball_does_not_count():
+    """0.55 is bright, but at 0.1 from 0.4 the most is 0.5, which is not."""
+    verdict = verify(bright, x, y, clean, torch.full_like(x, 0.55), claimed, 0.1, "linf")
+    assert verdict.robust.all()
+    assert verdict.norm.max() <= 0.1 * (1 + 1e-5)
+
+
+def test_a_fooled_sample_and_a_misclassified_one():
+    x_adv = x.clone()
+    x_adv[0] = 0.52
+    wrong = torch.tensor([0, 0, 1])
+    verdict = verify(bright, x, y, wrong, x_adv, claimed, 0.15, "linf")
+    assert verdict.robust.tolist() == [False, True, False]
+    assert verdict.prediction.tolist() == [1, 0, 0]
+
+
+def test_a_claim_at_the_boundary_is_nudged_over_it():
+    """A minimal perturbation that rounding put on the wrong side counts where 0.1 % more fools."""
+    x_adv = torch.full_like(x, 0.49995)
+    assert not verify(bright, x, y, clean, x_adv, claimed, 0.2, "linf").robust.any()
+    assert verify(bright, x, y, clean, x_adv, ~claimed, 0.2, "linf").robust.all()
+    assert verify(bright, x, y, clean, x_adv, claimed, 0.09999, "linf").robust.all()
+
+
+def test_not_a_number_is_no_class_and_never_robust():
+    def broken(images: Tensor) -> Tensor:
+        return bright(images) * torch.tensor(torch.nan)
+
+    assert predict(broken, x).tolist() == [NO_CLASS] * 3
+    assert not verify(broken, x, y, clean, x, claimed, 0.1, "linf").robust.any()
+
+
+def test_pixels_that_are_no_numbers_become_x():
+    assert torch.equal(clip_to_ball(torch.full_like(x, torch.nan), x, 0.1, "l2"), x)

@@ -1,0 +1,153 @@
+"""The twin computes what the network computes in evaluation mode, and leaves the network alone."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from afdctl import registry
+from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.models.fused import FoldedConvolution, FusedModel
+from afdctl.models.resnet import ConvBN
+from afdctl.recipe.schema import Model
+
+SIDES = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (3, 2), (4, 4), (9, 9)]
+
+
+def trained(encoder: str) -> FeatureClassifier:
+    """A network whose running statistics and weights are not those of its start."""
+    torch.manual_seed(0)
+    network = build(Model(encoder=encoder, width=4, norm="scale"), channels=1, image_size=28, classes=10)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(3):
+        network(3 * torch.rand(16, 1, 28, 28)).square().mean().backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return network
+
+
+@pytest.mark.parametrize("encoder", registry.ENCODERS)
+def test_twin_equals_evaluation_mode_also_after_an_update(encoder: str):
+    network, x = trained(encoder), torch.rand(8, 1, 28, 28)
+    twin = FusedModel(network)
+    for parameter in network.parameters():
+        parameter.data += 0.01
+    network(x)  # moves the running statistics
+    twin.refresh()
+    folded = twin(x)
+    assert network.training
+    assert torch.allclose(folded, network.eval()(x), atol=1e-5)
+
+
+def test_twin_asks_for_no_gradient_and_shares_what_it_can():
+    network = trained("resnet18_mnist")
+    twin = FusedModel(network)
+    assert not any(parameter.requires_grad for parameter in twin.parameters())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in twin.modules())
+    assert twin.twin.C_phi.weight.data_ptr() == network.C_phi.weight.data_ptr()
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_refresh_keeps_folded_weights_in_place():
+    network = trained("resnet18_mnist")
+    twin = FusedModel(network)
+    before = {name: parameter.data_ptr() for name, parameter in twin.named_parameters()}
+    twin.refresh()
+    assert {name: parameter.data_ptr() for name, parameter in twin.named_parameters()} == before
+
+
+def test_hooks_of_the_network_do_not_see_the_twin():
+    network, calls = trained("lenet"), []
+    network.F_theta.register_forward_hook(lambda *_: calls.append(1))
+    FusedModel(network)(torch.rand(2, 1, 28, 28))
+    assert calls == []
+
+
+@pytest.mark.parametrize("encoder", registry.ENCODERS)
+def test_the_network_itself_holds_plain_convolutions(encoder: str):
+    """Their names are those of every checkpoint."""
+    network = trained(encoder)
+    found = {type(module) for module in network.modules() if isinstance(module, nn.Conv2d)}
+    assert found == {nn.Conv2d}
+    if encoder == "resnet18_mnist":
+        keys = {"F_theta.0.stem.conv.weight", "F_theta.0.stages.0.0.shortcut.conv.weight"}
+        assert keys <= set(network.state_dict())
+
+
+def folded(channels: int, kernel: int, stride: int) -> FoldedConvolution:
+    """With weights and biases that are all different."""
+    torch.manual_seed(0)
+    convolution = FoldedConvolution(ConvBN(channels, 4, kernel, stride))
+    for parameter in convolution.parameters():
+        parameter.data = torch.randn_like(parameter)
+    return convolution
+
+
+def plain(convolution: FoldedConvolution, x: Tensor) -> Tensor:
+    return conv2d(x, convolution.weight, convolution.bias, convolution.stride, convolution.padding)
+
+
+@pytest.mark.parametrize(("side", "kernel", "stride"), list(product(SIDES, [1, 3, 5], [1, 2])))
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+def test_maps_and_gradients_are_those_of_conv2d(
+    side: tuple[int, int], kernel: int, stride: int, layout: torch.memory_format
+):
+    layer = folded(3, kernel, stride).double().to(memory_format=layout)
+    x = torch.randn(5, 3, *side, dtype=torch.double).to(memory_format=layout).requires_grad_()
+    maps, expected = layer(x), plain(layer, x)
+    direction = torch.randn_like(expected)
+    assert torch.allclose(maps, expected)
+    for gradient, right in zip(*(torch.autograd.grad(of, x, direction) for of in (maps, expected)), strict=True):
+        assert torch.allclose(gradient, right)
+
+
+@pytest.mark.parametrize(
+    ("side", "kernel", "dense"),
+    [((1, 1), 3, True), ((2, 2), 3, True), ((2, 3), 3, False), ((3, 3), 5, True), ((2, 2), 1, False)],
+)
+def test_it_is_a_dense_layer_where_each_window_covers_the_map(
+    side: tuple[int, int], kernel: int, dense: bool, monkeypatch: pytest.MonkeyPatch
+):
+    calls: list[Tensor] = []
+    compute = FoldedConvolution.dense
+    monkeypatch.setattr(FoldedConvolution, "dense", lambda self, x: calls.append(x) or compute(self, x))
+    folded(2, kernel, 1)(torch.rand(1, 2, *side))
+    assert bool(calls) == dense
+
+
+def test_the_maps_of_a_dense_layer_are_no_view():
+    maps = folded(2, 3, 1)(torch.rand(1, 2, 2, 2).requires_grad_())
+    assert not maps._is_view()
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("side", [1, 2, 9])
+def test_an_empty_batch_has_empty_maps_and_gradients(side: int, kernel: int, stride: int):
+    x = torch.rand(0, 1, side, side).requires_grad_()
+    maps = folded(1, kernel, stride)(x)
+    assert maps.shape == (0, 4, *[-(-side // stride)] * 2)
+    (gradient,) = torch.autograd.grad(maps.sum(), x)
+    assert gradient.shape == x.shape
+
+
+def test_dense_layers_are_made_once_for_each_update():
+    pair = ConvBN(4, 6, 3, 1).eval()
+    layer, x = FoldedConvolution(pair), torch.rand(3, 4, 2, 2)
+    with torch.no_grad():
+        for _ in range(2):
+            layer.fold(pair)
+            layer(x)
+            made = layer.dense_layers[2, 2]
+            assert torch.allclose(layer(x), pair(x), atol=1e-6)
+            assert layer.dense_layers[2, 2] is made
+            pair.conv.weight.mul_(2)
+
+
+def test_making_a_twin_draws_nothing():
+    network, before = trained("resnet18_mnist"), torch.get_rng_state()
+    FusedModel(network)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,50 @@
+"""Files and paths of a user's: what is read, and what is refused in which words."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from afdctl import paths
+from afdctl.errors import RecipeError
+
+
+def test_a_file_is_read_whole(tmp_path: Path):
+    (tmp_path / "x").write_bytes(b"content")
+    assert paths.read(tmp_path / "x", 7) == b"content"
+
+
+def test_what_is_no_regular_file_or_too_large_is_refused(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "x").write_bytes(b"content")
+    refused = {
+        tmp_path / "x": "has 7 bytes, and no more than 6 are read",
+        tmp_path / "pipe": "is a pipe (FIFO), not a regular file",
+        tmp_path: "is a folder, not a regular file",
+        Path("/dev/zero"): "is a device, not a regular file",
+        tmp_path / "nosuch": "No such file or directory",
+    }
+    for path, reason in refused.items():
+        with pytest.raises(OSError, match=r".") as error:
+            paths.read(path, 6)
+        assert (error.value.strerror, error.value.filename) in [(reason, path), (reason, str(path))]
+
+
+def test_a_path_is_taken_as_a_shell_would(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert paths.path("~/x") == Path("/home/ada/x")
+    assert paths.path("~nosuch/x") == Path("~nosuch/x")
+    assert paths.path("a~") == Path("a~")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a\0b", r"'a\\x00b': no path has a NUL character"),
+        ("x/" + "é" * 128, "a name in this path has 256 bytes, and no file's has more than 255"),
+        ("x/" * 2048, "no path is longer than 4,095 bytes"),
+    ],
+)
+def test_what_no_file_can_be_called_is_refused(text: str, reason: str):
+    with pytest.raises(RecipeError, match=reason):
+        paths.path(text)

@@ -1,0 +1,273 @@
+"""A training that ends badly leaves what is true behind, and nothing else."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from afdctl.errors import (
+    AfdctlError,
+    CorruptError,
+    DiskFullError,
+    DivergedError,
+    NotFoundError,
+    RecipeError,
+    StoppedError,
+)
+from afdctl.interrupts import stopping
+from afdctl.journal import read
+from afdctl.runs import checkpoints, results_file
+from afdctl.runs.run import Run
+from afdctl.training.schedule import ineffective_settings
+from afdctl.training.setup import resume
+from tests.conftest import short, train
+from tests.runs.test_lost_rows import cut_behind
+from tests.training.test_resume import quiet, stop_after
+
+
+def ends(run: Run) -> list[tuple[str, int]]:
+    return [(row["reason"], row["exit_code"]) for row in read(run.journal_path) if row["event"] == "end"]
+
+
+def reader_leaves_at(step: int) -> Callable[[str], None]:
+    def on_line(line: str) -> None:
+        if f'"step":{step},' in line:
+            raise StoppedError("nobody reads", signal.SIGPIPE)
+
+    return on_line
+
+
+def test_weights_that_are_no_numbers_are_not_saved_when_the_reader_leaves(tmp_path: Path):
+    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4")
+    with pytest.raises(DivergedError):
+        train(recipe, tmp_path, reader_leaves_at(1))
+    run = Run.find("latest", tmp_path)
+    assert checkpoints.load(run).step == 0
+    assert ends(run) == [("diverged", 6)]
+
+
+def test_a_full_disk_while_a_stop_saves_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save = checkpoints.save
+
+    def full_after_the_start(run: Run, state: object, *, step: int, **rest: object) -> object:
+        if step:
+            raise DiskFullError("no space left")
+        return save(run, state, step=step, **rest)
+
+    monkeypatch.setattr(checkpoints, "save", full_after_the_start)
+    with pytest.raises(DiskFullError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    assert ends(Run.find("latest", tmp_path)) == [("failed", 5)]
+
+
+def test_a_second_ctrl_c_is_written_down_as_one(tmp_path: Path):
+    def on_line(line: str) -> None:
+        if '"step":3,' in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, on_line)
+    assert ends(Run.find("latest", tmp_path)) == [("failed", 130)]
+
+
+def test_a_finished_run_says_so_once_even_if_its_results_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    build = results_file.build
+
+    def full_at_the_end(run: Run) -> Path:
+        if run.finished:
+            raise DiskFullError("no space left")
+        return build(run)
+
+    monkeypatch.setattr(results_file, "build", full_at_the_end)
+    with pytest.raises(DiskFullError):
+        train(short("digits_nt"), tmp_path)
+    assert ends(Run.find("latest", tmp_path)) == [("finished", 0)]
+
+
+def test_a_recipe_that_the_data_cannot_serve_leaves_no_run(tmp_path: Path):
+    with pytest.raises(RecipeError, match=r"data.holdout = 1437: only 1437 training images"):
+        train(short("digits_nt", "data.holdout=1437"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_another_kind_of_device_is_refused(tmp_path: Path):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    run = Run.find("latest", tmp_path)
+    run.complete(run.provenance | {"device": "cuda:0"})
+    with pytest.raises(RecipeError, match="the run began on cuda:0, whose random streams cpu cannot go on with"):
+        resume(run, device="cpu", data_dir=None, on_line=quiet)
+
+
+@pytest.mark.parametrize("lost", ["content", "pointer"])
+def test_a_damaged_or_missing_best_checkpoint_does_not_cost_the_test(tmp_path: Path, lost: str):
+    recipe = short("digits_wgan", "train.epochs=4", "train.milestones=[]")
+
+    def damage(line: str) -> None:
+        if json.loads(line)["event"] == "test":
+            folder = tmp_path / "run-001/checkpoints"
+            if lost == "content":
+                (folder / (folder / "best").read_text().strip()).write_bytes(b"")
+            else:
+                (folder / "best").unlink(missing_ok=True)
+
+    run = train(recipe, tmp_path, damage)
+    rows = list(read(run.journal_path))
+    assert [(row["checkpoint"], row["of_step"]) for row in rows if row["event"] == "test"] == [
+        ("last", 20),
+        ("best", 20),
+    ]
+    assert "reported as the best" in next(row["message"] for row in rows if row["event"] == "warning")
+    assert ends(run) == [("finished", 0)]
+
+
+def test_provenance_has_the_threads_that_a_resumed_run_uses(tmp_path: Path):
+    before = torch.get_num_threads()
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    torch.set_num_threads(before + 1)
+    try:
+        resume(Run.find("latest", tmp_path), device=None, data_dir=None, on_line=quiet)
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_no_room_for_the_first_checkpoint_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise DiskFullError("no space left")
+
+    monkeypatch.setattr(checkpoints, "save", full)
+    with pytest.raises(DiskFullError):
+        train(short("digits_nt"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_that_was_edited_is_not_gone_on_with(tmp_path: Path):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    run = Run.find("latest", tmp_path)
+    run.recipe_path.write_text(run.recipe_text.replace("lr_C = 0.1", "lr_C = 0.2"))
+    with pytest.raises(CorruptError, match=r"recipe.toml: changed since the run began"):
+        resume(run, device=None, data_dir=None, on_line=quiet)
+
+
+def test_a_run_whose_checkpoints_vanish_keeps_its_journal_and_its_results(tmp_path: Path):
+    def on_line(line: str) -> None:
+        if '"event":"epoch"' in line:
+            shutil.rmtree(tmp_path / "run-001/checkpoints")
+
+    with pytest.raises(FileNotFoundError) as error:
+        train(short("digits_nt"), tmp_path, on_line)
+    assert "run-001/checkpoints/step-00000005-" in str(error.value.filename)
+    run = Run.find("latest", tmp_path)
+    assert ends(run) == [("failed", 1)]
+    assert run.results_path.exists()
+    with pytest.raises(NotFoundError, match="has no checkpoint"):
+        resume(run, device=None, data_dir=None, on_line=quiet)
+
+
+def test_rows_that_a_stopped_run_lost_are_said_and_not_made_up(tmp_path: Path):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(7))
+    run = Run.find("latest", tmp_path)
+    cut_behind(run, '"step":3,')
+    resume(run, device=None, data_dir=None, on_line=quiet)
+    rows = list(read(run.journal_path))
+    assert [row["step"] for row in rows if row["event"] == "step"] == [1, 2, 3, 8, 9, 10]
+    messages = [row["message"] for row in rows if row["event"] == "warning"]
+    assert "it ends at step 3, the checkpoint is of step 7" in messages[0]
+    (kept,) = run.path.glob("results-*.h5")
+    assert messages[1] == f"{kept}: has rows that events.ndjson has lost; look at it, then delete it"
+
+
+@pytest.mark.parametrize("which", ["defense", "sampler", "streams"])
+def test_a_state_of_another_training_is_named(tmp_path: Path, which: str):
+    with pytest.raises(StoppedError):
+        train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
+    run = Run.find("latest", tmp_path)
+    state = checkpoints.load(run).state
+    saved = checkpoints.save(run, state | {which: {"network": {}}}, step=3, epoch=0, best=False)
+    with pytest.raises(CorruptError, match=f"{saved.path.name}: does not fit the run's recipe"):
+        resume(run, device=None, data_dir=None, on_line=quiet)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_a_full_memory_is_one_line_and_leaves_no_run_that_never_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("afdctl.training.trainer.build", full)
+    with pytest.raises(AfdctlError, match=r"memory is full: lower train\.batch_size or model\.width"):
+        train(short("digits_nt"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As on a machine without a C++ compiler."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin any folder")
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call, **_: compiler(call, dynamic=False, backend=refuse))
+    with pytest.raises(AfdctlError) as raised:
+        train(short("digits_at", "attack.warmup=0", "train.compile=max-autotune"), tmp_path)
+    message = str(raised.value)
+    assert message.startswith("torch.compile failed: ")
+    assert message.endswith("; set train.compile = false")
+    assert "No working C++ compiler found" in message
+    assert "\n" not in message
+
+
+def test_a_signal_before_the_first_checkpoint_leaves_nothing(tmp_path: Path):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with stopping(), pytest.raises(StoppedError, match="before the training began"), Run.begin(tmp_path, "run"):
+            os.kill(os.getpid(), number)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(tmp_path: Path):
+    def on_line(line: str) -> None:
+        if '"event":"run"' in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match="SIGTERM; go on with"):
+        train(short("digits_nt"), tmp_path, on_line)
+    assert resume(Run.find("latest", tmp_path), device=None, data_dir=None, on_line=quiet).finished
+
+
+def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):
+    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.rise=0.5"), tmp_path)
+    warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
+    assert warnings == [
+        "train.milestones [2, 9] lie beyond the last epoch: there the rates never fall",
+        'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise',
+    ]
+
+
+def test_a_single_training_image_is_not_a_training(tmp_path: Path):
+    with pytest.raises(RecipeError, match=r"only 1 image to train on; lower data\.holdout"):
+        train(short("digits_nt", "data.holdout=1436"), tmp_path)
+
+
+def test_queries_that_cannot_be_made_are_told_of():
+    cpu = torch.device("cpu")
+    searching = short("digits_nt", "attack.norm=l2", "test.queries=5")
+    assert list(ineffective_settings(searching, cpu, 8)) == []
+    assert list(ineffective_settings(searching, cpu, 12)) == [
+        "Square cannot start in l2 on images of 12 pixels a side: PGD runs alone"
+    ]
+    nobody = short("digits_nt", "data.holdout=0", "train.select=last", "validation.queries=5")
+    assert list(ineffective_settings(nobody, cpu, 8)) == [
+        "validation.queries has no hold-out to search: data.holdout is 0"
+    ]

@@ -1,0 +1,185 @@
+"""Ways to train faster: what must not change by them, and what may change a little."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from afdctl.data import load
+from afdctl.errors import StoppedError
+from afdctl.journal import read
+from afdctl.models.feature_classifier import build
+from afdctl.models.fused import FusedModel
+from afdctl.recipe import Recipe, dump
+from afdctl.recipe.schema import COMPILE_MODES, Model, Train
+from afdctl.runs.journal_reader import drop_superseded
+from afdctl.runs.run import Run
+from afdctl.training.performance import apply_performance_settings
+from afdctl.training.setup import resume
+from afdctl.training.trainer import Trainer
+from tests.conftest import short
+from tests.training.test_resume import assert_same_state, figures, quiet, stop_after, train
+
+CUDA = torch.device("cuda:0")
+MORE = ["train.batch_size=100", "train.report_every=1", "attack.warmup=1"]
+"""An epoch has 12 full batches and a short one, and epsilon grows in the first."""
+
+
+def losses(run: Run, name: str = "L_C") -> list[float]:
+    return [row[name] for row in drop_superseded(read(run.journal_path)) if row["event"] == "step"]
+
+
+def accuracies(run: Run) -> tuple[float, float]:
+    """Clean and PGD accuracy of the last checkpoint."""
+    row = next(row for row in drop_superseded(read(run.journal_path)) if row["event"] == "test")
+    return row["acc_nat"], row["acc_adv"]
+
+
+def on_cuda(recipe: Recipe, runs: Path, on_line=quiet) -> Run:
+    return train(recipe, runs, on_line, device="cuda")
+
+
+def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: int) -> None:
+    """A training that was stopped and went on ends as the uninterrupted one did."""
+    with pytest.raises(StoppedError):
+        train(recipe, runs, stop_after(stop_at))
+    parts = Run.find("latest", runs)
+    resume(parts, device=None, data_dir=None, on_line=quiet)
+    assert_same_state(whole, parts)
+    assert figures(whole) == figures(parts)
+
+
+@pytest.mark.slow
+def test_torch_compiles_more_forms_than_it_does_by_itself():
+    """A training has ten or so, and torch runs the ninth and all after it eagerly."""
+    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        apply_performance_settings(network, Train(epochs=1))
+        assert torch._dynamo.config.recompile_limit == 8
+        apply_performance_settings(network, Train(epochs=1, compile="default"))
+        assert torch._dynamo.config.recompile_limit >= 32
+
+
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: str):
+    """Also for the twin that the adversary attacks."""
+    calls: list[tuple[nn.Module, dict[str, Any]]] = []
+    monkeypatch.setattr(torch, "compile", lambda call, **knobs: calls.append((call.__self__, knobs)) or call)
+    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
+    apply_performance_settings(network, Train(epochs=1))
+    assert calls == []
+    apply_performance_settings(network, Train(epochs=1, compile=mode))
+    twin = FusedModel(network).twin
+    assert [module for module, _ in calls] == [network.F_theta[0], twin.F_theta[0]]
+    assert [knobs for _, knobs in calls] == 2 * [{"dynamic": False, "mode": mode}]
+
+
+@pytest.mark.parametrize("name", ["digits_wgan", "digits_trades"])
+def test_a_compiled_training_is_resumed_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    """With a backend that compiles nothing, which takes no time: what is compiled is not part of a checkpoint."""
+    compiler = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda call, *, dynamic, mode: compiler(call, dynamic=dynamic, backend="eager")
+    )
+    recipe = short(name, *MORE, "train.compile=reduce-overhead")
+    whole = train(recipe, tmp_path / "whole")
+    assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=17)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+def test_a_training_in_each_mode_is_resumed_to_the_bit(tmp_path: Path, mode: str):
+    recipe = short("digits_wgan", "train.report_every=1", f"train.compile={mode}")
+    whole = train(recipe, tmp_path / "whole")
+    assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=3)
+
+
+@pytest.mark.slow
+def test_a_training_in_bf16_is_resumed_to_the_bit(tmp_path: Path):
+    recipe = short("digits_wgan", "train.precision=bf16", "train.report_every=1", "model.encoder=resnet18_mnist")
+    whole = train(recipe, tmp_path / "whole")
+    assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits_at", "digits_wgan"])
+def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
+    """A CPU without instructions for it takes three times as long."""
+    more = ["train.epochs=12", "train.milestones=[10]", "train.batch_size=64", "model.width=16", "attack.warmup=3"]
+    more += ["test.limit=360", "test.steps=10"]
+    low, plain = (
+        accuracies(train(short(name, *more, f"train.precision={precision}"), tmp_path / precision))
+        for precision in ("bf16", "float32")
+    )
+    assert plain[1] > 0.5
+    assert low == pytest.approx(plain, abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
+    """Rounding differs, so only the first losses can be compared."""
+    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100", "attack.keep=last", "attack.warmup=0"]
+    plain, compiled = (
+        losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", mode)
+    )
+    assert compiled[:5] == pytest.approx(plain[:5], rel=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+@pytest.mark.parametrize("name", ["digits_wgan", "digits_dcgan", "digits_at", "digits_trades"])
+def test_compiled_steps_train_as_eager_ones_do_on_a_gpu(tmp_path: Path, name: str, mode: str):
+    """Over the end of a warm-up and the first fall of the rates."""
+    more = ["train.milestones=[1]"]
+    compiled, eager = (
+        losses(on_cuda(short(name, *MORE, *more, f"train.compile={how}"), tmp_path / how)) for how in (mode, "false")
+    )
+    assert compiled[:14] == pytest.approx(eager[:14], rel=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+def test_a_compiled_run_is_resumed_on_a_gpu(tmp_path: Path, mode: str):
+    recipe = short("digits_wgan", *MORE, f"train.compile={mode}")
+    whole = losses(on_cuda(recipe, tmp_path / "whole"))
+    with pytest.raises(StoppedError):
+        on_cuda(recipe, tmp_path / "parts", stop_after(16))
+    parts = Run.find("latest", tmp_path / "parts")
+    resume(parts, device=None, data_dir=None, on_line=quiet)
+    assert losses(parts)[:18] == pytest.approx(whole[:18], rel=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", ["digits_wgan", "digits_dcgan", "digits_at", "digits_trades"])
+def test_a_step_never_synchronises(tmp_path: Path, name: str, precision: str):
+    """Warm: the first step makes what is needed."""
+    penalty = ["defense.gp_weight=1.0"] if name == "digits_wgan" else []
+    more = [f"train.precision={precision}", "train.batch_size=100"]
+    recipe = short(name, "attack.warmup=0", *more, *penalty)
+    run = Run.create(tmp_path, "run", dump(recipe), {})
+    with run.open_journal() as journal:
+        trainer = Trainer(run, recipe, load(recipe.data, None), CUDA, journal)
+        trainer.network.train()
+        for _ in range(2):
+            trainer.train_step()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(3):
+                trainer.train_step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+def test_bf16_and_float32_are_about_as_accurate_on_a_gpu(tmp_path: Path):
+    more = ["train.epochs=20", "train.milestones=[15]", "train.batch_size=64", "model.width=32", "attack.steps=10"]
+    more += ["test.limit=360", "test.steps=20"]
+    low, plain = (
+        accuracies(on_cuda(short("digits_wgan", *more, f"train.precision={precision}"), tmp_path / precision))
+        for precision in ("bf16", "float32")
+    )
+    assert low == pytest.approx(plain, abs=0.05)

@@ -1,0 +1,217 @@
+"""What a training leaves behind, and how it ends when it goes wrong."""
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import pytest
+import torch
+
+from afdctl import data
+from afdctl.data.loader import Split
+from afdctl.errors import DivergedError
+from afdctl.interrupts import catch_signals
+from afdctl.journal import read
+from afdctl.models.feature_classifier import build
+from afdctl.recipe import loads
+from afdctl.runs import checkpoints
+from afdctl.runs.journal_reader import drop_superseded
+from afdctl.runs.run import Run
+from afdctl.training import trainer
+from afdctl.training.adversary import Adversary
+from afdctl.training.evaluate import Accuracy, evaluate
+from afdctl.training.rng import make_generator
+from tests.conftest import short
+from tests.training.test_resume import train
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(short("digits_wgan", "train.epochs=3"), tmp_path_factory.mktemp("runs"))
+
+
+def rows(run: Run, event: str) -> list[dict]:
+    return [row for row in drop_superseded(read(run.journal_path)) if row["event"] == event]
+
+
+def test_the_journal_tells_every_step_and_epoch(finished: Run):
+    assert [row["step"] for row in rows(finished, "step")] == list(range(1, 16))
+    assert [row["epoch"] for row in rows(finished, "step")] == [1] * 5 + [2] * 5 + [3] * 5
+    assert [(row["epoch"], row["step"]) for row in rows(finished, "epoch")] == [(1, 5), (2, 10), (3, 15)]
+    assert rows(finished, "end")[0]["reason"] == "finished"
+    figures = "L_C L_D L_F d_accuracy alpha_h alpha_h_calibrated d_hdh d_hdh_calibrated unchanged grad_C grad_D grad_F"
+    assert {*figures.split(), "d_nat", "d_adv", "lr_C", "lr_D", "lr_F", "images_per_s", "acc_nat"} <= rows(
+        finished, "step"
+    )[0].keys()
+
+
+def test_rates_fall_at_the_milestones(finished: Run):
+    """The recipe's milestone is epoch 1: ten times less from the second epoch on."""
+    rates = [row["lr_F"] for row in rows(finished, "step")]
+    assert rates == pytest.approx([0.5] * 5 + [0.05] * 10)
+
+
+def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
+    epochs = rows(finished, "epoch")
+    best = max(epochs, key=lambda row: (row["acc_adv"], row["acc_nat"], -row["step"]))
+    assert checkpoints.load(finished, "best").step == best["step"]
+    assert checkpoints.load(finished, "last").step == 15
+    assert [row["of_step"] for row in rows(finished, "test")] == [15, best["step"]]
+
+
+def test_best_stands_square_too_where_it_ran():
+    flattered, sound = {"acc_nat": 0.9, "acc_adv": 0.8}, {"acc_nat": 0.9, "acc_adv": 0.7}
+    assert trainer.selection_key(flattered) > trainer.selection_key(sound)
+    assert trainer.selection_key(flattered | {"acc_square": 0.5}) < trainer.selection_key(sound | {"acc_square": 0.6})
+
+
+def measured(run: Run, checkpoint: str) -> Accuracy:
+    """The test figures of saved weights, measured once more."""
+    recipe = loads(run.recipe_text)
+    network = build(recipe.model, channels=1, image_size=8, classes=10)
+    network.load_state_dict(checkpoints.load(run, checkpoint).network)
+    split = Split(data.load(recipe.data, None).test, "cpu")
+    return evaluate(network, split, recipe.test, recipe.attack, make_generator(0, "test", torch.device("cpu")))
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_the_test_figures_are_those_of_the_saved_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float
+):
+    monkeypatch.setattr(trainer, "selection_key", lambda row: -row["epoch"])  # the first epoch is the best one
+    more = "train.batch_size=64", "train.milestones=[]", "train.select=robust", "test.limit=300", "test.queries=3"
+    run = train(short("digits_nt", *more, f"train.average={average}"), tmp_path)
+    told = {row["checkpoint"]: row for row in rows(run, "test")}
+    assert told["last"]["of_step"] == 2 * told["best"]["of_step"]
+    found = {name: measured(run, name) for name in told}
+    assert found["best"] != found["last"]
+    for name, row in told.items():
+        assert row | found[name].row() == row
+
+
+def test_results_h5_holds_the_journal(finished: Run):
+    with h5py.File(finished.results_path) as file:
+        assert file["train/steps"]["L_D"].tolist() == pytest.approx([row["L_D"] for row in rows(finished, "step")])
+        assert file["train/epochs"]["acc_adv"].tolist() == [row["acc_adv"] for row in rows(finished, "epoch")]
+        assert file.attrs["complete"]
+
+
+def test_provenance_says_what_the_figures_depend_on(finished: Run):
+    provenance = finished.provenance
+    assert provenance["seed"] == 0
+    assert provenance["torch"] == torch.__version__
+    assert provenance["data_digest"] == data.load(loads(finished.recipe_text).data, None).digest
+    assert {"recipe_digest", "commit", "python", "device", "threads", "command", "afdctl"} <= provenance.keys()
+
+
+def test_what_a_step_costs_is_told_before_the_first(finished: Run):
+    events = [row["event"] for row in read(finished.journal_path)]
+    assert events.index("cost") < events.index("step")
+    (told,) = rows(finished, "cost")
+    assert told["flop"]["attack"] > told["flop"]["C"] > 0
+    assert told["floor_seconds"] > 0
+
+
+def test_counting_beforehand_changes_no_bit(tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trainer, "cost_event", lambda *_: {})
+    uncounted = train(short("digits_wgan", "train.epochs=3"), tmp_path)
+    assert rows(uncounted, "cost")[0].keys() == {"event", "t", "step"}
+    for one, other in zip(rows(uncounted, "step"), rows(finished, "step"), strict=True):
+        differing = {name for name in one if one[name] != other[name]}
+        assert differing <= {"t", "images_per_s"}
+
+
+def test_a_seed_decides_everything(tmp_path: Path, finished: Run):
+    recipe = short("digits_wgan", "train.epochs=3")
+    again = train(recipe, tmp_path)
+    other = train(recipe.model_copy(update={"seed": 1}), tmp_path)
+    losses = [[row["L_D"] for row in rows(run, "step")] for run in (finished, again, other)]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (1, 5), (1.5, 7.5)])
+def test_epsilon_grows_over_the_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float, steps: float):
+    """In equal parts, from the first step on; 5 steps an epoch."""
+    epsilons: list[float] = []
+
+    class Recorder(Adversary):
+        def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            epsilons.append(self.table.epsilon)
+            return x
+
+    monkeypatch.setattr(trainer, "Adversary", Recorder)
+    train(short("digits_at", f"attack.warmup={warmup}", "attack.epsilon=0.3"), tmp_path)
+    assert epsilons == pytest.approx([0.3 * step / steps if step < steps else 0.3 for step in range(1, 11)])
+
+
+def test_results_are_rebuilt_in_training_when_they_cost_at_most_a_hundredth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a clock where one costs 1 second and an epoch 60: at the start, after over 100 seconds, and at the end."""
+    clock = SimpleNamespace(now=0)
+    built: list[int] = []
+
+    def build_results(run: Run) -> None:
+        built.append(clock.now)
+        clock.now += 1
+
+    def on_line(line: str) -> None:
+        clock.now += 60 * ('"event":"epoch"' in line)
+
+    monkeypatch.setattr(trainer.results_file, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(trainer.results_file, "build", build_results)
+    train(short("digits_nt", "train.epochs=4"), tmp_path, on_line)
+    assert built == [0, 121, 242, 243]
+
+
+def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
+    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1")
+    with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the rates") as error:
+        train(recipe, tmp_path)
+    assert error.value.exit_code == 6
+    run = Run.find("latest", tmp_path)
+    last = checkpoints.load(run)
+    assert last.step == 0
+    assert all(v.isfinite().all() for v in last.state["defense"]["network"].values() if isinstance(v, torch.Tensor))
+    assert rows(run, "end")[0]["reason"] == "diverged"
+    assert None in rows(run, "step")[-1].values()
+    with h5py.File(run.results_path) as file:
+        assert not file.attrs["complete"]
+
+
+def test_without_hold_out_the_last_epoch_is_the_best(tmp_path: Path):
+    run = train(short("digits_dcgan", "fidelity=official"), tmp_path)
+    assert "acc_adv" not in rows(run, "epoch")[0]
+    assert [row["of_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch):
+    """Whatever the handler was before, and that one is put back."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+
+    def handler(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with catch_signals() as requests:
+            signal.raise_signal(signal.SIGINT)
+            assert requests.stop == signal.SIGINT
+            signal.raise_signal(signal.SIGINT)
+        assert codes == [130]
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_nohup_is_respected():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with catch_signals() as requests:
+            signal.raise_signal(signal.SIGHUP)
+            assert requests.stop is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
