@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from afdctl.cli.arguments import dataset_of, find_runs, run_names
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.output_path import OutputPath
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def analyse(wishes: AnalyzeOptions) -> None:
     runs = distinct([find_runs(spec, wishes.folder) for spec in run_names(wishes.runs)])
     chosen = {dataset: attacks_for(wishes, dataset) for dataset in map(dataset_of, runs)}
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.cli import analyze_tables
         from afdctl.cli.analyze_progress import analysis_progress
         from afdctl.training.setup import choose_device

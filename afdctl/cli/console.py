@@ -1,4 +1,4 @@
-"""The console of tables, bars and messages: text is text, whatever it holds."""
+"""The rich console of tables and progress bars, which prints names and messages literally."""
 
 import sys
 from collections.abc import Iterator
@@ -9,22 +9,22 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from afdctl.cli.printing import beneath
+from afdctl.cli.terminal import raw_stream
 from afdctl.formatting import printable
 
 
 class Console(RichConsole):
-    """A console whose only escape sequences are its own: no markup, no control characters."""
+    """A console without markup that escapes control characters."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         file = sys.stderr if stderr else sys.stdout
-        super().__init__(file=file and beneath(file), highlight=False, markup=False, emoji=False)
+        super().__init__(file=file and raw_stream(file), highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Turn a text into what is drawn, so that its width is measured as such."""
+        """Escape the text before its width is measured."""
         return super().render_str(printable(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Turn anything into segments of printable text."""
+        """Escape the text of all segments."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))

@@ -9,7 +9,7 @@ import typer
 
 from afdctl import registry
 from afdctl.cli.arguments import dataset_of, find_runs, numbers, run_names
-from afdctl.cli.imports import leaving_at_once
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def evaluate(wanted: EvaluateOptions, profile_for: "Callable[[str], Suite]") -> 
         name: profile_for(name) for name in {wanted.dataset or "", *map(dataset_of, [*targets, *origins])} - {""}
     }
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
         from afdctl.cli.sweep_progress import sweep_progress
         from afdctl.evaluation import time_estimate

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Table
 
-from afdctl.cli.broken_pipe import broken_pipe_error
 from afdctl.cli.console import Console
+from afdctl.cli.terminal import broken_pipe_error
 from afdctl.suites.epsilon_grid import NORMS, name_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 
 from afdctl import registry
 from afdctl.cli.export_output import ExportOptions, agree
-from afdctl.cli.imports import leaving_at_once
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import AfdctlError, RecipeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def export(wanted: ExportOptions, kind: str) -> None:
 
 
 def _export(wanted: ExportOptions, kind: str, form: "WeightFormat", run: "Run") -> None:
-    with leaving_at_once():
+    with exit_on_interrupt():
         import torch
 
         from afdctl.evaluation.target import load_run_target

@@ -14,8 +14,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from afdctl.cli.broken_pipe import broken_pipe_error
 from afdctl.cli.console import Console
+from afdctl.cli.terminal import broken_pipe_error
 from afdctl.journal import format_square_accuracy
 
 Row = dict[str, Any]

@@ -40,7 +40,7 @@ def draw_curves(lines: Sequence[Line], width: int) -> str:
         values = np.interp(columns, line.x, line.y, left=np.nan, right=np.nan)
         letter = line.name[0] if palette.depth == "none" else ""
         drawn.append(Curve(values, np.zeros(len(columns), bool), colour, letter))
-    ticks = [(float(x.place(np.array(tick))), format_tick(tick)) for tick in x.ticks(max(2, width // 12))]
+    ticks = [(float(x.fraction(np.array(tick))), format_tick(tick)) for tick in x.ticks(max(2, width // 12))]
     cells.paste(0, 1, draw(Plot(drawn, y, ticks=ticks), width, HEIGHT, left, right, palette))
     return cells.ansi()
 

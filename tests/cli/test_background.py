@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from afdctl.tui.crash import CrashError
 
 from afdctl.cli import background
 from afdctl.errors import AfdctlError, StoppedError
 from afdctl.journal import read, writer_pid
 from afdctl.runs.run import Run
-from afdctl.tui.crash import CrashError
 from tests.cli.trainings import ENVIRONMENT, LONG, options
 from tests.conftest import SHORT
 from tests.tui import journals

@@ -28,7 +28,7 @@ def tty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_on_a_terminal_also_with_stdout_in_a_pipe(monkeypatch: pytest.MonkeyPatch):
     tty(monkeypatch)
-    assert terminal.interactive()
+    assert terminal.is_interactive()
     assert train._apart(None, detach=False, json=False)
 
 
@@ -36,7 +36,7 @@ def test_on_a_terminal_also_with_stdout_in_a_pipe(monkeypatch: pytest.MonkeyPatc
 def test_not_where_one_is_no_terminal(monkeypatch: pytest.MonkeyPatch, name: str):
     tty(monkeypatch)
     monkeypatch.setattr(sys, name, io.StringIO())
-    assert not terminal.interactive()
+    assert not terminal.is_interactive()
     with pytest.raises(RecipeError, match="--tui needs a terminal"):
         train._apart(True, detach=False, json=False)
 
@@ -44,13 +44,13 @@ def test_not_where_one_is_no_terminal(monkeypatch: pytest.MonkeyPatch, name: str
 def test_not_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch):
     tty(monkeypatch)
     monkeypatch.setenv("TERM", "dumb")
-    assert not terminal.interactive()
+    assert not terminal.is_interactive()
 
 
 def test_not_in_the_background(monkeypatch: pytest.MonkeyPatch):
     tty(monkeypatch)
     monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
-    assert not terminal.interactive()
+    assert not terminal.is_interactive()
 
 
 def test_not_where_it_was_not_wanted(monkeypatch: pytest.MonkeyPatch):

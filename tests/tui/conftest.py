@@ -45,8 +45,8 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def facts(rows: list[journals.Row], view: View = View(), pid: int | None = None, **changes: Any) -> Snapshot:  # noqa: B008
-    """The facts of a journal; `pid` writes it."""
+def snapshot(rows: list[journals.Row], view: View = View(), pid: int | None = None, **changes: Any) -> Snapshot:  # noqa: B008
+    """The snapshot of a journal; `pid` writes it."""
     known = journals.history(rows)
     found = Snapshot(
         "mnist_wgan-001",
@@ -62,7 +62,7 @@ def facts(rows: list[journals.Row], view: View = View(), pid: int | None = None,
 
 
 def screen(rows: list[journals.Row], width: int = 150, height: int = 44, **changes: Any) -> Frame:
-    return compose(facts(rows, **changes), width, height, Palette())
+    return compose(snapshot(rows, **changes), width, height, Palette())
 
 
 def text(rows: list[journals.Row], width: int = 150, height: int = 44, **changes: Any) -> str:

@@ -6,6 +6,7 @@ from functools import partialmethod
 from pathlib import Path
 
 import pytest
+from afdctl.tui.crash import CrashError
 from textual import events
 from textual.app import App
 from textual.pilot import Pilot
@@ -13,7 +14,6 @@ from textual.pilot import Pilot
 from afdctl.errors import AfdctlError
 from afdctl.journal import Journal
 from afdctl.tui.app import Dashboard
-from afdctl.tui.crash import CrashError
 from afdctl.tui.driver import MOST_COLUMNS, MOST_ROWS, Reader, bounded
 from afdctl.tui.session import Options, Session
 from tests.tui.conftest import drive, shown
@@ -101,7 +101,7 @@ def test_a_browser_stops_saves_and_writes_nothing(half: Path, tmp_path: Path, mo
         before = set(tmp_path.rglob("*"))
         await pilot.press("k", "x", "y", "e", "E", "ctrl+z", "t", "s")
         assert "picture" not in shown(app).splitlines()[-1]
-        assert app.view.kept.theme == "light", "it may change what it shows itself"
+        assert app.view.settings.theme == "light", "it may change what it shows itself"
         assert set(tmp_path.rglob("*")) == before
 
     with Journal.open(half / "events.ndjson"):
@@ -114,7 +114,7 @@ def test_a_crash_is_one_line_and_the_details_are_in_a_file(run: Path, monkeypatc
     def fail(*_: object) -> None:
         raise KeyError("broken")
 
-    monkeypatch.setattr(Session, "facts", fail)
+    monkeypatch.setattr(Session, "snapshot", fail)
     monkeypatch.setattr(Dashboard, "run", partialmethod(App.run, headless=True))
     with pytest.raises(CrashError) as failed:
         Dashboard([run], Options()).show()

@@ -95,9 +95,9 @@ def test_the_cursor_snaps_to_a_logged_step(tmp_path: Path):
 def test_escape_undoes_what_is_most_on_top(run: Path):
     keys = ["enter", "+", "left"]
     assert after(run, *keys).view.cursor
-    for number, kept in enumerate([{"zoom", "maximised"}, {"maximised"}, set()], 1):
+    for number, settings in enumerate([{"zoom", "maximised"}, {"maximised"}, set()], 1):
         view = after(run, *keys, *["escape"] * number).view
-        assert {name for name in ("cursor", "zoom", "maximised") if getattr(view, name)} == kept
+        assert {name for name in ("cursor", "zoom", "maximised") if getattr(view, name)} == settings
 
 
 def test_tab_lights_a_chart_and_enter_gives_it_all_the_room(run: Path):
@@ -183,12 +183,12 @@ def test_keys_in_the_filter_are_letters(run: Path):
 def test_the_band_and_the_best_epoch_can_be_hidden(run: Path):
     assert "╎" in shown(after(run))
     assert "╎" not in shown(after(run, "b"))
-    assert after(run, "r").view.kept.raw is False
+    assert after(run, "r").view.settings.raw is False
 
 
 def test_the_theme(run: Path):
     app = after(run, "t")
-    assert (app.view.kept.theme, app.palette.dark) == ("light", False)
+    assert (app.view.settings.theme, app.palette.dark) == ("light", False)
     assert after(run, "t").palette.dark, "the first choice was remembered, the second is dark again"
 
 
@@ -377,7 +377,7 @@ def test_the_mouse(run: Path):
         assert app.view.zoom
         footer = shown(app).splitlines()[-1]
         await pilot.click("#canvas", offset=(footer.index("log y") + 2, 43))
-        assert app.view.kept.log_y
+        assert app.view.settings.log_y
         await pilot.click("#canvas", offset=(footer.index("keys"), 43))
         assert app.dialog
         await pilot.click("#canvas", offset=(75, 20))

@@ -3,22 +3,22 @@
 import re
 
 import pytest
+from afdctl.tui.panes.footer import hints
 
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.panes import charts, health
-from afdctl.tui.panes.footer import hints
 from afdctl.tui.panes.header import epsilon_text
 from afdctl.tui.screen import PANES, compose
 from afdctl.tui.state.history import LogEntry
 from afdctl.tui.view import Settings, View
 from tests.tui import journals
-from tests.tui.conftest import facts, screen, text
+from tests.tui.conftest import screen, snapshot, text
 from tests.tui.journals import RECIPE, RUN, epoch, history, step, training
 
 
 def pane(name: str, rows: list, width: int = 40, height: int = 20, **changes: object) -> list[str]:
     """The lines within a pane's frame."""
-    cells = PANES[name](facts(rows, **changes), width, height, Palette())
+    cells = PANES[name](snapshot(rows, **changes), width, height, Palette())
     lines = cells.text().splitlines()
     return [line.strip("│ ") for line in lines[1:-1]] if lines[0].startswith("╭") else lines
 
@@ -334,7 +334,7 @@ def test_compared_runs_and_their_differing_values():
     from afdctl.tui.state.status import state
 
     other = history([RUN | {"recipe": RECIPE | {"attack": {**RECIPE["attack"], "epsilon": 0.1}}}, *training(300)[1:]])
-    base = facts(training(620))
+    base = snapshot(training(620))
     others = [
         ComparedRun("mnist_wgan-001", base.history, base.state, "L_C", "a"),
         ComparedRun("mnist_wgan-002", other, state(other, None), "L_D", "b"),
@@ -349,7 +349,7 @@ def test_compared_runs_and_their_differing_values():
 
 def test_the_keys_of_the_last_row_fit_the_moment():
     def words(**changes: object) -> list[str]:
-        return [hint.word for hint in hints(facts(training(100), **changes))]
+        return [hint.word for hint in hints(snapshot(training(100), **changes))]
 
     assert words(pid=1, owner=True)[0] == "detach"
     assert words()[0] == "quit"
@@ -367,5 +367,5 @@ def test_before_the_first_step_the_charts_wait_empty():
 
 
 def test_a_message_takes_the_last_row():
-    found = compose(facts(training(10)), 100, 30, Palette(), message="wrote it")
+    found = compose(snapshot(training(10)), 100, 30, Palette(), message="wrote it")
     assert found.cells.text().splitlines()[-1] == " wrote it"

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import SET
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 
 CHECKPOINT = typer.Argument(
@@ -33,7 +33,7 @@ def import_(
 
     chosen = recipes.load(recipe, overrides or [])
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.training.import_checkpoint import import_official
 
     run, warnings = import_official(checkpoint, chosen, stem=Path(recipe).stem, runs=runs, name=name, data_dir=data_dir)

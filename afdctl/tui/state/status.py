@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from afdctl.tui.drawing.axis import duration
+from afdctl.formatting import format_duration
 from afdctl.tui.state.history import History
 
 QUIET_SECONDS, QUIET_GAPS = 30.0, 5
@@ -41,9 +41,9 @@ def _at_work(history: History, quiet: float) -> State:
         return State("attacking", "●", "good") if history.sweep.ended is None else _over(history)
     if history.steps_total and history.step >= history.steps_total:
         return State("testing", "●", "good")
-    if quiet > max(QUIET_SECONDS, QUIET_GAPS * history.seconds_between_writes):
+    if quiet > max(QUIET_SECONDS, QUIET_GAPS * history.rates.seconds_between_writes):
         # the word stays honest where the trainer hangs
-        return State(f"quiet {duration(quiet)}", "?", "warn")
+        return State(f"quiet {format_duration(quiet)}", "?", "warn")
     return State("running", "●", "good")
 
 

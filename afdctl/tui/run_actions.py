@@ -1,0 +1,133 @@
+"""Actions on the run and the app: signals, replay, dialogs, files, leaving."""
+
+import os
+import signal
+from dataclasses import replace
+
+from afdctl.tui.panes.prompts import Dialog
+from afdctl.tui.state.replay import Replay
+from afdctl.tui.view import View
+from afdctl.tui.view_actions import Dashboard, freeze
+
+
+def leave(app: Dashboard) -> None:
+    app.leave()
+
+
+def interrupt(app: Dashboard) -> None:
+    """Ask whether to stop a training that this command started; otherwise leave."""
+    if app.session.options.owner and not app.session.front.state.over:
+        ask_to_stop(app)
+    else:
+        app.leave()
+
+
+def ask_to_stop(app: Dashboard) -> None:
+    """Open the dialog that confirms a stop."""
+    if reason := _cannot_signal(app):
+        app.show_message(reason)
+        return
+    name, sweep = app.session.front.name, app.session.front.history.sweep
+    if sweep.plan and sweep.ended is None:
+        lines = ("Finished cells are kept. The same command resumes the sweep.",)
+        app.dialog = Dialog("stop", f"Stop attacking {name}?", lines, yes="stop the sweep")
+    else:
+        lines = ("It finishes its step and saves. It can be resumed later.",)
+        app.dialog = Dialog("stop", f"Stop {name}?", lines, yes="stop the run")
+
+
+def request_checkpoint(app: Dashboard) -> None:
+    """Send SIGUSR1 to the trainer, which then saves a checkpoint."""
+    history = app.session.front.history
+    reason = _cannot_signal(app)
+    if not reason and (history.sweep.plan or not 0 < history.step < history.steps_total):
+        # the trainer handles the signal between its first and its last step only
+        reason = "there is nothing new to save now"
+    if reason:
+        app.show_message(reason)
+    else:
+        _send_signal(app, signal.SIGUSR1, "asked for a checkpoint")
+
+
+def _cannot_signal(app: Dashboard) -> str:
+    """Return the reason why the run cannot be sent a signal; empty if it can."""
+    if app.session.options.read_only:
+        return "this dashboard is read-only"
+    if isinstance(app.session.front, Replay) or app.session.front.pid is None:
+        return "nothing is running here"
+    return ""
+
+
+def _send_signal(app: Dashboard, number: signal.Signals, message: str) -> None:
+    front = app.session.front
+    # the process may have ended, and its pid may belong to another one, since the last poll
+    front.look()
+    try:
+        if front.pid:
+            os.kill(front.pid, number)
+            app.show_message(f"{front.name}: {message}")
+            app.session.add_note(message)
+        else:
+            app.show_message("nothing is running here any more")
+    except (ProcessLookupError, PermissionError) as error:
+        app.show_message(f"pid {front.pid}: {(error.strerror or '').lower()}")
+
+
+def play_or_freeze(app: Dashboard) -> View | None:
+    """Pause or continue a replay; freeze the view of any other run."""
+    if isinstance(front := app.session.front, Replay):
+        front.playing = not front.playing
+        return None
+    return freeze(app)
+
+
+def move_replay(app: Dashboard, epochs: int) -> None:
+    """Move a replay forward or back by whole epochs."""
+    if isinstance(front := app.session.front, Replay):
+        front.to_epoch(epochs)
+
+
+def choose_compared(app: Dashboard) -> None:
+    """Open the list of runs to compare."""
+    paths = app.session.sibling_runs()
+    if len(paths) < 2:
+        app.show_message("there is no other run in this folder")
+        return
+    chosen = {run.name for run in app.session.compared} or {app.session.front.name}
+    app.dialog = Dialog("choose", "Compare runs", options=[path.name for path in paths], chosen=frozenset(chosen))
+
+
+def write_svg(app: Dashboard) -> None:
+    app.write_svg()
+
+
+def write_text(app: Dashboard) -> None:
+    app.write_text()
+
+
+def suspend(app: Dashboard) -> None:
+    app.action_suspend_process()
+
+
+def answer_dialog(app: Dashboard, dialog: Dialog, key: str) -> None:
+    """Handle a key while a dialog is open."""
+    if dialog.kind == "choose":
+        _choose_runs(app, dialog, key)
+    elif dialog.kind == "stop" and key in ("y", "enter", "ctrl+c"):
+        app.dialog = None
+        _send_signal(app, signal.SIGTERM, "asked to stop: it finishes its step and saves")
+    elif dialog.kind != "stop" or key in ("n", "escape", "q"):
+        app.dialog = None
+
+
+def _choose_runs(app: Dashboard, dialog: Dialog, key: str) -> None:
+    if key == "space":
+        app.dialog = replace(dialog, chosen=dialog.chosen ^ {dialog.options[dialog.selected]})
+    elif key == "enter":
+        folder = app.session.front.path.parent
+        app.session.compare([folder / name for name in dialog.options if name in dialog.chosen])
+        app.dialog = None
+    elif key in ("escape", "q", "c"):
+        app.dialog = None
+    elif step := {"up": -1, "down": 1, "k": -1, "j": 1}.get(key, 0):
+        app.dialog = replace(dialog, selected=(dialog.selected + step) % len(dialog.options))
