@@ -73,7 +73,7 @@ class OutputPath:
         path = self._replaceable(self.path)
         if not path.parent.is_dir():
             raise RecipeError(
-                f"{self.option} {path}: {path.parent} does not exist; create it, or end a folder's name with /"
+                f"{self.option} {path}: there is no folder {path.parent}; make it first, or end a folder's name with /"
             )
 
     def _replaceable(self, path: Path) -> Path:

@@ -29,7 +29,7 @@ def tty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_terminal_also_with_stdout_in_a_pipe(monkeypatch: pytest.MonkeyPatch):
     tty(monkeypatch)
     assert terminal.is_interactive()
-    assert train._apart(None, detach=False, json=False)
+    assert train.use_background(None, detach=False, json=False)
 
 
 @pytest.mark.parametrize("name", ["stdin", "stderr"])
@@ -38,7 +38,7 @@ def test_not_where_one_is_no_terminal(monkeypatch: pytest.MonkeyPatch, name: str
     monkeypatch.setattr(sys, name, io.StringIO())
     assert not terminal.is_interactive()
     with pytest.raises(RecipeError, match="--tui needs a terminal"):
-        train._apart(True, detach=False, json=False)
+        train.use_background(True, detach=False, json=False)
 
 
 def test_not_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch):
@@ -55,6 +55,6 @@ def test_not_in_the_background(monkeypatch: pytest.MonkeyPatch):
 
 def test_not_where_it_was_not_wanted(monkeypatch: pytest.MonkeyPatch):
     tty(monkeypatch)
-    assert not train._apart(False, detach=False, json=False)
-    assert not train._apart(None, detach=False, json=True)
-    assert train._apart(None, detach=True, json=False)
+    assert not train.use_background(False, detach=False, json=False)
+    assert not train.use_background(None, detach=False, json=True)
+    assert train.use_background(None, detach=True, json=False)

@@ -6,23 +6,22 @@ from functools import partialmethod
 from pathlib import Path
 
 import pytest
-from afdctl.tui.crash import CrashError
 from textual import events
 from textual.app import App
 from textual.pilot import Pilot
 
 from afdctl.errors import AfdctlError
 from afdctl.journal import Journal
-from afdctl.tui.app import Dashboard
-from afdctl.tui.driver import MOST_COLUMNS, MOST_ROWS, Reader, bounded
+from afdctl.tui.app import CrashError, Dashboard
+from afdctl.tui.driver import MAX_COLUMNS, MAX_ROWS, InputParser, limit_size
 from afdctl.tui.session import Options, Session
 from tests.tui.conftest import drive, shown
 from tests.tui.screenshot import Terminal
 
 
 def keys(*chunks: bytes) -> list[str]:
-    reader = Reader()
-    return [event.key for chunk in chunks for event in reader.events(chunk) if isinstance(event, events.Key)]
+    parser = InputParser()
+    return [event.key for chunk in chunks for event in parser.events(chunk) if isinstance(event, events.Key)]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +46,10 @@ def test_what_is_no_key_is_ignored_and_the_next_key_is_heard(chunks: list[bytes]
 
 @pytest.mark.parametrize(
     ("claimed", "taken"),
-    [((150, 44), (150, 44)), ((10**9, 10**9), (MOST_COLUMNS, MOST_ROWS)), ((-5, 0), (1, 1))],
+    [((150, 44), (150, 44)), ((10**9, 10**9), (MAX_COLUMNS, MAX_ROWS)), ((-5, 0), (1, 1))],
 )
 def test_a_size_is_one_that_can_be_drawn(claimed: tuple[int, int], taken: tuple[int, int]):
-    assert bounded(events.Resize.from_dimensions(claimed, None)).size == taken
+    assert limit_size(events.Resize.from_dimensions(claimed, None)).size == taken
 
 
 def test_keys_are_heard_after_a_click_outside_the_known_size(run: Path):
@@ -120,7 +119,7 @@ def test_a_crash_is_one_line_and_the_details_are_in_a_file(run: Path, monkeypatc
         Dashboard([run], Options()).show()
     assert failed.value.exit_code == AfdctlError.exit_code == 1
     words, _, path = str(failed.value).rpartition(" ")
-    assert words == "the dashboard failed (KeyError), and no training was touched; the details are in"
+    assert words == "the dashboard failed (KeyError), and no training was affected; the details are in"
     assert "KeyError: 'broken'" in Path(path).read_text()
     Path(path).unlink()
     assert "Traceback" not in "".join(capfd.readouterr())

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from textual.app import App, ComposeResult
 
-from afdctl.tui.drawing.axis import Range, clip_outliers, duration, figure, fit, format_tick, stable_range
-from afdctl.tui.drawing.canvas import Canvas, changes
-from afdctl.tui.drawing.cells import Cells, braille, single
+from afdctl.formatting import format_bytes, format_duration, format_number
+from afdctl.tui.drawing.axis import Range, clip_outliers, fit, format_tick, stable_range
+from afdctl.tui.drawing.canvas import Canvas, changed_regions
+from afdctl.tui.drawing.cells import Cells, braille, one_cell_each
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw
 from tests.tui import journals
@@ -104,9 +105,9 @@ def test_a_goal_a_cursor_and_ticks():
 def test_two_frames_that_differ_in_one_cell_repaint_little():
     one, other = Cells(50, 3, TRUE), Cells(50, 3, TRUE)
     other.put(10, 1, ("x", TRUE.ink("text")))
-    assert changes(one, other) == [(10, 1, 1, 1)]
+    assert changed_regions(one, other) == [(10, 1, 1, 1)]
     other.put(40, 1, ("y", TRUE.ink("text")))
-    assert changes(one, other) == [(10, 1, 1, 1), (40, 1, 1, 1)]
+    assert changed_regions(one, other) == [(10, 1, 1, 1), (40, 1, 1, 1)]
 
 
 class Alone(App[None]):
@@ -150,8 +151,8 @@ def test_ticks_are_round(low: float, high: float, ticks: list[float]):
 
 def test_a_logarithmic_axis_has_places_by_factors():
     axis = Range(0.01, 1, log=True)
-    assert axis.place(np.array([0.01, 0.1, 1.0])) == pytest.approx([0, 0.5, 1])
-    assert np.isnan(axis.place(np.array([0.0, -1.0]))).all()
+    assert axis.fraction(np.array([0.01, 0.1, 1.0])) == pytest.approx([0, 0.5, 1])
+    assert np.isnan(axis.fraction(np.array([0.0, -1.0]))).all()
     assert axis.ticks(4) == pytest.approx([0.01, 0.1, 1])
 
 
@@ -179,7 +180,7 @@ def test_ticks_have_short_names(value: float, name: str):
 
 
 def test_figures_and_times_for_people():
-    assert [figure(x) for x in (None, math.nan, 0.0471, 12.34, 123.45, 4321.0, 3e-5)] == [
+    assert [format_number(x) for x in (None, math.nan, 0.0471, 12.34, 123.45, 4321.0, 3e-5)] == [
         "—",
         "—",
         "0.047",
@@ -188,8 +189,16 @@ def test_figures_and_times_for_people():
         "4321",
         "3.0e-05",
     ]
-    assert [duration(x) for x in (None, 41, 3725, 200000)] == ["--:--", "00:41", "1:02:05", "2 d 7 h"]
+    assert [format_duration(x) for x in (None, 41, 3725, 200000)] == ["--:--", "00:41", "1:02:05", "2 d 7 h"]
+    assert [format_bytes(x) for x in (7, 1500, 2.51e8, 9.9e9, 3e12, 4e15)] == [
+        "7 B",
+        "1.5 kB",
+        "251 MB",
+        "9.9 GB",
+        "3.0 TB",
+        "4000 TB",
+    ]
 
 
 def test_every_character_takes_one_cell():
-    assert single("ε ok\t中\u0302") == "ε ok···"
+    assert one_cell_each("ε ok\t中\u0302") == "ε ok···"
