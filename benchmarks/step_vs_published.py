@@ -36,7 +36,7 @@ class UnfusedAdversary(Adversary):
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         self.network.eval().requires_grad_(False)
-        x_adv = self.against(self.network, x, y)
+        x_adv = self.attack(self.network, x, y)
         self.network.train().requires_grad_(True)
         return x_adv
 

@@ -7,7 +7,7 @@ from torch import Generator
 
 from afdctl import data
 from afdctl.data.base import ImageTensors
-from afdctl.data.loader import Split
+from afdctl.data.loader import Split, count_batches
 from afdctl.models.cost import CostEstimate, timed
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Evaluation
@@ -36,19 +36,17 @@ def estimate_recipe_time(
     A step with another attack length than the measured one is scaled by FLOP; where a schedule changes the length,
     values are means over all epochs.
     """
-    about = data.base(recipe.data.dataset).about
-    if about is None:
+    info = data.loader_of(recipe.data.dataset).info
+    if info is None:
         return None
-    full, rest = divmod(about.train - recipe.data.holdout, recipe.train.batch_size)
-    # BatchNorm cannot train on a last batch of one image, so the sampler drops it
-    steps = full + (rest > 1)
+    steps = count_batches(info.train - recipe.data.holdout, recipe.train.batch_size)
     attack_steps = Schedule(recipe, steps).mean_attack_steps()
     planned, measured = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
     step_seconds = step.seconds * planned / measured
     pass_seconds = evaluation_pass_seconds(recipe, images)
     validated = min(recipe.data.holdout, recipe.validation.limit)
     validation = pass_seconds * validated * evaluation_passes(recipe.validation)
-    tested = TESTED_CHECKPOINTS * min(about.test, recipe.test.limit or about.test)
+    tested = TESTED_CHECKPOINTS * min(info.test, recipe.test.limit or info.test)
     test = pass_seconds * tested * evaluation_passes(recipe.test)
     epochs = recipe.train.epochs
     return {

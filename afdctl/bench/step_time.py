@@ -49,9 +49,9 @@ def short_name(recipe: Recipe) -> str:
 
 def recipe_batch(recipe: Recipe, device: torch.device) -> ImageBatch:
     """Make one random batch in the shape of the recipe's data set, which need not be on this machine."""
-    about = data.base(recipe.data.dataset).about
-    channels, side, _ = about.shape if about else (recipe.data.channels or 3, recipe.data.image_size or 32, 0)
-    side, classes = recipe.data.image_size or side, about.classes if about else 10
+    info = data.loader_of(recipe.data.dataset).info
+    channels, side, _ = info.shape if info else (recipe.data.channels or 3, recipe.data.image_size or 32, 0)
+    side, classes = recipe.data.image_size or side, info.classes if info else 10
     return random_batch(recipe.train.batch_size, (channels, side, side), classes, device)
 
 
@@ -118,13 +118,13 @@ def journal_seconds(recipe: Recipe, report: Report) -> float:
     with TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "bench", dump(recipe), {})
         with run.open_journal() as journal:
-            meter = MetricBuffer()
+            buffer = MetricBuffer()
             start = time.perf_counter()
             for step in range(1, JOURNAL_STEPS + 1):
-                meter.add({"event": "step", "step": step, "epoch": 1}, recipe.train.batch_size, report)
-                if len(meter) >= recipe.train.report_every:
-                    journal.extend(meter.flush())
-            journal.extend(meter.flush())
+                buffer.add({"event": "step", "step": step, "epoch": 1}, recipe.train.batch_size, report)
+                if len(buffer) >= recipe.train.report_every:
+                    journal.extend(buffer.flush())
+            journal.extend(buffer.flush())
             journal.sync()
             results_file.build(run)
             return (time.perf_counter() - start) / JOURNAL_STEPS

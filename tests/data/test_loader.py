@@ -17,7 +17,17 @@ def seeded(seed):
 
 
 def sampler(n=10, batch_size=4, augment="none", shape=(1, 2, 2)):
-    return Sampler(Split(numbered(n, shape), "cpu"), batch_size, augment, seeded(1), seeded(2))
+    return make_sampler(Split(numbered(n, shape), "cpu"), batch_size, augment, seeded(1), seeded(2))
+
+
+def make_sampler(split, batch_size, augment, shuffle_generator, augment_generator):
+    return Sampler(
+        split,
+        batch_size=batch_size,
+        augment=augment,
+        shuffle_generator=shuffle_generator,
+        augment_generator=augment_generator,
+    )
 
 
 def epoch_labels(source):
@@ -168,7 +178,7 @@ def test_crop_flip_draws_anew_for_each_image_and_batch():
 @pytest.mark.gpu
 def test_sampling_never_synchronises_with_the_device():
     generators = [torch.Generator("cuda").manual_seed(seed) for seed in (1, 2)]
-    source = Sampler(Split(numbered(64, (3, 32, 32)), "cuda"), 16, "crop_flip", *generators)
+    source = make_sampler(Split(numbered(64, (3, 32, 32)), "cuda"), 16, "crop_flip", *generators)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(9):

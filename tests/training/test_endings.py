@@ -19,7 +19,7 @@ from afdctl.errors import (
     RecipeError,
     StoppedError,
 )
-from afdctl.interrupts import stopping
+from afdctl.interrupts import raise_on_signal
 from afdctl.journal import read
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
@@ -100,7 +100,7 @@ def test_a_run_of_another_kind_of_device_is_refused(tmp_path: Path):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
     run = Run.find("latest", tmp_path)
     run.complete(run.provenance | {"device": "cuda:0"})
-    with pytest.raises(RecipeError, match="the run began on cuda:0, whose random streams cpu cannot go on with"):
+    with pytest.raises(RecipeError, match="the run started on cuda:0, whose random numbers cannot be continued on cpu"):
         resume(run, device="cpu", data_dir=None, on_line=quiet)
 
 
@@ -148,7 +148,7 @@ def test_no_room_for_the_first_checkpoint_leaves_no_run(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_recipe_that_was_edited_is_not_gone_on_with(tmp_path: Path):
+def test_a_run_with_an_edited_recipe_is_not_resumed(tmp_path: Path):
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
     run = Run.find("latest", tmp_path)
@@ -186,7 +186,7 @@ def test_rows_that_a_stopped_run_lost_are_said_and_not_made_up(tmp_path: Path):
     assert messages[1] == f"{kept}: has rows that events.ndjson has lost; look at it, then delete it"
 
 
-@pytest.mark.parametrize("which", ["defense", "sampler", "streams"])
+@pytest.mark.parametrize("which", ["defense", "sampler", "rng"])
 def test_a_state_of_another_training_is_named(tmp_path: Path, which: str):
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
@@ -207,7 +207,7 @@ def test_a_full_memory_is_one_line_and_leaves_no_run_that_never_trained(
         raise error
 
     monkeypatch.setattr("afdctl.training.trainer.build", full)
-    with pytest.raises(AfdctlError, match=r"memory is full: lower train\.batch_size or model\.width"):
+    with pytest.raises(AfdctlError, match=r"out of memory; lower train\.batch_size or model\.width"):
         train(short("digits_nt"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -231,7 +231,8 @@ def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pyt
 
 def test_a_signal_before_the_first_checkpoint_leaves_nothing(tmp_path: Path):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with stopping(), pytest.raises(StoppedError, match="before the training began"), Run.begin(tmp_path, "run"):
+        before_the_start = pytest.raises(StoppedError, match="before the training started")
+        with raise_on_signal(), before_the_start, Run.begin(tmp_path, "run"):
             os.kill(os.getpid(), number)
     assert list(tmp_path.iterdir()) == []
 
@@ -241,17 +242,17 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(tmp_path: Path
         if '"event":"run"' in line:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(StoppedError, match="SIGTERM; go on with"):
+    with pytest.raises(StoppedError, match="SIGTERM; resume with"):
         train(short("digits_nt"), tmp_path, on_line)
     assert resume(Run.find("latest", tmp_path), device=None, data_dir=None, on_line=quiet).finished
 
 
-def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):
+def test_settings_without_effect_are_warned_about(tmp_path: Path):
     run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.rise=0.5"), tmp_path)
     warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
     assert warnings == [
-        "train.milestones [2, 9] lie beyond the last epoch: there the rates never fall",
-        'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise',
+        "train.milestones [2, 9] are after the last epoch; the learning rate does not decay there",
+        'train.rise has no effect; it needs train.schedule = "one_cycle"',
     ]
 
 
@@ -260,14 +261,13 @@ def test_a_single_training_image_is_not_a_training(tmp_path: Path):
         train(short("digits_nt", "data.holdout=1436"), tmp_path)
 
 
-def test_queries_that_cannot_be_made_are_told_of():
-    cpu = torch.device("cpu")
+def test_square_that_cannot_run_is_warned_about():
     searching = short("digits_nt", "attack.norm=l2", "test.queries=5")
-    assert list(ineffective_settings(searching, cpu, 8)) == []
-    assert list(ineffective_settings(searching, cpu, 12)) == [
-        "Square cannot start in l2 on images of 12 pixels a side: PGD runs alone"
+    assert list(ineffective_settings(searching, 8)) == []
+    assert list(ineffective_settings(searching, 12)) == [
+        "Square cannot start in l2 on images of 12 x 12 pixels; only PGD runs"
     ]
-    nobody = short("digits_nt", "data.holdout=0", "train.select=last", "validation.queries=5")
-    assert list(ineffective_settings(nobody, cpu, 8)) == [
-        "validation.queries has no hold-out to search: data.holdout is 0"
+    unvalidated = short("digits_nt", "data.holdout=0", "train.select=last", "validation.queries=5")
+    assert list(ineffective_settings(unvalidated, 8)) == [
+        "validation.queries has no effect; data.holdout is 0, so there is no validation"
     ]

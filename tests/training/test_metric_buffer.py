@@ -56,28 +56,28 @@ def add(measured: metric_buffer.MetricBuffer, *steps: int) -> None:
 def test_on_the_cpu_all_rows_have_arrived():
     measured = metric_buffer.MetricBuffer()
     add(measured, 1, 2)
-    assert [row["step"] for row in measured.arrived()] == [1, 2]
-    assert measured.arrived() == []
+    assert [row["step"] for row in measured.pop_ready()] == [1, 2]
+    assert measured.pop_ready() == []
 
 
 def test_rows_of_a_gpu_come_one_report_later_and_all_at_the_end(monkeypatch: pytest.MonkeyPatch):
     """It computes the newest meanwhile; only those of the report before are waited for."""
     waited: list[int] = []
-    sent = metric_buffer.MetricBuffer._send
+    sent = metric_buffer.MetricBuffer._start_transfer
 
     def send(measured: metric_buffer.MetricBuffer) -> None:
-        before = len(measured._sent)
+        before = len(measured._pending)
         sent(measured)
-        for place, block in enumerate(measured._sent[before:], before):
-            measured._sent[place] = block._replace(arrival=Arrival(waited, block.rows[0]["step"]))
+        for place, block in enumerate(measured._pending[before:], before):
+            measured._pending[place] = block._replace(arrival=Arrival(waited, block.rows[0]["step"]))
 
-    monkeypatch.setattr(metric_buffer.MetricBuffer, "_send", send)
+    monkeypatch.setattr(metric_buffer.MetricBuffer, "_start_transfer", send)
     measured = metric_buffer.MetricBuffer()
     add(measured, 1, 2)
-    assert measured.arrived() == []
+    assert measured.pop_ready() == []
     assert len(measured) == 0
     add(measured, 3, 4)
-    assert [row["step"] for row in measured.arrived()] == [1, 2]
+    assert [row["step"] for row in measured.pop_ready()] == [1, 2]
     assert waited == [1]
     add(measured, 5)
     rows = measured.flush()
@@ -95,7 +95,7 @@ def test_handing_figures_over_waits_for_nothing():
     try:
         for step, figure in enumerate(figures):
             measured.add({"step": step}, 10, {"L_C": figure})
-        assert measured.arrived() == []
+        assert measured.pop_ready() == []
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert [row["L_C"] for row in measured.flush()] == [0.0, 1.0, 2.0, 3.0]

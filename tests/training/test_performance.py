@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from afdctl.data import load
 from afdctl.errors import StoppedError
 from afdctl.journal import read
 from afdctl.models.feature_classifier import build
@@ -17,7 +16,7 @@ from afdctl.recipe.schema import COMPILE_MODES, Model, Train
 from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training.performance import apply_performance_settings
-from afdctl.training.setup import resume
+from afdctl.training.setup import load_dataset, resume
 from afdctl.training.trainer import Trainer
 from tests.conftest import short
 from tests.training.test_resume import assert_same_state, figures, quiet, stop_after, train
@@ -162,7 +161,8 @@ def test_a_step_never_synchronises(tmp_path: Path, name: str, precision: str):
     recipe = short(name, "attack.warmup=0", *more, *penalty)
     run = Run.create(tmp_path, "run", dump(recipe), {})
     with run.open_journal() as journal:
-        trainer = Trainer(run, recipe, load(recipe.data, None), CUDA, journal)
+        dataset = load_dataset(recipe.data, None)
+        trainer = Trainer(run=run, recipe=recipe, dataset=dataset, device=CUDA, journal=journal)
         trainer.network.train()
         for _ in range(2):
             trainer.train_step()

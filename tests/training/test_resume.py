@@ -110,7 +110,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, whole: Run, st
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
-    ["sampler", "streams", "defense.network", "defense.D_psi", *(f"defense.optimizer_{which}" for which in "CDF")],
+    ["sampler", "rng", "defense.network", "defense.D_psi", *(f"defense.optimizer_{which}" for which in "CDF")],
 )
 def test_every_part_of_the_state_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str):
     """The comparison above would see it if a checkpoint left a part out."""

@@ -9,7 +9,6 @@ import h5py
 import pytest
 import torch
 
-from afdctl import data
 from afdctl.data.loader import Split
 from afdctl.errors import DivergedError
 from afdctl.interrupts import catch_signals
@@ -23,6 +22,7 @@ from afdctl.training import trainer
 from afdctl.training.adversary import Adversary
 from afdctl.training.evaluate import Accuracy, evaluate
 from afdctl.training.rng import make_generator
+from afdctl.training.setup import load_dataset
 from tests.conftest import short
 from tests.training.test_resume import train
 
@@ -72,7 +72,7 @@ def measured(run: Run, checkpoint: str) -> Accuracy:
     recipe = loads(run.recipe_text)
     network = build(recipe.model, channels=1, image_size=8, classes=10)
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
-    split = Split(data.load(recipe.data, None).test, "cpu")
+    split = Split(load_dataset(recipe.data, None).test, "cpu")
     return evaluate(network, split, recipe.test, recipe.attack, make_generator(0, "test", torch.device("cpu")))
 
 
@@ -102,7 +102,7 @@ def test_provenance_says_what_the_figures_depend_on(finished: Run):
     provenance = finished.provenance
     assert provenance["seed"] == 0
     assert provenance["torch"] == torch.__version__
-    assert provenance["data_digest"] == data.load(loads(finished.recipe_text).data, None).digest
+    assert provenance["data_digest"] == load_dataset(loads(finished.recipe_text).data, None).digest
     assert {"recipe_digest", "commit", "python", "device", "threads", "command", "afdctl"} <= provenance.keys()
 
 
@@ -169,7 +169,7 @@ def test_results_are_rebuilt_in_training_when_they_cost_at_most_a_hundredth(
 
 def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
     recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1")
-    with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the rates") as error:
+    with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the lea") as error:
         train(recipe, tmp_path)
     assert error.value.exit_code == 6
     run = Run.find("latest", tmp_path)
