@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from afdctl import registry
 from afdctl.bench.flop_counter import StepCount, count_step
-from afdctl.bench.step_time import defense_table, recipe_batch
+from afdctl.bench.step_time import defense_table, make_batch
 from afdctl.defenses.base import Defense
 from afdctl.models.cost import FlopCounter
 from afdctl.recipe import Recipe
@@ -20,7 +20,7 @@ STEPS = 3
 
 def made(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> tuple[Defense, ImageBatch]:
     """The recipe's defense or another, the same each time, and a batch for it."""
-    images = recipe_batch(chosen, CPU)
+    images = make_batch(chosen, CPU)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_defense(chosen, defense_table(chosen, name or chosen.defense.name), attack_steps, images), images
@@ -103,7 +103,7 @@ def test_all_hooks_are_removed():
 @pytest.mark.parametrize("name", ["digits_wgan", "digits_trades", "digits_nt"])
 def test_two_images_predict_a_batch_at_any_attack_length(name: str):
     chosen = short(name, "train.batch_size=6")
-    predicted = estimate_cost(chosen, recipe_batch(chosen, CPU).head(2)).flop(5)
+    predicted = estimate_cost(chosen, make_batch(chosen, CPU).head(2)).flop(5)
     whole = counted(chosen, 5).flop
     assert {phase: 6 * flop for phase, flop in predicted.items()} == {phase: whole[phase] for phase in predicted}
 
