@@ -91,7 +91,7 @@ class StepPhases(TorchFunctionMode):
             self.switch("F" if args[0] is self._x_adv else "C")
 
     def _on_backward(self, inputs: Sequence[Tensor]) -> None:
-        """Switch to the loss that owns the parameters in `inputs`; gradients of features, as in a penalty, do not switch."""
+        """Switch to the loss that owns the parameters in `inputs`; gradients of features do not switch."""
         ids = {id(tensor) for tensor in inputs}
         if ids & self.head:
             self.switch("C")

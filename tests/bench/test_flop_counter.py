@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 STEPS = 3
 
 
-def made(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> tuple[Defense, ImageBatch]:
+def build(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> tuple[Defense, ImageBatch]:
     """The recipe's defense or another, the same each time, and a batch for it."""
     images = make_batch(chosen, CPU)
     with torch.random.fork_rng(devices=[]):
@@ -27,7 +27,7 @@ def made(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> 
 
 
 def counted(chosen: Recipe, attack_steps: int = STEPS) -> StepCount:
-    own, images = made(chosen, attack_steps=attack_steps)
+    own, images = build(chosen, attack_steps=attack_steps)
     return count_step(own, images.x, images.y)
 
 
@@ -43,7 +43,7 @@ def test_a_product_counted_by_hand():
 
 
 def test_flop_are_those_of_torchs_counter():
-    own, images = made(short("digits_nt"))
+    own, images = build(short("digits_nt"))
     with FlopCounterMode(display=False) as counter:
         own.step(images.x, images.y)
     assert sum(counted(short("digits_nt")).flop.values()) == counter.get_total_flops()
@@ -78,7 +78,7 @@ def test_passes_of_a_step_by_phase(name: str, more: tuple[str, ...], passes: tup
 @pytest.mark.parametrize("name", registry.DEFENSES)
 def test_a_counted_step_gives_the_same_bits(name: str):
     chosen = short("digits_wgan", "train.batch_size=16")
-    (plain, images), (watched, _) = made(chosen, name), made(chosen, name)
+    (plain, images), (watched, _) = build(chosen, name), build(chosen, name)
     own_attack = watched.adversary
     plain.step(images.x, images.y)
     count_step(watched, images.x, images.y)
@@ -93,7 +93,7 @@ def test_a_counted_step_gives_the_same_bits(name: str):
 
 
 def test_all_hooks_are_removed():
-    own, images = made(short("digits_wgan"))
+    own, images = build(short("digits_wgan"))
     count_step(own, images.x, images.y)
     assert not any(module._forward_pre_hooks for module in own.modules["network"].modules())
     assert not own.modules["D_psi"]._forward_pre_hooks

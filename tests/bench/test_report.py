@@ -1,4 +1,4 @@
-"""The benchmark measures what it says it measures."""
+"""Test what the benchmark measures and reports."""
 
 import pytest
 import torch
@@ -47,16 +47,18 @@ def test_a_recipe_of_any_defense_is_measured(name: str):
     assert report["eta"]["total_seconds"] > 0
 
 
-def test_trades_keeps_its_own_adversary_and_no_other_takes_it():
+def test_only_trades_uses_pgd_kl():
     adversaries = {name: recipe.load(name).attack for name in ("mnist_trades", "mnist_wgan")}
-    found = {(name, to): attack_for(attack, to, 7) for name, attack in adversaries.items() for to in ("trades", "afd")}
-    assert {key: attack.name for key, attack in found.items()} == {
+    attacks = {
+        (name, to): attack_for(attack, to, 7) for name, attack in adversaries.items() for to in ("trades", "afd")
+    }
+    assert {key: attack.name for key, attack in attacks.items()} == {
         ("mnist_trades", "trades"): "pgd_kl",
         ("mnist_trades", "afd"): "pgd",
         ("mnist_wgan", "trades"): "pgd_kl",
         ("mnist_wgan", "afd"): "apgd_ce",
     }
-    assert {attack.steps for attack in found.values()} == {7}
+    assert {attack.steps for attack in attacks.values()} == {7}
 
 
 def test_shares_add_up_and_the_floor_is_below_the_ceiling():
@@ -84,7 +86,7 @@ def test_measured_steps_are_compiled_and_counted_ones_are_not(monkeypatch: pytes
     monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(module))
     chosen = with_train_settings(short("digits_wgan", "train.batch_size=8"), compile="default")
     defenses = build_defenses(chosen, 1, make_batch(chosen, CPU))
-    assert [id(module) for module in compiled] == [id(made.network.F_theta[0]) for made in defenses.values()]
+    assert [id(module) for module in compiled] == [id(defense.network.F_theta[0]) for defense in defenses.values()]
     compiled.clear()
     cost_event(chosen, (1, 8, 8), 10, CPU)
     assert not compiled, "the estimate before a training must not wait for a compilation"

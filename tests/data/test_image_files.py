@@ -1,4 +1,4 @@
-"""What is read of image files, and what is refused."""
+"""Test which image files are read, and which are refused."""
 
 import os
 import re
@@ -80,7 +80,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_pixels_that_would_be_lost_or_made_up_are_refused(tmp_path, case):
+def test_images_that_would_lose_pixels_are_refused(tmp_path, case):
     make, message = REFUSED[case]
     path = tmp_path / "0.png"
     path.write_bytes(make())
@@ -102,7 +102,7 @@ READ = {
 
 
 @pytest.mark.parametrize("case", READ)
-def test_pixels_that_are_there_are_read(tmp_path, case):
+def test_pixels_are_read(tmp_path, case):
     make, colour = READ[case]
     path = tmp_path / "0.png"
     path.write_bytes(make())
@@ -155,7 +155,7 @@ NO_FILES = {
 
 
 @pytest.mark.parametrize("reason", NO_FILES)
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, reason):
+def test_what_is_not_a_regular_file_is_refused_without_waiting(tmp_path, reason):
     path = tmp_path / "x.png"
     NO_FILES[reason](path)
     with pytest.raises(CorruptError, match=re.escape(f"{path}: cannot be read ({reason}): replace it")):

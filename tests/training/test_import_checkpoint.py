@@ -1,4 +1,4 @@
-"""A checkpoint of the authors' code becomes a run that everything else takes for a training of ours."""
+"""Test that a checkpoint of the authors' code becomes a run like a trained one."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -59,16 +59,16 @@ def test_the_digest_is_of_the_bytes_that_were_read(file: Path, monkeypatch: pyte
     digest, load = sha256(file.read_bytes()).hexdigest(), authors_checkpoint.load
 
     def load_and_lose(path: Path) -> authors_checkpoint.AuthorsCheckpoint:
-        found = load(path)
+        checkpoint = load(path)
         path.unlink()
-        return found
+        return checkpoint
 
     monkeypatch.setattr(authors_checkpoint, "load", load_and_lose)
     run, _ = imported(file)
     assert run.provenance["imported"]["sha256"] == digest
 
 
-def test_an_imported_run_tells_where_it_is_from(file: Path):
+def test_an_imported_run_records_its_source(file: Path):
     run, _ = imported(file)
     facts = run.provenance
     assert (run.name, run.kind, run.finished, (run.checkpoints / "last").exists()) == (
