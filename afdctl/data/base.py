@@ -45,6 +45,7 @@ class Dataset:
         """SHA-256 in hex over the shapes and bytes of images and labels of both splits."""
         sha256 = hashlib.sha256()
         for tensor in (self.train.x, self.train.y, self.test.x, self.test.y):
+            # the same bytes in another shape are other images
             sha256.update(repr(tuple(tensor.shape)).encode())
             sha256.update(tensor.contiguous().numpy().data.cast("B"))
         return sha256.hexdigest()
@@ -100,6 +101,7 @@ class DatasetLoader(ABC):
         with staging(roots) as (root, folder):
             try:
                 self.download(folder)
+            # torchvision raises RuntimeError for a wrong MD5
             except (OSError, HTTPException, RuntimeError) as error:
                 if getattr(error, "errno", None) in NO_SPACE:
                     raise
@@ -161,6 +163,7 @@ def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     for root in roots:
         with suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
+            # hidden, so that no loader finds an unfinished download
             folder = TemporaryDirectory(prefix=".fetch-", dir=root)
             break
     else:

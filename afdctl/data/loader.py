@@ -40,6 +40,7 @@ def hold_out(images: ImageTensors, count: int, seed: int) -> tuple[ImageTensors,
     """
     if count >= len(images):
         raise RecipeError(f"data.holdout = {count}: only {len(images)} training images; hold out fewer")
+    # on the CPU, so that the hold-out is the same for all devices
     order = torch.randperm(len(images), generator=Generator().manual_seed(seed))
     train, holdout = order[count:], order[:count]
     return ImageTensors(images.x[train], images.y[train]), ImageTensors(images.x[holdout], images.y[holdout])
@@ -119,6 +120,7 @@ class Sampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: plain integers, and the shuffle generator's state at the start of the epoch."""
+        # the order of the epoch follows from the generator's state, so it is not saved
         return {"epoch": self.epoch, "batch": self.batch, "shuffle": self._epoch_start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class Accuracy(NamedTuple):
 class Evaluator:
     """Validates and tests the networks of one training.
 
-    Random starts are the same each time, so that epochs are comparable. `between_batches` may raise to interrupt.
+    `between_batches` is called often and may raise to interrupt.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Evaluator:
         self._log_test("best", step, best_step, accuracy)
 
     def _measure(self, network: FeatureClassifier, split: Split, table: Evaluation, purpose: str) -> Accuracy:
+        # a new generator each time, so that all epochs and checkpoints get the same random starts
         generator = make_generator(self.recipe.seed, purpose, split.x.device)
         return evaluate(network, split, table, self.recipe.attack, generator, self.between_batches)
 
@@ -145,6 +146,7 @@ def evaluate(
                 keep="success_only",
                 generator=generator,
             )
+            # the attack's own verdict is not used: it ran on the fused copy, perhaps in bfloat16
             clean = is_correct(network, x, y)
             robust = clean & is_correct(network, x_adv, y)
             robust_to_square = robust.clone()

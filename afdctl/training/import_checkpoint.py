@@ -45,6 +45,7 @@ def load_weights(trainer: Trainer, checkpoint: AuthorsCheckpoint, path: Path) ->
         raise RecipeError('model.norm = "scale": the authors\' networks have no such scalar; use "l2" or "none"')
     load_state_dict_strict(trainer.network, checkpoint.network, path)
     D_psi = trainer.defense.modules.get("D_psi")
+    # only AFD has a discriminator; a recipe of another defense takes the network alone
     if D_psi is None:
         return []
     if checkpoint.discriminator is None:

@@ -127,6 +127,7 @@ class Trainer:
         for message in [*self.dataset_notes, *ineffective_settings(self.recipe, self.image_shape[1])]:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)
+        # last, because a folder without run.json is not a run yet and is removed after a failure
         self.run.complete(provenance)
         self.results.build_if_due()
 
@@ -162,6 +163,7 @@ class Trainer:
         self.step += 1
         if self.ema:
             self.ema.update(self.step)
+        # only values that the host knows: reading a loss would wait for the device
         row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.rates()}
         if self.schedule.varies:
             row |= {"attack_steps": self.adversary.table.steps, "progress": self.schedule.progress(self.step)}
@@ -203,13 +205,15 @@ class Trainer:
         if is_best:
             self.best_epoch = row
         self.journal.append("epoch", **row, best=is_best, seconds=round(time.monotonic() - start, 3))
+        # before saving, so that a resumed run continues with the next epoch
         self.sampler.start_epoch()
         self.save(best=is_best)
 
     def save(self, best: bool = False) -> None:
-        """Save a checkpoint and update results.h5, unless that would take too much of the time."""
+        """Save a checkpoint, and update results.h5 if that takes at most 1 % of the time so far."""
         self.save_checkpoint(best)
         self.results.build_if_due()
+        # time spent on saving is not part of images_per_s
         self.metrics.restart()
 
     def save_checkpoint(self, best: bool) -> None:
@@ -220,6 +224,7 @@ class Trainer:
         self.journal.append(
             "checkpoint", step=self.step, epoch=epoch, file=saved.path.name, digest=saved.digest, best=best
         )
+        # the journal must name every checkpoint that survives a power cut
         self.journal.sync()
         self.last_save = time.monotonic()
 
