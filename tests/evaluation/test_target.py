@@ -242,9 +242,9 @@ def test_rows_that_an_external_run_has_lost_are_reported(net: Path):
         assert "its last rows are missing: it has 0 bytes, results.h5 was made from" in gap
 
 
-def test_training_cannot_go_on_with_an_external_run(net: Path):
+def test_an_external_run_cannot_be_resumed(net: Path):
     run = own(net).run
-    with pytest.raises(RecipeError, match=r"^runs/net-001: its model was not trained here, so there is no training"):
+    with pytest.raises(RecipeError, match=r"^runs/net-001: this run is external, not trained; it cannot be resumed"):
         resume(run, device=None, data_dir=None, on_line=print)
 
 
