@@ -95,7 +95,6 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step, self.best_epoch = state["step"], state["best"]
         self.defense.load_state_dict(state["defense"])
-        # before the sampler, which shuffles the current epoch again and then restores this state
         self.rng.load_state_dict(state["rng"])
         self.sampler.load_state_dict(state["sampler"])
         if self.ema:
