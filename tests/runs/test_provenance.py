@@ -13,10 +13,8 @@ from afdctl.runs.provenance import environment, source_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    return subprocess.run(
-        ["git", "-C", folder, *identity, *arguments], check=True, capture_output=True, text=True
-    ).stdout
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def test_the_environment_of_a_cpu_run():
