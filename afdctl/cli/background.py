@@ -105,14 +105,14 @@ class Trainer:
 
 def run_with_dashboard(*, detach: bool) -> None:
     """Start the trainer of this command; open the dashboard, or with `detach` print the runs' paths."""
-    from afdctl.interrupts import signals_blocked, stopping
+    from afdctl.interrupts import raise_on_signal, signals_blocked
 
     if not detach:
         # imported before the trainer starts: a signal during the import would leave it running without a message
         from afdctl.tui import app  # noqa: F401
-    with stopping():
+    with raise_on_signal():
         trainer = start_background(quiet=detach)
-        with stopping("while the dashboard opened"):
+        with raise_on_signal("while the dashboard opened"):
             if detach:
                 report_detached(trainer)
                 return

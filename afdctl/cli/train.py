@@ -129,7 +129,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
         from afdctl.training import setup
 
     stem = Path(options.recipe or "").stem
-    with interrupts.stopping(), ExitStack() as stack:
+    with interrupts.raise_on_signal(), ExitStack() as stack:
         runs = [stack.enter_context(Run.begin(options.runs, stem, options.name)) for _ in recipes]
         if parent:
             parent.report(runs=[str(run.path) for run, _ in runs])
@@ -144,7 +144,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
                     device=setup.choose_device(options.device or "auto"),
                     data_dir=options.data_dir,
                     on_line=on_line,
-                    on_begin=partial(parent.start_run, run) if parent else setup.ignore_line,
+                    on_ready=partial(parent.start_run, run) if parent else None,
                 )
             journal.close()
             if not options.json:
@@ -173,13 +173,13 @@ def _resume(
 
         if parent:
             parent.report(runs=[str(run.path)])
-        with interrupts.stopping(), training_progress(options.json) as on_line:
+        with interrupts.raise_on_signal(), training_progress(options.json) as on_line:
             setup.resume(
                 run,
                 device=options.device,
                 data_dir=options.data_dir,
                 on_line=on_line,
-                on_begin=partial(parent.start_run, run) if parent else setup.ignore_line,
+                on_ready=partial(parent.start_run, run) if parent else None,
             )
     if not options.json:
         typer.echo(run.path)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli.options import SET
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.options import SET
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 
 CHECKPOINT = typer.Argument(
@@ -34,9 +34,10 @@ def import_(
     chosen = recipes.load(recipe, overrides or [])
 
     with exit_on_interrupt():
-        from afdctl.training.import_checkpoint import import_official
+        from afdctl.training.import_checkpoint import import_checkpoint
 
-    run, warnings = import_official(checkpoint, chosen, stem=Path(recipe).stem, runs=runs, name=name, data_dir=data_dir)
+    stem = Path(recipe).stem
+    run, warnings = import_checkpoint(checkpoint, chosen, stem=stem, runs=runs, name=name, data_dir=data_dir)
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(run.path)
