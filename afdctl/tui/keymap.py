@@ -7,7 +7,7 @@ from functools import partial
 from afdctl.tui import run_actions, view_actions
 from afdctl.tui.panes.prompts import Dialog, KeyHint
 from afdctl.tui.snapshot import Snapshot
-from afdctl.tui.view_actions import Action, Dashboard
+from afdctl.tui.view_actions import Action, ActionContext
 
 Condition = Callable[[Snapshot], bool]
 
@@ -41,7 +41,7 @@ class Binding:
     local: bool = False
 
 
-def show_help(app: Dashboard) -> None:
+def show_help(app: ActionContext) -> None:
     """Open the dialog that lists the keys."""
     app.dialog = Dialog("help", "Keys", help_rows=[binding.help for binding in BINDINGS if binding.help])
 
@@ -90,7 +90,7 @@ def _is_local(snapshot: Snapshot) -> bool:
 BINDINGS = (
     Binding(
         "q ctrl+q",
-        run_actions.leave,
+        lambda app: app.leave(),
         help=("q", "leave; the training continues"),
         hint=Hint(1, "q", _leave_word),
     ),
@@ -98,7 +98,7 @@ BINDINGS = (
     Binding(
         "x",
         run_actions.ask_to_stop,
-        help=("x k", "stop the run, saved; checkpoint now"),
+        help=("x k", "stop the run (it saves); checkpoint now"),
         hint=Hint(5, "x", "stop", _can_stop),
         local=True,
     ),
@@ -189,14 +189,14 @@ BINDINGS = (
     Binding("full_stop", run_actions.play_or_freeze, hint=Hint(3, ".", "play, pause", _is_replay)),
     Binding(
         "e",
-        run_actions.write_svg,
+        lambda app: app.write_svg(),
         help=("e E", "SVG of the screen; text and CSV"),
         hint=Hint(15, "e", "picture", _is_local),
         local=True,
     ),
-    Binding("E", run_actions.write_text, local=True),
+    Binding("E", lambda app: app.write_text(), local=True),
     Binding("0", view_actions.reset, help=("0 ctrl+z", "forget settings; suspend")),
-    Binding("ctrl+z", run_actions.suspend, local=True),
+    Binding("ctrl+z", lambda app: app.action_suspend_process(), local=True),
     Binding("question_mark h", show_help, hint=Hint(16, "?", "keys")),
 )
 BINDING_OF_KEY = {key: binding for binding in BINDINGS for key in binding.keys.split()}
@@ -213,7 +213,7 @@ def hints(snapshot: Snapshot) -> list[KeyHint]:
     return [hint for _, hint in sorted(shown, key=lambda ranked: ranked[0])]
 
 
-def press(app: Dashboard, key: str, character: str | None) -> None:
+def press(app: ActionContext, key: str, character: str | None) -> None:
     """Handle a key: in the filter's input line, in a dialog, or by its binding."""
     if app.filter_input is not None:
         _type_filter(app, app.filter_input, key, character)
@@ -223,7 +223,7 @@ def press(app: Dashboard, key: str, character: str | None) -> None:
         run_binding(app, key)
 
 
-def run_binding(app: Dashboard, key: str) -> None:
+def run_binding(app: ActionContext, key: str) -> None:
     """Run the action of a key. In a browser, actions on the run and on files do nothing."""
     binding = BINDING_OF_KEY.get(key)
     if binding and not (binding.local and app.session.options.served):
@@ -232,7 +232,7 @@ def run_binding(app: Dashboard, key: str) -> None:
             app.change_view(view)
 
 
-def _type_filter(app: Dashboard, text: str, key: str, character: str | None) -> None:
+def _type_filter(app: ActionContext, text: str, key: str, character: str | None) -> None:
     if key == "ctrl+c":
         # it leaves, even while a filter is typed
         app.filter_input = None

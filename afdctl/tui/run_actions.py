@@ -1,4 +1,4 @@
-"""Actions on the run and the app: signals, replay, dialogs, files, leaving."""
+"""Actions on the run: signals, replay, comparison, and the dialogs that confirm them."""
 
 import os
 import signal
@@ -7,14 +7,10 @@ from dataclasses import replace
 from afdctl.tui.panes.prompts import Dialog
 from afdctl.tui.state.replay import Replay
 from afdctl.tui.view import View
-from afdctl.tui.view_actions import Dashboard, freeze
+from afdctl.tui.view_actions import ActionContext, freeze
 
 
-def leave(app: Dashboard) -> None:
-    app.leave()
-
-
-def interrupt(app: Dashboard) -> None:
+def interrupt(app: ActionContext) -> None:
     """Ask whether to stop a training that this command started; otherwise leave."""
     if app.session.options.owner and not app.session.front.state.over:
         ask_to_stop(app)
@@ -22,7 +18,7 @@ def interrupt(app: Dashboard) -> None:
         app.leave()
 
 
-def ask_to_stop(app: Dashboard) -> None:
+def ask_to_stop(app: ActionContext) -> None:
     """Open the dialog that confirms a stop."""
     if reason := _cannot_signal(app):
         app.show_message(reason)
@@ -36,7 +32,7 @@ def ask_to_stop(app: Dashboard) -> None:
         app.dialog = Dialog("stop", f"Stop {name}?", lines, yes="stop the run")
 
 
-def request_checkpoint(app: Dashboard) -> None:
+def request_checkpoint(app: ActionContext) -> None:
     """Send SIGUSR1 to the trainer, which then saves a checkpoint."""
     history = app.session.front.history
     reason = _cannot_signal(app)
@@ -49,7 +45,7 @@ def request_checkpoint(app: Dashboard) -> None:
         _send_signal(app, signal.SIGUSR1, "asked for a checkpoint")
 
 
-def _cannot_signal(app: Dashboard) -> str:
+def _cannot_signal(app: ActionContext) -> str:
     """Return the reason why the run cannot be sent a signal; empty if it can."""
     if app.session.options.read_only:
         return "this dashboard is read-only"
@@ -58,7 +54,7 @@ def _cannot_signal(app: Dashboard) -> str:
     return ""
 
 
-def _send_signal(app: Dashboard, number: signal.Signals, message: str) -> None:
+def _send_signal(app: ActionContext, number: signal.Signals, message: str) -> None:
     front = app.session.front
     # the process may have ended, and its pid may belong to another one, since the last poll
     front.look()
@@ -73,7 +69,7 @@ def _send_signal(app: Dashboard, number: signal.Signals, message: str) -> None:
         app.show_message(f"pid {front.pid}: {(error.strerror or '').lower()}")
 
 
-def play_or_freeze(app: Dashboard) -> View | None:
+def play_or_freeze(app: ActionContext) -> View | None:
     """Pause or continue a replay; freeze the view of any other run."""
     if isinstance(front := app.session.front, Replay):
         front.playing = not front.playing
@@ -81,13 +77,13 @@ def play_or_freeze(app: Dashboard) -> View | None:
     return freeze(app)
 
 
-def move_replay(app: Dashboard, epochs: int) -> None:
+def move_replay(app: ActionContext, epochs: int) -> None:
     """Move a replay forward or back by whole epochs."""
     if isinstance(front := app.session.front, Replay):
         front.to_epoch(epochs)
 
 
-def choose_compared(app: Dashboard) -> None:
+def choose_compared(app: ActionContext) -> None:
     """Open the list of runs to compare."""
     paths = app.session.sibling_runs()
     if len(paths) < 2:
@@ -97,19 +93,7 @@ def choose_compared(app: Dashboard) -> None:
     app.dialog = Dialog("choose", "Compare runs", options=[path.name for path in paths], chosen=frozenset(chosen))
 
 
-def write_svg(app: Dashboard) -> None:
-    app.write_svg()
-
-
-def write_text(app: Dashboard) -> None:
-    app.write_text()
-
-
-def suspend(app: Dashboard) -> None:
-    app.action_suspend_process()
-
-
-def answer_dialog(app: Dashboard, dialog: Dialog, key: str) -> None:
+def answer_dialog(app: ActionContext, dialog: Dialog, key: str) -> None:
     """Handle a key while a dialog is open."""
     if dialog.kind == "choose":
         _choose_runs(app, dialog, key)
@@ -120,7 +104,7 @@ def answer_dialog(app: Dashboard, dialog: Dialog, key: str) -> None:
         app.dialog = None
 
 
-def _choose_runs(app: Dashboard, dialog: Dialog, key: str) -> None:
+def _choose_runs(app: ActionContext, dialog: Dialog, key: str) -> None:
     if key == "space":
         app.dialog = replace(dialog, chosen=dialog.chosen ^ {dialog.options[dialog.selected]})
     elif key == "enter":

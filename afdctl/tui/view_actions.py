@@ -1,4 +1,4 @@
-"""Actions that change what is shown, and what every action may use of the app."""
+"""Actions that change the view, and the interface through which all actions use the app."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +15,8 @@ from afdctl.tui.view import LOGS, Settings, View, zoom_range
 MIN_SPAN = 20.0
 
 
-class Dashboard(Protocol):
-    """The part of the app that actions use: what is on screen, and what can be asked of it."""
+class ActionContext(Protocol):
+    """The part of the app that actions use. They do not import the app, which imports the keymap and so them."""
 
     session: Session
     view: View
@@ -40,15 +40,15 @@ class Dashboard(Protocol):
 
 
 # returns the next view, or None where the view stays
-Action = Callable[[Dashboard], View | None]
+Action = Callable[[ActionContext], View | None]
 
 
-def freeze(app: Dashboard) -> View:
+def freeze(app: ActionContext) -> View:
     """Stop or continue reading; the screen stays as it is."""
     return replace(app.view, frozen=not app.view.frozen)
 
 
-def zoom(app: Dashboard, factor: float, step: int | None = None) -> View:
+def zoom(app: ActionContext, factor: float, step: int | None = None) -> View:
     """Multiply the span of x by `factor` around a step: the given one, else the cursor's, else the latest."""
     history, view = app.session.front.history, app.view
     x_range = chart_data.visible_range(history, view, "step")
@@ -59,7 +59,7 @@ def zoom(app: Dashboard, factor: float, step: int | None = None) -> View:
     return replace(view, zoom=None if zoomed.span >= whole.high - whole.low else zoomed)
 
 
-def move_cursor(app: Dashboard, columns: int) -> View:
+def move_cursor(app: ActionContext, columns: int) -> View:
     """Move the cursor by columns of the widest chart, to the nearest logged step."""
     history, view = app.session.front.history, app.view
     if not history.series.length:
@@ -71,7 +71,7 @@ def move_cursor(app: Dashboard, columns: int) -> View:
     return set_cursor(app, current + columns * steps_per_column)
 
 
-def set_cursor(app: Dashboard, step: int) -> View:
+def set_cursor(app: ActionContext, step: int) -> View:
     """Move the cursor to the logged step nearest to this one, and keep it visible when zoomed."""
     history, view = app.session.front.history, app.view
     row = app.session.front.logged_at(min(max(1, step), max(1, history.step)))
@@ -83,7 +83,7 @@ def set_cursor(app: Dashboard, step: int) -> View:
     return view
 
 
-def focus(app: Dashboard, step: int) -> View:
+def focus(app: ActionContext, step: int) -> View:
     """Highlight the next (1) or previous (-1) chart."""
     keys = app.chart_keys
     if not keys:
@@ -92,19 +92,19 @@ def focus(app: Dashboard, step: int) -> View:
     return replace(app.view, focus=keys[place % len(keys)])
 
 
-def maximise(app: Dashboard) -> View:
+def maximise(app: ActionContext) -> View:
     """Show only the highlighted chart (or the first), or all of them again."""
     first = app.chart_keys[0] if app.chart_keys else None
     chosen = app.view.focus if app.view.focus in app.chart_keys else first
     return replace(app.view, maximised=None if app.view.maximised else chosen)
 
 
-def turn_page(app: Dashboard, step: int) -> View:
+def turn_page(app: ActionContext, step: int) -> View:
     """Show the next or previous charts."""
     return replace(app.view, page=app.view.page + step) if app.chart_keys else app.view
 
 
-def back(app: Dashboard) -> View:
+def back(app: ActionContext) -> View:
     """Undo what is topmost; a comparison comes last."""
     view = app.view.back()
     if view is app.view:
@@ -112,14 +112,14 @@ def back(app: Dashboard) -> View:
     return view
 
 
-def toggle_pane(app: Dashboard, name: str) -> View:
+def toggle_pane(app: ActionContext, name: str) -> View:
     """Hide or show a pane. On a screen too small for all of them, show this one beside the charts."""
     if _has_all_panes(app) or name == "header":
         return app.view.toggle(name)
     return replace(app.view, side=None if app.view.side == name else name)
 
 
-def next_log(app: Dashboard) -> View:
+def next_log(app: ActionContext) -> View:
     """Switch the log pane from events to the trainer's output, to hidden."""
     view = app.view
     if not _has_all_panes(app) and view.side != "log" and view.log == "events":
@@ -130,15 +130,15 @@ def next_log(app: Dashboard) -> View:
     return view
 
 
-def _has_all_panes(app: Dashboard) -> bool:
+def _has_all_panes(app: ActionContext) -> bool:
     return tier(*app.size) in ("full", "wall")
 
 
-def toggle_theme(app: Dashboard) -> View:
+def toggle_theme(app: ActionContext) -> View:
     return app.view.with_settings(theme="light" if app.palette.dark else "dark")
 
 
-def toggle_sweep(app: Dashboard) -> View:
+def toggle_sweep(app: ActionContext) -> View:
     """Switch between the training and the attacks on it."""
     sweep = app.session.front.history.sweep
     if not sweep.cells:
@@ -148,11 +148,11 @@ def toggle_sweep(app: Dashboard) -> View:
     return replace(app.view, sweep=not shown)
 
 
-def reset(app: Dashboard) -> View:
+def reset(app: ActionContext) -> View:
     """Return to the default view; the theme stays."""
     return View(Settings(theme=app.view.settings.theme))
 
 
-def edit_filter(app: Dashboard) -> None:
+def edit_filter(app: ActionContext) -> None:
     """Start typing a filter for log and charts."""
     app.filter_input = app.view.filter

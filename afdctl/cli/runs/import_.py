@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli.process import exit_on_interrupt
 from afdctl.cli.options import SET
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 
 CHECKPOINT = typer.Argument(
