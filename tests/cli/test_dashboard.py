@@ -1,4 +1,4 @@
-"""A real training under tmux: its dashboard is left, killed and come back to, and the training never notices."""
+"""A real training under tmux: its dashboard is left, killed and opened again, and the training is not affected."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ class Tmux:
         self("send-keys", *keys)
 
     def run(self, *words: str) -> None:
-        """Type an afdctl command; its exit code will be told."""
+        """Type an afdctl command; its exit code is printed after it."""
         self.type(f"{sys.executable} -m afdctl {' '.join(words)} > out; echo ended: $?")
         self.press("Enter")
 

@@ -1,4 +1,4 @@
-"""What no keyboard sends: it neither ends the dashboard nor deadens its keys."""
+"""Input that no keyboard sends: it neither ends the dashboard nor disables its keys."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def keys(*chunks: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("chunks", "heard"),
+    ("chunks", "pressed"),
     [
         ([b"\xe9", b"q"], ["q"]),
         ([b"\xff\xfe\x80q"], ["q"]),
@@ -40,16 +40,16 @@ def keys(*chunks: bytes) -> list[str]:
         ([b"\x1b[200~a paste without an end", b"\x1b[99;5u"], ["ctrl+c"]),
     ],
 )
-def test_what_is_no_key_is_ignored_and_the_next_key_is_heard(chunks: list[bytes], heard: list[str]):
-    assert keys(*chunks) == heard
+def test_what_is_no_key_is_ignored_and_the_next_key_is_heard(chunks: list[bytes], pressed: list[str]):
+    assert keys(*chunks) == pressed
 
 
 @pytest.mark.parametrize(
-    ("claimed", "taken"),
+    ("claimed", "limited"),
     [((150, 44), (150, 44)), ((10**9, 10**9), (MAX_COLUMNS, MAX_ROWS)), ((-5, 0), (1, 1))],
 )
-def test_a_size_is_one_that_can_be_drawn(claimed: tuple[int, int], taken: tuple[int, int]):
-    assert limit_size(events.Resize.from_dimensions(claimed, None)).size == taken
+def test_a_size_is_one_that_can_be_drawn(claimed: tuple[int, int], limited: tuple[int, int]):
+    assert limit_size(events.Resize.from_dimensions(claimed, None)).size == limited
 
 
 def test_keys_are_heard_after_a_click_outside_the_known_size(run: Path):
@@ -77,7 +77,7 @@ def test_odd_input_on_a_real_terminal(run: Path):
         terminal.read(0.5)
         terminal.press("q")
         assert terminal.end() == (0, "")
-        assert terminal.is_given_back()
+        assert terminal.is_restored()
         assert b"Traceback" not in terminal.written
 
 

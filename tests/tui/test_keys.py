@@ -27,11 +27,11 @@ def after(path: Path, *keys: str, size: tuple[int, int] = (150, 44), **options: 
 
 
 def corner(app: Dashboard) -> str:
-    """The settings in the header."""
+    """Return the chart settings in the header."""
     return shown(app).splitlines()[2].split("batch 128")[1].strip()
 
 
-LOOKS = {
+CHART_SETTINGS = {
     "s": "smoothing 0.98 · x step · so far",
     "ss": "smoothing 0.995 · x step · so far",
     "sss": "smoothing 0 · x step · so far",
@@ -53,9 +53,9 @@ LOOKS = {
 
 def test_how_the_charts_look(run: Path):
     async def steps(pilot: Pilot[int], app: Dashboard) -> None:
-        for keys, said in LOOKS.items():
+        for keys, settings in CHART_SETTINGS.items():
             await pilot.press("0", *keys)
-            assert (keys, corner(app)) == (keys, said)
+            assert (keys, corner(app)) == (keys, settings)
 
     drive(steps, run)
 
@@ -249,7 +249,7 @@ def test_ctrl_c_leaves_where_the_dashboard_is_not_the_trainings_own(run: Path):
 
 
 class Alive:
-    """A journal that this process writes, and the signals it is sent."""
+    """A journal that this process writes, and the signals that are sent to it."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.journal = Journal.open(path / "events.ndjson")
