@@ -166,7 +166,7 @@ COMMANDS = [
     "--help",
     "train --help",
     "recipes ls",
-    "profiles ls",
+    "suites ls",
     "train nosuch",
     "train --device gpu",
     "train --detach nosuch",

@@ -18,7 +18,7 @@ def test_what_is_no_regular_file_or_too_large_is_refused(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "x").write_bytes(b"content")
     refused = {
-        tmp_path / "x": "has 7 bytes, and no more than 6 are read",
+        tmp_path / "x": "has 7 bytes; the limit is 6",
         tmp_path / "pipe": "is a pipe (FIFO), not a regular file",
         tmp_path: "is a folder, not a regular file",
         Path("/dev/zero"): "is a device, not a regular file",
@@ -40,9 +40,9 @@ def test_a_path_is_taken_as_a_shell_would(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a\0b", r"'a\\x00b': no path has a NUL character"),
-        ("x/" + "é" * 128, "a name in this path has 256 bytes, and no file's has more than 255"),
-        ("x/" * 2048, "no path is longer than 4,095 bytes"),
+        ("a\0b", r"'a\\x00b': a path cannot contain a NUL character"),
+        ("x/" + "é" * 128, "a name in this path has 256 bytes; the limit is 255"),
+        ("x/" * 2048, "a path cannot be longer than 4,095 bytes"),
     ],
 )
 def test_what_no_file_can_be_called_is_refused(text: str, reason: str):

@@ -8,6 +8,7 @@ import typer
 
 from afdctl import paths, registry
 from afdctl.errors import CorruptError, DataMissingError, RecipeError
+from afdctl.formatting import did_you_mean
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download and check the data sets.")
 
@@ -22,9 +23,7 @@ DataDir = Annotated[
 def _known(names: list[str] | None) -> list[str] | None:
     for name in names or ():
         if name not in registry.DATASETS:
-            near = registry.nearest(name, registry.DATASETS)
-            hint = f"did you mean '{near}'? " if near else ""
-            raise RecipeError(f"no data set '{name}' ({hint}known: {', '.join(registry.DATASETS)})")
+            raise RecipeError(f"no data set '{name}' ({did_you_mean(name, registry.DATASETS)})")
     return names
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from afdctl.data.base import Dataset, DatasetLoader
 from afdctl.data.image_files import SUFFIXES, ImageFile, Remark, count_remarks, decode
 from afdctl.errors import CorruptError, DataMissingError
-from afdctl.paths import shortened
+from afdctl.formatting import shorten
 from afdctl.recipe.schema import Data
 
 BESIDE = "files passed over, as they are in no class's folder"
@@ -78,13 +78,13 @@ class Folder(DatasetLoader):
         """The classes of both splits; CorruptError where they differ or make no classification."""
         classes, others = _classes(train), _classes(test)
         if difference := set(classes) ^ set(others):
-            names = ", ".join(map(shortened, sorted(difference)))
+            names = ", ".join(map(shorten, sorted(difference)))
             raise CorruptError(f"{train.parent}: not in both {train.name}/ and {test.name}/: {names}")
         if len(classes) < 2:
-            found = f"only one class ({shortened(classes[0])})" if classes else "no classes"
+            found = f"only one class ({shorten(classes[0])})" if classes else "no classes"
             raise CorruptError(f"{train}: {found}: each is a folder of images, and there must be two or more")
         if strange := [name for name in classes if not name.isprintable()]:
-            raise CorruptError(f"{train}: a class is named '{shortened(strange[0])}': rename it, in {test.name}/ too")
+            raise CorruptError(f"{train}: a class is named '{shorten(strange[0])}': rename it, in {test.name}/ too")
         return classes
 
     def fetch(self, roots: Sequence[Path]) -> None:

@@ -65,7 +65,7 @@ def _member(archive: ZipFile, name: str) -> bytes:
     except KeyError:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
     if size > FILE_BYTES:
-        raise OSError(errno.EFBIG, f"has {size:,} bytes, and no more than {FILE_BYTES:,} are read", name)
+        raise OSError(errno.EFBIG, f"has {size:,} bytes; the limit is {FILE_BYTES:,}", name)
     return archive.read(name)
 
 

@@ -41,7 +41,7 @@ def evaluate(
     generator: Generator,
     between_batches: Callable[[], None] = lambda: None,
 ) -> Accuracy:
-    """Attack with PGD within the recipe's ball, and who still stands with `table.queries` of Square.
+    """Attack with PGD within the recipe's ball, and who still stands with `table.square_queries` of Square.
 
     An image counts as fooled if any iterate fooled the model. The attacks run on a folded twin, in the network's
     precision; all accuracies are then taken with the network itself, in evaluation mode and in float32. `generator` is
@@ -51,7 +51,7 @@ def evaluate(
     """
     split = split.head(table.limit)
     twin, training = FusedModel(network), network.training
-    searches = bool(table.queries) and square_starts(attack.norm, *split.x.shape[2:])
+    searches = bool(table.square_queries) and square_starts(attack.norm, *split.x.shape[2:])
     right = torch.zeros(3, device=split.x.device)
 
     def interruptible(x: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def evaluate(
             standing = clean & correct(network, x_adv, y)
             searched = standing.clone()
             if searches and standing.any():
-                x_adv = search(interruptible, x[standing], y[standing], attack, table.queries)
+                x_adv = search(interruptible, x[standing], y[standing], attack, table.square_queries)
                 searched[standing] = correct(network, x_adv, y[standing])
             right += torch.stack([clean.sum(), standing.sum(), searched.sum()])
     finally:

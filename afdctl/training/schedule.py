@@ -30,17 +30,17 @@ class Schedule:
         """What every rate of the recipe is multiplied by in a step."""
         train = self.recipe.train
         # Goyal et al. 2017: k times as many images a step, k times the rate
-        scale = train.batch_size / train.base_batch if train.base_batch else 1.0
+        scale = train.batch_size / train.reference_batch_size if train.reference_batch_size else 1.0
         return scale * (self._one_cycle(step) if train.schedule == "one_cycle" else self._fallen(step))
 
     def attack(self, step: int) -> Attack:
         """The recipe's [attack] table as it stands in a step."""
         attack, epoch = self.recipe.attack, step // self.steps_per_epoch
-        warmup_steps = max(1.0, attack.warmup * self.steps_per_epoch)
+        warmup_steps = max(1.0, attack.epsilon_warmup_epochs * self.steps_per_epoch)
         now = {"epsilon": attack.epsilon * min(1.0, (step + 1) / warmup_steps)}
-        if epoch < attack.n_fgsm:
+        if epoch < attack.n_fgsm_epochs:
             return attack.model_copy(update=now | {"name": N_FGSM, "steps": 1, "step_size": None})
-        ramped = ceil(attack.steps * (epoch - attack.n_fgsm + 1) / (attack.ramp + 1))
+        ramped = ceil(attack.steps * (epoch - attack.n_fgsm_epochs + 1) / (attack.steps_warmup_epochs + 1))
         return attack.model_copy(update=now | {"steps": min(attack.steps, ramped)})
 
     def attack_passes(self, epoch: int) -> int:
@@ -56,7 +56,7 @@ class Schedule:
     @property
     def varies(self) -> bool:
         """Whether some epochs take longer than others."""
-        return self.recipe.defense.name != "natural" and self.recipe.attack.growth > 0
+        return self.recipe.defense.name != "natural" and self.recipe.attack.curriculum_epochs > 0
 
     def progress(self, step: int) -> float:
         """The share in [0, 1] of the training's work that is done after so many steps, by counting passes."""
@@ -72,7 +72,7 @@ class Schedule:
         """Linearly up to 1 in the first `rise` of the training, then linearly down to 0 (Smith & Topin 2019)."""
         # the middle of a step, so that no step is taken at rate 0
         share = (step + 0.5) / (self.recipe.train.epochs * self.steps_per_epoch)
-        rise = self.recipe.train.rise
+        rise = self.recipe.train.warmup_fraction
         return min(share / rise, (1 - share) / (1 - rise))
 
 
@@ -81,11 +81,12 @@ def ineffective_settings(recipe: Recipe, device: torch.device, image_size: int) 
     late = [milestone for milestone in recipe.train.milestones if milestone >= recipe.train.epochs]
     if late:
         yield f"train.milestones {late} lie beyond the last epoch: there the rates never fall"
-    if recipe.train.schedule != "one_cycle" and recipe.train.rise != Train.model_fields["rise"].default:
-        yield 'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise'
-    if recipe.validation.queries and not recipe.data.holdout:
-        yield "validation.queries has no hold-out to search: data.holdout is 0"
-    if recipe.validation.queries + recipe.test.queries and not square_starts(
+    default = Train.model_fields["warmup_fraction"].default
+    if recipe.train.schedule != "one_cycle" and recipe.train.warmup_fraction != default:
+        yield 'train.warmup_fraction is for train.schedule = "one_cycle": rates that fall at milestones never rise'
+    if recipe.validation.square_queries and not recipe.data.holdout:
+        yield "validation.square_queries has no hold-out to search: data.holdout is 0"
+    if recipe.validation.square_queries + recipe.test.square_queries and not square_starts(
         recipe.attack.norm, image_size, image_size
     ):
         yield f"Square cannot start in {recipe.attack.norm} on images of {image_size} pixels a side: PGD runs alone"

@@ -48,7 +48,9 @@ class Trainer:
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 recipe.defense, self.network, self.adversary, len(source.classes), self.streams.noise
             )
-        self.average = ExponentialMovingAverage(self.network, recipe.train.average) if recipe.train.average else None
+        self.average = (
+            ExponentialMovingAverage(self.network, recipe.train.ema_decay) if recipe.train.ema_decay else None
+        )
         self.sampler = Sampler(
             Split(training, device),
             recipe.train.batch_size,
@@ -182,7 +184,11 @@ class Trainer:
         row: dict[str, Any] = {"epoch": self.sampler.epoch + 1, "step": self.step}
         if len(self.held_out):
             row |= self.evaluate(self.evaluated, self.held_out, self.recipe.validation, "validation").row()
-        is_best = self.recipe.train.select == "last" or not self.best or selection_key(row) > selection_key(self.best)
+        is_best = (
+            self.recipe.train.checkpoint_selection == "last"
+            or not self.best
+            or selection_key(row) > selection_key(self.best)
+        )
         if is_best:
             self.best = row
         self.journal.append("epoch", **row, best=is_best, seconds=round(time.monotonic() - began, 3))

@@ -347,7 +347,7 @@ MISTAKES = [
     (":build", 2, "--model ':build': name a function too, such as path/to/file.py:build"),
     ("nosuch.py:build", 3, "nosuch.py: no such file"),
     ("nosuch.module:build", 3, "--model nosuch.module: no such module; a file's name ends in .py"),
-    ("net.py:biuld", 2, "net.py: has no 'biuld'; did you mean 'build'?"),
+    ("net.py:biuld", 2, "net.py: has no 'biuld' (did you mean 'build'?)"),
     ("net.py:zzzz", 2, "net.py: has no 'zzzz'"),
     ("bad.py:fails", 2, "bad.py:2: fails() failed: ValueError: boom"),
     ("bad.py:needs", 2, "bad.py: needs() failed: TypeError: needs() missing 1 required positional argument: 'width'"),

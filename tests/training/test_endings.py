@@ -43,7 +43,9 @@ def reader_leaves_at(step: int) -> Callable[[str], None]:
 
 
 def test_weights_that_are_no_numbers_are_not_saved_when_the_reader_leaves(tmp_path: Path):
-    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4")
+    recipe = short(
+        "digits_at", "attack.epsilon_warmup_epochs=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4"
+    )
     with pytest.raises(DivergedError):
         train(recipe, tmp_path, reader_leaves_at(1))
     run = Run.find("latest", tmp_path)
@@ -221,7 +223,7 @@ def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pyt
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda call, **_: compiler(call, dynamic=False, backend=refuse))
     with pytest.raises(AfdctlError) as raised:
-        train(short("digits_at", "attack.warmup=0", "train.compile=max-autotune"), tmp_path)
+        train(short("digits_at", "attack.epsilon_warmup_epochs=0", "train.compile=max-autotune"), tmp_path)
     message = str(raised.value)
     assert message.startswith("torch.compile failed: ")
     assert message.endswith("; set train.compile = false")
@@ -247,11 +249,11 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(tmp_path: Path
 
 
 def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):
-    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.rise=0.5"), tmp_path)
+    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.warmup_fraction=0.5"), tmp_path)
     warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
     assert warnings == [
         "train.milestones [2, 9] lie beyond the last epoch: there the rates never fall",
-        'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise',
+        'train.warmup_fraction is for train.schedule = "one_cycle": rates that fall at milestones never rise',
     ]
 
 
@@ -262,12 +264,12 @@ def test_a_single_training_image_is_not_a_training(tmp_path: Path):
 
 def test_queries_that_cannot_be_made_are_told_of():
     cpu = torch.device("cpu")
-    searching = short("digits_nt", "attack.norm=l2", "test.queries=5")
+    searching = short("digits_nt", "attack.norm=l2", "test.square_queries=5")
     assert list(ineffective_settings(searching, cpu, 8)) == []
     assert list(ineffective_settings(searching, cpu, 12)) == [
         "Square cannot start in l2 on images of 12 pixels a side: PGD runs alone"
     ]
-    nobody = short("digits_nt", "data.holdout=0", "train.select=last", "validation.queries=5")
+    nobody = short("digits_nt", "data.holdout=0", "train.checkpoint_selection=last", "validation.square_queries=5")
     assert list(ineffective_settings(nobody, cpu, 8)) == [
-        "validation.queries has no hold-out to search: data.holdout is 0"
+        "validation.square_queries has no hold-out to search: data.holdout is 0"
     ]

@@ -101,7 +101,7 @@ def test_square_finds_what_masked_gradients_hide(norm: str):
     attack = Attack(norm=norm, epsilon={"linf": 0.2, "l2": 1.0}[norm])
     before = torch.get_rng_state()
     alone, first, again = (
-        evaluate(Masked(), images, Evaluation(steps=5, queries=queries), attack, Generator().manual_seed(0))
+        evaluate(Masked(), images, Evaluation(steps=5, square_queries=queries), attack, Generator().manual_seed(0))
         for queries in (0, 200, 200)
     )
     assert alone == Accuracy(1, 1, 10)
@@ -115,13 +115,13 @@ def test_square_finds_what_masked_gradients_hide(norm: str):
 
 def test_square_without_a_start_gives_no_figure():
     images = split(torch.full((3, 1, 12, 12), 0.1), torch.zeros(3).long())
-    found = evaluate(Masked(), images, Evaluation(queries=5), Attack(norm="l2", epsilon=0.1), Generator())
+    found = evaluate(Masked(), images, Evaluation(square_queries=5), Attack(norm="l2", epsilon=0.1), Generator())
     assert found == Accuracy(1, 1, 3, None)
 
 
 def test_where_pgd_leaves_nobody_square_has_nothing_to_do():
     model, images, _ = linear()
-    found = evaluate(model, images, Evaluation(queries=5), Attack(epsilon=1.0), Generator())
+    found = evaluate(model, images, Evaluation(square_queries=5), Attack(epsilon=1.0), Generator())
     assert found == Accuracy(54 / 64, 0, 64, 0)
 
 
@@ -134,4 +134,4 @@ def test_square_can_be_given_up_between_two_queries():
 
     model, images, _ = linear()
     with pytest.raises(InterruptedError):
-        evaluate(model, images, Evaluation(queries=1000), Attack(epsilon=0.001), Generator(), give_up)
+        evaluate(model, images, Evaluation(square_queries=1000), Attack(epsilon=0.001), Generator(), give_up)

@@ -23,7 +23,7 @@ from tests.conftest import short
 from tests.training.test_resume import assert_same_state, figures, quiet, stop_after, train
 
 CUDA = torch.device("cuda:0")
-MORE = ["train.batch_size=100", "train.report_every=1", "attack.warmup=1"]
+MORE = ["train.batch_size=100", "train.report_every=1", "attack.epsilon_warmup_epochs=1"]
 """An epoch has 12 full batches and a short one, and epsilon grows in the first."""
 
 
@@ -107,7 +107,13 @@ def test_a_training_in_bf16_is_resumed_to_the_bit(tmp_path: Path):
 @pytest.mark.parametrize("name", ["digits_at", "digits_wgan"])
 def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
     """A CPU without instructions for it takes three times as long."""
-    more = ["train.epochs=12", "train.milestones=[10]", "train.batch_size=64", "model.width=16", "attack.warmup=3"]
+    more = [
+        "train.epochs=12",
+        "train.milestones=[10]",
+        "train.batch_size=64",
+        "model.width=16",
+        "attack.epsilon_warmup_epochs=3",
+    ]
     more += ["test.limit=360", "test.steps=10"]
     low, plain = (
         accuracies(train(short(name, *more, f"train.precision={precision}"), tmp_path / precision))
@@ -121,7 +127,13 @@ def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
     """Rounding differs, so only the first losses can be compared."""
-    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100", "attack.keep=last", "attack.warmup=0"]
+    more = [
+        "train.epochs=1",
+        "train.milestones=[]",
+        "train.batch_size=100",
+        "attack.keep=last",
+        "attack.epsilon_warmup_epochs=0",
+    ]
     plain, compiled = (
         losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", mode)
     )
@@ -159,7 +171,7 @@ def test_a_step_never_synchronises(tmp_path: Path, name: str, precision: str):
     """Warm: the first step makes what is needed."""
     penalty = ["defense.gp_weight=1.0"] if name == "digits_wgan" else []
     more = [f"train.precision={precision}", "train.batch_size=100"]
-    recipe = short(name, "attack.warmup=0", *more, *penalty)
+    recipe = short(name, "attack.epsilon_warmup_epochs=0", *more, *penalty)
     run = Run.create(tmp_path, "run", dump(recipe), {})
     with run.open_journal() as journal:
         trainer = Trainer(run, recipe, load(recipe.data, None), CUDA, journal)

@@ -25,20 +25,24 @@ def test_milestones_multiply_the_rates_from_the_epoch_after_them():
 
 
 def test_one_cycle_rises_and_falls_in_equal_parts():
-    found = factors(made("train.schedule=one_cycle", "train.rise=0.3"))
+    found = factors(made("train.schedule=one_cycle", "train.warmup_fraction=0.3"))
     assert found[:15] == pytest.approx([(step + 0.5) / 15 for step in range(15)])
     assert found[15:] == pytest.approx([(49.5 - step) / 35 for step in range(15, 50)])
     assert min(found) > 0
 
 
 def test_rates_grow_with_the_batch():
-    assert factors(made("train.batch_size=512", "train.base_batch=128")) == [4.0] * 50
+    assert factors(made("train.batch_size=512", "train.reference_batch_size=128")) == [4.0] * 50
     plain = factors(made("train.schedule=one_cycle"))
-    assert factors(made("train.schedule=one_cycle", "train.base_batch=512")) == [factor / 2 for factor in plain]
+    assert factors(made("train.schedule=one_cycle", "train.reference_batch_size=512")) == [
+        factor / 2 for factor in plain
+    ]
 
 
 def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
-    schedule = made("attack.n_fgsm=2", "attack.ramp=3", "attack.name=pgd", "attack.step_size=0.02")
+    schedule = made(
+        "attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3", "attack.name=pgd", "attack.step_size=0.02"
+    )
     tables = [schedule.attack(PER_EPOCH * epoch + 4) for epoch in range(10)]
     assert [(table.name, table.steps) for table in tables[:2]] == [("n_fgsm", 1)] * 2
     assert [(table.name, table.steps) for table in tables[2:6]] == [("pgd", steps) for steps in (5, 10, 15, 20)]
@@ -50,16 +54,16 @@ def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
     ("ramp", "steps"), [(0, [3] * 4), (1, [2, 3, 3, 3]), (5, [1, 1, 2, 2, 3, 3]), (3, [1, 2, 3, 3])]
 )
 def test_a_ramp_never_takes_fewer_than_one_step_nor_more_than_all(ramp: int, steps: list[int]):
-    schedule = made(f"attack.ramp={ramp}", "attack.steps=3")
+    schedule = made(f"attack.steps_warmup_epochs={ramp}", "attack.steps=3")
     assert [schedule.attack(PER_EPOCH * epoch).steps for epoch in range(len(steps))] == steps
 
 
 def test_epsilon_grows_within_the_epochs_of_n_fgsm_too():
-    schedule = made("attack.n_fgsm=2", "attack.warmup=2", "attack.epsilon=0.1")
+    schedule = made("attack.n_fgsm_epochs=2", "attack.epsilon_warmup_epochs=2", "attack.epsilon=0.1")
     assert [schedule.attack(step).epsilon for step in (0, 4, 9, 10)] == pytest.approx([0.01, 0.05, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("overrides", [[], ["attack.n_fgsm=2", "attack.ramp=3"]])
+@pytest.mark.parametrize("overrides", [[], ["attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3"]])
 def test_progress_goes_from_none_to_all_with_the_passes(overrides: list[str]):
     schedule = made(*overrides)
     shares = [schedule.progress(step) for step in range(51)]
@@ -72,7 +76,10 @@ def test_progress_goes_from_none_to_all_with_the_passes(overrides: list[str]):
 
 def test_mean_attack_steps():
     assert made().mean_attack_steps() == 20
-    assert made("attack.n_fgsm=2", "attack.ramp=3").mean_attack_steps() == (2 * 0.5 + 5 + 10 + 15 + 5 * 20) / 10
+    assert (
+        made("attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3").mean_attack_steps()
+        == (2 * 0.5 + 5 + 10 + 15 + 5 * 20) / 10
+    )
 
 
 def test_n_fgsm_in_all_epochs_is_one_step():
@@ -83,9 +90,9 @@ def test_n_fgsm_in_all_epochs_is_one_step():
 
 
 def test_natural_training_has_no_adversary_that_could_vary():
-    assert made("attack.ramp=3").varies
-    assert not made("attack.ramp=3", name="digits_nt").varies
-    assert not made("attack.warmup=3").varies
+    assert made("attack.steps_warmup_epochs=3").varies
+    assert not made("attack.steps_warmup_epochs=3", name="digits_nt").varies
+    assert not made("attack.epsilon_warmup_epochs=3").varies
 
 
 @pytest.mark.parametrize("name", ["mnist_wgan", "cifar10_wgan"])
