@@ -141,7 +141,7 @@ def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, opti
         raise RecipeError(f"{options[0]} {shorten(title)}: no such attack ({did_you_mean(title, known)})")
     norm = ATTACKS[title](name=title, epsilons=(0.0, 1.0)).norm
     grids = [row.config.epsilons for row in rows.values() if row.config.norm == norm]
-    grid = epsilons or next(iter(grids), None)
+    grid = next(iter(grids), epsilons)
     if grid is None:
         raise RecipeError(f"{options[0]} {title}: the suite has no grid for norm {norm}; name {options[1]}")
     values = {"name": title, "epsilons": list(grid)}

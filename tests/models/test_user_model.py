@@ -348,7 +348,7 @@ MISTAKES = [
     ("nosuch.py:build", 3, "nosuch.py: no such file"),
     ("nosuch.module:build", 3, "--model nosuch.module: no such module; a file's name ends in .py"),
     ("net.py:biuld", 2, "net.py: has no 'biuld' (did you mean 'build'?)"),
-    ("net.py:zzzz", 2, "net.py: has no 'zzzz'"),
+    ("net.py:zzzz", 2, "net.py: has no 'zzzz' (it must be a function or a class)"),
     ("bad.py:fails", 2, "bad.py:2: fails() failed: ValueError: boom"),
     ("bad.py:needs", 2, "bad.py: needs() failed: TypeError: needs() missing 1 required positional argument: 'width'"),
     ("bad.py:none", 2, "bad.py: none() returned a NoneType, not a torch.nn.Module"),
