@@ -1,13 +1,14 @@
-"""Paths that users write, and safe reading of users' files."""
+"""Paths and names that users write, and safe reading of users' files."""
 
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from afdctl.errors import RecipeError
-from afdctl.formatting import shorten
+from afdctl.formatting import did_you_mean, one_line, shorten
 
 # the longest name and path on Linux and macOS
 NAME_BYTES: Final = 255
@@ -39,6 +40,31 @@ def invalid_reason(text: str) -> str | None:
     if len(os.fsencode(text)) > PATH_BYTES:
         return f"a path cannot be longer than {PATH_BYTES:,} bytes"
     return None
+
+
+def packaged_files(folder: Path) -> dict[str, Path]:
+    """Map the names of the TOML files in a folder to their paths."""
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def find_packaged(path_or_name: str, packaged: Mapping[str, Path], kind: str) -> Path:
+    """Find the "recipe" or "suite" that a user means: `my.toml`, `mnist_wgan` or `recipes/mnist_wgan.toml`."""
+    file = path(path_or_name)
+    if file.is_file():
+        return file
+    if file.parent in (Path(), Path(f"{kind}s")) and file.suffix in ("", ".toml") and file.stem in packaged:
+        return packaged[file.stem]
+    if file.exists():
+        # `read` refuses a folder, a pipe or a device, and names its kind
+        return file
+    hint = did_you_mean(file.stem, packaged, f"`afdctl {kind}s ls` lists the packaged ones")
+    raise RecipeError(f"{one_line(str(file))}: no such {kind} ({hint})")
+
+
+def display_path(file: Path) -> Path:
+    """Shorten a path inside the working directory to a relative one."""
+    here = Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
 
 
 def read(file: Path, max_bytes: int) -> bytes:

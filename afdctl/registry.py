@@ -1,4 +1,4 @@
-"""Every name that a recipe may use, and where its code lies; nothing is imported before it is asked for."""
+"""The names that recipes and suites may use, and their code, which is imported only when loaded."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -56,6 +56,6 @@ ATTACKS: Final[Mapping[str, str]] = {
 
 
 def load(table: Mapping[str, str], name: str) -> Any:
-    """Import and return what `name` stands for in `table`."""
+    """Import and return the class or function of a name."""
     module, attribute = table[name].split(":")
     return getattr(import_module(module), attribute)

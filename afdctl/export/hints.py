@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from afdctl.paths import display_path
 from afdctl.recipe import packaged
-from afdctl.recipe.toml_source import display_path
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 

@@ -15,7 +15,7 @@ from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import KEYS_BY_KIND, Table
 from afdctl.recipe.presets import preset
 from afdctl.recipe.schema import DEFENSES, Attack, Data, Recipe
-from afdctl.recipe.toml_source import Layer, display_path, key_paths, parse, parse_assignments, read
+from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read
 
 PACKAGE: Final = Path(afdctl.__file__).parent
 REQUIRED: Final = ("data", "model", "defense", "attack", "train")
@@ -33,12 +33,12 @@ def folder() -> Path:
 
 def packaged() -> dict[str, Path]:
     """Map the names of packaged recipes to their files, without `bases/`, whose files exist to be extended."""
-    return toml_source.packaged_files(folder())
+    return paths.packaged_files(folder())
 
 
 def find(path_or_name: str) -> Path:
     """Find a recipe by path or packaged name."""
-    return toml_source.find(path_or_name, packaged(), "recipe")
+    return paths.find_packaged(path_or_name, packaged(), "recipe")
 
 
 def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -75,7 +75,7 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     if base is None:
         raise RecipeError(f"{subject}: no such file beside this one, and no packaged recipe")
     if any(base.samefile(member) for member in family):
-        circle = " -> ".join(str(display_path(member)) for member in (*family, base))
+        circle = " -> ".join(str(paths.display_path(member)) for member in (*family, base))
         raise RecipeError(f"{subject}: the files extend each other in a circle: {circle}")
     if len(family) > MAX_CHAIN:
         raise RecipeError(f"{subject}: a chain of more than {MAX_CHAIN} files")

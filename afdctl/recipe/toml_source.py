@@ -1,4 +1,4 @@
-"""TOML files with the line of every key: how recipes and suites are found and read."""
+"""TOML with the place of every key, as recipes and suites are read."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import tomli
 
 from afdctl import paths
 from afdctl.errors import RecipeError
-from afdctl.formatting import did_you_mean, one_line, shorten
+from afdctl.formatting import shorten
 
 # tables and keys from the top of a file; a number is the index of a `[[table]]`
 Keys = tuple[str | int, ...]
@@ -53,34 +53,9 @@ class Layer:
         return Layer(value_at(self.values, keys), where)
 
 
-def packaged_files(folder: Path) -> dict[str, Path]:
-    """Map the names of the TOML files in a folder to their paths."""
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def find(path_or_name: str, packaged: Mapping[str, Path], kind: str) -> Path:
-    """Find the "recipe" or "suite" that a user means: `my.toml`, `mnist_wgan` or `recipes/mnist_wgan.toml`."""
-    path = paths.path(path_or_name)
-    if path.is_file():
-        return path
-    if path.parent in (Path(), Path(f"{kind}s")) and path.suffix in ("", ".toml") and path.stem in packaged:
-        return packaged[path.stem]
-    if path.exists():
-        # `read` refuses a folder, a pipe or a device, and names its kind
-        return path
-    hint = did_you_mean(path.stem, packaged, f"`afdctl {kind}s ls` lists the packaged ones")
-    raise RecipeError(f"{one_line(str(path))}: no such {kind} ({hint})")
-
-
-def display_path(path: Path) -> Path:
-    """Shorten a path inside the working directory to a relative one."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
 def read(path: Path) -> Layer:
     """Read a file."""
-    source = str(display_path(path))
+    source = str(paths.display_path(path))
     try:
         text = paths.read(path, TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from afdctl import paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
-from afdctl.recipe.toml_source import Layer, display_path, parse_assignments
+from afdctl.recipe.toml_source import Layer, parse_assignments
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.epsilon_grid import Grid
 from afdctl.suites.schema import ATTACKS, SuiteFile
@@ -59,12 +60,12 @@ class Suite:
 
 def packaged() -> dict[str, Path]:
     """Map the names of packaged suites to their files."""
-    return toml_source.packaged_files(Path(__file__).parent)
+    return paths.packaged_files(Path(__file__).parent)
 
 
 def find(path_or_name: str) -> Path:
     """Find a suite by path or packaged name."""
-    return toml_source.find(path_or_name, packaged(), "suite")
+    return paths.find_packaged(path_or_name, packaged(), "suite")
 
 
 def load(
@@ -87,7 +88,7 @@ def load(
     selected = selected or list(rows.values())
     if not selected:
         raise RecipeError(
-            f"{display_path(path)}: has no attack for {dataset}; choose another --suite, or use --attacks"
+            f"{paths.display_path(path)}: has no attack for {dataset}; choose another --suite, or use --attacks"
         )
     changes = changes_of(overrides, selected, epsilons, options[1])
     configs = tuple(row.with_changes(changes) for row in selected)
