@@ -125,7 +125,7 @@ def key_name(keys: Keys, values: Mapping[str, Any]) -> str:
             parts.append(key)
             continue
         entry = value_at(values, keys[:depth])
-        title = entry.get("label", entry.get("name")) if isinstance(entry, dict) else None
+        title = (entry.get("label") or entry.get("name")) if isinstance(entry, dict) else None
         if isinstance(title, str) and keys[-1] not in ("label", "name"):
             parts[-1] = title
     return ".".join(parts)

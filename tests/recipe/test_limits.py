@@ -1,4 +1,4 @@
-"""Recipes that break a limit of the parser, of Python or of the system, and the one line that each gets."""
+"""Recipes that exceed a limit of the parser, of Python or of the system get a one-line message."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.recipe.test_mistakes import complaint
 
 NAME = "a name in this path has {} bytes; the limit is 255"
 VALUES = [
-    # a line of the smallest recipe, what its author wrote instead, the message
+    # a line of the smallest recipe, its replacement, the message
     ("epochs = 2", "epochs = 1000000000000000000", f"x.toml:10: train.epochs = 1{'0' * 18}: must be at most 100000"),
     (
         "epochs = 2",
@@ -75,12 +75,12 @@ def test_a_value_of_the_command_line_beyond_a_limit(write: Write, override: str,
     assert complaint(write(x=SMALLEST), override) == message
 
 
-def test_a_name_that_no_file_has() -> None:
+def test_a_name_that_is_too_long_for_a_file() -> None:
     assert complaint("x" * 300) == f"'{'x' * 80}... (300 characters)': {NAME.format(300)}"
 
 
 @pytest.mark.parametrize("kind", ["recipe", "suite"])
-def test_what_is_no_file_of_text_is_not_read(write: Write, kind: str) -> None:
+def test_pipes_devices_and_large_files_are_refused(write: Write, kind: str) -> None:
     Path("large.toml").write_text("#" * (1 << 17))
     os.mkfifo("pipe.toml")
     refused = {
@@ -117,8 +117,8 @@ def test_a_chain_of_extends_ends_somewhere(write: Write) -> None:
     assert complaint("x0.toml") == 'x16.toml:1: extends = "x17.toml": a chain of more than 16 files'
 
 
-def test_a_long_list_is_found_in_no_time(write: Write) -> None:
-    """Its lines were read again with each further one, which took minutes."""
+def test_a_long_list_is_parsed_quickly(write: Write) -> None:
+    """Parsing the list again at each of its lines took minutes."""
     began = process_time()
     assert complaint(write(x=SMALLEST + "milestones = [\n" + "9,\n" * 20_000 + "]")).startswith("x.toml:11: ")
     assert process_time() - began < 2

@@ -1,4 +1,4 @@
-"""Every mistake in a recipe, and the words that its author reads."""
+"""Every mistake in a recipe, and its message."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from afdctl.recipe import load, loads
 from tests.recipe.smallest_recipe import SMALLEST, Write
 
 VALUES = [
-    # a line of the smallest recipe, what its author wrote instead, the message
+    # a line of the smallest recipe, its replacement, the message
     (
         'name = "afd"',
         'name = "afd"\ngame = "wgn"',
@@ -240,11 +240,11 @@ def test_a_mistake_on_the_command_line(write: Write, override: str, message: str
 
 
 @pytest.mark.parametrize(("name", "message"), NAMES)
-def test_a_recipe_that_is_not_there(write: Write, name: str, message: str) -> None:
+def test_a_recipe_that_does_not_exist(write: Write, name: str, message: str) -> None:
     assert complaint(name) == message
 
 
-def test_all_mistakes_are_told_at_once_each_with_the_layer_that_made_it(write: Write) -> None:
+def test_all_mistakes_are_reported_at_once_each_with_its_layer(write: Write) -> None:
     write(base=SMALLEST.replace("epochs = 2", "epochs = 0"))
     child = write(child='extends = "base.toml"\n[attack]\nepsilon = 8\nstep = 3\n')
     assert complaint(child, "defense.gama=1", "seed=x").split("\n") == [
@@ -256,12 +256,12 @@ def test_all_mistakes_are_told_at_once_each_with_the_layer_that_made_it(write: W
     ]
 
 
-def test_what_is_missing_is_never_missing_from_the_command_line(write: Write) -> None:
+def test_a_missing_key_is_never_missing_from_the_command_line(write: Write) -> None:
     recipe = write(x=SMALLEST.replace("epsilon = 0.1", ""))
     assert complaint(recipe, "attack.steps=3") == "x.toml:7: attack.epsilon: missing; add it to [attack]"
 
 
-def test_a_circle_of_extends_shows_the_way_round(write: Write) -> None:
+def test_a_circle_of_extends_is_shown(write: Write) -> None:
     write(b='extends = "c.toml"', c='seed = 1\nextends = "b.toml"')
     message = (
         'c.toml:2: extends = "b.toml": the files extend each other in a circle: a.toml -> b.toml -> c.toml -> b.toml'

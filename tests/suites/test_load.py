@@ -1,4 +1,4 @@
-"""Suites: what a name, a file and the command line choose for a data set, and what a mistake says."""
+"""Suites: the attacks that a name, a file and the command line select, and the messages of mistakes."""
 
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,11 @@ def test_grids_of_table_a2():
     assert cifar["fgsm"].epsilons[-1] == 64 / 255
 
 
-def test_the_default_crosses_every_ball_twice():
+def test_the_default_suite_can_cross_every_ball():
     for dataset in registry.DATASETS:
         for spec in load("strong", dataset).attacks:
-            reaches = [spec.max_distance(epsilon) for epsilon in spec.epsilons[1:]]
-            assert all(reach is None or reach >= 2 for reach in reaches)
+            distances = [spec.max_distance(epsilon) for epsilon in spec.epsilons[1:]]
+            assert all(distance is None or distance >= 2 for distance in distances)
 
 
 def test_a_row_for_the_data_set_wins_over_one_for_all(tmp_path: Path):
@@ -70,14 +70,14 @@ def test_the_command_line_chooses_and_changes():
     ]
 
 
-def test_a_knob_is_set_where_there_is_one():
+def test_a_parameter_is_set_where_the_attack_has_it():
     """FGSM has no steps; PGD does."""
     fgsm, pgd = load("strong", "mnist", attacks=["fgsm", "pgd_linf"], overrides=["steps=7"]).attacks
     assert "steps" not in fgsm.attack_kwargs()
     assert pgd.attack_kwargs()["steps"] == 7
 
 
-def test_what_is_not_the_suites_own_is_named():
+def test_settings_that_differ_from_the_suite_are_listed():
     def changed(*attacks: str, **more: Any) -> dict[str, tuple[str, ...]]:
         return dict(load("strong", "mnist", attacks=attacks, **more).changed)
 
@@ -87,7 +87,7 @@ def test_what_is_not_the_suites_own_is_named():
     assert changed("pgd_linf", overrides=[f"steps={own.model_dump()['steps']}"], epsilons=own.epsilons) == {
         "pgd_linf": ()
     }
-    # of an attack that the suite lacks the defaults are its own, on the suite's grid or the one that is given
+    # an attack that the suite lacks has its defaults, on the suite's grid
     assert changed("apgd_ce") == {"apgd_ce": ()}
     assert changed("apgd_ce", overrides=["steps=3"]) == {"apgd_ce": ("steps",)}
 
@@ -217,7 +217,7 @@ def test_an_unknown_suite():
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 @pytest.mark.parametrize("suite", ["strong", "paper-A2"])
 @pytest.mark.parametrize(("given", "other"), [("step_size", "rel_step"), ("rel_step", "step_size")])
-def test_a_step_that_is_given_replaces_that_of_the_suite(dataset: str, suite: str, given: str, other: str):
+def test_a_given_step_replaces_that_of_the_suite(dataset: str, suite: str, given: str, other: str):
     """Absolute or relative: the row has one of the two."""
     for attack in load(suite, dataset, attacks=["pgd_linf", "mim"], overrides=[f"{given}=0.01"]).attacks:
         assert getattr(attack, given) == 0.01
