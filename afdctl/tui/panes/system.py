@@ -1,6 +1,6 @@
 """The machine: load, memory and disk, as short bars."""
 
-from afdctl.formatting import format_bytes
+from afdctl.tui.drawing.axis import size
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.panes.header import bar
@@ -39,11 +39,11 @@ def rows(system: System, facts: Snapshot) -> list[tuple[str, float | None, str]]
     found.append(("CPU", system.cpu / 100, f"{system.cpu:3.0f} % of {system.cores}"))
     found.append(("mem", system.used / system.total, _of(system.used, system.total)))
     if system.trainer:
-        found.append(("run", None, f"{system.trainer[0]:.0f} % of a core, {format_bytes(system.trainer[1])}"))
+        found.append(("run", None, f"{system.trainer[0]:.0f} % of a core, {size(system.trainer[1])}"))
     if system.free is not None:
         # the next two checkpoints have to fit
         low = ", low" if system.free < 2 * max(facts.checkpoint_bytes, 5e7) else ""
-        found.append(("disk", None, f"{format_bytes(system.free)} free{low}"))
+        found.append(("disk", None, f"{size(system.free)} free{low}"))
     return found
 
 
@@ -52,4 +52,4 @@ def _heat(gpu: Gpu) -> str:
 
 
 def _of(used: float, total: float) -> str:
-    return f"{format_bytes(used)} of {format_bytes(total)}"
+    return f"{size(used)} of {size(total)}"
