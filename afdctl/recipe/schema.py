@@ -31,7 +31,7 @@ COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
 class Data(Table):
     """The data set, its split and its augmentation."""
 
-    dataset: Annotated[str, *registered(registry.DATASETS)]
+    dataset: Annotated[str, *registered(registry.DATASETS)] = Field(description="`afdctl data ls` lists them")
     path: Annotated[str, AfterValidator(check_path)] | None = Field(
         None, description="folder only: the image folder, which contains train/ and test/ (or val/)"
     )
@@ -64,7 +64,7 @@ class Data(Table):
 class Model(Table):
     """The network: F_theta (encoder) and C_phi (classifier)."""
 
-    encoder: Annotated[str, *registered(registry.ENCODERS)]
+    encoder: Annotated[str, *registered(registry.ENCODERS)] = Field(description="network of F_theta")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(64, description="number of base filters")
     norm: Literal["l2", "none", "scale"] = Field(
         "l2", description="normalisation of the features; scale: l2 times a learned scalar"
@@ -75,7 +75,7 @@ class DefenseConfig(Table):
     """A defense and its SGD optimizer of L_C over theta and phi; `name` decides the further keys."""
 
     name: str
-    lr_C: NonNegative = 0.1
+    lr_C: NonNegative = Field(0.1, description="learning rate of L_C")
     momentum_C: Momentum = 0.9
     weight_decay_C: NonNegative = 1e-4
 
@@ -120,15 +120,15 @@ class AFD(DefenseConfig):
     classify: Literal["clean", "both"] = Field("clean", description="L_C on x (Eq. 7), or on x and x'")
     discriminator: Annotated[str, *registered(registry.DISCRIMINATORS)] = "fc3-pd"
     hidden: Annotated[int, Field(ge=1, le=65_536)] = Field(512, description="hidden units of D_psi")
-    spectral_norm: bool = True
+    spectral_norm: bool = Field(True, description="spectral normalisation of D_psi's layers")
     gp_weight: NonNegative = Field(
         0.0, description="weight of the gradient penalty on interpolated features; 0: no penalty"
     )
     gp_conditional: bool = Field(False, description="give the labels to the discriminator in the penalty")
-    lr_D: NonNegative = 0.1
+    lr_D: NonNegative = Field(0.1, description="learning rate of L_D")
     momentum_D: Momentum = 0.9
     weight_decay_D: NonNegative = 0.0
-    lr_F: NonNegative = 0.5
+    lr_F: NonNegative = Field(0.5, description="learning rate of L_F")
     momentum_F: Momentum = 0.9
     weight_decay_F: NonNegative = 0.0
 
@@ -147,11 +147,11 @@ class Attack(Table):
     """The training adversary; validation and test attack with its norm and epsilon."""
 
     name: Annotated[str, *registered(registry.ADVERSARIES)] = "apgd_ce"
-    norm: Literal["linf", "l2"] = "linf"
+    norm: Literal["linf", "l2"] = Field("linf", description="norm of the ball")
     epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
     steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
     step_size: Fraction | None = Field(None, description="pgd and pgd_kl only, absolute; none: 2.5 epsilon / steps")
-    random_start: bool = True
+    random_start: bool = Field(True, description="start from a random point, not from x")
     keep: Literal["worst_loss", "last", "success_only"] = Field(
         "worst_loss", description="which iterate becomes x'; success_only: x where nothing fooled the model"
     )
@@ -234,7 +234,7 @@ class Train(Table):
         (),
         description="epochs after which every learning rate is multiplied by lr_decay; no effect after the last epoch",
     )
-    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="factor at each milestone")
     schedule: Literal["milestones", "one_cycle"] = Field(
         "milestones", description="one_cycle: every learning rate rises linearly from 0, then falls linearly to 0"
     )
@@ -248,7 +248,7 @@ class Train(Table):
     )
     checkpoint_selection: Literal["robust", "last"] = Field(
         "robust",
-        description="which epoch `best` is: the one with the highest PGD accuracy on the hold-out, or the last one",
+        description="epoch of the checkpoint `best`: with the highest accuracy on the attacked hold-out, or the last",
     )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
@@ -297,8 +297,10 @@ class Train(Table):
 class Recipe(Table):
     """A complete recipe, with every value resolved."""
 
-    fidelity: Literal["sound", "paper", "official"] = "sound"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    fidelity: Literal["sound", "paper", "official"] = Field(
+        "sound", description="preset where they differ: afdctl's choice, the paper, or its published code"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random generator of the run")
     data: Data
     model: Model
     defense: Defense

@@ -87,20 +87,14 @@ def load(
     selected = [rows.get(title) or default_row(title, rows, epsilons, options) for title in dict.fromkeys(attacks)]
     selected = selected or list(rows.values())
     if not selected:
-        raise RecipeError(
-            f"{paths.display_path(path)}: has no attack for {dataset}; choose another --suite, or use --attacks"
-        )
+        remedy = "choose another --suite, or name attacks with --attacks"
+        raise RecipeError(f"{paths.display_path(path)}: has no attack for {dataset}; {remedy}")
     changes = changes_of(overrides, selected, epsilons, options[1])
     configs = tuple(row.with_changes(changes) for row in selected)
     if epsilons is not None and len(norms := {config.norm for config in configs}) > 1:
         names = " and ".join(sorted(norms))
         raise RecipeError(f"{options[1]}: one grid cannot serve the norms {names}; select attacks with --attacks")
-    changed = {
-        config.title: tuple(
-            key for key in type(config).model_fields if getattr(config, key) != getattr(row.config, key)
-        )
-        for row, config in zip(selected, configs, strict=True)
-    }
+    changed = {row.config.title: row.changed_keys(config) for row, config in zip(selected, configs, strict=True)}
     return Suite(path.stem, configs, changed)
 
 
