@@ -15,7 +15,7 @@ from afdctl.cli import background, terminal
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
-from afdctl.paths import shortened
+from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
@@ -201,10 +201,10 @@ def _parse_seeds(text: str | None) -> list[int]:
     if text is None:
         return []
     if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", text):
-        raise RecipeError(f"--seeds '{shortened(text)}': must be whole numbers with commas between, such as 0,1,2")
+        raise RecipeError(f"--seeds '{shorten(text)}': must be whole numbers with commas between, such as 0,1,2")
     seeds = [int(number) for number in text.split(",")]
     if len(set(seeds)) < len(seeds):
-        raise RecipeError(f"--seeds '{shortened(text)}': names a seed twice, which would train the same run twice")
+        raise RecipeError(f"--seeds '{shorten(text)}': names a seed twice, which would train the same run twice")
     return seeds
 
 

@@ -127,7 +127,7 @@ def _validation_lines(snapshot: Snapshot, rows: list[Row], palette: Palette) -> 
         return [column_line(("after the first epoch", dim))]
     table, last = snapshot.history.table("validation"), rows[-1]
     metrics = [("clean", "acc_nat"), (f"PGD-{table.get('steps', '')}", "acc_adv")]
-    metrics += [(f"+ Square-{table.get('queries', '')}", "acc_square")] if "acc_square" in last else []
+    metrics += [(f"+ Square-{table.get('square_queries', '')}", "acc_square")] if "acc_square" in last else []
     # grey if a later epoch had no validation
     fresh = snapshot.history.epoch - last["epoch"] <= 1
     lines = [column_line(("", dim), ("now", dim), ("best", dim), ("epoch", dim))]

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from afdctl.formatting import format_duration
-from afdctl.suites.epsilon_grid import NORMS, name_of
+from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_range
 from afdctl.tui.drawing.axis import Floats, Range
 from afdctl.tui.drawing.cells import Cells, Span
 from afdctl.tui.drawing.palette import COMPARED, Palette, curve_letter
@@ -45,7 +44,7 @@ def _draw_norm(cells: Cells, y: int, sweep: SweepProgress, norm: str) -> int:
     dim = cells.palette.ink("dim")
     cells.put(2, y, ("ε", dim))
     for column, epsilon in enumerate(visible):
-        cells.put_right(name_width + (column + 1) * column_width, y, (name_of(epsilon), dim))
+        cells.put_right(name_width + (column + 1) * column_width, y, (format_epsilon(epsilon), dim))
     cells.put_right(width - 2, y, ("AUC", dim))
     for key in sweep.attacks(norm):
         y += 1
@@ -57,13 +56,12 @@ def _draw_norm(cells: Cells, y: int, sweep: SweepProgress, norm: str) -> int:
 def describe(sweep: SweepProgress) -> str:
     """Describe the sweep in progress, or the results: suite, clean accuracy, images, seed."""
     plan = {} if sweep.ended else sweep.plan
-    words = [str(plan.get(name)) for name in ("profile", "checkpoint") if plan.get(name)]
+    words = [str(plan.get(name)) for name in ("suite", "checkpoint") if plan.get(name)]
     if sweep.acc_nat is not None:
         words.append(f"clean {sweep.acc_nat:.1%}")
     if not any(attack.startswith("aa") for attack, _ in sweep.cells):
         words.append("no AutoAttack")
-    counts = {min(sweep.images, default=0), max(sweep.images, default=0)}
-    words.append(f"{' to '.join(f'{n:,}' for n in sorted(counts))} images")
+    words.append(f"{format_range(sweep.images) or 0} images")
     return ", ".join([*words, f"seed {plan.get('seed', 0)}"] if plan else words)
 
 
@@ -87,7 +85,7 @@ def _draw_attack(
     running = key == sweep.running
     mark: Span = ("▸ ", palette.ink("good", bold=True)) if running else ("  ", palette.ink("dim"))
     norm = sweep.norms.get(key, "")
-    name = f"{attack} {NORMS.get(norm, norm)}" + (f" ← {source}" if source else "")
+    name = f"{attack} {NORM_LABELS.get(norm, norm)}" + (f" ← {source}" if source else "")
     cells.put(2, y, mark, (name, palette.ink("strong" if running else "text")), end=name_width + 2)
     for column, epsilon in enumerate(epsilons):
         cell = sweep.cells[key].get(epsilon)
@@ -133,7 +131,7 @@ def draw_curves(snapshot: Snapshot, width: int, height: int, palette: Palette) -
 def _draw_norm_curves(sweep: SweepProgress, norm: str, width: int, height: int, palette: Palette) -> Cells:
     """Draw the curves of one norm, one colour per attack, with a legend at the right."""
     cells = Cells(width, height, palette)
-    cells.frame([(f"Accuracy by ε {NORMS.get(norm, norm)}".rstrip(), palette.ink("strong", bold=True))])
+    cells.frame([(f"Accuracy by ε {NORM_LABELS.get(norm, norm)}".rstrip(), palette.ink("strong", bold=True))])
     inner_width, inner_height = width - 4, height - 2
     if inner_width < 24 or inner_height < 4 or not sweep.cells:
         return cells
@@ -152,7 +150,7 @@ def _draw_norm_curves(sweep: SweepProgress, norm: str, width: int, height: int, 
         )
         for place, key in enumerate(keys)
     ]
-    ticks = [((epsilon - low) / (high - low), name_of(epsilon)) for epsilon in epsilons]
+    ticks = [((epsilon - low) / (high - low), format_epsilon(epsilon)) for epsilon in epsilons]
     cells.paste(2, 1, draw(Plot(curves, UNIT, ticks=ticks), plot_width, inner_height, left, right, palette))
     for place, key in enumerate(keys[:inner_height]):
         ink = palette.ink(COMPARED[place % len(COMPARED)], bold=True)

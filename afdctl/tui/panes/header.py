@@ -1,7 +1,6 @@
 """The header: which run, its state, its progress and the time left; on a tiny terminal, this is all there is."""
 
-from afdctl.formatting import format_duration, format_number
-from afdctl.suites.epsilon_grid import NORMS, name_of
+from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_number
 from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.panes.health import d_accuracy
@@ -188,7 +187,7 @@ def _recipe_words(snapshot: Snapshot) -> list[str]:
     label = f"AFD-{str(defense.get('game')).upper()}" if name == "afd" else DEFENSE_NAMES.get(name, name)
     words = [f"{label} on {history.table('data').get('dataset')}"]
     if name != "natural":
-        norm = NORMS.get(str(attack.get("norm")), str(attack.get("norm")))
+        norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))
         words.append(f"ε {_format_epsilon(attack.get('epsilon'))} {norm}")
         words.append(_attack_words(snapshot))
     lrs = [f"{key} {history.last.get(key, value):g}" for key, value in defense.items() if key.startswith("lr_")]
@@ -200,7 +199,7 @@ def _attack_words(snapshot: Snapshot) -> str:
     history, attack = snapshot.history, snapshot.history.table("attack")
     name, steps = str(attack.get("name")).upper().replace("_", "-"), attack.get("steps")
     current, plural = history.last.get("attack_steps", steps), "" if steps == 1 else "s"
-    if history.epoch <= int(attack.get("n_fgsm") or 0):
+    if history.epoch <= int(attack.get("n_fgsm_epochs") or 0):
         return f"N-FGSM, then {name} {steps} step{plural}"
     return f"{name} {steps} step{plural}" if current == steps else f"{name} {current} of {steps} steps"
 
@@ -208,14 +207,14 @@ def _attack_words(snapshot: Snapshot) -> str:
 def _warmup_epsilon(snapshot: Snapshot) -> str:
     """Return the present ε during its warm-up."""
     history, attack = snapshot.history, snapshot.history.table("attack")
-    warmup_steps = float(attack.get("warmup") or 0) * int(history.run.get("steps_per_epoch") or 1)
+    warmup_steps = float(attack.get("epsilon_warmup_epochs") or 0) * int(history.run.get("steps_per_epoch") or 1)
     if history.step >= warmup_steps:
         return ""
     return f" · ε now {float(attack.get('epsilon') or 0) * (history.step + 1) / max(1.0, warmup_steps):.4f}"
 
 
 def _format_epsilon(value: object) -> str:
-    return name_of(value) if isinstance(value, int | float) else str(value)
+    return format_epsilon(value) if isinstance(value, int | float) else str(value)
 
 
 def _chart_settings(snapshot: Snapshot, palette: Palette) -> list[Span]:
