@@ -1,6 +1,7 @@
 """Files of the screen: SVG and text, and as CSV the columns of its charts or the cells of its sweep."""
 
 import csv
+import math
 from io import StringIO
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def chart_rows(spec: ChartSpec, rendered: RenderedChart, snapshot: Snapshot, pal
         curve_spec = spec.curves[0 if snapshot.others else min(place, len(spec.curves) - 1)]
         run_name = run_names[min(place, len(run_names) - 1)]
         for column, mean in enumerate(curve.mean.tolist()):
-            if mean == mean:
+            if not math.isnan(mean):
                 band = [edge[column] for edge in (curve.low, curve.high) if edge is not None]
                 x = x_range.low + (column + 0.5) * step
                 rows.append([spec.key, curve_spec.name or curve_spec.metric, run_name, f"{x:g}", mean, *band])

@@ -85,31 +85,31 @@ def compose_frame(
         compare=bool(snapshot.others),
     )
     page = charts_of_page(snapshot, available, page_size(places))
+    charts_by_place = {f"chart {number}": spec for number, spec in enumerate(page)}
     rendered: dict[str, tuple[ChartSpec, RenderedChart]] = {}
     for name, place in places.items():
-        if name.startswith("chart"):
-            number = int(name.split()[1])
-            if number < len(page):
-                spec = page[number]
-                with _contain_errors(cells, place):
-                    drawn = chart.draw(
-                        spec,
-                        snapshot,
-                        place.width,
-                        place.height,
-                        (axes or {}).get(spec.key),
-                        palette,
-                        focused=snapshot.view.focus == spec.key,
-                        at_cursor=at_cursor,
-                    )
-                    cells.paste(place.x, place.y, drawn.cells)
-                    rendered[name] = spec, drawn
-        elif name == "footer":
-            footer = prompts.draw_footer(keymap.hints(snapshot), place.width, palette, message)
-            cells.paste(place.x, place.y, footer)
-        else:
-            with _contain_errors(cells, place):
-                cells.paste(place.x, place.y, PANES[name](snapshot, place.width, place.height, palette))
+        with _contain_errors(cells, place):
+            if spec := charts_by_place.get(name):
+                drawn = chart.draw(
+                    spec,
+                    snapshot,
+                    place.width,
+                    place.height,
+                    (axes or {}).get(spec.key),
+                    palette,
+                    focused=snapshot.view.focus == spec.key,
+                    at_cursor=at_cursor,
+                )
+                rendered[name] = spec, drawn
+                pane = drawn.cells
+            elif name == "footer":
+                pane = prompts.draw_footer(keymap.hints(snapshot), place.width, palette, message)
+            elif name in PANES:
+                pane = PANES[name](snapshot, place.width, place.height, palette)
+            else:
+                # a place for a chart that this run does not have
+                continue
+            cells.paste(place.x, place.y, pane)
     if not rendered and "chart 0" in places:
         _draw_placeholder(cells, snapshot, places["chart 0"])
     if dialog:

@@ -43,6 +43,7 @@ class Session:
         self.slow_poll_due = 0.0
         self._monitor: SystemMonitor | None = None
         self._system = System()
+        # the last level of each health check, so that a change for the worse is noted once
         self._levels: dict[str, str] = {}
         self._output: list[str] = []
         self._checkpoint_bytes = 0.0

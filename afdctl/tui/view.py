@@ -37,6 +37,7 @@ class Settings:
     hidden: tuple[str, ...] = ()
 
 
+# the file can be edited by hand or written by another version
 ALLOWED_VALUES = {"beta": BETAS, "axis": AXES, "window": WINDOWS, "theme": ("", *THEMES)}
 
 

@@ -56,6 +56,7 @@ def clip_outliers(values: Floats, lines: Floats) -> Floats:
     finite = values[np.isfinite(values)]
     if len(finite) < 8:
         return values
+    # without this, one spike would flatten the rest of the curve
     low, high = np.percentile(finite, [2, 98])
     lines = lines[np.isfinite(lines)]
     if len(lines):

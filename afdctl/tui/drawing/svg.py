@@ -48,6 +48,7 @@ def _draw_row(cells: Cells, y: int, ground: str) -> list[str]:
     grounds: list[str] = []
     texts: list[str] = []
     shapes: dict[tuple[str, bool], list[str]] = {}
+    # one path per colour keeps the file small: a dot is one command, not an element
     strip = cells.strip(y)
     x = 0
     for text, style, _ in strip:

@@ -48,6 +48,7 @@ def compute_bound(history: History) -> Bound | None:
     if not rows or d_accuracy is None:
         return None
     last = rows[-1]
+    # Square attacks the images that PGD left, so its accuracy is the tighter bound
     robust: float = last["acc_square"] if "acc_square" in last else last["acc_adv"]
     return Bound(
         err_nat=1 - last["acc_nat"],

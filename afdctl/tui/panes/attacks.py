@@ -37,6 +37,7 @@ def _draw_norm(cells: Cells, y: int, sweep: SweepProgress, norm: str) -> int:
     """Draw the attacks of one norm under a line with their epsilons; return the next row."""
     epsilons, width = sweep.epsilons(norm), cells.width
     name_width = min(NAME_WIDTH, width // 3)
+    # 12 columns are for AUC and the frame; epsilons that do not fit are left out
     column_width = min(10, max(5, (width - name_width - 12) // len(epsilons)))
     visible = epsilons[: max(1, (width - name_width - 12) // column_width)]
     if y >= cells.height - 2:
@@ -107,6 +108,7 @@ def _draw_cell(cells: Cells, x: int, y: int, width: int, cell: Cell, running: bo
         return
     text = f"{'~' if cell.partial else ''}{100 * cell.accuracy:.1f}".rjust(width)
     if palette.tints:
+        # between 6 and 46 % of green
         tint = f"good/{round(0.06 + 0.4 * cell.accuracy, 2)}"
         cells.put(x, y, (text, palette.ink("strong", tint, bold=not cell.partial)))
     else:

@@ -92,9 +92,11 @@ def sample_curve(
 ) -> Curve:
     """Resample a metric to columns of dots."""
     x = _bucket_x(series, settings)
+    # column c holds the buckets with edges[c] < x <= edges[c + 1]; the first one also those at its lower edge
     edges = np.linspace(x_range.low, x_range.high, columns + 1)
     bounds = np.searchsorted(x, edges, side="right")
     bounds[0] = np.searchsorted(x, x_range.low)
+    # smoothing would hide the first few steps
     beta = max(settings.beta, spec.min_beta) if series.length > 8 else 0.0
     mean = _mean_by_column(series.smooth(spec.metric, beta), bounds)
     low = high = None

@@ -82,6 +82,7 @@ def _put_progress(cells: Cells, y: int, snapshot: Snapshot, left: list[Span], ri
     x = cells.put(1, y, *left) + (2 if left else 0)
     right: list[Span] = []
     for spans in rights:
+        # the first groups are the most important, so a later one may be left out
         if cells.width - 1 - x - length(right) - length(spans) - 2 >= MIN_BAR_WIDTH:
             right += [("  ", palette.ink("dim")), *spans]
     right_begin = cells.put_right(cells.width - 1, y, *right)
@@ -93,9 +94,8 @@ def _put_progress(cells: Cells, y: int, snapshot: Snapshot, left: list[Span], ri
 
 def draw_bar(cells: Cells, x: int, end: int, y: int, share: float, colour: str) -> None:
     """Draw a bar from column x to `end`, filled to half a cell."""
-    halves = round(share * 2 * (end - x))
     palette = cells.palette
-    full, half = divmod(halves, 2)
+    full, half = divmod(round(share * 2 * (end - x)), 2)
     # without colours the unfilled part is another character
     rest = "─" if palette.depth == "none" else "━"
     spans = [("━" * full, palette.ink(colour)), ("╸" * half, palette.ink(colour))]
@@ -190,6 +190,7 @@ def _recipe_words(snapshot: Snapshot) -> list[str]:
         norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))
         words.append(f"ε {_format_epsilon(attack.get('epsilon'))} {norm}")
         words.append(_attack_words(snapshot))
+    # the journal has the present learning rate, the recipe the initial one
     lrs = [f"{key} {history.last.get(key, value):g}" for key, value in defense.items() if key.startswith("lr_")]
     return [*words, " ".join(lrs), f"batch {history.table('train').get('batch_size')}"]
 

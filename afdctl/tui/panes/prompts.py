@@ -29,6 +29,7 @@ def draw_footer(hints: Sequence[KeyHint], width: int, palette: Palette, message:
 
 def place_hints(hints: Sequence[KeyHint], width: int) -> list[tuple[int, KeyHint]]:
     """Return the first column of each hint that fits. Room for the last hint, the help, is reserved."""
+    # the help must stay reachable on a narrow terminal
     *others, last = hints
     placed, x = [], 1
     for hint in others:
