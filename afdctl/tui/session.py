@@ -116,12 +116,10 @@ class Session:
             replay = f"replay x{front.speed:g}" + ("" if front.playing else ", paused")
         return Snapshot(
             name=front.name,
-            path=front.path,
             history=front.history,
             state=front.state,
             view=view,
             system=self._system,
-            now=time.time(),
             pid=front.pid,
             share=front.share,
             damaged=front.damaged,

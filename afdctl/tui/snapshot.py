@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from afdctl.tui.state.history import History
 from afdctl.tui.state.log_entries import LogEntry
@@ -27,12 +26,10 @@ class Snapshot:
     """The run, its state, the machine and the view. `share` in [0, 1] of the journal has been read."""
 
     name: str
-    path: Path
     history: History
     state: State
     view: View
     system: System
-    now: float
     pid: int | None = None
     share: float = 1.0
     damaged: int = 0

@@ -27,7 +27,7 @@ MACHINE = System(
     total=128e9,
     free=412e9,
     trainer=(103.0, 2.1e9),
-    gpus=(Gpu("H100", 83.0, 24.1e9, 80e9, 61.0),),
+    gpus=(Gpu(load=83.0, used=24.1e9, total=80e9, temperature=61.0),),
 )
 Steps = Callable[[Pilot[int], Dashboard], Awaitable[None]]
 
@@ -51,12 +51,10 @@ def snapshot(rows: list[journals.Row], view: View = View(), pid: int | None = No
     return replace(
         Snapshot(
             name="mnist_wgan-001",
-            path=Path("runs/mnist_wgan-001"),
             history=history,
             state=state(history, pid),
             view=view,
             system=MACHINE,
-            now=journals.BEGIN + 500,
             pid=pid,
         ),
         **changes,

@@ -13,7 +13,6 @@ import psutil
 class Gpu:
     """Load and memory of a GPU: percent, bytes, degrees Celsius."""
 
-    name: str
     load: float
     used: float
     total: float
@@ -89,7 +88,4 @@ class SystemMonitor:
         with suppress(Exception):  # not every GPU has a sensor
             temperature = float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
         load = float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        name = nvml.nvmlDeviceGetName(handle)
-        return Gpu(
-            name=str(name), load=load, used=float(memory.used), total=float(memory.total), temperature=temperature
-        )
+        return Gpu(load=load, used=float(memory.used), total=float(memory.total), temperature=temperature)
