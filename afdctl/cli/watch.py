@@ -20,7 +20,7 @@ NAMES = typer.Argument(
 )
 RUNS = typer.Option(parser=paths.path, help="The folder of the runs.")
 ONCE = typer.Option("--once", help="Draw one frame without a terminal: text to stdout, or a picture with --svg.")
-SVG = output_path.option("--svg", help="Where --once writes its picture: a file, or a folder for it.")
+SVG = output_path.option("--svg", help="The file or folder for the picture of --once.")
 SIZE = typer.Option(metavar="WIDTHxHEIGHT", help="The size of --once in cells.")
 REPLAY = typer.Option(
     metavar="SPEED", min=0.01, max=1e6, help="Replay the run at SPEED times its pace.", show_default=False
