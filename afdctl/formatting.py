@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and line feed, marks that turn text round, line separators, and halves of characters."""
@@ -22,12 +23,12 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def round_ticks(low: float, high: float, count: int) -> list[float]:
-    """Return about `count` round values in [low, high]: multiples of 1, 2, 2.5 or 5 times a power of ten."""
+def round_ticks(low: float, high: float, count: int, factors: Sequence[float] = (1, 2, 2.5, 5)) -> list[float]:
+    """Return about `count` round values in [low, high]: multiples of one of `factors` times a power of ten."""
     rough = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
     # a step that is too small by rounding alone is accepted
-    step = next((factor * power for factor in (1, 2, 2.5, 5) if factor * power >= 0.999 * rough), 10 * power)
+    step = next((factor * power for factor in factors if factor * power >= 0.999 * rough), 10 * power)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [multiple * step for multiple in range(first, last + 1)]
 

@@ -1,4 +1,4 @@
-"""`afdctl export`: the modes, where files go, and what a pipeline gets."""
+"""Test `afdctl export`: its modes, output files and JSON."""
 
 import json
 import shutil
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from afdctl.cli.export import only
-from afdctl.cli.export_output import ExportOptions
+from afdctl.cli.export import choose_mode
+from afdctl.cli.export_modes import ExportOptions
 from afdctl.errors import RecipeError
 from afdctl.export.weights import state_dict
 from afdctl.export.weights.format import ExportedModel, Files
@@ -64,12 +64,12 @@ def test_robustbench_gets_its_folders(afdctl: Afdctl, folder: Path):
 
 
 def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    def tampered(exported: ExportedModel) -> Files:
+    def tampered(model: ExportedModel) -> Files:
         with torch.no_grad():
-            other = state_dict.of_network(exported.network)
+            other = state_dict.copy_state(model.network)
             other["C_phi.bias"] += 0.01
-            network = state_dict.filled(exported.about, other)
-        return state_dict.pack_torch(replace(exported, network=network))
+            network = state_dict.build_with_state(model.metadata, other)
+        return state_dict.pack_torch(replace(model, network=network))
 
     monkeypatch.setattr(state_dict, "TORCH", replace(state_dict.TORCH, pack=tampered))
     before = sorted(folder.iterdir())
@@ -80,7 +80,7 @@ def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path
 
 
 def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.cli.export_weights.find_spec", lambda name: None)
+    monkeypatch.setattr("afdctl.cli.export_files.find_spec", lambda name: None)
     ended = afdctl("export", "nt", "--weights", "onnx")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == (
@@ -89,13 +89,13 @@ def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.M
 
 
 def test_two_modes_are_one_too_many():
-    def mode(wanted: ExportOptions, choice: str) -> None: ...
+    def mode(options: ExportOptions, value: str) -> None: ...
 
-    assert only({"--weights": (None, mode), "--table": ("1", mode)}) == (mode, "1")
+    assert choose_mode({"--weights": (None, mode), "--table": ("1", mode)}) == (mode, "1")
     with pytest.raises(RecipeError, match="--weights and --table: one mode at a time"):
-        only({"--weights": ("onnx", mode), "--table": ("1", mode), "--figure": (None, mode)})
+        choose_mode({"--weights": ("onnx", mode), "--table": ("1", mode), "--figure": (None, mode)})
     with pytest.raises(RecipeError, match=r"export what\? give one of --weights, --table"):
-        only({"--weights": (None, mode), "--table": (None, mode)})
+        choose_mode({"--weights": (None, mode), "--table": (None, mode)})
 
 
 MISTAKES = {
@@ -107,7 +107,7 @@ MISTAKES = {
         2,
         "--out w2.pt: one file for 2 runs; name a folder, such as files/",
     ),
-    "export nt --weights onnx --out w.pt2": (2, "--out w.pt2: its suffix is that of pt2, and --weights says onnx"),
+    "export nt --weights onnx --out w.pt2": (2, "--out w.pt2: its suffix is that of pt2, but --weights says onnx"),
     "export nt --weights torch --out no/w.pt": (2, "there is no folder no; make it first"),
     "export nt --weights torch --out /dev/null": (2, "--out /dev/null: is there and is no regular file"),
     "export nt --weights robustbench --out file": (2, "--out file/: is a file, not a folder; name a folder"),

@@ -1,4 +1,4 @@
-"""`afdctl export --report` from the command line."""
+"""Test `afdctl export --report`."""
 
 import json
 from pathlib import Path

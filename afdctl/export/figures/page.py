@@ -43,7 +43,8 @@ class PaperFigure(Figure):
 
     def caption(self, *parts: str) -> None:
         """Write the non-empty parts below the figure."""
-        text = fill("; ".join(part for part in parts if part) + ".", int(self.get_figwidth() * CHARACTERS_PER_INCH))
+        text = "; ".join(part for part in parts if part) + "."
+        text = fill(text, int(self.get_figwidth() * CHARACTERS_PER_INCH), break_on_hyphens=False)
         self.supxlabel(text, x=0.01, ha="left", fontsize=7, color=GREY)
 
     def legend_above(self, *parts: Mapping[str, Line2D], columns: int = 5) -> None:

@@ -115,8 +115,9 @@ def _precision(groups: Sequence[Group]) -> list[str]:
     """Describe the number of images and the bands, and which results are not of the best checkpoint or not float32."""
     rows = [row for group in groups for record in group.records for row in _cells(record)]
     counts = [len(group.records) for group in groups]
-    bands = ["Wilson 95 % interval"] if 1 in counts else []
-    bands += [f"one standard deviation over up to {max(counts)} runs"] if max(counts, default=1) > 1 else []
+    has_seeds = max(counts, default=1) > 1
+    bands = ["Wilson 95 % interval of single runs" if has_seeds else "Wilson 95 % interval"] if 1 in counts else []
+    bands += [f"one standard deviation over up to {max(counts)} runs"] if has_seeds else []
     in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in rows if precision_of(row) == "bf16")
     search = f"searched in bf16: {', '.join(in_bf16)}" if in_bf16 else ""
     return [format_n(row["n"] for row in rows), f"bands: {' or '.join(bands)}", checkpoints(groups, _cells), search]

@@ -1,21 +1,13 @@
 """Tables 1, 2 and A3: accuracy under attack."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from afdctl import recipe as recipes
 from afdctl.errors import AfdctlError
-from afdctl.export.groups import (
-    Gap,
-    Group,
-    add_absent_methods,
-    dataset_title,
-    group_runs,
-    quote_run,
-    sweep_gap,
-)
+from afdctl.export.groups import Gap, Group, add_absent_methods, dataset_title, group_runs, quote_run, sweep_gap
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import (
     Cell,
@@ -32,21 +24,21 @@ from afdctl.runs.run import Run
 from afdctl.suites.epsilon_grid import name_of
 
 
-class AttackColumn(NamedTuple):
+@dataclass(frozen=True)
+class AttackColumn(Column):
     """A column of Table 1. A black-box one uses images made against NT. `{}` in the title is the epsilon."""
 
-    column: Column
     attack: str
     black_box: bool = False
 
 
 CLEAN: Final = Column("clean", "Clean", "share")
 TABLE_1: Final = (
-    AttackColumn(Column("pgd_linf_wb", "PGD-L∞{} (WB)", "share"), "pgd_linf"),
-    AttackColumn(Column("cw_l2_wb", "C&W-L2{} (WB)", "share"), "cw"),
-    AttackColumn(Column("aa_linf_wb", "AA-L∞{} (WB)", "share"), "aa"),
-    AttackColumn(Column("pgd_linf_bb", "PGD-L∞{} (BB)", "share"), "pgd_linf", black_box=True),
-    AttackColumn(Column("cw_l2_bb", "C&W-L2{} (BB)", "share"), "cw", black_box=True),
+    AttackColumn("pgd_linf_wb", "PGD-L∞{} (WB)", "share", "pgd_linf"),
+    AttackColumn("cw_l2_wb", "C&W-L2{} (WB)", "share", "cw"),
+    AttackColumn("aa_linf_wb", "AA-L∞{} (WB)", "share", "aa"),
+    AttackColumn("pgd_linf_bb", "PGD-L∞{} (BB)", "share", "pgd_linf", black_box=True),
+    AttackColumn("cw_l2_bb", "C&W-L2{} (BB)", "share", "cw", black_box=True),
 )
 TABLE_2: Final = tuple(
     Column(attack, title, "area")
@@ -66,7 +58,7 @@ TABLE_A3: Final = {"AT": Column("from_AT", "AT →", "share"), "TRADES": Column(
 
 
 def table_1(records: Sequence[Record], with_paper: bool) -> Table:
-    """Build Table 1: accuracy under attacks of nominal strength, white box and black box."""
+    """Build Table 1: accuracy under attacks at nominal epsilon, white box and black box."""
     groups = _groups(records, with_paper)
     rows = []
     for group in groups:
@@ -74,24 +66,23 @@ def table_1(records: Sequence[Record], with_paper: bool) -> Table:
         # any sweep measures clean accuracy
         clean_gap = partial(sweep_gap, attack="pgd_linf")
         cells = {"clean": Cell.of_group(group, clean_accuracy, clean_gap, published.get("clean"))}
-        for attack_column in TABLE_1:
-            key = attack_column.column.key
-            cells[key] = attack_cell(
+        for column in TABLE_1:
+            cells[column.key] = attack_cell(
                 group,
-                attack_column.attack,
-                epsilon=_nominal_epsilon(attack_column, group.dataset, records),
+                column.attack,
+                epsilon=_nominal_epsilon(column, group.dataset, records),
                 records=records,
-                source="NT" if attack_column.black_box else None,
-                published=published.get(key),
+                source="NT" if column.black_box else None,
+                published=published.get(column.key),
             )
         rows.append(Row((group.dataset, group.label), group.names, cells))
     epsilons = {
-        (group.dataset, attack_column.column.key): _measured_epsilons(attack_column, group.dataset, rows)
-        or name_of(_nominal_epsilon(attack_column, group.dataset, records))
+        (group.dataset, column.key): _measured_epsilons(column, group.dataset, rows)
+        or name_of(_nominal_epsilon(column, group.dataset, records))
         for group in groups
-        for attack_column in TABLE_1
+        for column in TABLE_1
     }
-    columns = (CLEAN, *(_with_epsilon(attack_column, epsilons) for attack_column in TABLE_1))
+    columns = (CLEAN, *(_with_epsilon(column, epsilons) for column in TABLE_1))
     return Table(
         name="1",
         title="Accuracy (%) on natural images and under attacks at nominal epsilon",
@@ -127,7 +118,7 @@ def table_2(records: Sequence[Record], with_paper: bool) -> Table:
         rows.append(Row((group.dataset, group.label), group.names, cells))
     return Table(
         name="2",
-        title="Area under accuracy over ε (trapezoidal rule), divided by the length of the ε grid",
+        title="Area under accuracy over ε (trapezoidal rule), normalised by the length of the ε grid",
         headings=("dataset", "method"),
         columns=TABLE_2,
         rows=tuple(rows),
@@ -246,27 +237,26 @@ def _method_on_disk(record: Record, source: str) -> str | None:
         return None
 
 
-def _nominal_epsilon(attack_column: AttackColumn, dataset: str, records: Sequence[Record]) -> float:
-    return paper.l2_epsilon(dataset) if attack_column.attack == "cw" else paper.linf_epsilon(dataset, records)
+def _nominal_epsilon(column: AttackColumn, dataset: str, records: Sequence[Record]) -> float:
+    return paper.l2_epsilon(dataset) if column.attack == "cw" else paper.linf_epsilon(dataset, records)
 
 
-def _measured_epsilons(attack_column: AttackColumn, dataset: str, rows: Sequence[Row]) -> str:
+def _measured_epsilons(column: AttackColumn, dataset: str, rows: Sequence[Row]) -> str:
     """Join the epsilons that a column was measured at on a data set; empty for none."""
-    cells = [row.cells[attack_column.column.key] for row in rows if row.labels[0] == dataset]
+    cells = [row.cells[column.key] for row in rows if row.labels[0] == dataset]
     epsilons = {measurement.epsilon for cell in cells for measurement in cell.measurements if measurement.epsilon}
     return " and ".join(map(name_of, sorted(epsilons)))
 
 
-def _with_epsilon(attack_column: AttackColumn, epsilons: dict[tuple[str, str], str]) -> Column:
+def _with_epsilon(column: AttackColumn, epsilons: dict[tuple[str, str], str]) -> Column:
     """Put the epsilon into the column's title where it is the same for all data sets."""
-    column = attack_column.column
     used = {epsilon for (_, key), epsilon in epsilons.items() if key == column.key}
     return replace(column, title=column.title.format(f" {used.pop()}" if len(used) == 1 else ""))
 
 
 def _format_epsilons(epsilons: dict[tuple[str, str], str]) -> Iterator[str]:
     """Yield the epsilons of each data set: `MNIST L∞ 0.3, L2 1`."""
-    l2_keys = {attack_column.column.key for attack_column in TABLE_1 if attack_column.attack == "cw"}
+    l2_keys = {column.key for column in TABLE_1 if column.attack == "cw"}
     for dataset in dict.fromkeys(dataset for dataset, _ in epsilons):
         by_column = {key: epsilon for (name, key), epsilon in epsilons.items() if name == dataset}
         linf = " and ".join(dict.fromkeys(epsilon for key, epsilon in by_column.items() if key not in l2_keys))

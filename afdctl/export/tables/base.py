@@ -126,7 +126,11 @@ def differing_settings(row: Event, dataset: str) -> str:
         return ""
     published = settings.model_dump(mode="json")
     keys = [key for key, value in row["spec"].items() if key not in IGNORED_SETTINGS and published.get(key) != value]
-    return ", ".join(f"{key} {row['spec'][key]} ({published.get(key)})" for key in keys)
+    return ", ".join(f"{key} {_setting_text(row['spec'][key])} ({_setting_text(published.get(key))})" for key in keys)
+
+
+def _setting_text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)
