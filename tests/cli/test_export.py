@@ -24,7 +24,7 @@ def trained(folder: Path) -> None:
     shutil.copytree(folder / "runs/nt", folder / "runs/copy")
 
 
-def test_the_path_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path):
+def test_the_path_is_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path):
     ended = afdctl("export", "nt", "--weights", "safetensors")
     assert ended.code == 0, ended.err
     path = ended.out.strip()
@@ -34,15 +34,15 @@ def test_the_path_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path
     assert "the logits of 256 test images differ by at most 0 (rounding allows" in ended.err
 
 
-def test_an_object_with_json_and_the_newest_run(afdctl: Afdctl, folder: Path):
-    found = json.loads(afdctl("export", "--weights", "torch", "--out", "w.pt", "--json").out)
-    assert (found["schema"], found["run"], found["format"], found["file"]) == ("afdctl/1", "nt", "torch", "w.pt")
-    assert (found["n"], found["max_difference"], found["differing"]) == (256, 0, 0)
-    assert found["metadata"]["class_names"][9] == "9"
+def test_json_of_the_newest_run(afdctl: Afdctl, folder: Path):
+    result = json.loads(afdctl("export", "--weights", "torch", "--out", "w.pt", "--json").out)
+    assert (result["schema"], result["run"], result["format"], result["file"]) == ("afdctl/1", "nt", "torch", "w.pt")
+    assert (result["n"], result["max_difference"], result["differing"]) == (256, 0, 0)
+    assert result["metadata"]["class_names"][9] == "9"
     assert (folder / "w.pt").is_file()
 
 
-def test_a_folder_a_replaced_file_and_a_link(afdctl: Afdctl, folder: Path):
+def test_a_folder_an_existing_file_and_a_link_as_output(afdctl: Afdctl, folder: Path):
     out = folder / "out"
     out.mkdir()
     command = ("export", "nt", "--weights", "torch", "--out")
@@ -57,13 +57,13 @@ def test_a_folder_a_replaced_file_and_a_link(afdctl: Afdctl, folder: Path):
     assert (out / "old.pt").read_bytes() == (folder / first).read_bytes()
 
 
-def test_robustbench_gets_its_folders(afdctl: Afdctl, folder: Path):
+def test_robustbench_files_are_in_its_folders(afdctl: Afdctl, folder: Path):
     weights, code = afdctl("export", "nt", "--weights", "robustbench", "--out", "zoo").out.split()
     assert Path(weights).parent == Path("zoo/digits/Linf")
     assert Path(code) == Path("zoo") / f"{Path(weights).stem}.py"
 
 
-def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_with_another_network_is_not_written(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
     def tampered(model: ExportedModel) -> Files:
         with torch.no_grad():
             other = state_dict.copy_state(model.network)
@@ -88,7 +88,7 @@ def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.M
     )
 
 
-def test_two_modes_are_one_too_many():
+def test_exactly_one_mode():
     def mode(options: ExportOptions, value: str) -> None: ...
 
     assert choose_mode({"--weights": (None, mode), "--table": ("1", mode)}) == (mode, "1")

@@ -33,7 +33,7 @@ def test_all_runs_of_the_papers_data_set_are_drawn(afdctl: Afdctl, folder: Path)
     ]
 
 
-def test_named_runs_of_another_data_set_are_drawn_with_a_word(afdctl: Afdctl, folder: Path):
+def test_named_runs_of_another_data_set_are_drawn_with_a_warning(afdctl: Afdctl, folder: Path):
     ended = afdctl("export", "digits_nt-0", "digits_nt-0", "--figure", "2", "--out", "two.svg", "--json")
     assert json.loads(ended.out) == {
         "schema": "afdctl/1",
@@ -57,7 +57,7 @@ def test_a_damaged_run_is_left_out_of_all(afdctl: Afdctl, folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         ("--figure A9", 2, "--figure A9: no such figure (known: 2, 3, A1"),
         ("--figure sensitivty", 2, "did you mean 'sensitivity'?"),
@@ -71,9 +71,9 @@ def test_a_damaged_run_is_left_out_of_all(afdctl: Afdctl, folder: Path):
         ("nosuch --figure 2", 3, "nosuch: no such run"),
     ],
 )
-def test_mistakes_are_one_line(afdctl: Afdctl, arguments: str, code: int, said: str):
+def test_mistakes_are_one_line(afdctl: Afdctl, arguments: str, code: int, message: str):
     ended = afdctl("export", *arguments.split())
     assert ended.code == code
-    assert said in ended.err
+    assert message in ended.err
     assert ended.err.count("error:") == 1
     assert not ended.out

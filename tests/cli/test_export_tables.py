@@ -30,7 +30,7 @@ def test_a_run_that_is_named_twice_counts_once(afdctl: Afdctl, runs: Path) -> No
     assert [row["run"] for row in json.loads(ended.out)["rows"]] == ["at"]
 
 
-def test_the_suffix_of_out_decides(afdctl: Afdctl, runs: Path, tmp_path: Path) -> None:
+def test_the_suffix_of_out_selects_the_format(afdctl: Afdctl, runs: Path, tmp_path: Path) -> None:
     ended = afdctl("export", "at", "--table", "a1", "--out", str(tmp_path / "x.tex"))
     assert ended.out == f"{tmp_path / 'x.tex'}\n"
     assert (tmp_path / "x.tex").read_text().startswith(r"\begin{table}")
@@ -38,7 +38,7 @@ def test_the_suffix_of_out_decides(afdctl: Afdctl, runs: Path, tmp_path: Path) -
     assert (tmp_path / "at-table-A1.csv").read_text().startswith("dataset,method,runs,model")
 
 
-def test_a_pipe_gets_markdown_and_csv_keeps_its_notes_apart(afdctl: Afdctl, runs: Path) -> None:
+def test_a_pipe_gets_markdown_and_csv_has_its_notes_on_stderr(afdctl: Afdctl, runs: Path) -> None:
     assert afdctl("export", "at", "--table", "1").out.startswith("**Table 1.")
     ended = afdctl("export", "at", "--table", "1", "--format", "csv")
     assert len(ended.out.splitlines()) == 2

@@ -10,7 +10,7 @@ def chart(*lines: Line, share: bool = False) -> Chart:
     return Chart("title", "ε", lines, share=share)
 
 
-def test_the_least_and_the_greatest_value_lie_on_the_frame():
+def test_the_smallest_and_largest_value_are_on_the_frame():
     line = Line("a", 0, np.array([0.0, 5, 10]), np.array([0.0, 2, 1]))
     assert chart(line).path(line) == f"M{LEFT} {BOTTOM}L{(LEFT + RIGHT) / 2} {TOP}L{RIGHT} {(TOP + BOTTOM) / 2}"
 
@@ -29,7 +29,7 @@ def test_a_missing_value_is_a_gap():
     assert len(chart(line).points(line)) == 3
 
 
-def test_a_band_goes_there_and_back():
+def test_a_band_is_a_closed_path():
     line = Line("a", 0, np.array([0.0, 1]), np.array([1.0, 1]), low=np.array([0.0, 0]), high=np.array([2.0, 2]))
     assert chart(line).band(line) == f"M{LEFT} {TOP}L{RIGHT} {TOP}L{RIGHT} {BOTTOM}L{LEFT} {BOTTOM}Z"
 
@@ -42,7 +42,7 @@ def test_a_spike_in_the_band_does_not_flatten_the_line():
 
 
 @pytest.mark.parametrize("values", [[], [np.nan], [3.0], [0.0, 0.0]])
-def test_hardly_any_values_still_make_a_chart(values: list[float]):
+def test_few_or_equal_values_still_make_a_chart(values: list[float]):
     line = Line("a", 0, np.arange(float(len(values))), np.array(values))
     one = chart(line)
     assert one.y_range[0] < one.y_range[1]
@@ -51,7 +51,7 @@ def test_hardly_any_values_still_make_a_chart(values: list[float]):
     assert one.y_ticks
 
 
-def test_ticks_have_room_for_small_and_large_numbers():
+def test_ticks_of_small_and_large_numbers_are_short():
     line = Line("a", 0, np.array([0.0, 3e6]), np.array([0.0, 5.5e-4]))
     assert [tick.text for tick in chart(line).x_ticks] == ["0", "1M", "2M", "3M"]
     assert [tick.text for tick in chart(line).y_ticks][:3] == ["0", "2e-4", "4e-4"]

@@ -18,7 +18,7 @@ def test_seeds_are_one_group_in_the_papers_order(tmp_path: Path):
     assert [(group.label, len(group.records)) for group in groups] == [("NT", 1), ("TRADES", 1), ("AFD-WGAN", 2)]
 
 
-def test_two_recipes_of_one_method_are_told_apart(tmp_path: Path):
+def test_two_recipes_of_one_method_have_distinct_labels(tmp_path: Path):
     groups = group_runs(
         [
             make_record(tmp_path, "mnist_wgan"),
@@ -44,10 +44,10 @@ def test_a_runs_name_is_drawn_letter_by_letter(tmp_path: Path):
     figure.savefig(tmp_path / "x.svg")
 
 
-def test_a_model_of_ones_own_on_two_data_sets_is_two_groups(tmp_path: Path):
+def test_a_custom_model_on_two_data_sets_is_two_groups(tmp_path: Path):
     for dataset in ("mnist", "fashion_mnist"):
-        facts = {"kind": "external", "dataset": dataset, "model_digest": "same", "data_digest": dataset}
-        Run.create(tmp_path, "theirs", None, facts, name=f"theirs-{dataset}")
+        provenance = {"kind": "external", "dataset": dataset, "model_digest": "same", "data_digest": dataset}
+        Run.create(tmp_path, "theirs", None, provenance, name=f"theirs-{dataset}")
     groups = group_runs(Record.of(run) for run in Run.all(tmp_path))
     assert sorted((group.dataset, len(group.records)) for group in groups) == [("fashion_mnist", 1), ("mnist", 1)]
 

@@ -108,7 +108,7 @@ def test_the_metrics_are_on_the_page(wgan: Run):
     assert "Not measured" not in text
 
 
-def test_the_page_needs_nothing_from_elsewhere(wgan: Run):
+def test_the_page_works_offline(wgan: Run):
     complete(wgan)
     html = page_of(wgan)
     assert all(address.startswith("#") for address in Reader(html).addresses)
@@ -146,7 +146,7 @@ def test_several_runs_are_compared(tmp_path: Path, wgan: Run):
     assert [chart.count(f'class="line k{number}"') for number in (0, 1, 2)] == [1, 1, 0]
 
 
-def test_half_a_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
+def test_an_unfinished_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
     name = complete(wgan)["tsne"]
     (wgan.shards / str(name)).write_bytes(b"bad")
     bare = written(tmp_path / "runs", "bare", [])

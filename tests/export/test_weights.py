@@ -1,4 +1,4 @@
-"""Test that each weight format holds the network and its metadata, and that a wrong file is found."""
+"""Test that each weight format holds the network and its metadata, and that a wrong file is result."""
 
 import ast
 import json
@@ -32,7 +32,7 @@ from tests.test_layers import imports
 from tests.training.test_resume import train
 
 CPU = torch.device("cpu")
-FACTS = {
+METADATA = {
     "schema": "afdctl/1",
     "run": "r",
     "kind": "trained",
@@ -62,14 +62,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
 
 @pytest.fixture(scope="module")
 def packed(trained: ExportedModel) -> Callable[[str], Files]:
-    """The files of the trained network in a format; ONNX takes seconds, so each is made once."""
+    """Pack the trained network, once per format because ONNX takes seconds."""
     return cache(lambda name: form(name).pack(trained))
 
 
 @pytest.fixture
 def untrained() -> ExportedModel:
     torch.manual_seed(0)
-    return ExportedModel("cifar-001-00000000", build_network(FACTS), torch.rand(8, 3, 16, 16), dict(FACTS))
+    return ExportedModel("cifar-001-00000000", build_network(METADATA), torch.rand(8, 3, 16, 16), dict(METADATA))
 
 
 BODY = "return self.net(x)"
@@ -91,9 +91,9 @@ def test_a_file_holds_the_network_for_any_number_of_images(
     trained: ExportedModel, packed: Callable[[str], Files], name: str
 ):
     files = packed(name)
-    found = check_round_trip(trained, form(name), files)
-    assert (found.n, found.differing) == (256, 0)
-    assert found.max_difference <= 1e-5
+    result = check_round_trip(trained, form(name), files)
+    assert (result.n, result.differing) == (256, 0)
+    assert result.max_difference <= 1e-5
     logits = form(name).unpack(files)
     for n in (1, 3):
         with torch.no_grad():
@@ -122,15 +122,15 @@ def test_a_file_that_cannot_be_read_back_is_found(trained: ExportedModel, packed
 
 def test_differences_within_and_beyond_rounding():
     logits = torch.tensor([[1.0, 2.0], [-8.0, 4.0]])
-    found = compare_logits(logits, logits + torch.tensor([[0.0, 5e-4], [0.0, 0.0]]))
-    assert found.tolerance == pytest.approx(8e-4)
-    assert found.max_difference == pytest.approx(5e-4, rel=1e-3)
+    result = compare_logits(logits, logits + torch.tensor([[0.0, 5e-4], [0.0, 0.0]]))
+    assert result.tolerance == pytest.approx(8e-4)
+    assert result.max_difference == pytest.approx(5e-4, rel=1e-3)
     assert compare_logits(logits, logits.flip(1)).differing == 2
     with pytest.raises(AfdctlError, match=r"returns \(2, 1\), not \(2, 2\)"):
         compare_logits(logits, logits[:, :1])
 
 
-def test_nan_is_no_agreement(untrained: ExportedModel):
+def test_nan_fails_the_check(untrained: ExportedModel):
     nan = replace(form("torch"), unpack=lambda files: lambda x: torch.full((len(x), 3), torch.nan))
     with pytest.raises(AfdctlError, match="differ by up to nan"):
         check_round_trip(untrained, nan, {})
@@ -141,10 +141,10 @@ def test_nan_is_no_agreement(untrained: ExportedModel):
 
 
 def metadata(name: str, data: bytes, folder: Path) -> dict[str, Any]:
-    """As a reader without afdctl gets it."""
+    """Read the metadata without afdctl."""
     if name == "torch":
-        found: dict[str, Any] = torch.load(BytesIO(data), weights_only=True)["metadata"]
-        return found
+        stored: dict[str, Any] = torch.load(BytesIO(data), weights_only=True)["metadata"]
+        return stored
     if name == "pt2":
         extra = {"metadata.json": ""}
         torch.export.load(BytesIO(data), extra_files=extra)
@@ -164,26 +164,24 @@ def metadata(name: str, data: bytes, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["safetensors", "onnx", "pt2", "torch"])
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_file_says_what_goes_in_and_what_comes_out(
-    trained: ExportedModel, packed: Callable[[str], Files], tmp_path: Path, name: str
-):
+def test_a_file_holds_the_metadata(trained: ExportedModel, packed: Callable[[str], Files], tmp_path: Path, name: str):
     ((path, data),) = packed(name).items()
     assert path.startswith("run-001-")
-    found = metadata(name, data, tmp_path)
-    assert found == trained.metadata
-    assert found["class_names"] == [str(digit) for digit in range(10)]
-    assert (found["input_shape"], found["input_range"], found["output"]) == ([1, 8, 8], [0.0, 1.0], "logits")
-    assert (found["dataset"], found["feature_norm"], len(found["checkpoint"])) == ("digits", "scale", 64)
+    stored = metadata(name, data, tmp_path)
+    assert stored == trained.metadata
+    assert stored["class_names"] == [str(digit) for digit in range(10)]
+    assert (stored["input_shape"], stored["input_range"], stored["output"]) == ([1, 8, 8], [0.0, 1.0], "logits")
+    assert (stored["dataset"], stored["feature_norm"], len(stored["checkpoint"])) == ("digits", "scale", 64)
 
 
 @pytest.mark.parametrize("encoder", registry.ENCODERS)
 def test_the_standalone_file_needs_torch_only_and_builds_each_encoder(encoder: str):
-    facts = FACTS | {"encoder": encoder}
+    chosen = METADATA | {"encoder": encoder}
     torch.manual_seed(0)
-    what = ExportedModel("r-1", build_network(facts), torch.rand(8, 3, 16, 16), facts)
-    files = form("robustbench").pack(what)
+    model = ExportedModel("r-1", build_network(chosen), torch.rand(8, 3, 16, 16), chosen)
+    files = form("robustbench").pack(model)
     assert list(files) == ["cifar10/L2/r_1.pt", "r_1.py"]
-    check_round_trip(what, form("robustbench"), files)
+    check_round_trip(model, form("robustbench"), files)
     names = {name.split(".")[0] for name, _ in imports(ast.parse(files["r_1.py"]))}
     assert names - set(sys.stdlib_module_names) == {"torch", "robustbench"}
 
@@ -218,10 +216,10 @@ def test_only_robustbench_data_sets_are_registered(trained: ExportedModel):
 
 @pytest.mark.parametrize("name", ["safetensors", "onnx", "pt2", "torch"])
 def test_a_custom_model_with_its_normalisation(tmp_path: Path, name: str):
-    what = custom_model(tmp_path)
-    found = check_round_trip(what, form(name), form(name).pack(what))
-    assert found.max_difference <= 1e-5
-    assert (what.metadata["mean"], what.metadata["std"], what.metadata["kind"]) == ([0.2], [0.5], "external")
+    model = custom_model(tmp_path)
+    result = check_round_trip(model, form(name), form(name).pack(model))
+    assert result.max_difference <= 1e-5
+    assert (model.metadata["mean"], model.metadata["std"], model.metadata["kind"]) == ([0.2], [0.5], "external")
 
 
 def test_the_weights_of_a_custom_model_keep_their_names(tmp_path: Path):
@@ -242,14 +240,14 @@ STATE = "\n    def get_extra_state(self):\n        return 'x'\n\n    def set_ext
     ],
 )
 def test_what_a_format_cannot_hold_is_one_line(tmp_path: Path, name: str, body: str, more: str, message: str):
-    what = custom_model(tmp_path, body, more)
+    model = custom_model(tmp_path, body, more)
     with pytest.raises(RecipeError, match=message) as raised:
-        form(name).pack(what)
+        form(name).pack(model)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 400
 
 
 def test_all_images_of_a_small_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(weight_format, "CHECK_IMAGES", 7)
-    what = custom_model(tmp_path)
-    assert check_round_trip(what, form("torch"), form("torch").pack(what)).n == 7
+    model = custom_model(tmp_path)
+    assert check_round_trip(model, form("torch"), form("torch").pack(model)).n == 7

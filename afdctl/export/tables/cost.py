@@ -75,7 +75,7 @@ def steady_epochs(record: Record) -> list[float]:
     """Return the seconds of each complete epoch, in training steps alone.
 
     Validation and saving are excluded, as are the first epoch, if there are more, and epochs with fewer attack steps.
-    The journal has the images per second of each step.
+    A step's images per second in the journal are averaged over the steps between two writes.
     """
     assert record.recipe is not None
     batch_size, curriculum_epochs = record.recipe.train.batch_size, _curriculum_epochs(record)

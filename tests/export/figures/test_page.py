@@ -74,7 +74,7 @@ def test_other_suffixes_are_refused(page: PaperFigure, tmp_path: Path, name: str
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_of_the_user_neither_change_a_figure_nor_are_changed(tmp_path: Path):
+def test_user_settings_do_not_affect_figures_and_are_not_changed(tmp_path: Path):
     run = sample_runs.with_pca(sample_runs.make_record(tmp_path, "digits_at"), [0.9, 1.0], 2)
     save(pca([run]), tmp_path / "plain.svg")
     with matplotlib.rc_context(

@@ -44,7 +44,7 @@ def test_seeds_are_their_mean_and_one_deviation(tmp_path: Path, panel_of, curve_
     assert "one standard deviation over up to 3 runs" in page._supxlabel.get_text()
 
 
-def test_what_is_missing_is_said_where_it_would_be(tmp_path: Path, panel_of):
+def test_missing_curves_are_named_in_their_panels(tmp_path: Path, panel_of):
     nt, at = (
         make_record(tmp_path, "digits_nt", sweep_rows({"mim": {0.1: 0.5}})),
         make_record(tmp_path, "digits_at", sweep_rows(FGSM)),
@@ -59,7 +59,7 @@ def test_what_is_missing_is_said_where_it_would_be(tmp_path: Path, panel_of):
     assert "no results yet: AFD-WGAN" in page._supxlabel.get_text()
 
 
-def test_the_number_of_images_is_said(tmp_path: Path):
+def test_the_caption_has_the_number_of_images(tmp_path: Path):
     runs = [
         make_record(tmp_path, "mnist_nt", sweep_rows(FGSM, n=500)),
         make_record(tmp_path, "mnist_at", sweep_rows(FGSM, n=10000)),
@@ -71,7 +71,7 @@ def saved(digest: str, best: bool) -> dict[str, object]:
     return {"event": "checkpoint", "step": 1, "epoch": 1, "file": "x", "digest": digest, "best": best}
 
 
-def test_the_checkpoint_is_said_where_it_is_not_the_best(tmp_path: Path):
+def test_the_caption_names_a_checkpoint_other_than_the_best(tmp_path: Path):
     best = make_record(tmp_path, "digits_nt", [saved("d1", True), *sweep_rows(FGSM)])
     last = make_record(tmp_path, "digits_at", [saved("d0", True), saved("d1", False), *sweep_rows(FGSM)])
     assert "checkpoint" not in robustness([best])._supxlabel.get_text()
@@ -79,7 +79,7 @@ def test_the_checkpoint_is_said_where_it_is_not_the_best(tmp_path: Path):
     assert "checkpoints: best (NT), last (AT)." in " ".join(robustness([last, best])._supxlabel.get_text().split())
 
 
-def test_a_search_in_bf16_is_said(tmp_path: Path):
+def test_the_caption_names_attacks_searched_in_bf16(tmp_path: Path):
     rows = [*sweep_rows({"mim": {0.1: 0.5}}), *(row | {"precision": "bf16"} for row in sweep_rows(FGSM))]
     caption = robustness([make_record(tmp_path, "digits_at", rows)])._supxlabel.get_text()
     assert "searched in bf16: FGSM." in " ".join(caption.split())

@@ -13,15 +13,15 @@ from tests.journals import run_row
 
 Rows = list[dict[str, Any]]
 DIGEST = "b" * 64
-FACTS = {"device": "cpu", "device_name": "", "threads": 1}
+PROVENANCE = {"device": "cpu", "device_name": "", "threads": 1}
 END: Rows = [{"event": "end", "step": 10, "reason": "finished", "exit_code": 0, "message": None}]
 SAVED: Rows = [{"event": "checkpoint", "step": 10, "epoch": 1, "file": "x", "digest": DIGEST, "best": True}]
 
 
-def make_record(root: Path, name: str, of: str, rows: Rows, *overrides: str, **facts: Any) -> Record:
+def make_record(root: Path, name: str, recipe_name: str, rows: Rows, *overrides: str, **provenance: Any) -> Record:
     """Write a run of a packaged recipe with these rows in its journal, finished unless they contain an end."""
-    chosen = recipe.load(of, overrides)
-    run = Run.create(root, name, recipe.dump(chosen), FACTS | facts, name=name)
+    chosen = recipe.load(recipe_name, overrides)
+    run = Run.create(root, name, recipe.dump(chosen), PROVENANCE | provenance, name=name)
     ended = [] if any(row["event"] == "end" for row in rows) else END
     with run.open_journal() as journal:
         journal.extend([run_row(), *SAVED, *rows, *ended])

@@ -27,10 +27,10 @@ def test_seeds_become_mean_and_sample_deviation(tmp_path: Path) -> None:
     ]
     table = tables.build("1", runs, with_paper=False)
     assert [row.runs for row in table.rows] == [("at-0", "at-1", "at-2")]
-    found = cell(table, "AT", "pgd_linf_wb")
+    measured = cell(table, "AT", "pgd_linf_wb")
     # mean 2.79 / 3; squares of -0.03, -0.01, 0.04 sum to 0.0026, over n - 1 = 2 that is 0.0013
-    assert found.value == pytest.approx(0.93)
-    assert found.std == pytest.approx(0.0013**0.5)
+    assert measured.value == pytest.approx(0.93)
+    assert measured.std == pytest.approx(0.0013**0.5)
     assert any("MNIST AT 3 runs (seeds 0, 1, 2)" in note for note in table.notes)
 
 
@@ -68,9 +68,9 @@ def test_rows_are_in_the_papers_order_and_recipes_are_kept_apart(tmp_path: Path)
 def test_published_values_and_rows_are_added(tmp_path: Path) -> None:
     runs = [make_record(tmp_path, "wgan", "mnist_wgan", cell_rows("aa", {0.3: 0.9212}))]
     table = tables.build("1", runs, with_paper=True)
-    found = cell(table, "AFD-WGAN", "aa_linf_wb")
-    assert (found.value, found.published) == (0.9212, 0.9012)
-    assert found.difference == pytest.approx(0.02)
+    measured = cell(table, "AFD-WGAN", "aa_linf_wb")
+    assert (measured.value, measured.published) == (0.9212, 0.9012)
+    assert measured.difference == pytest.approx(0.02)
     assert [row.labels[1] for row in table.rows] == ["NT", "AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
     assert cell(table, "TRADES", "clean").gaps == (Gap("afdctl train mnist_trades"),)
     assert cell(table, "TRADES", "clean").published == pytest.approx(0.9914)
@@ -176,8 +176,8 @@ def test_a_run_whose_training_is_not_finished_is_named(tmp_path: Path) -> None:
 
 
 def test_a_custom_model_has_its_own_row(tmp_path: Path) -> None:
-    facts = {"kind": "external", "dataset": "mnist", "model_digest": "d"}
-    run = Run.create(tmp_path, "mine", None, facts, name="mine")
+    provenance = {"kind": "external", "dataset": "mnist", "model_digest": "d"}
+    run = Run.create(tmp_path, "mine", None, provenance, name="mine")
     with run.open_journal() as journal:
         journal.extend(cell_rows("pgd_linf", {0.3: 0.4}, checkpoint="d"))
     runs = [Record.of(run), make_record(tmp_path, "at", "mnist_at", [])]
@@ -193,8 +193,8 @@ def test_clean_accuracy_is_that_on_most_images_of_the_best_checkpoint(tmp_path: 
         return cell(table, "AT", "clean")
 
     test = final_test(0.5, 0.1, n=200)
-    found = clean("tested", test)
-    assert (found.value, found.only and found.only.checkpoint) == (0.5, "best")
+    tested = clean("tested", test)
+    assert (tested.value, tested.only and tested.only.checkpoint) == (0.5, "best")
     full = cell_rows("aa", {0.3: 0.9}, acc_nat=0.75)
     assert clean("more", test, *full).value == 0.75
     few, other = (

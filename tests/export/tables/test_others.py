@@ -18,11 +18,11 @@ def test_an_area_is_the_trapezoid_over_table_a2s_grid(tmp_path: Path) -> None:
     curve = cell_rows("aa", {0.2: 0.8, 0.25: 0.0, 0.3: 0.6, 0.35: 0.2}, acc_nat=1.0)
     part = cell_rows("pgd_linf", {0.1: 0.5, 0.2: 0.0}, acc_nat=1.0)
     table = tables.build("2", [make_record(tmp_path, "wgan", "mnist_wgan", [*curve, *part])], with_paper=True)
-    found = table.rows[-1].cells
-    assert found["aa"].value == pytest.approx(0.27 / 0.35)
-    assert found["aa"].difference == pytest.approx(0.27 / 0.35 - 0.90)
+    areas = table.rows[-1].cells
+    assert areas["aa"].value == pytest.approx(0.27 / 0.35)
+    assert areas["aa"].difference == pytest.approx(0.27 / 0.35 - 0.90)
     # the whole of another grid, which is said: (0.75 * 0.1 + 0.25 * 0.1) / 0.2
-    assert found["pgd_linf"].value == pytest.approx(0.5)
+    assert areas["pgd_linf"].value == pytest.approx(0.5)
     assert any("PGD-L∞ of MNIST AFD-WGAN: grid 0 0.1 0.2" in note for note in table.notes)
 
 
@@ -57,10 +57,10 @@ def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pyt
         make_record(root, "nt", "mnist_nt", cell_rows("pgd_linf", {0.3: 0.8}, source="at")),
     ]
     table = tables.build("A3", runs, with_paper=True)
-    found = {row.labels[1]: row.cells for row in table.rows}
-    assert list(found) == ["AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
-    assert (found["AT"]["from_AT"], found["AT"]["from_TRADES"].value) == (Cell(), 0.9)
-    assert found["AFD-WGAN"]["from_AT"].difference == pytest.approx(0.8 - 0.9741)
+    by_method = {row.labels[1]: row.cells for row in table.rows}
+    assert list(by_method) == ["AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
+    assert (by_method["AT"]["from_AT"], by_method["AT"]["from_TRADES"].value) == (Cell(), 0.9)
+    assert by_method["AFD-WGAN"]["from_AT"].difference == pytest.approx(0.8 - 0.9741)
     assert table.missing[0] == "afdctl sweep trades --suite paper-A2 --from at --attacks pgd_linf"
 
 
@@ -123,7 +123,7 @@ def test_a_discriminator_without_a_run_is_trained_with_the_recipe_of_another(tmp
     ]
 
 
-def test_recipes_that_differ_in_more_than_the_discriminator_are_told(tmp_path: Path) -> None:
+def test_recipes_that_differ_in_more_than_the_discriminator_are_noted(tmp_path: Path) -> None:
     runs = [make_record(tmp_path, "three", "mnist_wgan", []), make_record(tmp_path, "one", "mnist_wgan_fc1pd", [])]
     table = tables.build("A5", runs, with_paper=False)
     assert [row.labels[1] for row in table.rows] == ["AFD-WGAN"] * 3

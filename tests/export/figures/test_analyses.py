@@ -74,7 +74,7 @@ def test_units_are_sorted_and_counted_over_seeds(tmp_path: Path, curve_of):
     assert page.legends[0].get_texts()[0].get_text() == "AT: 1.5 ± 0.7 units"
 
 
-def test_figure_3_lays_d_against_the_gap(tmp_path: Path, panel_of, curve_of):
+def test_figure_3_plots_the_gap_over_d(tmp_path: Path, panel_of, curve_of):
     page = hdh([sample_runs.with_hdh(sample_runs.make_record(tmp_path, "digits_wgan"))])
     along = panel_of(page, "(a) AFD-WGAN")
     assert curve_of(along, "raw")[1] == pytest.approx([0.2, 0.6])
@@ -112,7 +112,7 @@ def test_an_attack_that_one_run_lacks_leaves_room_for_all(tmp_path: Path, panel_
     assert len(page.axes[-1].get_lines()) == 1
 
 
-def test_an_embedding_has_natural_images_above_and_a_row_a_method(tmp_path: Path):
+def test_an_embedding_has_natural_images_on_top_and_a_row_per_method(tmp_path: Path):
     runs = [sample_runs.with_map(sample_runs.make_record(tmp_path, name)) for name in ("digits_wgan", "digits_nt")]
     page = tsne(runs)
     grid = np.reshape(page.axes, (3, 3))
@@ -127,7 +127,7 @@ def test_an_embedding_has_natural_images_above_and_a_row_a_method(tmp_path: Path
     assert all(dots.get_rasterized() for panel in page.axes for dots in panel.collections)
 
 
-def test_classes_have_colours_of_their_own(tmp_path: Path):
+def test_classes_have_distinct_colours(tmp_path: Path):
     page = tsne([sample_runs.with_map(sample_runs.make_record(tmp_path, "digits_at"))])
     assert len(page.axes) == 3, "one method has no row above"
     colours = page.axes[0].collections[0].get_facecolor()
