@@ -1,6 +1,5 @@
 """Notes below a table: how precise its numbers are, and which of them cannot be compared."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -128,16 +127,15 @@ def _summarize(entries: Sequence[Entry], field: Callable[[Measurement], object])
         return _text(valued[0][1]) if valued else ""
     parts = []
     for dataset in dict.fromkeys(entry.dataset for entry, _ in valued):
-        of_dataset = [(entry, value) for entry, value in valued if entry.dataset == dataset]
-        dataset_entries = [entry for entry, _ in of_dataset]
-        (most_common, _), *others = Counter(value for _, value in of_dataset).most_common()
-        exceptions = "; ".join(
-            f"{', '.join(_cell_names([entry for entry, value in of_dataset if value == other], dataset_entries))} "
-            f"{_text(other)}"
-            for other, _ in others
-        )
+        by_value: dict[object, list[Entry]] = {}
+        for entry, value in valued:
+            if entry.dataset == dataset:
+                by_value.setdefault(value, []).append(entry)
+        most_common, *others = sorted(by_value, key=lambda value: -len(by_value[value]))
+        dataset_entries = [entry for subset in by_value.values() for entry in subset]
+        exceptions = [f"{', '.join(_cell_names(by_value[other], dataset_entries))} {_text(other)}" for other in others]
         text = f"{dataset_title(dataset)} {_text(most_common)}"
-        parts.append(f"{text} (except {exceptions})" if exceptions else text)
+        parts.append(f"{text} (except {'; '.join(exceptions)})" if exceptions else text)
     return ", ".join(parts)
 
 
