@@ -193,5 +193,5 @@ def test_a_table_without_a_suitable_run(tmp_path: Path) -> None:
 
 
 def test_training_images_are_those_of_every_data_set_of_published_size() -> None:
-    datasets = {name: registry.load(registry.DATASETS, name).about for name in registry.DATASETS}
-    assert {name: about.train for name, about in datasets.items() if about} == cost.TRAINING_IMAGES
+    infos = {name: registry.load(registry.DATASETS, name).info for name in registry.DATASETS}
+    assert {name: info.train for name, info in infos.items() if info} == cost.TRAINING_IMAGES
