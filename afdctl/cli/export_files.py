@@ -13,7 +13,7 @@ from afdctl.cli.export_modes import ExportOptions, check_suffix, load_records
 from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.output_path import OutputPath
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
-from afdctl.recipe.fields import suggestion
+from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
     from afdctl.export.figures.catalogue import FigureSpec
@@ -101,7 +101,7 @@ def _check_weight_options(options: ExportOptions, kind: str) -> None:
     from afdctl.export.weights import FORMATS, SUFFIXES
 
     if kind not in FORMATS:
-        raise RecipeError(f"--weights {kind}: no such format ({suggestion(kind, list(FORMATS))})")
+        raise RecipeError(f"--weights {kind}: no such format ({did_you_mean(kind, FORMATS)})")
     if options.device not in ("auto", "cpu"):
         raise RecipeError(f"--device {options.device}: weights are written and checked on the CPU; leave --device out")
     if options.out is None:

@@ -10,7 +10,7 @@ import typer
 
 from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
-from afdctl.recipe.fields import suggestion
+from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
     from afdctl.export.tables.base import Table
@@ -148,7 +148,7 @@ def _table_format(options: ExportOptions) -> str | None:
     if options.format is not None:
         if options.format not in render.FORMATS:
             known = list(render.FORMATS)
-            raise RecipeError(f"--format {options.format}: no such format ({suggestion(options.format, known)})")
+            raise RecipeError(f"--format {options.format}: no such format ({did_you_mean(options.format, known)})")
         check_suffix(options, "--format", options.format, render.SUFFIXES)
         return options.format
     if options.out is None or options.in_folder:
@@ -204,7 +204,7 @@ def _export_rows(
     from afdctl.export.tables.render import SUFFIXES
 
     if kind not in raw.FORMATS:
-        raise RecipeError(f"--{name} {kind}: no such format ({suggestion(kind, list(raw.FORMATS))})")
+        raise RecipeError(f"--{name} {kind}: no such format ({did_you_mean(kind, raw.FORMATS)})")
     check_suffix(options, f"--{name}", kind, SUFFIXES)
     rows = list_rows(load_records(options))
     if not rows:

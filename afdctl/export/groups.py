@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 from afdctl import registry
 from afdctl.formatting import printable
-from afdctl.recipe.toml_source import packaged, shown
+from afdctl.paths import display_path
+from afdctl.recipe import packaged
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 
@@ -98,12 +99,6 @@ def dataset_titles(datasets: Iterable[str]) -> str:
     return ", ".join(dataset_title(dataset) for dataset in registry.DATASETS if dataset in present)
 
 
-def format_range(numbers: Iterable[int]) -> str:
-    """Format `360`, or `500 to 10,000` where the numbers differ; empty for none."""
-    ordered = sorted(set(numbers))
-    return " to ".join(f"{number:,}" for number in (ordered[:1] + ordered[1:][-1:]))
-
-
 class Gap(NamedTuple):
     """A missing result: `command` computes it, with `{runs}` and `{attacks}` to fill in."""
 
@@ -151,7 +146,7 @@ def quote_run(run: Run, *inside: str) -> str:
     """Quote a run, or a file inside it, for a shell; runs under `runs`, the default folder, by name alone."""
     if not inside and run.path.resolve().parent == Path("runs").resolve():
         return shlex.quote(run.name)
-    return shlex.quote(str(shown(run.path.joinpath(*inside))))
+    return shlex.quote(str(display_path(run.path.joinpath(*inside))))
 
 
 def _label(record: Record, *, alone: bool) -> str:

@@ -11,7 +11,6 @@ from afdctl.export.figures.page import (
     PaperFigure,
     analysis_checkpoints,
     analysis_metrics,
-    format_n,
     titles_of,
     write_in_panel,
 )
@@ -30,6 +29,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, plot_groups
+from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 
 ESTIMATES: Final[Mapping[str, LineStyle]] = {

@@ -18,7 +18,6 @@ from afdctl.export.figures.page import (
     analysis_arrays,
     analysis_checkpoints,
     analysis_metrics,
-    format_n,
     titles_of,
 )
 from afdctl.export.figures.robustness import TITLES
@@ -32,6 +31,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, dataset_title, plot_groups
+from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 
 # of one quantity over the epsilons of an analysis: `median` and `std` over the test images

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from afdctl import __version__
 from afdctl.errors import RecipeError
 from afdctl.export.figures.style import GREY, styled
-from afdctl.export.groups import Group, dataset_titles, format_range
+from afdctl.export.groups import Group, dataset_titles
 from afdctl.export.tables.base import checkpoint_of
 from afdctl.formatting import printable
 from afdctl.journal import Row
@@ -72,12 +72,6 @@ def analysis_metrics(record: Record, analysis: str) -> dict[str, Any]:
 def analysis_arrays(record: Record, analysis: str) -> shards.Arrays:
     """Read the arrays of a run's analysis. Error: CorruptError."""
     return shards.read(record.run, record.analyses[analysis]["shard"])
-
-
-def format_n(numbers: Iterable[int]) -> str:
-    """Format numbers of images: `n = 360`, `n = 500 to 10,000`; empty for none."""
-    text = format_range(numbers)
-    return f"n = {text}" if text else ""
 
 
 def titles_of(groups: Iterable[Group]) -> str:

@@ -13,7 +13,6 @@ from afdctl.export.figures.page import (
     TEXT_WIDTH,
     PaperFigure,
     checkpoints,
-    format_n,
     titles_of,
     write_in_panel,
 )
@@ -28,6 +27,7 @@ from afdctl.export.figures.style import (
 )
 from afdctl.export.groups import Group, plot_groups
 from afdctl.export.tables.base import precision_of
+from afdctl.formatting import format_n
 from afdctl.runs.cells import CurveRows
 from afdctl.runs.record import Record
 

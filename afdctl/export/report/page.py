@@ -13,12 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from afdctl import __version__
 from afdctl.evaluation.statistics import Interval, wilson
 from afdctl.export.report import analyses, attacks, training
-from afdctl.formatting import printable
+from afdctl.formatting import NORM_LABELS, format_epsilon, printable
 from afdctl.journal import Row
 from afdctl.runs.diff import differing_keys, flattened
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
-from afdctl.suites.epsilon_grid import NORMS, name_of
 
 # fields of run.json on the page
 ENVIRONMENT = (
@@ -119,8 +118,8 @@ def _template() -> Template:
     environment.filters |= {
         "percent": format_percent,
         "value": format_value,
-        "epsilon": format_epsilon,
-        "norm": NORMS.get,
+        "epsilon": format_epsilon_or_clean,
+        "norm": NORM_LABELS.get,
     }
     return environment.get_template("report.html")
 
@@ -139,6 +138,6 @@ def format_value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def format_epsilon(epsilon: float) -> str:
+def format_epsilon_or_clean(epsilon: float) -> str:
     """Format an epsilon: `clean`, `0.1`, `8/255`."""
-    return name_of(epsilon) if epsilon else "clean"
+    return format_epsilon(epsilon) if epsilon else "clean"

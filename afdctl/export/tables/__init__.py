@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export.tables.base import Table
-from afdctl.recipe.fields import suggestion
+from afdctl.formatting import did_you_mean
 from afdctl.runs.record import Record
 
 # table -> module and function that builds it
@@ -40,7 +40,7 @@ def check_name(name: str) -> str:
     if name.upper() == "A2":
         raise RecipeError("--table A2: is a suite of attacks; `afdctl suites show paper-A2` prints it")
     if name.lower() not in names:
-        raise RecipeError(f"--table {name}: no such table ({suggestion(name, list(BUILDERS))})")
+        raise RecipeError(f"--table {name}: no such table ({did_you_mean(name, BUILDERS)})")
     return names[name.lower()]
 
 

@@ -19,9 +19,9 @@ from afdctl.export.tables.base import (
     area_under_curve,
     clean_accuracy,
 )
+from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record, method_of
 from afdctl.runs.run import Run
-from afdctl.suites.epsilon_grid import name_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def table_1(records: Sequence[Record], with_paper: bool) -> Table:
         rows.append(Row((group.dataset, group.label), group.names, cells))
     epsilons = {
         (group.dataset, column.key): _measured_epsilons(column, group.dataset, rows)
-        or name_of(_nominal_epsilon(column, group.dataset, records))
+        or format_epsilon(_nominal_epsilon(column, group.dataset, records))
         for group in groups
         for column in TABLE_1
     }
@@ -180,7 +180,7 @@ def attack_cell(
         return accuracy_at(record, record.curves.get((attack, None), []), epsilon)
 
     def missing(record: Record) -> Gap | None:
-        options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{name_of(epsilon)}"
+        options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{format_epsilon(epsilon)}"
         if source:
             sources = _source_runs(record, source, records)
             if record.method == source and not sources:
@@ -245,7 +245,7 @@ def _measured_epsilons(column: AttackColumn, dataset: str, rows: Sequence[Row]) 
     """Join the epsilons that a column was measured at on a data set; empty for none."""
     cells = [row.cells[column.key] for row in rows if row.labels[0] == dataset]
     epsilons = {measurement.epsilon for cell in cells for measurement in cell.measurements if measurement.epsilon}
-    return " and ".join(map(name_of, sorted(epsilons)))
+    return " and ".join(map(format_epsilon, sorted(epsilons)))
 
 
 def _with_epsilon(column: AttackColumn, epsilons: dict[tuple[str, str], str]) -> Column:

@@ -100,7 +100,7 @@ def steady_epochs(record: Record) -> list[float]:
 def _curriculum_epochs(record: Record) -> int:
     """Return the number of first epochs that use fewer attack steps."""
     assert record.recipe is not None
-    return record.recipe.attack.growth
+    return record.recipe.attack.curriculum_epochs
 
 
 def _conditions(group: Group, epochs: EpochSeconds) -> dict[str, Cell]:

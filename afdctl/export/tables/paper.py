@@ -9,7 +9,7 @@ import tomli
 
 from afdctl import recipe
 from afdctl.errors import RecipeError
-from afdctl.recipe.toml_source import PACKAGE, packaged
+from afdctl.recipe.load import PACKAGE, packaged
 from afdctl.runs.record import Record
 from afdctl.suites import load
 

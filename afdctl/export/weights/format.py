@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from afdctl import __version__, recipe
 from afdctl.errors import AfdctlError
 from afdctl.evaluation.target import EvaluationTarget
+from afdctl.formatting import one_line_error
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
-from afdctl.models.state_dict_io import join_names
 from afdctl.recipe.schema import Model
 
 # test images that files are checked on
@@ -129,7 +129,7 @@ def check_round_trip(model: ExportedModel, weight_format: WeightFormat, files: F
         logits = weight_format.unpack(files)(model.x)
     except Exception as error:
         raise AfdctlError(
-            f"{model.name}: nothing written: the file cannot be read back ({join_names(error)})"
+            f"{model.name}: nothing written: the file cannot be read back ({one_line_error(error)})"
         ) from error
     check = compare_logits(expected, logits)
     # written so that NaN fails

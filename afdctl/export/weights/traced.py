@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from afdctl.errors import RecipeError
 from afdctl.export.weights.format import ExportedModel, Files, Logits, WeightFormat, to_strings
-from afdctl.models.state_dict_io import join_names
+from afdctl.formatting import one_line_error
 
 # the ONNX version that torch's exporter writes without conversion; onnxruntime supports it since 1.14
 OPSET = 18
@@ -86,7 +86,7 @@ def _translate_errors(name: str) -> Iterator[None]:
     except Exception as error:
         raise RecipeError(
             f"--weights {name}: the model's code cannot be traced for any number of images "
-            f"({join_names(error.__cause__ or error)}); use torch or safetensors"
+            f"({one_line_error(error.__cause__ or error)}); use torch or safetensors"
         ) from error
 
 

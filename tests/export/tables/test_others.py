@@ -158,7 +158,9 @@ def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> No
 
 def test_only_epochs_with_all_attack_steps_count(tmp_path: Path) -> None:
     speeds = steps({1: 10, 2: 1237 * 3, 3: 1237, 4: 1237 / 2, 5: 1237 / 2})
-    grown = make_record(tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm=1", "attack.ramp=1")
+    grown = make_record(
+        tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm_epochs=1", "attack.steps_warmup_epochs=1"
+    )
     assert cost.steady_epochs(grown) == pytest.approx([2, 2])
     (note,) = [note for note in tables.build("cost", [grown], with_paper=False).notes if "fewer attack steps" in note]
     assert note.endswith(": grown.")
