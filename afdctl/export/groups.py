@@ -68,8 +68,11 @@ def plot_groups(records: Iterable[Record]) -> list[Group]:
     return [replace(group, label=printable(group.label).replace("$", r"\$")) for group in groups]
 
 
-def add_absent_methods(groups: list[Group]) -> list[Group]:
-    """Add an empty group for each method of the paper that one of its data sets has no run of."""
+def table_groups(records: Iterable[Record], with_paper: bool) -> list[Group]:
+    """Group runs, with an empty group for each method of the paper that one of their data sets lacks, if asked."""
+    groups = group_runs(records)
+    if not with_paper:
+        return groups
     present = {(group.dataset, group.method) for group in groups}
     absent = [
         Group(dataset, method, method)

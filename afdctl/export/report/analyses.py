@@ -88,7 +88,7 @@ def _lines(records: Sequence[Record], name: str, key: str | None) -> list[Line]:
             metrics = row["figures"]
             summary: dict[str, Any] = metrics[key] if key else metrics
             x, y, std = (np.array(part, float) for part in (metrics["epsilons"], summary["median"], summary["std"]))
-            lines.append(Line(record.name, number, x, y, low=y - std, high=y + std, marks=True))
+            lines.append(Line(label=record.name, colour=number, x=x, y=y, low=y - std, high=y + std, marks=True))
     return lines
 
 
@@ -99,7 +99,7 @@ def _scatter(records: Sequence[Record]) -> Chart:
         if row := record.analyses.get("hdh"):
             cells = sorted(row["figures"]["cells"], key=lambda cell: float(cell["probe"]))
             x, y = (np.array([cell[key] for cell in cells], float) for key in ("probe", "gap"))
-            lines.append(Line(record.name, number, x, y, marks=True, joined=False))
+            lines.append(Line(label=record.name, colour=number, x=x, y=y, marks=True, joined=False))
     return Chart("err_adv − err_nat by d_HΔH (probe)", "d_HΔH", lines)
 
 

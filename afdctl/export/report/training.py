@@ -97,7 +97,7 @@ def _step_chart(
             continue
         low, high = section.history.band(band_of) if band_of and len(sections) == 1 else (None, None)
         epochs = section.history.steps() / section.steps_per_epoch
-        lines.append(Line(section.record.name, number, epochs, values, low=low, high=high))
+        lines.append(Line(label=section.record.name, colour=number, x=epochs, y=values, low=low, high=high))
     return Chart(title, "epoch", lines, share=share)
 
 
@@ -107,5 +107,5 @@ def _epoch_chart(title: str, sections: Sequence[TrainingSection], name: str) -> 
         rows = [row for row in section.record.of_kind("epoch") if row.get(name) is not None]
         if rows:
             x, y = (np.array([row[key] for row in rows], float) for key in ("epoch", name))
-            lines.append(Line(section.record.name, number, x, y, marks=len(rows) < 30))
+            lines.append(Line(label=section.record.name, colour=number, x=x, y=y, marks=len(rows) < 30))
     return Chart(title, "epoch", lines, share=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 from afdctl import recipe as recipes
 from afdctl.errors import AfdctlError
-from afdctl.export.groups import Gap, Group, add_absent_methods, dataset_title, group_runs, quote_run, sweep_gap
+from afdctl.export.groups import Gap, Group, dataset_title, quote_run, sweep_gap, table_groups
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import (
     Cell,
@@ -34,11 +34,11 @@ class AttackColumn(Column):
 
 CLEAN: Final = Column("clean", "Clean", "share")
 TABLE_1: Final = (
-    AttackColumn("pgd_linf_wb", "PGD-L∞{} (WB)", "share", "pgd_linf"),
-    AttackColumn("cw_l2_wb", "C&W-L2{} (WB)", "share", "cw"),
-    AttackColumn("aa_linf_wb", "AA-L∞{} (WB)", "share", "aa"),
-    AttackColumn("pgd_linf_bb", "PGD-L∞{} (BB)", "share", "pgd_linf", black_box=True),
-    AttackColumn("cw_l2_bb", "C&W-L2{} (BB)", "share", "cw", black_box=True),
+    AttackColumn("pgd_linf_wb", "PGD-L∞{} (WB)", "share", attack="pgd_linf"),
+    AttackColumn("cw_l2_wb", "C&W-L2{} (WB)", "share", attack="cw"),
+    AttackColumn("aa_linf_wb", "AA-L∞{} (WB)", "share", attack="aa"),
+    AttackColumn("pgd_linf_bb", "PGD-L∞{} (BB)", "share", attack="pgd_linf", black_box=True),
+    AttackColumn("cw_l2_bb", "C&W-L2{} (BB)", "share", attack="cw", black_box=True),
 )
 TABLE_2: Final = tuple(
     Column(attack, title, "area")
@@ -59,7 +59,7 @@ TABLE_A3: Final = {"AT": Column("from_AT", "AT →", "share"), "TRADES": Column(
 
 def table_1(records: Sequence[Record], with_paper: bool) -> Table:
     """Build Table 1: accuracy under attacks at nominal epsilon, white box and black box."""
-    groups = _groups(records, with_paper)
+    groups = table_groups(records, with_paper)
     rows = []
     for group in groups:
         published = paper.of_method("table1", group.dataset, group.method) if with_paper else {}
@@ -105,7 +105,7 @@ def table_2(records: Sequence[Record], with_paper: bool) -> Table:
         curve = record.curves.get((attack, None))
         return area_under_curve(record, curve) if curve else None
 
-    groups = _groups(records, with_paper)
+    groups = table_groups(records, with_paper)
     rows = []
     for group in groups:
         published = paper.of_method("table2", group.dataset, group.method) if with_paper else {}
@@ -128,7 +128,7 @@ def table_2(records: Sequence[Record], with_paper: bool) -> Table:
 
 def table_a3(records: Sequence[Record], with_paper: bool) -> Table:
     """Build Table A3: accuracy on images made against AT and TRADES; without NT, as in the paper."""
-    groups = [group for group in _groups(records, with_paper) if group.method != "NT"]
+    groups = [group for group in table_groups(records, with_paper) if group.method != "NT"]
     rows = []
     for group in groups:
         published = paper.of_method("tableA3", group.dataset, group.method) if with_paper else {}
@@ -190,11 +190,6 @@ def attack_cell(
         return sweep_gap(record, attack, options)
 
     return Cell.of_group(group, measure, missing, published)
-
-
-def _groups(records: Sequence[Record], with_paper: bool) -> list[Group]:
-    groups = group_runs(records)
-    return add_absent_methods(groups) if with_paper else groups
 
 
 def _transfer_accuracy(

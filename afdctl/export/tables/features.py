@@ -7,11 +7,10 @@ from typing import Final
 from afdctl.export.groups import (
     Gap,
     Group,
-    add_absent_methods,
     analysis_gap,
     dataset_title,
-    group_runs,
     method_rank,
+    table_groups,
 )
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Measurement, Row, Table, checkpoint_of
@@ -23,9 +22,7 @@ ANALYSES: Final = {"units": "units", "dims": "pca"}
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
     """Build the table in the paper's layout: one row per method, two columns per data set."""
-    groups = group_runs(records)
-    if with_paper:
-        groups = add_absent_methods(groups)
+    groups = table_groups(records, with_paper)
     rows = [_row(group, with_paper) for group in groups]
     datasets = list(dict.fromkeys(group.dataset for group in groups))
     columns = tuple(
