@@ -79,7 +79,7 @@ class Chart:
 
     @property
     def x_ticks(self) -> list[Tick]:
-        # half an epoch is no round number
+        # no tick at 2.5 epochs
         factors = (1, 2, 5) if self.x_label == "epoch" else (1, 2, 2.5, 5)
         return [Tick(self._x(value), format_tick(value)) for value in round_ticks(*self.x_range, MAX_TICKS, factors)]
 
