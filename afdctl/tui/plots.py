@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from afdctl.tui.drawing.axis import Floats, Range, fit, format_tick
+from afdctl.formatting import format_tick
+from afdctl.tui.drawing.axis import Floats, Range, fit
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import COMPARED, Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from textual.app import App, ComposeResult
 
-from afdctl.formatting import format_bytes, format_duration, format_number
-from afdctl.tui.drawing.axis import Range, clip_outliers, fit, format_tick, stable_range
+from afdctl.tui.drawing.axis import Range, clip_outliers, fit, stable_range
 from afdctl.tui.drawing.canvas import Canvas, changed_regions
 from afdctl.tui.drawing.cells import Cells, braille, one_cell_each
 from afdctl.tui.drawing.palette import Palette
@@ -170,34 +169,6 @@ def test_one_spike_does_not_flatten_the_rest():
     values = np.r_[np.ones(99), 1000.0]
     values[:50] = 2
     assert clip_outliers(values, values[:10]).max() <= 3
-
-
-@pytest.mark.parametrize(
-    ("value", "name"), [(0, "0"), (0.05, "0.05"), (-0.05, "-0.05"), (25000, "25k"), (1.2e6, "1.2M"), (5e-5, "5e-5")]
-)
-def test_ticks_have_short_names(value: float, name: str):
-    assert format_tick(value) == name
-
-
-def test_figures_and_times_for_people():
-    assert [format_number(x) for x in (None, math.nan, 0.0471, 12.34, 123.45, 4321.0, 3e-5)] == [
-        "—",
-        "—",
-        "0.047",
-        "12.34",
-        "123.5",
-        "4321",
-        "3.0e-05",
-    ]
-    assert [format_duration(x) for x in (None, 41, 3725, 200000)] == ["--:--", "00:41", "1:02:05", "2 d 7 h"]
-    assert [format_bytes(x) for x in (7, 1500, 2.51e8, 9.9e9, 3e12, 4e15)] == [
-        "7 B",
-        "1.5 kB",
-        "251 MB",
-        "9.9 GB",
-        "3.0 TB",
-        "4000 TB",
-    ]
 
 
 def test_every_character_takes_one_cell():

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from afdctl.tui.drawing.axis import Floats, Range, format_tick
+from afdctl.formatting import format_tick
+from afdctl.tui.drawing.axis import Floats, Range
 from afdctl.tui.drawing.cells import Cells, braille
 from afdctl.tui.drawing.palette import Palette
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from afdctl.formatting import format_duration
+from afdctl.formatting import format_duration, format_tick
 from afdctl.runs.metric_history import MetricHistory
-from afdctl.tui.drawing.axis import Floats, Range, format_tick
+from afdctl.tui.drawing.axis import Floats, Range
 from afdctl.tui.drawing.plot import Curve
 from afdctl.tui.panes.charts import ChartSpec, CurveSpec
 from afdctl.tui.state.history import History
