@@ -59,7 +59,8 @@ class SweepProgress:
                 self.ended, self.running = row, None
                 self._show_results()
             case "checkpoint":
-                pointers([row])  # raises here, as an unreadable row in the record would break every later use of it
+                # raises for an unreadable row, which would break every later use of the record
+                pointers([row])
                 self.record.append(row)
 
     def resume(self, row: Row) -> None:
@@ -106,7 +107,8 @@ class SweepProgress:
         key = key_of(row)
         epsilon = self._planned_epsilon(key, float(row["epsilon"]))
         self.norms.setdefault(key, str(row.get("norm", "")))
-        shown_curves([row])  # raises here, as an unreadable row in the record would break every later use of it
+        # raises for an unreadable row, as above
+        shown_curves([row])
         self.record.append(row)
         self.cells.setdefault(key, {})[epsilon] = self.measured[str(row["key"])] = _cell_of(row)
         self.acc_nat = row.get("acc_nat", self.acc_nat)
