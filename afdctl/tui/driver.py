@@ -1,4 +1,8 @@
-"""Textual drivers: for the terminal of stderr, and for a browser behind a server."""
+"""Textual drivers: for the terminal of stderr, and for a browser behind a server.
+
+Textual's interface for drivers is not public, so this module uses private names of it: the parser of terminal input, and
+a driver's app, file and size. textual is pinned below its next major version for that.
+"""
 
 import os
 import re
@@ -75,6 +79,7 @@ class StderrDriver(LinuxDriver):
         self._file: Any = TolerantFile(self._file)
 
     def _get_terminal_size(self) -> tuple[int, int]:
+        """Return the size of stderr's terminal, else of stdin's; Textual asks stdout."""
         for file in (self._file.fileno(), self.fileno):
             with suppress(OSError):
                 size = os.get_terminal_size(file)
