@@ -1,7 +1,7 @@
 """Textual drivers: for the terminal of stderr, and for a browser behind a server.
 
-Textual's interface for drivers is not public, so this module uses private names of it (the parser of terminal input, and
-a driver's app, file and size), and textual is pinned below its next major version.
+Textual's interface for drivers is not public, so this module uses private names of it: the parser of terminal input,
+and a driver's app, file and size. That is why textual is pinned below its next major version.
 """
 
 import os
