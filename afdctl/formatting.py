@@ -21,6 +21,11 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def format_square_accuracy(accuracy: object) -> str:
+    """Format the accuracy after Square that follows a PGD accuracy; empty if Square did not run."""
+    return f", then Square {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -20,7 +20,7 @@ def events(records: Iterable[Record]) -> Rows:
 
     Rows have the columns that their event has; `t` is in seconds since 1970.
     """
-    return [{"run": record.name, **row} for record in records for row in record.every_row() if row["event"] in TRAINING]
+    return [{"run": record.name, **row} for record in records for row in record.read_rows(TRAINING)]
 
 
 def cells(records: Iterable[Record]) -> Rows:

@@ -13,12 +13,11 @@ import torch
 from afdctl import __version__, data, recipe
 from afdctl.data import Dataset
 from afdctl.errors import CorruptError, RecipeError
-from afdctl.journal import Journal
+from afdctl.journal import Journal, JournalOutline
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import JournalOutline
-from afdctl.runs.lost_rows import Reached
+from afdctl.runs.lost_rows import RecordedProgress
 from afdctl.runs.run import Run
 from afdctl.training.trainer import Trainer, naming_remedies
 
@@ -93,8 +92,9 @@ def resume(
         loaded = checkpoints.load(run, "last")
         with checkpoints.fitting(loaded):
             trainer.load_state_dict(loaded.state)
-        reached, outline = Reached.of(run, loaded.step, loaded.epoch), JournalOutline(run.journal_path)
-        warnings = [*loaded.warnings, *reached.lost(outline)]
+        recorded = RecordedProgress.of(run, loaded.step, loaded.epoch)
+        outline = JournalOutline(run.journal_path)
+        warnings = [*loaded.warnings, *recorded.gaps(outline)]
         warnings += checkpoints.repair_best(run, outline.rows, loaded.step)
         with trainer.session():
             journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())

@@ -62,7 +62,7 @@ class Trainer:
         self.step = 0
         self.best: dict[str, Any] = {}
         self.saved_at = time.monotonic()
-        self.results = results_file.Builder(run)
+        self.results = results_file.PeriodicBuilder(run)
 
     @property
     def evaluated(self) -> FeatureClassifier:
@@ -219,7 +219,7 @@ class Trainer:
             "test",
             step=self.step,
             checkpoint=checkpoint,
-            of_step=of_step,
+            checkpoint_step=of_step,
             attack=attack,
             **accuracy.row(),
             split_n=len(self.test_split),

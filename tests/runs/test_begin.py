@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from afdctl.errors import BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError
-from afdctl.journal import SCHEMA, read
+from afdctl.journal import SCHEMA, read_rows
 from afdctl.runs.run import Run
 from tests.journals import run_row, steps
 
@@ -38,7 +38,7 @@ def test_a_folder_in_which_nothing_was_trained_is_taken_again(tmp_path: Path):
             run.write_recipe("seed = 1\n")
             run.complete(FACTS)
         assert run.recipe_text == "seed = 1\n"
-        assert list(read(run.journal_path)) == []
+        assert list(read_rows(run.journal_path)) == []
 
 
 @pytest.mark.parametrize("more", ["results.h5", "shards", "notes.txt", "checkpoints/step-00000005-0123456789abcdef.pt"])
@@ -80,7 +80,7 @@ def test_a_training_that_lost_its_run_json_is_kept(tmp_path: Path):
         journal.extend([run_row(), *steps(1, 3)])
         shutil.rmtree(run.checkpoints)
         (run.path / "run.json").unlink()
-    assert [row["event"] for row in read(run.journal_path)] == ["run", "step", "step", "step"]
+    assert [row["event"] for row in read_rows(run.journal_path)] == ["run", "step", "step", "step"]
     with pytest.raises(RecipeError, match="exists"), Run.begin(tmp_path, "toy", "mine"):
         pass
 
@@ -153,7 +153,7 @@ def test_no_room_for_the_lock_is_a_full_disk_and_leaves_nothing(tmp_path: Path, 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("afdctl.journal.os.pwrite", full)
+    monkeypatch.setattr("afdctl.journal.lock.os.pwrite", full)
     with (
         pytest.raises(DiskFullError, match=r"mine/events\.ndjson\.lock: No space left"),
         Run.begin(tmp_path, "x", "mine"),

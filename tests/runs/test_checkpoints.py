@@ -13,7 +13,7 @@ import torch
 
 import afdctl
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.runs.checkpoints import SavedCheckpoint, dangling, fitting, load, repair_best, save, verify_pointed
+from afdctl.runs.checkpoints import SavedCheckpoint, dangling_pointers, fitting, load, repair_best, save, verify_pointed
 from afdctl.runs.run import Run
 
 
@@ -76,11 +76,11 @@ def test_a_damaged_best_is_made_again_from_the_journal(run: Run, pointer: str | 
         )
     ]
     path = run.checkpoints / "best"
-    assert repair_best(run, rows, 20) == dangling(run) == []
+    assert repair_best(run, rows, 20) == dangling_pointers(run) == []
     path.unlink() if pointer is None else path.write_text(pointer)
-    assert dangling(run) == ([] if pointer is None else [f"{path}: damaged, it names no checkpoint"])
+    assert dangling_pointers(run) == ([] if pointer is None else [f"{path}: damaged, it names no checkpoint"])
     (said,) = repair_best(run, rows, 20)
-    assert said.startswith(f"{path}: was missing or damaged; made again from the journal")
+    assert said.startswith(f"{path}: was missing or damaged; restored from the journal")
     assert load(run, "best").digest == best.digest
     assert repair_best(run, [], 20) == []
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from afdctl.errors import DiskFullError
-from afdctl.journal import Journal, read
+from afdctl.journal import Journal, read_rows
 from afdctl.runs import checkpoints, files, results_file
 from afdctl.runs.run import Run
 
@@ -36,7 +36,7 @@ def test_the_journal_keeps_every_acknowledged_row_and_goes_on(tmp_path: Path, fu
                 fill(journal, draw, acknowledged)
             assert journal.offset == run.journal_path.stat().st_size
             journal.append("warning", step=-1, message="")
-        assert [row["step"] for row in read(run.journal_path)] == [*acknowledged, -1]
+        assert [row["step"] for row in read_rows(run.journal_path)] == [*acknowledged, -1]
 
 
 def test_a_file_keeps_its_old_content(tmp_path: Path, full_beyond: Full) -> None:

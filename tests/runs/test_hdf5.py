@@ -30,7 +30,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_a_table_made_in_pieces_is_the_table_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made = []
     for at_once in (4096, 100, 7, 1):
-        monkeypatch.setattr(hdf5, "AT_ONCE", at_once)
+        monkeypatch.setattr(hdf5, "BATCH_ROWS", at_once)
         path = tmp_path / f"{at_once}.h5"
         with hdf5.writing(path) as file:
             hdf5.add_table(file, "/a/table", rows(100))

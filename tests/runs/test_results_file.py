@@ -64,8 +64,8 @@ def assert_same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> None:
 
 ACCURACIES = {"acc_nat": 0.5, "acc_adv": 0.25, "n": 7, "attack": "PGD-40 linf 0.3"}
 TESTS: Rows = [
-    {"event": "test", "step": 10, "checkpoint": "last", "of_step": 10, **ACCURACIES},
-    {"event": "test", "step": 10, "checkpoint": "best", "of_step": 5, **ACCURACIES, "acc_square": 0.125},
+    {"event": "test", "step": 10, "checkpoint": "last", "checkpoint_step": 10, **ACCURACIES},
+    {"event": "test", "step": 10, "checkpoint": "best", "checkpoint_step": 5, **ACCURACIES, "acc_square": 0.125},
 ]
 
 

@@ -13,11 +13,10 @@ from afdctl import data
 from afdctl.data.loader import Split
 from afdctl.errors import DivergedError
 from afdctl.interrupts import catch_signals
-from afdctl.journal import read
+from afdctl.journal import drop_superseded, read_rows
 from afdctl.models.feature_classifier import build
 from afdctl.recipe import loads
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training import trainer
 from afdctl.training.adversary import Adversary
@@ -33,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def rows(run: Run, event: str) -> list[dict]:
-    return [row for row in drop_superseded(read(run.journal_path)) if row["event"] == event]
+    return [row for row in drop_superseded(read_rows(run.journal_path)) if row["event"] == event]
 
 
 def test_the_journal_tells_every_step_and_epoch(finished: Run):
@@ -41,10 +40,18 @@ def test_the_journal_tells_every_step_and_epoch(finished: Run):
     assert [row["epoch"] for row in rows(finished, "step")] == [1] * 5 + [2] * 5 + [3] * 5
     assert [(row["epoch"], row["step"]) for row in rows(finished, "epoch")] == [(1, 5), (2, 10), (3, 15)]
     assert rows(finished, "end")[0]["reason"] == "finished"
-    figures = "L_C L_D L_F d_accuracy alpha_h alpha_h_calibrated d_hdh d_hdh_calibrated unchanged grad_C grad_D grad_F"
-    assert {*figures.split(), "d_nat", "d_adv", "lr_C", "lr_D", "lr_F", "images_per_s", "acc_nat"} <= rows(
-        finished, "step"
-    )[0].keys()
+    figures = "L_C L_D L_F d_accuracy alpha_h alpha_h_calibrated d_hdh d_hdh_calibrated grad_C grad_D grad_F"
+    assert {
+        *figures.split(),
+        "fraction_unchanged",
+        "d_acc_nat",
+        "d_acc_adv",
+        "lr_C",
+        "lr_D",
+        "lr_F",
+        "images_per_s",
+        "acc_nat",
+    } <= rows(finished, "step")[0].keys()
 
 
 def test_rates_fall_at_the_milestones(finished: Run):
@@ -58,7 +65,7 @@ def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
     best = max(epochs, key=lambda row: (row["acc_adv"], row["acc_nat"], -row["step"]))
     assert checkpoints.load(finished, "best").step == best["step"]
     assert checkpoints.load(finished, "last").step == 15
-    assert [row["of_step"] for row in rows(finished, "test")] == [15, best["step"]]
+    assert [row["checkpoint_step"] for row in rows(finished, "test")] == [15, best["step"]]
 
 
 def test_best_stands_square_too_where_it_ran():
@@ -84,7 +91,7 @@ def test_the_test_figures_are_those_of_the_saved_weights(
     more = "train.batch_size=64", "train.milestones=[]", "train.select=robust", "test.limit=300", "test.queries=3"
     run = train(short("digits_nt", *more, f"train.average={average}"), tmp_path)
     told = {row["checkpoint"]: row for row in rows(run, "test")}
-    assert told["last"]["of_step"] == 2 * told["best"]["of_step"]
+    assert told["last"]["checkpoint_step"] == 2 * told["best"]["checkpoint_step"]
     found = {name: measured(run, name) for name in told}
     assert found["best"] != found["last"]
     for name, row in told.items():
@@ -107,7 +114,7 @@ def test_provenance_says_what_the_figures_depend_on(finished: Run):
 
 
 def test_what_a_step_costs_is_told_before_the_first(finished: Run):
-    events = [row["event"] for row in read(finished.journal_path)]
+    events = [row["event"] for row in read_rows(finished.journal_path)]
     assert events.index("cost") < events.index("step")
     (told,) = rows(finished, "cost")
     assert told["flop"]["attack"] > told["flop"]["C"] > 0
@@ -185,7 +192,7 @@ def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
 def test_without_hold_out_the_last_epoch_is_the_best(tmp_path: Path):
     run = train(short("digits_dcgan", "fidelity=official"), tmp_path)
     assert "acc_adv" not in rows(run, "epoch")[0]
-    assert [row["of_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2
+    assert [row["checkpoint_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2
 
 
 def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch):

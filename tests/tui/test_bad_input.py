@@ -267,7 +267,7 @@ def test_a_check_that_becomes_worse_is_noted(half: Path):
     with Journal.open(half / "events.ndjson") as journal:
 
         async def steps(pilot: Pilot[int], app: Dashboard) -> None:
-            journal.extend(journals.step(number, unchanged=1.0) for number in range(621, 900))
+            journal.extend(journals.step(number, fraction_unchanged=1.0) for number in range(621, 900))
             app.session.poll(app.view)
             app.session._slowly(app.view)
             app.session._slowly(app.view)

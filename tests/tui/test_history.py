@@ -178,5 +178,5 @@ def test_after_a_sweep_the_results_that_count_are_shown():
 
 
 def test_a_stopped_sweep_still_has_what_it_lacks():
-    known = history([*training(), *journals.sweep(9), {"event": "swept", "t": BEGIN, "reason": "stopped"}])
+    known = history([*training(), *journals.sweep(9), {"event": "sweep_end", "t": BEGIN, "reason": "stopped"}])
     assert (known.sweep.finished, known.sweep.planned) == (9, 16)

@@ -116,11 +116,11 @@ def test_the_checks_of_a_healthy_game():
         ({"alpha_h_calibrated": 1.95}, "D accuracy", "bad", "D wins"),
         ({"alpha_h_calibrated": 0.4}, "D accuracy", "warn", "below chance"),
         ({"alpha_h_calibrated": 1.98}, "D saturated", "warn", "L_F starves"),
-        ({"d_nat": 1.0, "d_adv": 0.0}, "D on x / x'", "none", "shifted critic"),
+        ({"d_acc_nat": 1.0, "d_acc_adv": 0.0}, "D on x / x'", "none", "shifted critic"),
         ({"grad_F": 0.0}, "‖∇L_F‖", "bad", "vanished"),
         ({"grad_C": 1e4}, "‖∇L_C‖", "warn", "large"),
-        ({"unchanged": 0.3}, "x' = x", "warn", "weak attack"),
-        ({"unchanged": 0.9}, "x' = x", "bad", "attack idles"),
+        ({"fraction_unchanged": 0.3}, "x' = x", "warn", "weak attack"),
+        ({"fraction_unchanged": 0.9}, "x' = x", "bad", "attack idles"),
         ({"L_C": 9.0}, "L_C per epoch", "warn", "rising"),
         ({"L_F": None}, "not a number", "bad", "diverging"),
     ],
@@ -136,14 +136,14 @@ def test_each_check_has_a_mark_and_a_word(change: dict, name: str, level: str, w
 
 def test_a_game_with_a_zero_of_its_own_is_judged_at_it():
     recipe = RECIPE | {"defense": {"name": "afd", "game": "dcgan"}}
-    rows = [RUN | {"recipe": recipe}, *(step(n, d_nat=1.0, d_adv=0.0, alpha_h=1.0) for n in range(1, 200))]
+    rows = [RUN | {"recipe": recipe}, *(step(n, d_acc_nat=1.0, d_acc_adv=0.0, alpha_h=1.0) for n in range(1, 200))]
     found = {check.name: check.word for check in health.checks(history(rows))}
     assert (found["D accuracy"], found["D on x / x'"]) == ("balanced", "one-sided")
     assert "D accuracy raw" in text(rows)
 
 
 def test_the_worst_checks_stay_where_there_is_little_room():
-    rows = [*training(600), *(step(n, unchanged=0.9) for n in range(601, 801))]
+    rows = [*training(600), *(step(n, fraction_unchanged=0.9) for n in range(601, 801))]
     assert any("attack idles" in line for line in pane("game", rows, height=4))
 
 
@@ -238,7 +238,11 @@ def test_the_charts_of_afd():
     ("name", "figures", "keys"),
     [
         ("natural", {"acc_nat": 0.9}, ["L_C", "accuracy", "gradients"]),
-        ("adversarial", {"acc_adv": 0.8, "unchanged": 0.0}, ["L_C", "accuracy", "gradients", "unchanged"]),
+        (
+            "adversarial",
+            {"acc_adv": 0.8, "fraction_unchanged": 0.0},
+            ["L_C", "accuracy", "gradients", "unchanged"],
+        ),
         ("trades", {"kl": 0.1, "acc_nat": 0.9, "acc_adv": 0.8}, ["L_C", "kl", "accuracy", "gradients"]),
         ("matching", {"sensitivity": 0.1, "acc_nat": 0.9}, ["L_C", "sensitivity", "accuracy", "gradients"]),
     ],

@@ -195,7 +195,7 @@ def _label(panel: Axes, ticks: int = 5) -> None:
 def _about(groups: Sequence[Group], analysis: str) -> list[str]:
     """The attack, how many images, and what bars and bands are."""
     rows = [record.analyses[analysis] for group in groups for record in group.records]
-    attacks = dict.fromkeys(TITLES.get(row["figures"]["attack"], row["figures"]["attack"]) for row in rows)
+    attacks = dict.fromkeys(TITLES.get(row["metrics"]["attack"], row["metrics"]["attack"]) for row in rows)
     several = max(len(group.records) for group in groups)
     bands = f"bands: one standard deviation of up to {several} runs" if several > 1 else ""
     return [

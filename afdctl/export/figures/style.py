@@ -235,7 +235,7 @@ def checkpoints_of(groups: Iterable[Group], analysis: str) -> str:
 
 def figures(record: Record, analysis: str) -> dict[str, Any]:
     """Metrics of a run's analysis."""
-    metrics: dict[str, Any] = record.analyses[analysis]["figures"]
+    metrics: dict[str, Any] = record.analyses[analysis]["metrics"]
     return metrics
 
 

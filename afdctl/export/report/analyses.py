@@ -47,7 +47,7 @@ class AnalysisSection:
 def analysis_section(record: Record) -> AnalysisSection:
     """The analyses of a run, their arrays read where they are shown."""
     rows = record.analyses
-    dims, units, hdh = (rows[name]["figures"] if name in rows else None for name in ("pca", "units", "hdh"))
+    dims, units, hdh = (rows[name]["metrics"] if name in rows else None for name in ("pca", "units", "hdh"))
     found = AnalysisSection(dims, units, hdh)
     if row := rows.get("tsne"):
         try:
@@ -65,7 +65,7 @@ def missing(record: Record) -> list[str]:
 def note(records: Sequence[Record]) -> str:
     """What a reader must know of the charts: which attack they are of, and what their bands are."""
     rows = [record.analyses[name] for record in records for name in ("sensitivity", "norms") if name in record.analyses]
-    under = " and ".join(dict.fromkeys(row["figures"]["attack"] for row in rows))
+    under = " and ".join(dict.fromkeys(row["metrics"]["attack"] for row in rows))
     counts = format_range(row["n"] for record in records for row in record.analyses.values())
     images = f"Of {counts} test images." if counts else ""
     bands = f"Charts: under {under}; bands: a standard deviation over the images, either way." if under else ""
@@ -84,7 +84,7 @@ def _lines(records: Sequence[Record], name: str, key: str | None) -> list[Line]:
     lines = []
     for number, record in enumerate(records):
         if row := record.analyses.get(name):
-            figures = row["figures"]
+            figures = row["metrics"]
             values: dict[str, Any] = figures[key] if key else figures
             x, y, std = (np.array(part, float) for part in (figures["epsilons"], values["median"], values["std"]))
             lines.append(Line(record.name, number, x, y, y - std, y + std, marks=True))
@@ -96,7 +96,7 @@ def _scatter(records: Sequence[Record]) -> Chart:
     lines = []
     for number, record in enumerate(records):
         if row := record.analyses.get("hdh"):
-            cells = sorted(row["figures"]["cells"], key=lambda cell: float(cell["probe"]))
+            cells = sorted(row["metrics"]["cells"], key=lambda cell: float(cell["probe"]))
             x, y = (np.array([cell[key] for cell in cells], float) for key in ("probe", "gap"))
             lines.append(Line(record.name, number, x, y, marks=True, joined=False))
     return Chart("err_adv − err_nat by d_HΔH (probe)", "d_HΔH", lines)
@@ -107,7 +107,7 @@ def _panels(record: Record, row: Row) -> list[EmbeddingPanel]:
     points, labels = arrays["points"][:, :DOTS], arrays["label"][:DOTS]
     return [
         EmbeddingPanel("natural" if epsilon == 0 else f"ε = {name_of(epsilon)}", _dots(at, labels))
-        for epsilon, at in zip(row["figures"]["epsilons"], _fitted(points), strict=True)
+        for epsilon, at in zip(row["metrics"]["epsilons"], _fitted(points), strict=True)
     ]
 
 

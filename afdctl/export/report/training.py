@@ -12,7 +12,6 @@ from afdctl.runs.record import Record
 
 BUCKETS = 128
 """The most points of a line; each stands for equally many steps."""
-AT_ONCE = 4096
 
 LOSSES = {
     "L_C": "L_C: classification (Eq. 7)",
@@ -43,16 +42,7 @@ class TrainingSection:
 
 def series(record: Record) -> MetricHistory:
     """The steps of a run in at most BUCKETS buckets, read in memory that does not grow with it."""
-    found = MetricHistory(BUCKETS)
-    waiting: list[Row] = []
-    for row in record.every_row():
-        if row["event"] == "step":
-            waiting.append(row)
-        if len(waiting) >= AT_ONCE:
-            found.extend(waiting, [0] * len(waiting))
-            waiting = []
-    found.extend(waiting, [0] * len(waiting))
-    return found
+    return MetricHistory.of(record.read_rows(["step"]), BUCKETS)
 
 
 def charts(trained: Sequence[TrainingSection]) -> list[Chart]:

@@ -80,8 +80,8 @@ def steady_epochs(record: Record) -> list[float]:
     assert record.recipe is not None
     batch, grown = record.recipe.train.batch_size, _epochs_of_growth(record)
     seen: dict[int, list[float]] = {}
-    for row in record.every_row():
-        if row["event"] == "step" and row["epoch"] > grown and row.get("images_per_s"):
+    for row in record.read_rows(["step"]):
+        if row["epoch"] > grown and row.get("images_per_s"):
             seen.setdefault(row["epoch"], []).append(row["images_per_s"])
     whole = [speeds for _, speeds in sorted(seen.items()) if len(speeds) == _steps_an_epoch(record)]
     training = TRAINING_IMAGES.get(record.dataset)

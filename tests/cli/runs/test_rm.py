@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from afdctl.journal import Journal
-from afdctl.runs import removal
+from afdctl.runs import folders
+from afdctl.runs.files import size_on_disk
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 
@@ -26,9 +27,9 @@ def left(folder: Path) -> set[str]:
 
 
 def test_yes_removes_and_says_how_much_it_frees(afdctl: Afdctl, runs: Runs, folder: Path):
-    from afdctl.cli.runs.options import bytes_in_words
+    from afdctl.cli.runs.options import format_bytes
 
-    freed = bytes_in_words(sum(removal.size(runs[name].path) for name in ("at", "young")))
+    freed = format_bytes(sum(size_on_disk(runs[name].path) for name in ("at", "young")))
     ended = afdctl("runs", "rm", "at", "runs/young", "at", "--yes")
     assert ended == (0, "runs/at\nruns/young\n", f"{freed} freed\n")
     assert left(folder) == {"wgan", "mnist"}
@@ -38,7 +39,7 @@ def test_without_a_terminal_nothing_is_removed_unless_yes_is_said(afdctl: Afdctl
     ended = afdctl("runs", "rm", "at")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("error: rm: would remove at (")
-    assert ended.err.endswith("; there is no terminal to ask on, so say --yes\n")
+    assert ended.err.endswith("; there is no terminal to ask on, so add --yes\n")
     assert left(folder) == set(runs)
 
 
@@ -78,11 +79,11 @@ def test_no_link_is_followed(afdctl: Afdctl, runs: Runs, folder: Path):
     assert "runs/at: a link to" in ended.err
     assert (elsewhere / "run.json").exists()
     big = folder / "big"
-    before = removal.size(runs["wgan"].path)
+    before = size_on_disk(runs["wgan"].path)
     runs["wgan"].shards.rename(big)
     runs["wgan"].shards.symlink_to(big)
     # a link itself takes some bytes
-    assert removal.size(runs["wgan"].path) < before - removal.size(big) + 1000
+    assert size_on_disk(runs["wgan"].path) < before - size_on_disk(big) + 1000
     assert afdctl("runs", "rm", "wgan", "--yes").code == 0
     assert not runs["wgan"].path.exists()
     assert len(list(big.iterdir())) == 1
@@ -114,5 +115,5 @@ def test_what_a_killed_removal_leaves_is_no_run(runs: Runs, folder: Path, monkey
 
     monkeypatch.setattr("shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        removal.remove(runs["at"])
+        folders.remove(runs["at"].path)
     assert {run.name for run in Run.all(folder / "runs")} == {"wgan", "young", "mnist"}

@@ -56,7 +56,7 @@ def test_show_says_what_is_damaged_and_what_is_missing(afdctl: Afdctl, runs: Run
     assert "No AutoAttack" not in out
     assert "60.0% (no AutoAttack)" in out
     out = afdctl("runs", "show", "at").out
-    assert "attacks      none; afdctl sweep runs/at carries them out" in out
+    assert "attacks      none yet; run `afdctl sweep runs/at`" in out
     swept(runs["at"], {0.1: 0.5}, attack="pgd_linf")
     assert "No AutoAttack: robust accuracy may be lower." in afdctl("runs", "show", "at").out
 
@@ -99,7 +99,7 @@ def test_compare_shows_what_differs(afdctl: Afdctl, runs: Runs):
 def test_warnings_of_a_check_are_beside_the_numbers_everywhere(afdctl: Afdctl, runs: Runs):
     line = "20 of 128 images have no gradient that an attack could follow"
     with runs["wgan"].open_journal() as journal:
-        journal.append("check", checkpoint=CHECKPOINT, data="d", version=1, n=128, warnings=[line])
+        journal.append("sanity_check", checkpoint=CHECKPOINT, data="d", version=1, n=128, warnings=[line])
     found = as_json(afdctl, "show", "wgan")
     assert [one["warnings"] for one in found["attacks"]] == [[line]]
     assert found["run"]["warnings"] == [line]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from afdctl.runs.journal_reader import drop_superseded
+from afdctl.journal import drop_superseded
 
 
 def event(name: str, step: int, epoch: int = 0, **fields: object) -> dict[str, object]:
     return {"event": name, "step": step, "epoch": epoch, **fields}
 
 
-RUN = {"event": "run", "schema": 2}
+RUN = {"event": "run", "schema": 3}
 
 
 def train(first: int, last: int) -> list[dict[str, object]]:
