@@ -25,7 +25,7 @@ def pane(name: str, rows: list, width: int = 40, height: int = 20, **changes: ob
 
 def test_the_header_of_a_running_training():
     head = text(training(620), pid=48121).splitlines()[:3]
-    assert re.fullmatch(r" afdctl mnist_wgan-001  ● running +pid 48121   cuda:0", head[0])
+    assert re.fullmatch(r" afdctl mnist_wgan-001  ● training +pid 48121   cuda:0", head[0])
     assert re.fullmatch(
         r" epoch 13/20  step   620/1,000  ━+╸━+  62\.0%  ETA 00:4\d  elapsed 01:1\d  8 it/s · 5,120 images/s", head[1]
     )
@@ -208,8 +208,8 @@ def test_the_log_is_newest_last_and_leaves_checkpoints_to_the_filter():
     lines = pane("log", training(), width=120, height=6)
     assert lines[-1] == "14:18:30 end   finished at step 1,000, exit code 0"
     assert lines[0].endswith("epoch 20: clean 96.0%, PGD 86.0%, no AutoAttack, the best so far")
-    saved = pane("log", training(), width=120, height=6, view=View(filter="saved"))
-    assert all(" saved step" in line for line in saved)
+    saved = pane("log", training(), width=120, height=6, view=View(filter="checkpoint"))
+    assert all(" checkpoint step" in line for line in saved)
 
 
 def test_the_dashboards_own_notes_are_in_the_log():
@@ -284,7 +284,7 @@ def test_the_filter_chooses_charts():
 
 def test_the_grid_of_a_sweep_fills_up():
     shown = text([*training(), *journals.sweep(9)], pid=3)
-    assert "● attacking" in shown
+    assert "● sweeping" in shown
     assert "Attacks  quick, best, clean 99.0%, 1,000 images, seed 0" in shown
     assert re.search(r"9 of 16 cells   ETA 00:3\d", shown)
     assert re.search(r"  fgsm L∞ +99\.0 +89\.6 +81\.0 +73\.3 +0\.856", shown)
@@ -341,7 +341,7 @@ def test_compared_runs_and_their_differing_values():
     base = facts(training(620))
     others = [
         ComparedRun("mnist_wgan-001", base.history, base.state, "L_C", "a"),
-        ComparedRun("mnist_wgan-002", other, state(other, None), "L_D", "b"),
+        ComparedRun("mnist_wgan-002", other, state(other, False), "L_D", "b"),
     ]
     shown = text(training(620), others=others)
     assert re.search(r"L_C classifier  a 0\.\d+  b 0\.\d+", shown)

@@ -37,7 +37,7 @@ def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     for y, entry in enumerate(entries(facts, room), 1):
         clock = time.strftime("%H:%M:%S", time.localtime(entry.t))
         x = cells.put(
-            2, y, (clock, palette.ink("faint")), (f" {entry.kind:<6} ", palette.ink(COLOURS.get(entry.kind, "text")))
+            2, y, (clock, palette.ink("faint")), (f" {entry.kind:<5} ", palette.ink(COLOURS.get(entry.kind, "text")))
         )
         cells.put(x, y, (entry.text, palette.ink("warn" if entry.kind == "warn" else "text")), end=width - 1)
     return cells
