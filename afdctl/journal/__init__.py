@@ -1,5 +1,7 @@
 """The journal of a run, `events.ndjson`: append-only, one writer, any number of readers. See docs/journal.md."""
 
+from afdctl.journal.events import SCHEMA
+from afdctl.journal.excerpts import read_tail, rows_between, sample
 from afdctl.journal.lock import Writer, check_not_busy, current_writer, signal_writer, unreachable
 from afdctl.journal.outline import JournalOutline, drop_superseded
 from afdctl.journal.reader import (
@@ -9,11 +11,8 @@ from afdctl.journal.reader import (
     Line,
     read_lines,
     read_rows,
-    read_tail,
-    rows_between,
-    sample,
 )
-from afdctl.journal.rows import SCHEMA, Row, check_schema, parse_line
+from afdctl.journal.rows import Row, check_schema, parse_line
 from afdctl.journal.writer import Journal
 
 __all__ = [

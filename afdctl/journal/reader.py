@@ -18,14 +18,11 @@ from afdctl.journal.rows import (
     check_schema,
     old_schema_row,
     parse_json,
-    parse_line,
 )
 
 CHUNK: Final = 1 << 18
 # A line of more bytes is treated as damaged: it might not fit into memory.
 MAX_LINE: Final = 1 << 28
-MAX_SAMPLED_LINE: Final = 1 << 18
-TAIL_BYTES: Final = 1 << 18
 
 # The byte at which a line begins, and its row without the checksum.
 Line = tuple[int, Row]
@@ -245,49 +242,3 @@ def _strict_errors(path: Path) -> Iterator[None]:
         raise NotFoundError(f"{path}: missing; restore it from a copy") from None
     except JournalReplaced:
         raise CorruptError(f"{path}: was replaced while it was read; run the command again") from None
-
-
-def sample(path: Path, count: int) -> list[Line]:
-    """Return intact rows from `count` evenly spaced places of a file and from its end, unchecked, in order.
-
-    It shows what a long journal looks like before all of it has been read.
-    """
-    lines: list[Line] = []
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        for number in range(count):
-            file.seek(size * number // count)
-            begin = file.tell() + (len(file.readline(MAX_SAMPLED_LINE)) if number else 0)
-            line = file.readline(MAX_SAMPLED_LINE)
-            if begin < size and (not lines or begin > lines[-1][0]) and (row := parse_line(line)):
-                lines.append((begin, row))
-    last = lines[-1][0] if lines else -1
-    return lines + [(begin, row) for begin, row in read_tail(path) if begin > last]
-
-
-def read_tail(path: Path, size: int = TAIL_BYTES) -> list[Line]:
-    """Return the intact rows in the last `size` bytes of a file, unchecked."""
-    with path.open("rb") as file:
-        begin = max(0, file.seek(0, 2) - size)
-        file.seek(begin)
-        begin += len(file.readline()) if begin else 0
-        lines = []
-        for line in file:
-            if row := parse_line(line):
-                lines.append((begin, row))
-            begin += len(line)
-    return lines
-
-
-def rows_between(path: Path, begin: int, end: int, limit: int = 4096) -> list[Row]:
-    """Return at most `limit` rows whose lines begin in the bytes from `begin` to `end`, unchecked."""
-    rows: list[Row] = []
-    with path.open("rb") as file:
-        file.seek(begin)
-        for line in file:
-            if row := parse_line(line):
-                rows.append(row)
-            begin += len(line)
-            if begin >= end or len(rows) >= limit:
-                break
-    return rows

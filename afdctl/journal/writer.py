@@ -9,8 +9,9 @@ from typing import Any, Final, Self
 
 from afdctl.errors import DiskFullError, file_errors
 from afdctl.journal import lock
+from afdctl.journal.events import EVENTS
 from afdctl.journal.reader import JournalReader
-from afdctl.journal.rows import EVENTS, encode_row
+from afdctl.journal.rows import encode_row
 
 SYNC_SECONDS: Final = 2.0
 
@@ -107,5 +108,5 @@ class Journal:
 def _listed_event(row: Mapping[str, Any]) -> str:
     event = str(row["event"])
     if event not in EVENTS or "crc" in row:
-        raise ValueError(f"a row of event {event!r} with fields {list(row)} is not listed in journal/rows.py")
+        raise ValueError(f"a row of event {event!r} with fields {list(row)} is not listed in journal/events.py")
     return event

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from afdctl.journal import SCHEMA
-from afdctl.journal.rows import EVENTS, TYPES
+from afdctl.journal.events import EVENTS, TYPES
 
 PAGE = Path(__file__).parents[2] / "docs" / "journal.md"
 

@@ -9,7 +9,8 @@ import pytest
 
 from afdctl.errors import CorruptError
 from afdctl.journal import Journal, JournalOutline, read_rows
-from afdctl.journal.rows import REQUIRED, check_row
+from afdctl.journal.events import REQUIRED
+from afdctl.journal.rows import check_row
 from tests.journals import run_row, sealed, steps
 from tests.tui import journals
 

@@ -208,7 +208,7 @@ def test_the_log_is_newest_last_and_leaves_checkpoints_to_the_filter():
     lines = pane("log", training(), width=120, height=6)
     assert lines[-1] == "14:18:30 end   finished at step 1,000, exit code 0"
     assert lines[0].endswith("epoch 20: clean 96.0%, PGD 86.0%, no AutoAttack, the best so far")
-    saved = pane("log", training(), width=120, height=6, view=View(filter="checkpoint"))
+    saved = pane("log", training(), width=120, height=6, view=View(filter="checkpoint step"))
     assert all(" checkpoint step" in line for line in saved)
 
 
