@@ -125,7 +125,7 @@ class JournalReader:
             elif begin == 0 and (row := old_schema_row(line)):
                 self._report_old_schema(row["schema"])
                 lines.append((0, row))
-            elif not line.endswith(b"\n") and len(data) < MAX_LINE:
+            elif not line.endswith(b"\n") and len(line) < MAX_LINE:
                 break
             else:
                 first_bad = begin if first_bad is None else first_bad

@@ -113,6 +113,16 @@ def test_a_line_that_would_not_fit_into_memory_is_passed_over(journal: Path, mon
     assert follower.damaged > 0
 
 
+@pytest.mark.parametrize("limit", [1 << 10, 3000, 1 << 18])
+def test_lines_just_shorter_than_that_are_read_whole(journal: Path, monkeypatch: pytest.MonkeyPatch, limit: int):
+    monkeypatch.setattr("afdctl.journal.reader.MAX_LINE", 4096)
+    rows = [{"event": "sweep", "t": 1.0, "cells": ["x" * 3000, number]} for number in range(9)]
+    journal.write_bytes(b"".join(map(journals.line, rows)))
+    follower = follower_of(journal)
+    assert [row for _ in range(60) for _, row in follower.read(limit)] == rows
+    assert follower.damaged == 0
+
+
 def test_a_long_unfinished_line_is_read_once_until_it_grows(journal: Path, monkeypatch: pytest.MonkeyPatch):
     journal.write_bytes(LINES[0] + b"x" * 100_000)
     follower = follower_of(journal)
