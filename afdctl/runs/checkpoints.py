@@ -43,7 +43,7 @@ class LoadedCheckpoint:
     @property
     def network(self) -> dict[str, Any]:
         """The weights to evaluate: their moving average if the training has one."""
-        weights: dict[str, Any] = self.state.get("average") or self.state["defense"]["network"]
+        weights: dict[str, Any] = self.state.get("ema") or self.state["defense"]["network"]
         return weights
 
 
