@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from afdctl import journal as afdctl_events
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.evaluation import runner
 from afdctl.evaluation.curves import of_tasks
@@ -20,7 +19,7 @@ from afdctl.evaluation.partial_results import PartialResultStore
 from afdctl.evaluation.plan import Task, transfer, white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.journal import Journal, read_rows
+from afdctl.journal import Journal, JournalReader, read_rows
 from afdctl.runs import results_file, shards
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
@@ -622,15 +621,15 @@ def test_all_cells_of_an_attack_are_one_write(make_subject: MakeSubject, monkeyp
 def test_a_long_journal_is_read_a_few_times_only(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     subject = make_subject()
     read: list[int] = []
-    lines = afdctl_events._lines
+    read_bytes = JournalReader._read_bytes
 
-    def counted(path: Path, offset: int, sparse: bool) -> Any:
-        read.append(offset)
-        return lines(path, offset, sparse)
+    def counted(reader: JournalReader, limit: int) -> bytes | None:
+        read.append(reader.offset)
+        return read_bytes(reader, limit)
 
     with subject.run.open_journal() as journal:
         journal.append("warning", message="of before")
-    monkeypatch.setattr(afdctl_events, "_lines", counted)
+    monkeypatch.setattr(JournalReader, "_read_bytes", counted)
     sweep(tasks(subject, PGD, FGSM)).run()
     # the writer's check, the plan's, and two for each results.h5: after the first attack and at the end
     assert read.count(0) <= 6

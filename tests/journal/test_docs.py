@@ -1,4 +1,4 @@
-"""docs/journal.md lists the events and fields that the code does, and shows a line as it is written."""
+"""docs/journal.md lists the same events and fields as the code."""
 
 import re
 from pathlib import Path

@@ -33,7 +33,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 @pytest.fixture
 def rewrite(path: Path) -> Iterator[Rewrite]:
-    """Change the holder's name in the lock, while the journal is open."""
+    """Change fields of the lock while the journal is open."""
     with Journal.open(path):
         text = lock.lock_path(path).read_text()
 

@@ -1,4 +1,4 @@
-"""The outline of a journal has every row that counts."""
+"""The outline of a journal has every row that counts, and most steps only in the file."""
 
 from itertools import groupby
 from pathlib import Path
@@ -70,14 +70,14 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize("event", [b"step", b"epoch"])
-def test_a_bad_line_before_others_is_found_also_where_it_is_not_parsed(tmp_path: Path, event: bytes):
+def test_a_damaged_line_is_found_even_if_it_is_not_parsed(tmp_path: Path, event: bytes):
     path = written(tmp_path, "one", trained()).journal_path
     path.write_bytes(path.read_bytes().replace(b'"event":"%s","t":1' % event, b'"event":"%s","t":3' % event, 1))
     with pytest.raises(CorruptError, match=r"events\.ndjson:\d+: damaged"):
         JournalOutline(path)
 
 
-def test_what_is_not_there_and_what_is_newer_is_said(tmp_path: Path):
+def test_a_missing_and_a_newer_journal_are_reported(tmp_path: Path):
     with pytest.raises(NotFoundError, match="missing; restore it"):
         JournalOutline(tmp_path / "events.ndjson")
     run = written(tmp_path, "one", [{"event": "run", "schema": SCHEMA + 1}])

@@ -1,4 +1,4 @@
-"""Reading a journal that grows, is torn, damaged, replaced, or very long."""
+"""Follow a journal that grows, is torn, damaged, replaced, or very long."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_a_damaged_line_between_good_ones_is_counted_and_passed_over(journal: Pa
     assert follower.damaged == 1
 
 
-def test_what_is_no_journal_is_no_row(journal: Path):
+def test_binary_garbage_has_no_rows(journal: Path):
     journal.write_bytes(b"\x00\xff" * CHUNK + b"\n" + LINES[0])
     follower = follower_of(journal)
     assert follower.read() == []
@@ -131,7 +131,7 @@ def test_a_long_unfinished_line_is_read_once_until_it_grows(journal: Path, monke
     assert follower.read() == []
 
 
-def test_a_journal_that_another_one_replaced_is_noticed_where_it_is_longer(journal: Path):
+def test_a_longer_journal_in_place_of_the_old_one_is_noticed(journal: Path):
     journal.write_bytes(b"".join(LINES[:5]))
     follower = follower_of(journal)
     follower.read()
@@ -166,7 +166,7 @@ def test_a_journal_that_is_gone(journal: Path):
         follower_of(journal).read()
 
 
-def test_a_sample_holds_the_beginning_what_lies_between_and_the_end(journal: Path):
+def test_a_sample_holds_the_beginning_the_end_and_lines_between(journal: Path):
     rows = journals.training()
     journal.write_bytes(b"".join(map(journals.line, rows)))
     found = [row for _, row in sample(journal, 50)]

@@ -1,4 +1,4 @@
-"""A row of a wrong shape with a good checksum is found by every reader, with file and line."""
+"""A malformed row with a valid checksum is found by every reader, with file and line."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_each_required_field_is_missed_and_its_type_checked(event: str):
         ("cost", {"t": "now"}, "t"),
     ],
 )
-def test_a_value_that_no_reader_could_take_is_refused(event: str, change: dict[str, Any], complaint: str):
+def test_a_value_of_a_wrong_type_is_refused(event: str, change: dict[str, Any], complaint: str):
     row = GOOD.get(event, {"event": event, "t": 1.0})
     with pytest.raises(ValueError, match=f"its {event} row has no valid {complaint}"):
         check_row(text_of(row | change))
@@ -75,13 +75,13 @@ def test_the_first_row_of_another_schema_is_read_whatever_it_holds():
 
 
 @pytest.mark.parametrize("text", [b"[]", b"1", b"{}", b'{"event":1}', b"[" * 100_000, b"{"])
-def test_what_is_no_row_is_refused(text: bytes):
+def test_json_that_is_no_row_is_refused(text: bytes):
     with pytest.raises(ValueError, match=r"."):
         check_row(text)
 
 
 @pytest.mark.parametrize("reader", [lambda path: list(read_rows(path)), JournalOutline, Journal.open])
-def test_every_reader_names_file_and_line(tmp_path: Path, reader: Reader):
+def test_every_reader_names_file_and_line_of_a_malformed_row(tmp_path: Path, reader: Reader):
     path = tmp_path / "events.ndjson"
     bad = b'{"event":"end","t":1.5,"step":3}'
     lines = [journals.line(row) for row in [row | {"t": 1.0} for row in [run_row(), *steps(1, 3)]]]

@@ -1,4 +1,4 @@
-"""The journal: what is acknowledged is kept, what is damaged is found, and one process writes."""
+"""Acknowledged rows are kept, damage is found, and one process writes."""
 
 import fcntl
 import json
@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def write_steps(path: Path, count: int) -> list[int]:
-    """Write `count` step rows and return the offset behind each, after a 0."""
+    """Write `count` step rows; return 0 and the offset after each."""
     offsets = [0]
     with Journal.open(path) as journal:
         for step in range(count):
@@ -85,7 +85,7 @@ def test_a_line_is_one_json_object_whose_last_member_is_the_crc(path: Path, monk
     assert list(read_rows(path)) == [{"event": "warning", "t": 1700000000.123, "step": 3, "message": "a\tb\nc"}]
 
 
-def test_what_is_not_a_number_becomes_null(path: Path) -> None:
+def test_nan_and_infinity_become_null(path: Path) -> None:
     with Journal.open(path) as journal:
         journal.append("cost", t=1.5, L_C=math.nan, deep={"a": [math.inf, 1, "x"], "b": (-math.inf, None)})
     assert list(read_rows(path)) == [
@@ -120,7 +120,7 @@ def test_rows_reach_the_disk_every_two_seconds_and_on_demand(path: Path, monkeyp
     assert len(flushed) == 4
 
 
-def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_goes_on(
+def test_a_journal_cut_at_any_byte_keeps_its_whole_lines_and_can_be_continued(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("afdctl.journal.writer._flush", lambda _: None)
@@ -182,7 +182,7 @@ def test_a_line_that_grows_while_it_is_read_is_not_damaged(path: Path, cut: int,
 @pytest.mark.parametrize(
     "garbage", [b"\0" * 700_000, b"bad\n" * 100_000, b"\0" * 300_000 + b"\n", b'{"event":"step"}\n']
 )
-def test_whatever_follows_the_last_intact_line_is_cut_off_and_a_reader_continues(path: Path, garbage: bytes) -> None:
+def test_garbage_after_the_last_intact_line_is_cut_off_and_a_reader_continues(path: Path, garbage: bytes) -> None:
     (_, end) = write_steps(path, 1)
     with path.open("ab") as file:
         file.write(garbage)
@@ -271,7 +271,7 @@ def test_a_newer_schema_is_refused_by_reader_and_writer(path: Path) -> None:
         Journal.open(path)
 
 
-def test_no_journal_is_said_so(path: Path) -> None:
+def test_a_missing_journal_is_reported(path: Path) -> None:
     with pytest.raises(NotFoundError, match="missing; restore it"):
         list(read_rows(path))
     assert current_writer(path) is None
@@ -291,7 +291,7 @@ def test_a_second_writer_is_refused_until_the_first_is_killed(path: Path) -> Non
             assert pid_of(path) == os.getpid()
 
 
-def test_one_who_asks_for_the_writer_is_not_taken_for_it(path: Path) -> None:
+def test_a_reader_of_the_lock_is_not_taken_for_the_writer(path: Path) -> None:
     write_steps(path, 1)
     with path.with_name("events.ndjson.lock").open() as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)

@@ -1,4 +1,4 @@
-"""A run is one when it can be resumed; until then its folder is removed, or taken again."""
+"""A folder becomes a run when it can be resumed; until then it is removed or used again."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ FACTS = {"device": "cpu"}
 
 
 def begun(folder: Path) -> Path:
-    """What a training leaves that is killed before its first step."""
+    """Make the files of a training that is killed before its first step."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints/step-00000000-0123456789abcdef.pt").write_bytes(b"x")
     (folder / "checkpoints/last").write_text("step-00000000-0123456789abcdef.pt\n")
@@ -130,7 +130,7 @@ def test_every_flipped_bit_of_a_run_is_found(tmp_path: Path, file: str):
     assert Run.find("toy-001", tmp_path) == run
 
 
-def test_a_changed_recipe_is_named_with_what_to_do(tmp_path: Path):
+def test_a_changed_recipe_is_named_with_a_remedy(tmp_path: Path):
     run = Run.create(tmp_path, "toy", "seed = 0\n", FACTS)
     run.recipe_path.write_bytes(b"seed = 0\n\xe9")
     with pytest.raises(

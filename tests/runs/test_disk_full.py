@@ -1,4 +1,4 @@
-"""On a full disk every write fails with its own error, and what was there before stays."""
+"""On a full disk every write raises DiskFullError, and old files stay."""
 
 import random
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Full = Callable[[int], AbstractContextManager[None]]
 
 
 def fill(journal: Journal, draw: random.Random, acknowledged: list[int]) -> None:
-    """Write three rows at a time until it fails, and note the steps of those that were written."""
+    """Write three rows at a time until it fails; record the steps that were written."""
     for first in range(0, 3000, 3):
         steps = [first, first + 1, first + 2]
         journal.extend([{"event": "warning", "step": step, "message": "x" * draw.randrange(50)} for step in steps])
@@ -26,7 +26,7 @@ def fill(journal: Journal, draw: random.Random, acknowledged: list[int]) -> None
 
 
 @pytest.mark.parametrize("limits", [40, pytest.param(400, marks=pytest.mark.slow)])
-def test_the_journal_keeps_every_acknowledged_row_and_goes_on(tmp_path: Path, full_beyond: Full, limits: int) -> None:
+def test_the_journal_keeps_every_acknowledged_row_and_can_be_continued(tmp_path: Path, full_beyond: Full, limits: int) -> None:
     draw = random.Random(0)
     for _ in range(limits):
         run = Run.create(tmp_path, "toy", "", {})

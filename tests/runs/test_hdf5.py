@@ -1,4 +1,4 @@
-"""HDF5 files made in bounded memory, and on disks without room."""
+"""HDF5 files written in bounded memory, and on full disks."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_no_rows_make_an_empty_table(tmp_path: Path):
         assert file["table"].shape == (0,)
 
 
-def test_a_full_disk_is_an_error_wherever_it_is_met(tmp_path: Path, full_beyond: Full):
+def test_a_disk_that_is_full_at_any_byte_is_an_error(tmp_path: Path, full_beyond: Full):
     path = tmp_path / "a.h5"
 
     def write() -> None:

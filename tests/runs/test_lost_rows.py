@@ -1,4 +1,4 @@
-"""A journal that lost its end is found by what was made from it, and results.h5 keeps the rows."""
+"""A journal that lost its end is noticed, and results.h5 with the lost rows is kept."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ STATE = {"a": torch.ones(1)}
 
 
 def cut_behind(run: Run, words: str) -> None:
-    """Cut the journal cleanly behind the first line that has `words`."""
+    """Cut the journal after the first line that contains `words`."""
     lines = run.journal_path.read_bytes().splitlines(keepends=True)
     place = next(number for number, line in enumerate(lines) if words.encode() in line)
     run.journal_path.write_bytes(b"".join(lines[: place + 1]))
 
 
-def test_a_whole_run_has_no_gap(tmp_path: Path):
+def test_a_complete_run_has_no_gap(tmp_path: Path):
     run = written(tmp_path, "whole", trained())
     checkpoints.save(run, STATE, step=20, epoch=2, best=True)
     results_file.build(run)
@@ -65,7 +65,7 @@ def test_results_that_know_more_than_the_journal_are_kept(tmp_path: Path):
 
 
 @pytest.mark.parametrize("module", ["results_file", "lost_rows"])
-def test_what_a_writer_adds_while_a_run_is_read_is_not_lost(
+def test_rows_written_while_a_run_is_read_are_not_reported_as_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ):
     run = written(tmp_path, "busy", [*steps(1, 10), epoch(1), *steps(11, 20), epoch(2)])

@@ -1,4 +1,4 @@
-"""results.h5 says what the journal says."""
+"""results.h5 holds what the journal holds."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -153,7 +153,7 @@ def test_a_resumed_run_has_the_results_of_one_that_was_never_stopped(run: Run, t
     assert attributes_resumed["complete"]
 
 
-def test_no_journal_is_said_so(run: Run) -> None:
+def test_a_missing_journal_is_reported(run: Run) -> None:
     run.journal_path.unlink()
     with pytest.raises(NotFoundError, match="missing; restore it"):
         results_file.build(run)

@@ -1,4 +1,4 @@
-"""`afdctl runs rm` removes what was named, all of it, and nothing else."""
+"""`afdctl runs rm` removes the named runs completely, and nothing else."""
 
 import io
 import sys
@@ -16,7 +16,7 @@ Runs = dict[str, Run]
 
 
 class Terminal(io.StringIO):
-    """A person who types this."""
+    """A terminal on which this is typed."""
 
     def isatty(self) -> bool:
         return True
@@ -26,7 +26,7 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in (folder / "runs").iterdir()}
 
 
-def test_yes_removes_and_says_how_much_it_frees(afdctl: Afdctl, runs: Runs, folder: Path):
+def test_yes_removes_and_prints_the_freed_size(afdctl: Afdctl, runs: Runs, folder: Path):
     from afdctl.cli.runs.options import format_bytes
 
     freed = format_bytes(sum(size_on_disk(runs[name].path) for name in ("at", "young")))
@@ -35,7 +35,7 @@ def test_yes_removes_and_says_how_much_it_frees(afdctl: Afdctl, runs: Runs, fold
     assert left(folder) == {"wgan", "mnist"}
 
 
-def test_without_a_terminal_nothing_is_removed_unless_yes_is_said(afdctl: Afdctl, runs: Runs, folder: Path):
+def test_without_a_terminal_removal_needs_yes(afdctl: Afdctl, runs: Runs, folder: Path):
     ended = afdctl("runs", "rm", "at")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("error: rm: would remove at (")
@@ -70,7 +70,7 @@ def test_a_run_that_is_written_stays_and_so_do_the_others(afdctl: Afdctl, runs: 
 
 
 def test_no_link_is_followed(afdctl: Afdctl, runs: Runs, folder: Path):
-    """A link to a run is refused, links inside a run go and what they point to stays."""
+    """A link to a run is refused; links inside a run are removed, their targets stay."""
     elsewhere = folder / "elsewhere"
     runs["at"].path.rename(elsewhere)
     runs["at"].path.symlink_to(elsewhere)
@@ -101,7 +101,7 @@ def test_a_path_may_go_round_corners(afdctl: Afdctl, runs: Runs, folder: Path):
     assert "at" not in left(folder)
 
 
-def test_what_is_no_run_is_not_removed(afdctl: Afdctl, runs: Runs, folder: Path):
+def test_other_folders_are_not_removed(afdctl: Afdctl, runs: Runs, folder: Path):
     (folder / "runs" / "notes").mkdir()
     (folder / "runs" / "notes" / "a.txt").touch()
     ended = afdctl("runs", "rm", "notes", "--yes")
@@ -109,7 +109,7 @@ def test_what_is_no_run_is_not_removed(afdctl: Afdctl, runs: Runs, folder: Path)
     assert "notes" in left(folder)
 
 
-def test_what_a_killed_removal_leaves_is_no_run(runs: Runs, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_removal_leaves_no_run(runs: Runs, folder: Path, monkeypatch: pytest.MonkeyPatch):
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

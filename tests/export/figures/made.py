@@ -66,7 +66,7 @@ def analysed(made: Record, name: str, figures: Row, arrays: Mapping[str, Any] | 
     shard = shards.write(made.run, name, {key: np.asarray(value) for key, value in arrays.items()}) if arrays else None
     with made.run.open_journal() as journal:
         journal.append(
-            "analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, figures=figures, shard=shard, features=[]
+            "analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, metrics=figures, shard=shard, features=[]
         )
     return Record.of(made.run)
 
