@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from afdctl import paths
 from afdctl.errors import AfdctlError, BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError, file_errors
+from afdctl.formatting import shorten
 from afdctl.journal import Journal, check_not_busy
 from afdctl.journal.rows import STEP_LINE
 from afdctl.runs import files
@@ -48,7 +48,7 @@ def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
     DiskFullError.
     """
     if name is not None and (reason := name_fault(name)):
-        raise RecipeError(f"--name '{paths.shortened(name)}': {reason}; use letters, digits, '-' and '_'")
+        raise RecipeError(f"--name '{shorten(name)}': {reason}; use letters, digits, '-' and '_'")
     stem = name_stem(stem)
     try:
         with file_errors(root):

@@ -26,7 +26,7 @@ def fill(journal: Journal, draw: random.Random, acknowledged: list[int]) -> None
 
 
 @pytest.mark.parametrize("limits", [40, pytest.param(400, marks=pytest.mark.slow)])
-def test_the_journal_keeps_every_acknowledged_row_and_can_be_continued(tmp_path: Path, full_beyond: Full, limits: int) -> None:
+def test_the_journal_keeps_every_acknowledged_row(tmp_path: Path, full_beyond: Full, limits: int) -> None:
     draw = random.Random(0)
     for _ in range(limits):
         run = Run.create(tmp_path, "toy", "", {})

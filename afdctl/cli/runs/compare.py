@@ -9,7 +9,7 @@ import typer
 
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.runs.record import Record
@@ -62,7 +62,7 @@ def results(record: "Record") -> dict[str, Any]:
         accuracies = {epsilon: accuracy for epsilon, accuracy in curve.at().items() if epsilon}
         values |= {f"{curve.title} {curve.norm} {epsilon:.4g}": accuracy for epsilon, accuracy in accuracies.items()}
         # areas over different grids cannot be compared, so each grid has its row
-        values[f"{curve.title} AUC over {' '.join(map(name_of, curve.epsilons))}"] = curve.auc
+        values[f"{curve.title} AUC over {' '.join(map(format_epsilon, curve.epsilons))}"] = curve.auc
         values[f"{curve.title} images"] = curve.n
     for name, row in record.analyses.items():
         metrics = flattened(row["metrics"])

@@ -12,6 +12,7 @@ from afdctl.cli.options import SET
 from afdctl.cli.runs import options
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 from afdctl.errors import RecipeError
+from afdctl.formatting import format_bytes
 
 YES = typer.Option("--yes", "-y", help="Do not ask.")
 CHECKPOINT = typer.Argument(
@@ -32,7 +33,7 @@ def rm(names: options.Names, yes: Annotated[bool, YES] = False, folder: options.
     runs = options.find_runs(names, folder)
     for run in runs:
         folders.check_removable(run.path)
-    size = options.format_bytes(sum(size_on_disk(run.path) for run in runs))
+    size = format_bytes(sum(size_on_disk(run.path) for run in runs))
     if not yes:
         _confirm(f"{', '.join(run.name for run in runs)} ({size})")
     for run in runs:

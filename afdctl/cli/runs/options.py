@@ -27,16 +27,6 @@ def find_runs(names: list[str], folder: Path) -> "list[Run]":
     return list({run.path.absolute(): run for run in runs}.values())
 
 
-def format_bytes(count: float) -> str:
-    """Format a size: `831 B`, `4.2 MB`."""
-    unit = "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if count < 999.5:
-            break
-        count, unit = count / 1000, larger
-    return f"{count:.0f} {unit}" if count >= 99.5 or unit == "B" else f"{count:.1f} {unit}"
-
-
 def percent(fraction: float | None) -> str:
     """Format a fraction in percent; None is empty."""
     return "" if fraction is None else f"{100 * fraction:.1f}"

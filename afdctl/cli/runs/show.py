@@ -10,8 +10,7 @@ import typer
 from afdctl.cli.arguments import run_names
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
-from afdctl.formatting import format_square_accuracy
-from afdctl.suites.epsilon_grid import NORMS, name_of
+from afdctl.formatting import NORM_LABELS, format_bytes, format_epsilon, format_square_accuracy
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,9 +26,16 @@ MAIN_KEYS: Final = (
     *("data.holdout", "data.augment"),
     *("model.encoder", "model.width", "model.norm"),
     *("defense.lr_C", "defense.lr_D", "defense.lr_F", "defense.beta", "defense.weight"),
-    *("attack.name", "attack.norm", "attack.epsilon", "attack.steps", "attack.n_fgsm", "attack.ramp"),
-    *("train.batch_size", "train.schedule", "train.milestones", "train.average", "train.select"),
-    *("validation.queries", "test.queries"),
+    *(
+        "attack.name",
+        "attack.norm",
+        "attack.epsilon",
+        "attack.steps",
+        "attack.n_fgsm_epochs",
+        "attack.steps_warmup_epochs",
+    ),
+    *("train.batch_size", "train.schedule", "train.milestones", "train.ema_decay", "train.checkpoint_selection"),
+    *("validation.square_queries", "test.square_queries"),
 )
 PROVENANCE: Final = (
     *("commit", "afdctl", "torch", "python", "device", "device_name", "platform", "threads", "command", "data_dir"),
@@ -110,9 +116,9 @@ def _print(content: dict[str, Any]) -> None:
     else:
         _print_section("attacks", [f"none yet; run `afdctl sweep {run['path']}`"])
     _print_section("analyses", _analysis_lines(content["analyses"], run["path"]))
-    sizes = ", ".join(f"{part} {options.format_bytes(size)}" for part, size in content["disk"].items() if size)
+    sizes = ", ".join(f"{part} {format_bytes(size)}" for part, size in content["disk"].items() if size)
     damaged = [shard["file"] for shard in content["shards"] if not shard["intact"]]
-    total = options.format_bytes(run["size"])
+    total = format_bytes(run["size"])
     _print_section("on disk", [f"{total}: {sizes}", *(f"DAMAGED or missing: shards/{file}" for file in damaged)])
 
 
@@ -157,7 +163,7 @@ def _training_lines(content: dict[str, Any]) -> list[str]:
 
 def _checkpoint_lines(checkpoints: list[dict[str, Any]]) -> list[str]:
     return [
-        f"{checkpoint['file']}  {options.format_bytes(checkpoint['size'])}  "
+        f"{checkpoint['file']}  {format_bytes(checkpoint['size'])}  "
         f"{'intact' if checkpoint['intact'] else 'DAMAGED or missing'}  {' '.join(checkpoint['pointers'])}".rstrip()
         for checkpoint in checkpoints
     ] or ["none"]
@@ -171,8 +177,8 @@ def _attack_table(curves: list[dict[str, Any]]) -> "Table":
         table.add_column(heading, justify="right" if heading in ("n", "AUC") else "left")
     for curve in curves:
         pairs = zip(curve["epsilons"], curve["accuracies"], strict=True)
-        accuracies = "  ".join(f"{name_of(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
-        table.add_row(_title(curve), NORMS[curve["norm"]], f"{curve['n']:,}", accuracies, f"{curve['auc']:.3f}")
+        accuracies = "  ".join(f"{format_epsilon(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
+        table.add_row(_title(curve), NORM_LABELS[curve["norm"]], f"{curve['n']:,}", accuracies, f"{curve['auc']:.3f}")
     return table
 
 
@@ -194,7 +200,7 @@ def _attack_notes(content: dict[str, Any]) -> list[str]:
     for norm in dict.fromkeys(curve["norm"] for curve in curves):
         grids = [(_title(curve), curve["epsilons"]) for curve in curves if curve["norm"] == norm]
         if difference := other_grids(grids):
-            lines.append(f"{NORMS[norm]}: {difference}")
+            lines.append(f"{NORM_LABELS[norm]}: {difference}")
     warnings = dict.fromkeys(line for curve in curves for line in curve["warnings"])
     return [*lines, *(f"warning: {line}" for line in warnings)]
 

@@ -27,7 +27,7 @@ def left(folder: Path) -> set[str]:
 
 
 def test_yes_removes_and_prints_the_freed_size(afdctl: Afdctl, runs: Runs, folder: Path):
-    from afdctl.cli.runs.options import format_bytes
+    from afdctl.formatting import format_bytes
 
     freed = format_bytes(sum(size_on_disk(runs[name].path) for name in ("at", "young")))
     ended = afdctl("runs", "rm", "at", "runs/young", "at", "--yes")
