@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import typer
 
 from afdctl.errors import AfdctlError, StoppedError, file_errors
-from afdctl.journal import current_writer
+from afdctl.journal import current_writer, read_tail
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -134,8 +134,6 @@ def _await_begin(pipe: IO[str], started: Started, on_runs: "Callable[[list[Run]]
 
 def outcome(run: "Run") -> tuple[str, int, str | None] | None:
     """How a run ended: the reason, the exit code and the message; None while it is written, or if it was killed."""
-    from afdctl.journal import read_tail
-
     rows = [row for _, row in read_tail(run.journal_path) if row["event"] in ("end", "resume", "run", "step")]
     if not rows or rows[-1]["event"] != "end":
         return None

@@ -21,29 +21,33 @@ class StatusTracker:
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._last: Mapping[str, Any] = {}
-        self._steps_total = 0
+        self._event: str | None = None
+        self._reason = ""
+        self._step = self._steps_total = 0
         self._analyzing = False
         for row in rows:
             self.take(row)
 
     def take(self, row: Mapping[str, Any]) -> None:
-        """Take the next row."""
+        """Take the next row. Errors: KeyError, TypeError, ValueError for a malformed one."""
         event = row["event"]
         self._analyzing = event in _ANALYSIS
-        if event in _DECIDING:
-            self._last = row
+        if event not in _DECIDING:
+            return
+        if event in _TRAINING:
+            self._step = int(row.get("step") or 0)
         if event in ("run", "resume"):
             self._steps_total = int(row.get("steps_total") or 0)
+        self._event, self._reason = event, str(row.get("reason"))
 
     @property
     def has_ended(self) -> bool:
         """Whether the last row is an end: of the training or of a sweep."""
-        return self._last.get("event") in ("end", "sweep_end") and not self._analyzing
+        return self._event in ("end", "sweep_end") and not self._analyzing
 
     def status(self, *, is_written: bool) -> str:
         """Return the status; `is_written` says whether a process writes the journal."""
-        event = self._last.get("event")
+        event, reason = self._event, self._reason
         if is_written and self._analyzing:
             return "analyzing"
         if event is None:
@@ -53,9 +57,8 @@ class StatusTracker:
         if event in _TRAINING:
             if not is_written:
                 return "crashed"
-            return "testing" if 0 < self._steps_total <= int(self._last.get("step") or 0) else "training"
+            return "testing" if 0 < self._steps_total <= self._step else "training"
         # the process that wrote an end takes a moment to exit
-        reason = str(self._last.get("reason"))
         if event == "end":
             return reason
         return "swept" if reason == "finished" else f"sweep {reason}"
