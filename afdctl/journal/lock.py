@@ -116,7 +116,8 @@ def acquire(path: Path) -> int:
 
 
 def release(descriptor: int) -> None:
-    """Release a lock taken by `acquire`. Nobody's pid stays in the file."""
+    """Release a lock taken by `acquire`, and empty the file."""
+    # a reader that comes between the next writer's flock and its name must not find an old pid
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
     os.close(descriptor)

@@ -19,6 +19,7 @@ class JournalOutline:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # parsing every step would take 27 s per million, skipping steps 0.6 s
         reader = JournalReader(path, last_steps=True)
         lines = reader.read_all()
         self.end = reader.end
