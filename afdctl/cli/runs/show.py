@@ -38,7 +38,9 @@ MAIN_KEYS: Final = (
     *("validation.square_queries", "test.square_queries"),
 )
 PROVENANCE: Final = (
-    *("commit", "afdctl", "torch", "python", "device", "device_name", "platform", "threads", "command", "data_dir"),
+    *("commit", "afdctl", "torch", "python"),
+    *("device", "device_name", "platform", "threads"),
+    *("command", "data_dir"),
 )
 VALUES_PER_LINE: Final = 4
 
