@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
-from afdctl import journal
-from afdctl.errors import AfdctlError, StoppedError
+from afdctl.errors import AfdctlError, StoppedError, file_errors
+from afdctl.journal import current_writer, read_tail
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -60,7 +60,7 @@ class ParentProcess:
 
     def start_run(self, run: "Run") -> None:
         """Copy what was printed since the last run to the run's log.txt, and print there from now on."""
-        with journal.named(run.log_path):
+        with file_errors(run.log_path):
             log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             size = os.fstat(self.output).st_size
             os.write(log, os.pread(self.output, size - self.copied_bytes, self.copied_bytes))
@@ -215,7 +215,7 @@ def report_results(runs: "Sequence[Run]") -> None:
 
 def report_detached(trainer: Trainer) -> None:
     """Print how to watch and stop the training that continues, and the paths of its runs."""
-    path = next((run.path for run in trainer.runs if journal.writer_pid(run.journal_path)), trainer.runs[0].path)
+    path = next((run.path for run in trainer.runs if current_writer(run.journal_path)), trainer.runs[0].path)
     pid = trainer.process.pid
     typer.echo(
         f"{path} continues in the background (pid {pid}). Watch: `afdctl watch {path}`. Stop: `kill {pid}`.", err=True
@@ -237,9 +237,8 @@ class RunEnd:
 
 def read_end(run: "Run") -> RunEnd | None:
     """Read how a run ended; None while it is being written, or if the trainer was killed."""
-    from afdctl.tui.state.follow import sample
 
-    rows = [row for _, row in sample(run.journal_path, 0) if row["event"] in ("end", "resume", "run", "step")]
+    rows = [row for _, row in read_tail(run.journal_path) if row["event"] in ("end", "resume", "run", "step")]
     if not rows or rows[-1]["event"] != "end":
         return None
     last = rows[-1]

@@ -187,8 +187,8 @@ def _resume(
 
 def _check_finished(run: "Run") -> None:
     """Verify the checkpoints of a finished run, and write results.h5, which a full disk may have prevented."""
+    from afdctl.journal import JournalOutline
     from afdctl.runs import checkpoints, results_file
-    from afdctl.runs.journal_reader import JournalOutline
 
     for warning in checkpoints.repair_best(run, JournalOutline(run.journal_path).rows):
         typer.echo(f"warning: {warning}", err=True)

@@ -102,22 +102,22 @@ def _print_lines(folder: Path) -> None:
 
     from afdctl.cli.progress import Lines
     from afdctl.runs.folders import JOURNAL
-    from afdctl.runs.lost_rows import lost_tail
+    from afdctl.runs.lost_rows import lost_rows
     from afdctl.runs.run import Run
-    from afdctl.tui.state.follow import UNREADABLE
     from afdctl.tui.state.follower import RunFollower
+    from afdctl.tui.state.history import MALFORMED
 
     lines, run = Lines(typer.echo), RunFollower(folder)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
             try:
                 lines.on_line(json.dumps(row))
-            except UNREADABLE:
+            except MALFORMED:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
         raise terminal.broken_pipe_error() from None
     with suppress(AfdctlError):  # a journal that is damaged elsewhere is reported below
-        for words in lost_tail(Run(folder)):
+        for words in lost_rows(Run(folder)):
             typer.echo(f"warning: {words}", err=True)
     if run.damaged:
         typer.echo(f"warning: {folder}/{JOURNAL}: {run.damaged} damaged lines were left out", err=True)

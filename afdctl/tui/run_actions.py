@@ -1,9 +1,10 @@
 """Actions on the run: signals, replay, comparison, and the dialogs that confirm them."""
 
-import os
 import signal
 from dataclasses import replace
 
+from afdctl.errors import BusyError
+from afdctl.journal import signal_writer, unreachable
 from afdctl.tui.panes.prompts import Dialog
 from afdctl.tui.state.replay import Replay
 from afdctl.tui.view import View
@@ -49,24 +50,28 @@ def _cannot_signal(app: ActionContext) -> str:
     """Return the reason why the run cannot be sent a signal; empty if it can."""
     if app.session.options.read_only:
         return "this dashboard is read-only"
-    if isinstance(app.session.front, Replay) or app.session.front.pid is None:
+    front = app.session.front
+    if isinstance(front, Replay) or front.writer is None:
         return "nothing is running here"
-    return ""
+    return unreachable(front.writer)
 
 
 def _send_signal(app: ActionContext, number: signal.Signals, message: str) -> None:
     front = app.session.front
-    # the process may have ended, and its pid may belong to another one, since the last poll
-    front.look()
     try:
-        if front.pid:
-            os.kill(front.pid, number)
-            app.show_message(f"{front.name}: {message}")
-            app.session.add_note(message)
-        else:
-            app.show_message("nothing is running here any more")
-    except (ProcessLookupError, PermissionError) as error:
+        writer = signal_writer(front.journal, number)
+    except BusyError as error:
+        app.show_message(str(error))
+        return
+    except OSError as error:
         app.show_message(f"pid {front.pid}: {(error.strerror or '').lower()}")
+        return
+    front.refresh_writer()
+    if writer is None:
+        app.show_message("nothing is running here any more")
+    else:
+        app.show_message(f"{front.name}: {message}")
+        app.session.add_note(message)
 
 
 def play_or_freeze(app: ActionContext) -> View | None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from afdctl.journal import SCHEMA
 from afdctl.tui import keymap
 from afdctl.tui.drawing.axis import Range
 from afdctl.tui.drawing.cells import Cells
@@ -16,8 +17,7 @@ from afdctl.tui.panes.chart import RenderedChart
 from afdctl.tui.panes.charts import ChartSpec
 from afdctl.tui.session import Options, Session
 from afdctl.tui.snapshot import Snapshot
-from afdctl.tui.state.follow import UNREADABLE
-from afdctl.tui.state.history import History
+from afdctl.tui.state.history import MALFORMED, History
 from afdctl.tui.view import Settings, View
 
 PANES = {
@@ -122,7 +122,7 @@ def _contain_errors(cells: Cells, place: PanePlace) -> Iterator[None]:
     """Draw an error in the pane's place, so that a strange value in the journal does not end the other panes."""
     try:
         yield
-    except (*UNREADABLE, OSError) as error:
+    except (*MALFORMED, OSError) as error:
         box = Cells(place.width, place.height, cells.palette)
         box.frame()
         text = f"a value of the journal cannot be shown: {error}"
@@ -150,8 +150,8 @@ def _draw_placeholder(cells: Cells, snapshot: Snapshot, place: PanePlace) -> Non
     box.frame()
     reasons = {"starting": "the trainer is starting", "not started": "this run has not started"}
     text = reasons.get(snapshot.state.word, "no steps yet")
-    if snapshot.history.newer:
-        text = "a newer afdctl wrote this run; upgrade to see all of it"
+    if schema := snapshot.history.other_schema:
+        text = f"another afdctl wrote this run: it has schema {schema}, this one reads {SCHEMA}"
     x = max(2, (place.width - len(text)) // 2)
     box.put(x, place.height // 2, (text, cells.palette.ink("dim")), end=place.width - 1)
     cells.paste(place.x, place.y, box)

@@ -81,7 +81,7 @@ class Session:
         self.slow_poll_due = time.monotonic() + SLOW_SECONDS
         # created after the first frame: on a machine without a GPU, looking for one takes a while
         self._monitor = self._monitor or SystemMonitor()
-        self._system = self._monitor.read(self.front.path.parent, self.front.pid)
+        self._system = self._monitor.read(self.front.path.parent, self.front.local_pid)
         self.read_output(view)
         file = self.front.history.checkpoint.get("file")
         if file:
@@ -131,6 +131,7 @@ class Session:
             output=self._output,
             checkpoint_bytes=self._checkpoint_bytes,
             served=self.options.served,
+            host=front.remote_host,
         )
 
     def _compared_runs(self) -> list[ComparedRun]:

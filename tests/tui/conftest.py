@@ -52,7 +52,7 @@ def snapshot(rows: list[journals.Row], view: View = View(), pid: int | None = No
         Snapshot(
             name="mnist_wgan-001",
             history=history,
-            state=state(history, pid),
+            state=state(history, pid is not None),
             view=view,
             system=MACHINE,
             pid=pid,

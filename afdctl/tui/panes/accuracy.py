@@ -164,7 +164,7 @@ def _test_lines(history: History, palette: Palette) -> list[Line]:
                     (checkpoint, text),
                     (percent(row["acc_nat"]), strong),
                     (percent(row["acc_adv"]), strong),
-                    (percent(row.get("acc_square")), strong) if has_square else (f"{row['of_step']:,}", dim),
+                    (percent(row.get("acc_square")), strong) if has_square else (f"{row['checkpoint_step']:,}", dim),
                 )
             )
     return [*lines, column_line((f"no AutoAttack; {first['n']:,} images", dim))]

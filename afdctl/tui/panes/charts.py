@@ -106,8 +106,8 @@ def available_charts(history: History) -> list[ChartSpec]:
     )
     if gradients:
         charts.append(ChartSpec("gradients", "‖∇L‖", "gradient norms", gradients))
-    if "unchanged" in metrics:
-        curves = (CurveSpec("unchanged", "", "warn"),)
+    if "fraction_unchanged" in metrics:
+        curves = (CurveSpec("fraction_unchanged", "", "warn"),)
         charts.append(ChartSpec("unchanged", "unchanged", "share of images", curves, UNIT))
     if "images_per_s" in metrics:
         charts.append(ChartSpec("speed", "images/s", "training", (CurveSpec("images_per_s", "", "other"),)))

@@ -132,7 +132,8 @@ def _device(snapshot: Snapshot, palette: Palette) -> list[Span]:
 
 
 def _process(snapshot: Snapshot, palette: Palette) -> list[Span]:
-    words = [f"pid {snapshot.pid}"] * (snapshot.pid is not None) + ["read only"] * snapshot.read_only
+    process = f"pid {snapshot.pid} on {snapshot.host}" if snapshot.host else f"pid {snapshot.pid}"
+    words = [process] * (snapshot.pid is not None) + ["read only"] * snapshot.read_only
     return [(" · ".join(words), palette.ink("dim"))] if words else []
 
 

@@ -83,7 +83,7 @@ def _check_d_accuracy(history: History) -> HealthCheck | None:
 
 def _check_d_sides(history: History) -> HealthCheck | None:
     """Check that D gets both natural and adversarial images right."""
-    natural, adversarial = history.series.latest("d_nat"), history.series.latest("d_adv")
+    natural, adversarial = history.series.latest("d_acc_nat"), history.series.latest("d_acc_adv")
     if natural is None or adversarial is None:
         return None
     level, word = "ok", "both"
@@ -127,7 +127,7 @@ def _check_gradients(history: History) -> list[HealthCheck]:
 
 def _check_unchanged(history: History) -> HealthCheck | None:
     """Check the share of images that the attack leaves as they are."""
-    share = history.series.latest("unchanged")
+    share = history.series.latest("fraction_unchanged")
     if share is None:
         return None
     if share < 0.05:

@@ -4,13 +4,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from afdctl.journal import SCHEMA, Row
+from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
-from afdctl.tui.state.follow import UNREADABLE, Line
+from afdctl.runs.status import StatusTracker
 from afdctl.tui.state.log_entries import LogEntry, log_entry
 from afdctl.tui.state.rates import Rates, compute_utilisation
 from afdctl.tui.state.sweep import SweepProgress
 
+# what a row with missing or wrong fields raises where it is used
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 RECENT_STEPS = 12288
 VALIDATIONS = 1024
 MAX_ENTRIES = 2000
@@ -18,7 +20,7 @@ MAX_EPOCHS = 10000
 ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 # the largest step that a float represents exactly, as the charts need it
 MAX_STEP = 1 << 53
-SWEEP_EVENTS = {"sweep", "part", "progress", "cell", "swept", "checkpoint"}
+SWEEP_EVENTS = {"sweep", "sweep_part", "sweep_progress", "cell", "sweep_end", "checkpoint"}
 
 
 class History:
@@ -37,7 +39,8 @@ class History:
         self.last: Row = {}
         self.end: Row | None = None
         self.sweep = SweepProgress()
-        self.newer: int | None = None
+        self.status = StatusTracker()
+        self.other_schema: int | None = None
         self.not_finite = 0
         self.elapsed = 0.0
         self.rates = Rates()
@@ -50,7 +53,7 @@ class History:
         for offset, row in lines:
             try:
                 self._add(offset, row)
-            except UNREADABLE:
+            except MALFORMED:
                 text = f"a line that this afdctl cannot read: {row['event']}"
                 self.entries.append(LogEntry(self._clock or 0.0, "warn", text))
         self._flush()
@@ -84,11 +87,12 @@ class History:
         return compute_utilisation(self.last, self.cost, self.table("attack"))
 
     def _add(self, offset: int, row: Row) -> None:
-        if self.newer:
+        if self.other_schema:
             # the meaning of its rows is unknown
             return
         entry = log_entry(row)
         self._update_clock(row)
+        self.status.take(row)
         match row["event"]:
             case "step":
                 self._add_step(offset, row)
@@ -121,8 +125,8 @@ class History:
         self._clock = float(t)
 
     def _start(self, row: Row) -> None:
-        if isinstance(schema := row.get("schema"), int) and schema > SCHEMA:
-            self.newer = schema
+        if isinstance(schema := row.get("schema"), int) and schema != SCHEMA:
+            self.other_schema = schema
         else:
             self.run = row
 

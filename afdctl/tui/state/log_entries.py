@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from afdctl.journal import Row, format_square_accuracy
+from afdctl.formatting import format_square_accuracy
+from afdctl.journal import Row
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def _training_entry(row: Row) -> tuple[str, str] | None:
         case "epoch":
             return "epoch", _epoch(row)
         case "test":
-            checkpoint = f"{row['checkpoint']} checkpoint, step {row['of_step']:,}"
+            checkpoint = f"{row['checkpoint']} checkpoint, step {row['checkpoint_step']:,}"
             return "test", f"{checkpoint}: {_accuracies(row, str(row['attack']))}, {row['n']:,} images"
         case "warning":
             return "warn", str(row.get("message"))
@@ -71,6 +72,6 @@ def _sweep_entry(row: Row) -> tuple[str, str] | None:
             source = f" from {row['source']}" if row.get("source") else ""
             attack = f"{row['attack']}{source} at ε {row['epsilon']:.4g}"
             return "cell", f"{attack}: {accuracy}, {row.get('seconds') or 0:.0f} s"
-        case "swept":
+        case "sweep_end":
             return "end", f"sweep {row.get('reason')}, exit code {row.get('exit_code')}"
     return None

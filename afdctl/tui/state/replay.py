@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from afdctl.tui.state.follow import Follower, JournalReplaced, Line
+from afdctl.journal import JournalReplaced, Line
 from afdctl.tui.state.follower import RunFollower, why_gone
 from afdctl.tui.state.history import History
 from afdctl.tui.state.status import State, state
@@ -30,12 +30,12 @@ class Replay(RunFollower):
 
     @property
     def state(self) -> State:
-        return state(self.history, self.pid, gone=self.gone, replayed=not self.done)
+        return state(self.history, self.writer is not None, gone=self.gone, replayed=not self.done)
 
     @property
     def done(self) -> bool:
         """Whether the last row has been released."""
-        return self._follower.caught_up and not self._pending
+        return self._reader.caught_up and not self._pending
 
     @property
     def share(self) -> float:
@@ -52,7 +52,7 @@ class Replay(RunFollower):
         if self.playing:
             self._clock += (now - self._polled_at) * self.speed
         self._polled_at = now
-        self.look()
+        self.refresh_writer()
         return self._release(self._clock)
 
     def to_epoch(self, step: int) -> None:
@@ -64,7 +64,7 @@ class Replay(RunFollower):
             self._clock = self._released
 
     def _restart(self) -> None:
-        self._follower = Follower(self.journal)
+        self._reader = self._new_reader()
         self.history = self._whole = History()
         self._clock = self._released = 0.0
         self._last_t = None
@@ -90,7 +90,7 @@ class Replay(RunFollower):
         """Read more rows if none is pending; return whether there is one."""
         if not self._pending:
             try:
-                self._pending = self._follower.read(1 << 16)
+                self._pending = self._reader.read(1 << 16)
             except OSError as error:
                 self.gone = why_gone(self.path, error)
             except JournalReplaced:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from afdctl.journal import Row
+from afdctl.journal import Row, drop_superseded
 from afdctl.runs.cells import pointers, shown_clean, shown_curves
-from afdctl.runs.journal_reader import drop_superseded
 
 # an attack, and the run that its adversarial images were made on ('' for the run itself)
 Key = tuple[str, str]
@@ -51,11 +50,11 @@ class SweepProgress:
         match row["event"]:
             case "sweep":
                 self._start(row)
-            case "part" | "progress":
+            case "sweep_progress" | "sweep_part":
                 self._add_part(row)
             case "cell":
                 self._add_cell(row)
-            case "swept":
+            case "sweep_end":
                 self.ended, self.running = row, None
                 self._show_results()
             case "checkpoint":
