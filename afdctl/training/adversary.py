@@ -15,14 +15,14 @@ class Adversary:
 
     def __init__(self, network: nn.Module, attack: Attack, generator: Generator) -> None:
         self.table, self.generator = attack, generator
-        self._twin = FusedModel(network)
+        self._fused = FusedModel(network)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        self._twin.refresh()
-        return self.against(self._twin, x, y)
+        self._fused.update()
+        return self.against(self._fused, x, y)
 
     def against(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """The same against another model than the twin."""
+        """The same against another model than the fused copy."""
         generate = load(ADVERSARIES, self.table.name)
         knobs = self.table.model_dump(include=KNOBS, exclude_none=True)
         x_adv: Tensor = generate(model, x, y, generator=self.generator, **knobs)

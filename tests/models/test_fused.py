@@ -35,7 +35,7 @@ def test_twin_equals_evaluation_mode_also_after_an_update(encoder: str):
     for parameter in network.parameters():
         parameter.data += 0.01
     network(x)  # moves the running statistics
-    twin.refresh()
+    twin.update()
     folded = twin(x)
     assert network.training
     assert torch.allclose(folded, network.eval()(x), atol=1e-5)
@@ -46,7 +46,7 @@ def test_twin_asks_for_no_gradient_and_shares_what_it_can():
     twin = FusedModel(network)
     assert not any(parameter.requires_grad for parameter in twin.parameters())
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in twin.modules())
-    assert twin.twin.C_phi.weight.data_ptr() == network.C_phi.weight.data_ptr()
+    assert twin.copy.C_phi.weight.data_ptr() == network.C_phi.weight.data_ptr()
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
@@ -54,7 +54,7 @@ def test_refresh_keeps_folded_weights_in_place():
     network = trained("resnet18_mnist")
     twin = FusedModel(network)
     before = {name: parameter.data_ptr() for name, parameter in twin.named_parameters()}
-    twin.refresh()
+    twin.update()
     assert {name: parameter.data_ptr() for name, parameter in twin.named_parameters()} == before
 
 

@@ -121,8 +121,8 @@ def test_a_twin_has_the_precision_of_its_network_or_the_one_it_is_given():
     ]
     assert precision_of(network) == "bf16"
     twin = FusedModel(network)
-    assert {folded.weight.dtype for _, folded in twin.pairs} == {torch.bfloat16}
-    assert twin.twin.C_phi.weight.dtype is torch.float32
+    assert {folded.weight.dtype for _, folded in twin.folded} == {torch.bfloat16}
+    assert twin.copy.C_phi.weight.dtype is torch.float32
     with torch.no_grad():
         assert torch.allclose(twin(x), network.eval()(x), atol=0.2)
 

@@ -71,7 +71,7 @@ def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: s
     apply_performance_settings(network, Train(epochs=1))
     assert calls == []
     apply_performance_settings(network, Train(epochs=1, compile=mode))
-    twin = FusedModel(network).twin
+    twin = FusedModel(network).copy
     assert [module for module, _ in calls] == [network.F_theta[0], twin.F_theta[0]]
     assert [knobs for _, knobs in calls] == 2 * [{"dynamic": False, "mode": mode}]
 
