@@ -6,7 +6,6 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from afdctl.recipe.schema import AFD
 from afdctl.registry import DISCRIMINATORS, load
 
 
@@ -50,12 +49,13 @@ def fc3_pd(features: int, classes: int, hidden: int, constrain: Callable[[nn.Mod
     return Discriminator([features, hidden, hidden], classes, constrain)
 
 
-def build(defense: AFD, features: int, classes: int) -> Discriminator:
-    """The discriminator of a recipe's [defense] table."""
-    constrain = spectral_norm if defense.spectral_norm else _unconstrained
-    discriminator: Discriminator = load(DISCRIMINATORS, defense.discriminator)(
-        features, classes, defense.hidden, constrain
-    )
+def build(name: str, *, features: int, classes: int, hidden: int, spectral: bool) -> Discriminator:
+    """Build a discriminator of the registry; `spectral` constrains the spectral norm of every layer to 1.
+
+    Spectral normalisation: Miyato et al. 2018, arXiv:1802.05957.
+    """
+    constrain = spectral_norm if spectral else _unconstrained
+    discriminator: Discriminator = load(DISCRIMINATORS, name)(features, classes, hidden, constrain)
     return discriminator
 
 

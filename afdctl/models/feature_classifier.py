@@ -6,7 +6,6 @@ from torch.nn.functional import normalize
 
 from afdctl.errors import CorruptError
 from afdctl.models.precision import MixedPrecision
-from afdctl.recipe.schema import Model
 from afdctl.registry import ENCODERS, load
 
 
@@ -55,10 +54,16 @@ class FeatureClassifier(nn.Module):
         return logits
 
 
-def build(model: Model, *, channels: int, image_size: int, classes: int) -> FeatureClassifier:
-    """The network of a recipe's [model] table; weights are drawn from torch's global generator."""
-    encoder, features = load(ENCODERS, model.encoder)(channels=channels, image_size=image_size, width=model.width)
-    network = FeatureClassifier(encoder, features, classes, model.norm)
-    # Channels last is the layout that convolutions are fastest in, on the CPU too. With channels that do not fill its
-    # vectors oneDNN writes out of bounds there: in the backward pass of a 1x1 convolution of 4 channels, stride 2, say.
-    return network.to(memory_format=torch.channels_last) if model.width % 16 == 0 else network
+def build(
+    encoder: str, *, width: int = 64, norm: str = "l2", channels: int, image_size: int, classes: int
+) -> FeatureClassifier:
+    """Build the network of an encoder in the registry; weights are drawn from torch's global generator.
+
+    `width` is the encoder's number of base filters, `norm` that of its features (see `FeatureNorm`).
+    """
+    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, width=width)
+    network = FeatureClassifier(module, features, classes, norm)
+    # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
+    # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
+    # stride 2.
+    return network.to(memory_format=torch.channels_last) if width % 16 == 0 else network

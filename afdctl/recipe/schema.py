@@ -145,8 +145,9 @@ class Attack(Table):
     steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
     step_size: Fraction | None = Field(None, description="pgd and pgd_kl, absolute; none: 2.5 epsilon / steps")
     random_start: bool = True
-    keep: Literal["worst_loss", "last", "success_only"] = Field(
-        "worst_loss", description="which iterate becomes x'; success_only: x where nothing fooled the model"
+    return_iterate: Literal["best_loss", "last", "last_success"] = Field(
+        "best_loss",
+        description="which iterate becomes x'; last_success: the last that fooled the model, or x where none did",
     )
     warmup: Rate = Field(0.0, description="epochs over which epsilon grows from 0")
     ramp: Whole = Field(0, description="epochs over which the gradient steps grow to `steps`, in equal parts")

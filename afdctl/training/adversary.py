@@ -6,7 +6,7 @@ from afdctl.models.fused import FusedModel
 from afdctl.recipe.schema import Attack
 from afdctl.registry import ADVERSARIES, load
 
-KNOBS = {"norm", "epsilon", "steps", "step_size", "random_start", "keep"}
+KNOBS = {"norm", "epsilon", "steps", "step_size", "random_start", "return_iterate"}
 """What an attack is told; the table's other keys are for its schedule."""
 
 

@@ -71,7 +71,7 @@ def evaluate(
                 epsilon=attack.epsilon,
                 steps=table.steps,
                 step_size=table.step_size,
-                keep="success_only",
+                return_iterate="last_success",
                 generator=generator,
             )
             clean = correct(network, x, y)
@@ -97,4 +97,4 @@ def correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
 def search(model: Model, x: Tensor, y: Tensor, attack: Attack, queries: int) -> Tensor:
     """Square's x' (n, c, h, w) in the recipe's ball."""
     draws = SampleRNG(0, "square", range(len(x)))
-    return square(model, x, y, epsilon=attack.epsilon, draws=draws, norm=attack.norm, queries=queries).x_adv
+    return square(model, x, y, epsilon=attack.epsilon, rng=draws, norm=attack.norm, queries=queries).x_adv

@@ -41,7 +41,9 @@ class Trainer:
         self.notes = source.notes
         with seeded_init(recipe.seed):
             channels, image_size = self.test_split.x.shape[1:3]
-            network = build(recipe.model, channels=channels, image_size=image_size, classes=len(source.classes))
+            network = build(
+                **recipe.model.model_dump(), channels=channels, image_size=image_size, classes=len(source.classes)
+            )
             self.network = network.to(device)
             apply_performance_settings(self.network, recipe.train)
             self.adversary = Adversary(self.network, recipe.attack, self.streams.attack)
@@ -144,7 +146,7 @@ class Trainer:
         self.step += 1
         if self.average:
             self.average.update(self.step)
-        row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.rates()}
+        row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.learning_rates()}
         if self.schedule.varies:
             row |= {"attack_steps": self.adversary.table.steps, "progress": self.schedule.progress(self.step)}
         self.meter.add(row, len(y), report)

@@ -13,7 +13,7 @@ from afdctl.journal import read
 from afdctl.models.feature_classifier import build
 from afdctl.models.fused import FusedModel
 from afdctl.recipe import Recipe, dump
-from afdctl.recipe.schema import COMPILE_MODES, Model, Train
+from afdctl.recipe.schema import COMPILE_MODES, Train
 from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training.performance import apply_performance_settings
@@ -54,7 +54,7 @@ def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: i
 @pytest.mark.slow
 def test_torch_compiles_more_forms_than_it_does_by_itself():
     """A training has ten or so, and torch runs the ninth and all after it eagerly."""
-    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
+    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
     with torch._dynamo.config.patch(recompile_limit=8):
         apply_performance_settings(network, Train(epochs=1))
         assert torch._dynamo.config.recompile_limit == 8
@@ -67,7 +67,7 @@ def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: s
     """Also for the twin that the adversary attacks."""
     calls: list[tuple[nn.Module, dict[str, Any]]] = []
     monkeypatch.setattr(torch, "compile", lambda call, **knobs: calls.append((call.__self__, knobs)) or call)
-    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
+    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
     apply_performance_settings(network, Train(epochs=1))
     assert calls == []
     apply_performance_settings(network, Train(epochs=1, compile=mode))
@@ -121,7 +121,8 @@ def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
     """Rounding differs, so only the first losses can be compared."""
-    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100", "attack.keep=last", "attack.warmup=0"]
+    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100"]
+    more += ["attack.return_iterate=last", "attack.warmup=0"]
     plain, compiled = (
         losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", mode)
     )

@@ -70,7 +70,7 @@ def test_best_stands_square_too_where_it_ran():
 def measured(run: Run, checkpoint: str) -> Accuracy:
     """The test figures of saved weights, measured once more."""
     recipe = loads(run.recipe_text)
-    network = build(recipe.model, channels=1, image_size=8, classes=10)
+    network = build(**recipe.model.model_dump(), channels=1, image_size=8, classes=10)
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
     split = Split(data.load(recipe.data, None).test, "cpu")
     return evaluate(network, split, recipe.test, recipe.attack, make_generator(0, "test", torch.device("cpu")))

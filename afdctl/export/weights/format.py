@@ -11,7 +11,6 @@ from afdctl import __version__, recipe
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Model
 
 
 def about(subject: EvaluationTarget) -> dict[str, Any]:
@@ -51,8 +50,14 @@ def blank(facts: Mapping[str, Any]) -> nn.Module:
     if facts["kind"] == "external":
         return user_model.load(facts["model"], None, facts["mean"], facts["std"], shape=facts["input_shape"])
     channels, image_size, _ = facts["input_shape"]
-    table = Model(encoder=facts["encoder"], width=facts["width"], norm=facts["feature_norm"])
-    network = build(table, channels=channels, image_size=image_size, classes=len(facts["class_names"]))
+    network = build(
+        facts["encoder"],
+        width=facts["width"],
+        norm=facts["feature_norm"],
+        channels=channels,
+        image_size=image_size,
+        classes=len(facts["class_names"]),
+    )
     return network.eval().requires_grad_(False)
 
 
