@@ -19,7 +19,7 @@ class AFD(Defense):
     def __init__(
         self, table: schema.AFD, network: FeatureClassifier, adversary: Adversary, classes: int, noise: Generator
     ) -> None:
-        super().__init__(table, network, adversary, classes, noise)
+        super().__init__(table=table, network=network, adversary=adversary, classes=classes, noise=noise)
         self.noise = noise
         self.game = GAMES[table.game]
         self.F_theta, self.C_phi = network.F_theta, network.C_phi

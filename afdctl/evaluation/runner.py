@@ -193,7 +193,7 @@ class SweepRunner(Planned):
 
     def obey(self) -> None:
         """Leave where a signal asked for it; what is finished is saved."""
-        self.requests.obey(RESUME_HINT)
+        self.requests.raise_if_stopped(RESUME_HINT)
 
     @contextmanager
     def ending(self) -> Iterator[None]:
