@@ -1,4 +1,4 @@
-"""F_theta and C_phi: an encoder with normalised features, and a linear classifier on top."""
+"""F_theta and C_phi: an encoder with normalised features, and a linear classifier."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from afdctl.registry import ENCODERS, load
 
 
 class FeatureNorm(nn.Module):
-    """Normalise features z (n, m): `l2` to length 1, `scale` to a learnt length, `none` not at all.
+    """Normalises features z (n, m) to length 1 (`l2`), to a learnt length (`scale`), or not at all (`none`).
 
-    The mode is part of the saved model: the published evaluation left this layer out of a network trained with it, and
-    nothing failed because it had no entry in the checkpoint.
+    The mode is part of the state dict. The published evaluation left this layer out of a network that was trained with
+    it, which went unnoticed because the layer had no entry in the checkpoint.
     """
 
     def __init__(self, mode: str) -> None:
@@ -40,7 +40,7 @@ class FeatureNorm(nn.Module):
 class FeatureClassifier(nn.Module):
     """C_phi(F_theta(x)): images (n, c, h, w) in [0, 1] to logits (n, classes).
 
-    Only the encoder may compute in bfloat16: C_phi costs nothing beside it, and logits of 8 bits would often be equal.
+    Only the encoder may compute in bfloat16. C_phi costs next to nothing, and logits of 8 bits would often be equal.
     """
 
     def __init__(self, encoder: nn.Module, features: int, classes: int, norm: str) -> None:
