@@ -53,16 +53,14 @@ class Batch:
     draws: Callable[[float], SampleRNG]
 
     def run(self, spec: AttackConfig, epsilon: float, rows: Tensor, **more: Any) -> AttackResult:
-        """Attack the samples with the numbers `rows` (m,) at one epsilon; `more` are arguments beside the knobs."""
+        """Attack the samples with the numbers `rows` (m,) at one epsilon; `more` are further arguments."""
         attack = registry.load(registry.ATTACKS, spec.name)
         budget = {} if spec.minimises else {"epsilon": epsilon}
-        kwargs = spec.knobs()
+        kwargs = spec.attack_kwargs()
         if isinstance(spec, AA):
-            kwargs = {"norm": spec.norm, "parts": [(part.name, part.knobs()) for part in spec.parts()]}
+            kwargs = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
         draws = self.draws(0.0 if spec.minimises else epsilon).select(rows)
-        found: AttackResult = attack(
-            self.model, self.x[rows], self.y[rows], rng=draws, **budget, **kwargs, **more
-        )
+        found: AttackResult = attack(self.model, self.x[rows], self.y[rows], rng=draws, **budget, **kwargs, **more)
         return found
 
     @property

@@ -16,6 +16,7 @@ from afdctl.data import Dataset
 from afdctl.data.loader import Split, as_floats
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.evaluation import sanity_checks
+from afdctl.formatting import did_you_mean
 from afdctl.journal import Reader, Row
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
@@ -240,8 +241,7 @@ def _sizes(source: Dataset) -> dict[str, Any]:
 def _data(dataset: str, image_size: int | None) -> Data:
     """The [data] table that the options stand for; RecipeError names the option that is wrong."""
     if dataset not in registry.DATASETS:
-        near = registry.nearest(dataset, registry.DATASETS)
-        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(registry.DATASETS)}"
+        hint = did_you_mean(dataset, registry.DATASETS)
         raise RecipeError(f"--dataset '{dataset}': no such data set ({hint})")
     if dataset == "folder" and image_size is None:
         raise RecipeError("--dataset folder: needs --image-size, the side in pixels that its images are resized to")

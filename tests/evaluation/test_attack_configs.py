@@ -51,7 +51,7 @@ def test_autoattack_has_the_parts_of_the_standard_version(norm: str):
     expected = parts(norm, steps=7, queries=30, targets=9)
     assert [part.name for part in config.parts()] == [name for name, _ in expected]
     for part, (_, kwargs) in zip(config.parts(), expected, strict=True):
-        assert part.knobs() == kwargs
+        assert part.attack_kwargs() == kwargs
 
 
 @pytest.mark.parametrize("right", [0, 1])
@@ -73,7 +73,7 @@ def test_a_validation_that_no_image_survives_calls_no_model_on_an_empty_batch():
     x = (255 * images(12)).to(torch.uint8)
     with torch.no_grad():
         y = network.eval()(x / 255).argmin(1)
-    split, table = Split(ImageTensors(x, y), "cpu"), Evaluation(batch_size=4, steps=1, queries=5)
+    split, table = Split(ImageTensors(x, y), "cpu"), Evaluation(batch_size=4, steps=1, square_queries=5)
     network.register_forward_pre_hook(lambda _, given: Picky.refuse(given[0]))
     accuracy = evaluate(network, split, table, Attack(epsilon=0.1), Generator())
     assert (accuracy.acc_nat, accuracy.acc_adv, accuracy.acc_square) == (0, 0, 0)
