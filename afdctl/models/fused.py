@@ -72,8 +72,8 @@ class FusedModel(nn.Module):
 class FoldedConvolution(nn.Conv2d):
     """A convolution and its BatchNorm in evaluation mode as one frozen convolution with a bias.
 
-    Two cases take a faster path on a CPU: maps that a single window covers (`dense`), and strided convolutions of
-    images (`InputGradientByFold`).
+    Three cases take a faster path on a CPU: maps that a single window covers (`dense`), strided 1x1 convolutions
+    (`pointwise`), and strided convolutions of images (`InputGradientByFold`).
     """
 
     def __init__(self, pair: ConvBN) -> None:
@@ -106,11 +106,21 @@ class FoldedConvolution(nn.Conv2d):
         # 1.14 times as fast a step on MNIST: oneDNN takes up to ten times as long where a window covers the whole map
         if max(x.shape[2:]) <= self.reach + 1:
             return self.dense(x)
+        if self.stride[0] > 1 and self.reach == 0:
+            return self.pointwise(x)
         # `fold` rejects an empty batch
         if self.stride[0] > 1 and self.in_channels <= MAX_CHANNELS_FOR_FOLD and len(x):
             maps: Tensor = InputGradientByFold.apply(x, self.weight, self.bias, self.stride[0])
             return maps
         return super().forward(x)
+
+    def pointwise(self, x: Tensor) -> Tensor:
+        """Compute a strided 1x1 convolution as a dense layer on every other pixel."""
+        # 0.97 of the MNIST AFD step's time, as oneDNN is slow for this stride. Channels must be last before the slice,
+        # otherwise its gradient changes the layout and the step takes 1.1 times as long.
+        stride = self.stride[0]
+        pixels = x.permute(0, 2, 3, 1)[:, ::stride, ::stride].contiguous()
+        return linear(pixels, self.weight[:, :, 0, 0], self.bias).permute(0, 3, 1, 2)
 
     def dense(self, x: Tensor) -> Tensor:
         """Compute all output pixels from all input pixels, as a dense layer does."""
