@@ -95,14 +95,14 @@ def pictures(runs: "Sequence[Run]", names: Sequence[str], out: OutputPath | None
     Without `out` they go to the folder figures/ of the first run.
     """
     from afdctl.export.figures.catalogue import FIGURES
-    from afdctl.export.figures.style import save
+    from afdctl.export.figures.page import save
     from afdctl.runs.record import Record
 
     records = [Record.of(run) for run in runs]
     paths = {}
     for name in names:
         paths[name] = picture(runs, name, out, alone=len(names) == 1)
-        save(FIGURES[name].of(records), paths[name])
+        save(FIGURES[name].build(records), paths[name])
     return paths
 
 
