@@ -1,4 +1,4 @@
-"""What AutoAttack's parts owe their caller: true words, full counts, any number of classes, and no trace."""
+"""The contract of AutoAttack's parts: true claims, complete counts, any number of classes, no side effects."""
 
 import random
 import sys
@@ -18,7 +18,7 @@ every_norm = pytest.mark.parametrize("norm", EPSILON)
 
 @every_attack
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 9, 10, 100])
-def test_keeps_its_word_for_any_number_of_classes(name: str, classes: int):
+def test_claims_are_true_for_any_number_of_classes(name: str, classes: int):
     model = net(classes)
     x, y = images(model)
     short = setting(name)
@@ -105,7 +105,7 @@ def test_prints_and_logs_nothing(name: str, capfd: pytest.CaptureFixture[str], c
 
 
 @every_attack
-def test_a_nan_fools_nobody(name: str):
+def test_nan_is_no_success(name: str):
     model = net(10)
     x, y = images(model)
     label = y.mode()[0]
@@ -140,7 +140,7 @@ def test_square_runs_on_any_image(norm: str, side: int):
     assert torch.equal(model(found.x_adv).argmax(1) != y, found.fooled)
 
 
-def test_one_sample_at_the_boundary_hides_nobody():
+def test_one_sample_at_the_boundary_hides_no_other():
     """FAB leaves a sample out that it takes for misclassified, so its calls are smaller than the batch."""
     model = net(10)
     x, y = images(model)

@@ -1,4 +1,4 @@
-"""What every training adversary owes its caller, whatever its name."""
+"""The contract of every training adversary."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ def test_stays_in_the_ball_and_in_the_box(name: str, norm: str, return_iterate: 
 @every_norm
 @pytest.mark.parametrize("name", ["apgd_ce", "pgd"])
 def test_fools_a_linear_model_exactly_where_that_is_possible(name: str, norm: str):
-    """For two classes the best perturbation of a given size is one step: what is in reach must fall, and only that."""
+    """For two classes one step is the best perturbation, so the exact distances decide which samples are fooled."""
     model, x, y = model_and_images()
     distances = model.distance(x, norm)
     for epsilon in distances.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist():
@@ -67,7 +67,7 @@ def test_kl_adversary_moves_the_prediction_as_far_as_a_linear_model_allows(norm:
 
 
 @every_adversary
-def test_what_is_kept(name: str):
+def test_the_returned_iterate(name: str):
     model, x, y = model_and_images()
     epsilon = model.distance(x, "linf").median().item()
     kept = {

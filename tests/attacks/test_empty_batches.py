@@ -35,7 +35,7 @@ def labels(model: nn.Module, x: Tensor, right: int) -> Tensor:
 
 @pytest.mark.parametrize(("n", "right"), [(0, 0), (4, 0), (4, 1)])
 @every_attack
-def test_an_attack_leaves_a_model_alone_that_it_has_no_image_for(attack: Case, n: int, right: int):
+def test_an_attack_without_images_does_not_call_the_model(attack: Case, n: int, right: int):
     model, x = small_model(), images(n)
     y = labels(model, x, right) if n else torch.zeros(0, dtype=torch.long)
     found = attack(Picky(model), x, y)
@@ -44,8 +44,8 @@ def test_an_attack_leaves_a_model_alone_that_it_has_no_image_for(attack: Case, n
 
 @pytest.mark.parametrize("strong", [False, True], ids=["robust", "fooled"])
 @every_attack
-def test_nor_does_one_that_fools_all_or_none(attack: Case, strong: bool):
-    """What is left after a part, a restart or an epsilon may be nobody."""
+def test_an_attack_that_fools_all_or_none_calls_no_empty_batch(attack: Case, strong: bool):
+    """No sample may remain after a part, a restart or an epsilon."""
     model, x = small_model(), images(6)
     epsilon = {"epsilon": 1e-6 if not strong else 10 * EPSILON[attack.norm]}
     attack(Picky(model), x, labels(model, x, 6), **epsilon)

@@ -1,4 +1,4 @@
-"""What every evaluation attack owes its caller, whatever its name."""
+"""The contract of every evaluation attack."""
 
 import random
 import sys
@@ -24,7 +24,7 @@ def fools(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def check(attack: Case, x: Tensor, found: AttackResult) -> None:
-    """The right shapes, in the box, and in the ball where there is one."""
+    """Shapes and types are right, x' is in [0, 1], and in the ball if the attack has one."""
     assert found.x_adv.shape == x.shape
     assert found.x_adv.dtype == x.dtype
     assert ((found.x_adv >= 0) & (found.x_adv <= 1)).all(), "outside the box, or NaN"

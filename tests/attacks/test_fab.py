@@ -1,4 +1,4 @@
-"""FAB-T takes its library's steps, and looks at as many classes together as there is room for."""
+"""FAB-T takes its library's steps, and attacks several classes in one batch if they fit."""
 
 import pytest
 import torch

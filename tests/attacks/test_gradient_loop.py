@@ -1,4 +1,4 @@
-"""What stopping early, starting again and NaN change for the attacks with a budget."""
+"""Early stopping, restarts and NaN in attacks with a budget."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ class Door(nn.Module):
 
 
 @pytest.mark.parametrize("early_stop", [True, False])
-def test_restarts_are_for_those_not_yet_fooled(early_stop: bool):
+def test_restarts_attack_only_samples_not_fooled_yet(early_stop: bool):
     x = torch.full((64, 1, 4, 4), 0.5)
     y = torch.zeros(64, dtype=torch.long)
     knobs = {"epsilon": 0.2, "steps": 3, "random_start": True, "early_stop": early_stop}

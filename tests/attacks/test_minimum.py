@@ -1,4 +1,4 @@
-"""What every attack that minimises a norm owes its caller."""
+"""The contract of every attack that minimises a norm."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class Counted(nn.Module):
 
 @every_attack
 @pytest.mark.parametrize(("channels", "classes"), [(1, 10), (3, 2), (3, 3), (1, 200)])
-def test_what_is_said_to_fool_does(name: str, channels: int, classes: int):
+def test_claimed_successes_fool_the_model(name: str, channels: int, classes: int):
     model, x = conv(channels, classes), images(16, channels)
     y = model(x).argmax(1)
     found = attack(name, model, x, y)
@@ -52,7 +52,7 @@ def test_counts_its_passes(name: str):
 
 
 @every_attack
-def test_leaves_alone_what_is_misclassified(name: str):
+def test_misclassified_samples_are_not_attacked(name: str):
     model, x = conv(), images(12)
     y = model(x).argmax(1)
     y[::3] = (y[::3] + 1) % 10
@@ -113,7 +113,7 @@ class Holed(nn.Module):
 
 
 @every_attack
-def test_nan_is_no_success_and_no_other_sample_s_business(name: str):
+def test_nan_is_no_success_and_changes_no_other_sample(name: str):
     x = images(12, dtype=torch.double)
     x[::2] = 0.5 + x[::2] / 2
     plain = conv(dtype=torch.double)
@@ -138,7 +138,7 @@ class Constant(nn.Module):
 
 
 @every_attack
-def test_failures_are_x_and_no_black_image(name: str):
+def test_a_failure_returns_x(name: str):
     x, y = images(6), torch.zeros(6, dtype=torch.long)
     found = attack(name, Constant(), x, y)
     assert torch.equal(found.x_adv, x)
@@ -147,7 +147,7 @@ def test_failures_are_x_and_no_black_image(name: str):
 
 @every_attack
 @pytest.mark.parametrize("steps", [1, 2])
-def test_few_steps_fail_as_x(name: str, steps: int):
+def test_too_few_steps_return_x(name: str, steps: int):
     model, x = conv(dtype=torch.double), images(12, dtype=torch.double)
     y = model(x).argmax(1)
     knobs: dict[str, Any] = {"ddn": {"init_epsilon": 0.01}, "cw": {"step_size": 1e-4}}.get(name, {})

@@ -1,4 +1,4 @@
-"""What every defense in the registry owes the loop."""
+"""The contract of every defense in the registry."""
 
 import math
 from copy import deepcopy
@@ -68,7 +68,7 @@ def test_training_learns_the_batch(name: str):
 
 
 @every_defense
-def test_a_restored_defense_goes_on_to_the_bit(name: str):
+def test_a_restored_defense_continues_to_the_bit(name: str):
     """Weights, running statistics, momenta and the power iterations of spectral norm are all in the state."""
     first, second = make(name), make(name, seed=9)
     for _ in range(2):
@@ -83,7 +83,7 @@ def test_a_restored_defense_goes_on_to_the_bit(name: str):
 
 
 @every_defense
-def test_rates_follow_the_factor_from_the_recipe_not_from_the_last_rate(name: str):
+def test_learning_rates_are_the_recipe_s_times_the_factor(name: str):
     defense = make(name, lr_C=0.2)
     for factor in (0.1, 0.1, 0.01):
         defense.set_lr_factor(factor)
