@@ -55,6 +55,7 @@ class AFD(Defense):
             grads_adv = gradients_of(loss_adv, self.network, retain_graph=True)
             loss_C, grads_C = (loss_C + loss_adv) / 2, [(g + h) / 2 for g, h in zip(grads_C, grads_adv, strict=True)]
         nat, adv = self.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
+        # Eq. 9 or 11, then Eq. 10 or 12
         loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
         grads_D = gradients_of(loss_D, self.D_psi, retain_graph=True)
         loss_F = self.game.L_F(adv)
@@ -73,6 +74,7 @@ class AFD(Defense):
             loss_C = (loss_C + L_C(self.network(x_adv), y)) / 2
         grad_C = self.step_classifier(loss_C)
 
+        # L_D moves psi only, so features need no graph
         with torch.no_grad():
             z, z_adv = self.F_theta(x), self.F_theta(x_adv)
         nat, adv = self.D_psi(z, y), self.D_psi(z_adv, y)

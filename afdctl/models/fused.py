@@ -152,7 +152,7 @@ class InputGradientByFold(torch.autograd.Function):
     oneDNN fills its vectors with channels, so the gradient of a grey image costs as much as that of eight channels.
     """
 
-    # MNIST AFD step (mnist_wgan, batch 128, 10 attack steps, one CPU thread): 0.92 of the time with oneDNN's gradient
+    # 0.92 of the MNIST AFD step's time with oneDNN's gradient (mnist_wgan, batch 128, one CPU thread)
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
