@@ -1,6 +1,6 @@
 """AutoAttack (Croce & Hein 2020, arXiv:2003.01690): its parts, and their worst case.
 
-APGD and Square run through the classes of its authors' library. FAB-T has a file of its own. A batch has one stream of
+APGD and Square run through the classes of its authors' library. FAB-T is in `fab.py`. A batch has one stream of
 random numbers, as in the library, so unlike elsewhere a result depends on the batch's size.
 """
 
