@@ -37,7 +37,7 @@ class AFD(Defense):
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
         update = self.simultaneous if self.table.update == "simultaneous" else self.sequential
-        return update(x, x_adv, y) | {"unchanged": metrics.fraction_unchanged(x, x_adv)}
+        return update(x, x_adv, y) | {"fraction_unchanged": metrics.fraction_unchanged(x, x_adv)}
 
     def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """Algorithm 1: three losses at the same weights, then three updates.
@@ -99,14 +99,14 @@ class AFD(Defense):
 def step_report(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:
     """Return losses and gradient norms of C, D and F, and how well D_psi's scores nat, adv (n,) separate z from z'."""
     nat, adv = nat.detach(), adv.detach()
-    d_nat, d_adv = metrics.true_rates(nat, adv)
-    raw, calibrated = d_nat + d_adv, metrics.alpha_h_calibrated(nat, adv)
+    d_acc_nat, d_acc_adv = metrics.true_rates(nat, adv)
+    raw, calibrated = d_acc_nat + d_acc_adv, metrics.alpha_h_calibrated(nat, adv)
     return {
         **dict(zip(("L_C", "L_D", "L_F"), (loss.detach() for loss in losses), strict=True)),
         "acc_nat": acc_nat,
         "d_accuracy": raw / 2,
-        "d_nat": d_nat,
-        "d_adv": d_adv,
+        "d_acc_nat": d_acc_nat,
+        "d_acc_adv": d_acc_adv,
         "alpha_h": raw,
         "alpha_h_calibrated": calibrated,
         "d_hdh": metrics.d_hdh(raw),
