@@ -97,7 +97,7 @@ def at_work(run: Run) -> int:
 
 def test_a_training_is_left_come_back_to_saved_and_stopped(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     run = the_run(tmux)
     pid = at_work(run)
     tmux.press("q")
@@ -109,7 +109,7 @@ def test_a_training_is_left_come_back_to_saved_and_stopped(tmux: Tmux):
     tmux.type("clear")
     tmux.press("Enter")
     tmux.run("watch", "digits_nt-001")
-    tmux.shows("● running")
+    tmux.shows("● training")
     saved = sum(row["event"] == "checkpoint" for row in read_rows(run.journal_path))
     tmux.press("k")
     tmux.shows("asked for a checkpoint")
@@ -139,7 +139,7 @@ def test_a_training_watched_to_its_end_stays_to_be_looked_at(tmux: Tmux):
 
 def test_its_own_dashboard_stops_it_and_tells_its_exit_code(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     at_work(the_run(tmux))
     tmux.press("C-c")
     tmux.shows("Stop digits_nt-001?")
@@ -154,7 +154,7 @@ def test_its_own_dashboard_stops_it_and_tells_its_exit_code(tmux: Tmux):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_killing_the_dashboard_never_touches_the_training(tmux: Tmux, number: signal.Signals):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     run = the_run(tmux)
     pid = at_work(run)
     shell = psutil.Process(int(tmux("display-message", "-p", "#{pane_pid}")))
@@ -166,7 +166,7 @@ def test_killing_the_dashboard_never_touches_the_training(tmux: Tmux, number: si
 
 def test_closing_the_terminal_never_touches_the_training(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     run = the_run(tmux)
     pid = at_work(run)
     tmux("kill-server")
@@ -176,7 +176,7 @@ def test_closing_the_terminal_never_touches_the_training(tmux: Tmux):
 
 def test_a_killed_trainer_is_crashed(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     os.kill(at_work(the_run(tmux)), signal.SIGKILL)
     tmux.shows("✖ crashed")
     tmux.press("q")
@@ -185,7 +185,7 @@ def test_a_killed_trainer_is_crashed(tmux: Tmux):
     tmux.type("clear")
     tmux.press("Enter")
     tmux.run("train", "--resume", "digits_nt-001")
-    tmux.shows("● running")
+    tmux.shows("● training")
     assert "resume at step" in tmux("capture-pane", "-p")
 
 
@@ -198,7 +198,7 @@ def test_a_mistake_never_opens_a_dashboard(tmux: Tmux):
 
 def test_resizing_draws_anew_each_time(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     for width, height, what in [(150, 44, "Health"), (80, 24, "L_C"), (40, 10, "L_C"), (20, 5, "step")]:
         tmux("resize-window", "-x", str(width), "-y", str(height))
         tmux.shows(what, seconds=5)
