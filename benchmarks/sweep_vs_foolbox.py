@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from afdctl.cli.arguments import dataset_of, names_of
-from afdctl.cli.evaluation_tables import TableConsole
+from afdctl.cli.console import TableConsole
 from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation import plan, target

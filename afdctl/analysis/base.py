@@ -9,8 +9,7 @@ import numpy as np
 from torch import nn
 
 from afdctl.analysis.features import Features
-from afdctl.evaluation.statistics import Array
-from afdctl.runs.shards import Arrays
+from afdctl.runs.shards import Array, Arrays
 from afdctl.suites.attack_config import Norm
 
 

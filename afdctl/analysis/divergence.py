@@ -12,9 +12,9 @@ from afdctl.analysis.features import Features
 from afdctl.defenses.base import fusible
 from afdctl.losses import GAMES
 from afdctl.models.discriminator import fc3_pd
+from afdctl.runs.curves import Z_95
 
 ESTIMATES = ("raw", "calibrated", "probe")
-Z_95 = 1.959963984540054
 
 
 def hdh(gathered: AnalysisInputs) -> AnalysisResult:

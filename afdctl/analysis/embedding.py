@@ -7,7 +7,7 @@ import numpy as np
 
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
 from afdctl.errors import RecipeError
-from afdctl.evaluation.statistics import Array
+from afdctl.runs.shards import Array
 
 PERPLEXITY = 30.0
 NEIGHBORS = 15

@@ -14,13 +14,12 @@ from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.plan import Task, key_of
-from afdctl.evaluation.statistics import Array
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.evaluation.verify import predict, verify
 from afdctl.journal import Journal, Reader
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.runs import shards
-from afdctl.runs.shards import Arrays
+from afdctl.runs.shards import Array, Arrays
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe.schema import AFD
 from afdctl.runs import checkpoints, results_file, shards
-from afdctl.runs.cells import hidden, returning, shown_analyses
 from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
+from afdctl.runs.selection import rows_to_rewrite, selected_analyses, shadowed_rows
 from afdctl.suites.attack_config import AttackConfig
 
 VERSION = 1
@@ -114,7 +114,7 @@ class AnalysisRunner:
     def returning(self) -> list[Row]:
         """The wanted rows that take the place of others in tables and results.h5 once they are written again."""
         wanted = [row | {"changed": self.changed(name)} for name, row in self.rows().items()]
-        return returning(self.counted(), wanted)
+        return rows_to_rewrite(self.counted(), wanted)
 
     def changed(self, name: str) -> list[str]:
         """What of the attacks that an analysis looks at is not their suite's own."""
@@ -137,8 +137,8 @@ class AnalysisRunner:
     def not_shown(self) -> list[Row]:
         """What tables, figures and results.h5 show instead of what was wanted."""
         counted = self.counted()
-        shown = shown_analyses(counted)
-        return [shown[row["name"]] for row in hidden(counted, self.rows().values()) if row["name"] in shown]
+        shown = selected_analyses(counted)
+        return [shown[row["name"]] for row in shadowed_rows(counted, self.rows().values()) if row["name"] in shown]
 
     def missing(self) -> list[str]:
         rows = self.rows()

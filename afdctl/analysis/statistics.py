@@ -4,7 +4,7 @@ import numpy as np
 
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult, median_and_std
 from afdctl.analysis.features import Features
-from afdctl.evaluation.statistics import Array
+from afdctl.runs.shards import Array
 
 SHARE = 0.99
 """Of the variance, that the principal components counted by `dims` hold (Table A4)."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from rich.table import Table
 
-from afdctl.cli.evaluation_tables import TableConsole
+from afdctl.cli.console import TableConsole
 from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.suites.epsilon_grid import name_of
 
@@ -78,7 +78,7 @@ def print_one(console: TableConsole, one: AnalysisOfRuns) -> None:
         if isinstance(part, str):
             console.print(part, soft_wrap=not console.is_terminal)
         else:
-            console.print_fitting(*part)
+            console.print_dropping_columns(*part)
     for run, row in one.rows.items():
         for line in row["warnings"]:
             console.print(f"Warning on {run}: {line}.", soft_wrap=True)

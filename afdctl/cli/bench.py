@@ -65,7 +65,7 @@ def bench(
 def print_report(report: Row) -> None:
     """Print all tables on stdout."""
     # here and not above: `afdctl --help` starts faster without rich
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     console = TableConsole()
     for row in report["steps"]:

@@ -89,7 +89,7 @@ def evaluate(wanted: EvaluateOptions, profile_for: "Callable[[str], Suite]") -> 
     with sweep_progress(estimates) as sweep.on_row:
         rows = sweep.run()
     say_hidden(sweep.hidden())
-    evaluation_tables.show(sweep.tasks, rows, wanted.json, sweep.profile)
+    evaluation_tables.show_results(sweep.tasks, rows, as_json=wanted.json, profile=sweep.profile)
 
 
 def say_hidden(cells: "list[tuple[str, Row, Row]]") -> None:

@@ -66,7 +66,7 @@ def draw(table: "Table") -> None:
     from rich import box
     from rich.table import Table as Drawn
 
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
     from afdctl.export.tables import render
 
     drawn = Drawn(title=render.heading(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)

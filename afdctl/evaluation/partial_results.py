@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from afdctl.evaluation.plan import Task
-from afdctl.evaluation.statistics import wilson
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import Reader, Row
 from afdctl.runs import shards
+from afdctl.runs.curves import wilson
 from afdctl.runs.run import Run
 from afdctl.runs.shards import Arrays
 

@@ -6,9 +6,9 @@ from afdctl.evaluation.partial_results import Rows, finished_cells
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.journal import Reader, Row
-from afdctl.runs.cells import hidden, returning, shown_curves
 from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
+from afdctl.runs.selection import rows_to_rewrite, selected_curves, shadowed_rows
 
 
 class Planned:
@@ -72,7 +72,7 @@ class Planned:
 
     def returning(self, name: str) -> list[Row]:
         """The finished cells of a target that take the place of others once they are written again."""
-        return returning(drop_superseded(self.readers[name].rows), self.finished(name))
+        return rows_to_rewrite(drop_superseded(self.readers[name].rows), self.finished(name))
 
     def hidden(self) -> list[tuple[str, Row, Row]]:
         """Run, a finished cell, and one of those that tables, figures and results.h5 show in its curve's place."""
@@ -80,7 +80,7 @@ class Planned:
         for name, reader in self.readers.items():
             reader.look("cell")
             rows = drop_superseded(reader.rows)
-            shown = shown_curves(rows)
-            for row in hidden(rows, self.finished(name)):
-                found += [(name, row, curve[0]) for curve in [shown.get((row["attack"], row["source"]))] if curve]
+            shown = selected_curves(rows)
+            for row in shadowed_rows(rows, self.finished(name)):
+                found += [(name, row, curve.cells[0]) for curve in [shown.get((row["attack"], row["source"]))] if curve]
         return found

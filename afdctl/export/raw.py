@@ -31,7 +31,7 @@ def cells(records: Iterable[Record]) -> Rows:
     """
     made = []
     for record in records:
-        shown = {id(row) for curve in record.curves.values() for row in curve}
+        shown = {id(row) for curve in record.curves.values() for row in curve.cells}
         about = {"run": record.name, "dataset": record.dataset, "method": record.method}
         for row in record.of_kind("cell"):
             told = {key: value for key, value in row.items() if key not in NOT_OF_CELLS}

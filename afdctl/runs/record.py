@@ -9,11 +9,12 @@ from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
 from afdctl.journal import Row
 from afdctl.recipe.schema import AFD, Recipe
-from afdctl.runs.cells import CurveRows, shown_analyses, shown_clean, shown_curves
 from afdctl.runs.checks import Warnings, by_network, warnings_of
+from afdctl.runs.curves import RobustnessCurve
 from afdctl.runs.journal_reader import JournalOutline
 from afdctl.runs.lost_rows import Reached
 from afdctl.runs.run import Run
+from afdctl.runs.selection import CurveKey, selected_analyses, selected_clean, selected_curves
 
 METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
 
@@ -71,19 +72,19 @@ class Record:
         return sha256(f"{of} {self.dataset} {facts.get('data_digest')}".encode()).hexdigest()
 
     @cached_property
-    def curves(self) -> dict[tuple[str, str | None], CurveRows]:
-        """(attack, source) -> the cells that count, by rising epsilon."""
-        return shown_curves(self.rows)
+    def curves(self) -> dict[CurveKey, RobustnessCurve]:
+        """Map (attack, source) to the curve of the cells that count."""
+        return selected_curves(self.rows)
 
     @cached_property
     def analyses(self) -> dict[str, Row]:
         """Name -> the row of each analysis that counts."""
-        return shown_analyses(self.rows)
+        return selected_analyses(self.rows)
 
     @property
     def shards(self) -> list[str]:
         """The shards that the curves, the analyses and the features lie in."""
-        cells = [cell for curve in self.curves.values() for cell in curve]
+        cells = [cell for curve in self.curves.values() for cell in curve.cells]
         rows = [*cells, *self.analyses.values(), *self.of_kind("features")]
         return list(dict.fromkeys(row["shard"] for row in rows if row["shard"]))
 
@@ -99,7 +100,7 @@ class Record:
     @property
     def shown_warnings(self) -> list[str]:
         """The warnings that concern what the run shows: its curves and analyses."""
-        rows = [*(cell for curve in self.curves.values() for cell in curve), *self.analyses.values()]
+        rows = [*(cell for curve in self.curves.values() for cell in curve.cells), *self.analyses.values()]
         return list(dict.fromkeys(line for row in rows for line in warnings_of(row, self.checks)))
 
     def every_row(self) -> Iterator[Row]:
@@ -108,7 +109,7 @@ class Record:
 
     def clean(self) -> Row | None:
         """The measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""
-        return shown_clean(self.rows)
+        return selected_clean(self.rows)
 
 
 def method_of(chosen: Recipe | None, name: str) -> str:

@@ -20,7 +20,8 @@ from afdctl.journal import named
 from afdctl.runs import files, hdf5
 from afdctl.runs.run import Run
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 SETTLED_NS = 2_000_000_000
 
 

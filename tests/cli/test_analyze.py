@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from afdctl.cli.analyze_tables import divergences
-from afdctl.cli.evaluation_tables import TableConsole
+from afdctl.cli.console import TableConsole
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl, Ended
 from tests.conftest import short, train
@@ -61,7 +61,7 @@ def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, mo
     narrow = TableConsole()
     narrow.width = 80
     with narrow.capture() as written:
-        narrow.print_fitting(partial(divergences, found["wgan", "hdh"]["cells"]), 3)
+        narrow.print_dropping_columns(partial(divergences, found["wgan", "hdh"]["cells"]), 3)
     assert "No room for slack calibrated, slack raw: a wider terminal or --json shows them." in written.get()
 
 

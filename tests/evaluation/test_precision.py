@@ -12,7 +12,7 @@ from afdctl.evaluation.batch import prepare_model
 from afdctl.evaluation.sanity_checks import check_precision
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Model
-from afdctl.runs.cells import shown_curves
+from afdctl.runs.selection import selected_curves
 from tests.evaluation.conftest import MakeSubject
 from tests.evaluation.test_runner import GRID, PGD, arrays, events, spec, sweep, tasks
 
@@ -108,17 +108,8 @@ def test_a_model_that_cannot_compute_in_it_is_named():
 
 
 def test_cells_of_another_precision_are_another_curve():
-    old = {
-        "event": "cell",
-        "attack": "a",
-        "source": None,
-        "spec": {},
-        "schedule": "once",
-        "checkpoint": "",
-        "seed": 0,
-        "n": 9,
-    }
-    curves = shown_curves([old | {"epsilon": 0.1, "precision": "bf16"}, old | {"epsilon": 0.2}])
-    assert [row["epsilon"] for row in curves["a", None]] == [0.2]
-    curves = shown_curves([old | {"epsilon": 0.1, "precision": "float32"}, old | {"epsilon": 0.2}])
-    assert [row["epsilon"] for row in curves["a", None]] == [0.1, 0.2]
+    cell = {"event": "cell", "attack": "a", "source": None, "spec": {}, "schedule": "once", "checkpoint": "", "seed": 0}
+    one, other = (cell | {"n": 9, "acc_nat": 0.9, "accuracy": 0.5, "epsilon": epsilon} for epsilon in (0.1, 0.2))
+    bf16, float32 = {"precision": "bf16"}, {"precision": "float32"}
+    assert selected_curves([one | bf16, other | float32])["a", None].epsilons == (0.0, 0.2)
+    assert selected_curves([one | float32, other | float32])["a", None].epsilons == (0.0, 0.1, 0.2)

@@ -15,7 +15,7 @@ import torch
 from afdctl import journal as afdctl_events
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.evaluation import runner
-from afdctl.evaluation.curves import of_tasks
+from afdctl.evaluation.curves import sweep_curves
 from afdctl.evaluation.partial_results import PartialResultStore
 from afdctl.evaluation.plan import Task, transfer, white_box
 from afdctl.evaluation.runner import SweepRunner
@@ -234,7 +234,7 @@ def test_two_runs_of_one_network_are_swept_each(make_subject: MakeSubject):
     both = sweep([*tasks(one, FGSM), *tasks(two, FGSM)])
     rows = both.run()
     assert {name for name, _ in rows} == {"one", "two"}
-    assert list(of_tasks(both.tasks, rows)) == ["one", "two"]
+    assert list(sweep_curves(both.tasks, rows)) == ["one", "two"]
     assert_equal(arrays(one.run), arrays(two.run))
 
 
@@ -540,7 +540,7 @@ def test_one_epsilon_beside_a_sweep_adds_a_point(make_subject: MakeSubject):
 def facts(run: Run) -> list[tuple[dict[str, Any], dict[str, list[Any]]]]:
     """The cells that count and their columns, without what time and the chance of a stop decide."""
     found = []
-    for cell in (cell for curve in Record.of(run).curves.values() for cell in curve):
+    for cell in (cell for curve in Record.of(run).curves.values() for cell in curve.cells):
         of_cell = f"{cell['epsilon']:g}/"
         columns = {name: array.tolist() for name, array in shards.read(run, cell["shard"]).items()}
         own = {name: column for name, column in columns.items() if name.startswith(of_cell) or "/" not in name}
@@ -557,7 +557,7 @@ def assert_finishes_alike(plan: list[Task], cut: Callable[[list[list[bytes]]], I
         again = sweep(plan)
         assert again.run().keys() == rows.keys()
         assert [facts(run) for run in runs] == whole
-        assert of_tasks(again.tasks, again.rows)
+        assert sweep_curves(again.tasks, again.rows)
 
 
 def test_a_sweep_cut_at_any_line_goes_on_to_the_same_results(
@@ -646,7 +646,7 @@ def test_saved_images_are_not_read_back(make_subject: MakeSubject, monkeypatch: 
         h5py.Dataset, "__getitem__", lambda data, *key, **more: taken.append(data.name) or take(data, *key, **more)
     )
     results_file.build(subject.run)
-    (_, of_aa) = of_tasks(work.tasks, rows)["model"]
+    (_, of_aa) = sweep_curves(work.tasks, rows)["model"]
     assert list(of_aa.parts or ()) == ["apgd_ce", "apgd_t", "fab_t", "square"]
     assert taken
     assert not [name for name in taken if "x_adv" in name]

@@ -48,7 +48,6 @@ def compare(
 
 def results(record: "Record") -> dict[str, Any]:
     """A run's results by name: accuracies, areas, and the numbers of its analyses."""
-    from afdctl.evaluation.curves import robustness_curves
     from afdctl.runs.diff import flattened
     from afdctl.runs.summary import RunSummary
 
@@ -58,8 +57,10 @@ def results(record: "Record") -> dict[str, Any]:
         found[f"{run.pgd_attack} ({run.split}, no AutoAttack)"] = run.pgd
     if run.square is not None:
         found[f"then Square ({run.split}, no AutoAttack)"] = run.square
-    for one in robustness_curves(record):
-        found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
+    for one in record.curves.values():
+        found |= {
+            f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.by_epsilon().items() if epsilon
+        }
         # areas over different grids do not compare, and get a row each
         found[f"{one.title} AUC over {' '.join(map(name_of, one.epsilons))}"] = one.auc
         found[f"{one.title} images"] = one.n
@@ -74,7 +75,7 @@ def results(record: "Record") -> dict[str, Any]:
 def _print(names: list[str], parts: Mapping[str, dict[str, list[Any]]]) -> None:
     from rich.table import Table
 
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     console = TableConsole()
     for part, rows in parts.items():

@@ -80,7 +80,6 @@ def show(
 
 
 def _facts(record: "Record") -> dict[str, Any]:
-    from afdctl.evaluation.curves import robustness_curves
     from afdctl.runs import checkpoints, removal, shards
     from afdctl.runs.checks import warnings_of
     from afdctl.runs.summary import RunSummary
@@ -104,7 +103,7 @@ def _facts(record: "Record") -> dict[str, Any]:
             }
             for one in checkpoints.listed(run)
         ],
-        "attacks": [one.as_json() for one in robustness_curves(record)],
+        "attacks": [one.as_json() for one in record.curves.values()],
         "analyses": [
             {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "figures", "shard")}
             | {"warnings": warnings_of(row, record.checks)}
@@ -116,7 +115,7 @@ def _facts(record: "Record") -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     run, console = found["run"], TableConsole()
     console.print(f"{run['name']}  {run['method']} on {run['dataset']}, seed {run['seed']}: {run['state']}")
@@ -204,7 +203,7 @@ def _title(attack: dict[str, Any]) -> str:
 
 def _words_on_attacks(found: dict[str, Any]) -> list[str]:
     """What else a reader must know of the table."""
-    from afdctl.evaluation.statistics import other_grids
+    from afdctl.runs.curves import describe_mixed_grids
 
     best = {one["file"].split("-")[-1][:16] for one in found["checkpoints"] if "best" in one["pointers"]}
     lines = []
@@ -214,7 +213,7 @@ def _words_on_attacks(found: dict[str, Any]) -> list[str]:
         lines.append("Some were measured on another checkpoint than `best`.")
     for norm in dict.fromkeys(one["norm"] for one in found["attacks"]):
         grids = [(_title(one), one["epsilons"]) for one in found["attacks"] if one["norm"] == norm]
-        if unlike := other_grids(grids):
+        if unlike := describe_mixed_grids(grids):
             lines.append(f"{NORMS[norm]}: {unlike}")
     warnings = dict.fromkeys(line for one in found["attacks"] for line in one["warnings"])
     return [*lines, *(f"warning: {line}" for line in warnings)]

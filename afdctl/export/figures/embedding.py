@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.patheffects import withStroke
 
-from afdctl.evaluation.statistics import Array
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import WIDTH, PaperFigure, arrays, checkpoints_of, datasets, figures, styled
 from afdctl.export.groups import Group, plot_groups
 from afdctl.runs.record import Record
+from afdctl.runs.shards import Array
 
 TEN: Final = (
     "#332288",

@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from afdctl import registry
-from afdctl.evaluation.statistics import Array
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import (
     GREY,
@@ -30,6 +29,7 @@ from afdctl.export.figures.style import (
 )
 from afdctl.export.groups import Group, dataset_title, plot_groups
 from afdctl.runs.record import Record
+from afdctl.runs.shards import Array
 
 
 @styled

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl.errors import RecipeError
-from afdctl.evaluation.statistics import wilson
 from afdctl.export.figures.style import (
     GREY,
     WIDTH,
@@ -25,8 +24,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, plot_groups
-from afdctl.export.tables.base import precision_of
-from afdctl.runs.cells import CurveRows
+from afdctl.journal import Row
 from afdctl.runs.record import Record
 
 TITLES: Final[Mapping[str, str]] = {
@@ -78,20 +76,13 @@ def is_swept(record: Record) -> bool:
 def _draw(panel: Axes, group: Group, attack: str, look: LineStyle) -> Line2D | None:
     """The curve of a group's runs that were attacked; None where none was."""
     curves = [record.curves[attack, None] for record in group.records if (attack, None) in record.curves]
-    over_runs = spread([accuracies(one) for one in curves])
+    over_runs = spread([one.by_epsilon() for one in curves])
     if over_runs is None:
         return None
     if over_runs.runs == 1:
-        rows = curves[0]
-        clean = wilson(round(rows[0]["acc_nat"] * rows[0]["n"]), rows[0]["n"])
-        low, high = ([at_0, *(row[side] for row in rows)] for at_0, side in zip(clean, ("low", "high"), strict=True))
-        band(panel, over_runs.x, 100 * np.array(low), 100 * np.array(high), look.colour)
+        low, high = 100 * np.array(curves[0].intervals).T
+        band(panel, over_runs.x, low, high, look.colour)
     return curve(panel, over_runs, look, group.label, scale=100)
-
-
-def accuracies(cells: CurveRows) -> dict[float, float]:
-    """Epsilon -> accuracy, with clean accuracy at 0."""
-    return {0.0: cells[0]["acc_nat"]} | {row["epsilon"]: row["accuracy"] for row in cells}
 
 
 def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
@@ -114,11 +105,12 @@ def _exactness(groups: Sequence[Group]) -> list[str]:
     runs = [len(group.records) for group in groups]
     bands = ["95 % intervals (Wilson)"] if 1 in runs else []
     bands += [f"one standard deviation of up to {max(runs)} runs"] if max(runs, default=1) > 1 else []
-    in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in found if precision_of(row) == "bf16")
+    in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in found if row["precision"] == "bf16")
     searched = f"searched in bf16: {', '.join(in_bf16)}" if in_bf16 else ""
     return [among(row["n"] for row in found), f"bands: {', or '.join(bands)}", checkpoints(groups, _cells), searched]
 
 
-def _cells(record: Record) -> CurveRows:
+def _cells(record: Record) -> list[Row]:
     """The cells of all panels."""
-    return [row for attack in TITLES for row in record.curves.get((attack, None), ())]
+    curves = [record.curves[attack, None] for attack in TITLES if (attack, None) in record.curves]
+    return [cell for one in curves for cell in one.cells]

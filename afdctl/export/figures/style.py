@@ -16,13 +16,13 @@ from matplotlib.lines import Line2D
 
 from afdctl import __version__
 from afdctl.errors import RecipeError
-from afdctl.evaluation.statistics import Array
 from afdctl.export.groups import Group, dataset_titles, format_range
 from afdctl.export.tables.base import checkpoint_of
 from afdctl.formatting import printable
 from afdctl.journal import Row
 from afdctl.runs import files, shards
 from afdctl.runs.record import Record
+from afdctl.runs.shards import Array
 
 WIDTH: Final = 5.5
 """Inches: the text width of a NeurIPS page; 2.7 leaves room for two side by side."""

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdctl.evaluation.curves import RobustnessCurve, no_autoattack, robustness_curves
-from afdctl.evaluation.statistics import other_grids
 from afdctl.export.groups import format_range
 from afdctl.export.report.chart import Chart, Line
+from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids, lacks_autoattack
 from afdctl.runs.record import Record
 from afdctl.suites.epsilon_grid import NORMS
 
@@ -57,7 +56,7 @@ class AttackSection:
     @property
     def grids(self) -> str | None:
         """Whose areas do not compare."""
-        return other_grids((row.curve.title, row.curve.epsilons) for row in self.rows)
+        return describe_mixed_grids((row.curve.title, row.curve.epsilons) for row in self.rows)
 
     def charts(self, names: Sequence[str]) -> list[Chart]:
         """A chart an attack, a line a run, in Wilson's 95 % intervals."""
@@ -71,7 +70,7 @@ def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
     """All that was measured: white box first, then black box."""
     found: dict[tuple[bool, str, str], list[Measured]] = {}
     for number, record in enumerate(records):
-        for curve in robustness_curves(record):
+        for curve in record.curves.values():
             key = (curve.source is not None, record.dataset, curve.norm)
             found.setdefault(key, []).append(Measured(number, curve))
     order = sorted(found, key=lambda key: (key[0], key[1], list(NORMS).index(key[2])))
@@ -82,15 +81,14 @@ def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
 
 def missing(record: Record) -> str | None:
     """What was not measured, before the command that does it: nothing at all, or AutoAttack."""
-    curves = robustness_curves(record)
-    if not curves:
+    if not record.curves:
         return "not attacked yet"
-    return "no AutoAttack: it may be less robust than this" if no_autoattack(curves) else None
+    return "no AutoAttack: it may be less robust than this" if lacks_autoattack(record.curves.values()) else None
 
 
 def _line(row: Measured, name: str) -> Line:
     curve = row.curve
-    bounds = np.array([interval or (np.nan, np.nan) for interval in curve.intervals])
+    bounds = np.array(curve.intervals)
     return Line(
         name, row.run, np.array(curve.epsilons), np.array(curve.accuracies), bounds[:, 0], bounds[:, 1], marks=True
     )

@@ -11,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from afdctl import __version__
-from afdctl.evaluation.statistics import Interval, wilson
 from afdctl.export.report import analyses, attacks, training
 from afdctl.export.report.training import TrainingSection
 from afdctl.formatting import printable
 from afdctl.journal import Row
+from afdctl.runs.curves import Interval, accuracy_interval
 from afdctl.runs.diff import differing_keys, flattened
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
@@ -84,7 +84,7 @@ class ReportRun:
 
     def interval(self, row: Row, key: str) -> Interval:
         """Wilson's 95 % interval of an accuracy of a test."""
-        return wilson(round(row[key] * row["n"]), row["n"])
+        return accuracy_interval(row[key], row["n"])
 
 
 def build(records: Sequence[Record]) -> str:

@@ -152,7 +152,8 @@ def attack_cell(
     def measure(record: Record) -> Measured | None:
         if source:
             return _transferred(record, attack, epsilon, source, records)
-        return at(record, record.curves.get((attack, None), []), epsilon)
+        curve = record.curves.get((attack, None))
+        return at(record, curve, epsilon) if curve else None
 
     def gap(record: Record) -> Gap | None:
         options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{name_of(epsilon)}"
@@ -186,7 +187,7 @@ def _transferred(
         # a cell names its source without the method, which is in that run's recipe
         if _method_on_disk(record, source) == method:
             same_seed = source in given and given[source].seed == record.seed
-            rank = (source in given, same_seed, curve[0]["n"], max(row["t"] for row in curve))
+            rank = (source in given, same_seed, curve.n, max(row["t"] for row in curve.cells))
             candidates.append((rank, measured))
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
 
