@@ -12,8 +12,8 @@ from afdctl.cli.console import TableConsole
 from afdctl.suites.epsilon_grid import NORMS, name_of
 
 if TYPE_CHECKING:
+    from afdctl.evaluation.cells import Rows
     from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
-    from afdctl.evaluation.partial_results import Rows
     from afdctl.evaluation.plan import Task
 
 TRANSFER_NOTE = (
@@ -23,7 +23,7 @@ TRANSFER_NOTE = (
 OPTIONAL = ("AUC", "optimality", "AUC (exact)", "passes", "schedule")
 
 
-def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, profile: str) -> None:
+def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite: str) -> None:
     """Print the results of a plan whose cells are all measured."""
     from afdctl.evaluation.curves import sweep_curves, worst_case_curves
 
@@ -32,7 +32,7 @@ def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, profil
     if as_json:
         result = {
             "schema": "afdctl/1",
-            "profile": profile,
+            "suite": suite,
             "cells": [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()],
             "curves": [curve.as_json() for of_run in curves.values() for curve in of_run],
             "worst_cases": [worst_case.as_json() for worst_case in worst_cases],

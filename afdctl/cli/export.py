@@ -12,7 +12,7 @@ from afdctl.cli import export_raw as raw_modes
 from afdctl.cli import export_tables as tables_mode
 from afdctl.cli import export_weights as weights_mode
 from afdctl.cli import options, output_path
-from afdctl.cli.arguments import find_runs, run_names
+from afdctl.cli.arguments import find_run, run_names
 from afdctl.cli.export_output import ExportOptions
 from afdctl.errors import NotFoundError, RecipeError
 
@@ -86,7 +86,7 @@ def export(
     runs = (
         every(folder)
         if (table or figure) and not names
-        else distinct(find_runs(spec, folder) for spec in run_names(names or []))
+        else distinct(find_run(spec, folder) for spec in run_names(names or []))
     )
     wanted = ExportOptions(
         runs=runs,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from afdctl.evaluation.partial_results import Rows
+from afdctl.evaluation.cells import Rows
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import Row

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.analysis.divergence import correlation, hdh, probe_alpha_h
+from afdctl.analysis.divergence import _correlate, hdh, probe_alpha_h
 from afdctl.analysis.embedding import tsne
 from afdctl.analysis.statistics import norms, pca, sensitivity, units
 from tests.analysis.conftest import features, gathered
@@ -17,7 +17,7 @@ from tests.analysis.conftest import features, gathered
 @pytest.fixture
 def barely_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes of a few steps, where it does not matter how good they are."""
-    monkeypatch.setattr("afdctl.analysis.divergence.STEPS", 5)
+    monkeypatch.setattr("afdctl.analysis.divergence.PROBE_STEPS", 5)
 
 
 def crossed(*lengths: float) -> Any:
@@ -125,9 +125,9 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 def test_a_probe_tells_apart_what_differs_and_nothing_else():
     z, y = drawn(400, 6, seed=1), torch.arange(400) // 2 % 2
-    alike = probe_alpha_h(z, drawn(400, 6, seed=2), y, 2, seed=0)
+    alike = probe_alpha_h(z, drawn(400, 6, seed=2), y, classes=2, seed=0)
     assert abs(alike.item() - 1) < 0.1  # four deviations of chance
-    apart = probe_alpha_h(z, z + 8, y, 2, seed=0)
+    apart = probe_alpha_h(z, z + 8, y, classes=2, seed=0)
     assert apart.item() == pytest.approx(2)
 
 
@@ -135,14 +135,16 @@ def test_a_probe_sees_the_label():
     """Features that move one way in a class and the other way in the other have the same mixture."""
     y = torch.arange(400) // 2 % 2
     side = (2.0 * y - 1)[:, None]
-    found = probe_alpha_h(0.1 * drawn(400, 3, seed=1) + side, 0.1 * drawn(400, 3, seed=2) - side, y, 2, seed=0)
+    found = probe_alpha_h(0.1 * drawn(400, 3, seed=1) + side, 0.1 * drawn(400, 3, seed=2) - side, y, classes=2, seed=0)
     assert found.item() > 1.95
 
 
 @pytest.mark.usefixtures("barely_trained")
 def test_a_probe_leaves_the_global_generator_alone():
     state = torch.random.get_rng_state()
-    one, other = (probe_alpha_h(drawn(20, 2, seed=1), drawn(20, 2, seed=2), torch.arange(20) % 2, 2, 3) for _ in "ab")
+    one, other = (
+        probe_alpha_h(drawn(20, 2, seed=1), drawn(20, 2, seed=2), torch.arange(20) % 2, classes=2, seed=3) for _ in "ab"
+    )
     assert one == other
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -152,7 +154,7 @@ def cells(ds: list[float | None], gaps: list[float]) -> list[dict[str, Any]]:
 
 
 def test_correlation_and_its_interval():
-    found = correlation(cells([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]), "probe")
+    found = _correlate(cells([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]), "probe")
     assert found is not None
     assert found["r"] == pytest.approx(0.9)
     # atanh(0.9) = 1.4722; 1.96 / sqrt(2) = 1.3859
@@ -163,7 +165,7 @@ def test_correlation_and_its_interval():
 
 @pytest.mark.parametrize("ds", [[1, 2, 3], [1, 1, 1, 1, 1], [None] * 5])
 def test_no_correlation_of_too_few_cells_or_without_any_spread(ds: list[float | None]):
-    assert correlation(cells(ds, list(range(len(ds)))), "probe") is None
+    assert _correlate(cells(ds, list(range(len(ds)))), "probe") is None
 
 
 def test_tsne_keeps_apart_what_lies_apart():

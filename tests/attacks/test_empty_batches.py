@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
-from afdctl.evaluation.batch import prepare_model, search
+from afdctl.evaluation.batch import prepare_model, sample_numbers, search
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Attack, Evaluation, Model
 from afdctl.suites.schema import ATTACKS
@@ -72,7 +72,8 @@ def test_nor_does_a_sweep(name: str, right: int):
     attacked = torch.arange(6) < right
     for schedule in ATTACKS[name].schedules:
         spec = ATTACKS[name](name=name, epsilons=(0.0, least, most), schedule=schedule, **knobs)
-        found = search(spec, 0, prepare_model(Picky(model), lambda: None), x[attacked], y[attacked], attacked, 0)
+        picky, numbers = prepare_model(Picky(model), lambda: None), sample_numbers(attacked, 0)
+        found = search(spec, picky, x[attacked], y[attacked], seed=0, numbers=numbers)
         assert all(len(one.x_adv) == right for one in found.values())
 
 

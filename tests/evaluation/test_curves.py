@@ -7,7 +7,7 @@ import h5py
 
 from afdctl.cli.evaluation_tables import caption
 from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve, sweep_curves, worst_case_curves
-from afdctl.evaluation.plan import transfer, white_box
+from afdctl.evaluation.plan import plan_transfers, plan_white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.runs.curves import describe_mixed_grids
@@ -25,8 +25,8 @@ def attack(**values: Any) -> AttackConfig:
 def measured(
     subject: EvaluationTarget, *specs: AttackConfig, limit: int | None = None
 ) -> tuple[list[SampleCurve], list[WorstCaseCurve]]:
-    tasks = white_box([subject], lambda _: Suite("mine", specs), seed=0, limit=limit)
-    rows = SweepRunner(tasks, profile="mine", batch_size=20).run()
+    tasks = plan_white_box([subject], lambda _: Suite("mine", specs), seed=0, limit=limit)
+    rows = SweepRunner(tasks, suite="mine", batch_size=20).run()
     curves = sweep_curves(tasks, rows)[subject.name]
     return curves, worst_case_curves(curves)
 
@@ -74,8 +74,8 @@ def test_the_caption_bounds_the_longer_side_of_an_interval(make_subject: MakeSub
 def test_the_worst_of_all_counts_transfers(make_subject: MakeSubject):
     """A success on images of another model is one: accuracy under any attack bounds robust accuracy from above."""
     sources, target = [make_subject(name, seed=seed) for seed, name in enumerate("ab", 1)], make_subject("target")
-    plan = transfer(sources, [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
-    curves = sweep_curves(plan, SweepRunner(plan, profile="mine", batch_size=20).run())["target"]
+    plan = plan_transfers(sources, [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
+    curves = sweep_curves(plan, SweepRunner(plan, suite="mine", batch_size=20).run())["target"]
     (worst,) = worst_case_curves(curves)
     assert worst.attacks == ("strong from a", "strong from b")
     assert worst.accuracies[-1] <= min(curve.accuracies[-1] for curve in curves)
@@ -87,8 +87,8 @@ def test_the_worst_of_all_counts_transfers(make_subject: MakeSubject):
 def test_transfers_of_earlier_sweeps_are_in_the_worst_of_all(make_subject: MakeSubject):
     """Here the target's own images are noise, as from a model without gradients."""
     source, target = make_subject("source", seed=1), make_subject("target")
-    plan = transfer([source], [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
-    SweepRunner(plan, profile="mine", batch_size=20).run()
+    plan = plan_transfers([source], [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
+    SweepRunner(plan, suite="mine", batch_size=20).run()
     own = attack(name="noise", samples=1)
     curves, (worst,) = measured(target, own)
     assert [(one.attack, one.source) for one in curves] == [("noise", None), ("strong", "source")]
@@ -127,7 +127,7 @@ def test_a_transfer_has_the_warnings_of_its_source_too(make_subject: MakeSubject
     row = {"event": "check", "checkpoint": source.digest, "data": "data", "version": 1, "n": 40}
     source = replace(source, check=row | {"warnings": ["random"]})
     target = make_subject("target")
-    plan = transfer([source], [target], lambda _: Suite("mine", (WEAK,)), seed=0, limit=None)
-    (curve,) = sweep_curves(plan, SweepRunner(plan, profile="mine", batch_size=20).run())["target"]
+    plan = plan_transfers([source], [target], lambda _: Suite("mine", (WEAK,)), seed=0, limit=None)
+    (curve,) = sweep_curves(plan, SweepRunner(plan, suite="mine", batch_size=20).run())["target"]
     assert curve.warnings == ("source: random",)
     assert Record.of(target.run).shown_warnings == ["source: random"]

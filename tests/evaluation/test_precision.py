@@ -33,9 +33,9 @@ class Coarse(nn.Module):
 def test_the_key_depends_on_it(make_subject: MakeSubject):
     subject = make_subject()
     (task,) = tasks(subject, PGD)
-    low = task.searched_in("bf16")
-    assert low.key(subject, 0.1) != task.key(subject, 0.1) == task.searched_in("float32").key(subject, 0.1)
-    assert low.only([0.1]).precision == "bf16"
+    low = task.with_precision("bf16")
+    assert low.key(subject, 0.1) != task.key(subject, 0.1) == task.with_precision("float32").key(subject, 0.1)
+    assert low.with_epsilons([0.1]).precision == "bf16"
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
@@ -49,12 +49,12 @@ def test_a_refuted_success_is_searched_anew(
     again: list[int] = []
     search = batch.search
 
-    def counted(*arguments):
+    def counted(*arguments, **options):
         again.append(len(arguments[3]))
-        return search(*arguments)
+        return search(*arguments, **options)
 
     monkeypatch.setattr(batch, "search", counted)
-    sweep([task.searched_in("bf16") for task in tasks(low, attack)], batch_size=64).run()
+    sweep([task.with_precision("bf16") for task in tasks(low, attack)], batch_size=64).run()
     assert len(again) == 2
     searched, refuted = again
     assert 0 < refuted < searched

@@ -165,7 +165,7 @@ def sweep(done: int = 9) -> list[Row]:
         {
             "event": "sweep",
             "t": BEGIN + 380,
-            "profile": "quick",
+            "suite": "quick",
             "checkpoint": "best",
             "n": 1000,
             "seed": 0,

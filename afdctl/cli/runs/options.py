@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli.arguments import lines_of_stdin
+from afdctl.cli.arguments import read_stdin_lines
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -23,7 +23,7 @@ def at(names: list[str], folder: Path) -> "list[Run]":
     """The named runs, each once, whatever state they are in."""
     from afdctl.runs.run import Run
 
-    specs = [spec for name in names for spec in (lines_of_stdin() if name == "-" else [name])]
+    specs = [spec for name in names for spec in (read_stdin_lines() if name == "-" else [name])]
     found = [Run.at(spec, folder) for spec in specs]
     return list({run.path.absolute(): run for run in found}.values())
 

@@ -56,7 +56,7 @@ def _norm(cells: Cells, y: int, sweep: SweepProgress, norm: str) -> int:
 def about(sweep: SweepProgress) -> str:
     """What is attacked at present, or of what the results are: the number of images."""
     at_work = {} if sweep.ended else sweep.plan
-    words = [str(at_work.get(name)) for name in ("profile", "checkpoint") if at_work.get(name)]
+    words = [str(at_work.get(name)) for name in ("suite", "checkpoint") if at_work.get(name)]
     if sweep.acc_nat is not None:
         words.append(f"clean {sweep.acc_nat:.1%}")
     if sweep.lacks_autoattack:
