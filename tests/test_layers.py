@@ -45,6 +45,7 @@ LATER = {
     "export/weights/traced": {"onnxruntime"},
     "export/weights/state_dict": {"safetensors"},
     "runs/checkpoints": {"torch"},
+    "runs/provenance": {"torch"},
     "data": {"sklearn"},
     "models/state_dict_io": {"safetensors"},
     "tui": {"pynvml"},

@@ -169,7 +169,7 @@ class AnalysisRunner:
 
     def handle_interrupts(self) -> None:
         """Raise StoppedError where a signal asked to stop."""
-        self.requests.obey(RESUME_HINT)
+        self.requests.raise_if_stopped(RESUME_HINT)
 
     def _task(self, spec: AttackConfig) -> Task:
         """Make a task without early stop, which would leave x' where the boundary is crossed."""

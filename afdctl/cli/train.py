@@ -103,7 +103,7 @@ def _start(
         from afdctl.runs.run import Run
         from afdctl.training import setup
 
-    with interrupts.stopping(), ExitStack() as stack:
+    with interrupts.raise_on_signal(), ExitStack() as stack:
         begun = [stack.enter_context(Run.begin(runs, stem, name)) for _ in chosen]
         if starter:
             starter.tell(runs=[str(run.path) for run, _ in begun])
@@ -118,7 +118,7 @@ def _start(
                     device=setup.choose_device(device or "auto"),
                     data_dir=data_dir,
                     on_line=on_line,
-                    on_begin=partial(starter.on_begin, run) if starter else setup.ignore_line,
+                    on_ready=partial(starter.on_begin, run) if starter else None,
                 )
             journal.close()
             if not json:
@@ -158,13 +158,13 @@ def _resume(
 
         if starter:
             starter.tell(runs=[str(run.path)])
-        with interrupts.stopping(), training_progress(json) as on_line:
+        with interrupts.raise_on_signal(), training_progress(json) as on_line:
             setup.resume(
                 run,
                 device=device,
                 data_dir=data_dir,
                 on_line=on_line,
-                on_begin=partial(starter.on_begin, run) if starter else setup.ignore_line,
+                on_ready=partial(starter.on_begin, run) if starter else None,
             )
     if not json:
         typer.echo(run.path)

@@ -180,7 +180,7 @@ class SweepRunner:
 
     def handle_interrupts(self) -> None:
         """Raise StoppedError where a signal asked to stop."""
-        self.requests.obey(RESUME_HINT)
+        self.requests.raise_if_stopped(RESUME_HINT)
 
     def _batch_size(self, task: Task) -> int:
         return task.batch_size if task.spec.one_stream and task.batch_size else self.batch_size

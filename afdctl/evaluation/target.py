@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from afdctl import data, recipe, registry
+from afdctl import recipe, registry
 from afdctl.data import Dataset
 from afdctl.data.loader import Split
 from afdctl.errors import AfdctlError, CorruptError, RecipeError
@@ -23,8 +23,9 @@ from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
 from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.lost_rows import lost_tail
+from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
-from afdctl.training.setup import environment, source_of
+from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
 
 # what two runs of a custom model must share, besides the fingerprint, for their results to be the same
 IDENTITY = ("kind", "code_digest", "dataset", "data_digest")
@@ -65,7 +66,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     checkpoint = checkpoints.load(run, which)
     if not run.journal_path.exists():
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
-    dataset = source_of(run, config.data, data_dir)
+    dataset = load_run_dataset(run, config.data, data_dir)
     channels, image_size, _ = dataset.test.x.shape[1:]
     network = build(config.model, channels=channels, image_size=image_size, classes=len(dataset.classes))
     with checkpoints.fitting(checkpoint):
@@ -89,10 +90,10 @@ def load_user_target(
 ) -> EvaluationTarget:
     """Load a custom model (see `user_model.load`); its results go to the run of the same model, if any, or a new one.
 
-    Errors: those of `user_model.load`, of `sanity_checks.check` and of `data.load`. They leave no run behind.
+    Errors: those of `user_model.load`, of `sanity_checks.check` and of `load_dataset`. They leave no run behind.
     """
     table = _data_table(dataset, image_size)
-    images = data.load(table, data_dir)
+    images = load_dataset(table, data_dir)
     network = _load_user_model(spec, images, device, weights=weights, mean=mean, std=std)
     x, classes = sanity_checks.check_images(images, device), len(images.classes)
     code_digest, fingerprint = user_model.digest(network), compute_fingerprint(network, x, classes)
@@ -109,7 +110,7 @@ def load_user_target(
         "dataset": dataset,
         "image_size": image_size,
         "data_digest": images.digest,
-        "data_dir": str(data.roots(table, data_dir)[0].resolve()),
+        "data_dir": data_folder(table, data_dir),
         "seed": 0,
     }
     run = _find_run(runs, facts, lambda known: matches_fingerprint(network, x, classes, known))
@@ -170,7 +171,7 @@ def _make_target(
 def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
     """Load the model of a custom model's run again; CorruptError where it has changed."""
     facts = run.provenance
-    images = source_of(run, _data_table(facts["dataset"], facts["image_size"]), data_dir)
+    images = load_run_dataset(run, _data_table(facts["dataset"], facts["image_size"]), data_dir)
     weights = facts["weights"] and Path(facts["weights"])
     network = _load_user_model(facts["model"], images, device, weights=weights, mean=facts["mean"], std=facts["std"])
     x, classes = sanity_checks.check_images(images, device), len(images.classes)

@@ -45,7 +45,7 @@ class LoadedCheckpoint:
     @property
     def network(self) -> dict[str, Any]:
         """The weights that are evaluated: where the training averages them, the average."""
-        found: dict[str, Any] = self.state.get("average") or self.state["defense"]["network"]
+        found: dict[str, Any] = self.state.get("ema") or self.state["defense"]["network"]
         return found
 
 

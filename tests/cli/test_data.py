@@ -88,10 +88,10 @@ def test_verify_names_what_is_corrupt(afdctl, fruit):
     assert f"folder         corrupt  {path}: " in out
 
 
-def test_fetch_of_what_is_there(afdctl, fruit):
+def test_fetch_of_what_is_present(afdctl, fruit):
     assert afdctl("fetch", "digits", "folder", "--data-dir", fruit) == (
         0,
-        f"digits: is there: embedded\nfolder: is there: {fruit}\n",
+        f"digits: already present (embedded)\nfolder: already present ({fruit})\n",
         "",
     )
 

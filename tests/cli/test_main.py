@@ -103,5 +103,5 @@ def test_a_training_that_does_not_fit_in_memory_is_one_line(tmp_path: Path):
     command = f"ulimit -v 6000000; {sys.executable} -m afdctl train digits_nt --set model.width=2048 --no-tui"
     ended = subprocess.run(command, shell=True, cwd=tmp_path, env=ENVIRONMENT, text=True, capture_output=True)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.splitlines()[-1] == ("error: the memory is full: lower train.batch_size or model.width")
+    assert ended.stderr.splitlines()[-1] == ("error: out of memory; lower train.batch_size or model.width")
     assert not list(tmp_path.glob("runs/*"))

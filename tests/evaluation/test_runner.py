@@ -219,7 +219,7 @@ def test_a_signal_saves_and_stops(make_subject: MakeSubject):
         if row["event"] == "progress" and row["done"] == 16:
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(StoppedError, match="the same command goes on") as stopped:
+    with pytest.raises(StoppedError, match="resume with the same command") as stopped:
         sweep(tasks(subject, PGD), on_row=interrupt).run()
     assert stopped.value.exit_code == 143
     assert events(subject.run, "swept")[-1]["reason"] == "stopped"

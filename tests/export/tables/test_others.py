@@ -192,4 +192,4 @@ def test_sizes_are_those_of_the_data_sets() -> None:
     from afdctl import registry
 
     for dataset, images in cost.TRAINING_IMAGES.items():
-        assert images == registry.load(registry.DATASETS, dataset).about.train
+        assert images == registry.load(registry.DATASETS, dataset).info.train
