@@ -80,7 +80,7 @@ def probe_alpha_h(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: in
     even = torch.arange(len(y), device=y.device) % 2 == 0
     alphas = []
     for training in (even, ~even):
-        probe = _train_probe(z[training], z_adv[training], y[training], classes, seed)
+        probe = _train_probe(z[training], z_adv[training], y[training], classes=classes, seed=seed)
         with torch.no_grad():
             nat, adv = probe(z[~training], y[~training]), probe(z_adv[~training], y[~training])
         alphas.append(metrics.alpha_h(nat, adv))
@@ -100,7 +100,7 @@ class StandardisedProbe(nn.Module):
         return scores
 
 
-def _train_probe(z: Tensor, z_adv: Tensor, y: Tensor, classes: int, seed: int) -> nn.Module:
+def _train_probe(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: int) -> nn.Module:
     """Train a probe on batches of pairs z, z'."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

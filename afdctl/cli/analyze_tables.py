@@ -229,6 +229,8 @@ def format_value(value: float | None, spec: str) -> str:
 
 def divergence_caption(row: Mapping[str, Any]) -> str:
     """Write the note on what limits the estimates."""
+    from afdctl.runs.curves import Z_95
+
     cells = row["figures"]["cells"]
     notes = ["Errors and gap in percent, of the same images whose features are compared."]
     if cells and cells[0]["raw"] is None:
@@ -236,7 +238,7 @@ def divergence_caption(row: Mapping[str, Any]) -> str:
     if any(cell["attack"] == "aa" for cell in cells):
         notes.append("Where AutoAttack fools nothing, its x' is x: its d and gap are those of the fooled images.")
     # alpha is the sum of two shares, and d twice its distance from 1
-    chance = 2 * 1.96 * (0.5 / row["n"]) ** 0.5
+    chance = 2 * Z_95 * (0.5 / row["n"]) ** 0.5
     notes.append(f"Below {chance:.2f} a probe's d is no different from chance.")
     correlations = [
         f"{name} r = {pearson['r']:.2f} ({pearson['low']:.2f} to {pearson['high']:.2f}, {pearson['cells']} cells)"

@@ -70,7 +70,7 @@ def attack_batch(
 
 def search(spec: AttackConfig, model: Model, x: Tensor, y: Tensor, *, seed: int, numbers: list[int]) -> Results:
     """Attack samples at each epsilon; `numbers`, those of the samples in the test split, decide their random draws."""
-    return attack_grid(spec, model, x, y, lambda epsilon: SampleRNG(seed, f"{spec.name}@{epsilon:g}", numbers))
+    return attack_grid(spec, model, x, y, rng=lambda epsilon: SampleRNG(seed, f"{spec.name}@{epsilon:g}", numbers))
 
 
 def recheck_in_float32(

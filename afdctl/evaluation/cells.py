@@ -96,7 +96,7 @@ def intact_cells(run: Run, cells: Iterable[Row], with_images: bool) -> dict[str,
     return {row["key"]: row for row in rows if row["shard"] in intact}
 
 
-def cell_row(task: Task, target: EvaluationTarget, epsilon: float, arrays: Arrays, seconds: float) -> Row:
+def cell_row(task: Task, target: EvaluationTarget, epsilon: float, arrays: Arrays, *, seconds: float) -> Row:
     """Build the journal's row of a finished cell; its seconds are its share of the task's, by passes."""
     passes = {grid_epsilon: _total_passes(arrays, grid_epsilon) for grid_epsilon in task.epsilons}
     total = sum(passes.values())

@@ -26,7 +26,7 @@ Attack = Callable[[float, Tensor], AttackResult]
 
 
 def attack_grid(
-    spec: AttackConfig, model: Model, x: Tensor, y: Tensor, rng: Callable[[float], SampleRNG]
+    spec: AttackConfig, model: Model, x: Tensor, y: Tensor, *, rng: Callable[[float], SampleRNG]
 ) -> dict[float, AttackResult]:
     """Attack correctly classified samples x (n, c, h, w), y (n,) at each epsilon of the grid but 0.
 
@@ -92,7 +92,7 @@ def ascending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[floa
     result, results = AttackResult.nothing(batch.x), {}
     for epsilon in epsilons:
         result = without_cost(result)
-        _attack_and_confirm(batch, attack, result, epsilon, (~result.fooled).nonzero()[:, 0])
+        _attack_and_confirm(batch, attack, result, epsilon=epsilon, indices=(~result.fooled).nonzero()[:, 0])
         results[epsilon] = result
     return results
 
@@ -108,7 +108,8 @@ def descending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[flo
         larger, result = result, AttackResult.nothing(batch.x)
         inside = within(larger, batch.x, epsilon, norm).fooled.nonzero()[:, 0]
         result.put(inside, without_cost(larger.take(inside)))
-        _attack_and_confirm(batch, attack, result, epsilon, (vulnerable & ~result.fooled).nonzero()[:, 0])
+        remaining = (vulnerable & ~result.fooled).nonzero()[:, 0]
+        _attack_and_confirm(batch, attack, result, epsilon=epsilon, indices=remaining)
         results[epsilon] = result
         vulnerable = result.fooled
     return {epsilon: results[epsilon] for epsilon in epsilons}
@@ -185,7 +186,7 @@ def without_cost(result: AttackResult) -> AttackResult:
 
 
 def _attack_and_confirm(
-    batch: SampleBatch, attack: Attack, result: AttackResult, epsilon: float, indices: Tensor
+    batch: SampleBatch, attack: Attack, result: AttackResult, *, epsilon: float, indices: Tensor
 ) -> None:
     """Attack some samples into `result`; a success must be confirmed before later epsilons skip its sample."""
     if len(indices):

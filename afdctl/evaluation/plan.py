@@ -146,7 +146,7 @@ def plan_white_box(targets: Sequence[EvaluationTarget], suite_of: SuiteOf, seed:
     """Plan attacks on each target with access to its gradients."""
     tasks = []
     for target in targets:
-        tasks += _tasks_of(suite_of(target), target, (target,), seed, limit)
+        tasks += _tasks_of(suite_of(target), target, (target,), seed=seed, limit=limit)
     return tasks
 
 
@@ -168,13 +168,14 @@ def plan_transfers(
         if others:
             suite = suite_of(source)
             tasks += [
-                replace(task, spec=full_strength(task.spec)) for task in _tasks_of(suite, source, others, seed, limit)
+                replace(task, spec=full_strength(task.spec))
+                for task in _tasks_of(suite, source, others, seed=seed, limit=limit)
             ]
     return tasks
 
 
 def _tasks_of(
-    suite: Suite, source: EvaluationTarget, targets: tuple[EvaluationTarget, ...], seed: int, limit: int | None
+    suite: Suite, source: EvaluationTarget, targets: tuple[EvaluationTarget, ...], *, seed: int, limit: int | None
 ) -> list[Task]:
     n = sample_count(source, limit)
     return [

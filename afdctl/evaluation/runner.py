@@ -141,7 +141,9 @@ class SweepRunner:
             arrays = results.arrays(number)
             shard = shards.write(target.run, f"{task.spec.title}-{task.parts_key[:8]}", arrays)
             storage = {"shard": shard, "images": self.save_images, "last": task.epsilons[-1]}
-            rows = [cell_row(task, target, epsilon, arrays, results.seconds) | storage for epsilon in task.epsilons]
+            rows = [
+                cell_row(task, target, epsilon, arrays, seconds=results.seconds) | storage for epsilon in task.epsilons
+            ]
             self.journals[target.name].extend(rows)
             self.journals[target.name].sync()
             self.cells.rows |= {(target.name, row["key"]): row for row in rows}

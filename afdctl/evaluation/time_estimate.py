@@ -93,11 +93,11 @@ def task_seconds(task: Task, batch_size: int, forward: float, backward: float) -
         forwards, backwards = part.passes(task.source.classes)
         epsilons = 1 if part.minimises else len(task.epsilons)
         network_seconds = task.n * epsilons * (forwards * forward + backwards * backward)
-        total += network_seconds * _overhead(task, part, batch_size, forward, backward)
+        total += network_seconds * _overhead(task, part, batch_size, forward=forward, backward=backward)
     return total
 
 
-def _overhead(task: Task, part: AttackConfig, batch_size: int, forward: float, backward: float) -> float:
+def _overhead(task: Task, part: AttackConfig, batch_size: int, *, forward: float, backward: float) -> float:
     """Time a short trial of an attack, relative to its passes through the network; 1 for a slow network.
 
     On a small network an attack's own arithmetic takes as long as the passes: on digits the ratio is 1.2 (PGD) to

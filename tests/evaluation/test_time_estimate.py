@@ -115,7 +115,7 @@ def test_the_estimate_is_of_all_passes_and_of_what_an_attack_adds(
 ):
     subject = make_subject()
     monkeypatch.setattr(time_estimate, "pass_seconds", lambda *_: (1.0, 2.0))
-    monkeypatch.setattr(time_estimate, "_overhead", lambda *_: 1.5)
+    monkeypatch.setattr(time_estimate, "_overhead", lambda *_, **__: 1.5)
     task = task_of(subject, name, **knobs)
     assert time_estimate.estimate_seconds([task], 16) == {(name, "model"): 1.5 * seconds}
 
@@ -141,8 +141,10 @@ def test_what_an_attack_adds_is_measured_by_a_short_trial(
     monkeypatch.setattr(time_estimate, "search", counted)
     monkeypatch.setattr(time_estimate, "fastest_seconds", timed)
     for part in task.spec.parts() if name == "aa" else [task.spec]:
-        assert time_estimate._overhead(task, part, 16, 1e-5, 2e-5) == pytest.approx(3)
-    assert time_estimate._overhead(task, task.spec, 16, 1.0, 2.0) == 1, "a slow network leaves no time for trials"
+        assert time_estimate._overhead(task, part, 16, forward=1e-5, backward=2e-5) == pytest.approx(3)
+    assert time_estimate._overhead(task, task.spec, 16, forward=1.0, backward=2.0) == 1, (
+        "a slow network leaves no time for trials"
+    )
 
 
 def test_a_real_model_is_measured(make_subject: MakeSubject):
