@@ -167,7 +167,7 @@ COMMANDS = [
     "--help",
     "train --help",
     "recipes ls",
-    "profiles ls",
+    "suites ls",
     "train nosuch",
     "train --device gpu",
     "train --detach nosuch",

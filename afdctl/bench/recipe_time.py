@@ -63,13 +63,13 @@ def estimate_recipe_time(
 
 def evaluation_passes(table: Evaluation) -> int:
     """Return the maximum of forward-equivalents per image: PGD, clean and attacked images, all queries of Square."""
-    return 2 * table.steps + 3 + (table.queries + 3 if table.queries else 0)
+    return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
 
 
 def time_evaluation_pass(recipe: Recipe, images: ImageBatch) -> float:
     """Time a short evaluation; return the seconds of one forward-equivalent of one image."""
     device = images.x.device
-    short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "queries": 0, "limit": None})
+    short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "square_queries": 0, "limit": None})
     n = min(short.batch_size, 2 * len(images.x))
     x = images.x.repeat(-(-n // len(images.x)), 1, 1, 1)[:n]
     split = Split(ImageTensors((255 * x).byte(), torch.zeros(n, dtype=torch.int64)), device)

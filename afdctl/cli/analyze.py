@@ -44,7 +44,7 @@ HDH = typer.Option("--hdh", help="Three estimates of d_HdH against the gap, and 
 NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
 ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; default: all of the suite.")
 EPSILONS = typer.Option(metavar="GRID", help="Use this grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
-PROFILE = typer.Option(help="Where attacks, steps and grids come from.")
+SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
 POINTS = typer.Option(min=4, max=shared.MOST, help="Images that --tsne and --umap show at each epsilon.")
 OUT = output_path.option(
     "--out", help="The figure (.svg, .pdf or .png), or a folder for it. Several analyses add their names."
@@ -65,7 +65,7 @@ class AnalyzeOptions:
     norms: Annotated[bool, NORMS] = False
     attacks: Annotated[str | None, ATTACKS] = None
     epsilons: Annotated[str | None, EPSILONS] = None
-    profile: Annotated[str, PROFILE] = "paper-A2"
+    suite: Annotated[str, SUITE] = "paper-A2"
     limit: shared.Limit = None
     points: Annotated[int, POINTS] = 1000
     checkpoint: shared.Checkpoint = "best"
@@ -142,11 +142,11 @@ def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "
 
     epsilons = None if options.epsilons is None else epsilon_grid.parse(options.epsilons)
     suite = load.load(
-        options.profile, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--profile", "--epsilons")
+        options.suite, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--suite", "--epsilons")
     )
     (grid_attack,) = suite.attacks
     changed = (*suite.changes(grid_attack), *(["attacks"] if attacks else []))
-    return grid_attack, load.load(options.profile, dataset, attacks=attacks).attacks, changed
+    return grid_attack, load.load(options.suite, dataset, attacks=attacks).attacks, changed
 
 
 def make_runner(

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from afdctl.cli.console import TableConsole
 from afdctl.cli.output_path import OutputPath, runs_in_words
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -175,7 +175,7 @@ def epsilon_table(
     epsilons = analysis.epsilons()
 
     def draw(optional: int) -> Table:
-        table = make_table("run", *("natural" if epsilon == 0 else name_of(epsilon) for epsilon in epsilons))
+        table = make_table("run", *("natural" if epsilon == 0 else format_epsilon(epsilon) for epsilon in epsilons))
         for run, figures in analysis.figures.items():
             values = zip(select(figures)["median"], select(figures)["std"], strict=True)
             texts = {
@@ -195,7 +195,7 @@ def format_median(median: float | None, std: float | None, *, with_std: bool) ->
 
 def embedding(analysis: AnalysisOfRuns) -> Parts:
     for run, figures in analysis.figures.items():
-        epsilons = ", ".join(map(name_of, figures["epsilons"][1:]))
+        epsilons = ", ".join(map(format_epsilon, figures["epsilons"][1:]))
         yield f"{analysis.name}: {run}, {figures['images']:,} test images, natural and under PGD-L∞ at {epsilons}"
 
 
@@ -215,7 +215,7 @@ def divergence_table(cells: list[Mapping[str, Any]], optional: int) -> Table:
     for cell in cells:
         table.add_row(
             cell["attack"],
-            name_of(cell["epsilon"]),
+            format_epsilon(cell["epsilon"]),
             *(f"{100 * cell[key]:.1f}" for key in ("err_adv", "gap")),
             *(format_value(cell[name], ".3f") for name in ESTIMATES),
             *(format_value(cell[f"slack_{name}"], "+.3f") for name in slacks),

@@ -8,6 +8,7 @@ import typer
 
 from afdctl import paths, registry
 from afdctl.errors import CorruptError, DataMissingError, RecipeError
+from afdctl.formatting import did_you_mean
 
 # Pixels a side at which data sets without a fixed size are read for a check.
 CHECK_IMAGE_SIZE = 32
@@ -26,9 +27,7 @@ def check_names(names: list[str] | None) -> list[str] | None:
     """Raise RecipeError for a name that is not a data set's."""
     for name in names or ():
         if name not in registry.DATASETS:
-            near = registry.nearest(name, registry.DATASETS)
-            hint = f"did you mean '{near}'? " if near else ""
-            raise RecipeError(f"no data set '{name}' ({hint}known: {', '.join(registry.DATASETS)})")
+            raise RecipeError(f"no data set '{name}' ({did_you_mean(name, registry.DATASETS)})")
     return names
 
 

@@ -12,6 +12,7 @@ from afdctl.cli import options as shared
 from afdctl.cli.arguments import dataset_name, find_run, parse_numbers, run_names
 from afdctl.cli.imports import leaving_at_once
 from afdctl.errors import RecipeError
+from afdctl.formatting import did_you_mean, format_count
 
 if TYPE_CHECKING:
     import torch
@@ -109,8 +110,7 @@ def check_options(options: EvaluateOptions, matrix: bool) -> None:
     if options.dataset is None:
         raise RecipeError("--model: needs --dataset, whose test images it classifies (see `afdctl data ls`)")
     if options.dataset not in registry.DATASETS:
-        near = registry.nearest(options.dataset, registry.DATASETS)
-        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(registry.DATASETS)}"
+        hint = did_you_mean(options.dataset, registry.DATASETS)
         raise RecipeError(f"--dataset '{options.dataset}': no such data set ({hint})")
 
 
@@ -214,11 +214,6 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
         return summary
     runs = " ".join(str(run.path) for run in runner.cells.runs.values())
     return f"{summary}, up to about {format_duration(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
-
-
-def format_count(count: int, noun: str) -> str:
-    """Format `1 model`, `2 models`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def print_shadowed(cells: "Sequence[tuple[str, Row, Row]]") -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.suites.epsilon_grid import NORMS, name_of
+from afdctl.formatting import NORM_LABELS, format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.evaluation.cells import Rows
@@ -54,12 +54,12 @@ def accuracy_table(
 ) -> Table:
     """Tabulate one run's accuracies (%) in one norm: a row per attack, a column per epsilon, then optional columns."""
     first = curves[0]
-    title = f"{first.run}: accuracy (%) in {NORMS[first.norm]}, {first.n:,} test images"
+    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {first.n:,} test images"
     table = Table(title=title, title_justify="left")
     epsilons = sorted({epsilon for curve in curves for epsilon in curve.epsilons})
     table.add_column("attack", no_wrap=True)
     for epsilon in epsilons:
-        table.add_column("clean" if epsilon == 0 else name_of(epsilon), justify="right", no_wrap=True)
+        table.add_column("clean" if epsilon == 0 else format_epsilon(epsilon), justify="right", no_wrap=True)
     for heading in OPTIONAL[:optional]:
         table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
     for curve in curves:
@@ -104,6 +104,6 @@ def caption(curves: "Sequence[SampleCurve]") -> str:
     for curve in curves:
         if curve.parts:
             counts = ", ".join(f"{part} {count}" for part, count in curve.parts.items())
-            notes.append(f"{curve.attack} at {name_of(curve.epsilons[-1])} fooled by: {counts} images.")
+            notes.append(f"{curve.attack} at {format_epsilon(curve.epsilons[-1])} fooled by: {counts} images.")
     warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
     return " ".join([*notes, *(f"Warning: {warning}." for warning in warnings)])

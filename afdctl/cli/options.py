@@ -33,7 +33,7 @@ From = Annotated[
 ]
 AttackSettings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change an attack's setting, such as steps=100; repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of every attack, such as steps=100; repeatable."),
 ]
 Runs = Annotated[Path, typer.Option("--runs", parser=paths.path, help="The folder that holds the runs.")]
 Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]

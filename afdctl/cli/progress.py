@@ -19,7 +19,7 @@ from rich.table import Column
 
 from afdctl.cli.broken_pipe import broken_pipe_error
 from afdctl.cli.console import Console
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.evaluation.plan import Task
@@ -178,7 +178,7 @@ class AnalysisProgress:
         self.reporter.update(completed=self.completed, description=name)
         if self.images >= task.n:
             seconds = time.monotonic() - self.started
-            self.reporter.say(f"{name} {' '.join(map(name_of, task.epsilons))}  ({seconds:.1f} s)")
+            self.reporter.say(f"{name} {' '.join(map(format_epsilon, task.epsilons))}  ({seconds:.1f} s)")
             self.images, self.started = 0, time.monotonic()
 
     def on_analysis(self, name: str) -> None:

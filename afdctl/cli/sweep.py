@@ -9,9 +9,9 @@ from afdctl.cli.arguments import split_names
 from afdctl.cli.evaluation import EvaluateOptions, evaluate
 from afdctl.cli.options import takes
 
-ATTACKS = typer.Option(metavar="NAME,...", help="Run only these attacks; one that the suite lacks is added.")
+ATTACKS = typer.Option(metavar="NAME,...", help="Run only these attacks; may name attacks that the suite lacks.")
 EPSILONS = typer.Option(metavar="GRID", help="Use this grid instead: 0,0.1,8/255 or 0:0.5:0.1.")
-PROFILE = typer.Option(help="strong, paper-A2, paper-notebook, or the path of your own file.")
+SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
 MATRIX = typer.Option("--matrix", help="Attack every run with images made on each of the others.")
 
 
@@ -19,7 +19,7 @@ MATRIX = typer.Option("--matrix", help="Attack every run with images made on eac
 class SweepOptions(EvaluateOptions):
     attacks: Annotated[str | None, ATTACKS] = None
     epsilons: Annotated[str | None, EPSILONS] = None
-    profile: Annotated[str, PROFILE] = "strong"
+    suite: Annotated[str, SUITE] = "strong"
     matrix: Annotated[bool, MATRIX] = False
 
 
@@ -36,7 +36,7 @@ def sweep(options: SweepOptions) -> None:
     evaluate(
         options,
         lambda dataset: load.load(
-            options.profile, dataset, attacks=attacks, epsilons=epsilons, overrides=options.overrides or []
+            options.suite, dataset, attacks=attacks, epsilons=epsilons, overrides=options.overrides or []
         ),
         matrix=options.matrix,
     )

@@ -14,7 +14,7 @@ from afdctl.cli import background, terminal
 from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
-from afdctl.paths import shortened
+from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
@@ -183,10 +183,10 @@ def _numbers(seeds: str | None) -> list[int]:
     if seeds is None:
         return []
     if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", seeds):
-        raise RecipeError(f"--seeds '{shortened(seeds)}': must be whole numbers with commas between, such as 0,1,2")
+        raise RecipeError(f"--seeds '{shorten(seeds)}': must be whole numbers with commas between, such as 0,1,2")
     numbers = [int(number) for number in seeds.split(",")]
     if len(set(numbers)) < len(numbers):
-        raise RecipeError(f"--seeds '{shortened(seeds)}': names a seed twice, which would train the same run twice")
+        raise RecipeError(f"--seeds '{shorten(seeds)}': names a seed twice, which would train the same run twice")
     return numbers
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from afdctl.data.base import Dataset, DatasetLoader
 from afdctl.data.image_files import SUFFIXES, ImageFile, Remark, count_remarks, decode
 from afdctl.errors import CorruptError, DataMissingError
-from afdctl.paths import shortened
+from afdctl.formatting import shorten
 
 # Kinds of skipped files, as reported to the user.
 OUTSIDE_CLASSES = "skipped files that are in no class folder"
@@ -74,13 +74,13 @@ def _common_classes(train: Path, test: Path) -> tuple[str, ...]:
     """Return the classes of both splits. Error: CorruptError if they differ or cannot be a classification task."""
     classes = _class_names(train)
     if difference := set(classes) ^ set(_class_names(test)):
-        names = ", ".join(map(shortened, sorted(difference)))
+        names = ", ".join(map(shorten, sorted(difference)))
         raise CorruptError(f"{train.parent}: not in both {train.name}/ and {test.name}/: {names}")
     if len(classes) < 2:
-        count = f"only one class ({shortened(classes[0])})" if classes else "no classes"
+        count = f"only one class ({shorten(classes[0])})" if classes else "no classes"
         raise CorruptError(f"{train}: {count}: each class is a folder of images, and there must be two or more")
     if unprintable := [name for name in classes if not name.isprintable()]:
-        raise CorruptError(f"{train}: a class is named '{shortened(unprintable[0])}': rename it, also in {test.name}/")
+        raise CorruptError(f"{train}: a class is named '{shorten(unprintable[0])}': rename it, also in {test.name}/")
     return classes
 
 

@@ -104,7 +104,7 @@ def _read_member(archive: ZipFile, name: str) -> bytes:
     except KeyError:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
     if size > MAX_FILE_BYTES:
-        raise OSError(errno.EFBIG, f"has {size:,} bytes, and no more than {MAX_FILE_BYTES:,} are read", name)
+        raise OSError(errno.EFBIG, f"has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}", name)
     return archive.read(name)
 
 

@@ -83,7 +83,7 @@ class PlannedCells:
 
         An earlier sweep that ran out of memory used the smaller batches; the larger ones would only fail again.
         """
-        if not task.spec.one_stream or not task.batch_size or not self.missing_epsilons(task):
+        if not task.spec.batch_dependent or not task.batch_size or not self.missing_epsilons(task):
             return task
         halvings = [task.with_batch_size(task.batch_size >> times) for times in range(task.batch_size.bit_length())]
         return min(halvings, key=lambda halved: len(self.missing_epsilons(halved)))

@@ -63,7 +63,7 @@ class SampleBatch:
         budget = {} if spec.minimises else {"epsilon": epsilon}
         rng = self.rng(0.0 if spec.minimises else epsilon).take(indices)
         result: AttackResult = function(
-            self.model, self.x[indices], self.y[indices], draws=rng, **budget, **spec.knobs(), **options
+            self.model, self.x[indices], self.y[indices], draws=rng, **budget, **spec.attack_kwargs(), **options
         )
         return result
 

@@ -68,11 +68,11 @@ class Task:
         settings: dict[str, Any] = self.spec.model_dump(
             mode="json", exclude={"label", "datasets", "epsilons", "schedule"}
         )
-        if self.spec.one_stream:
+        if self.spec.batch_dependent:
             # the whole batch shares one stream of random numbers, from its device's generator
             assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"
             settings |= {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
-        if self.spec.borrowed:
+        if self.spec.library_dependent:
             settings["library"] = library_version()
         return settings
 
@@ -231,11 +231,12 @@ def attack_warnings(specs: Iterable[AttackConfig], classes: int) -> Iterator[str
 
 def _short_reach(spec: FixedStepAttack) -> str | None:
     """Warn of epsilons whose ball the attack's steps cannot cross."""
-    distances = {epsilon: spec.reach(epsilon) for epsilon in spec.epsilons[1:]}
-    short = {epsilon: far for epsilon, far in distances.items() if far is not None and far < spec.least}
+    distances = {epsilon: spec.max_distance(epsilon) for epsilon in spec.epsilons[1:]}
+    short = {epsilon: far for epsilon, far in distances.items() if far is not None and far < spec.required_distance}
     if not short:
         return None
+    epsilons = ", ".join(f"{epsilon:.4g}" for epsilon in short)
     return (
-        f"{spec.title} at {', '.join(f'{epsilon:.4g}' for epsilon in short)}: its {spec.steps} steps reach "
-        f"{min(short.values()):.2f} epsilon, and crossing the ball takes {spec.least:g}; its accuracies are too high"
+        f"{spec.title} at {epsilons}: its {spec.steps} steps reach {min(short.values()):.2f} epsilon, and crossing the "
+        f"ball takes {spec.required_distance:g}; its accuracies are too high"
     )

@@ -112,14 +112,14 @@ class SweepRunner:
         single image was too much.
         """
         size = self._batch_size(task)
-        if not task.spec.one_stream:
+        if not task.spec.batch_dependent:
             self.save_part(task, results)
         if size == 1:
             raise AfdctlError("the memory is too small for a single image")
         for target in task.targets:
             message = f"the memory is full: {task.spec.title} is attacked in batches of {size // 2}"
             self.append(target.name, "warning", message=message)
-        if task.spec.one_stream:
+        if task.spec.batch_dependent:
             self.parts.clear(task)
             self.cells.tasks = [
                 planned.with_batch_size(size // 2) if planned.identity == task.identity else planned
@@ -185,7 +185,7 @@ class SweepRunner:
         self.requests.raise_if_stopped(RESUME_HINT)
 
     def _batch_size(self, task: Task) -> int:
-        return task.batch_size if task.spec.one_stream and task.batch_size else self.batch_size
+        return task.batch_size if task.spec.batch_dependent and task.batch_size else self.batch_size
 
     def _attack_next_batch(self, task: Task, model: Model, float32_model: Model | None, first: int) -> list[Arrays]:
         stop = min(first + self._batch_size(task), task.n)

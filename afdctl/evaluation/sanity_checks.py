@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy, softmax
 
 from afdctl.data import Dataset
 from afdctl.data.loader import Split, as_floats
-from afdctl.errors import AfdctlError, NotFoundError, RecipeError, out_of_memory, with_room
+from afdctl.errors import AfdctlError, NotFoundError, RecipeError, fit_in_memory, out_of_memory
+from afdctl.formatting import one_line_error
 from afdctl.journal import Row
 from afdctl.models.precision import MixedPrecision
-from afdctl.models.state_dict_io import join_names
 from afdctl.models.user_model import UserModel
 from afdctl.runs.journal_reader import JournalOutline
 from afdctl.runs.run import Run
@@ -97,7 +97,9 @@ def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
     except Exception as error:
         if out_of_memory(error):
             raise
-        raise RecipeError(f"--precision {precision}: the model cannot compute in it: {join_names(error)}") from error
+        raise RecipeError(
+            f"--precision {precision}: the model cannot compute in it: {one_line_error(error)}"
+        ) from error
 
 
 @contextmanager
@@ -122,12 +124,12 @@ def forward(network: nn.Module, x: Tensor) -> Tensor:
         return network(x) if size == len(x) else torch.cat([network(part) for part in torch.split(x, size)])
 
     try:
-        logits: Tensor = with_room(forward_in_parts, len(x))
+        logits: Tensor = fit_in_memory(forward_in_parts, len(x))
     except Exception as error:
         if out_of_memory(error) or type(error) is AfdctlError:
             raise
         raise RecipeError(
-            f"the model rejects images of shape {_shape(x)}: {join_names(error.__cause__ or error)}"
+            f"the model rejects images of shape {_shape(x)}: {one_line_error(error.__cause__ or error)}"
         ) from error
     return logits
 
@@ -192,7 +194,7 @@ def _gradient_warnings(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
             masks.append((ce, _zero_gradient(margins(logits, labels).sum(), leaf)))
         return masks
 
-    parts = with_room(zero_gradients, len(x))
+    parts = fit_in_memory(zero_gradients, len(x))
     if parts is None:
         return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
     zero_ce, zero_margin = (torch.cat(masks) for masks in zip(*parts, strict=True))

@@ -16,6 +16,7 @@ from afdctl.data.loader import Split
 from afdctl.errors import AfdctlError, CorruptError, RecipeError
 from afdctl.evaluation import sanity_checks
 from afdctl.evaluation.fingerprint import compute_fingerprint, matches_fingerprint
+from afdctl.formatting import did_you_mean
 from afdctl.journal import Reader, Row
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
@@ -201,8 +202,7 @@ def _load_user_model(
 def _data_table(dataset: str, image_size: int | None) -> Data:
     """Build the [data] table that the options stand for; RecipeError names the wrong option."""
     if dataset not in registry.DATASETS:
-        near = registry.nearest(dataset, registry.DATASETS)
-        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(registry.DATASETS)}"
+        hint = did_you_mean(dataset, registry.DATASETS)
         raise RecipeError(f"--dataset '{dataset}': no such data set ({hint})")
     if dataset == "folder" and image_size is None:
         raise RecipeError("--dataset folder: needs --image-size, the side in pixels that its images are resized to")

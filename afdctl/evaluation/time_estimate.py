@@ -7,7 +7,7 @@ import torch
 
 from afdctl.attacks.base import cross_entropy_of, loss_and_gradient
 from afdctl.data.loader import as_floats
-from afdctl.errors import out_of_memory, with_room
+from afdctl.errors import fit_in_memory, out_of_memory
 from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
@@ -37,7 +37,7 @@ def choose_batch_size(target: EvaluationTarget, n: int, specs: Iterable[AttackCo
         return CUDA_BATCH_SIZE
     first, *larger = CPU_BATCH_SIZES
     sizes = [first, *(size for size in larger if size <= n)]
-    if len(sizes) == 1 or any(spec.one_stream for spec in specs):
+    if len(sizes) == 1 or any(spec.batch_dependent for spec in specs):
         return first
     steps = {size: attack_step(target, size) for size in sizes}
     if not fits_in_memory(steps[first]) or fastest_seconds(steps[first]) > SLOW_BATCH_SECONDS:
@@ -124,7 +124,7 @@ def _overhead(task: Task, part: AttackConfig, batch_size: int, *, forward: float
 
         return fastest_seconds(attack) / max(passes_seconds, 1e-9)
 
-    return max(1.0, with_room(measure, min(batch_size, task.n)))
+    return max(1.0, fit_in_memory(measure, min(batch_size, task.n)))
 
 
 def pass_seconds(target: EvaluationTarget, batch_size: int, precision: str = "float32") -> tuple[float, float]:
@@ -141,7 +141,7 @@ def pass_seconds(target: EvaluationTarget, batch_size: int, precision: str = "fl
         forward_seconds = fastest_seconds(forward)
         return forward_seconds / len(x), max(fastest_seconds(both) - forward_seconds, 0.0) / len(x)
 
-    return with_room(measure, min(batch_size, len(target.split)))
+    return fit_in_memory(measure, min(batch_size, len(target.split)))
 
 
 def fastest_seconds(work: Callable[[], None]) -> float:

@@ -11,8 +11,8 @@ from itertools import pairwise
 from math import fsum, sqrt
 from typing import Any, Final, NamedTuple
 
+from afdctl.formatting import format_epsilon
 from afdctl.journal import Row
-from afdctl.suites.epsilon_grid import name_of
 
 # 97.5 % quantile of the standard normal distribution
 Z_95: Final = 1.959963984540054
@@ -173,6 +173,7 @@ def describe_mixed_grids(grids: Iterable[tuple[str, Sequence[float]]]) -> str | 
     if len(titles) < 2:
         return None
     groups = [
-        f"{', '.join(dict.fromkeys(group))} over {' '.join(map(name_of, grid))}" for grid, group in titles.items()
+        f"{', '.join(dict.fromkeys(group))} over {' '.join(map(format_epsilon, grid))}"
+        for grid, group in titles.items()
     ]
     return f"AUC is the mean accuracy over a curve's own grid, and does not compare across grids: {'; '.join(groups)}."

@@ -114,7 +114,7 @@ def evaluate(
     generator: Generator,
     between_batches: Callable[[], None] = lambda: None,
 ) -> Accuracy:
-    """Attack with PGD in the recipe's ball, then with `table.queries` of Square the images that remain robust.
+    """Attack with PGD in the recipe's ball, then with `table.square_queries` of Square the images that remain robust.
 
     An image is fooled if any iterate fooled the model. Attacks use a fused copy in the network's precision. Accuracies
     are taken with the network itself in float32. PGD draws from `generator`; Square has its own fixed seed.
@@ -122,7 +122,7 @@ def evaluate(
     """
     split = split.head(table.limit)
     fused, was_training = FusedModel(network), network.training
-    runs_square = bool(table.queries) and square_starts(attack.norm, *split.x.shape[2:])
+    runs_square = bool(table.square_queries) and square_starts(attack.norm, *split.x.shape[2:])
     # on the device, so that no batch waits for it
     correct = torch.zeros(3, device=split.x.device)
 
@@ -151,7 +151,7 @@ def evaluate(
             robust = clean & is_correct(network, x_adv, y)
             robust_to_square = robust.clone()
             if runs_square and robust.any():
-                x_adv = run_square(interruptible, x[robust], y[robust], attack, table.queries)
+                x_adv = run_square(interruptible, x[robust], y[robust], attack, table.square_queries)
                 robust_to_square[robust] = is_correct(network, x_adv, y[robust])
             correct += torch.stack([clean.sum(), robust.sum(), robust_to_square.sum()])
     finally:

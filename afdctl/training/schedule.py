@@ -30,18 +30,18 @@ class Schedule:
         """Return the factor of all learning rates in a step."""
         train = self.recipe.train
         # Goyal et al. 2017 (arXiv:1706.02677): the learning rate grows linearly with the batch size
-        batch_factor = train.batch_size / train.base_batch if train.base_batch else 1.0
+        batch_factor = train.batch_size / train.reference_batch_size if train.reference_batch_size else 1.0
         factor = self._one_cycle_factor(step) if train.schedule == "one_cycle" else self._milestone_factor(step)
         return batch_factor * factor
 
     def attack(self, step: int) -> Attack:
         """Return the recipe's [attack] table with the values for a step."""
         attack, epoch = self.recipe.attack, step // self.steps_per_epoch
-        warmup_steps = max(1.0, attack.warmup * self.steps_per_epoch)
+        warmup_steps = max(1.0, attack.epsilon_warmup_epochs * self.steps_per_epoch)
         epsilon = attack.epsilon * min(1.0, (step + 1) / warmup_steps)
-        if epoch < attack.n_fgsm:
+        if epoch < attack.n_fgsm_epochs:
             return attack.model_copy(update={"epsilon": epsilon, "name": N_FGSM, "steps": 1, "step_size": None})
-        ramped = ceil(attack.steps * (epoch - attack.n_fgsm + 1) / (attack.ramp + 1))
+        ramped = ceil(attack.steps * (epoch - attack.n_fgsm_epochs + 1) / (attack.steps_warmup_epochs + 1))
         return attack.model_copy(update={"epsilon": epsilon, "steps": min(attack.steps, ramped)})
 
     def attack_passes(self, epoch: int) -> int:
@@ -60,7 +60,7 @@ class Schedule:
     @property
     def varies(self) -> bool:
         """Whether some epochs take longer than others."""
-        return self.recipe.defense.name != "natural" and self.recipe.attack.growth > 0
+        return self.recipe.defense.name != "natural" and self.recipe.attack.curriculum_epochs > 0
 
     def progress(self, step: int) -> float:
         """Return the completed share of the training's work in [0, 1] after `step` steps, counted in passes."""
@@ -77,7 +77,7 @@ class Schedule:
         """Rise linearly to 1, then fall linearly to 0 (Smith and Topin 2019, arXiv:1708.07120)."""
         # at the middle of a step, so that no step has a learning rate of 0
         share = (step + 0.5) / (self.recipe.train.epochs * self.steps_per_epoch)
-        rise = self.recipe.train.rise
+        rise = self.recipe.train.warmup_fraction
         return min(share / rise, (1 - share) / (1 - rise))
 
 
@@ -87,10 +87,10 @@ def ineffective_settings(recipe: Recipe, image_size: int) -> Iterator[str]:
     late = [milestone for milestone in train.milestones if milestone >= train.epochs]
     if late:
         yield f"train.milestones {late} are after the last epoch; the learning rate does not decay there"
-    if train.schedule != "one_cycle" and train.rise != Train.model_fields["rise"].default:
-        yield 'train.rise has no effect; it needs train.schedule = "one_cycle"'
-    if recipe.validation.queries and not recipe.data.holdout:
-        yield "validation.queries has no effect; data.holdout is 0, so there is no validation"
-    runs_square = recipe.validation.queries or recipe.test.queries
+    if train.schedule != "one_cycle" and train.warmup_fraction != Train.model_fields["warmup_fraction"].default:
+        yield 'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"'
+    if recipe.validation.square_queries and not recipe.data.holdout:
+        yield "validation.square_queries has no effect; data.holdout is 0, so there is no validation"
+    runs_square = recipe.validation.square_queries or recipe.test.square_queries
     if runs_square and not square_starts(attack.norm, image_size, image_size):
         yield f"Square cannot start in {attack.norm} on images of {image_size} x {image_size} pixels; only PGD runs"

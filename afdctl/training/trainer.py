@@ -75,7 +75,7 @@ class Trainer:
                 classes=classes,
                 noise=self.rng.noise,
             )
-        self.ema = ExponentialMovingAverage(self.network, recipe.train.average) if recipe.train.average else None
+        self.ema = ExponentialMovingAverage(self.network, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
     @property
     def evaluated_network(self) -> FeatureClassifier:
@@ -199,7 +199,7 @@ class Trainer:
         self.flush_metrics()
         start = time.monotonic()
         row = {"epoch": self.sampler.epoch + 1, "step": self.step, **self.evaluator.validate(self.evaluated_network)}
-        selects_last = self.recipe.train.select == "last"
+        selects_last = self.recipe.train.checkpoint_selection == "last"
         is_best = selects_last or not self.best_epoch or selection_key(row) > selection_key(self.best_epoch)
         if is_best:
             self.best_epoch = row

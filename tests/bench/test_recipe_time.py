@@ -22,7 +22,7 @@ def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
         "attack.steps=10",
         "data.holdout=200",
         "validation.steps=20",
-        "validation.queries=100",
+        "validation.square_queries=100",
         "test.steps=40",
     )
     # a step with 10 attack steps costs 26 FLOP, with 4 it costs 14

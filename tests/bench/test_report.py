@@ -38,7 +38,13 @@ def test_report_of_a_small_recipe():
 
 @pytest.mark.parametrize("name", ["digits_nt", "digits_at", "digits_trades"])
 def test_a_recipe_of_any_defense_is_measured(name: str):
-    report = measure(short(name, "attack.warmup=0", "train.batch_size=8"), [1], rounds=2, device=CPU, try_threads=False)
+    report = measure(
+        short(name, "attack.epsilon_warmup_epochs=0", "train.batch_size=8"),
+        [1],
+        rounds=2,
+        device=CPU,
+        try_threads=False,
+    )
     (row,) = report["steps"]
     own = report["defense"]
     assert report["defense"] == {"digits_nt": "nt", "digits_at": "at", "digits_trades": "trades"}[name]
@@ -101,7 +107,7 @@ def test_the_ceiling_is_the_recipes_product_unless_float32_is_faster(monkeypatch
 
 
 def test_the_report_names_precision_and_ceiling():
-    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.warmup=0")
+    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.epsilon_warmup_epochs=0")
     report = measure(chosen, [1], rounds=2, device=CPU, try_threads=False)
     assert (report["precision"], report["compile"]) == ("bf16", False)
     assert report["dtype"] in {"bf16", "float32"}

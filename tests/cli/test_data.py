@@ -107,7 +107,7 @@ def test_fetch_without_network(afdctl):
 def test_an_unknown_name_is_a_usage_error_with_the_nearest(afdctl, command):
     code, out, err = afdctl(command, "mnsit")
     assert (code, out) == (2, "")
-    assert err.startswith("error: no data set 'mnsit' (did you mean 'mnist'? known: digits, mnist, ")
+    assert err.startswith("error: no data set 'mnsit' (did you mean 'mnist'?)")
 
 
 def test_help_does_not_import_torch():

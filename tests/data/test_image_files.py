@@ -149,7 +149,7 @@ NO_FILES = {
     "is a device, not a regular file": endless,
     "is a socket, not a regular file": socket_at,
     "is a folder, not a regular file": Path.mkdir,
-    "has 1,099,511,627,776 bytes, and no more than 268,435,456 are read": large,
+    "has 1,099,511,627,776 bytes; the limit is 268,435,456": large,
     "No such file or directory": lambda path: path.symlink_to("nowhere"),
 }
 

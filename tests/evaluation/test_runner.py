@@ -439,7 +439,7 @@ def test_transfer_attacks_at_full_strength_whatever_the_source_makes_of_an_image
     """Also images that the source gets wrong, and on after the source is fooled: x' is the last iterate."""
     source, target = make_subject("source", seed=1), make_subject("target")
     (task,) = plan_transfers([source], [target], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
-    assert task.spec.knobs()["early_stop"] is False
+    assert task.spec.attack_kwargs()["early_stop"] is False
     sweep([task], save_images=True).run()
     columns = arrays(target.run)[events(target.run, "cell")[-1]["key"]]
     with torch.no_grad():

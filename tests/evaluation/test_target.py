@@ -27,7 +27,7 @@ NET = "from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(short("digits_nt", "train.epochs=1", "train.average=0.5"), tmp_path_factory.mktemp("runs"))
+    return train(short("digits_nt", "train.epochs=1", "train.ema_decay=0.5"), tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture

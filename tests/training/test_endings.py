@@ -43,7 +43,9 @@ def close_pipe_at(step: int) -> Callable[[str], None]:
 
 
 def test_diverged_weights_are_not_saved_when_the_pipe_breaks(tmp_path: Path):
-    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4")
+    recipe = short(
+        "digits_at", "attack.epsilon_warmup_epochs=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4"
+    )
     with pytest.raises(DivergedError):
         train(recipe, tmp_path, close_pipe_at(1))
     run = Run.find("latest", tmp_path)
@@ -221,7 +223,7 @@ def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pyt
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda call, **_: compiler(call, dynamic=False, backend=refuse))
     with pytest.raises(AfdctlError) as raised:
-        train(short("digits_at", "attack.warmup=0", "train.compile=max-autotune"), tmp_path)
+        train(short("digits_at", "attack.epsilon_warmup_epochs=0", "train.compile=max-autotune"), tmp_path)
     message = str(raised.value)
     assert message.startswith("torch.compile failed: ")
     assert message.endswith("; set train.compile = false")
@@ -248,11 +250,11 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(tmp_path: Path
 
 
 def test_settings_without_effect_are_warned_about(tmp_path: Path):
-    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.rise=0.5"), tmp_path)
+    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.warmup_fraction=0.5"), tmp_path)
     warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
     assert warnings == [
         "train.milestones [2, 9] are after the last epoch; the learning rate does not decay there",
-        'train.rise has no effect; it needs train.schedule = "one_cycle"',
+        'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"',
     ]
 
 
@@ -262,12 +264,12 @@ def test_a_single_training_image_is_not_a_training(tmp_path: Path):
 
 
 def test_square_that_cannot_run_is_warned_about():
-    searching = short("digits_nt", "attack.norm=l2", "test.queries=5")
+    searching = short("digits_nt", "attack.norm=l2", "test.square_queries=5")
     assert list(ineffective_settings(searching, 8)) == []
     assert list(ineffective_settings(searching, 12)) == [
         "Square cannot start in l2 on images of 12 x 12 pixels; only PGD runs"
     ]
-    unvalidated = short("digits_nt", "data.holdout=0", "train.select=last", "validation.queries=5")
+    unvalidated = short("digits_nt", "data.holdout=0", "train.checkpoint_selection=last", "validation.square_queries=5")
     assert list(ineffective_settings(unvalidated, 8)) == [
-        "validation.queries has no effect; data.holdout is 0, so there is no validation"
+        "validation.square_queries has no effect; data.holdout is 0, so there is no validation"
     ]

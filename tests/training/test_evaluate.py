@@ -101,7 +101,7 @@ def test_square_finds_what_masked_gradients_hide(norm: str):
     attack = Attack(norm=norm, epsilon={"linf": 0.2, "l2": 1.0}[norm])
     before = torch.get_rng_state()
     pgd_only, first, second = (
-        evaluate(Masked(), images, Evaluation(steps=5, queries=queries), attack, Generator().manual_seed(0))
+        evaluate(Masked(), images, Evaluation(steps=5, square_queries=queries), attack, Generator().manual_seed(0))
         for queries in (0, 200, 200)
     )
     assert pgd_only == Accuracy(1, 1, 10)
@@ -115,13 +115,13 @@ def test_square_finds_what_masked_gradients_hide(norm: str):
 
 def test_square_that_cannot_start_has_no_accuracy():
     images = split(torch.full((3, 1, 12, 12), 0.1), torch.zeros(3).long())
-    accuracy = evaluate(Masked(), images, Evaluation(queries=5), Attack(norm="l2", epsilon=0.1), Generator())
+    accuracy = evaluate(Masked(), images, Evaluation(square_queries=5), Attack(norm="l2", epsilon=0.1), Generator())
     assert accuracy == Accuracy(1, 1, 3, None)
 
 
 def test_square_does_not_run_without_robust_images():
     model, images, _ = linear()
-    accuracy = evaluate(model, images, Evaluation(queries=5), Attack(epsilon=1.0), Generator())
+    accuracy = evaluate(model, images, Evaluation(square_queries=5), Attack(epsilon=1.0), Generator())
     assert accuracy == Accuracy(54 / 64, 0, 64, 0)
 
 
@@ -134,4 +134,4 @@ def test_square_can_be_interrupted_between_two_queries():
 
     model, images, _ = linear()
     with pytest.raises(InterruptedError):
-        evaluate(model, images, Evaluation(queries=1000), Attack(epsilon=0.001), Generator(), interrupt)
+        evaluate(model, images, Evaluation(square_queries=1000), Attack(epsilon=0.001), Generator(), interrupt)

@@ -23,7 +23,7 @@ from tests.training.test_resume import assert_same_state, figures, quiet, stop_a
 
 CUDA = torch.device("cuda:0")
 # 12 full batches and a smaller one an epoch; epsilon grows during the first epoch.
-MORE = ["train.batch_size=100", "train.report_every=1", "attack.warmup=1"]
+MORE = ["train.batch_size=100", "train.report_every=1", "attack.epsilon_warmup_epochs=1"]
 
 
 def losses(run: Run, name: str = "L_C") -> list[float]:
@@ -106,8 +106,8 @@ def test_a_training_in_bf16_is_resumed_to_the_bit(tmp_path: Path):
 @pytest.mark.parametrize("name", ["digits_at", "digits_wgan"])
 def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
     """A CPU without instructions for it takes three times as long."""
-    more = ["train.epochs=12", "train.milestones=[10]", "train.batch_size=64", "model.width=16", "attack.warmup=3"]
-    more += ["test.limit=360", "test.steps=10"]
+    more = ["train.epochs=12", "train.milestones=[10]", "train.batch_size=64", "model.width=16"]
+    more += ["attack.epsilon_warmup_epochs=3", "test.limit=360", "test.steps=10"]
     low, plain = (
         accuracies(train(short(name, *more, f"train.precision={precision}"), tmp_path / precision))
         for precision in ("bf16", "float32")
@@ -120,7 +120,8 @@ def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
     """Rounding differs, so only the first losses can be compared."""
-    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100", "attack.keep=last", "attack.warmup=0"]
+    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100"]
+    more += ["attack.keep=last", "attack.epsilon_warmup_epochs=0"]
     plain, compiled = (
         losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", mode)
     )
@@ -158,7 +159,7 @@ def test_a_step_never_synchronises(tmp_path: Path, name: str, precision: str):
     """After a warm-up: the first step may synchronise."""
     penalty = ["defense.gp_weight=1.0"] if name == "digits_wgan" else []
     more = [f"train.precision={precision}", "train.batch_size=100"]
-    recipe = short(name, "attack.warmup=0", *more, *penalty)
+    recipe = short(name, "attack.epsilon_warmup_epochs=0", *more, *penalty)
     run = Run.create(tmp_path, "run", dump(recipe), {})
     with run.open_journal() as journal:
         dataset = load_dataset(recipe.data, None)

@@ -26,10 +26,16 @@ from tests.conftest import short, train
 
 RECIPES = {
     "natural": ("digits_nt", []),
-    "adversarial": ("digits_at", ["attack.warmup=1.5"]),
+    "adversarial": ("digits_at", ["attack.epsilon_warmup_epochs=1.5"]),
     "adversarial ramped": (
         "digits_at",
-        ["attack.warmup=0", "attack.n_fgsm=1", "attack.ramp=2", "train.epochs=4", "train.average=0.9"],
+        [
+            "attack.epsilon_warmup_epochs=0",
+            "attack.n_fgsm_epochs=1",
+            "attack.steps_warmup_epochs=2",
+            "train.epochs=4",
+            "train.ema_decay=0.9",
+        ],
     ),
     "trades": ("digits_trades", []),
     "afd": ("digits_wgan", ["defense.gp_weight=1.0", "data.augment=crop_flip"]),

@@ -25,22 +25,24 @@ def test_milestones_decay_the_learning_rate_from_the_next_epoch():
 
 
 def test_one_cycle_rises_and_falls_in_equal_parts():
-    values = factors(make_schedule("train.schedule=one_cycle", "train.rise=0.3"))
+    values = factors(make_schedule("train.schedule=one_cycle", "train.warmup_fraction=0.3"))
     assert values[:15] == pytest.approx([(step + 0.5) / 15 for step in range(15)])
     assert values[15:] == pytest.approx([(49.5 - step) / 35 for step in range(15, 50)])
     assert min(values) > 0
 
 
 def test_the_learning_rate_grows_with_the_batch_size():
-    assert factors(make_schedule("train.batch_size=512", "train.base_batch=128")) == [4.0] * 50
+    assert factors(make_schedule("train.batch_size=512", "train.reference_batch_size=128")) == [4.0] * 50
     plain = factors(make_schedule("train.schedule=one_cycle"))
-    assert factors(make_schedule("train.schedule=one_cycle", "train.base_batch=512")) == [
+    assert factors(make_schedule("train.schedule=one_cycle", "train.reference_batch_size=512")) == [
         factor / 2 for factor in plain
     ]
 
 
 def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
-    schedule = make_schedule("attack.n_fgsm=2", "attack.ramp=3", "attack.name=pgd", "attack.step_size=0.02")
+    schedule = make_schedule(
+        "attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3", "attack.name=pgd", "attack.step_size=0.02"
+    )
     tables = [schedule.attack(PER_EPOCH * epoch + 4) for epoch in range(10)]
     assert [(table.name, table.steps) for table in tables[:2]] == [("n_fgsm", 1)] * 2
     assert [(table.name, table.steps) for table in tables[2:6]] == [("pgd", steps) for steps in (5, 10, 15, 20)]
@@ -52,16 +54,16 @@ def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
     ("ramp", "steps"), [(0, [3] * 4), (1, [2, 3, 3, 3]), (5, [1, 1, 2, 2, 3, 3]), (3, [1, 2, 3, 3])]
 )
 def test_a_ramp_never_takes_fewer_than_one_step_nor_more_than_all(ramp: int, steps: list[int]):
-    schedule = make_schedule(f"attack.ramp={ramp}", "attack.steps=3")
+    schedule = make_schedule(f"attack.steps_warmup_epochs={ramp}", "attack.steps=3")
     assert [schedule.attack(PER_EPOCH * epoch).steps for epoch in range(len(steps))] == steps
 
 
 def test_epsilon_grows_within_the_epochs_of_n_fgsm_too():
-    schedule = make_schedule("attack.n_fgsm=2", "attack.warmup=2", "attack.epsilon=0.1")
+    schedule = make_schedule("attack.n_fgsm_epochs=2", "attack.epsilon_warmup_epochs=2", "attack.epsilon=0.1")
     assert [schedule.attack(step).epsilon for step in (0, 4, 9, 10)] == pytest.approx([0.01, 0.05, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("overrides", [[], ["attack.n_fgsm=2", "attack.ramp=3"]])
+@pytest.mark.parametrize("overrides", [[], ["attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3"]])
 def test_progress_follows_the_passes_from_0_to_1(overrides: list[str]):
     schedule = make_schedule(*overrides)
     shares = [schedule.progress(step) for step in range(51)]
@@ -75,7 +77,8 @@ def test_progress_follows_the_passes_from_0_to_1(overrides: list[str]):
 def test_mean_attack_steps():
     assert make_schedule().mean_attack_steps() == 20
     assert (
-        make_schedule("attack.n_fgsm=2", "attack.ramp=3").mean_attack_steps() == (2 * 0.5 + 5 + 10 + 15 + 5 * 20) / 10
+        make_schedule("attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3").mean_attack_steps()
+        == (2 * 0.5 + 5 + 10 + 15 + 5 * 20) / 10
     )
 
 
@@ -87,9 +90,9 @@ def test_n_fgsm_in_all_epochs_takes_one_step():
 
 
 def test_natural_training_does_not_vary():
-    assert make_schedule("attack.ramp=3").varies
-    assert not make_schedule("attack.ramp=3", name="digits_nt").varies
-    assert not make_schedule("attack.warmup=3").varies
+    assert make_schedule("attack.steps_warmup_epochs=3").varies
+    assert not make_schedule("attack.steps_warmup_epochs=3", name="digits_nt").varies
+    assert not make_schedule("attack.epsilon_warmup_epochs=3").varies
 
 
 @pytest.mark.parametrize("name", ["mnist_wgan", "cifar10_wgan"])

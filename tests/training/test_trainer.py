@@ -78,8 +78,14 @@ def test_the_test_accuracies_are_those_of_the_saved_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float
 ):
     monkeypatch.setattr(trainer, "selection_key", lambda row: -row["epoch"])  # the first epoch is the best one
-    more = "train.batch_size=64", "train.milestones=[]", "train.select=robust", "test.limit=300", "test.queries=3"
-    run = train(short("digits_nt", *more, f"train.average={average}"), tmp_path)
+    more = (
+        "train.batch_size=64",
+        "train.milestones=[]",
+        "train.checkpoint_selection=robust",
+        "test.limit=300",
+        "test.square_queries=3",
+    )
+    run = train(short("digits_nt", *more, f"train.ema_decay={average}"), tmp_path)
     journaled = {row["checkpoint"]: row for row in rows(run, "test")}
     assert journaled["last"]["of_step"] == 2 * journaled["best"]["of_step"]
     accuracies = {name: measured(run, name) for name in journaled}
@@ -140,7 +146,7 @@ def test_epsilon_grows_during_the_warm_up(tmp_path: Path, monkeypatch: pytest.Mo
             return x
 
     monkeypatch.setattr(trainer, "Adversary", Recorder)
-    train(short("digits_at", f"attack.warmup={warmup}", "attack.epsilon=0.3"), tmp_path)
+    train(short("digits_at", f"attack.epsilon_warmup_epochs={warmup}", "attack.epsilon=0.3"), tmp_path)
     assert epsilons == pytest.approx([0.3 * step / steps if step < steps else 0.3 for step in range(1, 11)])
 
 
@@ -163,7 +169,9 @@ def test_results_are_rebuilt_for_at_most_a_hundredth_of_the_time(tmp_path: Path,
 
 
 def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
-    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1")
+    recipe = short(
+        "digits_at", "attack.epsilon_warmup_epochs=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1"
+    )
     with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the lea") as error:
         train(recipe, tmp_path)
     assert error.value.exit_code == 6
