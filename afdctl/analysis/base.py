@@ -44,9 +44,9 @@ class AnalysisInputs:
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """The result of an analysis: `figures` go into the journal, `arrays` into a shard."""
+    """The result of an analysis: `metrics` go into the journal, `arrays` into a shard."""
 
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     arrays: Arrays = field(default_factory=dict)
 
 

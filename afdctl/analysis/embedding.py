@@ -66,5 +66,5 @@ def _embed_together(
         "label": inputs.label[:n].astype(np.int32),
         "prediction": np.stack(predictions).astype(np.int32),
     }
-    figures = {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], "images": n, **settings}
-    return AnalysisResult(figures, arrays)
+    metrics = {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], "images": n, **settings}
+    return AnalysisResult(metrics, arrays)

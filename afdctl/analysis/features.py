@@ -24,10 +24,10 @@ from afdctl.runs.shards import Array, Arrays
 # part of every key of features: raise it when features change, so that old ones are computed again
 VERSION = 1
 
+# Maps images (n, c, h, w) to z, length and logits, without gradients
 Extract = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
-"""Maps images (n, c, h, w) to z, length and logits, without gradients."""
+# Receives the task and the number of its images that were attacked since the last call
 OnImages = Callable[[Task, int], None]
-"""Receives the task and the number of its images that were attacked since the last call."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class AnalysisRunner:
             "points": self.request.points if name in EMBEDDINGS else None,
             "changed": self._changed(name),
             "seed": self.request.seed,
-            "figures": dict(result.figures),
+            "figures": dict(result.metrics),
             "shard": shard,
             "features": self.cache.keys(self.tasks(name)),
             "seconds": round(time.monotonic() - started, 3),

@@ -38,9 +38,9 @@ def norms(inputs: AnalysisInputs) -> AnalysisResult:
     per_epsilon = [per_image_norms(inputs.natural, inputs.label)]
     per_epsilon += [per_image_norms(inputs.features_at(grid.title, epsilon), inputs.label) for epsilon in grid.epsilons]
     arrays = {name: np.stack([metrics[name] for metrics in per_epsilon]) for name in per_epsilon[0]}
-    figures = {name: median_and_std(array) for name, array in arrays.items()}
+    metrics = {name: median_and_std(array) for name, array in arrays.items()}
     return AnalysisResult(
-        {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], **figures}, arrays
+        {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], **metrics}, arrays
     )
 
 
@@ -69,5 +69,5 @@ def sensitivity(inputs: AnalysisInputs) -> AnalysisResult:
     ratios = np.stack(
         [np.linalg.norm(inputs.features_at(grid.title, epsilon).z - z, axis=1) / length for epsilon in grid.epsilons]
     )
-    figures = {"attack": grid.title, "norm": grid.norm, "epsilons": list(grid.epsilons), **median_and_std(ratios)}
-    return AnalysisResult(figures, {"sensitivity": ratios})
+    metrics = {"attack": grid.title, "norm": grid.norm, "epsilons": list(grid.epsilons), **median_and_std(ratios)}
+    return AnalysisResult(metrics, {"sensitivity": ratios})

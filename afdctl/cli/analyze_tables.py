@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.cli.output_path import OutputPath, runs_in_words
+from afdctl.cli.output_path import OutputPath
 from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
     from afdctl.runs.shards import Arrays
 
 Row = dict[str, Any]
+# Draws a table with a number of its optional columns
 DrawTable = Callable[[int], Table]
-"""Draws a table with a number of its optional columns."""
+# Lines of text, and tables with the number of their optional columns
 Parts = Iterator[str | tuple[DrawTable, int]]
-"""Lines of text, and tables with the number of their optional columns."""
 
 ESTIMATES: Final = ("raw", "calibrated", "probe")
 NORMS: Final = {
@@ -42,7 +41,7 @@ class AnalysisOfRuns:
     runs: "Mapping[str, Run]"
 
     @property
-    def figures(self) -> dict[str, Mapping[str, Any]]:
+    def metrics(self) -> dict[str, Mapping[str, Any]]:
         """The metrics of each run."""
         return {run: row["figures"] for run, row in self.rows.items()}
 
@@ -59,11 +58,13 @@ class AnalysisOfRuns:
 
     def epsilons(self) -> list[float]:
         """Return all epsilons of all runs, ascending."""
-        return sorted({epsilon for figures in self.figures.values() for epsilon in figures["epsilons"]})
+        return sorted({epsilon for metrics in self.metrics.values() for epsilon in metrics["epsilons"]})
 
 
 def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bool, out: OutputPath | None) -> None:
     """Print each analysis of all runs and where its figure is; `results` has each run's rows by analysis."""
+    from afdctl.cli.analyze_plots import save_figures
+
     runs, names = {run.name: run for run, _ in results}, list(results[0][1])
     console = TableConsole()
     figures = save_figures(list(runs.values()), names, out) if out or (console.is_terminal and not as_json) else {}
@@ -97,29 +98,6 @@ def print_analysis(console: TableConsole, analysis: AnalysisOfRuns) -> None:
             console.file.write(plot)
 
 
-def save_figures(runs: "Sequence[Run]", names: Sequence[str], out: OutputPath | None) -> dict[str, Path]:
-    """Save the figure of each analysis; without `out` into the folder figures/ of the first run."""
-    from afdctl.export.figures.catalogue import FIGURES
-    from afdctl.export.figures.style import save
-    from afdctl.runs.record import Record
-
-    records = [Record.of(run) for run in runs]
-    paths = {name: figure_path(runs, name, out, alone=len(names) == 1) for name in names}
-    for name, path in paths.items():
-        save(FIGURES[name].of(records), path)
-    return paths
-
-
-def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alone: bool) -> Path:
-    """Return the path of an analysis' figure: `out` itself for the only one, else with the analysis in its name."""
-    if out is None:
-        several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
-        return OutputPath(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
-    if out.is_folder:
-        return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
-    return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
-
-
 def json_row(run: str, row: Row) -> Row:
     """Return what --json prints of an analysis."""
     fields = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
@@ -149,8 +127,8 @@ def count_table(analysis: AnalysisOfRuns, metric: str) -> DrawTable:
 
     def draw(optional: int) -> Table:
         table = make_table("run", metric, "of")
-        for run, figures in analysis.figures.items():
-            table.add_row(run, f"{figures[metric]}", f"{figures['features']}")
+        for run, metrics in analysis.metrics.items():
+            table.add_row(run, f"{metrics[metric]}", f"{metrics['features']}")
         return table
 
     return draw
@@ -159,7 +137,7 @@ def count_table(analysis: AnalysisOfRuns, metric: str) -> DrawTable:
 def sensitivity(analysis: AnalysisOfRuns) -> Parts:
     formula = "‖F(x) − F(x')‖ / ‖F(x)‖ under PGD-L∞"
     yield f"sensitivity: {formula}, median (± deviation where there is room), {analysis.images}"
-    yield epsilon_table(analysis, lambda figures: figures), 1
+    yield epsilon_table(analysis, lambda metrics: metrics), 1
 
 
 def norms(analysis: AnalysisOfRuns) -> Parts:
@@ -176,11 +154,11 @@ def epsilon_table(
 
     def draw(optional: int) -> Table:
         table = make_table("run", *("natural" if epsilon == 0 else format_epsilon(epsilon) for epsilon in epsilons))
-        for run, figures in analysis.figures.items():
-            values = zip(select(figures)["median"], select(figures)["std"], strict=True)
+        for run, metrics in analysis.metrics.items():
+            values = zip(select(metrics)["median"], select(metrics)["std"], strict=True)
             texts = {
                 epsilon: format_median(median, std, with_std=optional > 0)
-                for epsilon, (median, std) in zip(figures["epsilons"], values, strict=True)
+                for epsilon, (median, std) in zip(metrics["epsilons"], values, strict=True)
             }
             table.add_row(run, *(texts.get(epsilon, "") for epsilon in epsilons))
         return table
@@ -194,9 +172,9 @@ def format_median(median: float | None, std: float | None, *, with_std: bool) ->
 
 
 def embedding(analysis: AnalysisOfRuns) -> Parts:
-    for run, figures in analysis.figures.items():
-        epsilons = ", ".join(map(format_epsilon, figures["epsilons"][1:]))
-        yield f"{analysis.name}: {run}, {figures['images']:,} test images, natural and under PGD-L∞ at {epsilons}"
+    for run, metrics in analysis.metrics.items():
+        epsilons = ", ".join(map(format_epsilon, metrics["epsilons"][1:]))
+        yield f"{analysis.name}: {run}, {metrics['images']:,} test images, natural and under PGD-L∞ at {epsilons}"
 
 
 def hdh(analysis: AnalysisOfRuns) -> Parts:

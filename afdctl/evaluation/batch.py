@@ -18,8 +18,8 @@ from afdctl.models.precision import MixedPrecision
 from afdctl.runs.shards import Arrays
 from afdctl.suites.attack_config import AttackConfig
 
+# Attack results by epsilon
 Results = dict[float, AttackResult]
-"""Attack results by epsilon."""
 
 
 def prepare_model(network: nn.Module, check: Callable[[], None], precision: str = "float32") -> Model:

@@ -14,8 +14,8 @@ from afdctl.runs.run import Run
 from afdctl.runs.selection import rows_to_rewrite, selected_curves, shadowed_rows
 from afdctl.runs.shards import Arrays
 
+# Rows of finished cells by run and key: two runs can hold the same network, and so the same keys
 Rows = dict[tuple[str, str], Row]
-"""Rows of finished cells by run and key: two runs can hold the same network, and so the same keys."""
 
 
 class PlannedCells:

@@ -21,8 +21,8 @@ from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.schema import AA
 
+# Attacks the samples with the indices (m,) of a batch at one epsilon
 Attack = Callable[[float, Tensor], AttackResult]
-"""Attacks the samples with the indices (m,) of a batch at one epsilon."""
 
 
 def attack_grid(

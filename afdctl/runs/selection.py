@@ -12,10 +12,10 @@ from afdctl.journal import Row
 from afdctl.runs.checks import by_network, warnings_of
 from afdctl.runs.curves import RobustnessCurve
 
+# An attack's title, and the run that its images were made on: None for a white-box attack
 CurveKey = tuple[str, str | None]
-"""An attack's title, and the run that its images were made on: None for a white-box attack."""
+# Order of two results of the same kind: the larger one counts
 Rank = tuple[float, int, int, bool, bool, bool, int]
-"""Order of two results of the same kind: the larger one counts."""
 
 CHECKPOINT_RANKS = {"best": 2, "last": 1}
 # the one changed setting that never makes a cell's own accuracy weaker

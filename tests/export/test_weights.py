@@ -74,7 +74,8 @@ def own(folder: Path, body: str = BODY, more: str = "") -> ExportedModel:
         f"    def forward(self, x):\n        {body}\n{more}"
     )
     spec = f"{folder / 'mine.py'}:Mine"
-    return check.exported(load_user_target(spec, None, [0.2], [0.5], "digits", folder / "runs", CPU, None))
+    target = load_user_target(spec, dataset="digits", runs=folder / "runs", device=CPU, mean=[0.2], std=[0.5])
+    return check.exported(target)
 
 
 @pytest.mark.parametrize("name", FORMATS)
