@@ -41,7 +41,7 @@ FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 """All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
 LATER = {
     "analysis": {"sklearn", "umap"},
-    "export/parquet": {"pyarrow"},
+    "export/raw": {"pyarrow"},
     "export/weights/traced": {"onnxruntime"},
     "export/weights/state_dict": {"safetensors"},
     "runs/checkpoints": {"torch"},
@@ -144,7 +144,7 @@ def test_the_package_itself_imports_nothing():
         ("export/report", "from matplotlib.figure import Figure"),
         ("evaluation/statistics", "import matplotlib"),
         ("export/figures/style", "from matplotlib import pyplot"),
-        ("cli/export_figures", "from afdctl.export.figures.style import save"),
+        ("cli/export_files", "from afdctl.export.figures.page import save"),
     ],
 )
 def test_what_points_up_is_found(file: str, source: str):

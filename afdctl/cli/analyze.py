@@ -121,7 +121,7 @@ def analyze(options: AnalyzeOptions) -> None:
 
 def check_out(out: OutputPath) -> None:
     """Raise RecipeError for a figure that could not be written after all the work."""
-    from afdctl.export.figures.style import format_of
+    from afdctl.export.figures.page import format_of
 
     out.check()
     if not out.is_folder:

@@ -19,13 +19,13 @@ Points = tuple[list[float], list[float]]
 def save_figures(runs: "Sequence[Run]", names: Sequence[str], out: OutputPath | None) -> dict[str, Path]:
     """Save the figure of each analysis; without `out` into the folder figures/ of the first run."""
     from afdctl.export.figures.catalogue import FIGURES
-    from afdctl.export.figures.style import save
+    from afdctl.export.figures.page import save
     from afdctl.runs.record import Record
 
     records = [Record.of(run) for run in runs]
     paths = {name: figure_path(runs, name, out, alone=len(names) == 1) for name in names}
     for name, path in paths.items():
-        save(FIGURES[name].of(records), path)
+        save(FIGURES[name].build(records), path)
     return paths
 
 
