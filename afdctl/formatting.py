@@ -34,6 +34,11 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def format_square_accuracy(accuracy: object) -> str:
+    """Format the accuracy after Square that follows a PGD accuracy; empty if Square did not run."""
+    return f", then Square {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
+
+
 def shorten(text: str) -> str:
     """Format a user's text on one line; a long text is cut and followed by its length."""
     start = one_line(text[:QUOTED_CHARACTERS])

@@ -16,7 +16,7 @@ from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.plan import Task, make_key
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.evaluation.verify import predict, verify
-from afdctl.journal import Journal, Reader
+from afdctl.journal import Journal, JournalCache
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.runs import shards
 from afdctl.runs.shards import Array, Arrays
@@ -112,14 +112,14 @@ class FeatureCache:
     def __init__(self, target: EvaluationTarget, n: int, batch_size: int, check: Callable[[], None]) -> None:
         self.target, self.n, self.batch_size, self.check = target, n, batch_size, check
         self.extract = make_extractor(target.network)
-        self.reader = Reader(target.run.journal_path)
+        self.reader = JournalCache(target.run.journal_path)
         # shards of the run's intact features, by key
         self.shards: dict[str, str] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Read which features the run has."""
-        shard_names = {row["key"]: row["shard"] for row in self.reader.look("features")}
+        shard_names = {row["key"]: row["shard"] for row in self.reader.of_event("features")}
         self.shards = {key: name for key, name in shard_names.items() if shards.intact(self.target.run, name)}
 
     def missing(self, tasks: Iterable[Task]) -> list[Task]:

@@ -16,12 +16,11 @@ from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, full_strength, make_key
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
-from afdctl.journal import Journal, Row
+from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe.schema import AFD
 from afdctl.runs import checkpoints, results_file, shards
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.runs.selection import rows_to_rewrite, selected_analyses, shadowed_rows
 from afdctl.suites.attack_config import AttackConfig
@@ -121,7 +120,7 @@ class AnalysisRunner:
             "points": self.request.points if name in EMBEDDINGS else None,
             "changed": self._changed(name),
             "seed": self.request.seed,
-            "figures": dict(result.metrics),
+            "metrics": dict(result.metrics),
             "shard": shard,
             "features": self.cache.keys(self.tasks(name)),
             "seconds": round(time.monotonic() - started, 3),
@@ -131,7 +130,7 @@ class AnalysisRunner:
 
     def rows(self) -> dict[str, Row]:
         """Map the requested analyses that the run has to their rows."""
-        by_key = {row["key"]: row for row in self.cache.reader.look("analysis")}
+        by_key = {row["key"]: row for row in self.cache.reader.of_event("analysis")}
         rows = {name: by_key.get(self.key(name)) for name in self.request.names}
         return {
             name: row
@@ -187,7 +186,7 @@ class AnalysisRunner:
         return missing_checks([self.target], self.cache.reader)
 
     def _counting_rows(self) -> list[Row]:
-        self.cache.reader.look("analysis")
+        self.cache.reader.of_event("analysis")
         return drop_superseded(self.cache.reader.rows)
 
     def _rows_to_rewrite(self) -> list[Row]:

@@ -43,7 +43,7 @@ class AnalysisOfRuns:
     @property
     def metrics(self) -> dict[str, Mapping[str, Any]]:
         """The metrics of each run."""
-        return {run: row["figures"] for run, row in self.rows.items()}
+        return {run: row["metrics"] for run, row in self.rows.items()}
 
     def arrays(self, run: str) -> "Arrays":
         from afdctl.runs import shards
@@ -101,7 +101,7 @@ def print_analysis(console: TableConsole, analysis: AnalysisOfRuns) -> None:
 def json_row(run: str, row: Row) -> Row:
     """Return what --json prints of an analysis."""
     fields = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
-    return {"run": run, **{field: row[field] for field in fields}, **row["figures"]}
+    return {"run": run, **{field: row[field] for field in fields}, **row["metrics"]}
 
 
 def make_table(*columns: str) -> Table:
@@ -179,7 +179,7 @@ def embedding(analysis: AnalysisOfRuns) -> Parts:
 
 def hdh(analysis: AnalysisOfRuns) -> Parts:
     for run, row in analysis.rows.items():
-        cells = row["figures"]["cells"]
+        cells = row["metrics"]["cells"]
         err_nat = f"err_nat {100 * cells[0]['err_nat']:.1f} %"
         yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {row['n']:,} test images, {err_nat}"
         yield partial(divergence_table, cells), len(ESTIMATES)
@@ -209,7 +209,7 @@ def divergence_caption(row: Mapping[str, Any]) -> str:
     """Write the note on what limits the estimates."""
     from afdctl.runs.curves import Z_95
 
-    cells = row["figures"]["cells"]
+    cells = row["metrics"]["cells"]
     notes = ["Errors and gap in percent, of the same images whose features are compared."]
     if cells and cells[0]["raw"] is None:
         notes.append("This run has no discriminator, so there is only the probe.")
@@ -220,7 +220,7 @@ def divergence_caption(row: Mapping[str, Any]) -> str:
     notes.append(f"Below {chance:.2f} a probe's d is no different from chance.")
     correlations = [
         f"{name} r = {pearson['r']:.2f} ({pearson['low']:.2f} to {pearson['high']:.2f}, {pearson['cells']} cells)"
-        for name, pearson in row["figures"]["correlation"].items()
+        for name, pearson in row["metrics"]["correlation"].items()
         if pearson
     ]
     if correlations:

@@ -146,7 +146,7 @@ class EvaluationProgress:
 
     def on_row(self, row: Row) -> None:
         match row["event"]:
-            case "progress" | "part":
+            case "sweep_progress" | "sweep_part":
                 key = row["attack"], row["source"] or row["run"]
                 self.done[key] = row["done"] / row["n"]
                 completed = sum(self.estimates.get(key, 0) * share for key, share in self.done.items())

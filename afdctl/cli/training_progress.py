@@ -10,7 +10,7 @@ import typer
 from rich.columns import Columns
 
 from afdctl.cli.progress import ProgressReporter, progress_reporter, stop_on_broken_pipe
-from afdctl.journal import format_square_accuracy
+from afdctl.formatting import format_square_accuracy
 
 Row = dict[str, Any]
 OnLine = Callable[[str], None]
@@ -172,11 +172,14 @@ def format_validation(row: Row) -> str:
 
 def format_results(last: Row, best: Row) -> list[str]:
     """Format a line per tested checkpoint, or one for both where the last checkpoint is the best."""
-    if best["of_step"] == last["of_step"]:
+    if best["checkpoint_step"] == last["checkpoint_step"]:
         return [_format_result("best and last", best)]
     return [_format_result("best", best), _format_result("last", last)]
 
 
 def _format_result(name: str, row: Row) -> str:
-    robust = f"{row['attack']} {row['acc_adv']:.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack)"
-    return f"test, {name} checkpoint (step {row['of_step']}): clean {row['acc_nat']:.1%}, {robust}, {row['n']:,} images"
+    square = format_square_accuracy(row.get("acc_square"))
+    return (
+        f"test, {name} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
+        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} images"
+    )

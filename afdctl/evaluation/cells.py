@@ -6,10 +6,9 @@ import numpy as np
 
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
-from afdctl.journal import Reader, Row
+from afdctl.journal import JournalCache, Row, drop_superseded
 from afdctl.runs import shards
 from afdctl.runs.curves import wilson
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.runs.selection import rows_to_rewrite, selected_curves, shadowed_rows
 from afdctl.runs.shards import Arrays
@@ -29,13 +28,13 @@ class PlannedCells:
         self.tasks, self.save_images = list(tasks), save_images
         self.targets = {target.name: target for task in tasks for target in task.targets}
         self.runs = {name: target.run for name, target in self.targets.items()}
-        self.readers = {name: Reader(run.journal_path) for name, run in self.runs.items()}
+        self.readers = {name: JournalCache(run.journal_path) for name, run in self.runs.items()}
         self.rows: Rows = {}
 
     def pending_tasks(self) -> list[Task]:
         """Read the journals into `rows`, and return the tasks with the epsilons that some target lacks."""
         for name, run in self.runs.items():
-            cells = intact_cells(run, self.readers[name].look("cell"), with_images=self.save_images)
+            cells = intact_cells(run, self.readers[name].of_event("cell"), with_images=self.save_images)
             self.rows |= {(name, key): row for key, row in cells.items()}
         self.tasks = [self._with_started_batch_size(task) for task in self.tasks]
         return [pending for task in self.tasks if (pending := task.pending(self.missing_epsilons(task)))]
@@ -70,7 +69,7 @@ class PlannedCells:
         """Return run, finished cell and a cell of the curve that counts in its place, for tables and results.h5."""
         shadowed = []
         for name, reader in self.readers.items():
-            reader.look("cell")
+            reader.of_event("cell")
             rows = drop_superseded(reader.rows)
             curves = selected_curves(rows)
             for row in shadowed_rows(rows, self.finished(name)):

@@ -1,6 +1,6 @@
 """Partial results of an unfinished task, saved so that a kill costs seconds.
 
-A part is one shard with the rows of consecutive samples, named by a `part` event.
+A part is one shard with the rows of consecutive samples, named by a `sweep_part` event.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from afdctl.evaluation.plan import Task
-from afdctl.journal import Reader, Row
+from afdctl.journal import JournalCache, Row
 from afdctl.runs import shards
 from afdctl.runs.shards import Arrays
 
@@ -44,7 +44,7 @@ class PartialResults:
 class PartialResultStore:
     """The parts that the journals of some runs name, `readers` by run; with adversarial images, or without them."""
 
-    def __init__(self, readers: Mapping[str, Reader], with_images: bool) -> None:
+    def __init__(self, readers: Mapping[str, JournalCache], with_images: bool) -> None:
         self.readers, self.with_images = readers, with_images
 
     def recover(self, task: Task) -> PartialResults:
@@ -64,7 +64,7 @@ class PartialResultStore:
         return results
 
     def write(self, task: Task, results: PartialResults) -> Iterator[tuple[str, Row]]:
-        """Store the samples that no part has yet; yield each run's name and the fields of its `part` event."""
+        """Store the samples that no part has yet; yield each run's name and the fields of its `sweep_part` event."""
         saved = results.saved
         if len(results.blocks[0]) <= saved:
             return
@@ -89,7 +89,7 @@ class PartialResultStore:
 
     def _rows(self, task: Task, name: str) -> Iterable[Row]:
         """Read the rows of a run's parts of a task, with and without images."""
-        return (row for row in self.readers[name].look("part") if row["task"] == task.parts_key)
+        return (row for row in self.readers[name].of_event("sweep_part") if row["task"] == task.parts_key)
 
 
 def _join(blocks: list[Arrays]) -> Arrays:

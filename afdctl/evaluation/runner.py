@@ -19,7 +19,7 @@ from afdctl.runs.shards import Arrays
 
 # the most work that a kill costs, besides the current batch
 PART_SECONDS = 20.0
-# how often the journal, which a dashboard reads, gets a `progress` event
+# how often the journal, which a dashboard reads, gets a `sweep_progress` event
 PROGRESS_SECONDS = 2.0
 
 OnRow = Callable[[Row], None]
@@ -41,7 +41,7 @@ class SweepRunner:
         self.suite, self.batch_size, self.save_images, self.on_row = suite, batch_size, save_images, on_row
         self.requests = StopRequests()
         self.parts = PartialResultStore(self.cells.readers, save_images)
-        self.builders = {name: results_file.Builder(run) for name, run in self.cells.runs.items()}
+        self.builders = {name: results_file.PeriodicBuilder(run) for name, run in self.cells.runs.items()}
         self.journals: dict[str, Journal] = {}
         self.next_progress = 0.0
 
@@ -156,7 +156,7 @@ class SweepRunner:
     def save_part(self, task: Task, results: PartialResults) -> None:
         """Store the samples that no part has yet."""
         for name, fields in self.parts.write(task, results):
-            self.append(name, "part", **self.row_labels(task), **fields)
+            self.append(name, "sweep_part", **self.row_labels(task), **fields)
             self.journals[name].sync()
 
     def report_progress(self, task: Task, results: PartialResults) -> None:
@@ -165,10 +165,10 @@ class SweepRunner:
         for number, target in enumerate(task.targets):
             row = self.row_labels(task) | results.summary(number, task)
             if to_journal:
-                self.append(target.name, "progress", **row)
+                self.append(target.name, "sweep_progress", **row)
                 self.next_progress = time.monotonic() + PROGRESS_SECONDS
             else:
-                self.on_row({"event": "progress", "run": target.name, **row})
+                self.on_row({"event": "sweep_progress", "run": target.name, **row})
 
     def row_labels(self, task: Task) -> dict[str, Any]:
         source = task.source.name if task.transfers else None
@@ -224,5 +224,5 @@ class SweepRunner:
 
     def _end(self, reason: str, exit_code: int) -> None:
         for name, run in self.cells.runs.items():
-            self.append(name, "swept", reason=reason, exit_code=exit_code)
+            self.append(name, "sweep_end", reason=reason, exit_code=exit_code)
             results_file.build(run)

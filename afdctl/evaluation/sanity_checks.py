@@ -12,10 +12,9 @@ from afdctl.data import Dataset
 from afdctl.data.loader import Split, as_floats
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError, fit_in_memory, out_of_memory
 from afdctl.formatting import one_line_error
-from afdctl.journal import Row
+from afdctl.journal import JournalOutline, Row
 from afdctl.models.precision import MixedPrecision
 from afdctl.models.user_model import UserModel
-from afdctl.runs.journal_reader import JournalOutline
 from afdctl.runs.run import Run
 
 # raise it when the checks change, so that earlier warnings do not pass for new ones
@@ -39,7 +38,9 @@ def find_check(run: Run, digest: str, data_digest: str) -> Row | None:
     # no journal yet, or a damaged one, which does not matter to what only needs the weights
     with suppress(NotFoundError):
         rows = JournalOutline(run.journal_path).rows
-    checks = [row for row in rows if row["event"] == "check" and check_identity(row) == (digest, data_digest, VERSION)]
+    checks = [
+        row for row in rows if row["event"] == "sanity_check" and check_identity(row) == (digest, data_digest, VERSION)
+    ]
     return checks[-1] if checks else None
 
 
@@ -55,7 +56,7 @@ def run_check(network: nn.Module, dataset: Dataset, device: torch.device, digest
     if isinstance(network, UserModel):
         warnings = network.warnings + warnings
     return {
-        "event": "check",
+        "event": "sanity_check",
         "checkpoint": digest,
         "data": dataset.digest,
         "version": VERSION,

@@ -17,13 +17,12 @@ from afdctl.errors import AfdctlError, CorruptError, RecipeError
 from afdctl.evaluation import sanity_checks
 from afdctl.evaluation.fingerprint import compute_fingerprint, matches_fingerprint
 from afdctl.formatting import did_you_mean
-from afdctl.journal import Reader, Row
+from afdctl.journal import JournalCache, Row, drop_superseded
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import drop_superseded
-from afdctl.runs.lost_rows import lost_tail
+from afdctl.runs.lost_rows import lost_rows
 from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
 from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
@@ -123,9 +122,9 @@ def load_user_target(
     return _make_target(run, network, images, device, digest=run.provenance["model_digest"], check=check)
 
 
-def missing_checks(targets: Iterable[EvaluationTarget], reader: Reader) -> list[Row]:
+def missing_checks(targets: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
     """Return the checks of these targets that the journal of a run with results on them lacks."""
-    written = {sanity_checks.check_identity(row) for row in drop_superseded(reader.look("check"))}
+    written = {sanity_checks.check_identity(row) for row in drop_superseded(reader.of_event("sanity_check"))}
     checks = {sanity_checks.check_identity(target.check): target.check for target in targets if target.check}
     missing = [check for identity, check in checks.items() if identity not in written]
     return [{key: value for key, value in check.items() if key != "t"} for check in missing]
@@ -162,7 +161,7 @@ def _make_target(
         seed=seed,
         run=run,
         dataset=dataset.name,
-        warnings=[*warnings, *lost_tail(run), *check["warnings"]],
+        warnings=[*warnings, *lost_rows(run), *check["warnings"]],
         class_names=dataset.classes,
         notes=dataset.notes,
         check=check,

@@ -22,12 +22,7 @@ def events(records: Iterable[Record]) -> Rows:
 
     Each row has the fields of its event; `t` is in seconds since 1970.
     """
-    return [
-        {"run": record.name, **row}
-        for record in records
-        for row in record.every_row()
-        if row["event"] in TRAINING_EVENTS
-    ]
+    return [{"run": record.name, **row} for record in records for row in record.read_rows(TRAINING_EVENTS)]
 
 
 def cells(records: Iterable[Record]) -> Rows:

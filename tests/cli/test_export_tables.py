@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from afdctl.journal import SCHEMA
 from tests.cli.conftest import Afdctl
 from tests.export.tables.sample_runs import cell_rows, make_record
 
@@ -51,7 +52,7 @@ def test_a_damaged_run_is_left_out_or_named(afdctl: Afdctl, runs: Path) -> None:
     half = make_record(runs, "half", "mnist_trades", []).run
     half.recipe_path.unlink()
     newer = make_record(runs, "newer", "mnist_trades", []).run.path / "run.json"
-    newer.write_text(newer.read_text().replace('"schema": 2', '"schema": 9'))
+    newer.write_text(newer.read_text().replace(f'"schema": {SCHEMA}', '"schema": 9'))
     try:
         ended = afdctl("export", "--table", "1", "--json")
         assert len(json.loads(ended.out)["rows"]) == 2

@@ -19,7 +19,7 @@ def state(rows: list[journals.Row]) -> SweepProgress:
 def test_the_area_begins_at_clean_accuracy_on_the_attacked_images():
     """An attack on 10 images has its own clean accuracy, not that of the run's full test split."""
     rows = [journals.cell("fgsm", epsilon, **FEW) for epsilon in (0.1, 0.2)] + [journals.cell("mim", 0.1)]
-    sweep = state([*rows, {"event": "swept", "t": 1.0, "reason": "finished"}])
+    sweep = state([*rows, {"event": "sweep_end", "t": 1.0, "reason": "finished"}])
     assert sweep.acc_nat == 0.99
     curves = selected_curves(rows)
     assert sweep.auc(("fgsm", "")) == pytest.approx(curves["fgsm", None].auc)

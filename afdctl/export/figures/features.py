@@ -219,7 +219,7 @@ def _label(panel: Axes, ticks: int = 5) -> None:
 def _caption(groups: Sequence[Group], analysis: str) -> list[str]:
     """Describe the images, the attack, and the bars and bands."""
     rows = [record.analyses[analysis] for group in groups for record in group.records]
-    attacks = dict.fromkeys(TITLES.get(row["figures"]["attack"], row["figures"]["attack"]) for row in rows)
+    attacks = dict.fromkeys(TITLES.get(row["metrics"]["attack"], row["metrics"]["attack"]) for row in rows)
     runs = max(len(group.records) for group in groups)
     bands = f"bands: one standard deviation over up to {runs} runs" if runs > 1 else ""
     return [

@@ -65,7 +65,7 @@ def write_in_panel(panel: Axes, text: str) -> None:
 
 def analysis_metrics(record: Record, analysis: str) -> dict[str, Any]:
     """Return the metrics of a run's analysis."""
-    metrics: dict[str, Any] = record.analyses[analysis]["figures"]
+    metrics: dict[str, Any] = record.analyses[analysis]["metrics"]
     return metrics
 
 

@@ -48,7 +48,7 @@ class AnalysisSection:
 def analysis_section(record: Record) -> AnalysisSection:
     """Collect the analyses of a run. Only the arrays that the page shows are read."""
     rows = record.analyses
-    dims, units, hdh = (rows[name]["figures"] if name in rows else None for name in ("pca", "units", "hdh"))
+    dims, units, hdh = (rows[name]["metrics"] if name in rows else None for name in ("pca", "units", "hdh"))
     section = AnalysisSection(dims, units, hdh)
     if row := rows.get("tsne"):
         try:
@@ -66,7 +66,7 @@ def missing(record: Record) -> list[str]:
 def note(records: Sequence[Record]) -> str:
     """Describe the images, the attack and the bands of the charts."""
     rows = [record.analyses[name] for record in records for name in ("sensitivity", "norms") if name in record.analyses]
-    attacks = " and ".join(dict.fromkeys(row["figures"]["attack"] for row in rows))
+    attacks = " and ".join(dict.fromkeys(row["metrics"]["attack"] for row in rows))
     counts = format_range(row["n"] for record in records for row in record.analyses.values())
     images = f"Computed on {counts} test images." if counts else ""
     bands = f"Charts are under {attacks}; bands show ± one standard deviation over images." if attacks else ""
@@ -85,7 +85,7 @@ def _lines(records: Sequence[Record], name: str, key: str | None) -> list[Line]:
     lines = []
     for number, record in enumerate(records):
         if row := record.analyses.get(name):
-            metrics = row["figures"]
+            metrics = row["metrics"]
             summary: dict[str, Any] = metrics[key] if key else metrics
             x, y, std = (np.array(part, float) for part in (metrics["epsilons"], summary["median"], summary["std"]))
             lines.append(Line(label=record.name, colour=number, x=x, y=y, low=y - std, high=y + std, marks=True))
@@ -97,7 +97,7 @@ def _scatter(records: Sequence[Record]) -> Chart:
     lines = []
     for number, record in enumerate(records):
         if row := record.analyses.get("hdh"):
-            cells = sorted(row["figures"]["cells"], key=lambda cell: float(cell["probe"]))
+            cells = sorted(row["metrics"]["cells"], key=lambda cell: float(cell["probe"]))
             x, y = (np.array([cell[key] for cell in cells], float) for key in ("probe", "gap"))
             lines.append(Line(label=record.name, colour=number, x=x, y=y, marks=True, joined=False))
     return Chart("err_adv − err_nat by d_HΔH (probe)", "d_HΔH", lines)
@@ -108,7 +108,7 @@ def _panels(record: Record, row: Row) -> list[EmbeddingPanel]:
     points, labels = arrays["points"][:, :MAX_DOTS], arrays["label"][:MAX_DOTS]
     return [
         EmbeddingPanel("natural" if epsilon == 0 else f"ε = {format_epsilon(epsilon)}", _dots(positions, labels))
-        for epsilon, positions in zip(row["figures"]["epsilons"], _fit_to_square(points), strict=True)
+        for epsilon, positions in zip(row["metrics"]["epsilons"], _fit_to_square(points), strict=True)
     ]
 
 

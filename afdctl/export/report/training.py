@@ -12,8 +12,6 @@ from afdctl.runs.record import Record
 
 # points of a line; each is the mean of equally many steps
 MAX_BUCKETS = 128
-# rows that are added to the history at a time
-CHUNK_ROWS = 4096
 
 LOSSES = {
     "L_C": "L_C: classification (Eq. 7)",
@@ -44,16 +42,7 @@ class TrainingSection:
 
 def step_history(record: Record) -> MetricHistory:
     """Read the steps of a run into at most MAX_BUCKETS buckets, in memory that does not grow with the journal."""
-    history = MetricHistory(MAX_BUCKETS)
-    chunk: list[Row] = []
-    for row in record.every_row():
-        if row["event"] == "step":
-            chunk.append(row)
-        if len(chunk) >= CHUNK_ROWS:
-            history.extend(chunk, [0] * len(chunk))
-            chunk = []
-    history.extend(chunk, [0] * len(chunk))
-    return history
+    return MetricHistory.of(record.read_rows(["step"]), MAX_BUCKETS)
 
 
 def charts(sections: Sequence[TrainingSection]) -> list[Chart]:

@@ -80,8 +80,8 @@ def steady_epochs(record: Record) -> list[float]:
     assert record.recipe is not None
     batch_size, curriculum_epochs = record.recipe.train.batch_size, _curriculum_epochs(record)
     speeds_by_epoch: dict[int, list[float]] = {}
-    for row in record.every_row():
-        if row["event"] == "step" and row["epoch"] > curriculum_epochs and row.get("images_per_s"):
+    for row in record.read_rows(["step"]):
+        if row["epoch"] > curriculum_epochs and row.get("images_per_s"):
             speeds_by_epoch.setdefault(row["epoch"], []).append(row["images_per_s"])
     run_rows = record.of_kind("run")
     steps_per_epoch = run_rows[0]["steps_per_epoch"] if run_rows else None

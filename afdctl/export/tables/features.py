@@ -70,14 +70,14 @@ def _measure(metric: str, record: Record) -> Measurement | None:
     row = record.analyses.get(ANALYSES[metric])
     if row is None:
         return None
-    return Measurement(row["figures"][metric], n=row["n"], seed=row["seed"], checkpoint=checkpoint_of(record, row))
+    return Measurement(row["metrics"][metric], n=row["n"], seed=row["seed"], checkpoint=checkpoint_of(record, row))
 
 
 def _notes(rows: Sequence[Row], groups: Sequence[Group]) -> Iterator[str]:
     columns = [Column(metric, metric, "count") for metric in ANALYSES]
     yield from notes.of_measurements(columns, rows, groups)
     sizes = dict.fromkeys(
-        f"{dataset_title(record.dataset)} {record.analyses['pca']['figures']['features']}"
+        f"{dataset_title(record.dataset)} {record.analyses['pca']['metrics']['features']}"
         for group in groups
         for record in group.records
         if "pca" in record.analyses

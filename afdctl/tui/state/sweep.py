@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from afdctl.journal import Row
+from afdctl.journal import Row, drop_superseded
 from afdctl.runs.curves import auc
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.selection import checkpoint_names, selected_clean, selected_curves
 
 Key = tuple[str, str]
@@ -55,11 +54,11 @@ class SweepProgress:
         match row["event"]:
             case "sweep":
                 self._begin(row)
-            case "part" | "progress":
+            case "sweep_progress" | "sweep_part":
                 self._part(row)
             case "cell":
                 self._cell(row)
-            case "swept":
+            case "sweep_end":
                 self.ended, self.at_work = row, None
                 self._settle()
             case "checkpoint":

@@ -67,7 +67,7 @@ def with_analysis(record: Record, name: str, figures: Row, arrays: Mapping[str, 
     shard = shards.write(record.run, name, converted) if arrays else None
     with record.run.open_journal() as journal:
         journal.append(
-            "analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, figures=figures, shard=shard, features=[]
+            "analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, metrics=figures, shard=shard, features=[]
         )
     return Record.of(record.run)
 

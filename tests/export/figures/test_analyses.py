@@ -40,7 +40,7 @@ def test_medians_of_seeds_are_averaged(tmp_path: Path, panel_of, curve_of):
 def test_seeds_without_a_common_epsilon_are_not_averaged(tmp_path: Path, panel_of):
     one = sample_runs.with_sensitivity(sample_runs.make_record(tmp_path, "digits_at", seed=0), [0.2], [0.1])
     other = sample_runs.with_sensitivity(sample_runs.make_record(tmp_path, "digits_at", seed=1), [0.4], [0.1])
-    other.analyses["sensitivity"]["figures"]["epsilons"] = [0.2]
+    other.analyses["sensitivity"]["metrics"]["epsilons"] = [0.2]
     page = sensitivity([one, other])
     assert not panel_of(page, "digits").get_lines()
     page.draw_without_rendering()

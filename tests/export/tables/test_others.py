@@ -72,7 +72,7 @@ def analysis(name: str, n: int = 360, **figures: Any) -> dict[str, Any]:
         "checkpoint": DIGEST,
         "n": n,
         "seed": 0,
-        "figures": figures,
+        "metrics": figures,
         "shard": None,
         "features": [],
     }
