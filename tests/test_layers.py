@@ -54,7 +54,8 @@ LATER = {
 BARRED = {
     "losses": {"errors", "registry", "recipe", "journal", "runs"},
     "metrics": {"errors", "registry", "recipe", "journal", "runs"},
-    "attacks": {"journal", "runs"},
+    "attacks": {"recipe", "suites", "journal", "runs"},
+    "models": {"recipe", "suites", "journal", "runs"},
     "defenses": {"journal", "runs"},
     "journal": {"registry", "recipe", *LIBRARIES[0]},
     "errors": {"registry", "recipe", "journal", *LIBRARIES[0]},

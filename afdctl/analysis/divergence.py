@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from afdctl import metrics
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
 from afdctl.analysis.features import Features
-from afdctl.defenses.base import fusible
+from afdctl.defenses.base import can_fuse
 from afdctl.losses import GAMES
 from afdctl.models.discriminator import fc3_pd
 from afdctl.runs.curves import Z_95
@@ -107,7 +107,7 @@ def _train_probe(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: int
         body = fc3_pd(z.shape[1], classes, PROBE_UNITS, lambda layer: layer).to(z.device)
     probe = StandardisedProbe(body, torch.cat([z, z_adv]))
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(body.parameters(), PROBE_LR, weight_decay=1e-4, fused=fusible(body.parameters()))
+    optimizer = torch.optim.Adam(body.parameters(), PROBE_LR, weight_decay=1e-4, fused=can_fuse(body.parameters()))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, PROBE_STEPS)
     for _ in range(PROBE_STEPS):
         rows = torch.randint(len(y), (min(PROBE_BATCH, len(y)),), generator=generator).to(y.device)

@@ -231,6 +231,12 @@ def load_discriminator(run: Run, which: str, target: EvaluationTarget) -> nn.Mod
         state = checkpoint.state["defense"].get("D_psi")
         if not isinstance(defense, AFD) or state is None:
             return None
-        D_psi = discriminator.build(defense, target.network.features, target.classes)
+        D_psi = discriminator.build(
+            defense.discriminator,
+            features=target.network.features,
+            classes=target.classes,
+            hidden=defense.hidden,
+            spectral=defense.spectral_norm,
+        )
         D_psi.load_state_dict(state)
     return D_psi.eval().requires_grad_(False)

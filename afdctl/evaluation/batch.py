@@ -97,15 +97,15 @@ def recheck_in_float32(
         refuted_numbers = [number for number, again in zip(numbers, refuted.tolist(), strict=True) if again]
         new_results = search(task.spec, float32_model, x[refuted], y[refuted], seed=task.seed, numbers=refuted_numbers)
         for epsilon, result in new_results.items():
-            results[epsilon].put(refuted, result)
+            results[epsilon].update(refuted, result)
 
 
 def scatter_to_batch(attacked: Tensor, x: Tensor, results: Results) -> Results:
     """Place the results of the attacked samples (mask (n,)) in results of the whole batch."""
     batch_results = {}
     for epsilon, result in results.items():
-        batch_results[epsilon] = AttackResult.nothing(x)
-        batch_results[epsilon].put(attacked, result)
+        batch_results[epsilon] = AttackResult.empty(x)
+        batch_results[epsilon].update(attacked, result)
     return batch_results
 
 
@@ -138,7 +138,7 @@ def _result_columns(verification: Verification, result: AttackResult, correct: T
         "prediction": verification.prediction,
         "norm": verification.norm,
         "distance": distance,
-        "first_success": result.first_success,
+        "first_success": result.first_success_step,
         "forwards": result.forwards,
         "backwards": result.backwards,
         "part": result.part,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from afdctl import registry
 from afdctl.attacks.autoattack import cascade, within
-from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified, per_sample
-from afdctl.attacks.norms import clip_to_ball, lp_norm
+from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
+from afdctl.attacks.norms import clip_to_ball, lp_norm, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.schema import AA
@@ -61,9 +61,12 @@ class SampleBatch:
         """Attack some samples at one epsilon; `options` are arguments besides the attack's settings."""
         function = registry.load(registry.ATTACKS, spec.name)
         budget = {} if spec.minimises else {"epsilon": epsilon}
-        rng = self.rng(0.0 if spec.minimises else epsilon).take(indices)
+        rng = self.rng(0.0 if spec.minimises else epsilon).select(indices)
+        settings = spec.attack_kwargs()
+        if isinstance(spec, AA):
+            settings = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
         result: AttackResult = function(
-            self.model, self.x[indices], self.y[indices], draws=rng, **budget, **spec.attack_kwargs(), **options
+            self.model, self.x[indices], self.y[indices], rng=rng, **budget, **settings, **options
         )
         return result
 
@@ -78,7 +81,7 @@ class SampleBatch:
         with torch.no_grad():
             fooled = is_misclassified(self.model(result.x_adv[rows]), self.y[indices[rows]])
         result.forwards[rows] += 1
-        result.first_success[rows] = torch.where(fooled, result.first_success[rows], NOT_FOUND)
+        result.first_success_step[rows] = torch.where(fooled, result.first_success_step[rows], NOT_FOUND)
         result.part[rows] = torch.where(fooled, result.part[rows], NOT_FOUND)
 
 
@@ -89,7 +92,7 @@ def independent(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[fl
 
 def ascending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
     """Attack from small to large epsilons the samples that are not fooled yet."""
-    result, results = AttackResult.nothing(batch.x), {}
+    result, results = AttackResult.empty(batch.x), {}
     for epsilon in epsilons:
         result = without_cost(result)
         _attack_and_confirm(batch, attack, result, epsilon=epsilon, indices=(~result.fooled).nonzero()[:, 0])
@@ -102,12 +105,12 @@ def descending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[flo
 
     An image from the larger ball that is inside the smaller one counts there without an attack.
     """
-    result, results = AttackResult.nothing(batch.x), {}
+    result, results = AttackResult.empty(batch.x), {}
     vulnerable = torch.ones_like(batch.y, dtype=torch.bool)
     for epsilon in reversed(epsilons):
-        larger, result = result, AttackResult.nothing(batch.x)
+        larger, result = result, AttackResult.empty(batch.x)
         inside = within(larger, batch.x, epsilon, norm).fooled.nonzero()[:, 0]
-        result.put(inside, without_cost(larger.take(inside)))
+        result.update(inside, without_cost(larger.select(inside)))
         remaining = (vulnerable & ~result.fooled).nonzero()[:, 0]
         _attack_and_confirm(batch, attack, result, epsilon=epsilon, indices=remaining)
         results[epsilon] = result
@@ -122,7 +125,7 @@ def single_search(batch: SampleBatch, spec: AttackConfig, epsilons: list[float])
     """Run a minimum-norm attack once for the grid; an image outside a ball may still fool after clipping to it."""
     search, results = batch.attack(spec, 0.0, batch.indices), {}
     for epsilon in epsilons:
-        result = search.take(batch.indices)
+        result = search.select(batch.indices)
         outside = search.fooled & (lp_norm(search.x_adv - batch.x, spec.norm) > epsilon)
         clipped = clip_to_ball(search.x_adv, batch.x, epsilon, spec.norm)
         result.x_adv = torch.where(per_sample(outside, batch.x), clipped, search.x_adv)
@@ -137,7 +140,7 @@ class AutoAttackOverGrid:
 
     def __init__(self, batch: SampleBatch, spec: AA) -> None:
         self._batch, self._parts = batch, spec.parts()
-        self._nearest = AttackResult.nothing(batch.x)
+        self._nearest = AttackResult.empty(batch.x)
         self._searched = torch.zeros_like(batch.y, dtype=torch.bool)
 
     def __call__(self, epsilon: float, indices: Tensor) -> AttackResult:
@@ -147,7 +150,7 @@ class AutoAttackOverGrid:
         if len(remaining):
             run_part = partial(self._run_part, epsilon, indices[remaining])
             parts = [partial(run_part, part) for part in self._parts]
-            result.put(remaining, cascade(self._batch.x[indices[remaining]], parts))
+            result.update(remaining, cascade(self._batch.x[indices[remaining]], parts))
         return result
 
     def _run_part(self, epsilon: float, indices: Tensor, spec: AttackConfig, remaining: Tensor) -> AttackResult:
@@ -156,17 +159,17 @@ class AutoAttackOverGrid:
             return self._batch.attack(spec, epsilon, indices)
         new = ~self._searched[indices]
         if new.any():
-            search = self._batch.attack(spec, epsilon, indices[new], at_once=len(self._batch.x))
-            self._nearest.put(indices[new], search)
+            search = self._batch.attack(spec, epsilon, indices[new], max_batch=len(self._batch.x))
+            self._nearest.update(indices[new], search)
             self._searched[indices] = True
         result = self._within(epsilon, indices)
-        cost = self._nearest.take(indices)
+        cost = self._nearest.select(indices)
         result.forwards, result.backwards = cost.forwards * new, cost.backwards * new
         return result
 
     def _within(self, epsilon: float, indices: Tensor) -> AttackResult:
         """Return FAB-T's nearest images as successes where they are inside the ball, without their cost."""
-        nearest = without_cost(self._nearest.take(indices))
+        nearest = without_cost(self._nearest.select(indices))
         result = within(nearest, self._batch.x[indices], epsilon, self._parts[0].norm)
         number = next(number for number, part in enumerate(self._parts) if part.minimises)
         result.part = torch.where(result.fooled, number, NOT_FOUND)
@@ -178,7 +181,7 @@ def without_cost(result: AttackResult) -> AttackResult:
     zeros = torch.zeros_like(result.forwards)
     return AttackResult(
         x_adv=result.x_adv.clone(),
-        first_success=result.first_success.clone(),
+        first_success_step=result.first_success_step.clone(),
         forwards=zeros,
         backwards=zeros.clone(),
         part=result.part.clone(),
@@ -192,4 +195,4 @@ def _attack_and_confirm(
     if len(indices):
         update = attack(epsilon, indices)
         batch.confirm(update, indices, update.fooled)
-        result.put(indices, update)
+        result.update(indices, update)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
+from afdctl.attacks.base import margin
 from afdctl.data import Dataset
 from afdctl.data.loader import Split, as_floats
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError, fit_in_memory, out_of_memory
@@ -192,7 +193,7 @@ def _gradient_warnings(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
             if not logits.requires_grad:
                 return None
             ce = _zero_gradient(cross_entropy(logits, labels, reduction="sum"), leaf)
-            masks.append((ce, _zero_gradient(margins(logits, labels).sum(), leaf)))
+            masks.append((ce, _zero_gradient(margin(logits, labels).sum(), leaf)))
         return masks
 
     parts = fit_in_memory(zero_gradients, len(x))
@@ -206,12 +207,6 @@ def _gradient_warnings(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     if _many(zero_ce):
         warnings.append(f"{_share(zero_ce)} have no gradient of the cross-entropy; trust apgd_t, fab_t and square")
     return warnings
-
-
-def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the logit of the class y (n,) minus the largest other one, shaped (n,)."""
-    own = torch.zeros_like(logits, dtype=torch.bool).scatter(1, y[:, None], True)
-    return logits[own] - logits.masked_fill(own, -torch.inf).amax(1)
 
 
 def _zero_gradient(loss: Tensor, x: Tensor) -> Tensor:

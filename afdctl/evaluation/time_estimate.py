@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from afdctl.attacks.base import cross_entropy_of, loss_and_gradient
+from afdctl.attacks.base import cross_entropy_per_sample, loss_and_gradient
 from afdctl.data.loader import as_floats
 from afdctl.errors import fit_in_memory, out_of_memory
 from afdctl.evaluation.batch import prepare_model, search
@@ -53,11 +53,11 @@ def choose_batch_size(target: EvaluationTarget, n: int, specs: Iterable[AttackCo
 def attack_step(target: EvaluationTarget, size: int, precision: str = "float32") -> Callable[[], None]:
     """Return a function that runs a forward and a backward pass of the first `size` images."""
     x, y = as_floats(target.split.x[:size]), target.split.y[:size]
-    model, objective = prepare_model(target.network, lambda: None, precision), cross_entropy_of(y)
+    model = prepare_model(target.network, lambda: None, precision)
 
     def step() -> None:
         # item() waits for the device
-        loss_and_gradient(model, objective, x)[2].sum().item()
+        loss_and_gradient(model, cross_entropy_per_sample, x, y)[2].sum().item()
 
     return step
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.fingerprint import compute_fingerprint, matches_fingerprint
-from afdctl.evaluation.sanity_checks import check, margins
+from afdctl.evaluation.sanity_checks import check
 
 CLASSES = list("abcd")
 
@@ -180,11 +180,6 @@ def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fau
     assert not x.requires_grad
     assert all(torch.equal(a, b) for a, b in zip(buffers, network.buffers(), strict=True))
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_margins_by_hand():
-    logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, -1.0, 4.0]])
-    assert margins(logits, torch.tensor([1, 2])).tolist() == [1.0, -1.0]
 
 
 def test_a_fingerprint_tells_models_apart_and_outlives_rounding(x: Tensor):
