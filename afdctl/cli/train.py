@@ -99,7 +99,7 @@ def _start(
     # torch takes seconds to import; by now the recipe is known to be right
     with leaving_at_once():
         from afdctl import interrupts
-        from afdctl.cli.progress import training_progress
+        from afdctl.cli.training_progress import training_progress
         from afdctl.runs.run import Run
         from afdctl.training import setup
 
@@ -153,7 +153,7 @@ def _resume(
     else:
         with leaving_at_once():
             from afdctl import interrupts
-            from afdctl.cli.progress import training_progress
+            from afdctl.cli.training_progress import training_progress
             from afdctl.training import setup
 
         if starter:

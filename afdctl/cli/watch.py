@@ -12,7 +12,7 @@ import typer
 
 from afdctl import paths
 from afdctl.cli import output_path, serving, terminal
-from afdctl.cli.arguments import find_runs, run_names
+from afdctl.cli.arguments import find_run, run_names
 from afdctl.cli.printing import beneath
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
@@ -52,7 +52,7 @@ def watch(
         raise RecipeError("--svg is the picture of --once; add --once, or press e in the dashboard")
     if svg:
         svg.check()
-    paths = [find_runs(name, runs).path for name in run_names(names or [])]
+    paths = [find_run(name, runs).path for name in run_names(names or [])]
     if once:
         _once(paths, width, height, svg)
     elif serve:
@@ -98,21 +98,20 @@ def _show(paths: list[Path], replay: float | None, read_only: bool) -> None:
 
 def _tell(path: Path) -> None:
     """Plain lines of what has happened and happens, until nothing writes the run any more."""
-    import json
-
     from afdctl.cli.broken_pipe import broken_pipe_error
-    from afdctl.cli.progress import Lines
+    from afdctl.cli.progress import ProgressReporter
+    from afdctl.cli.training_progress import TrainingProgress
     from afdctl.runs.folders import JOURNAL
     from afdctl.runs.lost_rows import lost_rows
     from afdctl.runs.run import Run
     from afdctl.tui.state.follower import RunFollower
     from afdctl.tui.state.history import MALFORMED
 
-    lines, run = Lines(typer.echo), RunFollower(path)
+    lines, run = TrainingProgress(ProgressReporter(typer.echo)), RunFollower(path)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
             try:
-                lines.on_line(json.dumps(row))
+                lines.on_row(row)
             except MALFORMED:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:

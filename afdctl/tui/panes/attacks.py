@@ -59,7 +59,7 @@ def about(sweep: SweepProgress) -> str:
     words = [str(at_work.get(name)) for name in ("suite", "checkpoint") if at_work.get(name)]
     if sweep.acc_nat is not None:
         words.append(f"clean {sweep.acc_nat:.1%}")
-    if not any(attack.startswith("aa") for attack, _ in sweep.cells):
+    if sweep.lacks_autoattack:
         words.append("no AutoAttack")
     ends = {min(sweep.images, default=0), max(sweep.images, default=0)}
     words.append(f"{' to '.join(f'{n:,}' for n in sorted(ends))} images")
@@ -168,8 +168,8 @@ def at_epsilons(sweep: SweepProgress, key: Key, low: float, high: float, columns
     """The accuracies of one attack in dot columns, NaN between the epsilons."""
     out = np.full(columns, np.nan)
     cells = dict(sweep.cells[key])
-    if sweep.acc_nat is not None:
-        cells.setdefault(0.0, Cell(0.0, sweep.acc_nat))
+    if (clean := sweep.acc_clean(key)) is not None:
+        cells.setdefault(0.0, Cell(0.0, clean))
     for epsilon, cell in cells.items():
         if cell.accuracy is not None:
             out[min(columns - 1, round((epsilon - low) / (high - low) * (columns - 1)))] = cell.accuracy

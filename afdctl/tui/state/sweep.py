@@ -1,10 +1,10 @@
 """What the journal has of attacks on a run: planned cells while a sweep is at work, else all results that count."""
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from afdctl.journal import Row, drop_superseded
-from afdctl.runs.cells import pointers, shown_clean, shown_curves
+from afdctl.runs.curves import auc
+from afdctl.runs.selection import checkpoint_names, selected_clean, selected_curves
 
 Key = tuple[str, str]
 """An attack, and the run whose adversarial images it uses ('' for its own)."""
@@ -36,6 +36,10 @@ class SweepProgress:
     """Every finished cell of the journal by its key, which holds all that its figure depends on."""
     cells: dict[Key, dict[float, Cell]] = field(default_factory=dict)
     norms: dict[Key, str] = field(default_factory=dict)
+    clean: dict[Key, float] = field(default_factory=dict)
+    """Clean accuracy on the images that each attack was run on."""
+    autoattack: set[Key] = field(default_factory=set)
+    """The results of AutoAttack, whatever their label."""
     at_work: Key | None = None
     done: int = 0
     of: int = 0
@@ -58,7 +62,7 @@ class SweepProgress:
                 self.ended, self.at_work = row, None
                 self._settle()
             case "checkpoint":
-                pointers([row])  # a row that cannot be read would end every later look at the record
+                checkpoint_names([row])  # a row that cannot be read would end every later look at the record
                 self.record.append(row)
 
     def resume(self, row: Row) -> None:
@@ -69,19 +73,21 @@ class SweepProgress:
 
     def _settle(self) -> None:
         """Show what counts; of a sweep that did not come to its end, what it still lacks as well."""
-        curves = shown_curves(self.record)
+        curves = selected_curves(self.record)
         planned = {
             key: {epsilon: cell for epsilon, cell in cells.items() if cell.partial or cell.accuracy is None}
             for key, cells in self.cells.items()
         }
         measured = {
-            (attack, source or ""): {cell["epsilon"]: _cell_of(cell) for cell in curve}
+            (attack, source or ""): {cell["epsilon"]: _cell_of(cell) for cell in curve.cells}
             for (attack, source), curve in curves.items()
         }
         self.cells = {key: planned.get(key, {}) | measured.get(key, {}) for key in [*planned, *measured]}
-        self.norms |= {(attack, source or ""): curve[0]["norm"] for (attack, source), curve in curves.items()}
-        self.images = {curve[0]["n"] for curve in curves.values()} or self.images
-        clean = shown_clean(self.record)
+        self.norms |= {(attack, source or ""): curve.norm for (attack, source), curve in curves.items()}
+        self.clean |= {(attack, source or ""): curve.accuracies[0] for (attack, source), curve in curves.items()}
+        self.autoattack |= {(attack, source or "") for (attack, source), curve in curves.items() if curve.autoattack}
+        self.images = {curve.n for curve in curves.values()} or self.images
+        clean = selected_clean(self.record)
         self.acc_nat = clean["acc_nat"] if clean else None
 
     def _begin(self, row: Row) -> None:
@@ -105,10 +111,12 @@ class SweepProgress:
         key = key_of(row)
         epsilon = self._known(key, float(row["epsilon"]))
         self.norms.setdefault(key, str(row.get("norm", "")))
-        shown_curves([row])  # a row that cannot be read would end every later look at the record
+        selected_curves([row])  # a row that cannot be read would end every later look at the record
         self.record.append(row)
         self.cells.setdefault(key, {})[epsilon] = self.measured[str(row["key"])] = _cell_of(row)
-        self.acc_nat = row.get("acc_nat", self.acc_nat)
+        self.acc_nat = self.clean[key] = row["acc_nat"]
+        if row["spec"]["name"] == "aa":
+            self.autoattack.add(key)
         if self.at_work == key and not any(self._open(key, each) for each in self.cells[key]):
             self.at_work = None
 
@@ -154,18 +162,23 @@ class SweepProgress:
         """How many cells there are."""
         return sum(map(len, self.cells.values()))
 
+    @property
+    def lacks_autoattack(self) -> bool:
+        """Whether AutoAttack is neither measured nor planned as a white-box attack."""
+        return not any(key[1] == "" and (key in self.autoattack or key[0] == "aa") for key in self.cells)
+
+    def acc_clean(self, key: Key) -> float | None:
+        """Clean accuracy on the images of an attack; before its first result, that of the run."""
+        return self.clean.get(key, self.acc_nat)
+
     def auc(self, key: Key) -> float | None:
-        """The area under accuracy by epsilon over the grid's length, where all of it is measured."""
-        cells = sorted(self.cells[key].values(), key=lambda cell: cell.epsilon)
-        if cells and cells[0].epsilon > 0:
-            cells.insert(0, Cell(0.0, self.acc_nat))
-        if len(cells) < 2 or any(cell.accuracy is None or cell.partial for cell in cells):
+        """Compute the AUC of an attack once its whole grid is measured."""
+        accuracies = {0.0: self.acc_clean(key)}
+        accuracies |= {epsilon: None if cell.partial else cell.accuracy for epsilon, cell in self.cells[key].items()}
+        points = sorted((epsilon, accuracy) for epsilon, accuracy in accuracies.items() if accuracy is not None)
+        if len(points) < max(2, len(accuracies)):
             return None
-        area = 0.0
-        for one, other in pairwise(cells):
-            area += (other.epsilon - one.epsilon) * ((one.accuracy or 0.0) + (other.accuracy or 0.0)) / 2
-        length = cells[-1].epsilon - cells[0].epsilon
-        return area / length if length else None
+        return auc(*zip(*points, strict=True))
 
 
 def _cell_of(row: Row) -> Cell:
