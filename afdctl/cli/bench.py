@@ -65,7 +65,7 @@ def bench(
 def print_report(report: Row) -> None:
     """Print all tables on stdout."""
     # imported here because `afdctl --help` starts faster without rich
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     console = TableConsole()
     for row in report["steps"]:
@@ -136,17 +136,17 @@ def ratio_table(row: Row) -> "Table":
 
 def recipe_time_table(eta: Row | None) -> "Table":
     """Show the time that the whole recipe takes."""
-    from afdctl.cli.sweep_progress import duration
+    from afdctl.cli.progress import format_duration
 
     table = make_table("whole recipe", "", "")
     if eta is None:
         table.add_row("time", "unknown: depends on the size of the image folder")
         return table
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
-    table.add_row(f"epoch of {eta['steps_per_epoch']:,} steps{mean}", duration(eta["epoch_seconds"]))
-    table.add_row("validation after it", duration(eta["validation_seconds"]))
-    table.add_row("test of two checkpoints", duration(eta["test_seconds"]))
-    table.add_row(f"all {eta['epochs']} epochs", duration(eta["total_seconds"]), style="bold")
+    table.add_row(f"epoch of {eta['steps_per_epoch']:,} steps{mean}", format_duration(eta["epoch_seconds"]))
+    table.add_row("validation after it", format_duration(eta["validation_seconds"]))
+    table.add_row("test of two checkpoints", format_duration(eta["test_seconds"]))
+    table.add_row(f"all {eta['epochs']} epochs", format_duration(eta["total_seconds"]), style="bold")
     return table
 
 

@@ -124,7 +124,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
     # torch takes seconds to import; by now the recipe is known to be valid
     with exit_on_interrupt():
         from afdctl import interrupts
-        from afdctl.cli.progress import training_progress
+        from afdctl.cli.training_progress import training_progress
         from afdctl.runs.run import Run
         from afdctl.training import setup
 
@@ -168,7 +168,7 @@ def _resume(
     else:
         with exit_on_interrupt():
             from afdctl import interrupts
-            from afdctl.cli.progress import training_progress
+            from afdctl.cli.training_progress import training_progress
             from afdctl.training import setup
 
         if parent:

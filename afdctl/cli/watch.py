@@ -12,7 +12,7 @@ import typer
 
 from afdctl import paths
 from afdctl.cli import output_path, serving, terminal
-from afdctl.cli.arguments import find_runs, run_names
+from afdctl.cli.arguments import find_run, run_names
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
@@ -51,7 +51,7 @@ def watch(
         raise RecipeError("--svg needs --once; add it, or press e in the dashboard")
     if svg:
         svg.check()
-    folders = [find_runs(name, runs).path for name in run_names(names or [])]
+    folders = [find_run(name, runs).path for name in run_names(names or [])]
     if once:
         _print_frame(folders, width, height, svg)
     elif serve:
@@ -98,20 +98,19 @@ def _open_dashboard(folders: list[Path], replay: float | None, read_only: bool) 
 
 def _print_lines(folder: Path) -> None:
     """Print a line for each event, past and new, until no process writes the run."""
-    import json
-
-    from afdctl.cli.progress import Lines
+    from afdctl.cli.progress import ProgressReporter
+    from afdctl.cli.training_progress import TrainingProgress
     from afdctl.runs.folders import JOURNAL
     from afdctl.runs.lost_rows import lost_rows
     from afdctl.runs.run import Run
     from afdctl.tui.state.follower import RunFollower
     from afdctl.tui.state.history import MALFORMED
 
-    lines, run = Lines(typer.echo), RunFollower(folder)
+    lines, run = TrainingProgress(ProgressReporter(typer.echo)), RunFollower(folder)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
             try:
-                lines.on_line(json.dumps(row))
+                lines.on_row(row)
             except MALFORMED:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:

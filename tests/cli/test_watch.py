@@ -53,7 +53,7 @@ def test_no_name_on_stdin(watch, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     code, out, err = watch("-", "--once")
     assert (code, out) == (3, "")
-    assert err == "error: -: no run's path came in on stdin\n"
+    assert err == "error: -: stdin has no run's path\n"
 
 
 def test_names_from_stdin(watch, monkeypatch: pytest.MonkeyPatch):

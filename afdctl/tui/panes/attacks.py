@@ -60,7 +60,7 @@ def describe(sweep: SweepProgress) -> str:
     words = [str(plan.get(name)) for name in ("suite", "checkpoint") if plan.get(name)]
     if sweep.acc_nat is not None:
         words.append(f"clean {sweep.acc_nat:.1%}")
-    if not any(attack.startswith("aa") for attack, _ in sweep.cells):
+    if sweep.lacks_autoattack:
         words.append("no AutoAttack")
     words.append(f"{format_range(sweep.images) or 0} images")
     return ", ".join([*words, f"seed {plan.get('seed', 0)}"] if plan else words)
@@ -165,8 +165,8 @@ def accuracies_in_columns(sweep: SweepProgress, key: Key, low: float, high: floa
     """Return the accuracies of an attack by column of dots, NaN between the epsilons."""
     accuracies = np.full(columns, np.nan)
     cells = dict(sweep.cells[key])
-    if sweep.acc_nat is not None:
-        cells.setdefault(0.0, Cell(0.0, sweep.acc_nat))
+    if (clean := sweep.acc_clean(key)) is not None:
+        cells.setdefault(0.0, Cell(0.0, clean))
     for epsilon, cell in cells.items():
         if cell.accuracy is not None:
             column = min(columns - 1, round((epsilon - low) / (high - low) * (columns - 1)))

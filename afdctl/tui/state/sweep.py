@@ -1,10 +1,10 @@
 """Attacks on a run: the planned cells of a sweep in progress, or all results of the journal that count."""
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from afdctl.journal import Row, drop_superseded
-from afdctl.runs.cells import pointers, shown_clean, shown_curves
+from afdctl.runs.curves import auc
+from afdctl.runs.selection import checkpoint_names, selected_clean, selected_curves
 
 # an attack, and the run that its adversarial images were made on ('' for the run itself)
 Key = tuple[str, str]
@@ -36,6 +36,10 @@ class SweepProgress:
     measured: dict[str, Cell] = field(default_factory=dict)
     cells: dict[Key, dict[float, Cell]] = field(default_factory=dict)
     norms: dict[Key, str] = field(default_factory=dict)
+    # clean accuracy on the images that each attack was run on
+    clean: dict[Key, float] = field(default_factory=dict)
+    # the results of AutoAttack, whatever their label
+    autoattack: set[Key] = field(default_factory=set)
     running: Key | None = None
     done: int = 0
     total: int = 0
@@ -59,7 +63,7 @@ class SweepProgress:
                 self._show_results()
             case "checkpoint":
                 # raises for an unreadable row, which would break every later use of the record
-                pointers([row])
+                checkpoint_names([row])
                 self.record.append(row)
 
     def resume(self, row: Row) -> None:
@@ -70,19 +74,21 @@ class SweepProgress:
 
     def _show_results(self) -> None:
         """Show the results that count, and the planned cells that a stopped sweep did not measure."""
-        curves = shown_curves(self.record)
+        curves = selected_curves(self.record)
         planned = {
             key: {epsilon: cell for epsilon, cell in cells.items() if cell.partial or cell.accuracy is None}
             for key, cells in self.cells.items()
         }
         measured = {
-            (attack, source or ""): {cell["epsilon"]: _cell_of(cell) for cell in curve}
+            (attack, source or ""): {cell["epsilon"]: _cell_of(cell) for cell in curve.cells}
             for (attack, source), curve in curves.items()
         }
         self.cells = {key: planned.get(key, {}) | measured.get(key, {}) for key in [*planned, *measured]}
-        self.norms |= {(attack, source or ""): curve[0]["norm"] for (attack, source), curve in curves.items()}
-        self.images = {curve[0]["n"] for curve in curves.values()} or self.images
-        clean = shown_clean(self.record)
+        self.norms |= {(attack, source or ""): curve.norm for (attack, source), curve in curves.items()}
+        self.clean |= {(attack, source or ""): curve.accuracies[0] for (attack, source), curve in curves.items()}
+        self.autoattack |= {(attack, source or "") for (attack, source), curve in curves.items() if curve.autoattack}
+        self.images = {curve.n for curve in curves.values()} or self.images
+        clean = selected_clean(self.record)
         self.acc_nat = clean["acc_nat"] if clean else None
 
     def _start(self, row: Row) -> None:
@@ -107,10 +113,12 @@ class SweepProgress:
         epsilon = self._planned_epsilon(key, float(row["epsilon"]))
         self.norms.setdefault(key, str(row.get("norm", "")))
         # raises for an unreadable row, as above
-        shown_curves([row])
+        selected_curves([row])
         self.record.append(row)
         self.cells.setdefault(key, {})[epsilon] = self.measured[str(row["key"])] = _cell_of(row)
-        self.acc_nat = row.get("acc_nat", self.acc_nat)
+        self.acc_nat = self.clean[key] = row["acc_nat"]
+        if row["spec"]["name"] == "aa":
+            self.autoattack.add(key)
         if self.running == key and not any(self._is_open(key, other) for other in self.cells[key]):
             self.running = None
 
@@ -156,18 +164,23 @@ class SweepProgress:
         """The number of cells."""
         return sum(map(len, self.cells.values()))
 
+    @property
+    def lacks_autoattack(self) -> bool:
+        """Whether AutoAttack is neither measured nor planned as a white-box attack."""
+        return not any(key[1] == "" and (key in self.autoattack or key[0] == "aa") for key in self.cells)
+
+    def acc_clean(self, key: Key) -> float | None:
+        """Return clean accuracy on the images of an attack; before its first result, that of the run."""
+        return self.clean.get(key, self.acc_nat)
+
     def auc(self, key: Key) -> float | None:
-        """Return the area under the curve over the length of the grid; None until all of it is measured."""
-        cells = sorted(self.cells[key].values(), key=lambda cell: cell.epsilon)
-        if cells and cells[0].epsilon > 0:
-            cells.insert(0, Cell(0.0, self.acc_nat))
-        if len(cells) < 2 or any(cell.accuracy is None or cell.partial for cell in cells):
+        """Return the AUC of an attack once its whole grid is measured."""
+        accuracies = {0.0: self.acc_clean(key)}
+        accuracies |= {epsilon: None if cell.partial else cell.accuracy for epsilon, cell in self.cells[key].items()}
+        points = sorted((epsilon, accuracy) for epsilon, accuracy in accuracies.items() if accuracy is not None)
+        if len(points) < max(2, len(accuracies)):
             return None
-        area = 0.0
-        for left, right in pairwise(cells):
-            area += (right.epsilon - left.epsilon) * ((left.accuracy or 0.0) + (right.accuracy or 0.0)) / 2
-        length = cells[-1].epsilon - cells[0].epsilon
-        return area / length if length else None
+        return auc(*zip(*points, strict=True))
 
 
 def _cell_of(row: Row) -> Cell:
