@@ -12,9 +12,9 @@ from afdctl.cli import options as shared
 from afdctl.cli import output_path
 from afdctl.cli.arguments import dataset_name, find_run, run_names, split_names
 from afdctl.cli.evaluation import print_warnings
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import takes
 from afdctl.cli.output_path import OutputPath
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def analyze(options: AnalyzeOptions) -> None:
     runs = distinct_runs([find_run(name, options.folder) for name in run_names(options.runs or [])])
     by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.cli import analyze_tables
         from afdctl.cli.progress import progress_reporter
         from afdctl.evaluation.plan import attack_warnings

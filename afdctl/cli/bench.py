@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from afdctl.cli import output_path
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
+from afdctl.cli.process import exit_on_interrupt
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +47,7 @@ def bench(
     # hides the messages of the profiler itself
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.bench.report import measure
         from afdctl.training.setup import choose_device
 

@@ -10,8 +10,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from afdctl.cli.broken_pipe import broken_pipe_error
-from afdctl.cli.printing import beneath
+from afdctl.cli.terminal import broken_pipe_error, raw_stream
 from afdctl.formatting import printable
 
 # width of tables that are not printed on a terminal
@@ -23,7 +22,7 @@ class Console(RichConsole):
 
     def __init__(self, *, stderr: bool = False) -> None:
         file = sys.stderr if stderr else sys.stdout
-        super().__init__(file=file and beneath(file), highlight=False, markup=False, emoji=False)
+        super().__init__(file=file and raw_stream(file), highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Escape the text before it is measured and drawn."""

@@ -10,7 +10,7 @@ import typer
 from afdctl import registry
 from afdctl.cli import options as shared
 from afdctl.cli.arguments import dataset_name, find_run, parse_numbers, run_names
-from afdctl.cli.imports import leaving_at_once
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, format_count
 
@@ -66,7 +66,7 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     datasets = {dataset_name(run) for run in [*target_runs, *source_runs]} | ({options.dataset} - {None})
     suites = {dataset: load_suite(dataset) for dataset in datasets if dataset}
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
         from afdctl.cli.progress import EvaluationProgress, progress_reporter
         from afdctl.evaluation import time_estimate

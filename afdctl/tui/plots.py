@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from afdctl.tui.drawing.axis import Floats, Range, fit, format_tick
+from afdctl.formatting import format_tick
+from afdctl.tui.drawing.axis import Floats, Range, fit
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import COMPARED, Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
@@ -40,7 +41,7 @@ def draw_curves(lines: Sequence[Line], width: int) -> str:
         values = np.interp(columns, line.x, line.y, left=np.nan, right=np.nan)
         letter = line.name[0] if palette.depth == "none" else ""
         curves.append(Curve(values, np.zeros(len(columns), bool), colour, letter))
-    ticks = [(float(x.place(np.array(tick))), format_tick(tick)) for tick in x.ticks(max(2, width // 12))]
+    ticks = [(float(x.fraction(np.array(tick))), format_tick(tick)) for tick in x.ticks(max(2, width // 12))]
     cells.paste(0, 1, draw(Plot(curves, y, ticks=ticks), width, HEIGHT, left, right, palette))
     return cells.ansi()
 

@@ -12,7 +12,7 @@ FEW = {"n": 10, "acc_nat": 0.7}
 def state(rows: list[journals.Row]) -> SweepProgress:
     sweep = SweepProgress()
     for row in rows:
-        sweep.take(row)
+        sweep.add(row)
     return sweep
 
 
