@@ -19,7 +19,7 @@ from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
-from afdctl.recipe.schema import AFD
+from afdctl.recipe.defenses import AFD
 from afdctl.runs import checkpoints, results_file, shards
 from afdctl.runs.run import Run
 from afdctl.runs.selection import rows_to_rewrite, selected_analyses, shadowed_rows

@@ -138,9 +138,10 @@ def distinct_runs(runs: "list[Run]") -> "list[Run]":
 
 def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "AnalysisAttacks":
     """Load the attack whose strength varies, those that are compared, and what differs from the suite."""
-    from afdctl.suites import epsilon_grid, load
+    from afdctl.suites import load
+    from afdctl.suites.attack_config import parse_grid
 
-    epsilons = None if options.epsilons is None else epsilon_grid.parse(options.epsilons)
+    epsilons = None if options.epsilons is None else parse_grid(options.epsilons)
     suite = load.load(
         options.suite, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--suite", "--epsilons")
     )

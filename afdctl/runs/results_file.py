@@ -16,10 +16,15 @@ from afdctl.errors import CorruptError, file_errors
 from afdctl.formatting import encodable
 from afdctl.journal import SCHEMA, JournalOutline, Row
 from afdctl.runs import hdf5, shards
-from afdctl.runs.checks import Warnings, by_network, warnings_of
-from afdctl.runs.lost_rows import journal_size_of, keep_lost_rows
 from afdctl.runs.run import Run
-from afdctl.runs.selection import selected_analyses, selected_curves, selected_features
+from afdctl.runs.selection import (
+    Warnings,
+    selected_analyses,
+    selected_curves,
+    selected_features,
+    warnings_by_network,
+    warnings_of,
+)
 
 CELL: Final = "/attacks/{attack}/{epsilon:g}"
 TRANSFER: Final = "/attacks/{attack} from {source}/{epsilon:g}"
@@ -43,7 +48,7 @@ def build(run: Run) -> Path:
     another process has meanwhile built it from a longer journal, that one stays.
     """
     # never held open for writing: a kill leaves up to 5 % of such files unreadable, and readers are locked out
-    old_size = journal_size_of(run.results_path)
+    old_size = run.results_journal_size
     outline = JournalOutline(run.journal_path)
     rows = outline.rows
     attributes = run.provenance | {
@@ -54,8 +59,8 @@ def build(run: Run) -> Path:
         "log_offset": outline.end,
         "log_sha256": _digest(run.journal_path, outline.end),
     }
-    checks = by_network(rows)
-    keep_lost_rows(run, old_size, outline.end)
+    checks = warnings_by_network(rows)
+    run.keep_lost_rows(old_size, outline.end)
     with suppress(_OvertakenError), hdf5.writing(run.results_path) as file:
         hdf5.add_table(file, STEPS, outline.read(["step"]))
         for event, name in TABLES.items():
@@ -70,7 +75,7 @@ def build(run: Run) -> Path:
                 place = FEATURES.format(**row) if row["attack"] else NATURAL
                 file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
         _describe(file, attributes)
-        if journal_size_of(run.results_path) > outline.end:
+        if run.results_journal_size > outline.end:
             raise _OvertakenError
     return run.results_path
 

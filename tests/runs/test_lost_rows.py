@@ -8,8 +8,8 @@ import torch
 
 from afdctl.journal import JournalOutline
 from afdctl.runs import checkpoints, results_file
-from afdctl.runs.lost_rows import lost_rows
 from afdctl.runs.run import Run
+from afdctl.runs.status import lost_rows
 from tests.journals import epoch, steps, trained, written
 
 STATE = {"a": torch.ones(1)}
@@ -64,7 +64,7 @@ def test_results_that_know_more_than_the_journal_are_kept(tmp_path: Path):
             assert len(file["train/steps"]) == count
 
 
-@pytest.mark.parametrize("module", ["results_file", "lost_rows"])
+@pytest.mark.parametrize("module", ["results_file", "status"])
 def test_rows_written_while_a_run_is_read_are_not_reported_as_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ):
