@@ -154,7 +154,8 @@ def make_runner(
     options: AnalyzeOptions, run: "Run", device: "torch.device", attacks: "AnalysisAttacks"
 ) -> "AnalysisRunner":
     """Load a run's network and prepare its analyses."""
-    from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner, load_discriminator
+    from afdctl.analysis.divergence import load_discriminator
+    from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
     from afdctl.evaluation.plan import sample_count
     from afdctl.evaluation.target import load_run_target
     from afdctl.evaluation.time_estimate import choose_batch_size
