@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl.cli import export_files, export_modes, options, output_path
-from afdctl.cli.arguments import find_run, run_names
 from afdctl.cli.export_modes import ExportOptions
+from afdctl.cli.options import find_run, run_names
 from afdctl.errors import NotFoundError, RecipeError
 
 if TYPE_CHECKING:

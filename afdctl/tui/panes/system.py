@@ -1,11 +1,9 @@
 """The system pane: GPU, CPU, memory, trainer and disk, as short bars."""
 
 from afdctl.formatting import format_bytes
-from afdctl.tui.drawing.cells import Cells
-from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.panes.header import draw_bar
-from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.drawing.cells import Cells, Palette, draw_bar
 from afdctl.tui.state.system import Gpu, System
+from afdctl.tui.view import Snapshot
 
 BAR_BEGIN, BAR_END = 7, 17
 MAX_GPUS = 2
