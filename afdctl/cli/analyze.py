@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from afdctl.cli import options as shared
 from afdctl.cli import output_path
 from afdctl.cli.evaluation import print_warnings
 from afdctl.cli.options import dataset_name, find_run, run_names, split_names, takes
-from afdctl.cli.output_path import OutputPath
+from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 
@@ -206,13 +206,17 @@ def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:
 
 def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bool, out: OutputPath | None) -> None:
     """Print each analysis of all runs and where its figure is; `results` has each run's rows by analysis."""
-    from afdctl.cli.analyze_plots import draw_plots, save_figures
     from afdctl.cli.analyze_tables import AnalysisOfRuns, print_tables
     from afdctl.cli.console import TableConsole
 
-    runs, names = {run.name: run for run, _ in results}, list(results[0][1])
+    runs, names = [run for run, _ in results], list(results[0][1])
     console = TableConsole()
-    figures = save_figures(list(runs.values()), names, out) if out or (console.is_terminal and not as_json) else {}
+    figures: dict[str, Path] = {}
+    if out or (console.is_terminal and not as_json):
+        from afdctl.export.figures.catalogue import save_figures
+
+        figures = {name: figure_path(runs, name, out, alone=len(names) == 1) for name in names}
+        save_figures(runs, figures)
     if as_json:
         analyses = [json_row(run.name, row) for run, rows in results for row in rows.values()]
         paths = {"figures": {name: str(path) for name, path in figures.items()}} if figures else {}
@@ -220,13 +224,26 @@ def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bo
         return
     for name in names:
         rows = {run.name: rows[name] for run, rows in results}
-        analysis = AnalysisOfRuns(name=name, rows=rows, runs=runs)
+        analysis = AnalysisOfRuns(name=name, rows=rows, runs={run.name: run for run in runs})
         print_tables(console, analysis)
-        for plot in draw_plots(analysis, console.width) if console.is_terminal else []:
-            console.file.write(plot)
+        if console.is_terminal:
+            from afdctl.tui.plots import draw_analysis
+
+            for plot in draw_analysis(name, analysis.metrics, analysis.arrays, console.width):
+                console.file.write(plot)
         if name in figures:
             console.print(f"figure: {figures[name]}", soft_wrap=True)
         console.print()
+
+
+def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alone: bool) -> Path:
+    """Return the path of an analysis' figure: `out` itself for the only one, else with the analysis in its name."""
+    if out is None:
+        several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
+        return OutputPath(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
+    if out.is_folder:
+        return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
+    return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
 
 
 def json_row(run: str, row: Row) -> Row:

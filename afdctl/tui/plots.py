@@ -1,31 +1,26 @@
-"""Draw analyses: figures as files, and on a terminal curves over one x and points by class."""
+"""Draw analyses as text for a terminal: curves over one x, and points by class."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from afdctl.cli.analyze_tables import AnalysisOfRuns
-from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.formatting import format_epsilon, format_tick
+from afdctl.runs.shards import Arrays
 from afdctl.tui.drawing.axis import Floats, Range, fit
 from afdctl.tui.drawing.cells import COMPARED, Cells, Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
 
-if TYPE_CHECKING:
-    from afdctl.runs.run import Run
-
-
-PLOT_HEIGHT = 15
-MAX_PLOT_WIDTH = 100
+HEIGHT = 15
+MAX_WIDTH = 100
 # marks of the points of the first classes; others are dots
 CLASS_MARKS = "0123456789abcdefghijklmnopqrstuvwxyz"
 # x ascending, and y
 Points = tuple[list[float], list[float]]
+# the metrics of an analysis by run
+Metrics = Mapping[str, Mapping[str, Any]]
 
 
 class Line(NamedTuple):
@@ -36,53 +31,33 @@ class Line(NamedTuple):
     y: Sequence[float]
 
 
-def save_figures(runs: "Sequence[Run]", names: Sequence[str], out: OutputPath | None) -> dict[str, Path]:
-    """Save the figure of each analysis; without `out` into the folder figures/ of the first run."""
-    from afdctl.export.figures.catalogue import FIGURES
-    from afdctl.export.figures.page import save
-    from afdctl.runs.record import Record
-
-    records = [Record.of(run) for run in runs]
-    paths = {name: figure_path(runs, name, out, alone=len(names) == 1) for name in names}
-    for name, path in paths.items():
-        save(FIGURES[name].build(records), path)
-    return paths
-
-
-def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alone: bool) -> Path:
-    """Return the path of an analysis' figure: `out` itself for the only one, else with the analysis in its name."""
-    if out is None:
-        several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
-        return OutputPath(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
-    if out.is_folder:
-        return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
-    return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
-
-
-def draw_plots(analysis: AnalysisOfRuns, width: int) -> list[str]:
-    """Draw an analysis as plots of at most `width` columns."""
-    if analysis.name in ("tsne", "umap"):
-        return [draw_embedding(analysis, run, width) for run in analysis.rows]
-    if analysis.name not in LINES:
+def draw_analysis(name: str, metrics: Metrics, arrays: Callable[[str], Arrays], width: int) -> list[str]:
+    """Draw an analysis of runs as plots of at most `width` columns; `arrays` reads those of a run."""
+    if name in ("tsne", "umap"):
+        return [draw_embedding(run, metrics[run]["epsilons"][-1], arrays(run), width) for run in metrics]
+    if name == "pca":
+        points = pca({run: arrays(run) for run in metrics})
+    elif name in LINES:
+        points = LINES[name](metrics)
+    else:
         return []
-    lines = [Line(name, *points) for name, points in LINES[analysis.name](analysis).items()]
+    lines = [Line(name, *line) for name, line in points.items()]
     return [draw_curves(lines, width)] if any(len(line.x) > 1 for line in lines) else []
 
 
-def draw_embedding(analysis: AnalysisOfRuns, run: str, width: int) -> str:
+def draw_embedding(run: str, epsilon: float, arrays: Arrays, width: int) -> str:
     """Draw the natural images' points, and beside them those at the largest epsilon."""
-    arrays = analysis.arrays(run)
-    strongest = f"{run}, under PGD-L∞ at {format_epsilon(analysis.metrics[run]['epsilons'][-1])}"
+    strongest = f"{run}, under PGD-L∞ at {format_epsilon(epsilon)}"
     points = {f"{run}, natural": arrays["points"][0], strongest: arrays["points"][-1]}
     return draw_scatters(points, arrays["label"], width)
 
 
 def draw_curves(lines: Sequence[Line], width: int) -> str:
     """Draw lines over one x, with their names above, on at most `width` columns; returns text with colour escapes."""
-    palette, width = _palette(), min(width, MAX_PLOT_WIDTH)
-    cells = Cells(width, PLOT_HEIGHT + 1, palette)
+    palette, width = _palette(), min(width, MAX_WIDTH)
+    cells = Cells(width, HEIGHT + 1, palette)
     y = fit([np.asarray(line.y, np.float64) for line in lines])
-    left, right = margins(Plot([], y), PLOT_HEIGHT)
+    left, right = margins(Plot([], y), HEIGHT)
     x = Range(min(line.x[0] for line in lines), max(line.x[-1] for line in lines))
     columns = np.linspace(x.low, x.high, 2 * (width - left - right))
     curves, column = [], left
@@ -92,14 +67,14 @@ def draw_curves(lines: Sequence[Line], width: int) -> str:
         letter = line.name[0] if palette.depth == "none" else ""
         curves.append(Curve(values, np.zeros(len(columns), bool), colour, letter))
     ticks = [(float(x.fraction(np.array(tick))), format_tick(tick)) for tick in x.ticks(max(2, width // 12))]
-    cells.paste(0, 1, draw(Plot(curves, y, ticks=ticks), width, PLOT_HEIGHT, left, right, palette))
+    cells.paste(0, 1, draw(Plot(curves, y, ticks=ticks), width, HEIGHT, left, right, palette))
     return cells.ansi()
 
 
 def draw_scatters(points: Mapping[str, Floats], label: NDArray[np.int32], width: int) -> str:
     """Draw fields of points (n, 2) side by side on common axes, by title; `label` (n,) decides mark and colour."""
-    palette, width = _palette(), min(width, MAX_PLOT_WIDTH)
-    cells = Cells(width, PLOT_HEIGHT + 6, palette)
+    palette, width = _palette(), min(width, MAX_WIDTH)
+    cells = Cells(width, HEIGHT + 6, palette)
     all_points = np.concatenate(list(points.values()))
     lowest, spans = all_points.min(axis=0), np.ptp(all_points, axis=0)
     field_width = width // len(points)
@@ -119,33 +94,32 @@ def _palette() -> Palette:
     return Palette(depth="none" if "NO_COLOR" in os.environ else "true")
 
 
-def pca(analysis: AnalysisOfRuns) -> dict[str, Points]:
+def pca(arrays: Mapping[str, Arrays]) -> dict[str, Points]:
     """Return the cumulative share of the variance by component."""
-    shares = {run: analysis.arrays(run)["explained"].tolist() for run in analysis.rows}
+    shares = {run: of_run["explained"].tolist() for run, of_run in arrays.items()}
     return {run: ([float(number) for number in range(1, len(share) + 1)], share) for run, share in shares.items()}
 
 
-def sensitivity(analysis: AnalysisOfRuns) -> dict[str, Points]:
-    return {run: (metrics["epsilons"], metrics["median"]) for run, metrics in analysis.metrics.items()}
+def sensitivity(metrics: Metrics) -> dict[str, Points]:
+    return {run: (of_run["epsilons"], of_run["median"]) for run, of_run in metrics.items()}
 
 
-def norms(analysis: AnalysisOfRuns) -> dict[str, Points]:
-    return {run: (metrics["epsilons"], metrics["margin"]["median"]) for run, metrics in analysis.metrics.items()}
+def norms(metrics: Metrics) -> dict[str, Points]:
+    return {run: (of_run["epsilons"], of_run["margin"]["median"]) for run, of_run in metrics.items()}
 
 
-def hdh(analysis: AnalysisOfRuns) -> dict[str, Points]:
+def hdh(metrics: Metrics) -> dict[str, Points]:
     """Return half of the probe's d, and the gap that it bounds (Eq. 5), over the grid of the first attack."""
     lines: dict[str, Points] = {}
-    for run, metrics in analysis.metrics.items():
-        cells = [cell for cell in metrics["cells"] if cell["attack"] == metrics["cells"][0]["attack"]]
+    for run, of_run in metrics.items():
+        cells = [cell for cell in of_run["cells"] if cell["attack"] == of_run["cells"][0]["attack"]]
         epsilons = [cell["epsilon"] for cell in cells]
         lines[f"{run}: d/2 (probe)"] = (epsilons, [cell["probe"] / 2 for cell in cells])
         lines[f"{run}: gap"] = (epsilons, [cell["gap"] for cell in cells])
     return lines
 
 
-LINES: Final[Mapping[str, Callable[[AnalysisOfRuns], dict[str, Points]]]] = {
-    "pca": pca,
+LINES: Final[Mapping[str, Callable[[Metrics], dict[str, Points]]]] = {
     "sensitivity": sensitivity,
     "norms": norms,
     "hdh": hdh,
