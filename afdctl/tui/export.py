@@ -17,6 +17,24 @@ from afdctl.tui.panes.charts import ChartSpec
 from afdctl.tui.screen import Frame
 from afdctl.tui.view import Snapshot
 
+# the size of a cell, of its font, and of the margin of a picture, in pixels
+WIDTH, HEIGHT, FONT, MARGIN = 8.4, 17.0, 14.0, 10.0
+FONTS = "'JetBrains Mono', 'Fira Code', 'DejaVu Sans Mono', Menlo, Consolas, monospace"
+# thin lines in a cell of WIDTH x HEIGHT: w and h are its middle, W and H its ends
+RULES = {
+    "─": "M0 {h}H{W}",
+    "│": "M{w} 0V{H}",
+    "╭": "M{w} {H}V{g}Q{w} {h} {k} {h}H{W}",
+    "╮": "M{w} {H}V{g}Q{w} {h} {j} {h}H0",
+    "╰": "M{w} 0V{f}Q{w} {h} {k} {h}H{W}",
+    "╯": "M{w} 0V{f}Q{w} {h} {j} {h}H0",
+    "┈": "M1 {h}h1.4m2.2 0h1.4m2.2 0h1.4",
+    "╌": "M.8 {h}h2.8m1.4 0h2.8",
+    "╎": "M{w} 1.5v5.5m0 3v5.5",
+}
+# bars in the middle of a cell: begin and end as fractions of its width
+BARS = {"━": (0.0, 1.0), "╸": (0.0, 0.5), "╺": (0.5, 1.0)}
+
 
 def free_path(folder: Path, stem: str, suffix: str) -> Path:
     """Return a path that does not exist yet: `stem.svg`, `stem-2.svg`, ..."""
@@ -86,24 +104,6 @@ def chart_rows(spec: ChartSpec, rendered: RenderedChart, snapshot: Snapshot, pal
                 x = x_range.low + (column + 0.5) * step
                 rows.append([spec.key, curve_spec.name or curve_spec.metric, run_name, f"{x:g}", mean, *band])
     return rows
-
-
-WIDTH, HEIGHT, FONT, MARGIN = 8.4, 17.0, 14.0, 10.0
-FONTS = "'JetBrains Mono', 'Fira Code', 'DejaVu Sans Mono', Menlo, Consolas, monospace"
-# thin lines in a cell of WIDTH x HEIGHT: w and h are its middle, W and H its ends
-RULES = {
-    "─": "M0 {h}H{W}",
-    "│": "M{w} 0V{H}",
-    "╭": "M{w} {H}V{g}Q{w} {h} {k} {h}H{W}",
-    "╮": "M{w} {H}V{g}Q{w} {h} {j} {h}H0",
-    "╰": "M{w} 0V{f}Q{w} {h} {k} {h}H{W}",
-    "╯": "M{w} 0V{f}Q{w} {h} {j} {h}H0",
-    "┈": "M1 {h}h1.4m2.2 0h1.4m2.2 0h1.4",
-    "╌": "M.8 {h}h2.8m1.4 0h2.8",
-    "╎": "M{w} 1.5v5.5m0 3v5.5",
-}
-# bars in the middle of a cell: begin and end as fractions of its width
-BARS = {"━": (0.0, 1.0), "╸": (0.0, 0.5), "╺": (0.5, 1.0)}
 
 
 def to_svg(cells: Cells, title: str = "afdctl") -> str:

@@ -53,6 +53,11 @@ PLAIN: Final[Mapping[str, Style]] = {
     "bad": Style(bold=True, reverse=True),
     "focus": Style(bold=True),
 }
+# a text and its ink
+Span = tuple[str, int]
+BLANK = ord(" ")
+# the bits of the dots in a braille character, four rows of two
+DOT_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint32)
 
 
 @dataclass
@@ -125,11 +130,6 @@ def _mix(ground: str, colour: str, share: float) -> str:
         round(int(ground[at : at + 2], 16) * (1 - share) + int(colour[at : at + 2], 16) * share) for at in (1, 3, 5)
     )
     return "#" + "".join(f"{part:02x}" for part in parts)
-
-
-# a text and its ink
-Span = tuple[str, int]
-BLANK = ord(" ")
 
 
 class Cells:
@@ -228,10 +228,6 @@ def draw_bar(cells: Cells, x: int, end: int, y: int, share: float, colour: str) 
     rest = "─" if palette.depth == "none" else "━"
     spans = [("━" * full, palette.ink(colour)), ("╸" * half, palette.ink(colour))]
     cells.put(x, y, *spans, (rest * (end - x - full - half), palette.ink("faint")), end=end)
-
-
-# the bits of the dots in a braille character, four rows of two
-DOT_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint32)
 
 
 def braille(dots: NDArray[np.bool_]) -> NDArray[np.uint32]:

@@ -23,6 +23,23 @@ ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 # the largest step that a float represents exactly, as the charts need it
 MAX_STEP = 1 << 53
 SWEEP_EVENTS = {"sweep", "sweep_part", "sweep_progress", "cell", "sweep_end", "checkpoint"}
+# A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
+QUIET_SECONDS: Final = 30.0
+QUIET_PAUSES: Final = 5
+# Mark and colour of each status; the others have ended badly.
+STYLES: Final = {
+    OTHER_VERSION: ("?", "warn"),
+    "not started": ("◌", "bad"),
+    "starting": ("◌", "warn"),
+    "training": ("●", "good"),
+    "testing": ("●", "good"),
+    "sweeping": ("●", "good"),
+    "analyzing": ("●", "good"),
+    "finished": ("✔", "good"),
+    "swept": ("✔", "good"),
+    "stopped": ("■", "warn"),
+    "sweep stopped": ("■", "warn"),
+}
 
 
 class History:
@@ -184,25 +201,6 @@ class History:
             return None
         place = min(series.length - 1, max(0, (step - 1 - series.base) // series.width))
         return float(series.mean("elapsed")[place])
-
-
-# A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
-QUIET_SECONDS: Final = 30.0
-QUIET_PAUSES: Final = 5
-# Mark and colour of each status; the others have ended badly.
-STYLES: Final = {
-    OTHER_VERSION: ("?", "warn"),
-    "not started": ("◌", "bad"),
-    "starting": ("◌", "warn"),
-    "training": ("●", "good"),
-    "testing": ("●", "good"),
-    "sweeping": ("●", "good"),
-    "analyzing": ("●", "good"),
-    "finished": ("✔", "good"),
-    "swept": ("✔", "good"),
-    "stopped": ("■", "warn"),
-    "sweep stopped": ("■", "warn"),
-}
 
 
 @dataclass(frozen=True)
