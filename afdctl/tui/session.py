@@ -11,7 +11,7 @@ from afdctl.tui.panes import health
 from afdctl.tui.state.follower import RunFollower, output
 from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.state.replay import Replay
-from afdctl.tui.state.system import System, SystemMonitor
+from afdctl.tui.system import System, SystemMonitor
 from afdctl.tui.view import ComparedRun, Snapshot, View
 
 SLOW_SECONDS = 2.0

@@ -12,7 +12,7 @@ from afdctl.errors import DiskFullError
 from afdctl.runs import files
 from afdctl.tui.state.history import History, State
 from afdctl.tui.state.log_entries import LogEntry
-from afdctl.tui.state.system import System
+from afdctl.tui.system import System
 
 Axis = Literal["step", "epoch", "time"]
 Item = TypeVar("Item")
