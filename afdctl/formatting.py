@@ -149,11 +149,6 @@ def format_tick(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
 def format_percent(fraction: float | None) -> str:
     """Format a fraction in percent; None is empty."""
     return "" if fraction is None else f"{100 * fraction:.1f}"
@@ -171,3 +166,8 @@ def format_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -78,9 +78,13 @@ def export(
         raise RecipeError(f"{'--format' if kind else '--paper'}: goes with --table{hint}")
     # a wrong name is reported before any run is read
     if table is not None:
-        export_modes.check_table(table)
+        from afdctl.export.tables.base import check_name
+
+        check_name(table)
     if figure is not None:
-        export_files.check_figure(figure)
+        from afdctl.export.figures.catalogue import find
+
+        find(figure)
     if (table or figure) and not names:
         runs = all_runs(folder)
     else:

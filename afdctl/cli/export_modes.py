@@ -129,13 +129,6 @@ def export_table(options: ExportOptions, name: str) -> None:
     write_output(options, render.FORMATS[kind](table), f"table-{name}{render.suffix(kind)}")
 
 
-def check_table(name: str) -> None:
-    """Raise RecipeError for an unknown table."""
-    from afdctl.export.tables.base import check_name
-
-    check_name(name)
-
-
 def _table_format(options: ExportOptions) -> str | None:
     """Return the format of --format, --json or the suffix of --out; None without any of them."""
     from afdctl.export.tables import render
