@@ -42,8 +42,7 @@ FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
 LATER = {
     "analysis": {"sklearn", "umap"},
     "export/raw": {"pyarrow"},
-    "export/weights/traced": {"onnxruntime"},
-    "export/weights/state_dict": {"safetensors"},
+    "export/weights/single_file": {"onnxruntime", "safetensors"},
     "runs/checkpoints": {"torch"},
     "runs/provenance": {"torch"},
     "data": {"sklearn"},
