@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,21 @@ FILES = [path.relative_to(PACKAGE).with_suffix("").as_posix() for path in sorted
 def test_imports_point_down_only(file: str):
     assert file.split("/")[0] in LAYER, "give it a layer in LAYERS"
     assert violations(file, (PACKAGE / f"{file}.py").read_text()) == []
+
+
+def imported_modules(source: str) -> set[str]:
+    """Return the files of the package that the code imports, function bodies included."""
+    names = [name.split(".")[1:] for name, _ in imports(ast.parse(source)) if name.startswith("afdctl.")]
+    # the last part may be a name in a module or in a package
+    places = ["/".join(parts[:end]) for parts in names for end in (None, -1)]
+    return {file for place in places for file in (place, f"{place}/__init__") if file in FILES}
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {file: imported_modules((PACKAGE / f"{file}.py").read_text()) for file in FILES}
+    assert "runs/run" in graph["runs/checkpoints"]
+    # raises CycleError, which names the modules
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_package_itself_imports_nothing():
