@@ -30,7 +30,7 @@ from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation import plan, target
 from afdctl.evaluation.batch import attack_batch, prepare_model
-from afdctl.evaluation.partial_results import PartialResults
+from afdctl.evaluation.cells import PartialResults
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.verify import predict
 from afdctl.runs.run import Run

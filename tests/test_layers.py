@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,27 @@ FILES = [path.relative_to(PACKAGE).with_suffix("").as_posix() for path in sorted
 def test_imports_point_down_only(file: str):
     assert file.split("/")[0] in LAYER, "give it a layer in LAYERS"
     assert violations(file, (PACKAGE / f"{file}.py").read_text()) == []
+
+
+def module_file(name: str) -> str | None:
+    """Return the file of a dotted name, which is a module, a package, or a name in one of them."""
+    place = name.removeprefix("afdctl.").replace(".", "/")
+    parent = place.rpartition("/")[0]
+    return next((file for file in (place, f"{place}/__init__", parent, f"{parent}/__init__") if file in FILES), None)
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {
+        file: {
+            imported
+            for name, _ in imports(ast.parse((PACKAGE / f"{file}.py").read_text()))
+            if (imported := module_file(name)) and imported != file
+        }
+        for file in FILES
+    }
+    assert "runs/run" in graph["runs/checkpoints"]
+    # raises CycleError, which names the modules
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_package_itself_imports_nothing():

@@ -1,11 +1,9 @@
 """What an analysis receives, and what it returns."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from afdctl.analysis.features import Features
@@ -48,12 +46,3 @@ class AnalysisResult:
 
     metrics: Mapping[str, Any]
     arrays: Arrays = field(default_factory=dict)
-
-
-def median_and_std(values: Array) -> dict[str, list[float]]:
-    """Compute median and standard deviation of each row (e, n) over its finite values; NaN where there is none."""
-    finite = [row[np.isfinite(row)] for row in values]
-    return {
-        "median": [float(np.median(row)) if len(row) else math.nan for row in finite],
-        "std": [float(row.std()) if len(row) else math.nan for row in finite],
-    }

@@ -6,13 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from afdctl import metrics
+from afdctl import metrics, recipe
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
 from afdctl.analysis.features import Features
 from afdctl.defenses.base import can_fuse
+from afdctl.evaluation.target import EvaluationTarget
 from afdctl.losses import GAMES
+from afdctl.models.discriminator import build as build_discriminator
 from afdctl.models.discriminator import fc3_pd
+from afdctl.models.feature_classifier import FeatureClassifier
+from afdctl.recipe.defenses import AFD
+from afdctl.runs import checkpoints
 from afdctl.runs.curves import Z_95
+from afdctl.runs.run import Run
 
 ESTIMATES: Final = ("raw", "calibrated", "probe")
 # the probe's width, and its training: Adam with a cosine schedule
@@ -118,3 +124,24 @@ def _train_probe(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: int
         optimizer.step()
         schedule.step()
     return probe.eval()
+
+
+def load_discriminator(run: Run, which: str, target: EvaluationTarget) -> nn.Module | None:
+    """Load D_psi of a run's checkpoint, frozen; None for a run without one, such as NT, AT and custom models."""
+    if run.kind == "external" or not isinstance(target.network, FeatureClassifier):
+        return None
+    defense = recipe.loads(run.recipe_text).defense
+    checkpoint = checkpoints.load(run, which)
+    with checkpoints.fitting(checkpoint):
+        state = checkpoint.state["defense"].get("D_psi")
+        if not isinstance(defense, AFD) or state is None:
+            return None
+        D_psi = build_discriminator(
+            defense.discriminator,
+            features=target.network.features,
+            classes=target.classes,
+            hidden=defense.hidden,
+            spectral=defense.spectral_norm,
+        )
+        D_psi.load_state_dict(state)
+    return D_psi.eval().requires_grad_(False)

@@ -1,27 +1,25 @@
 """Run the analyses of a network; each result is kept in the run, keyed by everything that it depends on."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from torch import nn
 
-from afdctl import recipe
-from afdctl.analysis.base import AnalysisInputs, AttackGrid
+from afdctl.analysis.base import AnalysisInputs, AnalysisResult, AttackGrid
+from afdctl.analysis.divergence import hdh
+from afdctl.analysis.embedding import tsne, umap
 from afdctl.analysis.features import VERSION as FEATURES_VERSION
 from afdctl.analysis.features import FeatureCache, OnImages
-from afdctl.analysis.registry import ANALYSES
+from afdctl.analysis.statistics import norms, pca, sensitivity, units
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, full_strength, make_key
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
-from afdctl.models import discriminator
-from afdctl.models.feature_classifier import FeatureClassifier
-from afdctl.recipe.schema import AFD
-from afdctl.runs import checkpoints, results_file, shards
-from afdctl.runs.run import Run
+from afdctl.runs import results_file, shards
 from afdctl.runs.selection import rows_to_rewrite, selected_analyses, shadowed_rows
 from afdctl.suites.attack_config import AttackConfig
 
@@ -30,7 +28,28 @@ VERSION = 1
 # the analyses that `points` matters to
 EMBEDDINGS = ("tsne", "umap")
 
+Needs = Literal["natural", "grid", "attacks"]
 OnAnalysis = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis, and the features that it needs: of natural images, also under the grid attack, or all attacks."""
+
+    needs: Needs
+    compute: Callable[[AnalysisInputs], AnalysisResult]
+
+
+# every analysis by the name of its option: a new one is a file and a line here
+ANALYSES: Final[Mapping[str, Analysis]] = {
+    "pca": Analysis("natural", pca),
+    "units": Analysis("natural", units),
+    "sensitivity": Analysis("grid", sensitivity),
+    "tsne": Analysis("grid", tsne),
+    "umap": Analysis("grid", umap),
+    "hdh": Analysis("attacks", hdh),
+    "norms": Analysis("grid", norms),
+}
 
 
 def ignore(*_: object) -> None:
@@ -219,24 +238,3 @@ class AnalysisRunner:
 
 def _attack_grid(task: Task) -> AttackGrid:
     return AttackGrid(title=task.spec.title, norm=task.spec.norm, epsilons=task.epsilons)
-
-
-def load_discriminator(run: Run, which: str, target: EvaluationTarget) -> nn.Module | None:
-    """Load D_psi of a run's checkpoint, frozen; None for a run without one, such as NT, AT and custom models."""
-    if run.kind == "external" or not isinstance(target.network, FeatureClassifier):
-        return None
-    defense = recipe.loads(run.recipe_text).defense
-    checkpoint = checkpoints.load(run, which)
-    with checkpoints.fitting(checkpoint):
-        state = checkpoint.state["defense"].get("D_psi")
-        if not isinstance(defense, AFD) or state is None:
-            return None
-        D_psi = discriminator.build(
-            defense.discriminator,
-            features=target.network.features,
-            classes=target.classes,
-            hidden=defense.hidden,
-            spectral=defense.spectral_norm,
-        )
-        D_psi.load_state_dict(state)
-    return D_psi.eval().requires_grad_(False)

@@ -1,8 +1,10 @@
 """Statistics of features: their dimensions, active units, norms, and sensitivity to attacks."""
 
+import math
+
 import numpy as np
 
-from afdctl.analysis.base import AnalysisInputs, AnalysisResult, median_and_std
+from afdctl.analysis.base import AnalysisInputs, AnalysisResult
 from afdctl.analysis.features import Features
 from afdctl.runs.shards import Array
 
@@ -71,3 +73,12 @@ def sensitivity(inputs: AnalysisInputs) -> AnalysisResult:
     )
     metrics = {"attack": grid.title, "norm": grid.norm, "epsilons": list(grid.epsilons), **median_and_std(ratios)}
     return AnalysisResult(metrics, {"sensitivity": ratios})
+
+
+def median_and_std(values: Array) -> dict[str, list[float]]:
+    """Compute median and standard deviation of each row (e, n) over its finite values; NaN where there is none."""
+    finite = [row[np.isfinite(row)] for row in values]
+    return {
+        "median": [float(np.median(row)) if len(row) else math.nan for row in finite],
+        "std": [float(row.std()) if len(row) else math.nan for row in finite],
+    }

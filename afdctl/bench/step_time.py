@@ -24,12 +24,11 @@ from afdctl.defenses.base import Defense, Report
 from afdctl.defenses.step_phases import PhaseCounter, StepPhases
 from afdctl.models.cost import synchronize, timed
 from afdctl.recipe import Recipe, dump
-from afdctl.recipe.schema import DEFENSES, DefenseConfig
+from afdctl.recipe.defenses import DEFENSES, DefenseConfig
 from afdctl.runs import files, results_file
 from afdctl.runs.run import Run
 from afdctl.training.cost_estimate import ImageBatch, build_defense, random_batch
 from afdctl.training.metric_buffer import MetricBuffer
-from afdctl.training.performance import set_thread_count
 
 # Names of defenses in reports that differ from those in a recipe.
 SHORT_NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
@@ -154,14 +153,14 @@ def compare_threads(recipe: Recipe, images: ImageBatch, rounds: int) -> list[dic
     defense = build_defense(recipe, recipe.defense, min(recipe.attack.steps, THREADS_ATTACK_STEPS), images)
 
     def step(threads: int) -> None:
-        set_thread_count(threads)
+        torch.set_num_threads(threads)
         defense.step(images.x, images.y)
 
     counts = {current, *candidate_thread_counts()}
     try:
         seconds = interleave({str(count): partial(step, count) for count in counts}, rounds, images.x.device)
     finally:
-        set_thread_count(current)
+        torch.set_num_threads(current)
     rows = [
         {"threads": count, "over_current": estimate_ratio(seconds[str(count)], seconds[str(current)])}
         for count in counts

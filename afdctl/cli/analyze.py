@@ -137,9 +137,10 @@ def distinct_runs(runs: "list[Run]") -> "list[Run]":
 
 def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "AnalysisAttacks":
     """Load the attack whose strength varies, those that are compared, and what differs from the suite."""
-    from afdctl.suites import epsilon_grid, load
+    from afdctl.suites import load
+    from afdctl.suites.attack_config import parse_grid
 
-    epsilons = None if options.epsilons is None else epsilon_grid.parse(options.epsilons)
+    epsilons = None if options.epsilons is None else parse_grid(options.epsilons)
     suite = load.load(
         options.suite, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--suite", "--epsilons")
     )
@@ -152,7 +153,8 @@ def make_runner(
     options: AnalyzeOptions, run: "Run", device: "torch.device", attacks: "AnalysisAttacks"
 ) -> "AnalysisRunner":
     """Load a run's network and prepare its analyses."""
-    from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner, load_discriminator
+    from afdctl.analysis.divergence import load_discriminator
+    from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
     from afdctl.evaluation.plan import sample_count
     from afdctl.evaluation.target import load_run_target
     from afdctl.evaluation.time_estimate import choose_batch_size

@@ -25,11 +25,12 @@ def attack(options: AttackOptions) -> None:
 
     Settings are those of the suite `strong` unless --set changes them. Without RUN: the newest one.
     """
-    from afdctl.suites import epsilon_grid, load
+    from afdctl.suites import load
+    from afdctl.suites.attack_config import parse_epsilon
 
     if options.epsilon is None:
         raise RecipeError("--epsilon: missing; name the radius, such as 0.3 or 8/255")
-    epsilon = epsilon_grid.value(options.epsilon)
+    epsilon = parse_epsilon(options.epsilon)
     if epsilon == 0:
         raise RecipeError("--epsilon 0: nothing to attack; clean accuracy is printed with every other epsilon")
     evaluate(

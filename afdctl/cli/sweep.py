@@ -28,10 +28,11 @@ def sweep(options: SweepOptions) -> None:
 
     Finished work is skipped, so the same command resumes after Ctrl-C or a kill. Without RUN: the newest one.
     """
-    from afdctl.suites import epsilon_grid, load
+    from afdctl.suites import load
+    from afdctl.suites.attack_config import parse_grid
 
     attacks = split_names(options.attacks)
-    epsilons = None if options.epsilons is None else epsilon_grid.parse(options.epsilons)
+    epsilons = None if options.epsilons is None else parse_grid(options.epsilons)
     evaluate(
         options,
         lambda dataset: load.load(

@@ -10,14 +10,14 @@ from afdctl.defenses.base import Adversary, Defense, Report, apply_gradients, gr
 from afdctl.losses import GAMES, L_C, gradient_penalty
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
-from afdctl.recipe import schema
+from afdctl.recipe import defenses
 
 
 class AFD(Defense):
     """Three players: L_C moves theta and phi, L_D moves psi, L_F moves theta, each with its own optimizer."""
 
     def __init__(
-        self, table: schema.AFD, network: FeatureClassifier, adversary: Adversary, classes: int, noise: Generator
+        self, table: defenses.AFD, network: FeatureClassifier, adversary: Adversary, classes: int, noise: Generator
     ) -> None:
         super().__init__(table=table, network=network, adversary=adversary, classes=classes, noise=noise)
         self.noise = noise

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from afdctl.models.feature_classifier import FeatureClassifier
-from afdctl.recipe.schema import Defense as DefenseTable
+from afdctl.recipe.defenses import Defense as DefenseTable
 
 # device types for which torch has fused optimizers
 FUSED_DEVICES: Final = ("cpu", "cuda", "mps", "xpu")

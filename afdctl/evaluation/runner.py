@@ -9,8 +9,7 @@ from afdctl.attacks.base import Model
 from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, StoppedError, out_of_memory
 from afdctl.evaluation.batch import attack_batch, prepare_model
-from afdctl.evaluation.cells import PlannedCells, Rows, cell_row
-from afdctl.evaluation.partial_results import PartialResults, PartialResultStore
+from afdctl.evaluation.cells import PartialResults, PartialResultStore, PlannedCells, Rows, cell_row
 from afdctl.evaluation.plan import Task
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row

@@ -22,9 +22,9 @@ from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
-from afdctl.runs.lost_rows import lost_rows
 from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
+from afdctl.runs.status import lost_rows
 from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
 
 # what two runs of a custom model must share, besides the fingerprint, for their results to be the same

@@ -1,19 +1,16 @@
 """The journal of a run, `events.ndjson`: append-only, one writer, any number of readers. See docs/journal.md."""
 
 from afdctl.journal.events import SCHEMA
-from afdctl.journal.excerpts import read_tail, rows_between, sample
-from afdctl.journal.lock import Writer, check_not_busy, current_writer, signal_writer, unreachable
 from afdctl.journal.outline import JournalOutline, drop_superseded
 from afdctl.journal.reader import (
     JournalCache,
     JournalReader,
     JournalReplaced,
-    Line,
     read_lines,
     read_rows,
 )
-from afdctl.journal.rows import Row, check_schema, parse_line
-from afdctl.journal.writer import Journal
+from afdctl.journal.rows import Line, Row, check_schema, parse_line, read_tail, rows_between, sample
+from afdctl.journal.writer import Journal, Writer, check_not_busy, current_writer, signal_writer, unreachable
 
 __all__ = [
     "SCHEMA",

@@ -6,8 +6,8 @@ from itertools import accumulate
 from math import inf
 from pathlib import Path
 
-from afdctl.journal.reader import JournalReader, Line, read_lines
-from afdctl.journal.rows import Row
+from afdctl.journal.reader import JournalReader, read_lines
+from afdctl.journal.rows import Line, Row
 
 
 class JournalOutline:

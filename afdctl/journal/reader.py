@@ -13,6 +13,7 @@ from afdctl.journal.rows import (
     CRC_BYTES,
     CRC_MEMBER,
     STEP_LINE,
+    Line,
     Row,
     check_row,
     check_schema,
@@ -23,9 +24,6 @@ from afdctl.journal.rows import (
 CHUNK: Final = 1 << 18
 # A line of more bytes is treated as damaged: it might not fit into memory.
 MAX_LINE: Final = 1 << 28
-
-# The byte at which a line begins, and its row without the checksum.
-Line = tuple[int, Row]
 
 
 class JournalReplaced(Exception):  # noqa: N818 (an event, not an error)

@@ -1,4 +1,4 @@
-"""The lines of a journal: encode, verify, parse and check a row.
+"""The lines of a journal: encode, verify, parse and check a row, or read those at some place of the file.
 
 A line is one compact JSON object and a line feed. Its last member, `crc`, is the CRC-32 of all bytes before
 `,"crc":"`, as 8 hexadecimal digits.
@@ -25,6 +25,8 @@ from afdctl.journal.events import (
 )
 
 Row = dict[str, Any]
+# The byte at which a line begins, and its row without the checksum.
+Line = tuple[int, Row]
 
 # Start of a training step's line; nearly all lines of a long run are steps.
 STEP_LINE: Final = b'{"event":"step"'
@@ -33,6 +35,9 @@ CRC_BYTES: Final = len(CRC_MEMBER % 0)
 # A line of schema 2 and older: JSON, a tab, the CRC of the JSON.
 OLD_LINE: Final = re.compile(rb"(\{.*\})\t([0-9a-f]{8})\n")
 OLD_SCHEMA: Final = 2
+
+MAX_SAMPLED_LINE: Final = 1 << 18
+TAIL_BYTES: Final = 1 << 18
 
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
@@ -120,6 +125,52 @@ def replace_nonfinite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: replace_nonfinite(item) for key, item in value.items()}
     return [replace_nonfinite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def sample(path: Path, count: int) -> list[Line]:
+    """Return intact rows from `count` evenly spaced places of a file and from its end, unchecked, in order.
+
+    It shows what a long journal looks like before all of it has been read.
+    """
+    lines: list[Line] = []
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        for number in range(count):
+            file.seek(size * number // count)
+            begin = file.tell() + (len(file.readline(MAX_SAMPLED_LINE)) if number else 0)
+            line = file.readline(MAX_SAMPLED_LINE)
+            if begin < size and (not lines or begin > lines[-1][0]) and (row := parse_line(line)):
+                lines.append((begin, row))
+    last = lines[-1][0] if lines else -1
+    return lines + [(begin, row) for begin, row in read_tail(path) if begin > last]
+
+
+def read_tail(path: Path, size: int = TAIL_BYTES) -> list[Line]:
+    """Return the intact rows in the last `size` bytes of a file, unchecked; damaged lines are left out."""
+    with path.open("rb") as file:
+        begin = max(0, file.seek(0, 2) - size)
+        file.seek(begin)
+        begin += len(file.readline()) if begin else 0
+        lines = []
+        for line in file:
+            if row := parse_line(line):
+                lines.append((begin, row))
+            begin += len(line)
+    return lines
+
+
+def rows_between(path: Path, begin: int, end: int, limit: int = 4096) -> list[Row]:
+    """Return at most `limit` rows whose lines begin in the bytes from `begin` to `end`, unchecked."""
+    rows: list[Row] = []
+    with path.open("rb") as file:
+        file.seek(begin)
+        for line in file:
+            if row := parse_line(line):
+                rows.append(row)
+            begin += len(line)
+            if begin >= end or len(rows) >= limit:
+                break
+    return rows
 
 
 def _check_fields(row: Row, checks: Mapping[str, Check]) -> None:

@@ -1,21 +1,26 @@
-"""Load a recipe: its file, the files that it extends, presets and `--set` overrides."""
+"""Load a recipe with the files it extends, presets and `--set` overrides; write one as TOML."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from functools import cache, reduce
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+
+import tomli
+import tomli_w
 
 import afdctl
 from afdctl import paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 from afdctl.recipe import toml_source
+from afdctl.recipe.defenses import DEFENSES
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import KEYS_BY_KIND, Table
-from afdctl.recipe.presets import preset
-from afdctl.recipe.schema import DEFENSES, Attack, Data, Recipe
-from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read
+from afdctl.recipe.schema import Attack, Data, Recipe
+from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
 
 PACKAGE: Final = Path(afdctl.__file__).parent
 REQUIRED: Final = ("data", "model", "defense", "attack", "train")
@@ -23,6 +28,11 @@ REQUIRED: Final = ("data", "model", "defense", "attack", "train")
 MAX_CHAIN: Final = 16
 # table -> the key that decides which further keys the table has
 KIND_KEYS: Final = {"data": "dataset", "defense": "name", "attack": "name"}
+
+# the presets of `fidelity`: the paper, its published code and sound practice differ
+PRESETS: Final = ("sound", "paper", "official")
+# condition of a row of presets.toml -> the recipe's key that it compares
+CONDITIONS: Final = {"dataset": ("data", "dataset"), "defense": ("defense", "name"), "game": ("defense", "game")}
 
 
 def folder() -> Path:
@@ -99,6 +109,26 @@ def with_presets(layers: list[Layer]) -> Iterator[Layer]:
         yield layer
 
 
+@cache
+def preset_rows() -> list[dict[str, Any]]:
+    """Read the rows of `presets.toml`."""
+    text = Path(__file__).with_name("presets.toml").read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = tomli.loads(text)["row"]
+    return rows
+
+
+def preset(fidelity: Any, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a fidelity sets for a recipe's data set, defense and game."""
+    # validation reports an unknown name; the default's values add no further problems
+    name = fidelity if fidelity in PRESETS else "sound"
+    return toml_source.merge_all(row[name] for row in preset_rows() if meets_conditions(row, recipe))
+
+
+def meets_conditions(row: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe meets each condition of a row."""
+    return all(value_at(recipe, keys) in row[name] for name, keys in CONDITIONS.items() if name in row)
+
+
 def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Lay each layer over those before it; a table that changes its kind loses the keys that the new kind lacks."""
     return reduce(lambda base, top: toml_source.merge(inheritable(base, top), top), layers, {})
@@ -122,3 +152,37 @@ def keys_of_kind(table: str, kind: str) -> set[str]:
     """Return the keys of [data], [defense] or [attack] for a data set, a defense or an adversary."""
     models: dict[str, type[Table]] = {"data": Data, "attack": Attack, "defense": DEFENSES.get(kind, Table)}
     return {key for key in models[table].model_fields if kind in KEYS_BY_KIND.get(key, (kind,))}
+
+
+def dump(recipe: Recipe) -> str:
+    """Write a recipe as TOML with every value visible, except keys that are None."""
+    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def digest(recipe: Recipe) -> str:
+    """Return the sha256 of the recipe's canonical JSON, in hexadecimal."""
+    canonical = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).hexdigest()
+
+
+def file_schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe file, in which `extends` may supply every other key."""
+    schema: dict[str, Any] = without_required(Recipe.model_json_schema())
+    extends = {"type": "string", "description": "file to build on: relative to this one, or a packaged recipe"}
+    schema["properties"] = {"extends": extends, **schema["properties"]}
+    return schema
+
+
+def without_required(schema: Any) -> Any:
+    """Drop `required`; `oneOf` becomes `anyOf`, because a [defense] without a name matches several models."""
+    if isinstance(schema, list):
+        return [without_required(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # pydantic's `discriminator` is beside `oneOf`; elsewhere it is a key of the recipe
+    dropped = {"required", "default", "title", *(["discriminator"] if "oneOf" in schema else [])}
+    return {
+        "anyOf" if key == "oneOf" else key: without_required(value)
+        for key, value in schema.items()
+        if key not in dropped
+    }

@@ -1,9 +1,10 @@
-"""Provenance in run.json: everything besides the recipe and the data that a metric may depend on."""
+"""Provenance in run.json: what a metric may depend on besides recipe and data; and the keys in which runs differ."""
 
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,3 +50,24 @@ def source_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested mapping as `table.key`: value."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def aligned(trees: Sequence[Mapping[str, Any]], missing: Any = None) -> dict[str, list[Any]]:
+    """Return each key of any tree with its value in every tree."""
+    flat = [flattened(tree) for tree in trees]
+    keys = dict.fromkeys(key for tree in flat for key in tree)
+    return {key: [tree.get(key, missing) for tree in flat] for key in keys}
+
+
+def differing_keys(trees: Sequence[Mapping[str, Any]], missing: Any = None) -> dict[str, list[Any]]:
+    """Return the keys whose values are not equal in all trees, with the value in each."""
+    rows = aligned(trees, missing)
+    return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}

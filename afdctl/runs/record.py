@@ -9,12 +9,20 @@ from typing import Final
 from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
 from afdctl.journal import JournalOutline, Row
-from afdctl.recipe.schema import AFD, Recipe
-from afdctl.runs.checks import Warnings, by_network, warnings_of
+from afdctl.recipe.defenses import AFD
+from afdctl.recipe.schema import Recipe
 from afdctl.runs.curves import RobustnessCurve
-from afdctl.runs.lost_rows import RecordedProgress
 from afdctl.runs.run import Run
-from afdctl.runs.selection import CurveKey, selected_analyses, selected_clean, selected_curves
+from afdctl.runs.selection import (
+    CurveKey,
+    Warnings,
+    selected_analyses,
+    selected_clean,
+    selected_curves,
+    warnings_by_network,
+    warnings_of,
+)
+from afdctl.runs.status import RecordedProgress
 
 # The paper's terms for the defenses.
 METHODS: Final = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
@@ -91,7 +99,7 @@ class Record:
     @cached_property
     def checks(self) -> Warnings:
         """Digest of a network -> the warnings of its newest sanity check."""
-        return by_network(self.rows)
+        return warnings_by_network(self.rows)
 
     @property
     def shown_warnings(self) -> list[str]:

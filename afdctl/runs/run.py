@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from afdctl import paths
 from afdctl.errors import CorruptError, NotFoundError, file_errors
@@ -15,6 +15,9 @@ from afdctl.formatting import did_you_mean, one_line
 from afdctl.journal import SCHEMA, Journal, check_schema, read_rows
 from afdctl.runs import files, folders
 from afdctl.runs.folders import JOURNAL, RUN
+
+# Name of a results.h5 that has rows which the journal has lost; `size` is that of the journal it was made from.
+KEPT: Final = "results-{size}.h5"
 
 
 @dataclass(frozen=True)
@@ -205,13 +208,29 @@ class Run:
 
         If the journal has lost its end, a results.h5 made from the lost rows is kept under another name.
         """
-        from afdctl.runs.lost_rows import journal_size_of, keep_lost_rows  # it imports this module
-
         journal = Journal.open(self.journal_path)
-        keep_lost_rows(self, journal_size_of(self.results_path), journal.offset)
+        self.keep_lost_rows(self.results_journal_size, journal.offset)
         for folder in (self.path, self.checkpoints, self.shards):
             files.remove_stale_temp_files(folder)
         return journal
+
+    @property
+    def results_journal_size(self) -> int:
+        """The size in bytes of the journal that results.h5 was made from; 0 if it is missing or damaged."""
+        if not self.results_path.exists():
+            return 0
+
+        import h5py  # slower to import than everything else that `runs ls` needs
+
+        with suppress(OSError, KeyError), h5py.File(self.results_path) as file:
+            return int(file.attrs["log_offset"])
+        return 0
+
+    def keep_lost_rows(self, size: int, end: int) -> None:
+        """Rename results.h5 if it was made from `size` bytes of a journal that now ends before that, at `end`."""
+        # another process may have renamed it meanwhile
+        if size > end and self.results_journal_size == size:
+            self.results_path.replace(self.path / KEPT.format(size=size))
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -6,14 +6,15 @@ a search in float32 over one in bf16, the suite's own grid over another one, and
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from afdctl.journal import Row
-from afdctl.runs.checks import by_network, warnings_of
 from afdctl.runs.curves import RobustnessCurve
 
 # An attack's title, and the run that its images were made on: None for a white-box attack
 CurveKey = tuple[str, str | None]
+# Digest of a network -> the warnings of its newest sanity check
+Warnings = Mapping[str, list[str]]
 # Order of two results of the same kind: the larger one counts
 Rank = tuple[float, int, int, bool, bool, bool, int]
 
@@ -25,7 +26,7 @@ GRID = "epsilons"
 def selected_curves(rows: Iterable[Row]) -> dict[CurveKey, RobustnessCurve]:
     """Build the curve of each attack from the cells that count, which share all settings."""
     rows = list(rows)
-    rank, checks = _ranking(rows), by_network(rows)
+    rank, checks = _ranking(rows), warnings_by_network(rows)
     cells: dict[CurveKey, dict[str, list[Row]]] = {}
     for row in rows:
         if row["event"] == "cell":
@@ -76,6 +77,17 @@ def checkpoint_names(rows: Iterable[Row]) -> dict[str, str]:
     saved = [row for row in rows if row["event"] == "checkpoint"]
     best = [row for row in saved if row["best"]]
     return {row["digest"]: "last" for row in saved[-1:]} | {row["digest"]: "best" for row in best[-1:]}
+
+
+def warnings_by_network(rows: Iterable[Row]) -> Warnings:
+    """Return the warnings of the newest sanity check of each network that was checked."""
+    return {row["checkpoint"]: row["warnings"] for row in rows if row["event"] == "sanity_check"}
+
+
+def warnings_of(row: Row, checks: Warnings) -> list[str]:
+    """Return the warnings for a cell or an analysis: of its network, and of the source of a transfer attack."""
+    of_source = checks.get(row.get("source_checkpoint") or "", [])
+    return [*checks.get(row["checkpoint"], []), *(f"{row['source']}: {line}" for line in of_source)]
 
 
 def shadowed_rows(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Shards: files of large arrays that the journal refers to, written atomically.
+"""HDF5 files written atomically, above all shards: files of large arrays that the journal refers to.
 
 `shards/<stem>-<digest>.h5`; the digest in the name is verified when a shard is read.
 """
@@ -6,9 +6,11 @@
 import os
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import file_digest, sha256
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +18,20 @@ import h5py
 import numpy as np
 
 from afdctl.errors import AfdctlError, CorruptError, file_errors
-from afdctl.runs import files, hdf5
+from afdctl.runs import files
 from afdctl.runs.run import Run
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 # A file that changed less than this long ago may change again within the resolution of its time stamp.
 SETTLED_NS: Final = 2_000_000_000
+# Compressed, with a checksum that every HDF5 reader verifies.
+COMPRESSION: Final[dict[str, Any]] = {
+    "shuffle": True,
+    "compression": "gzip",
+    "compression_opts": 1,
+    "fletcher32": True,
+}
 
 
 def write(
@@ -96,8 +105,57 @@ def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Mapping[str
     """Return the bytes of an HDF5 file, built in memory: HDF5 crashes the interpreter on a full disk."""
     with h5py.File("shard.h5", "w", driver="core", backing_store=False) as file:
         for path, array in arrays.items():
-            hdf5.add(file, path, array)
+            add_array(file, path, array)
         file.attrs.update(attributes)
         file.flush()
         data: bytes = file.id.get_file_image()
     return data
+
+
+def add_array(group: h5py.Group, path: str, array: Array) -> None:
+    """Add a compressed data set."""
+    group.create_dataset(path, data=array, chunks=True, **COMPRESSION)
+
+
+@contextmanager
+def writing_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file that replaces `path` when the block ends. After DiskFullError the old file stays."""
+    with files.writing(path) as file:
+        target = _ErrorKeepingFile(file)
+        try:
+            with h5py.File(target, "w") as h5_file:
+                yield h5_file
+        finally:
+            # the first error; HDF5 may have failed later, at what it read back
+            if target.error:
+                raise target.error
+
+
+class _ErrorKeepingFile:
+    """A file for HDF5 that keeps the first error of a write in `error`, and ignores further writes.
+
+    HDF5 crashes the interpreter if a write fails, as on a full disk (6 of 6 tries).
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+        self.seek, self.tell, self.read, self.readinto = file.seek, file.tell, file.read, file.readinto
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while rest and self.error is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int) -> int:
+        with suppress(OSError):
+            self._file.truncate(size)
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""

@@ -11,8 +11,7 @@ from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
 from afdctl.recipe.toml_source import Layer, parse_assignments
-from afdctl.suites.attack_config import AttackConfig
-from afdctl.suites.epsilon_grid import Grid
+from afdctl.suites.attack_config import AttackConfig, Grid
 from afdctl.suites.schema import ATTACKS, SuiteFile
 
 DEFAULT: Final = "strong"

@@ -1,4 +1,4 @@
-"""Settings of speed and arithmetic: precision, torch.compile, and the number of CPU threads."""
+"""Settings of speed and arithmetic: precision and torch.compile."""
 
 from typing import Final
 
@@ -20,8 +20,3 @@ def apply_performance_settings(network: FeatureClassifier, train: Train) -> None
     if train.compile:
         torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
         compile_in_place(network.F_theta[0], train.compile)
-
-
-def set_thread_count(threads: int) -> None:
-    """Set this process's number of CPU threads, on which the rounding of sums depends."""
-    torch.set_num_threads(threads)

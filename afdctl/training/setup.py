@@ -23,10 +23,9 @@ from afdctl.journal import Journal, JournalOutline
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
-from afdctl.runs.lost_rows import RecordedProgress
 from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
-from afdctl.training.performance import set_thread_count
+from afdctl.runs.status import RecordedProgress
 from afdctl.training.trainer import Trainer
 
 # Called with each line of the journal.
@@ -71,7 +70,8 @@ def resume(
     with run.open_journal() as journal, explain_known_errors():
         journal.on_line = on_line
         dataset = load_run_dataset(run, chosen.data, data_dir)
-        set_thread_count(run.provenance["threads"])
+        # the rounding of sums depends on it
+        torch.set_num_threads(run.provenance["threads"])
         trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=_resume_device(run, device), journal=journal)
         checkpoint = checkpoints.load(run, "last")
         with checkpoints.fitting(checkpoint):

@@ -69,7 +69,7 @@ def test_the_discriminator_is_the_runs_own(afdctl: Afdctl, folder: Path, monkeyp
     """`raw` is what its weights give on the kept features."""
     monkeypatch.setattr("afdctl.analysis.divergence.PROBE_STEPS", 10)
     found = printed(afdctl("analyze", "wgan", *SMALL, "--hdh", "--attacks", "pgd_linf", "--json"))
-    from afdctl.analysis.runner import load_discriminator
+    from afdctl.analysis.divergence import load_discriminator
     from afdctl.evaluation.target import load_run_target
 
     run = Run(folder / "runs/wgan")

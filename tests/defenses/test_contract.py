@@ -10,7 +10,8 @@ from torch import Generator, Tensor, nn
 from afdctl import registry
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import DEFENSES, Attack
+from afdctl.recipe.defenses import DEFENSES
+from afdctl.recipe.schema import Attack
 from afdctl.training.adversary import Adversary
 from tests.conftest import NoWaitingForTheDevice
 

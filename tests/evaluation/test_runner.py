@@ -14,8 +14,8 @@ import torch
 
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.evaluation import runner
+from afdctl.evaluation.cells import PartialResultStore
 from afdctl.evaluation.curves import sweep_curves
-from afdctl.evaluation.partial_results import PartialResultStore
 from afdctl.evaluation.plan import Task, plan_transfers, plan_white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget

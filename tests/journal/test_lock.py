@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from afdctl.errors import BusyError
-from afdctl.journal import Journal, check_not_busy, current_writer, lock, signal_writer, unreachable
+from afdctl.journal import Journal, check_not_busy, current_writer, signal_writer, unreachable
+from afdctl.journal.writer import boot_id, lock_path
 from tests.journals import sealed
 
 Rewrite = Callable[..., None]
@@ -35,29 +36,29 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def rewrite(path: Path) -> Iterator[Rewrite]:
     """Change fields of the lock while the journal is open."""
     with Journal.open(path):
-        text = lock.lock_path(path).read_text()
+        text = lock_path(path).read_text()
 
         def changed(**fields: Any) -> None:
             row = {key: value for key, value in json.loads(text).items() if key != "crc"} | fields
-            lock.lock_path(path).write_bytes(sealed(json.dumps(row).encode()))
+            lock_path(path).write_bytes(sealed(json.dumps(row).encode()))
 
         yield changed
 
 
 def test_it_holds_pid_host_and_boot_and_is_empty_afterwards(path: Path):
     with Journal.open(path):
-        row = json.loads(lock.lock_path(path).read_text())
-        assert (row["pid"], row["host"], row["boot"]) == (os.getpid(), os.uname().nodename, lock.boot_id())
+        row = json.loads(lock_path(path).read_text())
+        assert (row["pid"], row["host"], row["boot"]) == (os.getpid(), os.uname().nodename, boot_id())
         writer = current_writer(path)
         assert writer
         assert (writer.pid, writer.host, writer.is_local) == (os.getpid(), os.uname().nodename, True)
-    assert lock.lock_path(path).read_bytes() == b""
+    assert lock_path(path).read_bytes() == b""
     assert current_writer(path) is None
 
 
 def test_the_boot_id_is_that_of_the_kernel():
     file = Path("/proc/sys/kernel/random/boot_id")
-    assert lock.boot_id() == (file.read_text().strip() if file.exists() else "")
+    assert boot_id() == (file.read_text().strip() if file.exists() else "")
 
 
 def test_a_local_writer_gets_the_signal(path: Path, sent: list[tuple[int, int]]):
@@ -69,7 +70,7 @@ def test_a_local_writer_gets_the_signal(path: Path, sent: list[tuple[int, int]])
 
 
 def test_a_name_that_a_killed_process_left_is_no_writer(path: Path, sent: list[tuple[int, int]]):
-    lock.lock_path(path).write_bytes(sealed(b'{"event":"lock","pid":1,"host":"b","boot":"c"}'))
+    lock_path(path).write_bytes(sealed(b'{"event":"lock","pid":1,"host":"b","boot":"c"}'))
     assert current_writer(path) is None
     assert signal_writer(path, signal.SIGTERM) is None
     check_not_busy(path)
@@ -110,7 +111,7 @@ def test_a_writer_elsewhere_is_named_and_never_gets_a_signal(
 
 def test_any_flipped_bit_of_the_lock_leaves_no_process_to_signal(path: Path, sent: list[tuple[int, int]]):
     with Journal.open(path):
-        file = lock.lock_path(path)
+        file = lock_path(path)
         whole = file.read_bytes()
         for position in range(len(whole)):
             for bit in range(8):

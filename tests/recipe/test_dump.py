@@ -3,7 +3,8 @@
 import tomli
 
 from afdctl.recipe import digest, dump, file_schema, load
-from afdctl.recipe.schema import DEFENSES, Recipe
+from afdctl.recipe.defenses import DEFENSES
+from afdctl.recipe.schema import Recipe
 from tests.recipe.smallest_recipe import Write
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from afdctl.errors import RecipeError
 from afdctl.recipe import load, packaged
-from afdctl.recipe.presets import rows
-from afdctl.recipe.schema import AFD, Trades
+from afdctl.recipe.defenses import AFD, Trades
+from afdctl.recipe.load import preset_rows
 from afdctl.recipe.toml_source import key_paths
 from tests.recipe.smallest_recipe import SMALLEST, Write
 
@@ -108,7 +108,7 @@ def test_a_preset_sets_what_the_paper_and_its_code_differ_on(
 
 
 def test_each_preset_sets_the_same_keys() -> None:
-    for row in rows():
+    for row in preset_rows():
         assert set(key_paths(row["sound"])) == set(key_paths(row["paper"])) == set(key_paths(row["official"])) != set()
 
 

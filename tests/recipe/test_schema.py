@@ -1,8 +1,9 @@
 """The models of a recipe's tables."""
 
 from afdctl import registry
+from afdctl.recipe.defenses import DEFENSES
 from afdctl.recipe.fields import KEYS_BY_KIND
-from afdctl.recipe.schema import DEFENSES, Attack, Data
+from afdctl.recipe.schema import Attack, Data
 
 
 def test_every_registered_defense_has_a_table() -> None:

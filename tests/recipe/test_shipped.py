@@ -8,8 +8,8 @@ import pytest
 import tomli
 
 from afdctl.recipe import dump, file_schema, load, loads, packaged
+from afdctl.recipe.defenses import AFD
 from afdctl.recipe.load import folder
-from afdctl.recipe.schema import AFD
 
 FILES = sorted(folder().rglob("*.toml"))
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")

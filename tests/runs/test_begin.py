@@ -153,7 +153,7 @@ def test_no_room_for_the_lock_is_a_full_disk_and_leaves_nothing(tmp_path: Path, 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("afdctl.journal.lock.os.pwrite", full)
+    monkeypatch.setattr("afdctl.journal.writer.os.pwrite", full)
     with (
         pytest.raises(DiskFullError, match=r"mine/events\.ndjson\.lock: No space left"),
         Run.begin(tmp_path, "x", "mine"),

@@ -25,7 +25,7 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Compare runs: the values of their recipes, their environments and their results that differ."""
-    from afdctl.runs.diff import aligned, differing_keys
+    from afdctl.runs.provenance import aligned, differing_keys
     from afdctl.runs.record import Record
     from afdctl.runs.run import Run
 
@@ -48,7 +48,7 @@ def compare(
 
 def results(record: "Record") -> dict[str, Any]:
     """Return a run's results by name: accuracies, areas under curves, and the metrics of its analyses."""
-    from afdctl.runs.diff import flattened
+    from afdctl.runs.provenance import flattened
     from afdctl.runs.summary import RunSummary
 
     run = RunSummary.of(record)

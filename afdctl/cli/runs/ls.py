@@ -54,7 +54,7 @@ def ls(
 
 
 def _rows(folder: Path) -> list[Row]:
-    from afdctl.runs.diff import flattened
+    from afdctl.runs.provenance import flattened
     from afdctl.runs.run import Run
     from afdctl.runs.summary import quick_summary
 

@@ -73,8 +73,8 @@ def show(
 def _content(record: "Record") -> dict[str, Any]:
     """Collect what --json prints."""
     from afdctl.runs import checkpoints, shards
-    from afdctl.runs.checks import warnings_of
     from afdctl.runs.files import size_on_disk
+    from afdctl.runs.selection import warnings_of
     from afdctl.runs.summary import RunSummary
 
     run, messages = record.run, [row["message"] for row in record.of_kind("warning")]
@@ -137,7 +137,7 @@ def _print_section(heading: str, lines: Iterable[str]) -> None:
 
 
 def _recipe_lines(recipe: dict[str, Any] | None) -> list[str]:
-    from afdctl.runs.diff import flattened
+    from afdctl.runs.provenance import flattened
 
     if recipe is None:
         return ["none: a custom model, which is only evaluated"]

@@ -15,7 +15,7 @@ from afdctl.export.report import analyses, attacks, training
 from afdctl.formatting import NORM_LABELS, format_epsilon, printable
 from afdctl.journal import Row
 from afdctl.runs.curves import Interval, accuracy_interval
-from afdctl.runs.diff import differing_keys, flattened
+from afdctl.runs.provenance import differing_keys, flattened
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
 

@@ -7,7 +7,7 @@ from afdctl.export.groups import Gap, Group, group_runs, quote_run
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.attack_tables import attack_cell
 from afdctl.export.tables.base import Cell, Column, Row, Table
-from afdctl.recipe.schema import AFD
+from afdctl.recipe.defenses import AFD
 from afdctl.registry import DISCRIMINATORS
 from afdctl.runs.record import Record
 

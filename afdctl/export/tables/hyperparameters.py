@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from afdctl.export.groups import Group, group_runs
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Cell, Column, Row, Table, Value
-from afdctl.recipe.schema import AFD, Recipe
+from afdctl.recipe.defenses import AFD
+from afdctl.recipe.schema import Recipe
 from afdctl.runs.record import Record
 
 COLUMNS = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from afdctl.formatting import format_duration
 from afdctl.journal import Row
-from afdctl.runs.diff import differing_keys
+from afdctl.runs.provenance import differing_keys
 from afdctl.tui.drawing import plot
 from afdctl.tui.drawing.axis import Range
 from afdctl.tui.drawing.cells import Cells, Palette, Span

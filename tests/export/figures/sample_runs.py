@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from afdctl import recipe
-from afdctl.recipe.dump import dump
+from afdctl.recipe import dump
 from afdctl.runs import shards
 from afdctl.runs.curves import wilson
 from afdctl.runs.record import Record

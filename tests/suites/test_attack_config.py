@@ -3,7 +3,7 @@
 import pytest
 
 from afdctl.errors import RecipeError
-from afdctl.suites.epsilon_grid import parse, value
+from afdctl.suites.attack_config import parse_epsilon, parse_grid
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from afdctl.suites.epsilon_grid import parse, value
     ],
 )
 def test_grids(text: str, grid: tuple[float, ...]):
-    assert parse(text) == grid
+    assert parse_grid(text) == grid
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_grids(text: str, grid: tuple[float, ...]):
 )
 def test_an_invalid_grid_is_refused(text: str, message: str):
     with pytest.raises(RecipeError) as error:
-        parse(text)
+        parse_grid(text)
     assert message in str(error.value)
 
 
 def test_one_epsilon():
-    assert value("8/255") == 8 / 255
+    assert parse_epsilon("8/255") == 8 / 255
     with pytest.raises(RecipeError, match="--epsilon 'big': must be numbers"):
-        value("big")
+        parse_epsilon("big")
