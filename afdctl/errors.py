@@ -1,6 +1,6 @@
-"""What can go wrong, and the exit code that says so.
+"""Exceptions of afdctl, each with its exit code.
 
-A message is one line: what, where, and what to do about it. The command line prints it after `error: ` on stderr.
+A message is one line that says what is wrong, where, and what to do. The CLI prints it after `error: ` on stderr.
 """
 
 import errno
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Result = TypeVar("Result")
+# a full disk, a file at its size limit, an exhausted quota
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
-"""What the system says of a full disk, of a file as large as it may be, and of a used-up quota."""
+# torch and oneDNN report exhausted host memory as a plain RuntimeError with one of these phrases
+NO_MEMORY = ("allocate memory", "out of memory", "could not create a memory", "bad_alloc")
 
 
 class AfdctlError(Exception):
@@ -25,13 +27,13 @@ class RecipeError(AfdctlError):
 
 
 class NotFoundError(AfdctlError):
-    """A run, a checkpoint or a file is not there."""
+    """A run, a checkpoint or a file does not exist."""
 
     exit_code = 3
 
 
 class CorruptError(NotFoundError):
-    """A file is there, but its content is not what it was when it was written."""
+    """The content of a file differs from what was written."""
 
 
 class DataMissingError(AfdctlError):
@@ -39,16 +41,16 @@ class DataMissingError(AfdctlError):
 
 
 class BusyError(AfdctlError):
-    """Another process writes this run."""
+    """Another process is writing this run."""
 
     exit_code = 4
 
 
 class DiskFullError(AfdctlError):
-    """No space is left for a write; what was written before is intact."""
+    """No space is left for a write; earlier writes are intact."""
 
     exit_code = 5
-    remedy = "free some space, then go on: a training with --resume, a sweep as before"
+    remedy = "free some space, then resume: a training with --resume, a sweep by repeating its command"
 
 
 class DivergedError(AfdctlError):
@@ -58,41 +60,38 @@ class DivergedError(AfdctlError):
 
 
 class StoppedError(AfdctlError):
-    """A signal ended the run after its step was finished and saved."""
+    """A signal ended the run after its current step was finished and saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
 
 
-NO_MEMORY = ("allocate memory", "out of memory", "could not create a memory", "bad_alloc")
-"""Words of torch's and oneDNN's errors, which for the host's memory are plain RuntimeErrors."""
-
-
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that the memory of the host or of the device is full."""
+    """Whether an exception means that host or device memory is exhausted."""
+    # torch.OutOfMemoryError, by name: this module must not import torch
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
-    return isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in NO_MEMORY)
+    return isinstance(error, RuntimeError | OSError) and any(phrase in str(error) for phrase in NO_MEMORY)
 
 
 def compile_failure(error: BaseException) -> str | None:
-    """The message for an error of torch.compile, such as a missing C++ compiler; None for any other error."""
+    """Format an error of torch.compile, such as a missing C++ compiler; None for any other error."""
     if not any(kind.__module__.startswith(("torch._dynamo.", "torch._inductor.")) for kind in type(error).__mro__):
         return None
-    # its first line may only name the backend, and everything after an empty line is advice for torch's developers
+    # the first line may only name the backend, and text after the first empty line is advice for torch's developers
     reason = " ".join(str(error).partition("\n\n")[0].split())
     return f"torch.compile failed: {reason}; set train.compile = false"
 
 
-def with_room(work: Callable[[int], Result], size: int) -> Result:
-    """Return `work(size)`, or that of half the size as often as memory is full; AfdctlError where 1 is too much."""
+def fit_in_memory(work: Callable[[int], Result], size: int) -> Result:
+    """Return `work(size)`, halving `size` while memory is exhausted; AfdctlError if size 1 does not fit."""
     while size:
         try:
             return work(size)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-        # out here nothing refers to the error, whose frames hold the memory of what was tried
+        # halve outside the handler: the error's frames hold the memory of the failed attempt
         size //= 2
     raise AfdctlError("the memory is too small for a single image")

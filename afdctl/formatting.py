@@ -1,24 +1,98 @@
-"""Text for people."""
+"""Format values, names and untrusted text for people."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from traceback import format_exception_only
+from typing import Final
 
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but tab and line feed, marks that turn text round, line separators, and halves of characters."""
+# control characters except tab and line feed, bidirectional marks, line separators, and lone surrogates
+UNPRINTABLE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# characters of a user's text, and of an exception's message, that a message quotes
+QUOTED_CHARACTERS: Final = 80
+EXCEPTION_CHARACTERS: Final = 500
+# items of a list that a message names
+LISTED_ITEMS: Final = 3
+NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 
 
 def printable(text: str) -> str:
-    r"""Replace what a terminal would obey by its escape, such as `\x1b`: the text may come from anybody's file."""
+    r"""Escape characters that control a terminal, such as `\x1b`; the text may come from any file."""
     return UNPRINTABLE.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:
-    r"""Escape all that is no visible letter on one line: `\n`, `\x1b`, spaces without width."""
+    r"""Escape every character that is not visible on one line: `\n`, `\x1b`, spaces without width."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def encodable(text: str) -> str:
-    """Escape what UTF-8 cannot hold: the bytes of a path that is not UTF-8."""
+    """Escape what UTF-8 cannot encode, such as the bytes of a path that is not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shorten(text: str) -> str:
+    """Format a user's text on one line; a long text is cut and followed by its length."""
+    start = one_line(text[:QUOTED_CHARACTERS])
+    return start if len(text) <= QUOTED_CHARACTERS else f"{start}... ({len(text):,} characters)"
+
+
+def shorten_list(items: Sequence[str]) -> str:
+    """Join the first few items, and count the others: `a, b, c and 4 more`."""
+    more = f" and {len(items) - LISTED_ITEMS} more" if len(items) > LISTED_ITEMS else ""
+    return ", ".join(items[:LISTED_ITEMS]) + more
+
+
+def one_line_error(error: BaseException) -> str:
+    """Format an exception as one line, such as `ValueError: must be positive`."""
+    first, *more = map(str.strip, format_exception_only(error)[-1].strip().splitlines())
+    line = f"{first} {more[0]}" if more and first.endswith(":") else first
+    return one_line(line[:EXCEPTION_CHARACTERS])
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Suggest the known name closest to `name`; without a close one return `otherwise`, or list all known names."""
+    names = list(known)
+    if matches := get_close_matches(name, names, n=1):
+        return f"did you mean '{matches[0]}'?"
+    return f"known: {', '.join(names)}" if otherwise is None else otherwise
+
+
+def format_epsilon(epsilon: float) -> str:
+    """Format an epsilon as a short decimal, or as `8/255` where it is a whole number of pixel levels."""
+    levels = epsilon * 255
+    if float(f"{epsilon:.3g}") == epsilon or abs(levels - round(levels)) > 1e-6:
+        return f"{epsilon:.4g}"
+    return f"{levels:.0f}/255"
+
+
+def format_range(numbers: Iterable[int]) -> str:
+    """Format `360`, or `500 to 10,000` where the numbers differ; empty for none."""
+    ordered = sorted(set(numbers))
+    return " to ".join(f"{number:,}" for number in (ordered[:1] + ordered[1:][-1:]))
+
+
+def format_n(counts: Iterable[int]) -> str:
+    """Format numbers of images as `n = 360` or `n = 500 to 10,000`; empty for none."""
+    counts_range = format_range(counts)
+    return f"n = {counts_range}" if counts_range else ""
+
+
+def format_count(count: int, noun: str) -> str:
+    """Format a count with its noun: `1 model`, `2 models`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def format_bytes(count: float) -> str:
+    """Format a size in units of 1000 bytes: `831 B`, `4.2 MB`."""
+    unit = "B"
+    for larger_unit in ("kB", "MB", "GB", "TB"):
+        if count < 999.5:
+            break
+        count, unit = count / 1000, larger_unit
+    return f"{count:.0f} {unit}" if count >= 99.5 or unit == "B" else f"{count:.1f} {unit}"
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Signals become flags that the loop reads between two steps."""
+"""Turn signals into flags or exceptions, so that a run stops at a safe place."""
 
 import os
 import signal
@@ -9,78 +9,82 @@ from types import FrameType
 
 from afdctl.errors import StoppedError
 
-RESUME_HINT = "the same command goes on where this one ended"
+# Ends the message of a stopped command whose finished work is skipped when it is repeated.
+RESUME_HINT = "resume with the same command"
+# Shows the terminal's cursor again, which a progress bar hides.
+SHOW_CURSOR = b"\x1b[?25h"
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handlers = dict[signal.Signals, Callable[[int, FrameType | None], None]]
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequests:
-    """What was asked for since the last look: `stop` is a signal's number or None, `save` a checkpoint now."""
+    """Pending requests: `stop` is the number of a signal or None, `save` asks for a checkpoint now."""
 
     def __init__(self) -> None:
         self.stop: int | None = None
         self.save = False
 
     def on_stop(self, number: int, frame: FrameType | None) -> None:
-        """Finish the step and save; a second signal of the kind acts at once."""
+        """Request a stop; the same signal again exits at once."""
         self.stop = number
-        signal.signal(number, leave_at_once)
-
-    def obey(self, remedy: str) -> None:
-        """Raise StoppedError where a signal asked to stop; `remedy` says how to go on."""
-        if self.stop:
-            raise StoppedError(f"stopped by {signal.Signals(self.stop).name}; {remedy}", self.stop)
+        signal.signal(number, exit_now)
 
     def on_save(self, number: int, frame: FrameType | None) -> None:
+        """Request a checkpoint."""
         self.save = True
 
+    def raise_if_stopped(self, hint: str) -> None:
+        """Raise StoppedError if a stop was requested; `hint` says how to resume."""
+        if self.stop:
+            raise StoppedError(f"stopped by {signal.Signals(self.stop).name}; {hint}", self.stop)
 
-def leave_at_once(number: int, frame: FrameType | None) -> None:
-    """End the process as a kill does, which loses nothing: an exception would vanish in a callback of Python's own."""
+
+def exit_now(number: int, frame: FrameType | None) -> None:
+    """Exit as if killed, which is safe at any time; an exception could be swallowed by a callback in C code."""
     if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # the cursor, which a progress bar hides
+        os.write(sys.stderr.fileno(), SHOW_CURSOR)
     os._exit(128 + number)
 
 
 @contextmanager
 def catch_signals() -> Iterator[StopRequests]:
-    """Catch SIGINT, SIGTERM, SIGHUP (stop) and SIGUSR1 (save) inside; the handlers before are put back."""
+    """Record SIGINT, SIGTERM, SIGHUP (stop) and SIGUSR1 (save) as requests; restore the handlers afterwards."""
     requests = StopRequests()
-    stop: Handlers = dict.fromkeys(STOPPING, requests.on_stop)
-    with _handling(stop | {signal.SIGUSR1: requests.on_save}):
+    handlers: Handlers = dict.fromkeys(STOP_SIGNALS, requests.on_stop)
+    with _handle(handlers | {signal.SIGUSR1: requests.on_save}):
         yield requests
 
 
 @contextmanager
-def stopping(when: str = "before the training began") -> Iterator[None]:
-    """Let a signal that stops raise StoppedError inside, where there is nothing to save; the message says `when`."""
+def raise_on_signal(when: str = "before the training started") -> Iterator[None]:
+    """Raise StoppedError on SIGINT, SIGTERM or SIGHUP, where there is nothing to save; the message says `when`."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise StoppedError(f"stopped by {signal.Signals(number).name} {when}", number)
 
-    with _handling(dict.fromkeys(STOPPING, stop)):
+    with _handle(dict.fromkeys(STOP_SIGNALS, stop)):
         yield
 
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Let a signal that stops wait inside until it is unblocked: an exception would break what is being set up."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    """Delay SIGINT, SIGTERM and SIGHUP until the end, while an exception would interrupt a set-up half-way."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 @contextmanager
-def _handling(handlers: Handlers) -> Iterator[None]:
-    """Handle signals by these functions inside; the handlers before are put back."""
+def _handle(handlers: Handlers) -> Iterator[None]:
+    """Install signal handlers; restore the previous ones afterwards."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        del handlers[signal.SIGHUP]  # nohup asked for that
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        del handlers[signal.SIGHUP]  # nohup asked to ignore it
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

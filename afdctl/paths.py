@@ -1,19 +1,19 @@
-"""Paths as users write them, and files of theirs: read whole, without waiting for a pipe or filling the memory."""
+"""Paths and names that users write, and safe reading of users' files."""
 
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from afdctl.errors import RecipeError
-from afdctl.formatting import one_line
+from afdctl.formatting import did_you_mean, one_line, shorten
 
+# the longest name and path on Linux and macOS
 NAME_BYTES: Final = 255
 PATH_BYTES: Final = 4095
-"""The longest name and path that Linux and macOS have."""
-SHOWN: Final = 80
-KINDS: Final = {
+FILE_KINDS: Final = {
     stat.S_IFDIR: "is a folder",
     stat.S_IFIFO: "is a pipe (FIFO)",
     stat.S_IFSOCK: "is a socket",
@@ -23,44 +23,63 @@ KINDS: Final = {
 
 
 def path(text: str | Path) -> Path:
-    """Read a path that a user wrote, `~` expanded; RecipeError where no file can have it."""
-    if reason := fault(str(text)):
-        raise RecipeError(f"'{shortened(str(text))}': {reason}")
-    # a shell leaves the ~ of --out=~/x alone
+    """Parse a user's path and expand `~`; RecipeError for a path that no file can have."""
+    if reason := invalid_reason(str(text)):
+        raise RecipeError(f"'{shorten(str(text))}': {reason}")
+    # a shell does not expand the ~ of --out=~/x
     return Path(os.path.expanduser(text))
 
 
-def fault(text: str) -> str | None:
-    """Say why no file can have this path; None where one can."""
+def invalid_reason(text: str) -> str | None:
+    """Explain why no file can have this path; None for a valid path."""
     if "\0" in text:
-        return "no path has a NUL character"
+        return "a path cannot contain a NUL character"
     longest = max(len(os.fsencode(part)) for part in text.split("/"))
     if longest > NAME_BYTES:
-        return f"a name in this path has {longest:,} bytes, and no file's has more than {NAME_BYTES}"
+        return f"a name in this path has {longest:,} bytes; the limit is {NAME_BYTES}"
     if len(os.fsencode(text)) > PATH_BYTES:
-        return f"no path is longer than {PATH_BYTES:,} bytes"
+        return f"a path cannot be longer than {PATH_BYTES:,} bytes"
     return None
 
 
-def read(file: Path, most: int) -> bytes:
-    """Read a regular file of at most `most` bytes.
+def packaged_files(folder: Path) -> dict[str, Path]:
+    """Map the names of the TOML files in a folder to their paths."""
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
-    OSError, whose `strerror` is the reason for people, for a folder, pipe, socket or device, for a larger file, and
-    for one that is not there or may not be read.
+
+def find_packaged(path_or_name: str, packaged: Mapping[str, Path], kind: str) -> Path:
+    """Find the "recipe" or "suite" that a user means: `my.toml`, `mnist_wgan` or `recipes/mnist_wgan.toml`."""
+    file = path(path_or_name)
+    if file.is_file():
+        return file
+    if file.parent in (Path(), Path(f"{kind}s")) and file.suffix in ("", ".toml") and file.stem in packaged:
+        return packaged[file.stem]
+    if file.exists():
+        # `read` refuses a folder, a pipe or a device, and names its kind
+        return file
+    hint = did_you_mean(file.stem, packaged, f"`afdctl {kind}s ls` lists the packaged ones")
+    raise RecipeError(f"{one_line(str(file))}: no such {kind} ({hint})")
+
+
+def display_path(file: Path) -> Path:
+    """Shorten a path inside the working directory to a relative one."""
+    here = Path.cwd()
+    return file.relative_to(here) if file.is_relative_to(here) else file
+
+
+def read(file: Path, max_bytes: int) -> bytes:
+    """Read a regular file of at most `max_bytes` bytes.
+
+    OSError with a readable `strerror` for a folder, pipe, socket or device, for a larger file, and for a missing or
+    unreadable file.
     """
-    # looked at first: opening a pipe that nobody writes never returns
-    found = os.stat(file)
-    if not stat.S_ISREG(found.st_mode):
-        kind = KINDS.get(stat.S_IFMT(found.st_mode), "is something else")
+    # stat first: opening a pipe without a writer blocks forever
+    status = os.stat(file)
+    if not stat.S_ISREG(status.st_mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "is of an unknown kind")
         raise OSError(errno.EINVAL, f"{kind}, not a regular file", str(file))
-    if found.st_size > most:
-        reason = f"has {found.st_size:,} bytes, and no more than {most:,} are read"
+    if status.st_size > max_bytes:
+        reason = f"has {status.st_size:,} bytes; the limit is {max_bytes:,}"
         raise OSError(errno.EOVERFLOW, reason, str(file))
-    with file.open("rb") as opened:
-        return opened.read(found.st_size)
-
-
-def shortened(text: str) -> str:
-    """The text on one line, control characters escaped; of a long one its beginning and its length."""
-    begin = one_line(text[:SHOWN])
-    return begin if len(text) <= SHOWN else f"{begin}... ({len(text):,} characters)"
+    with file.open("rb") as stream:
+        return stream.read(status.st_size)

@@ -1,7 +1,6 @@
-"""Every name that a recipe may use, and where its code lies; nothing is imported before it is asked for."""
+"""The names that recipes and suites may use, and their code, which is imported only when loaded."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final
 
@@ -57,12 +56,6 @@ ATTACKS: Final[Mapping[str, str]] = {
 
 
 def load(table: Mapping[str, str], name: str) -> Any:
-    """Import and return what `name` stands for in `table`."""
+    """Import and return the class or function of a name."""
     module, attribute = table[name].split(":")
     return getattr(import_module(module), attribute)
-
-
-def nearest(name: str, known: Mapping[str, object] | list[str]) -> str | None:
-    """The known name that a typing mistake most likely meant, or None."""
-    matches = get_close_matches(name, list(known), n=1)
-    return matches[0] if matches else None

@@ -15,7 +15,7 @@ import typer
 from torch import Generator, Tensor, nn
 
 from afdctl import metrics, recipe
-from afdctl.bench.step_time import defense_table, estimate_ratio, interleave, recipe_batch
+from afdctl.bench.step_time import defense_table, estimate_ratio, interleave, make_batch
 from afdctl.defenses.afd import AFD
 from afdctl.defenses.base import Report
 from afdctl.errors import AfdctlError
@@ -36,7 +36,7 @@ class UnfusedAdversary(Adversary):
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         self.network.eval().requires_grad_(False)
-        x_adv = self.against(self.network, x, y)
+        x_adv = self.attack(self.network, x, y)
         self.network.train().requires_grad_(True)
         return x_adv
 
@@ -84,7 +84,7 @@ def published_defense(recipe: Recipe, attack_steps: int, images: ImageBatch) -> 
 
 def measure(recipe: Recipe, attack_steps: int, rounds: int, device: torch.device) -> dict[str, Any]:
     """Return the seconds of both steps, and their ratio as [median, lower quartile, upper quartile]."""
-    images = recipe_batch(recipe, device)
+    images = make_batch(recipe, device)
     afd = build_defense(recipe, defense_table(recipe, "afd"), attack_steps, images)
     steps: dict[str, Callable[[], object]] = {
         "afd": partial(afd.step, images.x, images.y),

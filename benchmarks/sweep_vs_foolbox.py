@@ -79,7 +79,7 @@ def mim(network: nn.Module, x: Tensor, y: Tensor, epsilon: float, spec: Any) -> 
         assert x_adv.grad is not None
         gradient = x_adv.grad / x_adv.grad.abs().flatten(1).sum(1).view(-1, 1, 1, 1).clamp_min(1e-12)
         velocity = spec.decay * velocity + gradient
-        step = spec.step_size or spec.knobs()["rel_step"] * epsilon
+        step = spec.step_size or spec.attack_kwargs()["rel_step"] * epsilon
         x_adv = torch.clamp(x + (x_adv.detach() + step * velocity.sign() - x).clamp(-epsilon, epsilon), 0, 1)
     return x_adv.detach()
 
@@ -113,7 +113,11 @@ def seed_global_rng() -> None:
 
 def pgd_options(spec: Any) -> dict[str, Any]:
     """Return the number of steps and their size, relative or absolute."""
-    return {"steps": spec.steps, "rel_stepsize": spec.knobs()["rel_step"] or 0.1, "abs_stepsize": spec.step_size}
+    return {
+        "steps": spec.steps,
+        "rel_stepsize": spec.attack_kwargs()["rel_step"] or 0.1,
+        "abs_stepsize": spec.step_size,
+    }
 
 
 FOOLBOX_CALLS: Final[dict[str, tuple[str, Callable[[Any], dict[str, Any]]]]] = {

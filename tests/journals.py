@@ -130,7 +130,7 @@ def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm:
         for epsilon, accuracy in accuracies.items()
     ]
     with run.open_journal() as journal:
-        journal.extend([{"event": "sweep", "profile": "strong", "n": n, "seed": 0, "cells": [], "done": []}, *rows])
+        journal.extend([{"event": "sweep", "suite": "strong", "n": n, "seed": 0, "cells": [], "done": []}, *rows])
         journal.append("swept", reason="finished", exit_code=0)
     results_file.build(run)
     return shard

@@ -1,4 +1,4 @@
-"""What is recognised as an error of memory."""
+"""Errors that mean exhausted memory."""
 
 import numpy as np
 import pytest
@@ -7,19 +7,19 @@ import torch
 from afdctl.errors import out_of_memory
 
 
-def real() -> list[BaseException]:
-    """Errors of this machine's own allocators, of a petabyte each."""
-    found: list[BaseException] = []
+def allocator_errors() -> list[BaseException]:
+    """Return the errors of this machine's allocators for a petabyte each."""
+    errors: list[BaseException] = []
     for ask in (lambda: torch.empty(1 << 50), lambda: np.empty(1 << 50), lambda: bytearray(1 << 50)):
         try:
             ask()
         except (RuntimeError, MemoryError) as error:
-            found.append(error)
-    return found
+            errors.append(error)
+    return errors
 
 
 def test_every_allocator_is_understood():
-    errors = [*real(), torch.OutOfMemoryError("CUDA out of memory"), OSError(12, "Cannot allocate memory")]
+    errors = [*allocator_errors(), torch.OutOfMemoryError("CUDA out of memory"), OSError(12, "Cannot allocate memory")]
     assert len(errors) == 5
     assert all(map(out_of_memory, errors))
 

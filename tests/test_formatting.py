@@ -2,7 +2,18 @@
 
 import pytest
 
-from afdctl.formatting import printable
+from afdctl.formatting import (
+    did_you_mean,
+    format_bytes,
+    format_count,
+    format_epsilon,
+    format_n,
+    format_range,
+    one_line_error,
+    printable,
+    shorten,
+    shorten_list,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,5 +26,45 @@ from afdctl.formatting import printable
         ("caf\udce9", r"caf\udce9"),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown(text: str, shown: str):
+def test_terminal_control_characters_are_escaped(text: str, shown: str):
     assert printable(text) == shown
+
+
+def test_the_closest_name_is_suggested():
+    assert did_you_mean("mnsit", {"mnist": 1, "cifar10": 2}) == "did you mean 'mnist'?"
+    assert did_you_mean("imagenet", ["mnist", "cifar10"]) == "known: mnist, cifar10"
+    assert did_you_mean("imagenet", ["mnist"], "see `afdctl data ls`") == "see `afdctl data ls`"
+
+
+def test_a_long_text_is_cut_and_a_list_counted():
+    assert shorten("a\nb") == r"a\nb"
+    assert shorten("x" * 1234) == "x" * 80 + "... (1,234 characters)"
+    assert shorten_list(["a", "b", "c"]) == "a, b, c"
+    assert shorten_list(list("abcdefg")) == "a, b, c and 4 more"
+
+
+def test_an_exception_is_one_line():
+    assert one_line_error(ValueError("must\nbe \x1b[1m positive")) == "ValueError: must"
+    assert one_line_error(KeyError("name")) == "KeyError: 'name'"
+    assert len(one_line_error(ValueError("x" * 9999))) == 500
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "shown"), [(0.3, "0.3"), (8 / 255, "8/255"), (0.0, "0"), (0.12345, "0.1235"), (1.0, "1")]
+)
+def test_an_epsilon_is_a_decimal_or_a_fraction_of_255(epsilon: float, shown: str):
+    assert format_epsilon(epsilon) == shown
+
+
+def test_numbers_of_images():
+    assert (format_range([]), format_range([360, 360]), format_range([10_000, 500])) == ("", "360", "500 to 10,000")
+    assert (format_n([]), format_n([360])) == ("", "n = 360")
+    assert (format_count(1, "model"), format_count(2, "model")) == ("1 model", "2 models")
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(831, "831 B"), (999.6, "1.0 kB"), (4_200_000, "4.2 MB"), (99_600, "100 kB"), (2e15, "2000 TB")],
+)
+def test_bytes_are_in_units_of_1000(count: float, shown: str):
+    assert format_bytes(count) == shown

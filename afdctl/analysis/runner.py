@@ -204,7 +204,7 @@ class AnalysisRunner:
 
     def obey(self) -> None:
         """Leave where a signal asked for it."""
-        self.requests.obey(RESUME_HINT)
+        self.requests.raise_if_stopped(RESUME_HINT)
 
 
 def grid_of(task: Task) -> AttackGrid:

@@ -118,10 +118,10 @@ def aa(
 
     def run(part: AttackConfig, rows: Tensor) -> AttackResult:
         if part.minimises:
-            found = fab.nearest(model, x[rows], y[rows], at_once=1, enough=epsilon, **part.knobs())
+            found = fab.nearest(model, x[rows], y[rows], at_once=1, enough=epsilon, **part.attack_kwargs())
             return within(found, x[rows], epsilon, norm)
         attack = attacks[part.name]
-        return attack(model, x[rows], y[rows], epsilon=epsilon, draws=draws.take(rows), **part.knobs())
+        return attack(model, x[rows], y[rows], epsilon=epsilon, draws=draws.take(rows), **part.attack_kwargs())
 
     parts = AA(name="aa", epsilons=(0.0, epsilon), **knobs).parts()
     return cascade(x, [partial(run, part) for part in parts])

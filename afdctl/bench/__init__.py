@@ -1,1 +1,1 @@
-"""Measure what a recipe costs on this machine, as ratios of times taken in turn."""
+"""Measure what a recipe costs on this machine; steps to compare are timed in turn."""

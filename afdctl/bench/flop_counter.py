@@ -1,4 +1,4 @@
-"""Count encoder passes, FLOP and bytes of one training step; the step gives the same bits."""
+"""Count encoder passes, FLOP and bytes of one training step, without changing its result."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -57,17 +57,17 @@ class PassCounter:
 
 def count_step(defense: Defense, x: Tensor, y: Tensor) -> StepCount:
     """Take one step of a defense and count it. x: (n, c, h, w), y: (n,)."""
-    operations, encoder = FlopCounter(), PassCounter()
+    operations, encoder_passes = FlopCounter(), PassCounter()
     flop = PhaseCounter(lambda: operations.flop)
-    passes = PhaseCounter(lambda: encoder.count)
+    passes = PhaseCounter(lambda: encoder_passes.count)
 
     def switch(phase: str) -> None:
         flop.switch(phase)
         passes.switch(phase)
-        # the weights are frozen for the attack, which goes back to the images only
-        encoder.to_weights = phase != "attack"
+        # the attack needs gradients of the images only
+        encoder_passes.to_weights = phase != "attack"
 
-    with encoder, StepPhases(defense, switch), operations:
+    with encoder_passes, StepPhases(defense, switch), operations:
         defense.step(x, y)
         switch("optimizer")
     return StepCount(

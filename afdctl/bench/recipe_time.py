@@ -7,7 +7,7 @@ from torch import Generator
 
 from afdctl import data
 from afdctl.data.base import ImageTensors
-from afdctl.data.loader import Split
+from afdctl.data.loader import Split, count_batches
 from afdctl.models.cost import CostEstimate, timed
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Evaluation
@@ -15,9 +15,9 @@ from afdctl.training.cost_estimate import ImageBatch, build_network
 from afdctl.training.evaluate import evaluate
 from afdctl.training.schedule import Schedule
 
-# The last checkpoint and the best one.
+# The test evaluates the last checkpoint and the best one.
 TESTED_CHECKPOINTS: Final = 2
-# PGD steps of the evaluation that is timed.
+# The evaluation that is timed has this number of PGD steps.
 TIMED_PGD_STEPS: Final = 2
 
 
@@ -31,25 +31,23 @@ class MeasuredStep(NamedTuple):
 def estimate_recipe_time(
     recipe: Recipe, images: ImageBatch, step: MeasuredStep, cost: CostEstimate
 ) -> dict[str, float] | None:
-    """Return seconds of the whole training on this machine; None for an image folder, whose size is not known.
+    """Return the seconds of the whole training on this machine; None for an image folder, whose size is unknown.
 
-    A step with another attack length than the measured one is scaled by FLOP; where a schedule changes the length,
-    values are means over all epochs.
+    The measured step is scaled by FLOP to the recipe's attack length. If a schedule changes the length, values are
+    means over all epochs.
     """
-    about = data.base(recipe.data.dataset).about
-    if about is None:
+    info = data.loader_of(recipe.data.dataset).info
+    if info is None:
         return None
-    full, rest = divmod(about.train - recipe.data.holdout, recipe.train.batch_size)
-    # BatchNorm cannot train on a last batch of one image, so the sampler drops it
-    steps = full + (rest > 1)
+    steps = count_batches(info.train - recipe.data.holdout, recipe.train.batch_size)
     attack_steps = Schedule(recipe, steps).mean_attack_steps()
-    planned, measured = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
-    step_seconds = step.seconds * planned / measured
-    pass_seconds = evaluation_pass_seconds(recipe, images)
-    validated = min(recipe.data.holdout, recipe.validation.limit)
-    validation = pass_seconds * validated * evaluation_passes(recipe.validation)
-    tested = TESTED_CHECKPOINTS * min(about.test, recipe.test.limit or about.test)
-    test = pass_seconds * tested * evaluation_passes(recipe.test)
+    flop, measured_flop = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
+    step_seconds = step.seconds * flop / measured_flop
+    pass_seconds = time_evaluation_pass(recipe, images)
+    validation_images = min(recipe.data.holdout, recipe.validation.limit)
+    validation = pass_seconds * validation_images * evaluation_passes(recipe.validation)
+    test_images = TESTED_CHECKPOINTS * min(info.test, recipe.test.limit or info.test)
+    test = pass_seconds * test_images * evaluation_passes(recipe.test)
     epochs = recipe.train.epochs
     return {
         "epochs": epochs,
@@ -64,14 +62,14 @@ def estimate_recipe_time(
 
 
 def evaluation_passes(table: Evaluation) -> int:
-    """Return the most forward-equivalents per image: PGD, clean and attacked images, all queries of Square."""
-    return 2 * table.steps + 3 + (table.queries + 3 if table.queries else 0)
+    """Return the maximum of forward-equivalents per image: PGD, clean and attacked images, all queries of Square."""
+    return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
 
 
-def evaluation_pass_seconds(recipe: Recipe, images: ImageBatch) -> float:
-    """Return seconds of one forward-equivalent of one image, from a short evaluation after one that warms up."""
+def time_evaluation_pass(recipe: Recipe, images: ImageBatch) -> float:
+    """Time a short evaluation; return the seconds of one forward-equivalent of one image."""
     device = images.x.device
-    short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "queries": 0, "limit": None})
+    short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "square_queries": 0, "limit": None})
     n = min(short.batch_size, 2 * len(images.x))
     x = images.x.repeat(-(-n // len(images.x)), 1, 1, 1)[:n]
     split = Split(ImageTensors((255 * x).byte(), torch.zeros(n, dtype=torch.int64)), device)
@@ -80,5 +78,5 @@ def evaluation_pass_seconds(recipe: Recipe, images: ImageBatch) -> float:
     def run() -> None:
         evaluate(network, split, short, recipe.attack, noise)
 
-    run()
+    run()  # warm-up
     return timed(run, device) / n / evaluation_passes(short)

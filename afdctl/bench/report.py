@@ -15,11 +15,11 @@ from afdctl.bench.step_time import (
     compare_threads,
     estimate_ratio,
     interleave,
-    journal_seconds,
-    peak_bytes,
-    phase_shares,
-    recipe_batch,
+    make_batch,
+    peak_memory,
     short_name,
+    time_journal,
+    time_phases,
     warm_up_steps,
 )
 from afdctl.defenses.base import Defense
@@ -38,7 +38,7 @@ def measure(
     A ratio is [median, lower quartile, upper quartile]. `dtype` is that of the matrix product. `try_threads` also
     measures other thread counts, on a CPU only.
     """
-    images, dtype = recipe_batch(recipe, device), ceiling_dtype(recipe.train.precision, device)
+    images, dtype = make_batch(recipe, device), ceiling_dtype(recipe.train.precision, device)
     rows = [measure_steps(recipe, steps, images, rounds, dtype) for steps in attack_steps]
     step = MeasuredStep(rows[0]["attack_steps"], rows[0][f"{short_name(recipe)}_seconds"])
     cost = estimate_cost(recipe, images.head(COUNTED_IMAGES))
@@ -63,16 +63,16 @@ def measure_steps(recipe: Recipe, attack_steps: int, images: ImageBatch, rounds:
     steps = {name: partial(defense.step, images.x, images.y) for name, defense in defenses.items()}
     for _ in range(warm_up_steps(device)):
         report = steps[own]()
-    # before all else allocates, so that it is the peak of the recipe's own step
-    memory = peak_bytes(device)
-    # phases can be seen in eager steps only
+    # before anything else allocates, so that it is the peak of the recipe's own step
+    memory = peak_memory(device)
+    # phases are visible in eager steps only
     eager = with_train_settings(recipe, compile=False)
     counted = defenses[own] if eager == recipe else build_defense(eager, recipe.defense, attack_steps, images)
     count = count_step(counted, images.x, images.y)
     product, copy = MatmulBenchmark(device, DTYPES[dtype]), CopyBenchmark(device, count.largest)
     candidates: dict[str, Callable[[], object]] = {**steps, "product": product, "copy": copy}
     seconds = interleave(candidates, rounds, device)
-    journal_share = journal_seconds(recipe, report) / median(seconds[own])
+    journal_share = time_journal(recipe, report) / median(seconds[own])
     return {
         "attack_steps": attack_steps,
         **{f"{name}_seconds": median(seconds[name]) for name in steps},
@@ -97,9 +97,9 @@ def defense_ratios(seconds: Mapping[str, Sequence[float]], own: str) -> dict[str
 def roofline(
     count: StepCount, seconds: Mapping[str, Sequence[float]], own: str, product_flop: int, copied: int
 ) -> dict[str, float]:
-    """Return the device's ceilings, the floor of a step and how near the step comes, as medians over rounds.
+    """Return the device's peak rates, the minimum time of a step and how close the step is, as medians over rounds.
 
-    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also takes the bandwidth into account.
+    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth.
     """
     flop = count.total_flop
     rounds = list(zip(seconds["product"], seconds["copy"], seconds[own], strict=True))
@@ -118,10 +118,10 @@ def phase_table(
 ) -> dict[str, dict[str, float | None]]:
     """Return each phase's forward-equivalents (by passes and by FLOP) and its share of the FLOP and of the time.
 
-    Shares of time are of an eager step and its journal together. The journal has no counts, which are None.
+    Shares of time refer to an eager step plus its journal. The journal has no counts (None).
     """
     forward = count_forward(defense.network, images.x)
-    shares = phase_shares(defense, images)
+    shares = time_phases(defense, images)
     rows: dict[str, dict[str, float | None]] = {
         phase: {
             "passes": count.passes[phase],

@@ -1,4 +1,4 @@
-"""Measure training steps in turn in one process, so that other load on the machine slows all of them alike."""
+"""Time training steps in turn in one process, so that other load on the machine slows all of them equally."""
 
 import os
 import resource
@@ -23,19 +23,20 @@ from afdctl.runs import results_file
 from afdctl.runs.run import Run
 from afdctl.training.cost_estimate import ImageBatch, build_defense, random_batch
 from afdctl.training.metric_buffer import MetricBuffer
+from afdctl.training.performance import set_thread_count
 
-# Short names in reports, where they differ from those in a recipe.
+# Names of defenses in reports that differ from those in a recipe.
 SHORT_NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
 COMPARED: Final = ("afd", "adversarial", "trades")
-# Steps for the shares of time by phase, and steps of an epoch for the time of its journal.
+# Steps timed by phase, and steps of the epoch whose journal is timed.
 SHARE_STEPS: Final = 3
 JOURNAL_STEPS: Final = 430
-# All passes of an attack cost the same, so a short attack is enough to compare thread counts.
+# All attack steps cost the same, so a short attack is enough to compare thread counts.
 THREADS_ATTACK_STEPS: Final = 2
 
 
 class RatioEstimate(NamedTuple):
-    """Time of one step over that of another: the median of the pairs, and their quartiles."""
+    """Ratio of the times of two steps: median and quartiles over rounds."""
 
     median: float
     low: float
@@ -47,11 +48,11 @@ def short_name(recipe: Recipe) -> str:
     return SHORT_NAMES.get(recipe.defense.name, recipe.defense.name)
 
 
-def recipe_batch(recipe: Recipe, device: torch.device) -> ImageBatch:
-    """Make one random batch in the shape of the recipe's data set, which need not be on this machine."""
-    about = data.base(recipe.data.dataset).about
-    channels, side, _ = about.shape if about else (recipe.data.channels or 3, recipe.data.image_size or 32, 0)
-    side, classes = recipe.data.image_size or side, about.classes if about else 10
+def make_batch(recipe: Recipe, device: torch.device) -> ImageBatch:
+    """Make a random batch in the shape of the recipe's data set, which does not have to be on this machine."""
+    info = data.loader_of(recipe.data.dataset).info
+    channels, side, _ = info.shape if info else (recipe.data.channels or 3, recipe.data.image_size or 32, 0)
+    side, classes = recipe.data.image_size or side, info.classes if info else 10
     return random_batch(recipe.train.batch_size, (channels, side, side), classes, device)
 
 
@@ -74,7 +75,7 @@ def defense_table(recipe: Recipe, name: str) -> Any:
 def interleave(
     candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Return the seconds of each candidate in each round, without the rounds before them that warm up."""
+    """Return the seconds of each candidate in each round, after rounds that only warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     warm_ups = warm_up_steps(device)
     for _ in range(warm_ups + rounds):
@@ -84,23 +85,23 @@ def interleave(
 
 
 def warm_up_steps(device: torch.device) -> int:
-    """Return the number of steps before one is as fast as all later ones."""
+    """Return the number of slower steps at the start."""
     # modes of torch.compile that capture CUDA graphs run the first call, capture the second and replay the third
     return 3 if device.type == "cuda" else 1
 
 
 def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> RatioEstimate:
-    """Compare two steps by the pairs of their times in the same round."""
+    """Compare two steps by their times in the same round."""
     pairs = [a / b for a, b in zip(numerators, denominators, strict=True)]
     low, _, high = quantiles(pairs, n=4)
     return RatioEstimate(median(pairs), low, high)
 
 
-def phase_shares(defense: Defense, images: ImageBatch) -> dict[str, float]:
-    """Return each phase's share of the time of a few eager steps."""
+def time_phases(defense: Defense, images: ImageBatch) -> dict[str, float]:
+    """Time a few eager steps; return each phase's share."""
 
     def clock() -> float:
-        # without this, a GPU's work would count for the phase that waits for it
+        # otherwise a GPU's work would be attributed to the phase that waits for it
         synchronize(images.x.device)
         return time.perf_counter()
 
@@ -113,25 +114,25 @@ def phase_shares(defense: Defense, images: ImageBatch) -> dict[str, float]:
     return {phase: seconds / total for phase, seconds in counter.by_phase.items()}
 
 
-def journal_seconds(recipe: Recipe, report: Report) -> float:
-    """Return the seconds per step for journal and results.h5 of an epoch, flushed as the trainer does."""
+def time_journal(recipe: Recipe, report: Report) -> float:
+    """Write the journal and results.h5 of an epoch as the trainer does; return the seconds per step."""
     with TemporaryDirectory() as folder:
         run = Run.create(Path(folder), "bench", dump(recipe), {})
         with run.open_journal() as journal:
-            meter = MetricBuffer()
+            buffer = MetricBuffer()
             start = time.perf_counter()
             for step in range(1, JOURNAL_STEPS + 1):
-                meter.add({"event": "step", "step": step, "epoch": 1}, recipe.train.batch_size, report)
-                if len(meter) >= recipe.train.report_every:
-                    journal.extend(meter.flush())
-            journal.extend(meter.flush())
+                buffer.add({"event": "step", "step": step, "epoch": 1}, recipe.train.batch_size, report)
+                if len(buffer) >= recipe.train.report_every:
+                    journal.extend(buffer.flush())
+            journal.extend(buffer.flush())
             journal.sync()
             results_file.build(run)
             return (time.perf_counter() - start) / JOURNAL_STEPS
 
 
-def peak_bytes(device: torch.device) -> int:
-    """Return the peak memory of tensors on a GPU, or of this whole process on a CPU."""
+def peak_memory(device: torch.device) -> int:
+    """Return the peak bytes of tensors on a GPU, or of this whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     # macOS reports bytes, Linux kibibytes
@@ -139,19 +140,19 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def compare_threads(recipe: Recipe, images: ImageBatch, rounds: int) -> list[dict[str, Any]]:
-    """Time the recipe's step at other CPU thread counts, over the current one; the fastest first."""
+    """Time the recipe's step at several CPU thread counts, relative to the current one; fastest first."""
     current = torch.get_num_threads()
     defense = build_defense(recipe, recipe.defense, min(recipe.attack.steps, THREADS_ATTACK_STEPS), images)
 
     def step(threads: int) -> None:
-        torch.set_num_threads(threads)
+        set_thread_count(threads)
         defense.step(images.x, images.y)
 
-    counts = {current, *thread_counts()}
+    counts = {current, *candidate_thread_counts()}
     try:
         seconds = interleave({str(count): partial(step, count) for count in counts}, rounds, images.x.device)
     finally:
-        torch.set_num_threads(current)
+        set_thread_count(current)
     rows = [
         {"threads": count, "over_current": estimate_ratio(seconds[str(count)], seconds[str(current)])}
         for count in counts
@@ -159,7 +160,7 @@ def compare_threads(recipe: Recipe, images: ImageBatch, rounds: int) -> list[dic
     return sorted(rows, key=lambda row: row["over_current"].median)
 
 
-def thread_counts() -> list[int]:
-    """Return 1, 2, 4, ... and the number of cores that this process may use."""
+def candidate_thread_counts() -> list[int]:
+    """Return the powers of two up to the number of usable cores, and that number."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return sorted({*(1 << power for power in range(cores.bit_length()) if 1 << power <= cores), cores})

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from afdctl.bench.step_time import recipe_batch, warm_up_steps
+from afdctl.bench.step_time import make_batch, warm_up_steps
 from afdctl.defenses.step_phases import StepPhases
 from afdctl.models.cost import synchronize
 from afdctl.recipe import Recipe
@@ -28,7 +28,7 @@ class PhaseRegions:
         self.region = ExitStack()
 
     def switch(self, phase: str | None) -> None:
-        """End the current region and begin that of another phase (None: no region); no-op for the same phase."""
+        """End the current region and begin one for another phase (None: no region)."""
         if phase == self.phase:
             return
         self.phase = phase
@@ -39,7 +39,7 @@ class PhaseRegions:
 
 def write_trace(recipe: Recipe, device: torch.device, path: Path) -> str:
     """Trace the recipe's own step to a file for Perfetto or chrome://tracing; return the table of top operators."""
-    images = recipe_batch(recipe, device)
+    images = make_batch(recipe, device)
     defense = build_defense(recipe, recipe.defense, recipe.attack.steps, images)
     for _ in range(warm_up_steps(device)):
         defense.step(images.x, images.y)
@@ -64,7 +64,7 @@ def write_trace(recipe: Recipe, device: torch.device, path: Path) -> str:
 def clean_trace(trace: dict[str, Any]) -> dict[str, Any]:
     """Remove the profiler's own rows, and give processes and threads readable names.
 
-    The profiler's rows have text in place of a process id, and Perfetto shows each as a separate process.
+    The profiler's own rows have text instead of a process id, and Perfetto shows each as a separate process.
     """
     events = [event for event in trace["traceEvents"] if isinstance(event["pid"], int)]
     devices = {event["pid"]: event["args"]["labels"] for event in events if event["name"] == "process_labels"}

@@ -35,13 +35,13 @@ app = typer.Typer(
 app.command("train", short_help="Train a recipe, or go on with a stopped run.")(train.train)
 app.command("watch", short_help="Watch runs in the dashboard, live or finished.")(watch.watch)
 app.command("attack", short_help="Attack models with one attack at one epsilon.")(attack.attack)
-app.command("sweep", short_help="Run a profile's attacks over their epsilons.")(sweep.sweep)
+app.command("sweep", short_help="Run a suite's attacks over their epsilons.")(sweep.sweep)
 app.command("analyze", short_help="Analyse what a training did to the features.")(analyze.analyze)
 app.command("export", short_help="Export what runs hold, as files for other programs.")(export.export)
 app.command("bench", short_help="Measure what a recipe costs on this machine.")(bench.bench)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(suites.app, name="profiles")
+app.add_typer(suites.app, name="suites")
 app.add_typer(data.app, name="data")
 
 

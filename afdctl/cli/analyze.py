@@ -15,9 +15,9 @@ TSNE = typer.Option("--tsne", help="Natural and adversarial features in two dime
 UMAP = typer.Option("--umap", help="The same by UMAP (pip install 'afdctl[umap]').")
 HDH = typer.Option("--hdh", help="Three estimates of d_HdH against the gap, and the bound of Eq. 5 (Figure 3).")
 NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
-ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; by default all of the profile.")
+ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; by default all of the suite.")
 EPSILONS = typer.Option(metavar="GRID", help="The grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
-PROFILE = typer.Option(help="Where attacks, steps and grids come from.")
+SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
 POINTS = typer.Option(min=4, max=options.MOST, help="Images that --tsne and --umap show at each strength.")
 OUT = output_path.option(
     "--out", help="The picture: .svg, .pdf or .png, or a folder for it; several analyses: with their names in."
@@ -36,7 +36,7 @@ def analyze(
     norms: Annotated[bool, NORMS] = False,
     attacks: Annotated[str | None, ATTACKS] = None,
     epsilons: Annotated[str | None, EPSILONS] = None,
-    profile: Annotated[str, PROFILE] = "paper-A2",
+    suite: Annotated[str, SUITE] = "paper-A2",
     limit: options.Limit = None,
     points: Annotated[int, POINTS] = 1000,
     checkpoint: options.Checkpoint = "best",
@@ -71,7 +71,7 @@ def analyze(
             analyses=tuple(name for name, flag in flags.items() if flag) or USUAL,
             attacks=names_of(attacks),
             epsilons=None if epsilons is None else epsilon_grid.parse(epsilons),
-            profile=profile,
+            suite=suite,
             limit=limit,
             points=points,
             checkpoint=checkpoint,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from afdctl.cli.analyze_tables import AnalysisOfRuns
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 Points = tuple[list[float], list[float]]
 
@@ -24,7 +24,7 @@ def scatter(found: AnalysisOfRuns, run: str, width: int) -> str:
     from afdctl.tui.plots import draw_scatters
 
     arrays = found.arrays(run)
-    strongest = f"{run}, under PGD-L∞ at {name_of(found.figures[run]['epsilons'][-1])}"
+    strongest = f"{run}, under PGD-L∞ at {format_epsilon(found.figures[run]['epsilons'][-1])}"
     points = {f"{run}, natural": arrays["points"][0], strongest: arrays["points"][-1]}
     return draw_scatters(points, arrays["label"], width)
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from afdctl.cli.console import Console
 from afdctl.cli.sweep_progress import duration
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.analysis.runner import AnalysisRunner
@@ -68,7 +68,7 @@ class ProgressReporter:
     def on_progress(self, task: "Task", images: int) -> None:
         self.images += images
         if self.images >= task.n:
-            epsilons = " ".join(map(name_of, task.epsilons))
+            epsilons = " ".join(map(format_epsilon, task.epsilons))
             took = time.monotonic() - self.began
             self.say(f"{task.source.name}  {task.spec.title} {epsilons}  ({took:.1f} s)")
             self.images, self.began = 0, time.monotonic()

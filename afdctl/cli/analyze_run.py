@@ -35,7 +35,7 @@ class AnalyzeOptions:
     analyses: Sequence[str]
     attacks: list[str]
     epsilons: "Grid | None"
-    profile: str
+    suite: str
     limit: int | None
     points: int
     checkpoint: str
@@ -100,10 +100,10 @@ def attacks_for(wishes: AnalyzeOptions, dataset: str) -> "tuple[AttackConfig, Se
     from afdctl.suites import load
 
     grid: Suite = load.load(
-        wishes.profile, dataset, attacks=[GRID], epsilons=wishes.epsilons, options=("--profile", "--epsilons")
+        wishes.suite, dataset, attacks=[GRID], epsilons=wishes.epsilons, options=("--suite", "--epsilons")
     )
     changed = (*grid.changes(grid.attacks[0]), *(["attacks"] if wishes.attacks else []))
-    return grid.attacks[0], load.load(wishes.profile, dataset, attacks=wishes.attacks).attacks, changed
+    return grid.attacks[0], load.load(wishes.suite, dataset, attacks=wishes.attacks).attacks, changed
 
 
 def study_of(

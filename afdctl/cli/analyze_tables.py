@@ -13,7 +13,7 @@ from rich.table import Table
 
 from afdctl.cli.evaluation_tables import TableConsole
 from afdctl.cli.output_path import OutputPath, runs_in_words
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -170,7 +170,7 @@ def over_epsilons(found: AnalysisOfRuns, part: Callable[[Mapping[str, Any]], Map
     epsilons = found.epsilons()
 
     def draw(optional: int) -> Table:
-        table = made("run", *("natural" if epsilon == 0 else name_of(epsilon) for epsilon in epsilons))
+        table = made("run", *("natural" if epsilon == 0 else format_epsilon(epsilon) for epsilon in epsilons))
         for run, figures in found.figures.items():
             spreads = zip(part(figures)["median"], part(figures)["std"], strict=True)
             known = {
@@ -203,7 +203,7 @@ def norms(found: AnalysisOfRuns) -> Parts:
 
 def embedding(found: AnalysisOfRuns) -> Parts:
     for run, figures in found.figures.items():
-        strengths = ", ".join(map(name_of, figures["epsilons"][1:]))
+        strengths = ", ".join(map(format_epsilon, figures["epsilons"][1:]))
         yield f"{found.name}: {run}, {figures['images']:,} test images, natural and under PGD-L∞ at {strengths}"
 
 
@@ -225,7 +225,7 @@ def divergences(cells: list[Mapping[str, Any]], optional: int) -> Table:
         estimates = [of(cell[name], ".3f") for name in ESTIMATES]
         table.add_row(
             cell["attack"],
-            name_of(cell["epsilon"]),
+            format_epsilon(cell["epsilon"]),
             *errors,
             *estimates,
             *(of(cell[f"slack_{name}"], "+.3f") for name in slacks),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from afdctl.errors import NotFoundError, RecipeError
-from afdctl.paths import shortened
+from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -50,7 +50,7 @@ def names_of(text: str | None) -> list[str]:
         return []
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise RecipeError(f"--attacks '{shortened(text)}': must be names with commas between, such as pgd_linf,aa")
+        raise RecipeError(f"--attacks '{shorten(text)}': must be names with commas between, such as pgd_linf,aa")
     return names
 
 
@@ -59,11 +59,11 @@ def numbers(text: str | None, option: str) -> list[float] | None:
     if text is None:
         return None
 
-    from afdctl.recipe.fields import decimal
+    from afdctl.recipe.fields import parse_decimal
 
     try:
-        return [decimal(part) for part in text.split(",")]
+        return [parse_decimal(part) for part in text.split(",")]
     except ValueError:
         raise RecipeError(
-            f"{option} '{shortened(text)}': must be numbers with commas between, such as 0.49,0.48,0.45"
+            f"{option} '{shorten(text)}': must be numbers with commas between, such as 0.49,0.48,0.45"
         ) from None

@@ -10,7 +10,7 @@ from afdctl.cli.evaluation import EvaluateOptions, evaluate
 
 ATTACK = typer.Option(help="fgsm, pgd_linf, pgd_l2, pgd_l1, mim, ddn, deepfool, cw, aa, apgd_ce, square, ...")
 EPSILON = typer.Option(help="The radius of the ball; images are in [0, 1], and 8/255 is a legal value.")
-SET = typer.Option("--set", metavar="KEY=VALUE", help="Set a knob of the attack, such as steps=100; repeatable.")
+SET = typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter of the attack, such as steps=100; repeatable.")
 
 
 def attack(
@@ -38,7 +38,7 @@ def attack(
 ) -> None:
     """Attack models with one attack, AutoAttack by default, at one epsilon, and print their accuracy.
 
-    The knobs are those of the profile `strong` unless --set changes them. Without RUN: the newest one.
+    Parameters are those of the suite `strong` unless --set changes them. Without RUN: the newest one.
     """
     from afdctl.errors import RecipeError
     from afdctl.suites import epsilon_grid, load

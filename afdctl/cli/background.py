@@ -161,14 +161,14 @@ def run_with_dashboard(*, detach: bool) -> None:
         if not detach:
             typer.echo(f"starting {runs[0].path}", err=True)
 
-    from afdctl.interrupts import signals_blocked, stopping
+    from afdctl.interrupts import raise_on_signal, signals_blocked
 
     if not detach:
         # imported before there is a training that a signal meanwhile would leave alone without a word
         from afdctl.tui import app  # noqa: F401
-    with stopping():
+    with raise_on_signal():
         started = start(on_runs)
-        with stopping("while the dashboard opened"):
+        with raise_on_signal("while the dashboard opened"):
             if detach:
                 _go_on(started.runs, started.process)
                 return

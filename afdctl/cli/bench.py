@@ -20,8 +20,8 @@ NAMES: Final = {"afd": "AFD", "at": "AT", "trades": "TRADES", "nt": "NT"}
 ATTACK_STEPS = typer.Option(
     min=1, max=10**6, help="Measure with N attack steps; repeatable. By default the recipe's.", metavar="N"
 )
-ROUNDS = typer.Option(min=2, max=10**6, help="How often each step is measured, in turn.")
-TRACE = output_path.option("--profile", metavar="FILE.json", help="Also trace two steps; top operators on stderr.")
+ROUNDS = typer.Option(min=2, max=10**6, help="Number of times each step is measured, in turn.")
+TRACE = output_path.option("--profile", metavar="FILE.json", help="Also trace two steps; print the top operators.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
 JSON = typer.Option("--json", help="One JSON object instead of a table.")
 
@@ -35,16 +35,16 @@ def bench(
     device: Annotated[str, DEVICE] = "auto",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Measure a recipe's step beside those of AFD, AT and TRADES, and estimate the time of the whole training.
+    """Compare a recipe's training step with those of AFD, AT and TRADES, and estimate the time of the whole training.
 
-    Steps are taken in turn in one process, on random images. A ratio is the median of the pairs, with their quartiles.
+    Steps run in turn in one process, on random images. A ratio is the median over rounds, with its quartiles.
     """
     from afdctl import recipe as recipes
 
     chosen = recipes.load(recipe, overrides or [])
     if trace:
         trace.check()
-    # the profiler's own messages do not concern the user
+    # hides the messages of the profiler itself
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
     with leaving_at_once():
@@ -64,7 +64,7 @@ def bench(
 
 def print_report(report: Row) -> None:
     """Print all tables on stdout."""
-    # here and not above: `afdctl --help` starts faster without rich
+    # imported here because `afdctl --help` starts faster without rich
     from afdctl.cli.evaluation_tables import TableConsole
 
     console = TableConsole()
@@ -74,11 +74,11 @@ def print_report(report: Row) -> None:
     console.print(recipe_time_table(report["eta"]))
     if report["thread_counts"]:
         console.print(thread_table(report["thread_counts"]))
-        console.print("Set OMP_NUM_THREADS for another thread count; a resumed run keeps its own.", soft_wrap=True)
+        console.print("Set OMP_NUM_THREADS to change the thread count; a resumed run keeps its own.", soft_wrap=True)
 
 
 def phase_table(report: Row, row: Row) -> "Table":
-    """Show what each phase of the step costs, by count and by time."""
+    """Show the cost of each phase of the step, by count and by time."""
     attack = f"{row['attack_steps']} attack steps" if row["phases"]["attack"]["flop"] else "no attack"
     title = (
         f"{display_name(report['defense'])}, one step at batch {report['batch_size']}: {attack}, {report['device']}, "
@@ -100,19 +100,19 @@ def phase_table(report: Row, row: Row) -> "Table":
 
 
 def roofline_table(report: Row, row: Row) -> "Table":
-    """Show the device's ceilings, the floor of a step that they imply, and the measured step."""
-    table = make_table("ceilings and floor", "", "")
+    """Show the device's peak rates, the minimum time of a step that they imply, and the measured time."""
+    table = make_table("roofline", "", "")
     step_seconds = row[f"{report['defense']}_seconds"]
     lines = {
         f"matrix product, {report['dtype']}": f"{row['product_flop_per_s'] / 1e9:.4g} GFLOP/s",
         "copy": f"{row['copy_bytes_per_s'] / 1e9:.4g} GB/s",
         "bytes of products and convolutions": f"{row['bytes'] / 1e6:.4g} MB",
         "bytes of all operations, unfused": f"{row['bytes_unfused'] / 1e6:.4g} MB",
-        "floor of a step": milliseconds(row["floor_seconds"]),
+        "minimum time of a step": milliseconds(row["floor_seconds"]),
         "measured step": milliseconds(step_seconds),
         "FLOP/s of the step": f"{row['flop'] / step_seconds / 1e9:.4g} GFLOP/s",
         "model FLOP utilisation": f"{row['utilisation']:.1%}",
-        "floor over step": f"{row['floor_over_step']:.1%}",
+        "minimum over measured": f"{row['floor_over_step']:.1%}",
         "peak memory": f"{row['peak_bytes'] / 1e6:.4g} MB",
     }
     for name, value in lines.items():
@@ -138,20 +138,20 @@ def recipe_time_table(eta: Row | None) -> "Table":
     """Show the time that the whole recipe takes."""
     from afdctl.cli.sweep_progress import duration
 
-    table = make_table("the whole recipe", "", "")
+    table = make_table("whole recipe", "", "")
     if eta is None:
         table.add_row("time", "unknown: depends on the size of the image folder")
         return table
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
-    table.add_row(f"an epoch of {eta['steps_per_epoch']:,} steps{mean}", duration(eta["epoch_seconds"]))
-    table.add_row("its validation", duration(eta["validation_seconds"]))
-    table.add_row("the test of two checkpoints", duration(eta["test_seconds"]))
+    table.add_row(f"epoch of {eta['steps_per_epoch']:,} steps{mean}", duration(eta["epoch_seconds"]))
+    table.add_row("validation after it", duration(eta["validation_seconds"]))
+    table.add_row("test of two checkpoints", duration(eta["test_seconds"]))
     table.add_row(f"all {eta['epochs']} epochs", duration(eta["total_seconds"]), style="bold")
     return table
 
 
 def thread_table(rows: Sequence[Row]) -> "Table":
-    """Show the step's time at each thread count, the fastest first."""
+    """Show the step's time at each thread count, fastest first."""
     table = make_table("thread counts", "threads", "time over the current count")
     for row in rows:
         table.add_row(str(row["threads"]), format_ratio(row["over_current"]))
@@ -173,7 +173,7 @@ def display_name(defense: str) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Format with at least three digits: `75.3 ms`, `4,788 ms`."""
+    """Format seconds with at least three digits: `75.3 ms`, `4,788 ms`."""
     return f"{1000 * seconds:,.{1 if seconds < 0.1 else 0}f} ms"
 
 

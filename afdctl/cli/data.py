@@ -1,4 +1,4 @@
-"""`afdctl data`: list, download and check the data sets."""
+"""`afdctl data`: list, download and check data sets."""
 
 import json
 from pathlib import Path
@@ -8,103 +8,106 @@ import typer
 
 from afdctl import paths, registry
 from afdctl.errors import CorruptError, DataMissingError, RecipeError
+from afdctl.formatting import did_you_mean
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download and check the data sets.")
+# Pixels a side at which data sets without a fixed size are read for a check.
+CHECK_IMAGE_SIZE = 32
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download and check data sets.")
 
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", parser=paths.path, help="The folder of data sets (default: AFDCTL_DATA, else the user's cache)"
+        "--data-dir", parser=paths.path, help="Folder of the data sets (default: AFDCTL_DATA, else the user's cache)."
     ),
 ]
 
 
-def _known(names: list[str] | None) -> list[str] | None:
+def check_names(names: list[str] | None) -> list[str] | None:
+    """Raise RecipeError for a name that is not a data set's."""
     for name in names or ():
         if name not in registry.DATASETS:
-            near = registry.nearest(name, registry.DATASETS)
-            hint = f"did you mean '{near}'? " if near else ""
-            raise RecipeError(f"no data set '{name}' ({hint}known: {', '.join(registry.DATASETS)})")
+            raise RecipeError(f"no data set '{name}' ({did_you_mean(name, registry.DATASETS)})")
     return names
-
-
-def _row(name: str, data_dir: Path | None) -> dict[str, Any]:
-    """What is known of a data set, and where it is."""
-    from dataclasses import asdict
-
-    from afdctl.data import base, search_path
-
-    found = base(name)
-    about = found.about and asdict(found.about)
-    return {"name": name, **(about or {}), "found": found.find(search_path(data_dir))}
-
-
-def _line(row: dict[str, Any]) -> str:
-    if "shape" not in row:
-        size = "your own images"
-    else:
-        size = (
-            f"{row['train']:>7,} + {row['test']:>6,}  {row['classes']:>3} classes  {'x'.join(map(str, row['shape']))}"
-        )
-    return f"{row['name']:<14} {size:<42} {row['found'] or 'missing'}"
 
 
 @app.command()
 def ls(
-    data_dir: DataDir = None, as_json: Annotated[bool, typer.Option("--json", help="One JSON object")] = False
+    data_dir: DataDir = None, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
 ) -> None:
-    """List the data sets: training + test images, classes, channels x height x width, and where each was found."""
-    rows = [_row(name, data_dir) for name in registry.DATASETS]
+    """List data sets: training + test images, classes, channels x height x width, and location."""
+    rows = [describe(name, data_dir) for name in registry.DATASETS]
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", "datasets": rows}))
     else:
-        typer.echo("\n".join(map(_line, rows)))
+        typer.echo("\n".join(map(format_row, rows)))
 
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", callback=_known)], data_dir: DataDir = None
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", callback=check_names)], data_dir: DataDir = None
 ) -> None:
-    """Download data sets, unless they are there."""
-    from afdctl.data import base, search_path
+    """Download data sets that are missing."""
+    from afdctl.data import loader_of, search_path
 
     roots = search_path(data_dir)
     for name in names:
-        wanted = base(name)
-        there = wanted.find(roots)
-        if there is None:
-            wanted.fetch(roots)
-        typer.echo(f"{name}: {'downloaded to' if there is None else 'is there:'} {there or wanted.find(roots)}")
+        loader = loader_of(name)
+        if location := loader.find(roots):
+            typer.echo(f"{name}: already present ({location})")
+        else:
+            loader.fetch(roots)
+            typer.echo(f"{name}: downloaded to {loader.find(roots)}")
 
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", callback=_known, help="None: all")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", callback=check_names, help="Default: all.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Read data sets and check their digests: exit code 3 where one is corrupt, 1 where a named one is missing."""
-    codes = {_check(name, data_dir) for name in names or registry.DATASETS}
+    """Read data sets and check their digests; exit code 3 if one is corrupt, 1 if a named one is missing."""
+    codes = {verify_dataset(name, data_dir) for name in names or registry.DATASETS}
     if CorruptError.exit_code in codes:
         raise typer.Exit(CorruptError.exit_code)
     if names and DataMissingError.exit_code in codes:
         raise typer.Exit(DataMissingError.exit_code)
 
 
-def _check(name: str, data_dir: Path | None) -> int:
-    """Print whether a data set is whole; the exit code that says so."""
-    from afdctl.data import base, search_path
-    from afdctl.recipe.schema import Data
+def describe(name: str, data_dir: Path | None) -> dict[str, Any]:
+    """Return a data set's published size, if it has one, and its location."""
+    from dataclasses import asdict
 
-    wanted = base(name)
+    from afdctl.data import loader_of, search_path
+
+    loader = loader_of(name)
+    size = asdict(loader.info) if loader.info else {}
+    return {"name": name, **size, "found": loader.find(search_path(data_dir))}
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """Format a row of `ls` as one line."""
+    size = "your own images"
+    if "shape" in row:
+        shape = "x".join(map(str, row["shape"]))
+        size = f"{row['train']:>7,} + {row['test']:>6,}  {row['classes']:>3} classes  {shape}"
+    return f"{row['name']:<14} {size:<42} {row['found'] or 'missing'}"
+
+
+def verify_dataset(name: str, data_dir: Path | None) -> int:
+    """Print whether a data set is intact; return the exit code."""
+    from afdctl.data import loader_of, search_path
+
+    loader = loader_of(name)
     try:
-        source = wanted.load(Data(dataset=name, image_size=32 if wanted.any_size else None), search_path(data_dir))
+        dataset = loader.load(search_path(data_dir), image_size=CHECK_IMAGE_SIZE if loader.resizes else None)
     except DataMissingError as error:
         typer.echo(f"{name:<14} missing")
         return error.exit_code
     except CorruptError as error:
         typer.echo(f"{name:<14} corrupt  {error}")
         return error.exit_code
-    typer.echo(
-        f"{name:<14} ok       {len(source.train):,} + {len(source.test):,} images, {len(source.classes)} classes"
-    )
+    sizes = f"{len(dataset.train):,} + {len(dataset.test):,} images, {len(dataset.classes)} classes"
+    typer.echo(f"{name:<14} ok       {sizes}")
     return 0

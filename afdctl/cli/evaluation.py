@@ -11,6 +11,7 @@ from afdctl import registry
 from afdctl.cli.arguments import dataset_of, find_runs, numbers, run_names
 from afdctl.cli.imports import leaving_at_once
 from afdctl.errors import RecipeError
+from afdctl.formatting import did_you_mean, format_count
 
 if TYPE_CHECKING:
     import torch
@@ -49,17 +50,15 @@ class EvaluateOptions:
     image_size: int | None
 
 
-def evaluate(wanted: EvaluateOptions, profile_for: "Callable[[str], Suite]") -> None:
-    """Attack, and print tables or JSON; `profile_for` gives a data set's attacks."""
+def evaluate(wanted: EvaluateOptions, suite_for: "Callable[[str], Suite]") -> None:
+    """Attack, and print tables or JSON; `suite_for` gives a data set's attacks."""
     check_model_options(wanted)
     if wanted.precision not in PRECISIONS:
         raise RecipeError(f"--precision {wanted.precision}: must be {' or '.join(PRECISIONS)}")
     targets = [find_runs(spec, wanted.folder) for spec in run_names(wanted.runs)] if wanted.model is None else []
     origins = [find_runs(spec, wanted.folder) for spec in wanted.sources]
-    # every mistake in a profile shows before torch is imported, which takes seconds
-    profiles = {
-        name: profile_for(name) for name in {wanted.dataset or "", *map(dataset_of, [*targets, *origins])} - {""}
-    }
+    # every mistake in a suite shows before torch is imported, which takes seconds
+    suites = {name: suite_for(name) for name in {wanted.dataset or "", *map(dataset_of, [*targets, *origins])} - {""}}
 
     with leaving_at_once():
         from afdctl.cli import evaluation_tables
@@ -71,12 +70,12 @@ def evaluate(wanted: EvaluateOptions, profile_for: "Callable[[str], Suite]") -> 
     device = choose_device(wanted.device)
     subjects, sources = load_subjects(wanted, targets, origins, device)
     check_precision(wanted, [*subjects, *sources])
-    warn([*subjects, *sources], profiles)
-    refuse_too_large([*subjects, *sources], profiles)
-    tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, profiles)]
+    warn([*subjects, *sources], suites)
+    refuse_too_large([*subjects, *sources], suites)
+    tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, suites)]
     sweep = SweepRunner(
         tasks,
-        profile=next(iter(profiles.values())).name,
+        suite=next(iter(suites.values())).name,
         save_images=wanted.save,
         batch_size=wanted.batch_size
         or time_estimate.batch_size_for(subjects[0], tasks[0].n, [task.spec for task in tasks]),
@@ -89,7 +88,7 @@ def evaluate(wanted: EvaluateOptions, profile_for: "Callable[[str], Suite]") -> 
     with sweep_progress(estimates) as sweep.on_row:
         rows = sweep.run()
     say_hidden(sweep.hidden())
-    evaluation_tables.show(sweep.tasks, rows, wanted.json, sweep.profile)
+    evaluation_tables.show(sweep.tasks, rows, wanted.json, sweep.suite)
 
 
 def say_hidden(cells: "list[tuple[str, Row, Row]]") -> None:
@@ -126,33 +125,29 @@ def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, dev
     attacks = len({task.spec.title for task in tasks})
     done = f", {cells - to_do} done already" if to_do < cells else ""
     time = f", up to about {duration(seconds)} on {device}" if to_do else ""
-    return f"{counted(models, 'model')}, {counted(attacks, 'attack')}: {counted(cells, 'cell')}{done}{time}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 model`, `2 models`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    counts = f"{format_count(models, 'model')}, {format_count(attacks, 'attack')}: {format_count(cells, 'cell')}"
+    return f"{counts}{done}{time}"
 
 
 def plan(
     wanted: EvaluateOptions,
     subjects: "list[EvaluationTarget]",
     sources: "list[EvaluationTarget]",
-    profiles: "dict[str, Suite]",
+    suites: "dict[str, Suite]",
 ) -> "list[Task]":
     """White-box tasks, or transfers where sources are named."""
     from afdctl.evaluation import plan as plans
 
-    def profile_of(subject: "EvaluationTarget") -> "Suite":
-        return profiles[subject.dataset]
+    def suite_of(subject: "EvaluationTarget") -> "Suite":
+        return suites[subject.dataset]
 
     if wanted.matrix:
         if len(subjects) < 2:
             raise RecipeError("--matrix: name at least two runs; each is attacked with the others' images")
-        return plans.transfer(subjects, subjects, profile_of, wanted.seed, wanted.limit)
+        return plans.transfer(subjects, subjects, suite_of, wanted.seed, wanted.limit)
     if not sources:
-        return plans.white_box(subjects, profile_of, wanted.seed, wanted.limit)
-    tasks = plans.transfer(sources, subjects, profile_of, wanted.seed, wanted.limit)
+        return plans.white_box(subjects, suite_of, wanted.seed, wanted.limit)
+    tasks = plans.transfer(sources, subjects, suite_of, wanted.seed, wanted.limit)
     if not tasks:
         raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
     return tasks
@@ -208,23 +203,23 @@ def check_precision(wanted: EvaluateOptions, subjects: "list[EvaluationTarget]")
             sanity_checks.check_precision(subject.network, as_floats(subject.split.x[:2]), wanted.precision)
 
 
-def warn(subjects: "list[EvaluationTarget]", profiles: "dict[str, Suite]") -> None:
+def warn(subjects: "list[EvaluationTarget]", suites: "dict[str, Suite]") -> None:
     """Say what speaks against the figures, once."""
     from afdctl.evaluation import warnings
 
     lines = [f"{subject.name}: {line}" for subject in subjects for line in subject.warnings]
     for subject in subjects:
         lines += subject.notes
-        lines += warnings.of_attacks(profiles[subject.dataset].attacks, subject.classes)
+        lines += warnings.of_attacks(suites[subject.dataset].attacks, subject.classes)
     for line in dict.fromkeys(lines):
         typer.echo(f"warning: {line}", err=True)
 
 
-def refuse_too_large(subjects: "list[EvaluationTarget]", profiles: "dict[str, Suite]") -> None:
+def refuse_too_large(subjects: "list[EvaluationTarget]", suites: "dict[str, Suite]") -> None:
     """RecipeError for a ball that holds every image there is."""
     for subject in subjects:
         pixels = subject.split.x[0].numel()
-        for spec in profiles[subject.dataset].attacks:
+        for spec in suites[subject.dataset].attacks:
             widest = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[spec.norm]
             if spec.epsilons[-1] > widest:
                 raise RecipeError(
@@ -254,6 +249,5 @@ def check_model_options(wanted: EvaluateOptions) -> None:
     if wanted.dataset is None:
         raise RecipeError("--model: needs --dataset, whose test images it classifies (see `afdctl data ls`)")
     if wanted.dataset not in registry.DATASETS:
-        near = registry.nearest(wanted.dataset, registry.DATASETS)
-        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(registry.DATASETS)}"
+        hint = did_you_mean(wanted.dataset, registry.DATASETS)
         raise RecipeError(f"--dataset '{wanted.dataset}': no such data set ({hint})")

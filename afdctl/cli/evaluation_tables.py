@@ -10,7 +10,7 @@ from rich.table import Table
 
 from afdctl.cli.broken_pipe import broken_pipe_error
 from afdctl.cli.console import Console
-from afdctl.suites.epsilon_grid import NORMS, name_of
+from afdctl.formatting import NORM_LABELS, format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.evaluation.curves import Curve, WorstCaseCurve
@@ -24,7 +24,7 @@ TRANSFERS = (
 OPTIONAL = ("AUC", "optimal", "exact", "passes", "schedule")
 
 
-def show(tasks: "Sequence[Task]", rows: "Rows", as_json: bool, profile: str) -> None:
+def show(tasks: "Sequence[Task]", rows: "Rows", as_json: bool, suite: str) -> None:
     """Print the figures of a plan whose cells are all there."""
     from afdctl.evaluation.curves import as_json as plain
     from afdctl.evaluation.curves import of_tasks, worst_case_curves
@@ -35,7 +35,7 @@ def show(tasks: "Sequence[Task]", rows: "Rows", as_json: bool, profile: str) -> 
         cells = [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()]
         shown = {"cells": cells, "curves": [plain(one) for run in curves.values() for one in run]}
         envelopes_shown = [plain(one) for one in worst]
-        typer.echo(json.dumps({"schema": "afdctl/1", "profile": profile, **shown, "envelopes": envelopes_shown}))
+        typer.echo(json.dumps({"schema": "afdctl/1", "suite": suite, **shown, "envelopes": envelopes_shown}))
         return
     console = TableConsole()
     for run, of_run in curves.items():
@@ -75,11 +75,12 @@ def accuracy_table(
     run: str, norm: str, curves: "Sequence[Curve]", worst: "Iterable[WorstCaseCurve]", optional: int = len(OPTIONAL)
 ) -> Table:
     """One run's accuracies in one norm, in percent: a row an attack, a column an epsilon, then optional ones."""
-    table = Table(title=f"{run}: accuracy (%) in {NORMS[norm]}, {curves[0].n:,} test images", title_justify="left")
+    title = f"{run}: accuracy (%) in {NORM_LABELS[norm]}, {curves[0].n:,} test images"
+    table = Table(title=title, title_justify="left")
     epsilons = sorted({epsilon for one in curves for epsilon in one.epsilons})
     table.add_column("attack", no_wrap=True)
     for epsilon in epsilons:
-        table.add_column("clean" if epsilon == 0 else name_of(epsilon), justify="right", no_wrap=True)
+        table.add_column("clean" if epsilon == 0 else format_epsilon(epsilon), justify="right", no_wrap=True)
     for heading in OPTIONAL[:optional]:
         table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
     for one in curves:
@@ -130,6 +131,6 @@ def caption(norm: str, curves: "Sequence[Curve]") -> str:
     for one in curves:
         if one.parts:
             broken = ", ".join(f"{name} {count}" for name, count in one.parts.items())
-            lines.append(f"{one.attack} at {name_of(one.epsilons[-1])} fooled by: {broken} images.")
+            lines.append(f"{one.attack} at {format_epsilon(one.epsilons[-1])} fooled by: {broken} images.")
     lines += [f"Warning: {line}." for line in dict.fromkeys(line for one in curves for line in one.warnings)]
     return " ".join(lines)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from afdctl.cli.export_output import ExportOptions, agree, put, records_of
 from afdctl.errors import NotFoundError, RecipeError
+from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
     from afdctl.runs.record import Record
@@ -29,10 +30,9 @@ def _export(
 ) -> None:
     from afdctl.export import raw
     from afdctl.export.tables.render import SUFFIXES
-    from afdctl.recipe.fields import suggestion
 
     if kind not in raw.FORMATS:
-        raise RecipeError(f"--{what} {kind}: no such format ({suggestion(kind, list(raw.FORMATS))})")
+        raise RecipeError(f"--{what} {kind}: no such format ({did_you_mean(kind, list(raw.FORMATS))})")
     agree(wanted, f"--{what}", kind, SUFFIXES)
     rows = rows_of(records_of(wanted))
     if not rows:

@@ -7,7 +7,7 @@ import typer
 
 from afdctl.cli.export_output import ExportOptions, agree, put, records_of
 from afdctl.errors import RecipeError
-from afdctl.recipe.fields import suggestion
+from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
     from afdctl.export.tables.base import Table
@@ -49,7 +49,7 @@ def _format(wanted: ExportOptions) -> str | None:
     if wanted.format is not None:
         if wanted.format not in render.FORMATS:
             known = list(render.FORMATS)
-            raise RecipeError(f"--format {wanted.format}: no such format ({suggestion(wanted.format, known)})")
+            raise RecipeError(f"--format {wanted.format}: no such format ({did_you_mean(wanted.format, known)})")
         agree(wanted, "--format", wanted.format, render.SUFFIXES)
         return wanted.format
     if wanted.out is None or wanted.in_folder:

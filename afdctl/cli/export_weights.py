@@ -12,6 +12,7 @@ from afdctl import registry
 from afdctl.cli.export_output import ExportOptions, agree
 from afdctl.cli.imports import leaving_at_once
 from afdctl.errors import AfdctlError, RecipeError
+from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
     from afdctl.export.weights.format import Files, WeightFormat
@@ -69,9 +70,7 @@ def _refuse(wanted: ExportOptions, kind: str) -> None:
     from afdctl.export.weights import FORMATS, SUFFIXES
 
     if kind not in FORMATS:
-        near = registry.nearest(kind, FORMATS)
-        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(FORMATS)}"
-        raise RecipeError(f"--weights {kind}: no such format ({hint})")
+        raise RecipeError(f"--weights {kind}: no such format ({did_you_mean(kind, FORMATS)})")
     if wanted.device not in ("auto", "cpu"):
         raise RecipeError(f"--device {wanted.device}: weights are written and checked on the CPU; leave --device out")
     if wanted.out is None:

@@ -1,4 +1,4 @@
-"""`afdctl recipes`: the packaged recipes and a user's own."""
+"""`afdctl recipes`: list, show, copy and check recipes."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, copy and check recipes.")
 
-ROW = "{:<24}{:<16}{:<14}{:<10}{:<10}{:<8}{}"
+ROW_FORMAT = "{:<24}{:<16}{:<14}{:<10}{:<10}{:<8}{}"
 AS_JSON = typer.Option("--json", help="Print JSON.")
 
 
@@ -29,12 +29,12 @@ def ls(as_json: Annotated[bool, AS_JSON] = False) -> None:
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", "recipes": rows}))
     else:
-        typer.echo(ROW.format("name", "data set", "defense", "epsilon", "attack", "steps", "epochs"))
-        typer.echo("\n".join(map(line, rows)))
+        typer.echo(ROW_FORMAT.format("name", "data set", "defense", "epsilon", "attack", "steps", "epochs"))
+        typer.echo("\n".join(map(format_row, rows)))
 
 
 def summary(name: str, recipe: "Recipe") -> dict[str, Any]:
-    """What `ls` says about a recipe."""
+    """Return the values of a recipe that `ls` prints."""
     return {
         "name": name,
         "dataset": recipe.data.dataset,
@@ -46,9 +46,9 @@ def summary(name: str, recipe: "Recipe") -> dict[str, Any]:
     }
 
 
-def line(row: Mapping[str, Any]) -> str:
-    """A line of the table that `ls` prints for people."""
-    return ROW.format(*{**row, "epsilon": f"{row['epsilon']:.3g}"}.values())
+def format_row(row: Mapping[str, Any]) -> str:
+    """Format a line of the table of `ls`."""
+    return ROW_FORMAT.format(*{**row, "epsilon": f"{row['epsilon']:.3g}"}.values())
 
 
 @app.command("show")
@@ -57,13 +57,13 @@ def show(
     overrides: Annotated[list[str] | None, SET] = None,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Print a recipe with every value visible: bases, preset and overrides applied."""
+    """Print a recipe with every value: after `extends`, presets and overrides."""
     from afdctl.recipe import digest, dump, load
 
     resolved = load(recipe, overrides or ())
     if as_json:
-        found = {"schema": "afdctl/1", "digest": digest(resolved), "recipe": resolved.model_dump(mode="json")}
-        typer.echo(json.dumps(found))
+        document = {"schema": "afdctl/1", "digest": digest(resolved), "recipe": resolved.model_dump(mode="json")}
+        typer.echo(json.dumps(document))
     elif sys.stdout.isatty():
         from rich.syntax import Syntax
 
@@ -80,7 +80,7 @@ def cp(
     to: Annotated[output_path.OutputPath | None, output_path.DEST] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite DEST.")] = False,
 ) -> None:
-    """Copy a packaged recipe, comments and all, to change it; what it extends is found by name from anywhere."""
+    """Copy a packaged recipe with its comments, to edit it; the copy works in any folder."""
     from afdctl.recipe import find
 
     typer.echo(output_path.copy(find(name), to, force=force))
@@ -88,25 +88,25 @@ def cp(
 
 @app.command("validate")
 def validate(files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recipes to check.")]) -> None:
-    """Check recipes and name every problem of each; exit code 2 if there is any."""
+    """Check recipes and print every problem; exit code 2 if there is one."""
     from afdctl.recipe import load
 
-    sound = True
+    valid = True
     for file in files:
         try:
             load(file)
         except RecipeError as error:
-            sound = False
+            valid = False
             typer.echo("\n".join(f"error: {problem}" for problem in str(error).split("\n")), err=True)
         else:
             typer.echo(f"ok {file}")
-    if not sound:
+    if not valid:
         raise typer.Exit(RecipeError.exit_code)
 
 
 @app.command("schema")
 def schema() -> None:
-    """Print the JSON schema of a recipe's file, for editors that complete and check TOML."""
+    """Print the JSON schema of recipe files, for editors that complete and check TOML."""
     from afdctl.recipe import file_schema
 
     typer.echo(json.dumps(file_schema(), indent=2))

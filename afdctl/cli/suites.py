@@ -1,4 +1,4 @@
-"""`afdctl profiles`: which attacks a sweep runs."""
+"""`afdctl suites`: list, show and copy attack suites."""
 
 from typing import Annotated
 
@@ -6,14 +6,15 @@ import typer
 
 from afdctl.cli import output_path
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and copy profiles of attacks.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and copy attack suites.")
 
-NAME = typer.Argument(metavar="PROFILE", help="A packaged profile's name, or a file.")
+SUITE = typer.Argument(metavar="SUITE", help="A packaged suite's name, or a file.")
+DATASET = typer.Option(help="The data set whose attacks are shown.")
 
 
 @app.command()
 def ls() -> None:
-    """List the packaged profiles."""
+    """List the packaged suites."""
     import tomli
 
     from afdctl.suites.load import packaged
@@ -23,26 +24,23 @@ def ls() -> None:
 
 
 @app.command()
-def show(
-    profile: Annotated[str, NAME] = "strong",
-    dataset: Annotated[str, typer.Option(help="The data set whose rows are shown.")] = "mnist",
-) -> None:
-    """Show what a profile runs on a data set: attacks with their grids, schedules and knobs."""
+def show(suite: Annotated[str, SUITE] = "strong", dataset: Annotated[str, DATASET] = "mnist") -> None:
+    """Show the attacks of a suite on a data set: grids, schedules and settings."""
     from afdctl.suites.load import load
 
-    for spec in load(profile, dataset).attacks:
-        knobs = ", ".join(f"{key}={value}" for key, value in spec.knobs().items() if value is not None)
-        grid = ", ".join(f"{epsilon:.4g}" for epsilon in spec.epsilons)
-        typer.echo(f"{spec.title:<10} [{grid}]  {spec.order}  {knobs}")
+    for config in load(suite, dataset).attacks:
+        settings = ", ".join(f"{key}={value}" for key, value in config.attack_kwargs().items() if value is not None)
+        grid = ", ".join(f"{epsilon:.4g}" for epsilon in config.epsilons)
+        typer.echo(f"{config.title:<10} [{grid}]  {config.order}  {settings}")
 
 
 @app.command()
 def cp(
-    profile: Annotated[str, NAME],
+    suite: Annotated[str, SUITE],
     to: Annotated[output_path.OutputPath | None, output_path.DEST] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite DEST.")] = False,
 ) -> None:
-    """Copy a profile, as a start for your own."""
+    """Copy a suite, to edit it."""
     from afdctl.suites.load import find
 
-    typer.echo(output_path.copy(find(profile), to, force=force))
+    typer.echo(output_path.copy(find(suite), to, force=force))

@@ -1,4 +1,4 @@
-"""`afdctl sweep`: attacks x epsilons of a profile, on one or many models."""
+"""`afdctl sweep`: attacks x epsilons of a suite, on one or many models."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,10 @@ from afdctl.cli import options
 from afdctl.cli.arguments import names_of
 from afdctl.cli.evaluation import EvaluateOptions, evaluate
 
-ATTACKS = typer.Option(metavar="NAME,...", help="Only these attacks; one that the profile lacks is added.")
+ATTACKS = typer.Option(metavar="NAME,...", help="Only these attacks; may name attacks that the suite lacks.")
 EPSILONS = typer.Option(metavar="GRID", help="This grid instead: 0,0.1,8/255 or 0:0.5:0.1.")
-PROFILE = typer.Option(help="strong, paper-A2, paper-notebook, or a file of your own.")
-SET = typer.Option("--set", metavar="KEY=VALUE", help="Set a knob of every attack, such as steps=100; repeatable.")
+SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
+SET = typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter of every attack, such as steps=100; repeatable.")
 MATRIX = typer.Option("--matrix", help="Attack every run with images made against each of the others.")
 
 
@@ -20,7 +20,7 @@ def sweep(
     runs: options.RunNames = None,
     attacks: Annotated[str | None, ATTACKS] = None,
     epsilons: Annotated[str | None, EPSILONS] = None,
-    profile: Annotated[str, PROFILE] = "strong",
+    suite: Annotated[str, SUITE] = "strong",
     overrides: Annotated[list[str] | None, SET] = None,
     limit: options.Limit = None,
     source: options.From = None,
@@ -41,7 +41,7 @@ def sweep(
     image_size: options.ImageSize = None,
     json: options.Json = False,
 ) -> None:
-    """Run a profile's attacks over their epsilons, and print accuracies and the areas under their curves.
+    """Run a suite's attacks over their epsilons, and print accuracies and the areas under their curves.
 
     What is done already is skipped, so the same command goes on after Ctrl-C or a kill. Without RUN: the newest one.
     """
@@ -72,5 +72,5 @@ def sweep(
     chosen = None if epsilons is None else epsilon_grid.parse(epsilons)
     evaluate(
         wanted,
-        lambda dataset: load.load(profile, dataset, attacks=names, epsilons=chosen, overrides=overrides or []),
+        lambda dataset: load.load(suite, dataset, attacks=names, epsilons=chosen, overrides=overrides or []),
     )

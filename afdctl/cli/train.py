@@ -14,7 +14,7 @@ from afdctl.cli import background, terminal
 from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
 from afdctl.errors import RecipeError
-from afdctl.paths import shortened
+from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
@@ -103,7 +103,7 @@ def _start(
         from afdctl.runs.run import Run
         from afdctl.training import setup
 
-    with interrupts.stopping(), ExitStack() as stack:
+    with interrupts.raise_on_signal(), ExitStack() as stack:
         begun = [stack.enter_context(Run.begin(runs, stem, name)) for _ in chosen]
         if starter:
             starter.tell(runs=[str(run.path) for run, _ in begun])
@@ -118,7 +118,7 @@ def _start(
                     device=setup.choose_device(device or "auto"),
                     data_dir=data_dir,
                     on_line=on_line,
-                    on_begin=partial(starter.on_begin, run) if starter else setup.ignore_line,
+                    on_ready=partial(starter.on_begin, run) if starter else None,
                 )
             journal.close()
             if not json:
@@ -158,13 +158,13 @@ def _resume(
 
         if starter:
             starter.tell(runs=[str(run.path)])
-        with interrupts.stopping(), training_progress(json) as on_line:
+        with interrupts.raise_on_signal(), training_progress(json) as on_line:
             setup.resume(
                 run,
                 device=device,
                 data_dir=data_dir,
                 on_line=on_line,
-                on_begin=partial(starter.on_begin, run) if starter else setup.ignore_line,
+                on_ready=partial(starter.on_begin, run) if starter else None,
             )
     if not json:
         typer.echo(run.path)
@@ -183,10 +183,10 @@ def _numbers(seeds: str | None) -> list[int]:
     if seeds is None:
         return []
     if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", seeds):
-        raise RecipeError(f"--seeds '{shortened(seeds)}': must be whole numbers with commas between, such as 0,1,2")
+        raise RecipeError(f"--seeds '{shorten(seeds)}': must be whole numbers with commas between, such as 0,1,2")
     numbers = [int(number) for number in seeds.split(",")]
     if len(set(numbers)) < len(numbers):
-        raise RecipeError(f"--seeds '{shortened(seeds)}': names a seed twice, which would train the same run twice")
+        raise RecipeError(f"--seeds '{shorten(seeds)}': names a seed twice, which would train the same run twice")
     return numbers
 
 

@@ -1,30 +1,46 @@
-"""Real images with labels: from a name in a recipe to two splits of uint8 tensors."""
+"""Data sets: from a name to two splits of labelled uint8 images."""
 
 from pathlib import Path
 
 from afdctl import registry
 from afdctl.data.base import Dataset, DatasetLoader, ImageTensors, search_path
-from afdctl.recipe.schema import Data
 
-__all__ = ["Dataset", "DatasetLoader", "ImageTensors", "dataset", "load", "roots", "search_path"]
-
-
-def base(name: str) -> DatasetLoader:
-    """The data set that `name` stands for in the registry."""
-    found: DatasetLoader = registry.load(registry.DATASETS, name)()
-    return found
+__all__ = ["Dataset", "DatasetLoader", "ImageTensors", "load", "loader_of", "roots", "search_path"]
 
 
-def roots(table: Data, data_dir: Path | None, own: Path | None = None) -> tuple[Path, ...]:
-    """The folders to look for a recipe's data set in: those of `search_path`, of a new run's own images the first."""
-    places = search_path(data_dir, named=Path(table.path) if table.path else None, own=own)
-    # only an earlier digest tells whether images of no published size are those that are meant
-    return places if own or base(table.dataset).about else places[:1]
+def loader_of(name: str) -> DatasetLoader:
+    """Return the loader of a registered data set."""
+    loader: DatasetLoader = registry.load(registry.DATASETS, name)()
+    return loader
 
 
-def load(table: Data, data_dir: Path | None, own: Path | None = None) -> Dataset:
-    """Read the recipe's data set, after a download where it is missing; DataMissingError, CorruptError."""
-    wanted, places = base(table.dataset), roots(table, data_dir, own)
-    if wanted.find(places) is None:
-        wanted.fetch(places)
-    return wanted.load(table, places)
+def roots(
+    name: str, data_dir: Path | None, *, path: Path | None = None, recorded: Path | None = None
+) -> tuple[Path, ...]:
+    """Return the folders to search for a data set, see `search_path`.
+
+    A new run on images of unknown size looks into the first folder only: nothing could tell whether images found
+    elsewhere are the intended ones. A resumed run has their digest.
+    """
+    folders = search_path(data_dir, path=path, recorded=recorded)
+    return folders if recorded or loader_of(name).info else folders[:1]
+
+
+def load(
+    name: str,
+    data_dir: Path | None,
+    *,
+    path: Path | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    recorded: Path | None = None,
+) -> Dataset:
+    """Read a data set; download it first if it is missing.
+
+    `path` is the recipe's `data.path`, `recorded` the data folder in a run's provenance. `image_size` (pixels a side)
+    and `channels` (1 or 3) apply to loaders that resize. Errors: DataMissingError, CorruptError, DiskFullError.
+    """
+    loader, folders = loader_of(name), roots(name, data_dir, path=path, recorded=recorded)
+    if loader.find(folders) is None:
+        loader.fetch(folders)
+    return loader.load(folders, image_size=image_size, channels=channels)

@@ -1,4 +1,4 @@
-"""The contract of a data set, and what it yields."""
+"""The interface of a data set loader, the data it returns, and the folders it searches."""
 
 import hashlib
 import os
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from afdctl import paths
 from afdctl.errors import NO_SPACE, DataMissingError, DiskFullError
-from afdctl.recipe.schema import Data
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class ImageTensors:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in memory, on the CPU; `notes` are what a user should know of how it was read."""
+    """Both splits of a data set on the CPU; `notes` are warnings from reading it."""
 
     name: str
     train: ImageTensors
@@ -43,9 +42,10 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 in hex over the shapes and bytes of the images and labels of both splits."""
+        """SHA-256 in hex over the shapes and bytes of images and labels of both splits."""
         sha256 = hashlib.sha256()
         for tensor in (self.train.x, self.train.y, self.test.x, self.test.y):
+            # the same bytes in another shape are other images
             sha256.update(repr(tuple(tensor.shape)).encode())
             sha256.update(tensor.contiguous().numpy().data.cast("B"))
         return sha256.hexdigest()
@@ -53,7 +53,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DownloadFile:
-    """A published file: its place in the data folder, its md5, where it comes from, its size in bytes."""
+    """A published file: path below the data folder, MD5, URL, and size in bytes."""
 
     path: str
     md5: str
@@ -63,7 +63,7 @@ class DownloadFile:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The published size of a data set: images in both splits, classes, and an image's (c, h, w)."""
+    """Published size of a data set: images per split, classes, and image shape (c, h, w)."""
 
     train: int
     test: int
@@ -72,86 +72,98 @@ class DatasetInfo:
 
 
 class DatasetLoader(ABC):
-    """One data set: where it may lie, how it is read, and where it is downloaded from."""
+    """Finds, downloads and reads one data set.
+
+    `info` is None where the size depends on the user's files. `accepts` describes other layouts that `find` takes, for
+    messages. `resizes`: `load` needs an image size. `md5_label` says what the MD5 of a file is computed from.
+    """
 
     name: ClassVar[str]
-    about: ClassVar[DatasetInfo | None]
+    info: ClassVar[DatasetInfo | None]
     files: ClassVar[tuple[DownloadFile, ...]] = ()
     accepts: ClassVar[str] = ""
-    any_size: ClassVar[bool] = False
-    md5_of: ClassVar[str] = "md5"
+    resizes: ClassVar[bool] = False
+    md5_label: ClassVar[str] = "md5"
 
     @abstractmethod
     def find(self, roots: Sequence[Path]) -> str | None:
-        """Where the data set was found, in words; None where it is missing."""
+        """Return where the data set is, as text; None if it is missing."""
 
     @abstractmethod
-    def load(self, data: Data, roots: Sequence[Path]) -> Dataset:
-        """Read both splits; CorruptError names a damaged file, DataMissingError what is missing."""
+    def load(self, roots: Sequence[Path], *, image_size: int | None = None, channels: int | None = None) -> Dataset:
+        """Read both splits.
+
+        Errors: CorruptError names a damaged file, DataMissingError what is missing.
+        """
 
     def fetch(self, roots: Sequence[Path]) -> None:
-        """Download into the first root that can be written; DataMissingError where that fails."""
+        """Download into the first writable root. Error: DataMissingError if that fails."""
         with staging(roots) as (root, folder):
             try:
                 self.download(folder)
+            # torchvision raises RuntimeError for a wrong MD5
             except (OSError, HTTPException, RuntimeError) as error:
                 if getattr(error, "errno", None) in NO_SPACE:
                     raise
                 reason = format_exception_only(error)[-1].rstrip().splitlines()[-1]
-                raise self.missing(roots, f"downloading it failed ({reason})") from error
+                raise self.missing_error(roots, f"downloading it failed ({reason})") from error
             for file in self.files:
                 move(folder / file.path, root / file.path)
 
     def download(self, folder: Path) -> None:
-        """Download the files into an empty folder, checking their md5s."""
+        """Download the files into an empty folder and check their MD5."""
         from torchvision.datasets.utils import download_url
 
         for file in self.files:
             download_url(file.url, folder, file.path, file.md5)
 
-    def absent(self, roots: Sequence[Path]) -> Sequence[DownloadFile]:
-        """The files that are not there, nor anything else that is accepted for them."""
+    def missing_files(self, roots: Sequence[Path]) -> Sequence[DownloadFile]:
+        """Return the files for which the roots hold neither the file nor an accepted substitute."""
         return self.files
 
-    def missing(self, roots: Sequence[Path], reason: str = "it was not downloaded") -> DataMissingError:
-        """The error that tells how to get the data set here by hand."""
+    def missing_error(self, roots: Sequence[Path], reason: str = "it was not downloaded") -> DataMissingError:
+        """Make the error that explains how to install the data set by hand."""
         files = "\n".join(
-            f"  {file.path}  {file.size:,} bytes  {self.md5_of} {file.md5}  {file.url}" for file in self.absent(roots)
+            f"  {file.path}  {file.size:,} bytes  {self.md5_label} {file.md5}  {file.url}"
+            for file in self.missing_files(roots)
         )
         return DataMissingError(
             f"{self.name} is not on this machine, and {reason}. Missing:\n{files}\n"
             f"Put them into {' or '.join(map(str, roots))}, or name the folder that holds them with --data-dir or "
-            f"AFDCTL_DATA. Accepted too: {self.accepts}."
+            f"AFDCTL_DATA. Also accepted: {self.accepts}."
         )
 
 
 def cache_dir() -> Path:
-    """The user's own folder for data sets."""
+    """Return the user's cache folder for data sets."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "afdctl" / "data"
 
 
-def search_path(option: Path | None = None, *, named: Path | None = None, own: Path | None = None) -> tuple[Path, ...]:
-    """The folders to look into, the best first; the cache comes last, where downloads for a read-only folder go.
+def search_path(
+    data_dir: Path | None = None, *, path: Path | None = None, recorded: Path | None = None
+) -> tuple[Path, ...]:
+    """Return the folders to search, in order; the cache is last, for downloads when the others are read-only.
 
-    `option` is --data-dir, `named` the recipe's `data.path`, `own` where a run's data were. A run looks into its own
-    folder, then into the others, as its digest tells other images; a new training looks into one place only.
+    `data_dir` is --data-dir, `path` the recipe's `data.path`, `recorded` the data folder in a run's provenance. A new
+    training searches one folder and the cache. A resumed run searches all of them, as its digest detects other images.
     """
-    usual = Path(os.environ.get("AFDCTL_DATA") or cache_dir())
-    if option is not None:
-        first = [option]
-    elif own is not None:
-        first = [*(folder for folder in (own, named) if folder and os.path.isdir(folder)), usual]
+    default = Path(os.environ.get("AFDCTL_DATA") or cache_dir())
+    if data_dir is not None:
+        first = [data_dir]
+    elif recorded is not None:
+        first = [*(folder for folder in (recorded, path) if folder and os.path.isdir(folder)), default]
     else:
-        first = [named or usual]
+        first = [path or default]
     return tuple(dict.fromkeys(paths.path(folder) for folder in (*first, cache_dir())))
 
 
 @contextmanager
 def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """The first root that can be written, and a temporary folder in it: what is finished needs only a rename."""
+    """Yield the first writable root and a temporary folder on the same disk, so that files move in by a rename."""
     for root in roots:
         with suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
+            # hidden, so that no loader finds an unfinished download
             folder = TemporaryDirectory(prefix=".fetch-", dir=root)
             break
     else:
@@ -166,7 +178,7 @@ def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Put a finished file or folder in place; where another process was faster, its copy stays."""
+    """Rename a finished file or folder to its target; a folder that another process put there first stays."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.replace(source, target)

@@ -1,7 +1,7 @@
-"""Batches on the device: the split lies there once, and shuffling, crop and flip happen there."""
+"""Batches on the device: a split is copied there once; shuffling, crop and flip run there too."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -10,7 +10,8 @@ from torch.nn.functional import pad
 from afdctl.data.base import ImageTensors
 from afdctl.errors import RecipeError
 
-PAD = 4
+# Zero pixels around an image before it is cropped at random.
+PADDING: Final = 4
 
 
 class Split:
@@ -24,56 +25,63 @@ class Split:
         return len(self.y)
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same images on another device."""
+        """Return the same images on another device."""
         return Split(self, device)
 
     def head(self, limit: int | None) -> "Split":
-        """The first `limit` images; None: all."""
+        """Return the first `limit` images, or all for None."""
         return Split(ImageTensors(self.x[:limit], self.y[:limit]), self.x.device)
 
 
 def hold_out(images: ImageTensors, count: int, seed: int) -> tuple[ImageTensors, ImageTensors]:
-    """Set `count` images apart for validation: (rest, held out), both in the order that the seed gives."""
+    """Set `count` random images aside for validation; return (training, held-out) images.
+
+    Both are in the order of the permutation that the seed gives.
+    """
     if count >= len(images):
         raise RecipeError(f"data.holdout = {count}: only {len(images)} training images; hold out fewer")
+    # on the CPU, so that the hold-out is the same for all devices
     order = torch.randperm(len(images), generator=Generator().manual_seed(seed))
-    rest, held = order[count:], order[:count]
-    return ImageTensors(images.x[rest], images.y[rest]), ImageTensors(images.x[held], images.y[held])
+    train, holdout = order[count:], order[:count]
+    return ImageTensors(images.x[train], images.y[train]), ImageTensors(images.x[holdout], images.y[holdout])
 
 
 def as_floats(x: Tensor) -> Tensor:
-    """uint8 to float32 in [0, 1]."""
+    """Convert uint8 to float32 in [0, 1]."""
     return x / 255
 
 
 def batches(split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The split in order, as (x float32 in [0, 1], y); the last batch may be smaller."""
+    """Yield the split in order as (x float32 in [0, 1], y); the last batch may be smaller."""
     for x, y in zip(torch.split(split.x, batch_size), torch.split(split.y, batch_size), strict=True):
         yield as_floats(x), y
 
 
 def crop_flip(x: Tensor, generator: Generator) -> Tensor:
-    """Each image of (n, c, h, w), padded by 4 zeros, cropped back at a random place, and mirrored or not."""
+    """Pad each image of (n, c, h, w) with zeros, crop it back at a random place, and mirror half of them."""
     n, c, h, w = x.shape
     arange = torch.arange(max(n, c, h, w), device=x.device)
-    corner = torch.randint(2 * PAD + 1, (2, n, 1, 1, 1), generator=generator, device=x.device)
+    corner = torch.randint(2 * PADDING + 1, (2, n, 1, 1, 1), generator=generator, device=x.device)
     mirror = torch.randint(2, (n, 1, 1, 1), generator=generator, device=x.device).bool()
+    # one gather for the whole batch instead of a crop per image
     rows = corner[0] + arange[:h, None]
     columns = corner[1] + torch.where(mirror, arange[:w].flip(0), arange[:w])
-    return pad(x, (PAD, PAD, PAD, PAD))[arange[:n, None, None, None], arange[:c, None, None], rows, columns]
+    padded = pad(x, (PADDING, PADDING, PADDING, PADDING))
+    return padded[arange[:n, None, None, None], arange[:c, None, None], rows, columns]
 
 
 class Sampler:
-    """Endless shuffled batches of a split on the device; nothing in it waits for the device.
+    """Endless shuffled batches of a split; never waits for the device.
 
-    Both generators live on the split's device and belong to the caller, who saves them. `epoch` counts completed
-    epochs, `batch` the batches done in this one. After the last batch `batch` stays at `steps_per_epoch` until
-    `start_epoch`, or the next `next`, completes the epoch, so that a loop can validate in between.
+    Both generators are on the split's device and belong to the caller, who saves them. `epoch` counts completed epochs,
+    `batch` the batches taken in the current one. After the last batch of an epoch, `batch` stays at `steps_per_epoch`
+    until `start_epoch` or the next call of `next`, so that the caller can validate in between.
     """
 
     def __init__(
         self,
         split: Split,
+        *,
         batch_size: int,
         augment: Literal["none", "crop_flip"],
         shuffle_generator: Generator,
@@ -84,26 +92,24 @@ class Sampler:
         self.augment = augment
         self.shuffle_generator = shuffle_generator
         self.augment_generator = augment_generator
-        full, rest = divmod(len(split), batch_size)
-        # BatchNorm cannot train on a single image, so a last batch of one is left out
-        self.steps_per_epoch = full + (rest > 1)
+        self.steps_per_epoch = count_batches(len(split), batch_size)
         if not self.steps_per_epoch:
             raise RecipeError(f"only {len(split)} image to train on; lower data.holdout")
         self.epoch = 0
         self.batch = 0
-        self._start = shuffle_generator.get_state()
+        self._epoch_start = shuffle_generator.get_state()
 
     def start_epoch(self) -> None:
-        """Complete this epoch; the next batch is the first of a new order."""
+        """Complete the current epoch; the next batch is the first of a new order."""
         self.epoch += 1
         self.batch = 0
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """The next batch: x float32 (n, c, h, w) in [0, 1], y int64 (n,); the last of an epoch may be smaller."""
+        """Return the next batch: x float32 (n, c, h, w) in [0, 1], y int64 (n,)."""
         if self.batch == self.steps_per_epoch:
             self.start_epoch()
         if self.batch == 0:
-            self._start = self.shuffle_generator.get_state()
+            self._epoch_start = self.shuffle_generator.get_state()
             self._shuffle()
         index = self._order[self.batch * self.batch_size :][: self.batch_size]
         self.batch += 1
@@ -113,16 +119,23 @@ class Sampler:
         return as_floats(x), self.split.y[index]
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: plain integers, and the shuffle generator's state at the epoch's start."""
-        return {"epoch": self.epoch, "batch": self.batch, "shuffle": self._start}
+        """Return the position: plain integers, and the shuffle generator's state at the start of the epoch."""
+        # the order of the epoch follows from the generator's state, so it is not saved
+        return {"epoch": self.epoch, "batch": self.batch, "shuffle": self._epoch_start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a saved position; both generators stay where they are."""
-        self.epoch, self.batch, self._start = state["epoch"], state["batch"], state["shuffle"]
-        now = self.shuffle_generator.get_state()
-        self.shuffle_generator.set_state(self._start)
+        """Move to a saved position; leaves both generators as they are."""
+        self.epoch, self.batch, self._epoch_start = state["epoch"], state["batch"], state["shuffle"]
+        current = self.shuffle_generator.get_state()
+        self.shuffle_generator.set_state(self._epoch_start)
         self._shuffle()
-        self.shuffle_generator.set_state(now)
+        self.shuffle_generator.set_state(current)
 
     def _shuffle(self) -> None:
         self._order = torch.randperm(len(self.split), generator=self.shuffle_generator, device=self.split.x.device)
+
+
+def count_batches(images: int, batch_size: int) -> int:
+    """Return the training steps per epoch; a last batch of one image is dropped, BatchNorm cannot train on it."""
+    full, rest = divmod(images, batch_size)
+    return full + (rest > 1)

@@ -15,7 +15,7 @@ PHASES: Final = ("attack", "C", "D", "F", "optimizer")
 
 
 class StepPhases(TorchFunctionMode):
-    """While entered, calls `on_switch` with the name of each phase of a step when it begins.
+    """While entered, calls `on_switch` with the name of each phase when it begins.
 
     A phase lasts until the next one begins. Work that two losses share is attributed to the loss that always needs it:
     z to C, z' to F, and features without a graph to D. A backward pass belongs to the loss whose parameters it is for.
@@ -34,14 +34,14 @@ class StepPhases(TorchFunctionMode):
 
     def __enter__(self) -> Self:
         super().__enter__()  # type: ignore[no-untyped-call]
-        # torch's hooks keep references to the defense, so each is removed on exit
+        # all hooks are removed on exit, as they keep references to the defense
         network = self.defense.network
         self._cleanup.enter_context(network.F_theta.register_forward_pre_hook(self._on_encoder))
         self._cleanup.enter_context(network.C_phi.register_forward_pre_hook(lambda *_: self.switch("C")))
         if D_psi := self.defense.modules.get("D_psi"):
             self._cleanup.enter_context(D_psi.register_forward_pre_hook(lambda *_: self.switch("D")))
         for optimizer in self.defense.optimizers.values():
-            # not a hook: torch calls it inside the region that it names itself, and the two would overlap in a trace
+            # not torch's hook, which runs inside torch's own profiler region: the two regions would overlap in a trace
             self._cleanup.callback(delattr, optimizer, "step")
             vars(optimizer)["step"] = self._wrap_optimizer(optimizer.step)
         self._cleanup.callback(setattr, self.defense, "adversary", self.defense.adversary)
@@ -91,23 +91,23 @@ class StepPhases(TorchFunctionMode):
             self.switch("F" if args[0] is self._x_adv else "C")
 
     def _on_backward(self, inputs: Sequence[Tensor]) -> None:
-        """Switch by the parameters in `inputs`; a gradient of features, as in a penalty, stays in the current phase."""
-        wanted = {id(tensor) for tensor in inputs}
-        if wanted & self.head:
+        """Switch to the loss that owns the parameters in `inputs`; gradients of features do not switch."""
+        ids = {id(tensor) for tensor in inputs}
+        if ids & self.head:
             self.switch("C")
-        elif wanted & self.parameters.get("D_psi", set()):
+        elif ids & self.parameters.get("D_psi", set()):
             self.switch("D")
-        elif wanted & self.parameters["network"]:
+        elif ids & self.parameters["network"]:
             self.switch("F" if self.has_discriminator else "C")
 
 
 class PhaseCounter:
-    """Sums the increase of a gauge (a clock or a counter) in `by_phase`, one sum for each phase of a step."""
+    """Sums the increase of a gauge (a clock or a counter) by phase of a step, in `by_phase`."""
 
-    def __init__(self, gauge: Callable[[], float], begin: str = "C") -> None:
+    def __init__(self, gauge: Callable[[], float], first_phase: str = "C") -> None:
         self.gauge = gauge
         self.by_phase = dict.fromkeys(PHASES, 0.0)
-        self._phase, self._start = begin, gauge()
+        self._phase, self._start = first_phase, gauge()
 
     def switch(self, phase: str) -> None:
         """Add the increase since the last call to the current phase, and begin another."""

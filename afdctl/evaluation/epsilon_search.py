@@ -58,7 +58,7 @@ class Batch:
         budget = {} if spec.minimises else {"epsilon": epsilon}
         draws = self.draws(0.0 if spec.minimises else epsilon).take(rows)
         found: AttackResult = attack(
-            self.model, self.x[rows], self.y[rows], draws=draws, **budget, **spec.knobs(), **more
+            self.model, self.x[rows], self.y[rows], draws=draws, **budget, **spec.attack_kwargs(), **more
         )
         return found
 

@@ -61,7 +61,7 @@ class Task:
         Device, threads and versions of torch are not among them where they only change how floats are rounded.
         """
         spec = self.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons", "schedule"})
-        return spec | (self.stream if self.spec.one_stream else {}) | self.library
+        return spec | (self.stream if self.spec.batch_dependent else {}) | self.library
 
     @property
     def stream(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Task:
     @property
     def library(self) -> dict[str, str]:
         """The version of the library whose steps an attack takes."""
-        return {"library": library_version()} if self.spec.borrowed else {}
+        return {"library": library_version()} if self.spec.library_dependent else {}
 
     @property
     def grid(self) -> tuple[float, ...] | None:
@@ -142,21 +142,21 @@ class Task:
 
 
 def white_box(
-    subjects: Sequence[EvaluationTarget], profile_of: Callable[[EvaluationTarget], Suite], seed: int, limit: int | None
+    subjects: Sequence[EvaluationTarget], suite_of: Callable[[EvaluationTarget], Suite], seed: int, limit: int | None
 ) -> list[Task]:
     """Every subject attacked with knowledge of itself."""
     return [
-        Task(spec, subject, (subject,), seed, count(subject, limit), suite=profile.name, changed=profile.changes(spec))
+        Task(spec, subject, (subject,), seed, count(subject, limit), suite=suite.name, changed=suite.changes(spec))
         for subject in subjects
-        for profile in [profile_of(subject)]
-        for spec in profile.attacks
+        for suite in [suite_of(subject)]
+        for spec in suite.attacks
     ]
 
 
 def transfer(
     sources: Sequence[EvaluationTarget],
     targets: Sequence[EvaluationTarget],
-    profile_of: Callable[[EvaluationTarget], Suite],
+    suite_of: Callable[[EvaluationTarget], Suite],
     seed: int,
     limit: int | None,
 ) -> list[Task]:
@@ -168,10 +168,10 @@ def transfer(
             if target.data_digest != source.data_digest:
                 raise RecipeError(f"--from {source.name}: has other data than {target.name}; images cannot pass over")
         if others:
-            profile, n = profile_of(source), count(source, limit)
+            suite, n = suite_of(source), count(source, limit)
             tasks += [
-                Task(for_transfer(spec), source, others, seed, n, suite=profile.name, changed=profile.changes(spec))
-                for spec in profile.attacks
+                Task(for_transfer(spec), source, others, seed, n, suite=suite.name, changed=suite.changes(spec))
+                for spec in suite.attacks
             ]
     return tasks
 

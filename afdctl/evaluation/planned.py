@@ -43,7 +43,7 @@ class Planned:
 
         Where the memory was too small for the large ones, they would only fill it once more.
         """
-        if not task.spec.one_stream or not task.batch_size or not self.missing(task):
+        if not task.spec.batch_dependent or not task.batch_size or not self.missing(task):
             return task
         halvings = [task.in_batches(task.batch_size >> times) for times in range(task.batch_size.bit_length())]
         return min(halvings, key=lambda one: len(self.missing(one)))

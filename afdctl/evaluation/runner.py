@@ -32,13 +32,13 @@ class SweepRunner(Planned):
         self,
         tasks: Sequence[Task],
         *,
-        profile: str,
+        suite: str,
         batch_size: int,
         save_images: bool = False,
         on_row: OnRow = lambda row: None,
     ) -> None:
         super().__init__([task.in_batches(batch_size) for task in tasks], save_images)
-        self.profile, self.batch_size, self.on_row = profile, batch_size, on_row
+        self.suite, self.batch_size, self.on_row = suite, batch_size, on_row
         self.requests = StopRequests()
         self.parts = PartialResultStore(self.readers, save_images)
         self.builders = {name: results_file.Builder(run) for name, run in self.targets.items()}
@@ -74,7 +74,7 @@ class SweepRunner(Planned):
             cells = [cell for task in self.tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if (name, cell["key"]) in self.rows]
             n, seed = self.tasks[0].n, self.tasks[0].seed
-            self.write(name, "sweep", profile=self.profile, n=n, seed=seed, cells=cells, done=done)
+            self.write(name, "sweep", suite=self.suite, n=n, seed=seed, cells=cells, done=done)
 
     def do(self, task: Task) -> None:
         """One task from its first sample, or from where an earlier sweep was killed, to its cells."""
@@ -114,13 +114,13 @@ class SweepRunner(Planned):
 
         Error: AfdctlError where it was a single image.
         """
-        if not task.spec.one_stream:
+        if not task.spec.batch_dependent:
             self.save_part(task, progress)
         size = self.batch_of(task)
         if size == 1:
             raise AfdctlError("the memory is too small for a single image")
         self.warn(task, f"the memory is full: {task.spec.title} is attacked in batches of {size // 2}")
-        if task.spec.one_stream:
+        if task.spec.batch_dependent:
             self.parts.clear(task)
             self.tasks = [one.in_batches(size // 2) if one.name == task.name else one for one in self.tasks]
             left = [one for one in self.left() if one.name == task.name]
@@ -132,7 +132,7 @@ class SweepRunner(Planned):
 
     def batch_of(self, task: Task) -> int:
         """How many images of a task are attacked at once."""
-        return task.batch_size if task.spec.one_stream and task.batch_size else self.batch_size
+        return task.batch_size if task.spec.batch_dependent and task.batch_size else self.batch_size
 
     def next_blocks(self, task: Task, model: Model, exact: Model | None, first: int) -> list[Arrays]:
         """Attack the next batch."""
@@ -193,7 +193,7 @@ class SweepRunner(Planned):
 
     def obey(self) -> None:
         """Leave where a signal asked for it; what is finished is saved."""
-        self.requests.obey(RESUME_HINT)
+        self.requests.raise_if_stopped(RESUME_HINT)
 
     @contextmanager
     def ending(self) -> Iterator[None]:

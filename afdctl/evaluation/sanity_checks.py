@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
 from afdctl.attacks.query_counter import seed_global_rng
-from afdctl.errors import AfdctlError, RecipeError, out_of_memory, with_room
+from afdctl.errors import AfdctlError, RecipeError, fit_in_memory, out_of_memory
+from afdctl.formatting import one_line_error
 from afdctl.models.precision import MixedPrecision
-from afdctl.models.state_dict_io import join_names
 from afdctl.models.user_model import UserModel
 
 VERSION = 1
@@ -94,7 +94,8 @@ def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
     except Exception as error:
         if out_of_memory(error):
             raise
-        raise RecipeError(f"--precision {precision}: the model cannot compute in it: {join_names(error)}") from error
+        reason = one_line_error(error)
+        raise RecipeError(f"--precision {precision}: the model cannot compute in it: {reason}") from error
 
 
 @contextmanager
@@ -117,12 +118,12 @@ def _forward(network: nn.Module, x: Tensor) -> Tensor:
         return network(x) if size == len(x) else torch.cat([network(part) for part in torch.split(x, size)])
 
     try:
-        logits: Tensor = with_room(forward, len(x))
+        logits: Tensor = fit_in_memory(forward, len(x))
     except Exception as error:
         if out_of_memory(error) or type(error) is AfdctlError:
             raise
         raise RecipeError(
-            f"the model rejects images of shape {_shape(x)}: {join_names(error.__cause__ or error)}"
+            f"the model rejects images of shape {_shape(x)}: {one_line_error(error.__cause__ or error)}"
         ) from error
     return logits
 
@@ -186,7 +187,7 @@ def _dead_gradients(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
             found.append((ce, _flat(margins(logits, labels).sum(), leaf)))
         return found
 
-    parts = with_room(flat, len(x))
+    parts = fit_in_memory(flat, len(x))
     if parts is None:
         return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
     flat_ce, flat_margin = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 Array = np.ndarray[Any, Any]
 Z_95 = 1.959963984540054
@@ -40,7 +40,8 @@ def other_grids(grids: Iterable[tuple[str, Sequence[float]]]) -> str | None:
     if len(names) < 2:
         return None
     each = [
-        f"{', '.join(dict.fromkeys(of_grid))} over {' '.join(map(name_of, grid))}" for grid, of_grid in names.items()
+        f"{', '.join(dict.fromkeys(attacks))} over {' '.join(map(format_epsilon, grid))}"
+        for grid, attacks in names.items()
     ]
     return f"AUC is the mean accuracy over a curve's own grid, and does not compare across grids: {'; '.join(each)}."
 

@@ -11,11 +11,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from afdctl import data, recipe, registry
+from afdctl import recipe, registry
 from afdctl.data import Dataset
 from afdctl.data.loader import Split, as_floats
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.evaluation import sanity_checks
+from afdctl.formatting import did_you_mean
 from afdctl.journal import Reader, Row
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
@@ -23,8 +24,9 @@ from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
 from afdctl.runs.journal_reader import JournalOutline, drop_superseded
 from afdctl.runs.lost_rows import lost_tail
+from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
-from afdctl.training.setup import environment, source_of
+from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
 
 IDENTITY = ("kind", "code_digest", "dataset", "data_digest")
 """What two external runs must share, besides the fingerprint, for the results of one to be those of the other."""
@@ -66,7 +68,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     loaded = checkpoints.load(run, which)
     if not run.journal_path.exists():
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
-    source = source_of(run, chosen.data, data_dir)
+    source = load_run_dataset(run, chosen.data, data_dir)
     network = build(chosen.model, **_sizes(source))
     with checkpoints.fitting(loaded):
         network.load_state_dict(loaded.network)
@@ -86,10 +88,10 @@ def load_user_target(
 ) -> EvaluationTarget:
     """The model of `models.external.load` on a data set; its results are added to the run of the same model, if any.
 
-    Errors: those of `external.load`, of `checks.check` and of `data.load`. No run is made where one is raised.
+    Errors: those of `external.load`, of `checks.check` and of `load_dataset`. No run is made where one is raised.
     """
     table = _data(dataset, image_size)
-    source = data.load(table, data_dir)
+    source = load_dataset(table, data_dir)
     network = _custom(spec, weights, mean, std, source, device)
     x, classes = _images(source, device), len(source.classes)
     code, fingerprint = user_model.digest(network), sanity_checks.fingerprint(network, x, classes)
@@ -106,7 +108,7 @@ def load_user_target(
         "dataset": dataset,
         "image_size": image_size,
         "data_digest": source.digest,
-        "data_dir": str(data.roots(table, data_dir)[0].resolve()),
+        "data_dir": data_folder(table, data_dir),
         "seed": 0,
     }
     run = _earlier(runs, facts, lambda known: sanity_checks.agrees(network, x, classes, known))
@@ -118,7 +120,7 @@ def load_user_target(
 def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
     """The model of an external run; CorruptError where it is not the same any more."""
     facts = run.provenance
-    source = source_of(run, _data(facts["dataset"], facts["image_size"]), data_dir)
+    source = load_run_dataset(run, _data(facts["dataset"], facts["image_size"]), data_dir)
     weights = facts["weights"] and Path(facts["weights"])
     network = _custom(facts["model"], weights, facts["mean"], facts["std"], source, device)
     same = user_model.digest(network) == facts.get("code_digest")
@@ -239,8 +241,7 @@ def _sizes(source: Dataset) -> dict[str, Any]:
 def _data(dataset: str, image_size: int | None) -> Data:
     """The [data] table that the options stand for; RecipeError names the option that is wrong."""
     if dataset not in registry.DATASETS:
-        near = registry.nearest(dataset, registry.DATASETS)
-        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(registry.DATASETS)}"
+        hint = did_you_mean(dataset, registry.DATASETS)
         raise RecipeError(f"--dataset '{dataset}': no such data set ({hint})")
     if dataset == "folder" and image_size is None:
         raise RecipeError("--dataset folder: needs --image-size, the side in pixels that its images are resized to")

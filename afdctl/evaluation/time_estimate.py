@@ -7,7 +7,7 @@ import torch
 
 from afdctl.attacks.base import AttackResult, cross_entropy_of, loss_and_gradient
 from afdctl.data.loader import as_floats
-from afdctl.errors import out_of_memory, with_room
+from afdctl.errors import fit_in_memory, out_of_memory
 from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
@@ -36,7 +36,7 @@ def batch_size_for(subject: EvaluationTarget, n: int, specs: Iterable[AttackConf
         return CUDA_BATCH
     first, *larger = BATCHES
     sizes = [first, *(size for size in larger if size <= n)]
-    if len(sizes) == 1 or any(spec.one_stream for spec in specs):
+    if len(sizes) == 1 or any(spec.batch_dependent for spec in specs):
         return first
     steps = {size: attack_step(subject, size) for size in sizes}
     if not fits_in_memory(steps[first]) or timed(steps[first]) > SLOW_SECONDS:
@@ -118,7 +118,7 @@ def overhead(task: Task, part: AttackConfig, batch_size: int, forward: float, ba
         forwards, backwards = (sum(int(getattr(one, name).sum()) for one in found.values()) for name in PASSES)
         return took / max(forwards * forward + backwards * backward, 1e-9)
 
-    return max(1.0, with_room(trial, min(batch_size, task.n)))
+    return max(1.0, fit_in_memory(trial, min(batch_size, task.n)))
 
 
 def seconds_a_pass(subject: EvaluationTarget, batch_size: int, precision: str = "float32") -> tuple[float, float]:
@@ -134,7 +134,7 @@ def seconds_a_pass(subject: EvaluationTarget, batch_size: int, precision: str = 
 
         return timed(forward) / len(x), max(timed(both) - timed(forward), 0.0) / len(x)
 
-    return with_room(measured, min(batch_size, len(subject.split)))
+    return fit_in_memory(measured, min(batch_size, len(subject.split)))
 
 
 def timed(work: Callable[[], None]) -> float:

@@ -22,12 +22,14 @@ def of_attacks(specs: Iterable[AttackConfig], classes: int) -> Iterator[str]:
 
 def short_of_ball(spec: FixedStepAttack) -> str | None:
     """The warning for epsilons that the attack's steps cannot reach across."""
-    reaches = {epsilon: spec.reach(epsilon) for epsilon in spec.epsilons[1:]}
-    short = {epsilon: reach for epsilon, reach in reaches.items() if reach is not None and reach < spec.least}
+    reaches = {epsilon: spec.max_distance(epsilon) for epsilon in spec.epsilons[1:]}
+    short = {
+        epsilon: reach for epsilon, reach in reaches.items() if reach is not None and reach < spec.required_distance
+    }
     if not short:
         return None
     where = ", ".join(f"{epsilon:.4g}" for epsilon in short)
     return (
         f"{spec.title} at {where}: its {spec.steps} steps reach {min(short.values()):.2f} epsilon, and crossing the "
-        f"ball takes {spec.least:g}: its accuracies are too high"
+        f"ball takes {spec.required_distance:g}: its accuracies are too high"
     )

@@ -92,12 +92,6 @@ def dataset_titles(datasets: Iterable[str]) -> str:
     return ", ".join(dataset_title(dataset) for dataset in registry.DATASETS if dataset in present)
 
 
-def format_range(numbers: Iterable[int]) -> str:
-    """`360`, or `500 to 10,000` where the numbers differ; empty for none."""
-    ordered = sorted(set(numbers))
-    return " to ".join(f"{number:,}" for number in (ordered[:1] + ordered[1:][-1:]))
-
-
 def _label(record: Record, *, alone: bool) -> str:
     return record.method if alone or record.method == record.name else f"{record.method} ({record.name})"
 

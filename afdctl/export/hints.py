@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from afdctl.recipe.toml_source import packaged, shown
+from afdctl.paths import display_path
+from afdctl.recipe import packaged
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 
@@ -36,13 +37,13 @@ def commands(gaps: Iterable[Gap]) -> list[str]:
 
 
 def sweep(record: Record, attack: str, options: str = "") -> Gap:
-    """Sweep the run under an attack of profile paper-A2."""
-    return Gap(f"afdctl sweep {{runs}} --profile paper-A2{options} --attacks {{attacks}}", run_word(record.run), attack)
+    """Sweep the run under an attack of suite paper-A2."""
+    return Gap(f"afdctl sweep {{runs}} --suite paper-A2{options} --attacks {{attacks}}", run_word(record.run), attack)
 
 
 def sweep_all(record: Record) -> Gap:
-    """Sweep the run under all attacks of profile paper-A2."""
-    return Gap("afdctl sweep {runs} --profile paper-A2", run_word(record.run))
+    """Sweep the run under all attacks of suite paper-A2."""
+    return Gap("afdctl sweep {runs} --suite paper-A2", run_word(record.run))
 
 
 def analyze(record: Record, *analyses: str) -> Gap:
@@ -60,4 +61,4 @@ def run_word(run: Run, *inside: str) -> str:
     """Quote a run, or a file inside it, for a shell; runs under `runs`, the default folder, by name alone."""
     if not inside and run.path.resolve().parent == Path("runs").resolve():
         return shlex.quote(run.name)
-    return shlex.quote(str(shown(run.path.joinpath(*inside))))
+    return shlex.quote(str(display_path(run.path.joinpath(*inside))))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from traceback import format_exception_only
 from typing import Any
 
 import torch
@@ -11,17 +10,14 @@ from torch import Tensor, nn
 
 from afdctl import paths
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.formatting import one_line
+from afdctl.formatting import one_line_error, shorten_list
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which checkpoints keep a state dict."""
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""
-SHOWN = 3
 FILE_BYTES = 1 << 33
 """The largest file that is read: two billion float32 weights."""
-LONGEST = 500
-"""Letters of an exception's message that are shown."""
 
 
 def read(path: Path) -> Any:
@@ -49,7 +45,7 @@ def parse(data: bytes, path: Path) -> Any:
             raise CorruptError(
                 f"{path}: holds more than weights, and reading it would execute code; save model.state_dict() instead"
             ) from error
-        raise CorruptError(f"{path}: not a file of weights, or damaged ({join_names(error)})") from error
+        raise CorruptError(f"{path}: not a file of weights, or damaged ({one_line_error(error)})") from error
 
 
 def state_dict(path: Path) -> dict[str, Any]:
@@ -91,25 +87,12 @@ def load_state_dict_strict(network: nn.Module, state: Mapping[str, Any], where: 
     except AfdctlError:
         raise
     except Exception as error:
-        raise RecipeError(f"{where}: does not fit the model: {join_names(error)}") from error
+        raise RecipeError(f"{where}: does not fit the model: {one_line_error(error)}") from error
     missing = [name for name in left.missing_keys if not name.endswith("_extra_state")]
     misfits = [(" missing ", missing), (" unexpected ", left.unexpected_keys)]
     if any(names for _, names in misfits):
         found = ";".join(f"{word}{shorten_list(names)}" for word, names in misfits if names)
         raise RecipeError(f"{where}: does not fit the model:{found}")
-
-
-def shorten_list(items: Sequence[str]) -> str:
-    """The first few of a list, and how many more there are."""
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
-
-
-def join_names(error: BaseException) -> str:
-    """An exception as one line: `ValueError: what it says`; what a terminal would obey is escaped."""
-    first, *more = map(str.strip, format_exception_only(error)[-1].strip().splitlines())
-    line = f"{first} {more[0]}" if more and first.endswith(":") else first
-    return one_line(line[:LONGEST])
 
 
 def _content(payload: Any) -> str:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from afdctl.errors import NotFoundError, RecipeError, with_room
+from afdctl.errors import NotFoundError, RecipeError, fit_in_memory
+from afdctl.formatting import did_you_mean, one_line_error, shorten, shorten_list
 from afdctl.models import state_dict_io as files
 from afdctl.models.user_code import Imports, blame_user_code, executing
 from afdctl.paths import path as expanded
-from afdctl.paths import read, shortened
-from afdctl.registry import nearest
+from afdctl.paths import read
 
 CODE_BYTES = 1 << 24
 MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -52,7 +52,7 @@ class UserModel(nn.Module):
         """Whatever the model returns: `sweep.checks` looks at it. RecipeError where it raises."""
         # a copy, as a model that normalises in place would change the image that its answer is judged by
         x = x.clone() if self.mean is None or self.std is None else (x - self.mean) / self.std
-        described = blame_user_code(lambda error: f"the model raised {files.join_names(error)}")
+        described = blame_user_code(lambda error: f"the model raised {one_line_error(error)}")
         # stdout holds results alone
         with self.imports.in_place(), redirect_stdout(sys.stderr), described:
             return self.model(x)
@@ -93,19 +93,19 @@ def _try(model: nn.Module, shape: Sequence[int]) -> None:
     """Pass one image through the model, now in float32 and evaluation mode; RecipeError where that cannot be done."""
     shown = f"(1, {', '.join(map(str, shape))})"
     with (
-        blame_user_code(lambda error: f"the model rejects images of shape {shown}: {files.join_names(error)}"),
+        blame_user_code(lambda error: f"the model rejects images of shape {shown}: {one_line_error(error)}"),
         torch.no_grad(),
     ):
         model.float().eval()
         tensors = dict(chain(model.named_parameters(), model.named_buffers()))
         if empty := [name for name, tensor in tensors.items() if tensor.is_meta]:
             raise RecipeError(
-                f"the model has tensors without values, on the meta device ({files.shorten_list(empty)}); build it on the CPU"
+                f"the model has tensors without values, on the meta device ({shorten_list(empty)}); build it on the CPU"
             )
         device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
-        with_room(lambda n: model(torch.zeros(n, *shape, device=device)), 1)
+        fit_in_memory(lambda n: model(torch.zeros(n, *shape, device=device)), 1)
     if idle := [name for name, tensor in chain(model.named_parameters(), model.named_buffers()) if is_lazy(tensor)]:
-        raise RecipeError(f"the model does not use its lazy parameters {files.shorten_list(idle)}; they have no values")
+        raise RecipeError(f"the model does not use its lazy parameters {shorten_list(idle)}; they have no values")
 
 
 def digest(network: UserModel) -> str:
@@ -124,7 +124,7 @@ def digest(network: UserModel) -> str:
 
 
 def _unreadable(name: str, error: Exception) -> str:
-    return f"the model's tensor {name} cannot be read: {files.join_names(error)}"
+    return f"the model's tensor {name} cannot be read: {one_line_error(error)}"
 
 
 def absolute(spec: str) -> str:
@@ -164,7 +164,7 @@ def _parts(spec: str) -> tuple[str, str]:
     """The file or module, and the name in it."""
     place, _, name = spec.rpartition(":")
     if not place or not name.isidentifier():
-        raise RecipeError(f"--model '{shortened(spec)}': name a function too, such as path/to/file.py:build")
+        raise RecipeError(f"--model '{shorten(spec)}': name a function too, such as path/to/file.py:build")
     return str(expanded(place)) if _is_file(place) else place, name
 
 
@@ -186,14 +186,14 @@ def _run_file(path: Path, imports: Imports) -> ModuleType:
     module.__file__ = str(path)
     # dataclasses and pickle look their classes' modules up there
     imports.modules[module.__name__] = sys.modules[module.__name__] = module
-    with blame_user_code(lambda error: f"{_where(error, str(path))}: {files.join_names(error)}"):
+    with blame_user_code(lambda error: f"{_where(error, str(path))}: {one_line_error(error)}"):
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
     return module
 
 
 def _import(name: str, code: dict[str, bytes]) -> ModuleType:
     try:
-        with blame_user_code(lambda error: f"--model {name}: {files.join_names(error)}"):
+        with blame_user_code(lambda error: f"--model {name}: {one_line_error(error)}"):
             module = import_module(name)
     except RecipeError as error:
         missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
@@ -211,12 +211,11 @@ def _build(module: ModuleType, name: str, place: str) -> nn.Module:
     maker: Any = getattr(module, name, None)
     if maker is None:
         own = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        near = nearest(name, own)
-        raise RecipeError(f"{place}: has no '{name}'" + (f"; did you mean '{near}'?" if near else ""))
+        raise RecipeError(f"{place}: has no '{name}' ({did_you_mean(name, own, 'it must be a function or a class')})")
     if isinstance(maker, nn.Module):
         return maker
     with blame_user_code(
-        lambda error: f"{_where(error, module.__file__ or place)}: {name}() failed: {files.join_names(error)}"
+        lambda error: f"{_where(error, module.__file__ or place)}: {name}() failed: {one_line_error(error)}"
     ):
         model = maker()
     if not isinstance(model, nn.Module):

@@ -1,23 +1,25 @@
-"""pydantic's complaints in plain words, each with the file and line, or the `--set`, that the value came from."""
+"""Validation of located values: every problem in plain words, with file, line and key."""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from afdctl.paths import shortened
-from afdctl.recipe.fields import suggestion
-from afdctl.recipe.presets import value_at
-from afdctl.recipe.schema import DEFENSES, Recipe
-from afdctl.recipe.toml_source import LARGEST, Keys, Layer, toml_value
+from afdctl.errors import RecipeError
+from afdctl.formatting import did_you_mean, shorten
+from afdctl.recipe.toml_source import MAX_INTEGER, Keys, Layer, toml_value, value_at
 
-WORDS: Final = {
+Model = TypeVar("Model", bound=BaseModel)
+
+REASONS: Final = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text in quotes",
+    "string_pattern_mismatch": "must be letters, digits and _ . + -",
     "too_long": "must have at most {max_length} values",
     "tuple_type": "must be a list, such as [50, 80]",
     "model_type": "must be a table",
@@ -33,36 +35,104 @@ WORDS: Final = {
 }
 
 
-def report(error: ValidationError, layers: Sequence[Layer], values: Mapping[str, Any]) -> str:
-    """Every problem of a recipe whose layers merged to `values`, one line each."""
-    return "\n".join(problem(details, layers, values) for details in error.errors())
+@dataclass(frozen=True)
+class Location:
+    """Where a problem is: the keys of a file, the model of the table around it, and the models allowed there."""
+
+    keys: Keys
+    table: type[BaseModel] | None
+    models: Sequence[type[BaseModel]]
 
 
-def problem(details: ErrorDetails, layers: Sequence[Layer], values: Mapping[str, Any]) -> str:
-    """One problem: `recipes/x.toml:9: attack.epsilon = 8: images are in [0, 1]; did you mean 8/255?`."""
-    keys = keys_of(details)
-    value = value_at(values, keys)
-    missing = value is None
-    if details["type"] == "extra_forbidden" or missing or isinstance(value, dict):
-        subject = shortened(".".join(keys))
-    else:
-        subject = f"{shortened('.'.join(keys))} = {shortened(json.dumps(value, default=str, ensure_ascii=False))}"
-    # what is missing is missing from a file, not from the command line
-    at = place(keys, [layer for layer in layers if () in layer.where] if missing else layers)
-    return f"{at}{subject}: {words(details, value)}"
+def validate(
+    model: type[Model],
+    values: Mapping[str, Any],
+    layers: Sequence[Layer],
+    *,
+    other_keys: Sequence[str] = (),
+    table: str = "",
+) -> Model:
+    """Validate the values that `layers` merged to; RecipeError has one line for each problem.
+
+    `other_keys` are suggested at the top level beside the model's own; `table` precedes each key in a message.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [problem(details, model, values, layers, other_keys, table) for details in error.errors()]
+        raise RecipeError("\n".join(problems)) from None
 
 
-def keys_of(details: ErrorDetails) -> Keys:
-    """The recipe's key that a problem is about, such as `("attack", "epsilon")`."""
-    keys = tuple(str(key) for key in details["loc"] if isinstance(key, str))
-    if keys[0] == "defense":
-        # pydantic puts the defense's kind between the table and the key
-        keys = (keys[0], *(("name",) if "tag" in details["type"] else keys[2:]))
-    return (*keys, details["ctx"]["key"]) if details["type"] == "disagreement" else keys
+def problem(
+    details: ErrorDetails,
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    layers: Sequence[Layer],
+    other_keys: Sequence[str],
+    table: str,
+) -> str:
+    """Format a problem: `recipes/x.toml:9: attack.epsilon = 8: images are in [0, 1]; did you mean 8/255?`."""
+    location = locate(details, model)
+    value = value_at(values, location.keys)
+    name = shorten(".".join(filter(None, [table, key_name(location.keys, values)])))
+    if value is not None and details["type"] != "extra_forbidden" and not isinstance(value, dict):
+        name += f" = {shorten(json.dumps(value, default=str, ensure_ascii=False))}"
+    # a missing key is missing from a file, not from the command line
+    candidates = [layer for layer in layers if () in layer.where] if value is None else layers
+    extra = other_keys if len(location.keys) == 1 else ()
+    return f"{place(location.keys, candidates)}{name}: {reason(details, location, value, extra)}"
+
+
+def locate(details: ErrorDetails, model: type[BaseModel]) -> Location:
+    """Translate pydantic's location, which also has the names of union members and the indices of list items."""
+    keys: Keys = ()
+    table: type[BaseModel] | None = None
+    models: Sequence[type[BaseModel]] = [model]
+    for part in details["loc"]:
+        if isinstance(part, int):
+            # the index of a [[table]] is part of its keys; a plain list is reported as a whole
+            keys += (part,) if models else ()
+        elif len(models) > 1:
+            models = [member for member in models if part in names_of(member)]
+        else:
+            table = models[0] if models else None
+            field = table.model_fields.get(part) if table else None
+            keys, models = (*keys, part), models_in(field.annotation) if field else []
+    if "union_tag" in details["type"]:
+        keys += ("name",)
+    if details["type"] == "disagreement":
+        keys += (details["ctx"]["key"],)
+    return Location(keys, table, models)
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models in a type, such as the members of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in models_in(argument)]
+
+
+def names_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the values of `name` that select a model from its union."""
+    return get_args(model.model_fields["name"].annotation)
+
+
+def key_name(keys: Keys, values: Mapping[str, Any]) -> str:
+    """Join keys with dots; the entry of a [[table]] is called by its label or name."""
+    parts: list[str] = []
+    for depth, key in enumerate(keys, 1):
+        if isinstance(key, str):
+            parts.append(key)
+            continue
+        entry = value_at(values, keys[:depth])
+        title = (entry.get("label") or entry.get("name")) if isinstance(entry, dict) else None
+        if isinstance(title, str) and keys[-1] not in ("label", "name"):
+            parts[-1] = title
+    return ".".join(parts)
 
 
 def place(keys: Keys, layers: Sequence[Layer]) -> str:
-    """Where the last layer that sets a key does so; else where its table stands, else the file."""
+    """Return the place of a key in the last layer that sets it; else the place of its table, else of the file."""
     for length in range(len(keys), -1, -1):
         for layer in reversed(layers):
             if keys[:length] in layer.where:
@@ -70,31 +140,26 @@ def place(keys: Keys, layers: Sequence[Layer]) -> str:
     return ""
 
 
-def words(details: ErrorDetails, value: Any) -> str:
-    """What is wrong with a value, and what to do about it."""
-    kind, loc = details["type"], details["loc"]
+def reason(details: ErrorDetails, location: Location, value: Any, other_keys: Sequence[str]) -> str:
+    """Say what is wrong with a value, and what to do about it."""
+    kind, keys = details["type"], location.keys
     if kind == "extra_forbidden":
-        return f"no such key ({suggestion(str(loc[-1]), known_beside(loc))})"
+        known = [*other_keys, *(location.table.model_fields if location.table else ())]
+        return f"no such key ({did_you_mean(str(keys[-1]), known)})"
     if kind in ("missing", "union_tag_not_found"):
-        return f"missing; add it to [{loc[0]}]"
+        table = f"[[{keys[0]}]]" if any(isinstance(key, int) for key in keys) else f"[{keys[0]}]"
+        return f"missing; add it to {table}"
     if kind == "union_tag_invalid":
-        return f"no such name ({suggestion(str(value), list(DEFENSES))})"
-    template = WORDS.get(kind, details["msg"])
+        known = [name for model in location.models for name in names_of(model)]
+        return f"no such name ({did_you_mean(str(value), known)})"
+    template = REASONS.get(kind, details["msg"])
     return template.format(**details["ctx"]) if "ctx" in details else template + remedy(kind, value)
 
 
-def known_beside(loc: Sequence[int | str]) -> list[str]:
-    """The keys that may stand where an unknown one does."""
-    if len(loc) == 1:
-        return ["extends", *Recipe.model_fields]
-    model = DEFENSES[str(loc[1])] if loc[0] == "defense" else Recipe.model_fields[str(loc[0])].annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
 def remedy(kind: str, value: Any) -> str:
-    """How to write a value of the wrong type, where that is obvious."""
-    if kind == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST:
+    """Say how to write a value of the wrong type, where that is obvious."""
+    if kind == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) <= MAX_INTEGER:
         return f"; write {value:.0f}"
     if isinstance(value, str) and not isinstance(toml_value(value), str) and kind != "tuple_type":
-        return f"; remove the quotes: {shortened(value)}"
+        return f"; remove the quotes: {shorten(value)}"
     return ""

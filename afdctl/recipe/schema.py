@@ -1,7 +1,7 @@
-"""The keys of a recipe: what each means, its unit, and the values it may take.
+"""The keys of a recipe: meaning, unit and allowed values of each.
 
-A recipe is a tree of frozen, strict pydantic models; an unknown key is an error. Defaults that depend on `fidelity`
-lie in `fidelity.toml` beside this file.
+A recipe is a tree of frozen, strict pydantic models; an unknown key is an error. Values that depend on `fidelity` are
+in `presets.toml` beside this file.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from afdctl import registry
 from afdctl.recipe.fields import (
-    MOST,
+    MAX_COUNT,
     Count,
+    CountOrZero,
     Fraction,
     Momentum,
-    Rate,
+    NonNegative,
     Table,
-    Whole,
     check_applicable,
     check_path,
     cross_table_error,
@@ -29,53 +29,55 @@ COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
 
 
 class Data(Table):
-    """Which images, and how they are split."""
+    """The data set, its split and its augmentation."""
 
-    dataset: Annotated[str, *registered(registry.DATASETS)]
+    dataset: Annotated[str, *registered(registry.DATASETS)] = Field(description="`afdctl data ls` lists them")
     path: Annotated[str, AfterValidator(check_path)] | None = Field(
-        None, description="folder only: the image folder, with train/ and test/ (or val/) inside"
+        None, description="folder only: the image folder, which contains train/ and test/ (or val/)"
     )
     image_size: Annotated[int, Field(ge=8, le=512)] | None = Field(
         None,
         validate_default=True,
-        description="side in pixels; folder and tiny_imagenet are resized to it, the others have one size",
+        description="side in pixels that images of folder and tiny_imagenet are resized to; others have one size",
     )
-    channels: Literal[1, 3] | None = Field(None, description="folder only: 1 reads grey images, 3 colour")
-    holdout: Whole = Field(
-        0, description="training images set apart for validation, chosen by the seed (section 4.1: 5000)"
+    channels: Literal[1, 3] | None = Field(None, description="folder only: 1 reads images as grey, 3 as colour")
+    holdout: CountOrZero = Field(
+        0, description="training images held out for validation, drawn with the seed (section 4.1: 5000)"
     )
-    augment: Literal["none", "crop_flip"] = Field("none", description="crop_flip: pad by 4 and crop, mirror half")
+    augment: Literal["none", "crop_flip"] = Field(
+        "none", description="crop_flip: pad by 4 pixels and crop at random; mirror half of the images"
+    )
 
     @field_validator("path", "image_size", "channels")
     @classmethod
-    def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
+    def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
         return check_applicable(value, info, "dataset")
 
     @field_validator("image_size")
     @classmethod
-    def _a_folder_needs_a_size(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _folder_needs_size(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is None and info.data.get("dataset") == "folder":
-            raise ValueError("missing; images of a folder are resized to it, so add it to [data]")
+            raise ValueError("missing; add it to [data]: images of a folder are resized to it")
         return value
 
 
 class Model(Table):
-    """F_theta and C_phi."""
+    """The network: F_theta (encoder) and C_phi (classifier)."""
 
-    encoder: Annotated[str, *registered(registry.ENCODERS)]
+    encoder: Annotated[str, *registered(registry.ENCODERS)] = Field(description="network of F_theta")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(64, description="number of base filters")
     norm: Literal["l2", "none", "scale"] = Field(
-        "l2", description="feature normalisation; scale: l2 times a learnt scalar"
+        "l2", description="normalisation of the features; scale: l2 times a learned scalar"
     )
 
 
 class DefenseConfig(Table):
-    """A defense's name, which decides its further keys, and the optimizer of L_C over theta and phi: SGD."""
+    """A defense and its SGD optimizer of L_C over theta and phi; `name` decides the further keys."""
 
     name: str
-    lr_C: Rate = 0.1
+    lr_C: NonNegative = Field(0.1, description="learning rate of L_C")
     momentum_C: Momentum = 0.9
-    weight_decay_C: Rate = 1e-4
+    weight_decay_C: NonNegative = 1e-4
 
 
 class Natural(DefenseConfig):
@@ -94,36 +96,41 @@ class Trades(DefenseConfig):
     """TRADES: cross-entropy plus beta times KL(p(x) || p(x')) (Zhang et al. 2019)."""
 
     name: Literal["trades"]
-    beta: Rate = Field(6.0, description="weight of the KL term")
+    beta: NonNegative = Field(6.0, description="weight of the KL term")
 
 
 class Matching(DefenseConfig):
     """Representation matching (section 4.6): L_C plus weight times the mean of ||F(x) - F(x')||."""
 
     name: Literal["matching"]
-    weight: Rate = Field(1.0, description="weight of the sensitivity term")
+    weight: NonNegative = Field(1.0, description="weight of the sensitivity term")
 
 
 class AFD(DefenseConfig):
     """Adversarial Feature Desensitization (Algorithm 1)."""
 
     name: Literal["afd"]
-    game: Literal["dcgan", "wgan", "hinge"] = Field("wgan", description="L_D and L_F: Eq. 9, 10; Eq. 11, 12; hinge")
+    game: Literal["dcgan", "wgan", "hinge"] = Field(
+        "wgan", description="L_D and L_F: dcgan Eq. 9 and 10, wgan Eq. 11 and 12, hinge loss"
+    )
     update: Literal["simultaneous", "sequential"] = Field(
-        "simultaneous", description="the box of Algorithm 1, or the published code's order"
+        "simultaneous",
+        description="simultaneous: all losses, then all updates (Algorithm 1); sequential: in turn (published code)",
     )
     classify: Literal["clean", "both"] = Field("clean", description="L_C on x (Eq. 7), or on x and x'")
     discriminator: Annotated[str, *registered(registry.DISCRIMINATORS)] = "fc3-pd"
     hidden: Annotated[int, Field(ge=1, le=65_536)] = Field(512, description="hidden units of D_psi")
-    spectral_norm: bool = True
-    gp_weight: Rate = Field(0.0, description="gradient penalty on interpolated features; 0 skips it")
-    gp_conditional: bool = Field(False, description="the penalty sees the labels too")
-    lr_D: Rate = 0.1
+    spectral_norm: bool = Field(True, description="spectral normalisation of D_psi's layers")
+    gp_weight: NonNegative = Field(
+        0.0, description="weight of the gradient penalty on interpolated features; 0: no penalty"
+    )
+    gp_conditional: bool = Field(False, description="give the labels to the discriminator in the penalty")
+    lr_D: NonNegative = Field(0.1, description="learning rate of L_D")
     momentum_D: Momentum = 0.9
-    weight_decay_D: Rate = 0.0
-    lr_F: Rate = 0.5
+    weight_decay_D: NonNegative = 0.0
+    lr_F: NonNegative = Field(0.5, description="learning rate of L_F")
     momentum_F: Momentum = 0.9
-    weight_decay_F: Rate = 0.0
+    weight_decay_F: NonNegative = 0.0
 
 
 Defense = Annotated[Natural | Adversarial | Trades | Matching | AFD, Field(discriminator="name")]
@@ -137,47 +144,49 @@ DEFENSES: Final[Mapping[str, type[DefenseConfig]]] = {
 
 
 class Attack(Table):
-    """The training adversary, and the ball that validation and test attack within."""
+    """The training adversary; validation and test attack with its norm and epsilon."""
 
     name: Annotated[str, *registered(registry.ADVERSARIES)] = "apgd_ce"
-    norm: Literal["linf", "l2"] = "linf"
+    norm: Literal["linf", "l2"] = Field("linf", description="norm of the ball")
     epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
     steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
-    step_size: Fraction | None = Field(None, description="pgd and pgd_kl, absolute; none: 2.5 epsilon / steps")
-    random_start: bool = True
+    step_size: Fraction | None = Field(None, description="pgd and pgd_kl only, absolute; none: 2.5 epsilon / steps")
+    random_start: bool = Field(True, description="start from a random point, not from x")
     keep: Literal["worst_loss", "last", "success_only"] = Field(
         "worst_loss", description="which iterate becomes x'; success_only: x where nothing fooled the model"
     )
-    warmup: Rate = Field(0.0, description="epochs over which epsilon grows from 0")
-    ramp: Whole = Field(0, description="epochs over which the gradient steps grow to `steps`, in equal parts")
-    n_fgsm: Whole = Field(
+    epsilon_warmup_epochs: NonNegative = Field(0.0, description="epochs over which epsilon grows linearly from 0")
+    steps_warmup_epochs: CountOrZero = Field(
+        0, description="epochs over which the number of gradient steps grows to `steps`, in equal parts"
+    )
+    n_fgsm_epochs: CountOrZero = Field(
         0,
-        description="first epochs, before the ramp, whose adversary is N-FGSM on cross-entropy: one step from noise "
-        "(de Jorge et al. 2022)",
+        description="first epochs, before those of steps_warmup_epochs, with N-FGSM on cross-entropy as the adversary: "
+        "one step from random noise (de Jorge et al. 2022)",
     )
 
     @field_validator("step_size")
     @classmethod
-    def _belongs(cls, value: Any, info: ValidationInfo) -> Any:
+    def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
         return check_applicable(value, info, "name")
 
     @property
-    def growth(self) -> int:
-        """The first epochs, whose adversary is weaker than the table's."""
-        return self.n_fgsm + self.ramp
+    def curriculum_epochs(self) -> int:
+        """The first epochs, which take fewer gradient steps than `steps`."""
+        return self.n_fgsm_epochs + self.steps_warmup_epochs
 
     @field_validator("steps")
     @classmethod
     def _n_fgsm_takes_one(cls, steps: int, info: ValidationInfo) -> int:
         if info.data.get("name") == "n_fgsm" and steps != 1:
-            raise ValueError("n_fgsm takes one step: set steps = 1")
+            raise ValueError("n_fgsm takes one step; set steps = 1")
         return steps
 
-    @field_validator("ramp", "n_fgsm")
+    @field_validator("steps_warmup_epochs", "n_fgsm_epochs")
     @classmethod
-    def _n_fgsm_does_not_grow(cls, epochs: int, info: ValidationInfo) -> int:
+    def _n_fgsm_has_no_curriculum(cls, epochs: int, info: ValidationInfo) -> int:
         if info.data.get("name") == "n_fgsm" and epochs:
-            raise ValueError("n_fgsm takes one step in all epochs: leave it out")
+            raise ValueError("n_fgsm takes one step in all epochs; remove this key")
         return epochs
 
     @field_validator("epsilon")
@@ -189,21 +198,23 @@ class Attack(Table):
 
 
 class Evaluation(Table):
-    """PGD with the recipe's norm and epsilon, keeping the worst iterate; then Square on who still stands."""
+    """PGD with the recipe's norm and epsilon, which returns the iterate of highest loss, then optionally Square."""
 
     steps: Count = 20
     step_size: Fraction | None = Field(None, description="absolute; none: 2.5 epsilon / steps")
-    queries: Whole = Field(
-        0, description="of Square (Andriushchenko et al. 2020), which sees past masked gradients; 0: PGD alone"
+    square_queries: CountOrZero = Field(
+        0,
+        description="queries of Square on the images that PGD did not fool (Andriushchenko et al. 2020); it needs no "
+        "gradients, so it detects gradient masking; 0: PGD alone",
     )
-    limit: Count | None = Field(None, description="the first so many images of the split; none: all")
+    limit: Count | None = Field(None, description="only the first N images of the split; none: all")
     batch_size: Count = 256
 
 
 class Validation(Evaluation):
     """After each epoch, on the hold-out."""
 
-    limit: Count = Field(1000, description="the first so many images of the hold-out")
+    limit: Count = Field(1000, description="only the first N images of the hold-out")
 
 
 class TestEvaluation(Evaluation):
@@ -213,48 +224,52 @@ class TestEvaluation(Evaluation):
 
 
 class Train(Table):
-    """The loop."""
+    """The training loop."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="times that every training image is seen")
-    batch_size: Annotated[int, Field(ge=2, le=MOST)] = Field(
-        128, description="at least 2: BatchNorm cannot train on one image"
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="passes over the training images")
+    batch_size: Annotated[int, Field(ge=2, le=MAX_COUNT)] = Field(
+        128, description="at least 2, because BatchNorm cannot train on one image"
     )
     milestones: Annotated[tuple[Count, ...], Field(strict=False, max_length=1000)] = Field(
-        (), description="epochs after which every rate is multiplied by lr_decay; those past the end never come"
+        (),
+        description="epochs after which every learning rate is multiplied by lr_decay; no effect after the last epoch",
     )
-    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="factor at each milestone")
     schedule: Literal["milestones", "one_cycle"] = Field(
-        "milestones", description="one_cycle: every rate rises linearly from 0, then falls linearly to 0"
+        "milestones", description="one_cycle: every learning rate rises linearly from 0, then falls linearly to 0"
     )
-    rise: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.3, description="one_cycle only: the share of the training in which the rates rise"
+    warmup_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="one_cycle only: fraction of the training in which the learning rates rise"
     )
-    base_batch: Annotated[int, Field(ge=2, le=MOST)] | None = Field(
-        None, description="the batch that the rates are meant for: they grow with batch_size / base_batch; none: fixed"
+    reference_batch_size: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None = Field(
+        None,
+        description="batch size for which the learning rates are given; they are multiplied by batch_size / "
+        "reference_batch_size; none: used as given",
     )
-    select: Literal["robust", "last"] = Field(
-        "robust", description="`best` is the epoch with the highest accuracy on the attacked hold-out, or the last one"
+    checkpoint_selection: Literal["robust", "last"] = Field(
+        "robust",
+        description="epoch of the checkpoint `best`: with the highest accuracy on the attacked hold-out, or the last",
     )
-    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
-        description="moving average of the network's weights, which is then what is validated, tested and attacked: "
-        "the share that it keeps in a step, such as 0.995 (Gowal et al. 2020); 0: the weights themselves",
+        description="decay per step of the exponential moving average of the network's weights, such as 0.995 (Gowal "
+        "et al. 2020); the average is what is validated, tested and attacked; 0: no average",
     )
     save_minutes: Annotated[float, Field(gt=0)] = Field(
-        10.0, description="age of the last checkpoint at which the next is saved, also within an epoch"
+        10.0, description="age of the last checkpoint at which the next one is saved, also within an epoch"
     )
     report_every: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        10, description="steps between two journal writes; each step has its own line"
+        10, description="steps between two writes of the journal; each step has its own line"
     )
     precision: Literal["float32", "bf16"] = Field(
         "float32",
-        description="floats of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
-        "verdicts are float32 in any case (ours: the paper names none)",
+        description="precision of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
+        "verified accuracies are always float32 (afdctl choice: the paper names none)",
     )
     compile: Literal[False, "default", "reduce-overhead", "max-autotune"] = Field(
         False,
-        description="torch.compile F_theta's encoder in this mode; on CUDA the last two also capture CUDA graphs "
-        "(ours: off, as compiling takes a minute and may not pay)",
+        description="mode of torch.compile for F_theta's encoder; on CUDA the last two also capture CUDA graphs "
+        "(afdctl choice: off, because compiling takes a minute and may not pay)",
     )
 
     @field_validator("milestones")
@@ -275,15 +290,17 @@ class Train(Table):
     @classmethod
     def _one_cycle_has_no_milestones(cls, schedule: str, info: ValidationInfo) -> str:
         if schedule == "one_cycle" and info.data.get("milestones"):
-            raise ValueError("its rates fall by themselves: set milestones = []")
+            raise ValueError("one_cycle lowers the learning rates itself; set milestones = []")
         return schedule
 
 
 class Recipe(Table):
-    """A whole recipe, resolved."""
+    """A complete recipe, with every value resolved."""
 
-    fidelity: Literal["sound", "paper", "official"] = "sound"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    fidelity: Literal["sound", "paper", "official"] = Field(
+        "sound", description="preset where they differ: afdctl's choice, the paper, or its published code"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random generator of the run")
     data: Data
     model: Model
     defense: Defense
@@ -294,7 +311,7 @@ class Recipe(Table):
 
     @field_validator("attack")
     @classmethod
-    def _suits_the_defense(cls, attack: Attack, info: ValidationInfo) -> Attack:
+    def _fits_defense(cls, attack: Attack, info: ValidationInfo) -> Attack:
         defense = info.data.get("defense")
         if isinstance(defense, Trades) and attack.name != "pgd_kl":
             raise cross_table_error("name", "defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term")
@@ -302,15 +319,17 @@ class Recipe(Table):
 
     @field_validator("train")
     @classmethod
-    def _suits_the_tables_before(cls, train: Train, info: ValidationInfo) -> Train:
+    def _fits_other_tables(cls, train: Train, info: ValidationInfo) -> Train:
         data, attack = info.data.get("data"), info.data.get("attack")
-        if attack and attack.warmup > train.epochs:
-            raise cross_table_error("epochs", f"attack.warmup = {attack.warmup:g} is longer: epsilon is never reached")
-        if attack and attack.growth and attack.growth >= train.epochs:
-            grows = f"attack.n_fgsm + attack.ramp = {attack.growth}"
-            raise cross_table_error("epochs", f"{grows}: no epoch is left for all attack.steps")
-        if data and train.select == "robust" and not data.holdout:
+        if attack and attack.epsilon_warmup_epochs > train.epochs:
+            warmup = f"attack.epsilon_warmup_epochs = {attack.epsilon_warmup_epochs:g}"
+            raise cross_table_error("epochs", f"{warmup} is longer, so epsilon is never reached")
+        if attack and attack.curriculum_epochs and attack.curriculum_epochs >= train.epochs:
+            curriculum = f"attack.n_fgsm_epochs + attack.steps_warmup_epochs = {attack.curriculum_epochs}"
+            raise cross_table_error("epochs", f"{curriculum}, so no epoch takes all attack.steps")
+        if data and train.checkpoint_selection == "robust" and not data.holdout:
             raise cross_table_error(
-                "select", "'robust' chooses by the hold-out: set data.holdout, or select = \"last\""
+                "checkpoint_selection",
+                "'robust' needs a hold-out; set data.holdout, or checkpoint_selection = \"last\"",
             )
         return train

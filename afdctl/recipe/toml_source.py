@@ -1,101 +1,182 @@
-"""Which file a recipe's name or path means."""
+"""TOML with the place of every key, as recipes and suites are read."""
 
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
 import tomli
 
-import afdctl
 from afdctl import paths
 from afdctl.errors import RecipeError
-from afdctl.registry import nearest
+from afdctl.formatting import shorten
 
-PACKAGE: Final = Path(afdctl.__file__).parent
+# tables and keys from the top of a file; a number is the index of a `[[table]]`
+Keys = tuple[str | int, ...]
 
-
-def folder() -> Path:
-    """Where the packaged recipes lie: inside the package in a wheel, beside it in a checkout."""
-    inside = PACKAGE / "recipes"
-    return inside if inside.is_dir() else PACKAGE.parent / "recipes"
-
-
-def packaged() -> dict[str, Path]:
-    """Name -> file of every packaged recipe; the files in `bases/` are only there to be extended."""
-    return {path.stem: path for path in sorted(folder().glob("*.toml"))}
-
-
-def find(path_or_name: str) -> Path:
-    """The file that a user means: a path, `mnist_wgan`, or `recipes/mnist_wgan.toml` of the package."""
-    path = paths.path(path_or_name)
-    if path.is_file():
-        return path
-    known = packaged()
-    if path.parent in (Path(), Path("recipes")) and path.suffix in ("", ".toml") and path.stem in known:
-        return known[path.stem]
-    if path.is_dir():
-        raise RecipeError(f"{path}: is a directory; name a recipe's file")
-    if path.exists():
-        # a pipe or a device, which reading refuses by its kind
-        return path
-    near = nearest(path.stem, known)
-    hint = f"did you mean '{near}'?" if near else "`afdctl recipes ls` lists the packaged ones"
-    raise RecipeError(f"{path}: no such recipe ({hint})")
-
-
-def find_base(extends: str, child: Path) -> Path | None:
-    """The file that `extends` in the file `child` means: relative to `child`, or a packaged name."""
-    candidates = (child.parent / os.path.expanduser(extends), folder() / f"{extends}.toml")
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def shown(path: Path) -> Path:
-    """The path as a message shows it: relative to the working directory where it lies inside."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-Keys = tuple[str, ...]
+# largest file that is read; packaged ones have up to 5,000 bytes
+TEXT_BYTES: Final = 1 << 16
+# nesting of tables and lists; recipes and suites have up to 3
+MAX_DEPTH: Final = 8
+# largest integer of TOML
+MAX_INTEGER: Final = 2**63 - 1
+# one of these is in the last line of a statement that spans several lines
 CLOSING: Final = ("]", "}", '"""', "'''")
-"""What the last line of a statement of several lines has."""
+# the two values most often written without quotes: `name = afd` and `epsilon = 8/255`
+UNQUOTED: Final = re.compile(r"\s*([\w.-]+)\s*=\s*(?!true\b|false\b)([A-Za-z][\w-]*|[\d.]+/[\d.]+)\s*(#.*)?")
 
 
 class UnreadableError(ValueError):
-    """A statement that tomli cannot carry, and the line where it begins."""
+    """A statement that tomli cannot parse, and its first line."""
 
     def __init__(self, reason: str, line: int) -> None:
         super().__init__(reason)
         self.line = line
 
 
-def lines(text: str) -> dict[Keys, int]:
-    """The line, from 1, of every table and key of a valid TOML text: `("attack", "epsilon") -> 9`."""
-    found: dict[Keys, int] = {}
-    table: Keys = ()
-    for line, statement in statements(text):
-        parsed = list(key_paths(tomli.loads(statement)))
-        if statement.lstrip().startswith("["):
-            table = parsed[-1]
-            parsed = [table]
+@dataclass(frozen=True)
+class Layer:
+    """Values with the place where each key was set, as a prefix for messages: `x.toml:9: ` or `--set `.
+
+    Only a file has a place for the empty key.
+    """
+
+    values: dict[str, Any]
+    where: dict[Keys, str]
+
+    def table(self, *keys: str | int) -> "Layer":
+        """Return the layer of one table."""
+        depth = len(keys)
+        where = {place[depth:]: text for place, text in self.where.items() if place[:depth] == keys}
+        return Layer(value_at(self.values, keys), where)
+
+
+def read(path: Path) -> Layer:
+    """Read a file."""
+    source = str(paths.display_path(path))
+    try:
+        text = paths.read(path, TEXT_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{source}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
+    except OSError as error:
+        raise RecipeError(f"{source}: cannot be read: {error.strerror}") from None
+    return parse(text, source)
+
+
+def parse(text: str, source: str) -> Layer:
+    """Parse a TOML text that messages call `source`."""
+    try:
+        values = tomli.loads(text)
+        check_limits(text, source)
+        where: dict[Keys, str] = {keys: f"{source}:{line}: " for keys, line in lines(text).items()}
+    except tomli.TOMLDecodeError as error:
+        raise RecipeError(f"{source}:{error.lineno}:{error.colno}: not TOML: {explain(error)}") from None
+    except (RecursionError, ValueError):
+        raise RecipeError(f"{source}{parser_limit(text)}") from None
+    return Layer(values, {(): f"{source}: ", **where})
+
+
+def parse_assignments(assignments: Sequence[str], usage: str = "key.sub=value") -> Layer:
+    """Parse the values of `--set`, such as `train.epochs=5`; a value that is not TOML is taken as text."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise RecipeError(f"--set {shorten(assignment)}: write --set {usage}")
+        value = toml_value(text.strip())
+        for part in reversed(key.split(".")):
+            value = {part.strip(): value}
+        if reason := exceeded_limit(value):
+            raise RecipeError(f"--set {reason}")
+        values = merge(values, value)
+    return Layer(values, dict.fromkeys(key_paths(values), "--set "))
+
+
+def toml_value(text: str) -> Any:
+    """Parse a TOML value; text that is none is returned as it is."""
+    try:
+        return tomli.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        # includes values beyond a limit of Python, which no key accepts
+        return text
+
+
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `top` over `base`, table by table."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def merge_all(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Lay each layer over those before it."""
+    return reduce(merge, layers, {})
+
+
+def value_at(values: Any, keys: Keys) -> Any:
+    """Return the value of a key, or None if there is no such key."""
+    for key in keys:
+        if isinstance(values, Mapping):
+            values = values.get(key)
+        elif isinstance(values, Sequence) and isinstance(key, int):
+            values = values[key]
         else:
-            parsed = [table + keys for keys in parsed]
-        for keys in parsed:
-            found.setdefault(keys, line)
-    return found
+            return None
+    return values
+
+
+def key_paths(values: Mapping[str, Any]) -> Iterator[Keys]:
+    """Yield every key of nested tables, a table before its keys."""
+    for key, value in values.items():
+        yield (key,)
+        if isinstance(value, dict):
+            yield from ((key, *rest) for rest in key_paths(value))
+
+
+def lines(text: str) -> dict[Keys, int]:
+    """Map every table and key of a valid TOML text to its line, from 1: `("attack", "epsilon") -> 9`."""
+    line_of: dict[Keys, int] = {}
+    table: Keys = ()
+    # `[[table]]` -> index of its latest entry
+    latest: dict[Keys, int] = {}
+    for line, statement in statements(text):
+        keys_of_statement = list(key_paths(tomli.loads(statement)))
+        header = statement.lstrip()
+        if header.startswith("["):
+            table = header_keys(keys_of_statement[-1], header.startswith("[["), latest)
+            new_keys = [table[:-1], table] if isinstance(table[-1], int) else [table]
+        else:
+            new_keys = [table + keys for keys in keys_of_statement]
+        for keys in new_keys:
+            line_of.setdefault(keys, line)
+    return line_of
+
+
+def header_keys(header: Keys, is_array: bool, latest: dict[Keys, int]) -> Keys:
+    """Insert the indices of `[[tables]]` into a header's keys; an array's header starts a new entry."""
+    keys: Keys = ()
+    for depth, part in enumerate(header, 1):
+        keys += (part,)
+        if is_array and depth == len(header):
+            latest[keys] = latest.get(keys, -1) + 1
+        if keys in latest:
+            keys += (latest[keys],)
+    return keys
 
 
 def statements(text: str) -> Iterator[tuple[int, str]]:
-    """Every header and assignment with its first line: lines are joined until tomli can read them.
+    """Yield every header and assignment with its first line; lines are joined until tomli can parse them.
 
-    UnreadableError for what breaks a limit of tomli or Python, which they report without a line.
+    UnreadableError for what exceeds a limit of tomli or Python, which they report without a line.
     """
     start, statement = 1, ""
     for line, content in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         statement += content + "\n"
-        # reading the whole statement again at each line of a long list would take minutes
+        # parsing a list of 20,000 lines again at each line would take minutes
         if line > start and not any(closing in content for closing in CLOSING):
             continue
         try:
@@ -110,87 +191,32 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
         start, statement = line + 1, ""
 
 
-def key_paths(values: Mapping[str, Any]) -> Iterator[Keys]:
-    """Every key of a tree, tables before what is in them."""
-    for key, value in values.items():
-        yield (key,)
-        if isinstance(value, dict):
-            yield from ((key, *rest) for rest in key_paths(value))
-
-
-# `name = afd` and `epsilon = 8/255`, the two that people write most
-UNQUOTED: Final = re.compile(r"\s*([\w.-]+)\s*=\s*(?!true\b|false\b)([A-Za-z][\w-]*|[\d.]+/[\d.]+)\s*(#.*)?")
-TEXT_BYTES: Final = 1 << 16
-"""The largest file that is read; packaged ones have up to 12,000 bytes."""
-DEEPEST: Final = 8
-"""Tables and lists within each other; recipes and suites have up to 3."""
-LARGEST: Final = 2**63 - 1
-"""The largest whole number of TOML."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Values, and for every key the words that say where it was set; a file has such words for the empty key too."""
-
-    values: dict[str, Any]
-    where: dict[Keys, str]
-
-
-def read(path: Path) -> Layer:
-    """The layer of a file."""
-    source = str(shown(path))
-    return parse(read_text(path, source), source)
-
-
-def read_text(path: Path, source: str) -> str:
-    """Read a recipe's or a suite's text; RecipeError calls it `source`."""
-    try:
-        return paths.read(path, TEXT_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{source}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
-    except OSError as error:
-        raise RecipeError(f"{source}: cannot be read: {error.strerror}") from None
-
-
-def parse(text: str, source: str) -> Layer:
-    """The layer of a TOML text that messages call `source`."""
-    try:
-        values = tomli.loads(text)
-        refuse_extremes(text, source)
-        where = {keys: f"{source}:{line}: " for keys, line in lines(text).items()}
-    except tomli.TOMLDecodeError as error:
-        raise RecipeError(f"{source}:{error.lineno}:{error.colno}: not TOML: {explain(error)}") from None
-    except (RecursionError, ValueError):
-        raise RecipeError(f"{source}{unreadable(text)}") from None
-    return Layer(values, {(): f"{source}: ", **where})
-
-
-def refuse_extremes(text: str, source: str) -> None:
-    """RecipeError for a statement that is nested too deep or has too large a number, with its line."""
+def check_limits(text: str, source: str) -> None:
+    """Raise RecipeError, with its line, for a value that is nested too deep or too large."""
     for line, statement in statements(text):
-        if reason := extreme(tomli.loads(statement)):
+        if reason := exceeded_limit(tomli.loads(statement)):
             raise RecipeError(f"{source}:{line}: {reason}")
 
 
-def extreme(values: Mapping[str, Any]) -> str | None:
-    """Say which value of a tree is nested too deep or too large a number for what reads it; None for none."""
-    waiting: list[tuple[Keys, int, Any]] = [((), 0, values)]
-    while waiting:
-        keys, depth, value = waiting.pop()
-        name = paths.shortened(".".join(keys))
-        if depth > DEEPEST:
-            return f"{name}: nested more than {DEEPEST} deep"
-        if isinstance(value, int) and abs(value) > LARGEST:
+def exceeded_limit(values: Mapping[str, Any]) -> str | None:
+    """Name a value that is nested too deep or too large for its readers; None if there is none."""
+    pending: list[tuple[tuple[str, ...], int, Any]] = [((), 0, values)]
+    while pending:
+        keys, depth, value = pending.pop()
+        name = shorten(".".join(keys))
+        if depth > MAX_DEPTH:
+            return f"{name}: nested more than {MAX_DEPTH} deep"
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:
             return f"{name}: a whole number beyond 64 bits"
         if isinstance(value, dict):
-            waiting += [((*keys, key), depth + 1, item) for key, item in value.items()]
+            pending += [((*keys, key), depth + 1, item) for key, item in value.items()]
         elif isinstance(value, list):
-            waiting += [(keys, depth + 1, item) for item in value]
+            pending += [(keys, depth + 1, item) for item in value]
     return None
 
 
-def unreadable(text: str) -> str:
-    """Where and why tomli gave up on a text without naming a line."""
+def parser_limit(text: str) -> str:
+    """Return the line and reason of a failure that tomli reports without a line."""
     try:
         for _ in statements(text):
             pass
@@ -200,16 +226,7 @@ def unreadable(text: str) -> str:
 
 
 def explain(error: tomli.TOMLDecodeError) -> str:
-    """What the parser says, and what to do where the mistake is a common one."""
+    """Return tomli's reason, and the remedy for missing quotes."""
     reason = error.msg[0].lower() + error.msg[1:]
     unquoted = UNQUOTED.fullmatch(error.doc.split("\n")[error.lineno - 1])
     return f'{reason}; text needs quotes: {unquoted[1]} = "{unquoted[2]}"' if unquoted else reason
-
-
-def toml_value(text: str) -> Any:
-    """The TOML value that `text` is, or else `text`."""
-    try:
-        return tomli.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        # also what breaks a limit of Python: no key takes such a text
-        return text

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from afdctl.errors import CorruptError, NotFoundError, out_of_memory
+from afdctl.formatting import shorten
 from afdctl.journal import Row, named
-from afdctl.paths import shortened
 from afdctl.runs import files
 from afdctl.runs.run import Run
 
@@ -45,7 +45,7 @@ class LoadedCheckpoint:
     @property
     def network(self) -> dict[str, Any]:
         """The weights that are evaluated: where the training averages them, the average."""
-        found: dict[str, Any] = self.state.get("average") or self.state["defense"]["network"]
+        found: dict[str, Any] = self.state.get("ema") or self.state["defense"]["network"]
         return found
 
 
@@ -145,7 +145,7 @@ def load(run: Run, which: str = "last") -> LoadedCheckpoint:
     if which == "last":
         raise CorruptError(f"{run.checkpoints}: every checkpoint is damaged or missing; restore one, or train again")
     (path,) = _candidates(run, which)
-    raise CorruptError(f"{run.checkpoints}: {which} ({shortened(path.name)}) is damaged or missing; {RESTORE}")
+    raise CorruptError(f"{run.checkpoints}: {which} ({shorten(path.name)}) is damaged or missing; {RESTORE}")
 
 
 def _unpack(data: bytes, path: Path, warnings: list[str]) -> LoadedCheckpoint:

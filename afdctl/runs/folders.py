@@ -5,8 +5,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from afdctl import paths
 from afdctl.errors import BusyError, DiskFullError, RecipeError
+from afdctl.formatting import shorten
 from afdctl.journal import Journal, check_not_busy, named
 from afdctl.runs import files
 
@@ -41,7 +41,7 @@ def as_name(stem: str) -> str:
 def begin(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
     """The folder of a run to come, and its journal, empty and open."""
     if name is not None and (reason := name_fault(name)):
-        raise RecipeError(f"--name '{paths.shortened(name)}': {reason}; use letters, digits, '-' and '_'")
+        raise RecipeError(f"--name '{shorten(name)}': {reason}; use letters, digits, '-' and '_'")
     stem = as_name(stem)
     try:
         with named(root):

@@ -9,9 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
-from afdctl import paths, registry
+from afdctl import paths
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.formatting import one_line
+from afdctl.formatting import did_you_mean, one_line
 from afdctl.journal import SCHEMA, Journal, check_schema, named
 from afdctl.runs import files, folders
 from afdctl.runs.journal_reader import JournalOutline
@@ -117,8 +117,7 @@ class Run:
                 raise CorruptError(f"{path / RUN}: missing; restore it from a copy")
             if path.exists():
                 raise NotFoundError(f"{path}: not a run (it has no {RUN}); name a run's folder")
-        near = registry.nearest(spec, [run.name for run in cls.all(root)])
-        hint = f"did you mean '{near}'?" if near else "name another folder with --runs"
+        hint = did_you_mean(spec, [run.name for run in cls.all(root)], "name another folder with --runs")
         raise NotFoundError(f"{spec}: no such run under {root}; {hint}")
 
     @property

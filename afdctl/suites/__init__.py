@@ -1,1 +1,1 @@
-"""Profiles: which attacks a sweep runs on a data set, read from TOML and checked before anything heavy is imported."""
+"""Attack suites: named sets of attacks with epsilon grids, read from TOML and validated without importing torch."""

@@ -1,75 +1,71 @@
-"""From a profile's name or file, a data set and the command line's wishes to the attacks that a sweep runs."""
+"""Load the attacks of a suite for a data set, with the changes of the command line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-import tomli
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from typing import Final
 
 from afdctl import paths
 from afdctl.errors import RecipeError
-from afdctl.paths import shortened
-from afdctl.recipe.errors import words
-from afdctl.recipe.fields import suggestion
-from afdctl.recipe.toml_source import extreme, parse, read_text, shown, statements, toml_value
+from afdctl.formatting import did_you_mean, shorten
+from afdctl.recipe import toml_source
+from afdctl.recipe.errors import validate
+from afdctl.recipe.toml_source import Layer, parse_assignments
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.epsilon_grid import Grid
-from afdctl.suites.schema import ATTACKS
+from afdctl.suites.schema import ATTACKS, SuiteFile
 
 DEFAULT: Final = "strong"
-STEPS: Final = ("step_size", "rel_step")
-"""Two ways to say the same."""
+# two ways to give the same quantity: either of them replaces the other
+STEP_KEYS: Final = {"step_size", "rel_step"}
+# keys that `--set` cannot change
+FIXED_KEYS: Final = {"name", "label", "datasets", "epsilons"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One `[[attack]]` of a file: its values, and where the table and each of its keys stand."""
+    """One `[[attack]]` of a suite: the attack, and its values as written with their places."""
 
-    values: Mapping[str, Any]
-    lines: Mapping[str, str]
+    config: AttackConfig
+    source: Layer
 
-    @property
-    def at(self) -> str:
-        """Where the table begins."""
-        return self.lines[""]
-
-    @property
-    def title(self) -> str:
-        return shortened(str(self.values.get("label", self.values.get("name"))))
-
-    def having(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of the changes that are knobs of this attack."""
-        return {key: value for key, value in changes.items() if key in ATTACKS[self.values["name"]].model_fields}
-
-    def with_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The row's values with changes of its knobs; a step that is given replaces the row's, absolute or relative."""
-        replaced = STEPS if any(step in changes for step in STEPS) else ()
-        return {key: value for key, value in self.values.items() if key not in replaced} | dict(changes)
-
-    def fits(self, dataset: str) -> bool:
+    def matches(self, dataset: str) -> bool:
         """Whether the row names the data set."""
-        return dataset in self.values.get("datasets", ())
+        return dataset in self.config.datasets
+
+    def with_changes(self, changes: Layer) -> AttackConfig:
+        """Return the attack with those changes that it has a key for."""
+        own = {key: value for key, value in changes.values.items() if key in type(self.config).model_fields}
+        replaced = STEP_KEYS if STEP_KEYS & own.keys() else set()
+        values = {key: value for key, value in self.source.values.items() if key not in replaced} | own
+        return validate(type(self.config), values, [self.source, changes], table=self.config.title)
+
+    def changed_keys(self, config: AttackConfig) -> tuple[str, ...]:
+        """Return the keys whose values differ in the changed attack."""
+        return tuple(key for key in type(config).model_fields if getattr(config, key) != getattr(self.config, key))
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What is run on one data set; `changed` has, by title, the settings that the command line changed."""
+    """The attacks on one data set; `changed` has, by title, the settings that the command line changed."""
 
     name: str
     attacks: tuple[AttackConfig, ...]
     changed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def changes(self, spec: AttackConfig) -> tuple[str, ...]:
-        """The settings of an attack that are not the profile's own."""
-        return self.changed.get(spec.title, ())
+    def changes(self, config: AttackConfig) -> tuple[str, ...]:
+        """Return the settings of an attack that differ from the suite's."""
+        return self.changed.get(config.title, ())
 
 
 def packaged() -> dict[str, Path]:
-    """Name -> file of every packaged profile."""
-    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.toml"))}
+    """Map the names of packaged suites to their files."""
+    return paths.packaged_files(Path(__file__).parent)
+
+
+def find(path_or_name: str) -> Path:
+    """Find a suite by path or packaged name."""
+    return paths.find_packaged(path_or_name, packaged(), "suite")
 
 
 def load(
@@ -81,162 +77,84 @@ def load(
     overrides: Sequence[str] = (),
     options: tuple[str, str] = ("--attacks", "--epsilons"),
 ) -> Suite:
-    """The profile's attacks for a data set; RecipeError names every mistake.
+    """Load a suite's attacks for a data set; RecipeError lists every problem.
 
-    `attacks` chooses by title, and may name attacks that the profile lacks; `epsilons` replaces every grid, and
-    `overrides` (key=value) sets knobs of all chosen attacks that have them. `options` are where the two came from.
+    `attacks` selects by title, and may name attacks that the suite lacks; `epsilons` replaces every grid, and
+    `overrides` (key=value) changes all selected attacks that have the key. `options` name the first two in messages.
     """
     path = find(path_or_name)
-    offered = {row.title: row for row in rows_for(read(path), dataset)}
-    chosen = [offered.get(title) or default_row(title, offered, options[0]) for title in dict.fromkeys(attacks)]
-    chosen = chosen or list(offered.values())
-    if not chosen:
-        raise RecipeError(f"{shown(path)}: has no attack for {dataset}; choose another --profile, or name --attacks")
-    changes = assignments(overrides, chosen)
-    grid = {} if epsilons is None else {"epsilons": list(epsilons)}
-    specs = tuple(spec(row, row.having(changes) | grid, options[1]) for row in chosen)
-    if epsilons is not None and len(norms := {one.norm for one in specs}) > 1:
-        raise RecipeError(
-            f"{options[1]}: one grid cannot serve the norms {' and '.join(sorted(norms))}; name --attacks"
-        )
-    changed = {one.title: changed_settings(row, one, grid) for row, one in zip(chosen, specs, strict=True)}
-    return Suite(path.stem, specs, changed)
-
-
-def find(path_or_name: str) -> Path:
-    """The file that a user means: a path, or the name of a packaged profile."""
-    path, known = paths.path(path_or_name), packaged()
-    if path.is_file():
-        return path
-    if path_or_name in known:
-        return known[path_or_name]
-    if path.exists():
-        # a folder, a pipe or a device, which reading refuses by its kind
-        return path
-    raise RecipeError(
-        f"--profile {shortened(path_or_name)}: no such profile or file ({suggestion(path_or_name, list(known))})"
-    )
+    rows = {row.config.title: row for row in applicable(read(path), dataset)}
+    selected = [rows.get(title) or default_row(title, rows, epsilons, options) for title in dict.fromkeys(attacks)]
+    selected = selected or list(rows.values())
+    if not selected:
+        remedy = "choose another --suite, or name attacks with --attacks"
+        raise RecipeError(f"{paths.display_path(path)}: has no attack for {dataset}; {remedy}")
+    changes = changes_of(overrides, selected, epsilons, options[1])
+    configs = tuple(row.with_changes(changes) for row in selected)
+    if epsilons is not None and len(norms := {config.norm for config in configs}) > 1:
+        names = " and ".join(sorted(norms))
+        raise RecipeError(f"{options[1]}: one grid cannot serve the norms {names}; select attacks with --attacks")
+    changed = {row.config.title: row.changed_keys(config) for row, config in zip(selected, configs, strict=True)}
+    return Suite(path.stem, configs, changed)
 
 
 def read(path: Path) -> list[Row]:
-    """Every row of a file, each checked."""
-    source = str(shown(path))
-    text = read_text(path, source)
-    values = parse(text, source).values
-    if unknown := [key for key in values if key not in ("title", "attack")]:
-        raise RecipeError(
-            f"{source}: {shortened(unknown[0])}: no such key; a profile has a title and [[attack]] tables"
-        )
-    tables, at = values.get("attack", []), places(text, source)
-    if not isinstance(tables, list) or not tables or len(at) != len(tables):
-        raise RecipeError(f"{source}: has no [[attack]] table (two brackets); it says what to run")
-    rows = [Row(table, lines) for table, lines in zip(tables, at, strict=True)]
-    for row in rows:
-        spec(row, {})
-    check_duplicates(rows)
+    """Read and validate every row of a file."""
+    source = toml_source.read(path)
+    suite = validate(SuiteFile, source.values, [source])
+    rows = [Row(config, source.table("attack", index)) for index, config in enumerate(suite.attack)]
+    check_duplicates(rows, [source.where.get(("attack", index), source.where[()]) for index in range(len(rows))])
     return rows
 
 
-def check_duplicates(rows: Sequence[Row]) -> None:
-    """Two rows of one title for one data set: only one of them could be run."""
-    seen: dict[tuple[str, str], Row] = {}
-    for row in rows:
-        for dataset in row.values.get("datasets") or [""]:
-            if twin := seen.get((row.title, dataset)):
-                raise RecipeError(
-                    f"{row.at}{row.title}: stands at {twin.at.rstrip(': ')} too; give one of them a label"
-                )
-            seen[row.title, dataset] = row
+def check_duplicates(rows: Sequence[Row], places: Sequence[str]) -> None:
+    """Refuse two rows with one title for one data set, because only one of them could run."""
+    place_of: dict[tuple[str, str], str] = {}
+    for row, place in zip(rows, places, strict=True):
+        title = row.config.title
+        for dataset in row.config.datasets or [""]:
+            if first := place_of.get((title, dataset)):
+                raise RecipeError(f"{place}{title}: is also defined at {first.rstrip(': ')}; give one of them a label")
+            place_of[title, dataset] = place
 
 
-def places(text: str, source: str) -> list[dict[str, str]]:
-    """For each `[[attack]]`, where it and its keys stand: `{"": "x.toml:3: ", "name": "x.toml:4: "}`."""
-    found: list[dict[str, str]] = []
-    for line, statement in statements(text):
-        key = next(iter(tomli.loads(statement)), None)
-        if statement.lstrip().startswith("[["):
-            found.append({"": f"{source}:{line}: "})
-        elif found and key is not None:
-            found[-1][key] = f"{source}:{line}: "
-    return found
-
-
-def rows_for(rows: Sequence[Row], dataset: str) -> list[Row]:
-    """One row a title: the one that names the data set, else the one that names none."""
-    named = {row.title: row for row in rows if row.fits(dataset)}
-    chosen: dict[str, Row] = {}
-    for row in rows:
-        if row.title in named:
-            chosen[row.title] = named[row.title]
-        elif not row.values.get("datasets"):
-            chosen[row.title] = row
+def applicable(rows: Sequence[Row], dataset: str) -> list[Row]:
+    """Return one row per title: the one that names the data set, else the one that names none."""
+    specific = {row.config.title: row for row in rows if row.matches(dataset)}
+    chosen = {
+        row.config.title: specific.get(row.config.title, row)
+        for row in rows
+        if row.config.title in specific or not row.config.datasets
+    }
     return list(chosen.values())
 
 
-def default_row(title: str, offered: Mapping[str, Row], option: str) -> Row:
-    """A row for an attack that the profile lacks: its own defaults, on the profile's grid for its norm."""
+def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, options: tuple[str, str]) -> Row:
+    """Return a row for an attack that the suite lacks: default settings, on the suite's grid for the attack's norm."""
     if title not in ATTACKS:
-        known = list(dict.fromkeys([*offered, *ATTACKS]))
-        raise RecipeError(f"{option} {shortened(title)}: no such attack ({suggestion(title, known)})")
-    values: dict[str, Any] = {"name": title}
+        known = dict.fromkeys([*rows, *ATTACKS])
+        raise RecipeError(f"{options[0]} {shorten(title)}: no such attack ({did_you_mean(title, known)})")
     norm = ATTACKS[title](name=title, epsilons=(0.0, 1.0)).norm
-    grids = [row.values["epsilons"] for row in offered.values() if spec(row, {}).norm == norm]
-    if grids:
-        values["epsilons"] = grids[0]
-    return Row(values, {"": f"{option} {title}: "})
+    grids = [row.config.epsilons for row in rows.values() if row.config.norm == norm]
+    grid = next(iter(grids), epsilons)
+    if grid is None:
+        raise RecipeError(f"{options[0]} {title}: the suite has no grid for norm {norm}; name {options[1]}")
+    values = {"name": title, "epsilons": list(grid)}
+    source = Layer(values, {("epsilons",): f"{options[1]} "})
+    return Row(validate(ATTACKS[title], values, [source], table=title), source)
 
 
-def assignments(overrides: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:
-    """Knobs of `--set key=value`, each of which some row's attack must have."""
-    changes = {}
-    fields = dict.fromkeys(key for row in rows for key in ATTACKS[row.values["name"]].model_fields)
-    knobs = [key for key in fields if key not in ("name", "label", "datasets", "epsilons")]
-    for text in overrides:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or not key:
-            raise RecipeError(f"--set {shortened(text)}: write --set key=value, such as --set steps=100")
-        if key not in knobs:
-            raise RecipeError(f"--set {shortened(text)}: no chosen attack has such a knob ({suggestion(key, knobs)})")
-        changes[key] = toml_value(value)
-        if reason := extreme({key: changes[key]}):
-            raise RecipeError(f"--set {reason}")
-    return changes
-
-
-def spec(row: Row, changes: Mapping[str, Any], grid_option: str = "--epsilons") -> AttackConfig:
-    """The attack of a row, with the command line's changes."""
-    name = row.values.get("name")
-    if name is None:
-        raise RecipeError(f"{row.at}attack: has no name; add one of: {', '.join(ATTACKS)}")
-    if not isinstance(name, str) or name not in ATTACKS:
-        where = row.lines.get("name", row.at)
-        raise RecipeError(
-            f'{where}name = "{shortened(str(name))}": no such attack ({suggestion(str(name), list(ATTACKS))})'
-        )
-    try:
-        return ATTACKS[name].model_validate(row.with_changes(changes))
-    except ValidationError as error:
-        raise RecipeError(
-            "\n".join(problem(details, row, changes, grid_option) for details in error.errors())
-        ) from None
-
-
-def changed_settings(row: Row, made: AttackConfig, grid: Mapping[str, Any]) -> tuple[str, ...]:
-    """The settings of an attack that differ from its row's; a row without a grid takes the `grid` that is given."""
-    own = spec(row, {} if "epsilons" in row.values else grid)
-    return tuple(key for key, value in own.model_dump().items() if getattr(made, key) != value)
-
-
-def problem(details: ErrorDetails, row: Row, changes: Mapping[str, Any], grid_option: str) -> str:
-    """One problem of a row: `my.toml:7: pgd_linf: steps = 0: must be at least 1`."""
-    key = str(details["loc"][0]) if details["loc"] else ""
-    known = list(ATTACKS[row.values["name"]].model_fields)
-    set_by = grid_option if key == "epsilons" else "--set"
-    at = f"{set_by}: " if key in changes else row.lines.get(key, row.at)
-    if details["type"] == "extra_forbidden":
-        return f"{at}{row.title}: {shortened(key)}: no such key ({suggestion(key, known)})"
-    if details["type"] == "missing":
-        return f"{at}{row.title}: {key}: missing; add it" + (f", or name {grid_option}" if key == "epsilons" else "")
-    value = row.with_changes(changes).get(key)
-    subject = f"{key} = {shortened(str(value))}: " if key else ""
-    return f"{at}{row.title}: {subject}{words(details, details['input'])}"
+def changes_of(overrides: Sequence[str], rows: Sequence[Row], epsilons: Grid | None, grid_option: str) -> Layer:
+    """Return the changes of `--set` and `--epsilons`; each key of `--set` must be one of a selected attack."""
+    changes = parse_assignments(overrides, "key=value, such as --set steps=100")
+    known = [
+        key
+        for key in dict.fromkeys(key for row in rows for key in type(row.config).model_fields)
+        if key not in FIXED_KEYS
+    ]
+    for key in changes.values:
+        if key not in known:
+            raise RecipeError(f"--set {shorten(key)}: no selected attack has this key ({did_you_mean(key, known)})")
+    if epsilons is None:
+        return changes
+    return Layer(changes.values | {"epsilons": list(epsilons)}, changes.where | {("epsilons",): f"{grid_option} "})

@@ -1,11 +1,11 @@
-"""The attacks of a profile, each with the knobs that its function is called with."""
+"""The attacks of a suite, each with the arguments of its function, and the tables of a suite's file."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from afdctl.recipe.fields import Count, Fraction
+from afdctl.recipe.fields import Count, Fraction, Table
 from afdctl.suites.attack_config import AttackConfig, FixedStepAttack, MinimumNormAttack
 
 
@@ -22,7 +22,7 @@ class FGSM(AttackConfig):
 
 
 class PGD(FixedStepAttack):
-    """Projected gradient descent (Madry et al. 2018), as foolbox takes its steps."""
+    """Projected gradient descent (Madry et al. 2018), with foolbox's step rule."""
 
     name: Literal["pgd_linf", "pgd_l2", "pgd_l1"]
     random_start: bool = True
@@ -37,26 +37,26 @@ class PGD(FixedStepAttack):
         return values
 
     @model_validator(mode="after")
-    def _own_norm(self) -> Self:
+    def _norm_fits_name(self) -> Self:
         if self.name != f"pgd_{self.norm}":
-            raise ValueError(f"norm '{self.norm}': {self.name} has its own; name pgd_{self.norm}")
+            raise ValueError(f"{self.name} cannot have norm = '{self.norm}'; name pgd_{self.norm}")
         return self
 
     @property
-    def least(self) -> float:
-        """2 from a random start, which may lie at the far side."""
+    def required_distance(self) -> float:
+        """The distance to the far side of the ball: 2 from a random start, which may be opposite."""
         return 2 if self.random_start else 1
 
-    def knobs(self) -> dict[str, Any]:
-        # one function a norm
-        return {key: value for key, value in super().knobs().items() if key != "norm"}
+    def attack_kwargs(self) -> dict[str, Any]:
+        # each norm has its own function
+        return {key: value for key, value in super().attack_kwargs().items() if key != "norm"}
 
     def passes(self, classes: int) -> tuple[int, int]:
         return self.restarts * (self.steps + 1), self.restarts * self.steps
 
 
 class MIM(FixedStepAttack):
-    """Momentum iterative FGSM (Dong et al. 2018), as AdverTorch takes its steps."""
+    """Momentum iterative FGSM (Dong et al. 2018), with AdverTorch's step rule."""
 
     name: Literal["mim"]
     norm: Literal["linf"] = "linf"
@@ -85,11 +85,13 @@ class DeepFool(MinimumNormAttack):
     name: Literal["deepfool"]
     norm: Literal["linf", "l2"] = "linf"
     steps: Count = 50
-    candidates: Annotated[int, Field(ge=2)] = Field(10, description="classes whose boundary is looked at")
+    candidates: Annotated[int, Field(ge=2)] = Field(
+        10, description="number of most likely classes whose boundaries are considered"
+    )
     overshoot: Annotated[float, Field(ge=0, lt=1)] = 0.02
 
     def passes(self, classes: int) -> tuple[int, int]:
-        # each iterate is judged before it is differentiated
+        # each iterate is classified before it is differentiated
         return 2 * self.steps + 1, self.steps * (min(self.candidates, classes) - 1)
 
 
@@ -99,11 +101,11 @@ class CW(MinimumNormAttack):
     name: Literal["cw"]
     norm: Literal["l2"] = "l2"
     steps: Count = 100
-    step_size: Fraction = Field(0.01, description="of Adam")
+    step_size: Fraction = Field(0.01, description="learning rate of Adam")
     binary_search_steps: Count = 9
     initial_const: Fraction = 1e-3
     confidence: float = Field(0.0, ge=0)
-    abort_early: bool = Field(True, description="leave a round once its loss exceeds that at x, unless it succeeded")
+    abort_early: bool = Field(True, description="end a round once its loss exceeds that at x, unless it succeeded")
 
     def passes(self, classes: int) -> tuple[int, int]:
         iterates = self.binary_search_steps * self.steps
@@ -113,7 +115,7 @@ class CW(MinimumNormAttack):
 class APGD(AttackConfig):
     """AutoAttack's APGD on cross-entropy, in one norm (Croce & Hein 2020)."""
 
-    one_stream = borrowed = True
+    batch_dependent = library_dependent = True
     name: Literal["apgd_ce", "apgd_l1"]
     steps: Count = 100
     restarts: Count = 1
@@ -126,13 +128,13 @@ class APGD(AttackConfig):
         return values
 
     @model_validator(mode="after")
-    def _own_norm(self) -> Self:
+    def _norm_fits_name(self) -> Self:
         if self.name == "apgd_l1" and self.norm != "l1":
-            raise ValueError("norm: apgd_l1 is the L1 attack; name apgd_ce for another norm")
+            raise ValueError(f"apgd_l1 cannot have norm = '{self.norm}'; name apgd_ce")
         return self
 
     def passes(self, classes: int) -> tuple[int, int]:
-        # a run measures its start too, and in L1 has three; before and after all runs the classes of x and x' are read
+        # each restart also evaluates its start, in L1 three starts; x and x' are classified before and after
         gradients = self.restarts * (self.steps + (3 if self.norm == "l1" else 1))
         return gradients + 2, gradients
 
@@ -140,7 +142,7 @@ class APGD(AttackConfig):
 class APGDT(AttackConfig):
     """AutoAttack's targeted APGD on the DLR loss."""
 
-    one_stream = borrowed = True
+    batch_dependent = library_dependent = True
     name: Literal["apgd_t"]
     steps: Count = 100
     targets: Count = 9
@@ -153,7 +155,7 @@ class APGDT(AttackConfig):
 class FABT(MinimumNormAttack):
     """AutoAttack's targeted FAB."""
 
-    borrowed = True
+    library_dependent = True
     name: Literal["fab_t"]
     steps: Count = 100
     targets: Count = 9
@@ -166,7 +168,7 @@ class FABT(MinimumNormAttack):
 class Square(AttackConfig):
     """AutoAttack's Square: random search, no gradients."""
 
-    one_stream = borrowed = True
+    batch_dependent = library_dependent = True
     name: Literal["square"]
     queries: Count = 5000
 
@@ -178,7 +180,7 @@ class AA(AttackConfig):
     """AutoAttack, version standard: the worst case of APGD-CE, APGD-T, FAB-T and Square."""
 
     schedules = ("descending", "ascending", "independent")
-    one_stream = borrowed = True
+    batch_dependent = library_dependent = True
     name: Literal["aa"]
     version: Literal["standard"] = "standard"
     steps: Count = 100
@@ -186,9 +188,9 @@ class AA(AttackConfig):
     targets: Count = 9
 
     def parts(self) -> tuple[AttackConfig, ...]:
-        """Its attacks, in the order in which they run."""
+        """Return its attacks, in the order in which they run."""
         common: dict[str, Any] = {"epsilons": self.epsilons, "norm": self.norm}
-        # so the standard version does in L1
+        # L1 of the standard version has 5 restarts and at most 5 targets
         restarts, targets = (5, min(self.targets, 5)) if self.norm == "l1" else (1, self.targets)
         return (
             APGD(name="apgd_ce", steps=self.steps, restarts=restarts, **common),
@@ -203,7 +205,7 @@ class AA(AttackConfig):
 
 
 class Noise(AttackConfig):
-    """The worst of random sign noise (Linf), or of random directions of length epsilon (L2): no attack at all."""
+    """Worst case of random sign noise (Linf) or of random directions of length epsilon (L2); a sanity check."""
 
     name: Literal["noise"]
     norm: Literal["linf", "l2"] = "linf"
@@ -213,6 +215,9 @@ class Noise(AttackConfig):
         return self.samples, 0
 
 
+Attack = Annotated[
+    FGSM | PGD | MIM | DDN | DeepFool | CW | AA | APGD | APGDT | FABT | Square | Noise, Field(discriminator="name")
+]
 ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
     "fgsm": FGSM,
     "pgd_linf": PGD,
@@ -230,3 +235,17 @@ ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
     "apgd_l1": APGD,
     "noise": Noise,
 }
+
+
+class SuiteFile(Table):
+    """The tables of a suite's file."""
+
+    title: str = Field("", description="name and one-line description")
+    attack: tuple[Attack, ...] = Field((), strict=False, validate_default=True)
+
+    @field_validator("attack", mode="before")
+    @classmethod
+    def _is_an_array_of_tables(cls, tables: Any) -> Any:
+        if not tables or not isinstance(tables, list):
+            raise ValueError("has no [[attack]] table (two brackets); add one for each attack")
+        return tables

@@ -1,4 +1,4 @@
-"""Estimate what a training step costs before training begins, on a separate copy of the network."""
+"""Estimate the cost of a training step before training starts, on a separate copy of the network."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ from afdctl.recipe.schema import Attack
 from afdctl.training.adversary import Adversary
 from afdctl.training.performance import apply_performance_settings
 
-# The fewest images that BatchNorm can train on. FLOP of products and convolutions are proportional to the batch.
+# The fewest images that BatchNorm can train on; FLOP are proportional to the batch size.
 COUNTED_IMAGES = 2
 
 
 class ImageBatch(NamedTuple):
-    """Random images x (n, c, h, w) and labels y (n,); the cost of a step does not depend on the content."""
+    """Random images x (n, c, h, w) and labels y (n,); a step costs the same on any images."""
 
     x: Tensor
     y: Tensor
@@ -65,26 +65,28 @@ def build_network(recipe: Recipe, images: ImageBatch) -> FeatureClassifier:
 def build_defense(recipe: Recipe, table: Any, attack_steps: int, images: ImageBatch) -> Defense:
     """Build the defense of a [defense] table on a new network of the recipe."""
     network = build_network(recipe, images)
-    noise = Generator(images.x.device).manual_seed(0)
-    adversary = Adversary(network, attack_for(recipe.attack, table.name, attack_steps), noise)
-    defense: Defense = registry.load(registry.DEFENSES, table.name)(table, network, adversary, images.classes, noise)
+    generator = Generator(images.x.device).manual_seed(0)
+    adversary = Adversary(network, attack_for(recipe.attack, table.name, attack_steps), generator)
+    defense: Defense = registry.load(registry.DEFENSES, table.name)(
+        table=table, network=network, adversary=adversary, classes=images.classes, noise=generator
+    )
     return defense
 
 
 def estimate_cost(recipe: Recipe, images: ImageBatch) -> CostEstimate:
-    """Count a step with one attack step, and the attack alone with two.
+    """Count a step with one attack step, and the attack alone with two, which gives the cost of any attack length.
 
-    Does not touch the caller's network; torch's global generator is restored. `images` may be as few as two.
+    Uses a separate network and restores torch's global generator. `images` may be as few as two.
     """
-    # float32 and eager is counted fastest, and FLOP do not depend on it
-    plain = with_train_settings(recipe, precision="float32", compile=False)
+    # FLOP do not depend on precision and compilation, and counting is fastest without them
+    eager = with_train_settings(recipe, precision="float32", compile=False)
     with torch.random.fork_rng(devices=[]):
-        defense = build_defense(plain, recipe.defense, 1, images)
+        defense = build_defense(eager, recipe.defense, 1, images)
     flop = {phase: count / len(images.x) for phase, count in count_phases(defense, images).items()}
     one_step, two_steps = flop.pop("attack"), 0
     if one_step:
-        noise = Generator(images.x.device).manual_seed(0)
-        adversary = Adversary(defense.network, attack_for(recipe.attack, recipe.defense.name, 2), noise)
+        generator = Generator(images.x.device).manual_seed(0)
+        adversary = Adversary(defense.network, attack_for(recipe.attack, recipe.defense.name, 2), generator)
         with FlopCounter() as counter:
             adversary(images.x[:1], images.y[:1])
         two_steps = counter.flop
@@ -105,8 +107,8 @@ def count_phases(defense: Defense, images: ImageBatch) -> dict[str, float]:
 def cost_event(recipe: Recipe, shape: Sequence[int], classes: int, device: torch.device) -> dict[str, Any]:
     """Return the fields of the journal's `cost` event for images of shape (c, h, w).
 
-    `flop` of a full step by phase, `attack_step_flop` of each attack step, the FLOP/s of a matrix product, and
-    `floor_seconds`, the least time that a step can take at that rate.
+    `flop` of a step with all attack steps by phase, `attack_step_flop` of one attack step, the FLOP/s of a matrix
+    product, and `floor_seconds`, the minimum time of a step at that rate.
     """
     estimate = estimate_cost(recipe, random_batch(COUNTED_IMAGES, shape, classes, device))
     batch_size = recipe.train.batch_size

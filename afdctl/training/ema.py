@@ -1,4 +1,4 @@
-"""A moving average of a network's weights, which is more robust than they are where they go up and down."""
+"""Exponential moving average of a network's weights (Gowal et al. 2020, arXiv:2010.03593)."""
 
 from copy import deepcopy
 
@@ -9,28 +9,29 @@ from afdctl.models.feature_classifier import FeatureClassifier
 
 
 class ExponentialMovingAverage:
-    """The exponential moving average over training steps (Gowal et al. 2020: model weight averaging), in `network`.
+    """Keeps the average over training steps in `network`, a frozen copy in evaluation mode.
 
-    `decay` is the weight that it keeps in a step. Running statistics are averaged with the weights they belong to.
+    `decay` is the weight of the previous average in a step. BatchNorm's running statistics are averaged as well, since
+    they belong to the weights.
     """
 
     def __init__(self, network: FeatureClassifier, decay: float) -> None:
         self.network = deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
-        self._pairs = list(zip(floats(self.network), floats(network), strict=True))
+        self._pairs = list(zip(float_tensors(self.network), float_tensors(network), strict=True))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the weights as they are after `step`, counted from 1.
+        """Average in the weights after `step`, counted from 1.
 
-        The first ones, which know nothing, are forgotten faster: it reaches back a ninth of the steps done, until that
-        is as far as `decay` does.
+        The decay starts at 2 / 11 and grows to `decay`, so that the random initial weights are soon forgotten.
         """
         decay = min(self.decay, (1 + step) / (10 + step))
-        averages, present = (list(tensors) for tensors in zip(*self._pairs, strict=True))
-        torch._foreach_lerp_(averages, present, 1 - decay)
+        averages, weights = (list(tensors) for tensors in zip(*self._pairs, strict=True))
+        # one fused kernel for all tensors
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
 
-def floats(module: nn.Module) -> list[Tensor]:
-    """A module's parameters and buffers that can be averaged: all but counters."""
+def float_tensors(module: nn.Module) -> list[Tensor]:
+    """Return the parameters and buffers that can be averaged, which are all except counters."""
     return [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]

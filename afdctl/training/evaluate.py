@@ -1,7 +1,11 @@
-"""Accuracy of a network on a split: clean, under PGD, and where a recipe asks for it under Square as well."""
+"""Accuracy in training: clean, under PGD and Square, on the hold-out after each epoch and on the test split at the end.
 
-from collections.abc import Callable
-from typing import NamedTuple
+This chooses checkpoints. The numbers to report come from `afdctl sweep`, which includes AutoAttack.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -11,16 +15,22 @@ from afdctl.attacks.base import Model
 from afdctl.attacks.pgd import pgd_ce
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
+from afdctl.errors import NotFoundError
+from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
 from afdctl.models.precision import in_float32
+from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Attack, Evaluation
+from afdctl.runs import checkpoints
+from afdctl.runs.run import Run
+from afdctl.training.rng import make_generator
 
 
 class Accuracy(NamedTuple):
-    """Shares of `n` images that are classified rightly, still are after PGD, and still are after Square; None: not run.
+    """Shares of `n` images: classified correctly, still after PGD, and still after Square (None if it did not run).
 
-    PGD sees no further than its gradients: where Square then takes many more images, they are masked.
+    PGD follows gradients only. If Square then fools many more images, the gradients are masked.
     """
 
     acc_nat: float
@@ -29,8 +39,71 @@ class Accuracy(NamedTuple):
     acc_square: float | None = None
 
     def row(self) -> dict[str, float]:
-        """The figures that there are, for the journal."""
-        return {name: figure for name, figure in self._asdict().items() if figure is not None}
+        """Return the fields of a journal row."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+class Evaluator:
+    """Validates and tests the networks of one training.
+
+    `between_batches` is called often and may raise to interrupt.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Run,
+        recipe: Recipe,
+        journal: Journal,
+        holdout: Split,
+        test_split: Split,
+        between_batches: Callable[[], None],
+    ) -> None:
+        self.run, self.recipe, self.journal = run, recipe, journal
+        self.holdout, self.test_split = holdout, test_split
+        self.between_batches = between_batches
+
+    def validate(self, network: FeatureClassifier) -> dict[str, float]:
+        """Return the accuracies on the hold-out as fields of a journal row; none without a hold-out."""
+        if not len(self.holdout):
+            return {}
+        return self._measure(network, self.holdout, self.recipe.validation, "validation").row()
+
+    def test(self, network: FeatureClassifier, step: int) -> None:
+        """Journal the test accuracies of the last checkpoint (`network`, saved at `step`) and of the best one."""
+        accuracy = self._measure(network, self.test_split, self.recipe.test, "test")
+        self._log_test("last", step, step, accuracy)
+        best_step = step
+        try:
+            best = checkpoints.load(self.run, "best")
+        except NotFoundError as error:
+            self.journal.append("warning", step=step, message=f"{error}; the last one is reported as the best")
+        else:
+            if best.step != step:
+                # a copy, because a signal may save the run meanwhile
+                network = deepcopy(network)
+                with checkpoints.fitting(best):
+                    network.load_state_dict(best.network)
+                best_step = best.step
+                accuracy = self._measure(network, self.test_split, self.recipe.test, "test")
+        self._log_test("best", step, best_step, accuracy)
+
+    def _measure(self, network: FeatureClassifier, split: Split, table: Evaluation, purpose: str) -> Accuracy:
+        # a new generator each time, so that all epochs and checkpoints get the same random starts
+        generator = make_generator(self.recipe.seed, purpose, split.x.device)
+        return evaluate(network, split, table, self.recipe.attack, generator, self.between_batches)
+
+    def _log_test(self, checkpoint: str, step: int, checkpoint_step: int, accuracy: Accuracy) -> None:
+        attack = self.recipe.attack
+        self.journal.append(
+            "test",
+            step=step,
+            checkpoint=checkpoint,
+            of_step=checkpoint_step,
+            attack=f"PGD-{self.recipe.test.steps} {attack.norm} {attack.epsilon:.4g}",
+            **accuracy.row(),
+            split_n=len(self.test_split),
+        )
 
 
 def evaluate(
@@ -41,22 +114,21 @@ def evaluate(
     generator: Generator,
     between_batches: Callable[[], None] = lambda: None,
 ) -> Accuracy:
-    """Attack with PGD within the recipe's ball, and who still stands with `table.queries` of Square.
+    """Attack with PGD in the recipe's ball, then with `table.square_queries` of Square the images that remain robust.
 
-    An image counts as fooled if any iterate fooled the model. The attacks run on a folded twin, in the network's
-    precision; all accuracies are then taken with the network itself, in evaluation mode and in float32. `generator` is
-    PGD's; Square is seeded alike for each batch, and its starts go to those who stand, in their order.
-    `between_batches`, which Square also calls between two queries, may raise to give up; the network's mode is restored
-    in any case.
+    An image is fooled if any iterate fooled the model. Attacks use a fused copy in the network's precision. Accuracies
+    are taken with the network itself in float32. PGD draws from `generator`; Square has its own fixed seed.
+    `between_batches` is also called between two queries of Square and may raise; the network's mode is restored anyway.
     """
     split = split.head(table.limit)
-    twin, training = FusedModel(network), network.training
-    searches = bool(table.queries) and square_starts(attack.norm, *split.x.shape[2:])
-    right = torch.zeros(3, device=split.x.device)
+    fused, was_training = FusedModel(network), network.training
+    runs_square = bool(table.square_queries) and square_starts(attack.norm, *split.x.shape[2:])
+    # on the device, so that no batch waits for it
+    correct = torch.zeros(3, device=split.x.device)
 
     def interruptible(x: Tensor) -> Tensor:
         between_batches()
-        logits: Tensor = twin(x)
+        logits: Tensor = fused(x)
         return logits
 
     network.eval()
@@ -64,7 +136,7 @@ def evaluate(
         for x, y in batches(split, table.batch_size):
             between_batches()
             x_adv = pgd_ce(
-                twin,
+                fused,
                 x,
                 y,
                 norm=attack.norm,
@@ -74,27 +146,33 @@ def evaluate(
                 keep="success_only",
                 generator=generator,
             )
-            clean = correct(network, x, y)
-            standing = clean & correct(network, x_adv, y)
-            searched = standing.clone()
-            if searches and standing.any():
-                x_adv = search(interruptible, x[standing], y[standing], attack, table.queries)
-                searched[standing] = correct(network, x_adv, y[standing])
-            right += torch.stack([clean.sum(), standing.sum(), searched.sum()])
+            # the attack's own verdict is not used: it ran on the fused copy, perhaps in bfloat16
+            clean = is_correct(network, x, y)
+            robust = clean & is_correct(network, x_adv, y)
+            robust_to_square = robust.clone()
+            if runs_square and robust.any():
+                x_adv = run_square(interruptible, x[robust], y[robust], attack, table.square_queries)
+                robust_to_square[robust] = is_correct(network, x_adv, y[robust])
+            correct += torch.stack([clean.sum(), robust.sum(), robust_to_square.sum()])
     finally:
-        network.train(training)
-    acc_nat, acc_adv, acc_square = (count / len(split) for count in right.tolist())
-    return Accuracy(acc_nat, acc_adv, len(split), acc_square if searches else None)
+        network.train(was_training)
+    acc_nat, acc_adv, acc_square = (count / len(split) for count in correct.tolist())
+    return Accuracy(acc_nat, acc_adv, len(split), acc_square if runs_square else None)
 
 
-def correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
-    """Whether each image is classified rightly (n,) bool, in float32."""
+def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
+    """Return whether each image is classified correctly, (n,) bool, in float32."""
     with torch.no_grad(), in_float32(network):
-        right: Tensor = network(x).argmax(1) == y
-    return right
+        correct: Tensor = network(x).argmax(1) == y
+    return correct
 
 
-def search(model: Model, x: Tensor, y: Tensor, attack: Attack, queries: int) -> Tensor:
-    """Square's x' (n, c, h, w) in the recipe's ball."""
+def run_square(model: Model, x: Tensor, y: Tensor, attack: Attack, queries: int) -> Tensor:
+    """Return Square's x_adv (n, c, h, w) in the recipe's ball; seeded by position in the batch."""
     draws = SampleRNG(0, "square", range(len(x)))
     return square(model, x, y, epsilon=attack.epsilon, draws=draws, norm=attack.norm, queries=queries).x_adv
+
+
+def selection_key(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return what ranks epochs: accuracy on the hold-out under all attacks that ran, then clean accuracy."""
+    return row.get("acc_square", row["acc_adv"]), row["acc_nat"]

@@ -1,4 +1,4 @@
-"""The run's random numbers: one generator for each purpose, so that no draw disturbs another's stream."""
+"""Random generators of a training: one per purpose, so that draws of one never shift another's."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,13 +9,14 @@ from torch import Generator, Tensor
 
 
 def make_generator(seed: int, purpose: str, device: torch.device) -> Generator:
-    """A generator on the device whose stream depends on the seed and on the purpose alone."""
+    """Make a generator on the device whose draws depend only on the seed and the purpose."""
     digest = sha256(f"{seed}:{purpose}".encode()).digest()
+    # manual_seed takes 63 bits
     return Generator(device).manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 class TrainingRNG:
-    """The generators that training draws from; a checkpoint holds their states."""
+    """The generators that training steps draw from; a checkpoint saves their states."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.shuffle = make_generator(seed, "shuffle", device)
@@ -24,16 +25,17 @@ class TrainingRNG:
         self.noise = make_generator(seed, "noise", device)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: generator.get_state() for name, generator in vars(self).items()}
+        return {purpose: generator.get_state() for purpose, generator in vars(self).items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for name, generator in vars(self).items():
-            generator.set_state(state[name])
+        for purpose, generator in vars(self).items():
+            generator.set_state(state[purpose])
 
 
 @contextmanager
 def seeded_init(seed: int) -> Iterator[None]:
-    """Draw weights inside from the run's seed; torch's layers know the global generator only, so it is put back."""
+    """Seed torch's global generator for initial weights, and restore it afterwards; layers draw from no other."""
+    cpu = torch.device("cpu")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(make_generator(seed, "init", torch.device("cpu")).initial_seed())
+        torch.default_generator.manual_seed(make_generator(seed, "init", cpu).initial_seed())
         yield

@@ -1,91 +1,96 @@
-"""What changes in the course of a training: its rates, and the adversary.
+"""What changes during a training: learning rates and the strength of the adversary.
 
-All of it follows from the number of steps done, so that a resumed run cannot differ.
+Every value is a function of the number of completed steps, so a resumed run cannot differ.
 """
 
 from collections.abc import Iterator
 from itertools import accumulate
 from math import ceil
-
-import torch
+from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Attack, Train
 
-N_FGSM = "n_fgsm"
-NON_ATTACK_PASSES = 6
-"""Forward-equivalents of AFD's updates, which those of other defenses are near to."""
+N_FGSM: Final = "n_fgsm"
+# Forward-equivalents of AFD's updates in a step; those of other defenses are similar.
+NON_ATTACK_PASSES: Final = 6
 
 
 class Schedule:
-    """A recipe's, for a number of steps an epoch. Steps and epochs count from 0."""
+    """The schedules of a recipe; steps and epochs count from 0."""
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
-        each = (self.attack_passes(epoch) + NON_ATTACK_PASSES for epoch in range(recipe.train.epochs))
-        self._work = [0, *accumulate(each)]
+        passes = (self.attack_passes(epoch) + NON_ATTACK_PASSES for epoch in range(recipe.train.epochs))
+        # entry n: forward-equivalents per image of the first n epochs
+        self._passes_before_epoch = [0, *accumulate(passes)]
 
     def lr_factor(self, step: int) -> float:
-        """What every rate of the recipe is multiplied by in a step."""
+        """Return the factor of all learning rates in a step."""
         train = self.recipe.train
-        # Goyal et al. 2017: k times as many images a step, k times the rate
-        scale = train.batch_size / train.base_batch if train.base_batch else 1.0
-        return scale * (self._one_cycle(step) if train.schedule == "one_cycle" else self._fallen(step))
+        # Goyal et al. 2017 (arXiv:1706.02677): the learning rate grows linearly with the batch size
+        batch_factor = train.batch_size / train.reference_batch_size if train.reference_batch_size else 1.0
+        factor = self._one_cycle_factor(step) if train.schedule == "one_cycle" else self._milestone_factor(step)
+        return batch_factor * factor
 
     def attack(self, step: int) -> Attack:
-        """The recipe's [attack] table as it stands in a step."""
+        """Return the recipe's [attack] table with the values for a step."""
         attack, epoch = self.recipe.attack, step // self.steps_per_epoch
-        warmup_steps = max(1.0, attack.warmup * self.steps_per_epoch)
-        now = {"epsilon": attack.epsilon * min(1.0, (step + 1) / warmup_steps)}
-        if epoch < attack.n_fgsm:
-            return attack.model_copy(update=now | {"name": N_FGSM, "steps": 1, "step_size": None})
-        ramped = ceil(attack.steps * (epoch - attack.n_fgsm + 1) / (attack.ramp + 1))
-        return attack.model_copy(update=now | {"steps": min(attack.steps, ramped)})
+        warmup_steps = max(1.0, attack.epsilon_warmup_epochs * self.steps_per_epoch)
+        epsilon = attack.epsilon * min(1.0, (step + 1) / warmup_steps)
+        if epoch < attack.n_fgsm_epochs:
+            return attack.model_copy(update={"epsilon": epsilon, "name": N_FGSM, "steps": 1, "step_size": None})
+        ramped = ceil(attack.steps * (epoch - attack.n_fgsm_epochs + 1) / (attack.steps_warmup_epochs + 1))
+        return attack.model_copy(update={"epsilon": epsilon, "steps": min(attack.steps, ramped)})
 
     def attack_passes(self, epoch: int) -> int:
-        """Forward-equivalents of the adversary in an epoch: two a step, and but for N-FGSM a last look at x'."""
+        """Return the forward-equivalents of an attack: two per step, and one to evaluate the last iterate.
+
+        N-FGSM does not evaluate its only iterate.
+        """
         attack = self.attack(epoch * self.steps_per_epoch)
         return 2 * attack.steps + (attack.name != N_FGSM)
 
     def mean_attack_steps(self) -> float:
-        """The number of attack steps that would cost as much if all epochs had it."""
+        """Return the constant number of attack steps with the same total cost."""
         epochs = self.recipe.train.epochs
         return (sum(map(self.attack_passes, range(epochs))) / epochs - 1) / 2
 
     @property
     def varies(self) -> bool:
         """Whether some epochs take longer than others."""
-        return self.recipe.defense.name != "natural" and self.recipe.attack.growth > 0
+        return self.recipe.defense.name != "natural" and self.recipe.attack.curriculum_epochs > 0
 
     def progress(self, step: int) -> float:
-        """The share in [0, 1] of the training's work that is done after so many steps, by counting passes."""
-        epoch, within = divmod(step, self.steps_per_epoch)
-        before, after = self._work[epoch], self._work[min(epoch + 1, self.recipe.train.epochs)]
-        return (before + (after - before) * within / self.steps_per_epoch) / self._work[-1]
+        """Return the completed share of the training's work in [0, 1] after `step` steps, counted in passes."""
+        epoch, steps = divmod(step, self.steps_per_epoch)
+        before = self._passes_before_epoch[epoch]
+        after = self._passes_before_epoch[min(epoch + 1, self.recipe.train.epochs)]
+        return (before + (after - before) * steps / self.steps_per_epoch) / self._passes_before_epoch[-1]
 
-    def _fallen(self, step: int) -> float:
+    def _milestone_factor(self, step: int) -> float:
         passed = sum(milestone <= step // self.steps_per_epoch for milestone in self.recipe.train.milestones)
         return self.recipe.train.lr_decay**passed
 
-    def _one_cycle(self, step: int) -> float:
-        """Linearly up to 1 in the first `rise` of the training, then linearly down to 0 (Smith & Topin 2019)."""
-        # the middle of a step, so that no step is taken at rate 0
+    def _one_cycle_factor(self, step: int) -> float:
+        """Rise linearly to 1, then fall linearly to 0 (Smith and Topin 2019, arXiv:1708.07120)."""
+        # at the middle of a step, so that no step has a learning rate of 0
         share = (step + 0.5) / (self.recipe.train.epochs * self.steps_per_epoch)
-        rise = self.recipe.train.rise
+        rise = self.recipe.train.warmup_fraction
         return min(share / rise, (1 - share) / (1 - rise))
 
 
-def ineffective_settings(recipe: Recipe, device: torch.device, image_size: int) -> Iterator[str]:
-    """One message for each key without an effect."""
-    late = [milestone for milestone in recipe.train.milestones if milestone >= recipe.train.epochs]
+def ineffective_settings(recipe: Recipe, image_size: int) -> Iterator[str]:
+    """Yield a warning for each recipe key that has no effect; `image_size` is in pixels a side."""
+    train, attack = recipe.train, recipe.attack
+    late = [milestone for milestone in train.milestones if milestone >= train.epochs]
     if late:
-        yield f"train.milestones {late} lie beyond the last epoch: there the rates never fall"
-    if recipe.train.schedule != "one_cycle" and recipe.train.rise != Train.model_fields["rise"].default:
-        yield 'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise'
-    if recipe.validation.queries and not recipe.data.holdout:
-        yield "validation.queries has no hold-out to search: data.holdout is 0"
-    if recipe.validation.queries + recipe.test.queries and not square_starts(
-        recipe.attack.norm, image_size, image_size
-    ):
-        yield f"Square cannot start in {recipe.attack.norm} on images of {image_size} pixels a side: PGD runs alone"
+        yield f"train.milestones {late} are after the last epoch; the learning rate does not decay there"
+    if train.schedule != "one_cycle" and train.warmup_fraction != Train.model_fields["warmup_fraction"].default:
+        yield 'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"'
+    if recipe.validation.square_queries and not recipe.data.holdout:
+        yield "validation.square_queries has no effect; data.holdout is 0, so there is no validation"
+    runs_square = recipe.validation.square_queries or recipe.test.square_queries
+    if runs_square and not square_starts(attack.norm, image_size, image_size):
+        yield f"Square cannot start in {attack.norm} on images of {image_size} x {image_size} pixels; only PGD runs"

@@ -1,42 +1,39 @@
-"""From a recipe, or from a run on disk, to a training."""
+"""Start and resume trainings: device, data, provenance, signals, and how a training ends."""
 
-import platform
-import shlex
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from afdctl import __version__, data, recipe
+from afdctl import data, recipe
 from afdctl.data import Dataset
-from afdctl.errors import CorruptError, RecipeError
+from afdctl.errors import (
+    AfdctlError,
+    CorruptError,
+    DivergedError,
+    RecipeError,
+    StoppedError,
+    compile_failure,
+    out_of_memory,
+)
+from afdctl.interrupts import catch_signals
 from afdctl.journal import Journal
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
 from afdctl.runs.journal_reader import JournalOutline
 from afdctl.runs.lost_rows import Reached
+from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
-from afdctl.training.trainer import Trainer, naming_remedies
+from afdctl.training.performance import set_thread_count
+from afdctl.training.trainer import Trainer
 
+# Called with each line of the journal.
 OnLine = Callable[[str], None]
-
-
-def ignore_line() -> None:
-    """Do nothing."""
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA, else Apple's MPS, else the CPU."""
-    present = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    present += [*(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-    chosen = {"auto": present[0], "cuda": "cuda:0"}.get(name, name)
-    if chosen not in present:
-        raise RecipeError(f"--device {name}: not on this machine; it has: {', '.join(present)}")
-    return torch.device(chosen)
+# Called once, when the run can be resumed.
+OnReady = Callable[[], None]
 
 
 def start(
@@ -47,108 +44,156 @@ def start(
     device: torch.device,
     data_dir: Path | None,
     on_line: OnLine,
-    on_begin: Callable[[], None] = ignore_line,
+    on_ready: OnReady | None = None,
 ) -> None:
-    """Train the recipe to its end in a run that was begun with `Run.begin`.
-
-    `on_line` sees each line of the journal; `on_begin` is called when the run can be resumed.
-    """
+    """Train a recipe to its end in a run made by `Run.begin`."""
     journal.on_line = on_line
-    with naming_remedies():
-        source = data.load(chosen.data, data_dir)
+    with explain_known_errors():
+        dataset = load_dataset(chosen.data, data_dir)
         run.write_recipe(recipe.dump(chosen))
-        trainer = Trainer(run, chosen, source, device, journal)
-        with trainer.session():
-            trainer.announce(provenance(chosen, source, device, data_dir))
-            on_begin()
+        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
+        with run_context(trainer):
+            trainer.write_header(provenance(chosen, dataset, device, data_dir))
+            if on_ready:
+                on_ready()
             trainer.train()
 
 
-def provenance(
-    chosen: Recipe, source: Dataset, device: torch.device, data_dir: Path | None, **more: Any
-) -> dict[str, Any]:
-    """What run.json holds of a run of the recipe, with whatever `more` it has."""
-    return {
-        "data_digest": source.digest,
-        "data_dir": str(data.roots(chosen.data, data_dir)[0].resolve()),
-        "seed": chosen.seed,
-        **environment(device),
-        **more,
-    }
-
-
 def resume(
-    run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine, on_begin: Callable[[], None] = ignore_line
+    run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine, on_ready: OnReady | None = None
 ) -> Run:
-    """Go on from the run's last good checkpoint, as if it had never stopped; `on_begin` is called when it does."""
+    """Continue from the last good checkpoint, bit-identical to a run that was never stopped.
+
+    Sets the number of CPU threads of this process to that of the original one.
+    """
     if run.kind != "trained":
-        raise RecipeError(f"{run.path}: its model was not trained here, so there is no training to go on with")
+        raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
     chosen = recipe.loads(run.recipe_text)
-    with run.open_journal() as journal, naming_remedies():
+    with run.open_journal() as journal, explain_known_errors():
         journal.on_line = on_line
-        source = source_of(run, chosen.data, data_dir)
-        # sums of floats depend on the number of threads
-        torch.set_num_threads(run.provenance["threads"])
-        trainer = Trainer(run, chosen, source, _device(run, device), journal)
-        loaded = checkpoints.load(run, "last")
-        with checkpoints.fitting(loaded):
-            trainer.load_state_dict(loaded.state)
-        reached, outline = Reached.of(run, loaded.step, loaded.epoch), JournalOutline(run.journal_path)
-        warnings = [*loaded.warnings, *reached.lost(outline)]
-        warnings += checkpoints.repair_best(run, outline.rows, loaded.step)
-        with trainer.session():
-            journal.append("resume", step=loaded.step, epoch=loaded.epoch, **trainer.totals())
+        dataset = load_run_dataset(run, chosen.data, data_dir)
+        set_thread_count(run.provenance["threads"])
+        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=_resume_device(run, device), journal=journal)
+        checkpoint = checkpoints.load(run, "last")
+        with checkpoints.fitting(checkpoint):
+            trainer.load_state_dict(checkpoint.state)
+        # in this order: the journal must be read after the files that it is compared with
+        reached, outline = Reached.of(run, checkpoint.step, checkpoint.epoch), JournalOutline(run.journal_path)
+        warnings = [*checkpoint.warnings, *reached.lost(outline)]
+        warnings += checkpoints.repair_best(run, outline.rows, checkpoint.step)
+        with run_context(trainer):
+            journal.append("resume", step=checkpoint.step, epoch=checkpoint.epoch, **trainer.run_length())
             for warning in warnings:
-                journal.append("warning", step=loaded.step, message=warning)
-            on_begin()
+                journal.append("warning", step=checkpoint.step, message=warning)
+            if on_ready:
+                on_ready()
             trainer.train()
     return run
 
 
-def source_of(run: Run, table: Data, data_dir: Path | None) -> Dataset:
-    """The run's data set, from --data-dir, or from where it was when the run began; CorruptError for other images."""
-    source = data.load(table, data_dir, Path(run.provenance["data_dir"]))
-    if source.digest != run.provenance["data_digest"]:
-        raise CorruptError(
-            f"{run.path}: the data are not those that this run began with; name their folder with --data-dir"
-        )
-    return source
+@contextmanager
+def run_context(trainer: Trainer) -> Iterator[None]:
+    """Catch signals while training, save if one stops it, and journal in any case how the training ends."""
+    with catch_signals() as trainer.stop_requests:
+        try:
+            with explain_known_errors(), _saving_if_stopped(trainer):
+                yield
+        except BaseException as error:
+            # the original error is what the user must see, even if it cannot be journaled
+            with suppress(AfdctlError, OSError):
+                trainer.log_end(*end_reason(error), str(error) or None)
+            raise
+        trainer.log_end("finished", 0)
 
 
-def _device(run: Run, wanted: str | None) -> torch.device:
-    """The run's device, or another one of its kind: each kind has random streams of its own."""
-    began = torch.device(run.provenance["device"])
-    device = choose_device(wanted or str(began))
-    if device.type != began.type:
+@contextmanager
+def _saving_if_stopped(trainer: Trainer) -> Iterator[None]:
+    try:
+        yield
+    except StoppedError:
+        if trainer.run.exists:
+            trainer.save()
+        raise
+
+
+@contextmanager
+def explain_known_errors() -> Iterator[None]:
+    """Turn "out of memory" and failures of torch.compile into an AfdctlError of one line."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise AfdctlError("out of memory; lower train.batch_size or model.width") from error
+        if message := compile_failure(error):
+            raise AfdctlError(message) from error
+        raise
+
+
+def end_reason(error: BaseException) -> tuple[str, int]:
+    """Return the journal's reason for the end of a training, and the process's exit code."""
+    if isinstance(error, AfdctlError):
+        return {StoppedError: "stopped", DivergedError: "diverged"}.get(type(error), "failed"), error.exit_code
+    return "failed", 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `--device`; `auto` is CUDA, else Apple's MPS, else the CPU."""
+    available = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    available += [*(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    device = {"auto": available[0], "cuda": "cuda:0"}.get(name, name)
+    if device not in available:
+        raise RecipeError(f"--device {name}: not on this machine; it has: {', '.join(available)}")
+    return torch.device(device)
+
+
+def _resume_device(run: Run, name: str | None) -> torch.device:
+    """Return the run's device, or `--device` if it is of the same kind; each kind has its own random numbers."""
+    original = torch.device(run.provenance["device"])
+    device = choose_device(name or str(original))
+    if device.type != original.type:
         raise RecipeError(
-            f"--device {wanted}: the run began on {began}, whose random streams {device.type} cannot go on with"
+            f"--device {name}: the run started on {original}, whose random numbers cannot be continued on {device.type}"
         )
     return device
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a figure may depend on besides the recipe and the data."""
+def load_dataset(table: Data, data_dir: Path | None, *, recorded: Path | None = None) -> Dataset:
+    """Read the data set of a recipe's [data] table; `recorded` is the data folder in a run's provenance."""
+    return data.load(
+        table.dataset,
+        data_dir,
+        path=_recipe_path(table),
+        image_size=table.image_size,
+        channels=table.channels,
+        recorded=recorded,
+    )
+
+
+def load_run_dataset(run: Run, table: Data, data_dir: Path | None) -> Dataset:
+    """Read a run's data set from --data-dir or its original folder. Error: CorruptError for other images."""
+    dataset = load_dataset(table, data_dir, recorded=Path(run.provenance["data_dir"]))
+    if dataset.digest != run.provenance["data_digest"]:
+        raise CorruptError(f"{run.path}: not the images that this run used; name their folder with --data-dir")
+    return dataset
+
+
+def data_folder(table: Data, data_dir: Path | None) -> str:
+    """Return the first folder in which a [data] table's data set is searched, for a run's provenance."""
+    return str(data.roots(table.dataset, data_dir, path=_recipe_path(table))[0].resolve())
+
+
+def _recipe_path(table: Data) -> Path | None:
+    return Path(table.path) if table.path else None
+
+
+def provenance(
+    chosen: Recipe, dataset: Dataset, device: torch.device, data_dir: Path | None, **more: Any
+) -> dict[str, Any]:
+    """Return the content of run.json for a run of the recipe."""
     return {
-        "afdctl": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "command": shlex.join(sys.argv),
+        "data_digest": dataset.digest,
+        "data_dir": data_folder(chosen.data, data_dir),
+        "seed": chosen.seed,
+        **environment(device),
+        **more,
     }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this package runs from, with `-dirty` where files differ from it."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -65,7 +65,7 @@ def cases() -> Iterator[Case]:
                 spec = kind(name=name, norm=norm, epsilons=(0, EPSILON[norm]), **short)
             except ValidationError:
                 continue  # not a norm of this attack
-            yield Case(name, norm, spec.knobs())
+            yield Case(name, norm, spec.attack_kwargs())
 
 
 def small_model(classes: int = 5, channels: int = 1) -> nn.Module:

@@ -43,5 +43,7 @@ def attack(spec: AttackConfig, model: Any, x: Tensor, y: Tensor) -> AttackResult
     """What the attack finds at the one epsilon of its specification."""
     budget = {} if spec.minimises else {"epsilon": spec.epsilons[1]}
     draws = SampleRNG(3, "autoattack", range(len(x)))
-    found: AttackResult = registry.load(registry.ATTACKS, spec.name)(model, x, y, draws=draws, **budget, **spec.knobs())
+    found: AttackResult = registry.load(registry.ATTACKS, spec.name)(
+        model, x, y, draws=draws, **budget, **spec.attack_kwargs()
+    )
     return found

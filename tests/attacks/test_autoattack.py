@@ -53,7 +53,7 @@ def test_each_part_is_the_library_bit_by_bit(part: str, norm: str):
     x, y = images(model)
     theirs = library(model, len(x), norm)
     component = {"apgd_ce": theirs.apgd, "apgd_t": theirs.apgd_targeted, "square": theirs.square}[part]
-    knobs = next(each for each in spec("aa", norm).parts() if each.name == part).knobs()
+    knobs = next(each for each in spec("aa", norm).parts() if each.name == part).attack_kwargs()
     found = attack(spec(part, **knobs), model, x, y)
     component.seed, component.loss = theirs.seed, {"apgd_ce": "ce"}.get(part, component.loss)
     with torch.random.fork_rng(devices=[]), torch.no_grad():

@@ -82,7 +82,7 @@ def test_nor_does_a_validation_that_no_image_survives():
     x = (255 * images(12)).to(torch.uint8)
     with torch.no_grad():
         y = network.eval()(x / 255).argmin(1)
-    split, table = Split(ImageTensors(x, y), "cpu"), Evaluation(batch_size=4, steps=1, queries=5)
+    split, table = Split(ImageTensors(x, y), "cpu"), Evaluation(batch_size=4, steps=1, square_queries=5)
     network.register_forward_pre_hook(lambda _, given: Picky.refuse(given[0]))
     accuracy = evaluate(network, split, table, Attack(epsilon=0.1), torch.Generator())
     assert (accuracy.acc_nat, accuracy.acc_adv, accuracy.acc_square) == (0, 0, 0)

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from afdctl import registry
 from afdctl.bench.flop_counter import StepCount, count_step
-from afdctl.bench.step_time import defense_table, recipe_batch
+from afdctl.bench.step_time import defense_table, make_batch
 from afdctl.defenses.base import Defense
 from afdctl.models.cost import FlopCounter
 from afdctl.recipe import Recipe
@@ -18,16 +18,16 @@ CPU = torch.device("cpu")
 STEPS = 3
 
 
-def made(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> tuple[Defense, ImageBatch]:
+def build(chosen: Recipe, name: str | None = None, attack_steps: int = STEPS) -> tuple[Defense, ImageBatch]:
     """The recipe's defense or another, the same each time, and a batch for it."""
-    images = recipe_batch(chosen, CPU)
+    images = make_batch(chosen, CPU)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_defense(chosen, defense_table(chosen, name or chosen.defense.name), attack_steps, images), images
 
 
 def counted(chosen: Recipe, attack_steps: int = STEPS) -> StepCount:
-    own, images = made(chosen, attack_steps=attack_steps)
+    own, images = build(chosen, attack_steps=attack_steps)
     return count_step(own, images.x, images.y)
 
 
@@ -43,7 +43,7 @@ def test_a_product_counted_by_hand():
 
 
 def test_flop_are_those_of_torchs_counter():
-    own, images = made(short("digits_nt"))
+    own, images = build(short("digits_nt"))
     with FlopCounterMode(display=False) as counter:
         own.step(images.x, images.y)
     assert sum(counted(short("digits_nt")).flop.values()) == counter.get_total_flops()
@@ -53,7 +53,7 @@ def test_flop_are_those_of_torchs_counter():
     ("name", "more", "passes"),
     [
         ("digits_nt", (), (0, 3, 0, 0)),
-        ("digits_at", ("attack.warmup=0",), (2 * STEPS + 1, 3, 0, 0)),
+        ("digits_at", ("attack.epsilon_warmup_epochs=0",), (2 * STEPS + 1, 3, 0, 0)),
         ("digits_trades", (), (2 * STEPS + 2, 6, 0, 0)),
         ("mnist_matching", ("train.batch_size=4",), (2 * STEPS + 1, 6, 0, 0)),
         ("digits_wgan", (), (2 * STEPS + 1, 3, 0, 3)),
@@ -78,7 +78,7 @@ def test_passes_of_a_step_by_phase(name: str, more: tuple[str, ...], passes: tup
 @pytest.mark.parametrize("name", registry.DEFENSES)
 def test_a_counted_step_gives_the_same_bits(name: str):
     chosen = short("digits_wgan", "train.batch_size=16")
-    (plain, images), (watched, _) = made(chosen, name), made(chosen, name)
+    (plain, images), (watched, _) = build(chosen, name), build(chosen, name)
     own_attack = watched.adversary
     plain.step(images.x, images.y)
     count_step(watched, images.x, images.y)
@@ -93,7 +93,7 @@ def test_a_counted_step_gives_the_same_bits(name: str):
 
 
 def test_all_hooks_are_removed():
-    own, images = made(short("digits_wgan"))
+    own, images = build(short("digits_wgan"))
     count_step(own, images.x, images.y)
     assert not any(module._forward_pre_hooks for module in own.modules["network"].modules())
     assert not own.modules["D_psi"]._forward_pre_hooks
@@ -103,7 +103,7 @@ def test_all_hooks_are_removed():
 @pytest.mark.parametrize("name", ["digits_wgan", "digits_trades", "digits_nt"])
 def test_two_images_predict_a_batch_at_any_attack_length(name: str):
     chosen = short(name, "train.batch_size=6")
-    predicted = estimate_cost(chosen, recipe_batch(chosen, CPU).head(2)).flop(5)
+    predicted = estimate_cost(chosen, make_batch(chosen, CPU).head(2)).flop(5)
     whole = counted(chosen, 5).flop
     assert {phase: 6 * flop for phase, flop in predicted.items()} == {phase: whole[phase] for phase in predicted}
 

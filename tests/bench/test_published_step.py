@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from afdctl import recipe
-from afdctl.bench.step_time import recipe_batch
+from afdctl.bench.step_time import make_batch
 from afdctl.models.precision import precision_of
 from afdctl.recipe import Recipe
 from benchmarks.step_vs_published import PublishedStep, measure, published_defense
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def published(recipe: Recipe) -> tuple[PublishedStep, torch.Tensor, torch.Tensor]:
-    images = recipe_batch(recipe, CPU)
+    images = make_batch(recipe, CPU)
     return published_defense(recipe, 1, images), images.x, images.y
 
 

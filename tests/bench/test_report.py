@@ -1,4 +1,4 @@
-"""The benchmark measures what it says it measures."""
+"""Test what the benchmark measures and reports."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 from afdctl import recipe
 from afdctl.bench import step_time
 from afdctl.bench.report import measure
-from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, recipe_batch
+from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, make_batch
 from afdctl.models import cost
 from afdctl.models.precision import precision_of
 from afdctl.training.cost_estimate import attack_for, cost_event, with_train_settings
@@ -38,7 +38,13 @@ def test_report_of_a_small_recipe():
 
 @pytest.mark.parametrize("name", ["digits_nt", "digits_at", "digits_trades"])
 def test_a_recipe_of_any_defense_is_measured(name: str):
-    report = measure(short(name, "attack.warmup=0", "train.batch_size=8"), [1], rounds=2, device=CPU, try_threads=False)
+    report = measure(
+        short(name, "attack.epsilon_warmup_epochs=0", "train.batch_size=8"),
+        [1],
+        rounds=2,
+        device=CPU,
+        try_threads=False,
+    )
     (row,) = report["steps"]
     own = report["defense"]
     assert report["defense"] == {"digits_nt": "nt", "digits_at": "at", "digits_trades": "trades"}[name]
@@ -47,16 +53,18 @@ def test_a_recipe_of_any_defense_is_measured(name: str):
     assert report["eta"]["total_seconds"] > 0
 
 
-def test_trades_keeps_its_own_adversary_and_no_other_takes_it():
+def test_only_trades_uses_pgd_kl():
     adversaries = {name: recipe.load(name).attack for name in ("mnist_trades", "mnist_wgan")}
-    found = {(name, to): attack_for(attack, to, 7) for name, attack in adversaries.items() for to in ("trades", "afd")}
-    assert {key: attack.name for key, attack in found.items()} == {
+    attacks = {
+        (name, to): attack_for(attack, to, 7) for name, attack in adversaries.items() for to in ("trades", "afd")
+    }
+    assert {key: attack.name for key, attack in attacks.items()} == {
         ("mnist_trades", "trades"): "pgd_kl",
         ("mnist_trades", "afd"): "pgd",
         ("mnist_wgan", "trades"): "pgd_kl",
         ("mnist_wgan", "afd"): "apgd_ce",
     }
-    assert {attack.steps for attack in found.values()} == {7}
+    assert {attack.steps for attack in attacks.values()} == {7}
 
 
 def test_shares_add_up_and_the_floor_is_below_the_ceiling():
@@ -72,10 +80,10 @@ def test_shares_add_up_and_the_floor_is_below_the_ceiling():
 
 def test_every_step_has_the_recipes_precision():
     chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=8")
-    defenses = build_defenses(chosen, 1, recipe_batch(chosen, CPU))
+    defenses = build_defenses(chosen, 1, make_batch(chosen, CPU))
     precisions = {name: precision_of(defense.network) for name, defense in defenses.items()}
     assert precisions == {"afd": "bf16", "at": "bf16", "trades": "bf16"}
-    plain = build_defenses(short("digits_wgan"), 1, recipe_batch(chosen, CPU))
+    plain = build_defenses(short("digits_wgan"), 1, make_batch(chosen, CPU))
     assert {precision_of(defense.network) for defense in plain.values()} == {"float32"}
 
 
@@ -83,8 +91,8 @@ def test_measured_steps_are_compiled_and_counted_ones_are_not(monkeypatch: pytes
     compiled: list[nn.Module] = []
     monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(module))
     chosen = with_train_settings(short("digits_wgan", "train.batch_size=8"), compile="default")
-    defenses = build_defenses(chosen, 1, recipe_batch(chosen, CPU))
-    assert [id(module) for module in compiled] == [id(made.network.F_theta[0]) for made in defenses.values()]
+    defenses = build_defenses(chosen, 1, make_batch(chosen, CPU))
+    assert [id(module) for module in compiled] == [id(defense.network.F_theta[0]) for defense in defenses.values()]
     compiled.clear()
     cost_event(chosen, (1, 8, 8), 10, CPU)
     assert not compiled, "the estimate before a training must not wait for a compilation"
@@ -99,7 +107,7 @@ def test_the_ceiling_is_the_recipes_product_unless_float32_is_faster(monkeypatch
 
 
 def test_the_report_names_precision_and_ceiling():
-    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.warmup=0")
+    chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.epsilon_warmup_epochs=0")
     report = measure(chosen, [1], rounds=2, device=CPU, try_threads=False)
     assert (report["precision"], report["compile"]) == ("bf16", False)
     assert report["dtype"] in {"bf16", "float32"}
@@ -111,9 +119,9 @@ def test_the_report_names_precision_and_ceiling():
 def test_comparing_thread_counts_leaves_the_current_one():
     threads = torch.get_num_threads()
     chosen = short("digits_wgan", "train.batch_size=4")
-    rows = step_time.compare_threads(chosen, recipe_batch(chosen, CPU), rounds=2)
+    rows = step_time.compare_threads(chosen, make_batch(chosen, CPU), rounds=2)
     assert torch.get_num_threads() == threads
-    assert {row["threads"] for row in rows} == {*step_time.thread_counts(), threads}
+    assert {row["threads"] for row in rows} == {*step_time.candidate_thread_counts(), threads}
     assert next(row for row in rows if row["threads"] == threads)["over_current"].median == 1
     medians = [row["over_current"].median for row in rows]
     assert medians == sorted(medians)

@@ -109,7 +109,7 @@ def test_pictures(afdctl: Afdctl, folder: Path):
         (("nt", "--attacks", "fgsm"), 2, "error: --attacks: are what --hdh compares"),
         (("nt", "--hdh", "--attacks", "fgms"), 2, "did you mean 'fgsm'?"),
         (("nt", "--checkpoint", "step-1.pt"), 3, "has no checkpoint 'step-1.pt'"),
-        (("nt", "--profile", "nosuch"), 2, "nosuch"),
+        (("nt", "--suite", "nosuch"), 2, "nosuch"),
         (("nt", "--out", "x.jpeg"), 2, "--out x.jpeg: no such format '.jpeg'; use .pdf, .svg, .png"),
         (("nt", "--out", "nosuch/x.svg"), 2, "--out nosuch/x.svg: there is no folder nosuch; make it first"),
         (("nt", "runs/../runs/nt", "--device", "tpu"), 2, "--device tpu: not on this machine"),

@@ -144,7 +144,7 @@ def test_its_own_dashboard_stops_it_and_tells_its_exit_code(tmux: Tmux):
     tmux.shows("■ stopped")
     tmux.press("q")
     screen = tmux.shows("ended: 143")
-    assert "go on with" in screen
+    assert "resume with" in screen
     assert tmux.out == ""
 
 

@@ -88,10 +88,10 @@ def test_verify_names_what_is_corrupt(afdctl, fruit):
     assert f"folder         corrupt  {path}: " in out
 
 
-def test_fetch_of_what_is_there(afdctl, fruit):
+def test_fetch_of_what_is_present(afdctl, fruit):
     assert afdctl("fetch", "digits", "folder", "--data-dir", fruit) == (
         0,
-        f"digits: is there: embedded\nfolder: is there: {fruit}\n",
+        f"digits: already present (embedded)\nfolder: already present ({fruit})\n",
         "",
     )
 
@@ -107,7 +107,7 @@ def test_fetch_without_network(afdctl):
 def test_an_unknown_name_is_a_usage_error_with_the_nearest(afdctl, command):
     code, out, err = afdctl(command, "mnsit")
     assert (code, out) == (2, "")
-    assert err.startswith("error: no data set 'mnsit' (did you mean 'mnist'? known: digits, mnist, ")
+    assert err.startswith("error: no data set 'mnsit' (did you mean 'mnist'?)")
 
 
 def test_help_does_not_import_torch():

@@ -28,8 +28,7 @@ def test_all_runs_of_the_papers_data_set_are_drawn(afdctl: Afdctl, folder: Path)
     assert (folder / "figure-A1.pdf").read_bytes().startswith(b"%PDF")
     assert ended.err.splitlines() == [
         "no run named: looking at all 4 under runs",
-        "warning: mnist_at-0, mnist_wgan-0: no complete sweep; "
-        "`afdctl sweep mnist_at-0 mnist_wgan-0 --profile paper-A2`",
+        "warning: mnist_at-0, mnist_wgan-0: no complete sweep; `afdctl sweep mnist_at-0 mnist_wgan-0 --suite paper-A2`",
     ]
 
 

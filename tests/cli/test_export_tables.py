@@ -42,7 +42,7 @@ def test_a_pipe_gets_markdown_and_csv_keeps_its_notes_apart(afdctl: Afdctl, runs
     assert afdctl("export", "at", "--table", "1").out.startswith("**Table 1.")
     ended = afdctl("export", "at", "--table", "1", "--format", "csv")
     assert len(ended.out.splitlines()) == 2
-    assert "Missing (–): afdctl sweep at --profile paper-A2" in ended.err
+    assert "Missing (–): afdctl sweep at --suite paper-A2" in ended.err
 
 
 def test_a_damaged_run_is_left_out_or_named(afdctl: Afdctl, runs: Path) -> None:

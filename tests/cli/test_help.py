@@ -33,7 +33,7 @@ def test_help_lists_the_commands():
         "bench",
         "runs",
         "recipes",
-        "profiles",
+        "suites",
         "data",
     ]
 

@@ -42,26 +42,26 @@ def test_an_error_of_the_system_names_the_file(
     afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch, number: int, code: int, words: str
 ):
     failing(monkeypatch, OSError(number, os.strerror(number), "a/b"))
-    assert afdctl("profiles", "ls") == (code, "", f"error: {words}\n")
+    assert afdctl("suites", "ls") == (code, "", f"error: {words}\n")
 
 
 def test_a_full_memory_is_one_line(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
     failing(monkeypatch, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
-    ended = afdctl("profiles", "ls")
+    ended = afdctl("suites", "ls")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
     assert ended.err.startswith("error: the memory is full: lower --batch-size")
 
 
 def test_a_failure_of_torch_compile_is_one_line(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
     failing(monkeypatch, torch._dynamo.exc.InternalTorchDynamoError("no compiler\n\nSet TORCHDYNAMO_VERBOSE=1"))
-    ended = afdctl("profiles", "ls")
+    ended = afdctl("suites", "ls")
     assert ended == (1, "", "error: torch.compile failed: no compiler; set train.compile = false\n")
 
 
 def test_a_bug_is_still_a_traceback(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
     failing(monkeypatch, RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        afdctl("profiles", "ls")
+        afdctl("suites", "ls")
 
 
 def test_an_error_that_cannot_be_printed_keeps_its_exit_code(monkeypatch: pytest.MonkeyPatch):
@@ -84,7 +84,7 @@ def test_what_a_stream_cannot_write_is_replaced(monkeypatch: pytest.MonkeyPatch)
     assert buffer.getvalue() == b"d_H?H\n"
 
 
-@pytest.mark.parametrize("words", [["profiles", "cp", "strong", "x.toml"], ["recipes", "cp", "digits_nt", "x.toml"]])
+@pytest.mark.parametrize("words", [["suites", "cp", "strong", "x.toml"], ["recipes", "cp", "digits_nt", "x.toml"]])
 def test_a_copy_that_does_not_fit_is_not_there(
     afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ):
@@ -103,5 +103,5 @@ def test_a_training_that_does_not_fit_in_memory_is_one_line(tmp_path: Path):
     command = f"ulimit -v 6000000; {sys.executable} -m afdctl train digits_nt --set model.width=2048 --no-tui"
     ended = subprocess.run(command, shell=True, cwd=tmp_path, env=ENVIRONMENT, text=True, capture_output=True)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.splitlines()[-1] == ("error: the memory is full: lower train.batch_size or model.width")
+    assert ended.stderr.splitlines()[-1] == ("error: out of memory; lower train.batch_size or model.width")
     assert not list(tmp_path.glob("runs/*"))

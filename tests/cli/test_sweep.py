@@ -18,7 +18,7 @@ GRID = "0,0.05,0.1"
 def trained(folder: Path) -> None:
     """Two short runs: at, nt."""
     for name in ("at", "nt"):
-        train(short(f"digits_{name}", "attack.warmup=0"), folder / "runs", name=name)
+        train(short(f"digits_{name}", "attack.epsilon_warmup_epochs=0"), folder / "runs", name=name)
 
 
 def printed(ended: Ended) -> dict[str, Any]:
@@ -130,13 +130,13 @@ MISTAKES = {
     "attack at --attack pgd_lnf --epsilon 0.1": (2, "--attack pgd_lnf: no such attack (did you mean 'pgd_linf'?)"),
     "attack at --attack pgd_linf --epsilon 8": (
         2,
-        "--epsilon: pgd_linf: epsilons = [0.0, 8.0]: images are in [0, 1]; did you mean 8/255?",
+        "--epsilon pgd_linf.epsilons = [0.0, 8.0]: images are in [0, 1]; did you mean 8/255?",
     ),
     "attack at --attack pgd_linf --epsilon=-0.1": (2, "--epsilon '-0.1': must be 0 or more"),
     "attack at --attack pgd_linf": (2, "--epsilon: missing"),
     "attack at --attack pgd_linf --epsilon 0": (2, "nothing to attack"),
     "sweep at --attacks fgsm --epsilons 0.1,0.2": (2, "must begin with 0"),
-    "sweep at --profile strnog": (2, "did you mean 'strong'?"),
+    "sweep at --suite strnog": (2, "did you mean 'strong'?"),
     "sweep at --attacks fgsm --from at": (2, "--from: names the run that is attacked"),
     "sweep at nt --matrix --from at": (2, "--matrix: attacks each run with all others' images"),
     "sweep at --attacks fgsm --epsilons 0": (2, "has no epsilon to attack at"),
@@ -186,7 +186,7 @@ def test_a_run_that_is_being_written(afdctl: Afdctl, folder: Path):
 
 
 def test_weak_attacks_and_random_models_are_said(afdctl: Afdctl, folder: Path):
-    ended = afdctl("sweep", "at", "--profile", "paper-A2", "--attacks", "pgd_linf", "--epsilons", GRID, "--limit", "16")
+    ended = afdctl("sweep", "at", "--suite", "paper-A2", "--attacks", "pgd_linf", "--epsilons", GRID, "--limit", "16")
     assert "its 40 steps reach 1.33 epsilon" in ended.err
     (folder / "random.py").write_text(
         "import torch\nfrom torch import nn\n\n\nclass Random(nn.Module):\n    def forward(self, x):\n"
@@ -254,13 +254,13 @@ def test_the_checkpoint_can_be_chosen(afdctl: Afdctl, folder: Path):
     assert cell["checkpoint"].startswith(last.path.stem.rpartition("-")[2])
 
 
-def test_profiles(afdctl: Afdctl, folder: Path):
-    assert [line.split()[0] for line in afdctl("profiles", "ls").out.splitlines()] == [
+def test_suites(afdctl: Afdctl, folder: Path):
+    assert [line.split()[0] for line in afdctl("suites", "ls").out.splitlines()] == [
         "paper-A2",
         "paper-notebook",
         "strong",
     ]
-    assert "descending" in afdctl("profiles", "show", "strong", "--dataset", "digits").out
-    assert afdctl("profiles", "cp", "strong", "my.toml").code == 0
-    assert afdctl("profiles", "cp", "strong", "my.toml").code == 2
-    assert printed(afdctl("sweep", "at", "--profile", "my.toml", "--attacks", "fgsm", "--limit", "16", "--json"))
+    assert "descending" in afdctl("suites", "show", "strong", "--dataset", "digits").out
+    assert afdctl("suites", "cp", "strong", "my.toml").code == 0
+    assert afdctl("suites", "cp", "strong", "my.toml").code == 2
+    assert printed(afdctl("sweep", "at", "--suite", "my.toml", "--attacks", "fgsm", "--limit", "16", "--json"))

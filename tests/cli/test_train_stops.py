@@ -78,7 +78,7 @@ def test_a_signal_saves_and_stops(at_work: AtWork, number: signal.Signals):
     process.send_signal(number)
     ended = end(process)
     assert (ended.code, ended.out) == (128 + number, "")
-    assert ended.err.splitlines()[-1].endswith(f"go on with `afdctl train --resume runs/{number.name}`")
+    assert ended.err.splitlines()[-1].endswith(f"resume with `afdctl train --resume runs/{number.name}`")
     last = events(run, "step")[-1]["step"]
     assert checkpoints.load(run).step == last
     assert [(row["reason"], row["exit_code"]) for row in events(run, "end")] == [("stopped", 128 + number)]
@@ -111,7 +111,7 @@ def test_a_signal_while_it_starts_leaves_nothing_and_the_name_is_free(folder: Pa
     process.send_signal(number)
     ended = end(process)
     assert (ended.code, ended.out) == (128 + number, "")
-    assert ended.err.splitlines()[-1] == f"error: stopped by {number.name} before the training began"
+    assert ended.err.splitlines()[-1] == f"error: stopped by {number.name} before the training started"
     assert not (folder / "runs/early/run.json").exists()
     with Run.begin(folder / "runs", "x", "early"):
         pass

@@ -11,20 +11,20 @@ def test_the_option_wins_over_the_environment_and_that_over_the_cache(own_cache,
     assert search_path() == (own_cache,)
     monkeypatch.setenv("AFDCTL_DATA", "/from/environment")
     assert search_path() == (Path("/from/environment"), own_cache)
-    assert search_path(named=Path("/of/the/recipe")) == (Path("/of/the/recipe"), own_cache)
-    assert search_path(Path("/from/option"), named=Path("/of/the/recipe")) == (Path("/from/option"), own_cache)
+    assert search_path(path=Path("/of/the/recipe")) == (Path("/of/the/recipe"), own_cache)
+    assert search_path(Path("/from/option"), path=Path("/of/the/recipe")) == (Path("/from/option"), own_cache)
     assert search_path(own_cache) == (own_cache,)
 
 
 def test_a_run_looks_where_its_data_were_and_then_elsewhere(own_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("AFDCTL_DATA", "/from/environment")
-    own, named, rest = tmp_path / "own", tmp_path / "named", (Path("/from/environment"), own_cache)
-    assert search_path(named=named, own=own) == rest
-    own.mkdir()
-    assert search_path(named=named, own=own) == (own, *rest)
-    named.mkdir()
-    assert search_path(named=named, own=own) == (own, named, *rest)
-    assert search_path(Path("/from/option"), own=own) == (Path("/from/option"), own_cache)
+    recorded, path, rest = tmp_path / "recorded", tmp_path / "path", (Path("/from/environment"), own_cache)
+    assert search_path(path=path, recorded=recorded) == rest
+    recorded.mkdir()
+    assert search_path(path=path, recorded=recorded) == (recorded, *rest)
+    path.mkdir()
+    assert search_path(path=path, recorded=recorded) == (recorded, path, *rest)
+    assert search_path(Path("/from/option"), recorded=recorded) == (Path("/from/option"), own_cache)
 
 
 def test_without_xdg_the_cache_is_in_the_home_folder(monkeypatch):

@@ -10,7 +10,6 @@ from torchvision import datasets
 from afdctl.data import load
 from afdctl.data.cifar import CIFAR10, CIFAR100
 from afdctl.errors import CorruptError, DataMissingError
-from afdctl.recipe.schema import Data
 
 # channels differ, so that a wrong order of the axes shows
 PIXELS = np.arange(4 * 3 * 32 * 32, dtype=np.uint64).reshape(4, 3072).astype(np.uint8) // 2
@@ -60,35 +59,35 @@ def check(source):
 
 
 def test_the_extracted_folder_is_read(extracted, own_cache):
-    check(load(Data(dataset="cifar10"), extracted.parent))
+    check(load("cifar10", extracted.parent))
     assert not own_cache.exists()
 
 
 def test_the_archive_is_unpacked_into_the_cache_and_not_beside_it(archive, own_cache):
-    check(load(Data(dataset="cifar10"), archive.parent))
+    check(load("cifar10", archive.parent))
     assert list(archive.parent.iterdir()) == [archive]
     assert [path.name for path in own_cache.iterdir()] == ["cifar-10-batches-py"]
     archive.write_bytes(b"never read again")
-    check(load(Data(dataset="cifar10"), archive.parent))
+    check(load("cifar10", archive.parent))
 
 
 def test_a_truncated_archive_is_named(archive):
     archive.write_bytes(archive.read_bytes()[:-10])
     with pytest.raises(CorruptError, match=f"^{archive}: its md5 is not"):
-        load(Data(dataset="cifar10"), archive.parent)
+        load("cifar10", archive.parent)
 
 
 @pytest.mark.parametrize("name", ["data_batch_2", "test_batch", "batches.meta"])
 def test_an_altered_batch_is_named_and_only_that(extracted, name):
     (extracted / name).write_bytes((extracted / name).read_bytes() + b"x")
     with pytest.raises(CorruptError, match=rf"missing or altered: {name} \(md5 \w+\): ") as raised:
-        load(Data(dataset="cifar10"), extracted.parent)
+        load("cifar10", extracted.parent)
     assert "data_batch_1" not in str(raised.value)
 
 
 def test_without_network_the_message_names_the_archive(tmp_path):
     with pytest.raises(DataMissingError, match=r"cifar-10-python.tar.gz .* md5 c58f30108f718f92721af3b95e74349a"):
-        load(Data(dataset="cifar10"), tmp_path)
+        load("cifar10", tmp_path)
 
 
 @pytest.mark.parametrize(("ours", "upstream"), [(CIFAR10, datasets.CIFAR10), (CIFAR100, datasets.CIFAR100)])

@@ -3,11 +3,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from afdctl.data import Dataset, ImageTensors, load
-from afdctl.recipe.schema import Data
 
 
 def test_digits_are_embedded_and_split_evenly():
-    source = load(Data(dataset="digits"), None)
+    source = load("digits", None)
     assert source.train.x.shape == (1437, 1, 8, 8)
     assert source.test.x.shape == (360, 1, 8, 8)
     assert source.train.x.dtype == torch.uint8
@@ -17,7 +16,7 @@ def test_digits_are_embedded_and_split_evenly():
 
 
 def test_digits_are_all_there_with_sixteen_as_white():
-    source = load(Data(dataset="digits"), None)
+    source = load("digits", None)
     x = torch.cat([source.train.x, source.test.x]).flatten(1).numpy()
     expected = np.round(load_digits().data * 255 / 16).astype(np.uint8)
     assert sorted(map(bytes, x)) == sorted(map(bytes, expected))
@@ -26,7 +25,7 @@ def test_digits_are_all_there_with_sixteen_as_white():
 
 def test_the_global_generators_are_left_alone():
     before, state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    load(Data(dataset="digits"), None)
+    load("digits", None)
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == state).all()
 

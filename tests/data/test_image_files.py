@@ -1,4 +1,4 @@
-"""What is read of image files, and what is refused."""
+"""Test which image files are read, and which are refused."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from afdctl.errors import CorruptError
 
 
 def read(*paths):
-    images, remarks = decode([ImageFile.of(0, path) for path in paths], side=16, channels=3)
+    images, remarks = decode([ImageFile.from_path(0, path) for path in paths], side=16, channels=3)
     return images.x, count_remarks(remarks)
 
 
@@ -80,7 +80,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_pixels_that_would_be_lost_or_made_up_are_refused(tmp_path, case):
+def test_images_that_would_lose_pixels_are_refused(tmp_path, case):
     make, message = REFUSED[case]
     path = tmp_path / "0.png"
     path.write_bytes(make())
@@ -102,7 +102,7 @@ READ = {
 
 
 @pytest.mark.parametrize("case", READ)
-def test_pixels_that_are_there_are_read(tmp_path, case):
+def test_pixels_are_read(tmp_path, case):
     make, colour = READ[case]
     path = tmp_path / "0.png"
     path.write_bytes(make())
@@ -112,7 +112,7 @@ def test_pixels_that_are_there_are_read(tmp_path, case):
     assert notes == ((note,) if case == "CMYK" else ())
 
 
-def test_images_are_turned_as_viewers_show_them_and_counted(tmp_path):
+def test_images_are_rotated_by_exif_and_counted(tmp_path):
     half = np.zeros((16, 16, 3), np.uint8)
     half[:8] = 255
     paths = [tmp_path / "1.png", tmp_path / "3.png"]
@@ -120,7 +120,7 @@ def test_images_are_turned_as_viewers_show_them_and_counted(tmp_path):
         Image.fromarray(half).rotate(180 if value == 3 else 0).save(path, exif=orientation(value))
     x, notes = read(*paths)
     assert (x.permute(0, 2, 3, 1).numpy() == half).all()
-    assert notes == (f"images turned upright, as their EXIF says and viewers show them: 1, such as {paths[1]}",)
+    assert notes == (f"images rotated or mirrored as their EXIF orientation says: 1, such as {paths[1]}",)
 
 
 def pipe(path):
@@ -149,13 +149,13 @@ NO_FILES = {
     "is a device, not a regular file": endless,
     "is a socket, not a regular file": socket_at,
     "is a folder, not a regular file": Path.mkdir,
-    "has 1,099,511,627,776 bytes, and no more than 268,435,456 are read": large,
+    "has 1,099,511,627,776 bytes; the limit is 268,435,456": large,
     "No such file or directory": lambda path: path.symlink_to("nowhere"),
 }
 
 
 @pytest.mark.parametrize("reason", NO_FILES)
-def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, reason):
+def test_what_is_not_a_regular_file_is_refused_without_waiting(tmp_path, reason):
     path = tmp_path / "x.png"
     NO_FILES[reason](path)
     with pytest.raises(CorruptError, match=re.escape(f"{path}: cannot be read ({reason}): replace it")):

@@ -6,7 +6,6 @@ from PIL import Image
 
 from afdctl.data import load
 from afdctl.errors import CorruptError, DataMissingError
-from afdctl.recipe.schema import Data
 
 COLOURS = {"apple": (200, 0, 0), "lime": (0, 200, 0)}
 
@@ -28,7 +27,7 @@ def folder(tmp_path):
 
 
 def read(root, **keys):
-    return load(Data(dataset="folder", **{"image_size": 8, "path": str(root), **keys}), None)
+    return load("folder", None, **{"image_size": 8, "path": root, **keys})
 
 
 def test_classes_are_the_sorted_folders_and_all_formats_are_read(folder):
@@ -46,7 +45,7 @@ def test_the_first_images_are_of_all_classes(folder):
 
 
 def test_the_data_folder_itself_may_be_the_image_folder(folder):
-    assert load(Data(dataset="folder", image_size=8), folder).digest == read(folder).digest
+    assert load("folder", folder, image_size=8).digest == read(folder).digest
 
 
 def test_val_stands_in_for_test(folder):
@@ -78,7 +77,7 @@ def test_a_broken_image_is_named(folder):
         read(folder)
 
 
-def test_what_is_passed_over_is_counted(folder):
+def test_skipped_files_are_counted(folder):
     (folder / "train/lime/more/deep").mkdir(parents=True)
     for number in range(3):
         (folder / f"train/lime/{number}.{('png', 'bmp', 'TIFF')[number]}").rename(
@@ -90,10 +89,10 @@ def test_what_is_passed_over_is_counted(folder):
     source = read(folder)
     assert len(source.train) == 9
     assert source.notes == (
-        "files passed over, as their names end in none of .bmp .jpeg .jpg .png .tif .tiff .webp: 2, such as "
+        "skipped files whose names end in none of .bmp .jpeg .jpg .png .tif .tiff .webp: 2, such as "
         f"{folder}/train/apple/animated.gif",
-        f"images passed over, as they are in subfolders of a class: 3, such as {folder}/train/lime/more/deep/0.png",
-        f"files passed over, as they are in no class's folder: 1, such as {folder}/test/labels.csv",
+        f"skipped images in subfolders of a class: 3, such as {folder}/train/lime/more/deep/0.png",
+        f"skipped files that are in no class folder: 1, such as {folder}/test/labels.csv",
     )
 
 
@@ -138,7 +137,7 @@ def test_a_zip_must_be_unzipped_first(folder):
     with pytest.raises(DataMissingError, match=f"unzip {path} first$"):
         read(path)
     with pytest.raises(DataMissingError, match=f"unzip {path} first$"):
-        load(Data(dataset="folder", image_size=8), folder.parent)
+        load("folder", folder.parent, image_size=8)
 
 
 def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path):
@@ -151,10 +150,10 @@ def test_a_run_looks_for_its_images_in_every_place_and_a_new_training_in_one(fol
     monkeypatch.setenv("AFDCTL_DATA", str(folder))
     emptied = folder.parent / "emptied"
     emptied.mkdir()
-    table = Data(dataset="folder", image_size=8, path=str(emptied))
-    assert load(table, None, own=emptied).digest == read(folder).digest
+    arguments = {"image_size": 8, "path": emptied}
+    assert load("folder", None, recorded=emptied, **arguments).digest == read(folder).digest
     own_cache.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(own_cache)
-    assert load(table, None, own=emptied).digest == read(own_cache).digest
+    assert load("folder", None, recorded=emptied, **arguments).digest == read(own_cache).digest
     with pytest.raises(DataMissingError, match=f"^{emptied}: not an image folder"):
-        load(table, None)
+        load("folder", None, **arguments)

@@ -7,7 +7,7 @@ from afdctl.errors import RecipeError
 
 
 def numbered(n, shape=(1, 2, 2)):
-    """Image i has the label i and the pixels i."""
+    """Return images whose label and pixels are their index."""
     y = torch.arange(n)
     return ImageTensors(y.to(torch.uint8).view(-1, 1, 1, 1).expand(n, *shape).contiguous(), y)
 
@@ -17,7 +17,17 @@ def seeded(seed):
 
 
 def sampler(n=10, batch_size=4, augment="none", shape=(1, 2, 2)):
-    return Sampler(Split(numbered(n, shape), "cpu"), batch_size, augment, seeded(1), seeded(2))
+    return make_sampler(Split(numbered(n, shape), "cpu"), batch_size, augment, seeded(1), seeded(2))
+
+
+def make_sampler(split, batch_size, augment, shuffle_generator, augment_generator):
+    return Sampler(
+        split,
+        batch_size=batch_size,
+        augment=augment,
+        shuffle_generator=shuffle_generator,
+        augment_generator=augment_generator,
+    )
 
 
 def epoch_labels(source):
@@ -71,7 +81,7 @@ def test_a_last_batch_of_one_image_is_left_out():
     assert len(labels) == len(set(labels)) == 8
 
 
-def test_an_epoch_visits_each_image_once_in_an_order_of_its_own():
+def test_an_epoch_visits_each_image_once_in_a_new_order():
     source = sampler()
     assert source.steps_per_epoch == 3
     first = epoch_labels(source)
@@ -93,7 +103,7 @@ def test_the_last_batch_is_partial_and_x_belongs_to_y():
     assert sizes == [4, 4, 2]
 
 
-def test_next_goes_on_after_an_epoch():
+def test_next_continues_after_an_epoch():
     source = sampler()
     epoch_labels(source)
     source.next()
@@ -156,7 +166,7 @@ def test_crop_flip_makes_all_162_variants_of_an_image_and_no_other():
     assert {x.numpy().tobytes() for x in got} == expected
 
 
-def test_crop_flip_draws_anew_for_each_image_and_batch():
+def test_crop_flip_draws_for_each_image_and_batch():
     x = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).expand(64, -1, -1, -1)
     generator = seeded(0)
     first, second = crop_flip(x, generator), crop_flip(x, generator)
@@ -168,7 +178,7 @@ def test_crop_flip_draws_anew_for_each_image_and_batch():
 @pytest.mark.gpu
 def test_sampling_never_synchronises_with_the_device():
     generators = [torch.Generator("cuda").manual_seed(seed) for seed in (1, 2)]
-    source = Sampler(Split(numbered(64, (3, 32, 32)), "cuda"), 16, "crop_flip", *generators)
+    source = make_sampler(Split(numbered(64, (3, 32, 32)), "cuda"), 16, "crop_flip", *generators)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(9):

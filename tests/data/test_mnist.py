@@ -9,7 +9,6 @@ import pytest
 from afdctl.data import load, mnist, search_path
 from afdctl.data.mnist import MNIST, FashionMNIST
 from afdctl.errors import CorruptError, DataMissingError
-from afdctl.recipe.schema import Data
 
 
 def idx(array):
@@ -37,7 +36,7 @@ def small(monkeypatch):
         digests = {name: md5(data).hexdigest() for name, data in content.items()}
         files = [replace(file, md5=digests[file.path.split("/")[-1].removesuffix(".gz")]) for file in kind.files]
         monkeypatch.setattr(kind, "files", tuple(files))
-        monkeypatch.setitem(mnist.LABELS_MD5, kind.name, digests["t10k-labels-idx1-ubyte"])
+        monkeypatch.setitem(mnist.TEST_LABELS_MD5, kind.name, digests["t10k-labels-idx1-ubyte"])
 
 
 def write(folder, content, packed=True, level=9):
@@ -67,7 +66,7 @@ def test_each_layout_is_read_and_nothing_is_written(tmp_path, name, folder, cont
     root = tmp_path / "data"
     write(root / folder, content, packed)
     before = tree(tmp_path)
-    source = load(Data(dataset=name), root)
+    source = load(name, root)
     assert tree(tmp_path) == before
     assert source.train.x.numpy().tobytes() == content["train-images-idx3-ubyte"][16:]
     assert source.train.x.shape == (6, 1, 28, 28)
@@ -79,7 +78,7 @@ def test_each_layout_is_read_and_nothing_is_written(tmp_path, name, folder, cont
 def test_how_a_file_was_packed_does_not_matter(tmp_path):
     write(tmp_path / "a" / "MNIST/raw", DIGITS, level=1)
     write(tmp_path / "b" / "MNIST/raw", DIGITS, packed=False)
-    digests = {load(Data(dataset="mnist"), tmp_path / name).digest for name in "ab"}
+    digests = {load("mnist", tmp_path / name).digest for name in "ab"}
     assert len(digests) == 1
 
 
@@ -102,14 +101,14 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     path = write(tmp_path / "MNIST/raw", DIGITS) / "train-images-idx3-ubyte.gz"
     damage(path)
     with pytest.raises(CorruptError, match=f"^{path}: .*: replace it$"):
-        load(Data(dataset="mnist"), tmp_path)
+        load("mnist", tmp_path)
 
 
 def test_a_damaged_label_file_in_a_flat_folder_is_named(tmp_path):
     path = write(tmp_path / "flat", DIGITS) / "t10k-labels-idx1-ubyte.gz"
     truncated(path)
     with pytest.raises(CorruptError, match=str(path)):
-        load(Data(dataset="mnist"), tmp_path / "flat")
+        load("mnist", tmp_path / "flat")
 
 
 def test_the_other_data_set_in_a_flat_folder_is_not_taken_for_it(tmp_path):
@@ -122,7 +121,7 @@ def test_without_network_the_message_says_what_goes_where(tmp_path, own_cache):
     folder = write(tmp_path / "data/MNIST/raw", DIGITS)
     (folder / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(DataMissingError) as raised:
-        load(Data(dataset="mnist"), tmp_path / "data")
+        load("mnist", tmp_path / "data")
     message = str(raised.value)
     assert "no network in tests" in message
     assert f"MNIST/raw/t10k-images-idx3-ubyte.gz  1,648,877 bytes  unpacked md5 {MNIST.files[2].md5}" in message
@@ -142,6 +141,6 @@ def test_a_download_lands_in_the_first_folder_that_can_be_written(tmp_path, own_
         write(root / "MNIST/raw", DIGITS)
 
     monkeypatch.setattr("torchvision.datasets.MNIST", download)
-    assert load(Data(dataset="mnist"), readonly).train.y.tolist() == [5, 4, 3, 2, 1, 0]
+    assert load("mnist", readonly).train.y.tolist() == [5, 4, 3, 2, 1, 0]
     assert sorted(path.name for path in own_cache.rglob("*")) == sorted(["MNIST", "raw", *(f"{n}.gz" for n in DIGITS)])
     assert MNIST().find(search_path(None)) == str(own_cache / "MNIST/raw")

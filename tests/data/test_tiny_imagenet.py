@@ -8,7 +8,6 @@ from PIL import Image
 from afdctl.data import load
 from afdctl.data.tiny_imagenet import TinyImageNet
 from afdctl.errors import CorruptError, DataMissingError
-from afdctl.recipe.schema import Data
 
 # not sorted, so that the order of wnids.txt shows
 WNIDS = {"n03": (250, 0, 0), "n01": (0, 250, 0), "n02": (0, 0, 250)}
@@ -54,7 +53,7 @@ def check(source, side=32):
 
 
 def read(root, side=32):
-    return load(Data(dataset="tiny_imagenet", image_size=side), root)
+    return load("tiny_imagenet", root, image_size=side)
 
 
 def test_the_folder_is_read(folder):
@@ -133,19 +132,18 @@ def test_a_class_without_validation_images_is_named(folder):
 @pytest.mark.parametrize("wnids", ["n01\n", "n01\nn02\nn01\n"])
 def test_a_class_alone_or_named_twice_is_refused(folder, wnids):
     (folder / "wnids.txt").write_text(wnids)
-    with pytest.raises(CorruptError, match=r"wnids.txt must name two or more classes, each once"):
+    with pytest.raises(CorruptError, match=r"wnids.txt must name at least two classes, each once"):
         read(folder.parent)
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_is_passed_over_is_counted(folder, packed):
+def test_skipped_files_are_counted(folder, packed):
     paint(folder / "train/n04/images/n04_0.JPEG", (0, 0, 0))
     (folder / "train/n01/images/n01_2.png").write_bytes(b"")
     root = zipped(folder) if packed else folder
     assert read(folder.parent).notes == (
-        f"training files passed over, as their names do not end in .JPEG: 1, such as {root}/train/n01/images/n01_2.png",
-        "training images passed over, as wnids.txt does not name their class: 1, such as "
-        f"{root}/train/n04/images/n04_0.JPEG",
+        f"skipped training files whose names do not end in .JPEG: 1, such as {root}/train/n01/images/n01_2.png",
+        f"skipped training images whose class is not in wnids.txt: 1, such as {root}/train/n04/images/n04_0.JPEG",
     )
 
 

@@ -26,7 +26,7 @@ def measured(
     subject: EvaluationTarget, *specs: AttackConfig, limit: int | None = None
 ) -> tuple[list[Curve], list[WorstCaseCurve]]:
     tasks = white_box([subject], lambda _: Suite("mine", specs), seed=0, limit=limit)
-    rows = SweepRunner(tasks, profile="mine", batch_size=20).run()
+    rows = SweepRunner(tasks, suite="mine", batch_size=20).run()
     curves = of_tasks(tasks, rows)[subject.name]
     return curves, worst_case_curves(curves)
 
@@ -75,7 +75,7 @@ def test_the_worst_of_all_counts_transfers(make_subject: MakeSubject):
     """A success on images of another model is one: accuracy under any attack bounds robust accuracy from above."""
     sources, target = [make_subject(name, seed=seed) for seed, name in enumerate("ab", 1)], make_subject("target")
     plan = transfer(sources, [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
-    curves = of_tasks(plan, SweepRunner(plan, profile="mine", batch_size=20).run())["target"]
+    curves = of_tasks(plan, SweepRunner(plan, suite="mine", batch_size=20).run())["target"]
     (worst,) = worst_case_curves(curves)
     assert worst.attacks == ("strong from a", "strong from b")
     assert worst.accuracies[-1] <= min(curve.accuracies[-1] for curve in curves)
@@ -88,7 +88,7 @@ def test_transfers_of_earlier_sweeps_are_in_the_worst_of_all(make_subject: MakeS
     """Here the target's own images are noise, as from a model without gradients."""
     source, target = make_subject("source", seed=1), make_subject("target")
     plan = transfer([source], [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
-    SweepRunner(plan, profile="mine", batch_size=20).run()
+    SweepRunner(plan, suite="mine", batch_size=20).run()
     own = attack(name="noise", samples=1)
     curves, (worst,) = measured(target, own)
     assert [(one.attack, one.source) for one in curves] == [("noise", None), ("strong", "source")]
@@ -130,6 +130,6 @@ def test_a_transfer_has_the_warnings_of_its_source_too(make_subject: MakeSubject
     source = replace(source, check=row | {"warnings": ["random"]})
     target = make_subject("target")
     plan = transfer([source], [target], lambda _: Suite("mine", (WEAK,)), seed=0, limit=None)
-    (curve,) = of_tasks(plan, SweepRunner(plan, profile="mine", batch_size=20).run())["target"]
+    (curve,) = of_tasks(plan, SweepRunner(plan, suite="mine", batch_size=20).run())["target"]
     assert curve.warnings == ("source: random",)
     assert Record.of(target.run).shown_warnings == ["source: random"]

@@ -41,7 +41,7 @@ def tasks(subject: EvaluationTarget, *specs: AttackConfig, limit: int | None = N
 
 
 def sweep(plan: list[Task], **options: Any) -> SweepRunner:
-    return SweepRunner(plan, profile="mine", **{"batch_size": 16, **options})
+    return SweepRunner(plan, suite="mine", **{"batch_size": 16, **options})
 
 
 def events(run: Run, event: str) -> list[dict[str, Any]]:
@@ -219,7 +219,7 @@ def test_a_signal_saves_and_stops(make_subject: MakeSubject):
         if row["event"] == "progress" and row["done"] == 16:
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(StoppedError, match="the same command goes on") as stopped:
+    with pytest.raises(StoppedError, match="resume with the same command") as stopped:
         sweep(tasks(subject, PGD), on_row=interrupt).run()
     assert stopped.value.exit_code == 143
     assert events(subject.run, "swept")[-1]["reason"] == "stopped"
@@ -416,8 +416,8 @@ def test_limit_takes_the_first_images(make_subject: MakeSubject):
 
 def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
     source, target, third = make_subject("source", seed=1), make_subject("target"), make_subject("third", seed=2)
-    profile = Suite("mine", (PGD,))
-    plan = transfer([source], [target, third], lambda _: profile, seed=0, limit=None)
+    suite = Suite("mine", (PGD,))
+    plan = transfer([source], [target, third], lambda _: suite, seed=0, limit=None)
     sweep(plan, save_images=True).run()
     assert not events(source.run, "cell")
     images = []
@@ -437,7 +437,7 @@ def test_transfer_attacks_at_full_strength_whatever_the_source_makes_of_an_image
     """Also images that the source gets wrong, and on after the source is fooled: x' is the last iterate."""
     source, target = make_subject("source", seed=1), make_subject("target")
     (task,) = transfer([source], [target], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
-    assert task.spec.knobs()["early_stop"] is False
+    assert task.spec.attack_kwargs()["early_stop"] is False
     sweep([task], save_images=True).run()
     columns = arrays(target.run)[events(target.run, "cell")[-1]["key"]]
     with torch.no_grad():

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from afdctl import data
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.evaluation import sanity_checks
 from afdctl.evaluation.target import EvaluationTarget, load_run_target, load_user_target, missing_checks
@@ -17,7 +16,7 @@ from afdctl.recipe import dump
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from afdctl.training import setup
-from afdctl.training.setup import resume
+from afdctl.training.setup import load_dataset, resume
 from tests.conftest import short
 from tests.models.authors import shake
 from tests.training.test_resume import train
@@ -28,7 +27,7 @@ NET = "from torch import nn\ndef build(): return nn.Sequential(nn.Flatten(), nn.
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train(short("digits_nt", "train.epochs=1", "train.average=0.5"), tmp_path_factory.mktemp("runs"))
+    return train(short("digits_nt", "train.epochs=1", "train.ema_decay=0.5"), tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def own(net: Path, **changed: Any) -> EvaluationTarget:
 def test_a_runs_network_is_the_saved_average(trained: Run, which: str):
     name = checkpoints.load(trained, "last").path.name if which == "file" else which
     subject, loaded = load_run_target(trained, name, CPU, None), checkpoints.load(trained, name)
-    saved = loaded.state["average"]
+    saved = loaded.state["ema"]
     assert not saved["C_phi.bias"].equal(loaded.state["defense"]["network"]["C_phi.bias"])
     assert all(torch.equal(value, saved[name]) for name, value in subject.network.named_parameters())
     assert not any(part.training for part in subject.network.modules())
@@ -107,10 +106,10 @@ def test_a_run_whose_journal_is_gone(trained: Run):
 
 
 def test_other_images_are_refused(trained: Run, monkeypatch: pytest.MonkeyPatch):
-    changed = data.load(short("digits_nt").data, None)
+    changed = load_dataset(short("digits_nt").data, None)
     changed.test.x[0, 0, 0, 0] += 1
-    monkeypatch.setattr(data, "load", lambda *_: changed)
-    with pytest.raises(CorruptError, match=r"the data are not those that this run began with; name their folder"):
+    monkeypatch.setattr("afdctl.data.load", lambda *_, **__: changed)
+    with pytest.raises(CorruptError, match=r"not the images that this run used; name their folder"):
         load_run_target(trained, "best", CPU, None)
 
 
@@ -127,10 +126,10 @@ def test_a_run_reads_the_images_that_it_was_trained_on_wherever_others_are(
         setup.start(chosen, run, journal, device=CPU, data_dir=tmp_path / "own", on_line=lambda line: None)
     monkeypatch.setenv("AFDCTL_DATA", str(tmp_path / "other"))
     assert len(load_run_target(run, "best", CPU, None).split) == 20
-    with pytest.raises(CorruptError, match=r"the data are not those that this run began with"):
+    with pytest.raises(CorruptError, match=r"not the images that this run used"):
         load_run_target(run, "best", CPU, tmp_path / "other")
     (tmp_path / "own").rename(tmp_path / "moved")
-    with pytest.raises(CorruptError, match=r"the data are not those that this run began with"):
+    with pytest.raises(CorruptError, match=r"not the images that this run used"):
         load_run_target(run, "best", CPU, None)
     monkeypatch.setenv("AFDCTL_DATA", str(tmp_path / "moved"))
     assert len(load_run_target(run, "best", CPU, None).split) == 20
@@ -243,9 +242,9 @@ def test_rows_that_an_external_run_has_lost_are_reported(net: Path):
         assert "its last rows are missing: it has 0 bytes, results.h5 was made from" in gap
 
 
-def test_training_cannot_go_on_with_an_external_run(net: Path):
+def test_an_external_run_cannot_be_resumed(net: Path):
     run = own(net).run
-    with pytest.raises(RecipeError, match=r"^runs/net-001: its model was not trained here, so there is no training"):
+    with pytest.raises(RecipeError, match=r"^runs/net-001: this run is external, not trained; it cannot be resumed"):
         resume(run, device=None, data_dir=None, on_line=print)
 
 

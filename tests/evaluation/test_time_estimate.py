@@ -96,8 +96,8 @@ def test_full_memory_is_told_from_other_faults():
 
 
 def task_of(subject: EvaluationTarget, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int) -> Task:
-    profile = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
-    (task,) = white_box([subject], lambda _: profile, 0, None)
+    suite = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
+    (task,) = white_box([subject], lambda _: suite, 0, None)
     return task
 
 

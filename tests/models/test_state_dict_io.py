@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.models.state_dict_io import join_names, load_state_dict_strict, shorten_list, state_dict, stripped
+from afdctl.formatting import one_line_error, shorten_list
+from afdctl.models.state_dict_io import load_state_dict_strict, state_dict, stripped
 
 
 @pytest.fixture
@@ -121,4 +122,4 @@ def test_a_long_list_is_cut():
     [("one\ntwo", "one"), ("errors:\n\tfirst\n\tsecond", "errors: first"), ("only:", "only:")],
 )
 def test_an_exception_is_one_line(text: str, line: str):
-    assert join_names(ValueError(text)) == f"ValueError: {line}"
+    assert one_line_error(ValueError(text)) == f"ValueError: {line}"

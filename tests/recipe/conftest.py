@@ -7,7 +7,7 @@ from tests.recipe.smallest_recipe import SMALLEST, Write
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write files (name=text) into an empty working directory, where `x.toml` is the smallest recipe that there is."""
+    """Write files (name=text) into an empty working directory, where `x.toml` is the smallest valid recipe."""
     monkeypatch.chdir(tmp_path)
     Path("x.toml").write_text(SMALLEST)
 

@@ -1,4 +1,4 @@
-"""The smallest recipe that there is, and the type of the fixture that writes such files."""
+"""The smallest valid recipe, and the type of the fixture that writes recipe files."""
 
 from collections.abc import Callable
 

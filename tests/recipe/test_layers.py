@@ -12,7 +12,7 @@ from afdctl.recipe.toml_source import key_paths
 from tests.recipe.smallest_recipe import SMALLEST, Write
 
 
-def test_a_file_goes_over_the_file_that_it_extends(write: Write) -> None:
+def test_a_file_overrides_the_file_that_it_extends(write: Write) -> None:
     write(root=SMALLEST, middle='extends = "root.toml"\nseed = 1\n[train]\nepochs = 3\nbatch_size = 7\n')
     recipe = load(write(leaf='extends = "middle.toml"\n[train]\nepochs = 4\n'))
     assert (recipe.seed, recipe.train.epochs, recipe.train.batch_size) == (1, 4, 7)
@@ -56,7 +56,7 @@ def test_an_override_is_toml_or_else_text(write: Write, override: str, epsilon: 
     assert load("x.toml", [override]).attack.epsilon == epsilon
 
 
-def test_overrides_go_over_the_file_the_last_one_first(write: Write) -> None:
+def test_overrides_win_over_the_file_and_the_last_one_wins(write: Write) -> None:
     recipe = load("x.toml", ["train.epochs=5", "train.epochs=6", "train.milestones=[3, 4]", "defense.game=hinge"])
     assert (recipe.train.epochs, recipe.train.milestones) == (6, (3, 4))
     assert isinstance(recipe.defense, AFD)
@@ -86,8 +86,8 @@ FIDELITIES = [
     ("defense.gp_weight", "cifar100_wgan", 0.0, 0.0, 0.0),
     ("data.holdout", "mnist_wgan", 5000, 5000, 0),
     ("data.holdout", "digits_wgan", 200, 200, 0),
-    ("train.select", "mnist_wgan", "robust", "last", "last"),
-    ("train.select", "mnist_nt", "last", "last", "last"),
+    ("train.checkpoint_selection", "mnist_wgan", "robust", "last", "last"),
+    ("train.checkpoint_selection", "mnist_nt", "last", "last", "last"),
     ("train.epochs", "mnist_at", 100, 90, 90),
     ("train.epochs", "mnist_nt", 100, 20, 20),
     ("train.epochs", "mnist_wgan", 100, 100, 100),
@@ -116,14 +116,14 @@ def test_without_a_fidelity_a_recipe_is_sound() -> None:
     assert load("mnist_wgan") == load("mnist_wgan", ["fidelity=sound"])
 
 
-def test_a_preset_gives_way_to_its_own_file_and_to_the_command_line(write: Write) -> None:
+def test_a_file_and_the_command_line_win_over_the_preset(write: Write) -> None:
     mine = write(mine='extends = "mnist_wgan"\nfidelity = "official"\n[attack]\nkeep = "last"\n')
     recipe = load(mine, ["defense.update=simultaneous"])
     assert isinstance(recipe.defense, AFD)
     assert (recipe.attack.keep, recipe.defense.update, recipe.defense.lr_D) == ("last", "simultaneous", 0.5)
 
 
-def test_a_fidelity_on_the_command_line_gives_way_to_the_overrides_beside_it(write: Write) -> None:
+def test_overrides_win_over_a_fidelity_on_the_command_line(write: Write) -> None:
     for overrides in (["fidelity=official", "attack.keep=last"], ["attack.keep=last", "fidelity=official"]):
         recipe = load("mnist_wgan", overrides)
         assert (recipe.fidelity, recipe.attack.keep, recipe.data.holdout) == ("official", "last", 0)

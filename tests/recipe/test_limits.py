@@ -1,4 +1,4 @@
-"""Recipes that break a limit of the parser, of Python or of the system, and the one line that each gets."""
+"""Recipes that exceed a limit of the parser, of Python or of the system get a one-line message."""
 
 import os
 from pathlib import Path
@@ -6,14 +6,15 @@ from time import process_time
 
 import pytest
 
+from afdctl.errors import RecipeError
 from afdctl.recipe import load
-from afdctl.suites import load as profiles
+from afdctl.suites import load as suites
 from tests.recipe.smallest_recipe import SMALLEST, Write
 from tests.recipe.test_mistakes import complaint
 
-NAME = "a name in this path has {} bytes, and no file's has more than 255"
+NAME = "a name in this path has {} bytes; the limit is 255"
 VALUES = [
-    # a line of the smallest recipe, what its author wrote instead, the message
+    # a line of the smallest recipe, its replacement, the message
     ("epochs = 2", "epochs = 1000000000000000000", f"x.toml:10: train.epochs = 1{'0' * 18}: must be at most 100000"),
     (
         "epochs = 2",
@@ -39,7 +40,7 @@ VALUES = [
         f'extends = "{"y" * 300}"\n[data]',
         f'x.toml:1: extends = "{"y" * 80}... (300 characters)": {NAME.format(305)}',
     ),
-    ("[data]", 'extends = "a\\u0000"\n[data]', r'x.toml:1: extends = "a\x00": no path has a NUL character'),
+    ("[data]", 'extends = "a\\u0000"\n[data]', r'x.toml:1: extends = "a\x00": a path cannot contain a NUL character'),
     (
         'dataset = "digits"',
         f'dataset = "folder"\nimage_size = 8\npath = "{"y" * 300}"',
@@ -53,7 +54,7 @@ OVERRIDES = [
     (f"train.epochs={'[' * 5000}", f'--set train.epochs = "{"[" * 79}... (5,002 characters): must be a whole number'),
     (
         "data={ dataset = 'folder', image_size = 8, path = '\udcff' }",
-        '--set data.path = "\\udcff": has a character that a recipe cannot keep; '
+        '--set data.path = "\\udcff": has a character that a recipe cannot store; '
         "rename the folder, or name it with --data-dir",
     ),
     (
@@ -74,22 +75,22 @@ def test_a_value_of_the_command_line_beyond_a_limit(write: Write, override: str,
     assert complaint(write(x=SMALLEST), override) == message
 
 
-def test_a_name_that_no_file_has() -> None:
+def test_a_name_that_is_too_long_for_a_file() -> None:
     assert complaint("x" * 300) == f"'{'x' * 80}... (300 characters)': {NAME.format(300)}"
 
 
 @pytest.mark.parametrize("kind", ["recipe", "suite"])
-def test_what_is_no_file_of_text_is_not_read(write: Write, kind: str) -> None:
+def test_pipes_devices_and_large_files_are_refused(write: Write, kind: str) -> None:
     Path("large.toml").write_text("#" * (1 << 17))
     os.mkfifo("pipe.toml")
     refused = {
-        "large.toml": "has 131,072 bytes, and no more than 65,536 are read",
+        "large.toml": "has 131,072 bytes; the limit is 65,536",
         "pipe.toml": "is a pipe (FIFO), not a regular file",
         "/dev/zero": "is a device, not a regular file",
     }
     for name, reason in refused.items():
-        with pytest.raises(profiles.RecipeError) as caught:
-            load(name) if kind == "recipe" else profiles.load(name, "mnist")
+        with pytest.raises(RecipeError) as caught:
+            load(name) if kind == "recipe" else suites.load(name, "mnist")
         assert str(caught.value) == f"{name}: cannot be read: {reason}"
 
 
@@ -99,15 +100,15 @@ def test_what_is_no_file_of_text_is_not_read(write: Write, kind: str) -> None:
         (f"steps = {'9' * 5000}", "s.toml:3: a number of too many digits"),
         (f"steps = 0x{'f' * 5000}", "s.toml:3: steps: a whole number beyond 64 bits"),
         (f"[a.{'.'.join('a' * 200)}]", "s.toml:3: a.a.a.a.a.a.a.a.a: nested more than 8 deep"),
-        ("steps = 1000000000000000000", f"s.toml:3: mim: steps = 1{'0' * 18}: must be at most 1000000000"),
-        ("epsilons = [0, nan]", "s.toml:3: mim: epsilons = [0, nan]: must be finite"),
-        ("decay = inf", "s.toml:3: mim: decay = inf: must be finite"),
+        ("steps = 1000000000000000000", f"s.toml:3: mim.steps = 1{'0' * 18}: must be at most 1000000000"),
+        ("epsilons = [0, nan]", "s.toml:3: mim.epsilons = [0, NaN]: must be finite"),
+        ("decay = inf", "s.toml:3: mim.decay = Infinity: must be finite"),
     ],
 )
 def test_a_suite_beyond_a_limit(write: Write, row: str, message: str) -> None:
     Path("s.toml").write_text(f'[[attack]]\nname = "mim"\n{row}\n')
-    with pytest.raises(profiles.RecipeError) as caught:
-        profiles.load("s.toml", "mnist")
+    with pytest.raises(RecipeError) as caught:
+        suites.load("s.toml", "mnist")
     assert message in str(caught.value).splitlines()
 
 
@@ -116,8 +117,8 @@ def test_a_chain_of_extends_ends_somewhere(write: Write) -> None:
     assert complaint("x0.toml") == 'x16.toml:1: extends = "x17.toml": a chain of more than 16 files'
 
 
-def test_a_long_list_is_found_in_no_time(write: Write) -> None:
-    """Its lines were read again with each further one, which took minutes."""
+def test_a_long_list_is_parsed_quickly(write: Write) -> None:
+    """Parsing the list again at each of its lines took minutes."""
     began = process_time()
     assert complaint(write(x=SMALLEST + "milestones = [\n" + "9,\n" * 20_000 + "]")).startswith("x.toml:11: ")
     assert process_time() - began < 2

@@ -1,4 +1,4 @@
-"""Every mistake in a recipe, and the words that its author reads."""
+"""Every mistake in a recipe, and its message."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from afdctl.recipe import load, loads
 from tests.recipe.smallest_recipe import SMALLEST, Write
 
 VALUES = [
-    # a line of the smallest recipe, what its author wrote instead, the message
+    # a line of the smallest recipe, its replacement, the message
     (
         'name = "afd"',
         'name = "afd"\ngame = "wgn"',
@@ -64,7 +64,7 @@ VALUES = [
     (
         'dataset = "digits"',
         'dataset = "folder"',
-        "x.toml:1: data.image_size: missing; images of a folder are resized to it, so add it to [data]",
+        "x.toml:1: data.image_size: missing; add it to [data]: images of a folder are resized to it",
     ),
     (
         'dataset = "digits"',
@@ -74,7 +74,8 @@ VALUES = [
     (
         'dataset = "digits"',
         'dataset = "digits"\nholdout = 0',
-        'x.toml:10: train.select = "robust": \'robust\' chooses by the hold-out: set data.holdout, or select = "last"',
+        "x.toml:10: train.checkpoint_selection = \"robust\": 'robust' needs a hold-out; "
+        'set data.holdout, or checkpoint_selection = "last"',
     ),
     ("epsilon = 0.1", "epsilon = 8", "x.toml:8: attack.epsilon = 8: images are in [0, 1]; did you mean 8/255?"),
     ("epsilon = 0.1", "epsilon = 0", "x.toml:8: attack.epsilon = 0: must be greater than 0"),
@@ -98,19 +99,24 @@ VALUES = [
     ),
     (
         "epsilon = 0.1",
-        "epsilon = 0.1\nwarmup = 3",
-        "x.toml:11: train.epochs = 2: attack.warmup = 3 is longer: epsilon is never reached",
+        "epsilon = 0.1\nepsilon_warmup_epochs = 3",
+        "x.toml:11: train.epochs = 2: attack.epsilon_warmup_epochs = 3 is longer, so epsilon is never reached",
     ),
     (
         "epsilon = 0.1",
-        "epsilon = 0.1\nn_fgsm = 1\nramp = 1",
-        "x.toml:12: train.epochs = 2: attack.n_fgsm + attack.ramp = 2: no epoch is left for all attack.steps",
+        "epsilon = 0.1\nn_fgsm_epochs = 1\nsteps_warmup_epochs = 1",
+        "x.toml:12: train.epochs = 2: attack.n_fgsm_epochs + attack.steps_warmup_epochs = 2, "
+        "so no epoch takes all attack.steps",
     ),
-    ("epsilon = 0.1", "epsilon = 0.1\nramp = 1.5", "x.toml:9: attack.ramp = 1.5: must be a whole number"),
+    (
+        "epsilon = 0.1",
+        "epsilon = 0.1\nsteps_warmup_epochs = 1.5",
+        "x.toml:9: attack.steps_warmup_epochs = 1.5: must be a whole number",
+    ),
     (
         "epochs = 2",
         'epochs = 2\nmilestones = [1]\nschedule = "one_cycle"',
-        'x.toml:12: train.schedule = "one_cycle": its rates fall by themselves: set milestones = []',
+        'x.toml:12: train.schedule = "one_cycle": one_cycle lowers the learning rates itself; set milestones = []',
     ),
     (
         "epochs = 2",
@@ -120,14 +126,18 @@ VALUES = [
     (
         "[attack]",
         '[attack]\nname = "n_fgsm"',
-        "x.toml:7: attack.steps: n_fgsm takes one step: set steps = 1",
+        "x.toml:7: attack.steps: n_fgsm takes one step; set steps = 1",
     ),
     (
         "[attack]",
-        '[attack]\nname = "n_fgsm"\nsteps = 1\nramp = 1',
-        "x.toml:10: attack.ramp = 1: n_fgsm takes one step in all epochs: leave it out",
+        '[attack]\nname = "n_fgsm"\nsteps = 1\nsteps_warmup_epochs = 1',
+        "x.toml:10: attack.steps_warmup_epochs = 1: n_fgsm takes one step in all epochs; remove this key",
     ),
-    ("epochs = 2", "epochs = 2\nbase_batch = 1", "x.toml:11: train.base_batch = 1: must be at least 2"),
+    (
+        "epochs = 2",
+        "epochs = 2\nreference_batch_size = 1",
+        "x.toml:11: train.reference_batch_size = 1: must be at least 2",
+    ),
     (
         "epochs = 2",
         'epochs = 2\ncompile = "fast"',
@@ -138,7 +148,7 @@ VALUES = [
         "epochs = 2\ncompile = true",
         "x.toml:11: train.compile = true: must be false or one of 'default', 'reduce-overhead', 'max-autotune'",
     ),
-    ("epochs = 2", "epochs = 2\nrise = 1", "x.toml:11: train.rise = 1: must be less than 1"),
+    ("epochs = 2", "epochs = 2\nwarmup_fraction = 1", "x.toml:11: train.warmup_fraction = 1: must be less than 1"),
     ("epochs = 2", "epochs = 2.0", "x.toml:10: train.epochs = 2.0: must be a whole number; write 2"),
     ("epochs = 2", "epochs = true", "x.toml:10: train.epochs = true: must be a whole number"),
     ("epochs = 2", 'epochs = "2"', 'x.toml:10: train.epochs = "2": must be a whole number; remove the quotes: 2'),
@@ -207,7 +217,7 @@ NAMES = [
     ("nosuch.toml", "nosuch.toml: no such recipe (`afdctl recipes ls` lists the packaged ones)"),
     ("mnist_wgam", "mnist_wgam: no such recipe (did you mean 'mnist_wgan'?)"),
     ("elsewhere/mnist_wgan.toml", "elsewhere/mnist_wgan.toml: no such recipe (did you mean 'mnist_wgan'?)"),
-    (".", ".: is a directory; name a recipe's file"),
+    (".", ".: cannot be read: is a folder, not a regular file"),
 ]
 
 
@@ -230,11 +240,11 @@ def test_a_mistake_on_the_command_line(write: Write, override: str, message: str
 
 
 @pytest.mark.parametrize(("name", "message"), NAMES)
-def test_a_recipe_that_is_not_there(write: Write, name: str, message: str) -> None:
+def test_a_recipe_that_does_not_exist(write: Write, name: str, message: str) -> None:
     assert complaint(name) == message
 
 
-def test_all_mistakes_are_told_at_once_each_with_the_layer_that_made_it(write: Write) -> None:
+def test_all_mistakes_are_reported_at_once_each_with_its_layer(write: Write) -> None:
     write(base=SMALLEST.replace("epochs = 2", "epochs = 0"))
     child = write(child='extends = "base.toml"\n[attack]\nepsilon = 8\nstep = 3\n')
     assert complaint(child, "defense.gama=1", "seed=x").split("\n") == [
@@ -246,14 +256,16 @@ def test_all_mistakes_are_told_at_once_each_with_the_layer_that_made_it(write: W
     ]
 
 
-def test_what_is_missing_is_never_missing_from_the_command_line(write: Write) -> None:
+def test_a_missing_key_is_never_missing_from_the_command_line(write: Write) -> None:
     recipe = write(x=SMALLEST.replace("epsilon = 0.1", ""))
     assert complaint(recipe, "attack.steps=3") == "x.toml:7: attack.epsilon: missing; add it to [attack]"
 
 
-def test_a_circle_of_extends_shows_the_way_round(write: Write) -> None:
+def test_a_circle_of_extends_is_shown(write: Write) -> None:
     write(b='extends = "c.toml"', c='seed = 1\nextends = "b.toml"')
-    message = 'c.toml:2: extends = "b.toml": goes in a circle: a.toml -> b.toml -> c.toml -> b.toml'
+    message = (
+        'c.toml:2: extends = "b.toml": the files extend each other in a circle: a.toml -> b.toml -> c.toml -> b.toml'
+    )
     assert complaint(write(a='extends = "b.toml"')) == message
 
 
@@ -272,4 +284,4 @@ def test_a_file_that_may_not_be_read(write: Write, monkeypatch: pytest.MonkeyPat
 
 def test_a_dump_that_was_changed_by_hand() -> None:
     with pytest.raises(RecipeError, match=r"^recipe\.toml:10: train\.epochs = 0: must be at least 1$"):
-        loads(SMALLEST.replace("epochs = 2", "epochs = 0") + 'select = "last"\n')
+        loads(SMALLEST.replace("epochs = 2", "epochs = 0") + 'checkpoint_selection = "last"\n')

@@ -1,4 +1,4 @@
-"""The recipes that come with the package."""
+"""The packaged recipes."""
 
 import re
 from itertools import product
@@ -8,8 +8,8 @@ import pytest
 import tomli
 
 from afdctl.recipe import dump, file_schema, load, loads, packaged
+from afdctl.recipe.load import folder
 from afdctl.recipe.schema import AFD
-from afdctl.recipe.toml_source import folder
 
 FILES = sorted(folder().rglob("*.toml"))
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
@@ -75,7 +75,7 @@ def test_a_dump_is_read_back_as_the_same_recipe(tmp_path: Path, name: str, fidel
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_value_says_where_it_comes_from(path: Path) -> None:
+def test_every_value_has_a_comment_with_its_source(path: Path) -> None:
     values = [line for line in path.read_text().splitlines() if re.match(r"[\w.]+ *=", line)]
     assert values
     assert [line for line in values if not re.search(r"[^ ] +# \w", line)] == []

@@ -40,7 +40,7 @@ def test_grids(text: str, grid: tuple[float, ...]):
         ("0", "has no epsilon to attack at"),
     ],
 )
-def test_what_is_no_grid(text: str, message: str):
+def test_an_invalid_grid_is_refused(text: str, message: str):
     with pytest.raises(RecipeError) as error:
         parse(text)
     assert message in str(error.value)

@@ -25,11 +25,11 @@ SETTINGS = [
     "model.width=4",
     "attack.steps=1",
     "validation.steps=1",
-    "validation.queries=0",
+    "validation.square_queries=0",
     "test.steps=1",
-    "test.queries=0",
+    "test.square_queries=0",
     "data.augment=none",
-    "train.average=0",
+    "train.ema_decay=0",
 ]
 TRAIN = [
     "train",

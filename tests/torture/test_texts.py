@@ -25,7 +25,7 @@ SECONDS = 1.0
 DATASETS = ["digits", "mnist", "cifar10"]
 COMMANDS = {
     "recipe": [["recipes", "validate"]],
-    "suite": [["profiles", "show", "--dataset", dataset] for dataset in DATASETS],
+    "suite": [["suites", "show", "--dataset", dataset] for dataset in DATASETS],
 }
 
 

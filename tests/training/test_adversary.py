@@ -1,4 +1,4 @@
-"""A recipe's [attack] table reaches the attack, and the network is attacked as it is."""
+"""Test that the recipe's [attack] table reaches the attack, which sees the network's current weights."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ def network() -> FeatureClassifier:
 
 
 @pytest.mark.parametrize("name", registry.ADVERSARIES)
-def test_attacks_the_network_as_it_is_now(name: str, network: FeatureClassifier):
-    """An update between two batches is seen, though the adversary keeps a twin."""
+def test_attacks_the_current_weights(name: str, network: FeatureClassifier):
+    """The adversary keeps a fused copy, which must follow updates of the network."""
     attack = Attack(name=name, epsilon=0.1, steps=1)
     generator = Generator().manual_seed(5)
     adversary = Adversary(network, attack, generator)
@@ -35,29 +35,31 @@ def test_attacks_the_network_as_it_is_now(name: str, network: FeatureClassifier)
     assert not torch.equal(after, before)
 
 
-def knobs(network: FeatureClassifier, attack: Attack, monkeypatch: pytest.MonkeyPatch, epsilon: float) -> Any:
-    """What an attack is called with once a warm-up has set `epsilon`."""
-    told: dict[str, Any] = {}
+def attack_arguments(
+    network: FeatureClassifier, attack: Attack, monkeypatch: pytest.MonkeyPatch, epsilon: float
+) -> Any:
+    """Return the arguments of the attack after a schedule has set `epsilon`."""
+    arguments: dict[str, Any] = {}
 
-    def recorder(model: torch.nn.Module, x: Tensor, y: Tensor, **knobs: Any) -> Tensor:
-        told.update(knobs)
+    def record(model: torch.nn.Module, x: Tensor, y: Tensor, **kwargs: Any) -> Tensor:
+        arguments.update(kwargs)
         return x
 
     generator = Generator()
-    monkeypatch.setattr("afdctl.attacks.pgd.pgd_ce", recorder)
+    monkeypatch.setattr("afdctl.attacks.pgd.pgd_ce", record)
     adversary = Adversary(network, attack, generator)
     adversary.table = attack.model_copy(update={"epsilon": epsilon})
     adversary(x, y)
-    assert told.pop("generator") is generator
-    return told
+    assert arguments.pop("generator") is generator
+    return arguments
 
 
-def test_every_knob_of_the_table_arrives(network: FeatureClassifier, monkeypatch: pytest.MonkeyPatch):
+def test_every_key_of_the_table_arrives(network: FeatureClassifier, monkeypatch: pytest.MonkeyPatch):
     table = {"norm": "l2", "steps": 7, "step_size": 0.03, "random_start": False, "keep": "success_only"}
     attack = Attack(name="pgd", epsilon=0.5, **table)
-    assert knobs(network, attack, monkeypatch, epsilon=0.25) == table | {"epsilon": 0.25}
+    assert attack_arguments(network, attack, monkeypatch, epsilon=0.25) == table | {"epsilon": 0.25}
 
 
 def test_without_a_step_size_the_attack_chooses(network: FeatureClassifier, monkeypatch: pytest.MonkeyPatch):
     attack = Attack(name="pgd", epsilon=0.5, steps=7)
-    assert "step_size" not in knobs(network, attack, monkeypatch, epsilon=0.5)
+    assert "step_size" not in attack_arguments(network, attack, monkeypatch, epsilon=0.5)

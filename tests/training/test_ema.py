@@ -1,4 +1,4 @@
-"""The moving average of the weights."""
+"""Test the moving average of the weights."""
 
 import pytest
 import torch
@@ -11,9 +11,9 @@ from afdctl.training.ema import ExponentialMovingAverage
 @pytest.fixture
 def network() -> FeatureClassifier:
     torch.manual_seed(0)
-    found = build(Model(encoder="resnet18_mnist", width=4), channels=1, image_size=8, classes=3)
-    set_to(found, 0.0)
-    return found
+    network = build(Model(encoder="resnet18_mnist", width=4), channels=1, image_size=8, classes=3)
+    set_to(network, 0.0)
+    return network
 
 
 def set_to(network: FeatureClassifier, value: float) -> None:
@@ -23,7 +23,7 @@ def set_to(network: FeatureClassifier, value: float) -> None:
         next(network.buffers()).fill_(-value)
 
 
-def test_a_step_keeps_its_share(network: FeatureClassifier):
+def test_a_step_averages_weights_and_statistics(network: FeatureClassifier):
     """(0 + 4) / 2, (2 + 8) / 2, (5 + 16) / 2: weights and running statistics alike."""
     average = ExponentialMovingAverage(network, decay=0.5)
     for step, value in enumerate((4.0, 8.0, 16.0), 100):
@@ -34,8 +34,8 @@ def test_a_step_keeps_its_share(network: FeatureClassifier):
     assert network.C_phi.bias.tolist() == [16.0] * 3
 
 
-def test_the_first_weights_are_soon_forgotten(network: FeatureClassifier):
-    """A bare 0.999 would still be nine tenths of them after a hundred steps."""
+def test_the_initial_weights_are_soon_forgotten(network: FeatureClassifier):
+    """A constant decay of 0.999 would keep nine tenths of them after a hundred steps."""
     average = ExponentialMovingAverage(network, decay=0.999)
     set_to(network, 1.0)
     for step in range(1, 101):

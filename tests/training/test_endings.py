@@ -1,4 +1,4 @@
-"""A training that ends badly leaves what is true behind, and nothing else."""
+"""Test what a training that fails or is stopped leaves on disk."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from afdctl.errors import (
     RecipeError,
     StoppedError,
 )
-from afdctl.interrupts import stopping
+from afdctl.interrupts import raise_on_signal
 from afdctl.journal import read
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
@@ -34,24 +34,26 @@ def ends(run: Run) -> list[tuple[str, int]]:
     return [(row["reason"], row["exit_code"]) for row in read(run.journal_path) if row["event"] == "end"]
 
 
-def reader_leaves_at(step: int) -> Callable[[str], None]:
+def close_pipe_at(step: int) -> Callable[[str], None]:
     def on_line(line: str) -> None:
         if f'"step":{step},' in line:
-            raise StoppedError("nobody reads", signal.SIGPIPE)
+            raise StoppedError("broken pipe", signal.SIGPIPE)
 
     return on_line
 
 
-def test_weights_that_are_no_numbers_are_not_saved_when_the_reader_leaves(tmp_path: Path):
-    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4")
+def test_diverged_weights_are_not_saved_when_the_pipe_breaks(tmp_path: Path):
+    recipe = short(
+        "digits_at", "attack.epsilon_warmup_epochs=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=4"
+    )
     with pytest.raises(DivergedError):
-        train(recipe, tmp_path, reader_leaves_at(1))
+        train(recipe, tmp_path, close_pipe_at(1))
     run = Run.find("latest", tmp_path)
     assert checkpoints.load(run).step == 0
     assert ends(run) == [("diverged", 6)]
 
 
-def test_a_full_disk_while_a_stop_saves_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_while_saving_on_a_stop_is_journaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save = checkpoints.save
 
     def full_after_the_start(run: Run, state: object, *, step: int, **rest: object) -> object:
@@ -65,7 +67,7 @@ def test_a_full_disk_while_a_stop_saves_is_written_down(tmp_path: Path, monkeypa
     assert ends(Run.find("latest", tmp_path)) == [("failed", 5)]
 
 
-def test_a_second_ctrl_c_is_written_down_as_one(tmp_path: Path):
+def test_a_keyboard_interrupt_is_journaled(tmp_path: Path):
     def on_line(line: str) -> None:
         if '"step":3,' in line:
             raise KeyboardInterrupt
@@ -75,7 +77,9 @@ def test_a_second_ctrl_c_is_written_down_as_one(tmp_path: Path):
     assert ends(Run.find("latest", tmp_path)) == [("failed", 130)]
 
 
-def test_a_finished_run_says_so_once_even_if_its_results_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_finished_run_ends_once_even_if_the_disk_is_full_for_its_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     build = results_file.build
 
     def full_at_the_end(run: Run) -> Path:
@@ -89,7 +93,7 @@ def test_a_finished_run_says_so_once_even_if_its_results_do_not_fit(tmp_path: Pa
     assert ends(Run.find("latest", tmp_path)) == [("finished", 0)]
 
 
-def test_a_recipe_that_the_data_cannot_serve_leaves_no_run(tmp_path: Path):
+def test_a_recipe_that_does_not_fit_the_data_leaves_no_run(tmp_path: Path):
     with pytest.raises(RecipeError, match=r"data.holdout = 1437: only 1437 training images"):
         train(short("digits_nt", "data.holdout=1437"), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -100,12 +104,12 @@ def test_a_run_of_another_kind_of_device_is_refused(tmp_path: Path):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
     run = Run.find("latest", tmp_path)
     run.complete(run.provenance | {"device": "cuda:0"})
-    with pytest.raises(RecipeError, match="the run began on cuda:0, whose random streams cpu cannot go on with"):
+    with pytest.raises(RecipeError, match="the run started on cuda:0, whose random numbers cannot be continued on cpu"):
         resume(run, device="cpu", data_dir=None, on_line=quiet)
 
 
 @pytest.mark.parametrize("lost", ["content", "pointer"])
-def test_a_damaged_or_missing_best_checkpoint_does_not_cost_the_test(tmp_path: Path, lost: str):
+def test_the_test_survives_a_damaged_or_missing_best_checkpoint(tmp_path: Path, lost: str):
     recipe = short("digits_wgan", "train.epochs=4", "train.milestones=[]")
 
     def damage(line: str) -> None:
@@ -126,7 +130,7 @@ def test_a_damaged_or_missing_best_checkpoint_does_not_cost_the_test(tmp_path: P
     assert ends(run) == [("finished", 0)]
 
 
-def test_provenance_has_the_threads_that_a_resumed_run_uses(tmp_path: Path):
+def test_a_resumed_run_uses_the_original_thread_count(tmp_path: Path):
     before = torch.get_num_threads()
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
@@ -138,7 +142,7 @@ def test_provenance_has_the_threads_that_a_resumed_run_uses(tmp_path: Path):
         torch.set_num_threads(before)
 
 
-def test_no_room_for_the_first_checkpoint_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_at_the_first_checkpoint_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object, **__: object) -> None:
         raise DiskFullError("no space left")
 
@@ -148,7 +152,7 @@ def test_no_room_for_the_first_checkpoint_leaves_no_run(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_recipe_that_was_edited_is_not_gone_on_with(tmp_path: Path):
+def test_a_run_with_an_edited_recipe_is_not_resumed(tmp_path: Path):
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
     run = Run.find("latest", tmp_path)
@@ -172,7 +176,7 @@ def test_a_run_whose_checkpoints_vanish_keeps_its_journal_and_its_results(tmp_pa
         resume(run, device=None, data_dir=None, on_line=quiet)
 
 
-def test_rows_that_a_stopped_run_lost_are_said_and_not_made_up(tmp_path: Path):
+def test_lost_rows_are_reported_and_not_invented(tmp_path: Path):
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(7))
     run = Run.find("latest", tmp_path)
@@ -186,8 +190,8 @@ def test_rows_that_a_stopped_run_lost_are_said_and_not_made_up(tmp_path: Path):
     assert messages[1] == f"{kept}: has rows that events.ndjson has lost; look at it, then delete it"
 
 
-@pytest.mark.parametrize("which", ["defense", "sampler", "streams"])
-def test_a_state_of_another_training_is_named(tmp_path: Path, which: str):
+@pytest.mark.parametrize("which", ["defense", "sampler", "rng"])
+def test_a_state_that_does_not_fit_is_named(tmp_path: Path, which: str):
     with pytest.raises(StoppedError):
         train(short("digits_nt", "train.report_every=1"), tmp_path, stop_after(2))
     run = Run.find("latest", tmp_path)
@@ -200,14 +204,12 @@ def test_a_state_of_another_training_is_named(tmp_path: Path, which: str):
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
 )
-def test_a_full_memory_is_one_line_and_leaves_no_run_that_never_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-):
-    def full(*_: object, **__: object) -> None:
+def test_out_of_memory_is_one_line_and_leaves_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception):
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("afdctl.training.trainer.build", full)
-    with pytest.raises(AfdctlError, match=r"memory is full: lower train\.batch_size or model\.width"):
+    monkeypatch.setattr("afdctl.training.trainer.build", fail)
+    with pytest.raises(AfdctlError, match=r"out of memory; lower train\.batch_size or model\.width"):
         train(short("digits_nt"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -221,7 +223,7 @@ def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pyt
     compiler = torch.compile
     monkeypatch.setattr(torch, "compile", lambda call, **_: compiler(call, dynamic=False, backend=refuse))
     with pytest.raises(AfdctlError) as raised:
-        train(short("digits_at", "attack.warmup=0", "train.compile=max-autotune"), tmp_path)
+        train(short("digits_at", "attack.epsilon_warmup_epochs=0", "train.compile=max-autotune"), tmp_path)
     message = str(raised.value)
     assert message.startswith("torch.compile failed: ")
     assert message.endswith("; set train.compile = false")
@@ -231,7 +233,8 @@ def test_a_failure_of_torch_compile_is_one_line(tmp_path: Path, monkeypatch: pyt
 
 def test_a_signal_before_the_first_checkpoint_leaves_nothing(tmp_path: Path):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with stopping(), pytest.raises(StoppedError, match="before the training began"), Run.begin(tmp_path, "run"):
+        before_the_start = pytest.raises(StoppedError, match="before the training started")
+        with raise_on_signal(), before_the_start, Run.begin(tmp_path, "run"):
             os.kill(os.getpid(), number)
     assert list(tmp_path.iterdir()) == []
 
@@ -241,17 +244,17 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(tmp_path: Path
         if '"event":"run"' in line:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(StoppedError, match="SIGTERM; go on with"):
+    with pytest.raises(StoppedError, match="SIGTERM; resume with"):
         train(short("digits_nt"), tmp_path, on_line)
     assert resume(Run.find("latest", tmp_path), device=None, data_dir=None, on_line=quiet).finished
 
 
-def test_what_does_nothing_to_the_rates_is_told_of(tmp_path: Path):
-    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.rise=0.5"), tmp_path)
+def test_settings_without_effect_are_warned_about(tmp_path: Path):
+    run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.warmup_fraction=0.5"), tmp_path)
     warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
     assert warnings == [
-        "train.milestones [2, 9] lie beyond the last epoch: there the rates never fall",
-        'train.rise is for train.schedule = "one_cycle": rates that fall at milestones never rise',
+        "train.milestones [2, 9] are after the last epoch; the learning rate does not decay there",
+        'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"',
     ]
 
 
@@ -260,14 +263,13 @@ def test_a_single_training_image_is_not_a_training(tmp_path: Path):
         train(short("digits_nt", "data.holdout=1436"), tmp_path)
 
 
-def test_queries_that_cannot_be_made_are_told_of():
-    cpu = torch.device("cpu")
-    searching = short("digits_nt", "attack.norm=l2", "test.queries=5")
-    assert list(ineffective_settings(searching, cpu, 8)) == []
-    assert list(ineffective_settings(searching, cpu, 12)) == [
-        "Square cannot start in l2 on images of 12 pixels a side: PGD runs alone"
+def test_square_that_cannot_run_is_warned_about():
+    searching = short("digits_nt", "attack.norm=l2", "test.square_queries=5")
+    assert list(ineffective_settings(searching, 8)) == []
+    assert list(ineffective_settings(searching, 12)) == [
+        "Square cannot start in l2 on images of 12 x 12 pixels; only PGD runs"
     ]
-    nobody = short("digits_nt", "data.holdout=0", "train.select=last", "validation.queries=5")
-    assert list(ineffective_settings(nobody, cpu, 8)) == [
-        "validation.queries has no hold-out to search: data.holdout is 0"
+    unvalidated = short("digits_nt", "data.holdout=0", "train.checkpoint_selection=last", "validation.square_queries=5")
+    assert list(ineffective_settings(unvalidated, 8)) == [
+        "validation.square_queries has no effect; data.holdout is 0, so there is no validation"
     ]

@@ -1,4 +1,4 @@
-"""Accuracies counted by hand, and by models whose weak places are known."""
+"""Test accuracies on models whose adversarial examples are known."""
 
 import pytest
 import torch
@@ -11,12 +11,12 @@ from afdctl.recipe.schema import Attack, Evaluation, Model
 from afdctl.training.evaluate import Accuracy, evaluate
 from tests.attacks.linear import Linear, model_and_images
 
+# Grey 0.4: only a thin shell of the ball around such an image fools `Shell`.
 THIN = 102 / 255
-"""The grey, 0.4, of images that only a thin shell around them fools."""
 
 
 class Shell(nn.Module):
-    """Prefers class 1 where the one pixel lies within 0.05 of 0.5, and class 0 elsewhere."""
+    """Prefers class 1 if the single pixel is within 0.05 of 0.5, else class 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         score = 0.05 - (x.flatten() - 0.5).abs()
@@ -28,20 +28,20 @@ def split(x: Tensor, y: Tensor) -> Split:
 
 
 def test_an_image_is_fooled_by_any_iterate():
-    """Steps of 0.4 leap over the shell from one side of the ball to the other: the random start alone can be in it."""
+    """Steps of 0.4 jump over the shell, so only the random start can be in it."""
     grey = torch.full((200, 1, 1, 1), THIN)
     table = Evaluation(steps=3, step_size=0.4, batch_size=200)
     labels = torch.zeros(200, dtype=torch.long)
     generator = Generator().manual_seed(1)
-    found = evaluate(Shell(), split(grey, labels), table, Attack(epsilon=0.2), generator)
+    accuracy = evaluate(Shell(), split(grey, labels), table, Attack(epsilon=0.2), generator)
     starts = THIN + 0.2 * (2 * torch.rand(grey.shape, generator=generator.manual_seed(1)) - 1)
     fooled = int(((starts - 0.5).abs() < 0.05).sum())
     assert 20 < fooled < 80
-    assert found == Accuracy(1, pytest.approx(1 - fooled / 200), 200)
+    assert accuracy == Accuracy(1, pytest.approx(1 - fooled / 200), 200)
 
 
 def linear() -> tuple[Linear, Split, Tensor]:
-    """A model, 64 images of which it calls all but the first ten right, and which those are."""
+    """Return a model, 64 images of which it misclassifies the first ten, and a mask of the others."""
     model, x, _ = model_and_images()
     x = (255 * x).round() / 255
     right = torch.arange(len(x)) >= 10
@@ -50,18 +50,18 @@ def linear() -> tuple[Linear, Split, Tensor]:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_robust_is_what_is_right_and_farther_from_the_boundary_than_epsilon(norm: str):
+def test_robust_images_are_correct_and_farther_from_the_boundary_than_epsilon(norm: str):
     model, images, right = linear()
     distances = model.distance(images.x / 255, norm)
     epsilon = distances.quantile(0.6).item()  # none is within 2 % below it, where PGD may fail
-    found = evaluate(model, images, Evaluation(batch_size=20), Attack(norm=norm, epsilon=epsilon), Generator())
+    accuracy = evaluate(model, images, Evaluation(batch_size=20), Attack(norm=norm, epsilon=epsilon), Generator())
     robust = int((right & (distances > epsilon)).sum())
     assert 15 < robust < 26
-    assert found == Accuracy(54 / 64, robust / 64, 64)
+    assert accuracy == Accuracy(54 / 64, robust / 64, 64)
 
 
-def test_what_is_wrong_without_an_attack_is_not_robust_whatever_the_attack_does(monkeypatch: pytest.MonkeyPatch):
-    """This one turns the model's answer round, so that only what was wrong becomes right."""
+def test_misclassified_images_are_never_robust(monkeypatch: pytest.MonkeyPatch):
+    """This attack inverts the model's answers, so that the misclassified images become correct."""
     model, images, _ = linear()
     monkeypatch.setattr("afdctl.training.evaluate.pgd_ce", lambda twin, x, y, **knobs: 1 - x)
     assert evaluate(model, images, Evaluation(), Attack(epsilon=0.1), Generator()) == Accuracy(54 / 64, 0, 64)
@@ -80,14 +80,14 @@ def test_a_network_in_training_is_evaluated_with_its_running_statistics():
     assert not torch.equal(images.y, by_batch)
     network.train()
     kept = {name: value.clone() for name, value in network.named_buffers()}
-    found = evaluate(network, images, Evaluation(batch_size=30, limit=70), Attack(epsilon=1e-6), Generator())
-    assert found == Accuracy(1, 1, 70)
+    accuracy = evaluate(network, images, Evaluation(batch_size=30, limit=70), Attack(epsilon=1e-6), Generator())
+    assert accuracy == Accuracy(1, 1, 70)
     assert network.training
     assert all(torch.equal(value, kept[name]) for name, value in network.named_buffers())
 
 
 class Masked(nn.Module):
-    """Prefers class 1 where the mean is above 0.5, by steps: PGD has no gradient, and Square is led by the margin."""
+    """Prefers class 1 if the mean exceeds 0.5, in steps: PGD has no gradient, Square follows the margin."""
 
     def forward(self, x: Tensor) -> Tensor:
         score = (x.mean((1, 2, 3)) - 0.5).mul(1000).round() + 0 * x.sum((1, 2, 3))
@@ -96,42 +96,42 @@ class Masked(nn.Module):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_square_finds_what_masked_gradients_hide(norm: str):
-    """Greys of which the ball reaches over the boundary, and greys from where it does not."""
+    """Grey images whose ball crosses the boundary, and others whose ball does not."""
     images = split(torch.cat([torch.full((6, 1, 8, 8), 0.45), torch.full((4, 1, 8, 8), 0.1)]), torch.zeros(10).long())
     attack = Attack(norm=norm, epsilon={"linf": 0.2, "l2": 1.0}[norm])
     before = torch.get_rng_state()
-    alone, first, again = (
-        evaluate(Masked(), images, Evaluation(steps=5, queries=queries), attack, Generator().manual_seed(0))
+    pgd_only, first, second = (
+        evaluate(Masked(), images, Evaluation(steps=5, square_queries=queries), attack, Generator().manual_seed(0))
         for queries in (0, 200, 200)
     )
-    assert alone == Accuracy(1, 1, 10)
-    assert "acc_square" not in alone.row()
-    assert first == again
-    assert first[:3] == alone[:3]
+    assert pgd_only == Accuracy(1, 1, 10)
+    assert "acc_square" not in pgd_only.row()
+    assert first == second
+    assert first[:3] == pgd_only[:3]
     assert first.acc_square is not None
     assert 0.4 - 1e-6 < first.acc_square < {"linf": 0.41, "l2": 0.91}[norm]
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_square_without_a_start_gives_no_figure():
+def test_square_that_cannot_start_has_no_accuracy():
     images = split(torch.full((3, 1, 12, 12), 0.1), torch.zeros(3).long())
-    found = evaluate(Masked(), images, Evaluation(queries=5), Attack(norm="l2", epsilon=0.1), Generator())
-    assert found == Accuracy(1, 1, 3, None)
+    accuracy = evaluate(Masked(), images, Evaluation(square_queries=5), Attack(norm="l2", epsilon=0.1), Generator())
+    assert accuracy == Accuracy(1, 1, 3, None)
 
 
-def test_where_pgd_leaves_nobody_square_has_nothing_to_do():
+def test_square_does_not_run_without_robust_images():
     model, images, _ = linear()
-    found = evaluate(model, images, Evaluation(queries=5), Attack(epsilon=1.0), Generator())
-    assert found == Accuracy(54 / 64, 0, 64, 0)
+    accuracy = evaluate(model, images, Evaluation(square_queries=5), Attack(epsilon=1.0), Generator())
+    assert accuracy == Accuracy(54 / 64, 0, 64, 0)
 
 
-def test_square_can_be_given_up_between_two_queries():
+def test_square_can_be_interrupted_between_two_queries():
     calls = iter(range(20))
 
-    def give_up() -> None:
+    def interrupt() -> None:
         if next(calls) == 15:
             raise InterruptedError
 
     model, images, _ = linear()
     with pytest.raises(InterruptedError):
-        evaluate(model, images, Evaluation(queries=1000), Attack(epsilon=0.001), Generator(), give_up)
+        evaluate(model, images, Evaluation(square_queries=1000), Attack(epsilon=0.001), Generator(), interrupt)

@@ -1,4 +1,4 @@
-"""A checkpoint of the authors' code becomes a run that everything else takes for a training of ours."""
+"""Test that a checkpoint of the authors' code becomes a run like a trained one."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ from afdctl.recipe import Recipe, loads
 from afdctl.runs import checkpoints
 from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
-from afdctl.training.import_checkpoint import import_official
+from afdctl.training.import_checkpoint import import_checkpoint
 from afdctl.training.setup import resume
 from tests.conftest import short
 from tests.models.authors import SpectralHead, checkpoint, shake
@@ -39,7 +39,7 @@ def file(tmp_path: Path, theirs: FeatureClassifier) -> Path:
 
 def imported(file: Path, chosen: Recipe | None = None) -> tuple[Run, list[str]]:
     chosen = chosen or short("digits_wgan", *OURS)
-    return import_official(file, chosen, stem="wgan", runs=file.parent / "runs", name=None, data_dir=None)
+    return import_checkpoint(file, chosen, stem="wgan", runs=file.parent / "runs", name=None, data_dir=None)
 
 
 def test_an_imported_run_has_the_network_and_the_discriminator(file: Path, theirs: FeatureClassifier):
@@ -59,16 +59,16 @@ def test_the_digest_is_of_the_bytes_that_were_read(file: Path, monkeypatch: pyte
     digest, load = sha256(file.read_bytes()).hexdigest(), authors_checkpoint.load
 
     def load_and_lose(path: Path) -> authors_checkpoint.AuthorsCheckpoint:
-        found = load(path)
+        checkpoint = load(path)
         path.unlink()
-        return found
+        return checkpoint
 
     monkeypatch.setattr(authors_checkpoint, "load", load_and_lose)
     run, _ = imported(file)
     assert run.provenance["imported"]["sha256"] == digest
 
 
-def test_an_imported_run_tells_where_it_is_from(file: Path):
+def test_an_imported_run_records_its_source(file: Path):
     run, _ = imported(file)
     facts = run.provenance
     assert (run.name, run.kind, run.finished, (run.checkpoints / "last").exists()) == (
@@ -88,18 +88,18 @@ def test_an_imported_run_tells_where_it_is_from(file: Path):
     assert run.results_path.exists()
 
 
-def test_training_cannot_go_on_with_it(file: Path):
+def test_it_cannot_be_resumed(file: Path):
     run, _ = imported(file)
-    with pytest.raises(RecipeError, match=r"wgan-001: its model was not trained here, so there is no training"):
+    with pytest.raises(RecipeError, match=r"wgan-001: this run is imported, not trained; it cannot be resumed"):
         resume(run, device=None, data_dir=None, on_line=print)
 
 
-def test_without_a_discriminator_the_runs_own_is_told_to_be_untrained(file: Path):
+def test_without_a_discriminator_a_warning_says_that_the_runs_is_untrained(file: Path):
     payload = torch.load(file, weights_only=True)
     del payload["EDa_state_dict"]
     torch.save(payload, file)
     run, warnings = imported(file)
-    assert warnings == [f"{file}: has no discriminator (EDa_state_dict); the run's is a new, untrained one"]
+    assert warnings == [f"{file}: has no discriminator (EDa_state_dict); the run's discriminator is new and untrained"]
     assert [row["message"] for row in read(run.journal_path) if row["event"] == "warning"] == warnings
 
 

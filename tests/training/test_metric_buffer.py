@@ -1,4 +1,4 @@
-"""Rows of steps: the speed in images, and which figures may not be NaN."""
+"""Test the transfer of step metrics, their speed, and the detection of NaN."""
 
 import math
 from types import SimpleNamespace
@@ -12,23 +12,23 @@ from afdctl.training import metric_buffer
 def test_the_speed_counts_the_images_of_the_time_since_the_last_flush(monkeypatch: pytest.MonkeyPatch):
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(metric_buffer, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    measured = metric_buffer.MetricBuffer()
+    buffer = metric_buffer.MetricBuffer()
     for step, images in ((1, 30), (2, 10)):
-        measured.add({"step": step}, images, {"L_C": torch.tensor(step / 4)})
+        buffer.add({"step": step}, images, {"L_C": torch.tensor(step / 4)})
     clock.now += 4
-    assert measured.flush() == [
+    assert buffer.flush() == [
         {"step": 1, "L_C": 0.25, "images_per_s": 10},
         {"step": 2, "L_C": 0.5, "images_per_s": 10},
     ]
-    measured.add({"step": 3}, 30, {"L_C": torch.tensor(1.0)})
+    buffer.add({"step": 3}, 30, {"L_C": torch.tensor(1.0)})
     clock.now += 2
-    assert measured.flush() == [{"step": 3, "L_C": 1, "images_per_s": 15}]
-    assert measured.flush() == []
+    assert buffer.flush() == [{"step": 3, "L_C": 1, "images_per_s": 15}]
+    assert buffer.flush() == []
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["L_C", "L_F", "grad_C", "grad_D"])
-def test_a_loss_or_gradient_that_is_no_number_is_found(name: str, value: float):
+def test_a_loss_or_gradient_norm_that_is_not_finite_is_found(name: str, value: float):
     rows = [{"step": 4, "L_C": 1.0, "grad_C": 1.0}, {"step": 5, "L_C": 1.0} | {name: value}, {"step": 6, name: value}]
     assert metric_buffer.first_divergence(rows) == (5, name)
 
@@ -39,7 +39,7 @@ def test_other_figures_may_be_no_number():
 
 
 class Arrival:
-    """When figures reach the host; notes who waited for them."""
+    """A fake CUDA event that records which block was waited for."""
 
     def __init__(self, waited: list[int], number: int) -> None:
         self.waited, self.number = waited, number
@@ -48,54 +48,54 @@ class Arrival:
         self.waited.append(self.number)
 
 
-def add(measured: metric_buffer.MetricBuffer, *steps: int) -> None:
+def add(buffer: metric_buffer.MetricBuffer, *steps: int) -> None:
     for step in steps:
-        measured.add({"step": step}, 10, {"L_C": torch.tensor(float(step))})
+        buffer.add({"step": step}, 10, {"L_C": torch.tensor(float(step))})
 
 
-def test_on_the_cpu_all_rows_have_arrived():
-    measured = metric_buffer.MetricBuffer()
-    add(measured, 1, 2)
-    assert [row["step"] for row in measured.arrived()] == [1, 2]
-    assert measured.arrived() == []
+def test_on_the_cpu_all_rows_are_ready():
+    buffer = metric_buffer.MetricBuffer()
+    add(buffer, 1, 2)
+    assert [row["step"] for row in buffer.pop_ready()] == [1, 2]
+    assert buffer.pop_ready() == []
 
 
 def test_rows_of_a_gpu_come_one_report_later_and_all_at_the_end(monkeypatch: pytest.MonkeyPatch):
-    """It computes the newest meanwhile; only those of the report before are waited for."""
+    """The GPU computes the newest block meanwhile; only the previous one is waited for."""
     waited: list[int] = []
-    sent = metric_buffer.MetricBuffer._send
+    start_transfer = metric_buffer.MetricBuffer._start_transfer
 
-    def send(measured: metric_buffer.MetricBuffer) -> None:
-        before = len(measured._sent)
-        sent(measured)
-        for place, block in enumerate(measured._sent[before:], before):
-            measured._sent[place] = block._replace(arrival=Arrival(waited, block.rows[0]["step"]))
+    def send(buffer: metric_buffer.MetricBuffer) -> None:
+        sent = len(buffer._pending)
+        start_transfer(buffer)
+        for index, block in enumerate(buffer._pending[sent:], sent):
+            buffer._pending[index] = block._replace(arrival=Arrival(waited, block.rows[0]["step"]))
 
-    monkeypatch.setattr(metric_buffer.MetricBuffer, "_send", send)
-    measured = metric_buffer.MetricBuffer()
-    add(measured, 1, 2)
-    assert measured.arrived() == []
-    assert len(measured) == 0
-    add(measured, 3, 4)
-    assert [row["step"] for row in measured.arrived()] == [1, 2]
+    monkeypatch.setattr(metric_buffer.MetricBuffer, "_start_transfer", send)
+    buffer = metric_buffer.MetricBuffer()
+    add(buffer, 1, 2)
+    assert buffer.pop_ready() == []
+    assert len(buffer) == 0
+    add(buffer, 3, 4)
+    assert [row["step"] for row in buffer.pop_ready()] == [1, 2]
     assert waited == [1]
-    add(measured, 5)
-    rows = measured.flush()
+    add(buffer, 5)
+    rows = buffer.flush()
     assert [(row["step"], row["L_C"]) for row in rows] == [(3, 3.0), (4, 4.0), (5, 5.0)]
     assert len({row["images_per_s"] for row in rows}) == 1
     assert waited[-1] == 5
-    assert measured.flush() == []
+    assert buffer.flush() == []
 
 
 @pytest.mark.gpu
-def test_handing_figures_over_waits_for_nothing():
-    measured = metric_buffer.MetricBuffer()
-    figures = [torch.full((), float(step), device="cuda") for step in range(4)]
+def test_adding_reports_does_not_wait_for_the_device():
+    buffer = metric_buffer.MetricBuffer()
+    metrics = [torch.full((), float(step), device="cuda") for step in range(4)]
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for step, figure in enumerate(figures):
-            measured.add({"step": step}, 10, {"L_C": figure})
-        assert measured.arrived() == []
+        for step, metric in enumerate(metrics):
+            buffer.add({"step": step}, 10, {"L_C": metric})
+        assert buffer.pop_ready() == []
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert [row["L_C"] for row in measured.flush()] == [0.0, 1.0, 2.0, 3.0]
+    assert [row["L_C"] for row in buffer.flush()] == [0.0, 1.0, 2.0, 3.0]

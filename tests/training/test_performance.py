@@ -1,4 +1,4 @@
-"""Ways to train faster: what must not change by them, and what may change a little."""
+"""Test precision and compilation: what they must not change, and what they may change a little."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from afdctl.data import load
 from afdctl.errors import StoppedError
 from afdctl.journal import read
 from afdctl.models.feature_classifier import build
@@ -17,14 +16,14 @@ from afdctl.recipe.schema import COMPILE_MODES, Model, Train
 from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training.performance import apply_performance_settings
-from afdctl.training.setup import resume
+from afdctl.training.setup import load_dataset, resume
 from afdctl.training.trainer import Trainer
 from tests.conftest import short
 from tests.training.test_resume import assert_same_state, figures, quiet, stop_after, train
 
 CUDA = torch.device("cuda:0")
-MORE = ["train.batch_size=100", "train.report_every=1", "attack.warmup=1"]
-"""An epoch has 12 full batches and a short one, and epsilon grows in the first."""
+# 12 full batches and a smaller one an epoch; epsilon grows during the first epoch.
+MORE = ["train.batch_size=100", "train.report_every=1", "attack.epsilon_warmup_epochs=1"]
 
 
 def losses(run: Run, name: str = "L_C") -> list[float]:
@@ -42,7 +41,7 @@ def on_cuda(recipe: Recipe, runs: Path, on_line=quiet) -> Run:
 
 
 def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: int) -> None:
-    """A training that was stopped and went on ends as the uninterrupted one did."""
+    """A stopped and resumed training equals the uninterrupted one."""
     with pytest.raises(StoppedError):
         train(recipe, runs, stop_after(stop_at))
     parts = Run.find("latest", runs)
@@ -52,8 +51,8 @@ def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: i
 
 
 @pytest.mark.slow
-def test_torch_compiles_more_forms_than_it_does_by_itself():
-    """A training has ten or so, and torch runs the ninth and all after it eagerly."""
+def test_the_recompile_limit_is_raised():
+    """A training needs ten variants; by default torch runs the ninth and later ones uncompiled."""
     network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
     with torch._dynamo.config.patch(recompile_limit=8):
         apply_performance_settings(network, Train(epochs=1))
@@ -64,7 +63,7 @@ def test_torch_compiles_more_forms_than_it_does_by_itself():
 
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: str):
-    """Also for the twin that the adversary attacks."""
+    """Also for the fused copy that the adversary attacks."""
     calls: list[tuple[nn.Module, dict[str, Any]]] = []
     monkeypatch.setattr(torch, "compile", lambda call, **knobs: calls.append((call.__self__, knobs)) or call)
     network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
@@ -78,7 +77,7 @@ def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: s
 
 @pytest.mark.parametrize("name", ["digits_wgan", "digits_trades"])
 def test_a_compiled_training_is_resumed_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
-    """With a backend that compiles nothing, which takes no time: what is compiled is not part of a checkpoint."""
+    """With a backend that compiles nothing, for speed; compiled code is not part of a checkpoint."""
     compiler = torch.compile
     monkeypatch.setattr(
         torch, "compile", lambda call, *, dynamic, mode: compiler(call, dynamic=dynamic, backend="eager")
@@ -107,8 +106,8 @@ def test_a_training_in_bf16_is_resumed_to_the_bit(tmp_path: Path):
 @pytest.mark.parametrize("name", ["digits_at", "digits_wgan"])
 def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
     """A CPU without instructions for it takes three times as long."""
-    more = ["train.epochs=12", "train.milestones=[10]", "train.batch_size=64", "model.width=16", "attack.warmup=3"]
-    more += ["test.limit=360", "test.steps=10"]
+    more = ["train.epochs=12", "train.milestones=[10]", "train.batch_size=64", "model.width=16"]
+    more += ["attack.epsilon_warmup_epochs=3", "test.limit=360", "test.steps=10"]
     low, plain = (
         accuracies(train(short(name, *more, f"train.precision={precision}"), tmp_path / precision))
         for precision in ("bf16", "float32")
@@ -121,7 +120,8 @@ def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
     """Rounding differs, so only the first losses can be compared."""
-    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100", "attack.keep=last", "attack.warmup=0"]
+    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100"]
+    more += ["attack.keep=last", "attack.epsilon_warmup_epochs=0"]
     plain, compiled = (
         losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", mode)
     )
@@ -132,7 +132,7 @@ def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 @pytest.mark.parametrize("name", ["digits_wgan", "digits_dcgan", "digits_at", "digits_trades"])
 def test_compiled_steps_train_as_eager_ones_do_on_a_gpu(tmp_path: Path, name: str, mode: str):
-    """Over the end of a warm-up and the first fall of the rates."""
+    """Includes the end of the warm-up and the first decay of the learning rate."""
     more = ["train.milestones=[1]"]
     compiled, eager = (
         losses(on_cuda(short(name, *MORE, *more, f"train.compile={how}"), tmp_path / how)) for how in (mode, "false")
@@ -156,13 +156,14 @@ def test_a_compiled_run_is_resumed_on_a_gpu(tmp_path: Path, mode: str):
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("name", ["digits_wgan", "digits_dcgan", "digits_at", "digits_trades"])
 def test_a_step_never_synchronises(tmp_path: Path, name: str, precision: str):
-    """Warm: the first step makes what is needed."""
+    """After a warm-up: the first step may synchronise."""
     penalty = ["defense.gp_weight=1.0"] if name == "digits_wgan" else []
     more = [f"train.precision={precision}", "train.batch_size=100"]
-    recipe = short(name, "attack.warmup=0", *more, *penalty)
+    recipe = short(name, "attack.epsilon_warmup_epochs=0", *more, *penalty)
     run = Run.create(tmp_path, "run", dump(recipe), {})
     with run.open_journal() as journal:
-        trainer = Trainer(run, recipe, load(recipe.data, None), CUDA, journal)
+        dataset = load_dataset(recipe.data, None)
+        trainer = Trainer(run=run, recipe=recipe, dataset=dataset, device=CUDA, journal=journal)
         trainer.network.train()
         for _ in range(2):
             trainer.train_step()

@@ -1,4 +1,4 @@
-"""A resumed run is to the bit the run that was never stopped: weights, optimizers, generators and journal figures."""
+"""Test that a resumed run is bit-identical to one that was never stopped: state and journaled metrics."""
 
 import os
 import signal
@@ -26,10 +26,16 @@ from tests.conftest import short, train
 
 RECIPES = {
     "natural": ("digits_nt", []),
-    "adversarial": ("digits_at", ["attack.warmup=1.5"]),
+    "adversarial": ("digits_at", ["attack.epsilon_warmup_epochs=1.5"]),
     "adversarial ramped": (
         "digits_at",
-        ["attack.warmup=0", "attack.n_fgsm=1", "attack.ramp=2", "train.epochs=4", "train.average=0.9"],
+        [
+            "attack.epsilon_warmup_epochs=0",
+            "attack.n_fgsm_epochs=1",
+            "attack.steps_warmup_epochs=2",
+            "train.epochs=4",
+            "train.ema_decay=0.9",
+        ],
     ),
     "trades": ("digits_trades", []),
     "afd": ("digits_wgan", ["defense.gp_weight=1.0", "data.augment=crop_flip"]),
@@ -44,7 +50,7 @@ def quiet(line: str) -> None:
 
 
 def stop_after(step: int) -> Callable[[str], None]:
-    """Send SIGTERM to this process when the journal tells of the step."""
+    """Send SIGTERM to this process when the journal has the step."""
 
     def on_line(line: str) -> None:
         if f'"step":{step},' in line and '"event":"step"' in line:
@@ -61,8 +67,8 @@ def leaves(state: Any) -> Iterator[Any]:
         yield state
 
 
-def assert_same_state(one: Run, other: Run) -> None:
-    first, second = (checkpoints.load(run).state for run in (one, other))
+def assert_same_state(run: Run, other: Run) -> None:
+    first, second = (checkpoints.load(run).state for run in (run, other))
     assert first.keys() == second.keys()
     pairs = list(zip(leaves(first), leaves(second), strict=True))
     assert len(pairs) > 40
@@ -71,12 +77,12 @@ def assert_same_state(one: Run, other: Run) -> None:
 
 
 def figures(run: Run) -> list[dict[str, Any]]:
-    """The journal as it reads, without the clock, and without the checkpoints that a stop adds."""
+    """Return the journal without times and without the checkpoints that a stop adds."""
     rows = [row for row in drop_superseded(read(run.journal_path)) if row["event"] in ("step", "epoch", "test", "end")]
     return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
 
 
-def test_every_defense_is_here():
+def test_every_defense_is_tested():
     assert {short(name, *more).defense.name for name, more in RECIPES.values()} == set(registry.DEFENSES)
 
 
@@ -110,10 +116,10 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, whole: Run, st
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
-    ["sampler", "streams", "defense.network", "defense.D_psi", *(f"defense.optimizer_{which}" for which in "CDF")],
+    ["sampler", "rng", "defense.network", "defense.D_psi", *(f"defense.optimizer_{which}" for which in "CDF")],
 )
 def test_every_part_of_the_state_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str):
-    """The comparison above would see it if a checkpoint left a part out."""
+    """The comparison above would fail if a checkpoint left a part out."""
     recipe = short("digits_wgan", "train.report_every=1")
     uninterrupted = train(recipe, tmp_path / "whole")
     with pytest.raises(StoppedError):
@@ -130,13 +136,13 @@ def test_every_part_of_the_state_matters(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Trainer, "load_state_dict", forgetful)
     run = Run.find("latest", tmp_path / "parts")
     resume(run, device=None, data_dir=None, on_line=quiet)
-    weights = [checkpoints.load(one).state["defense"] for one in (uninterrupted, run)]
+    weights = [checkpoints.load(trained).state["defense"] for trained in (uninterrupted, run)]
     differ = [a for a, b in zip(*map(leaves, weights), strict=True) if isinstance(a, Tensor) and not torch.equal(a, b)]
     assert differ
 
 
 def test_four_epochs_are_two_and_two(tmp_path: Path):
-    """Stopped between epochs, after the validation: SIGTERM comes while the second epoch's checkpoint is told of."""
+    """Stopped between epochs: SIGTERM arrives while the second epoch's checkpoint is journaled."""
     recipe = short("digits_wgan", "train.epochs=4", "train.report_every=1", "train.milestones=[1,3]")
     whole = train(recipe, tmp_path / "whole")
 
@@ -155,7 +161,7 @@ def test_four_epochs_are_two_and_two(tmp_path: Path):
     )
 
 
-def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path: Path):
+def test_a_damaged_newest_checkpoint_is_replaced_by_the_previous_one(tmp_path: Path):
     recipe = short("digits_wgan", "train.report_every=1")
     whole = train(recipe, tmp_path / "whole")
     with pytest.raises(StoppedError):
@@ -171,7 +177,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path: Path)
     assert figures(whole) == figures(parts)
 
 
-def test_a_run_remembers_where_its_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_remembers_its_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for split, label in product(("train", "test"), ("a", "b")):
         folder = tmp_path / "images" / split / label
         folder.mkdir(parents=True)

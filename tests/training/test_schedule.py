@@ -1,4 +1,4 @@
-"""What changes in the course of a training, step by step."""
+"""Test learning rates and adversary over the steps of a training."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from tests.conftest import short
 PER_EPOCH = 5
 
 
-def made(*overrides: str, name: str = "digits_wgan") -> Schedule:
+def make_schedule(*overrides: str, name: str = "digits_wgan") -> Schedule:
     return Schedule(short(name, "train.epochs=10", "train.milestones=[]", "attack.steps=20", *overrides), PER_EPOCH)
 
 
@@ -19,26 +19,30 @@ def factors(schedule: Schedule) -> list[float]:
     return [schedule.lr_factor(step) for step in range(10 * PER_EPOCH)]
 
 
-def test_milestones_multiply_the_rates_from_the_epoch_after_them():
-    found = factors(made("train.milestones=[4,8]"))
-    assert found == pytest.approx([1.0] * 20 + [0.1] * 20 + [0.01] * 10)
+def test_milestones_decay_the_learning_rate_from_the_next_epoch():
+    values = factors(make_schedule("train.milestones=[4,8]"))
+    assert values == pytest.approx([1.0] * 20 + [0.1] * 20 + [0.01] * 10)
 
 
 def test_one_cycle_rises_and_falls_in_equal_parts():
-    found = factors(made("train.schedule=one_cycle", "train.rise=0.3"))
-    assert found[:15] == pytest.approx([(step + 0.5) / 15 for step in range(15)])
-    assert found[15:] == pytest.approx([(49.5 - step) / 35 for step in range(15, 50)])
-    assert min(found) > 0
+    values = factors(make_schedule("train.schedule=one_cycle", "train.warmup_fraction=0.3"))
+    assert values[:15] == pytest.approx([(step + 0.5) / 15 for step in range(15)])
+    assert values[15:] == pytest.approx([(49.5 - step) / 35 for step in range(15, 50)])
+    assert min(values) > 0
 
 
-def test_rates_grow_with_the_batch():
-    assert factors(made("train.batch_size=512", "train.base_batch=128")) == [4.0] * 50
-    plain = factors(made("train.schedule=one_cycle"))
-    assert factors(made("train.schedule=one_cycle", "train.base_batch=512")) == [factor / 2 for factor in plain]
+def test_the_learning_rate_grows_with_the_batch_size():
+    assert factors(make_schedule("train.batch_size=512", "train.reference_batch_size=128")) == [4.0] * 50
+    plain = factors(make_schedule("train.schedule=one_cycle"))
+    assert factors(make_schedule("train.schedule=one_cycle", "train.reference_batch_size=512")) == [
+        factor / 2 for factor in plain
+    ]
 
 
 def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
-    schedule = made("attack.n_fgsm=2", "attack.ramp=3", "attack.name=pgd", "attack.step_size=0.02")
+    schedule = make_schedule(
+        "attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3", "attack.name=pgd", "attack.step_size=0.02"
+    )
     tables = [schedule.attack(PER_EPOCH * epoch + 4) for epoch in range(10)]
     assert [(table.name, table.steps) for table in tables[:2]] == [("n_fgsm", 1)] * 2
     assert [(table.name, table.steps) for table in tables[2:6]] == [("pgd", steps) for steps in (5, 10, 15, 20)]
@@ -50,18 +54,18 @@ def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
     ("ramp", "steps"), [(0, [3] * 4), (1, [2, 3, 3, 3]), (5, [1, 1, 2, 2, 3, 3]), (3, [1, 2, 3, 3])]
 )
 def test_a_ramp_never_takes_fewer_than_one_step_nor_more_than_all(ramp: int, steps: list[int]):
-    schedule = made(f"attack.ramp={ramp}", "attack.steps=3")
+    schedule = make_schedule(f"attack.steps_warmup_epochs={ramp}", "attack.steps=3")
     assert [schedule.attack(PER_EPOCH * epoch).steps for epoch in range(len(steps))] == steps
 
 
 def test_epsilon_grows_within_the_epochs_of_n_fgsm_too():
-    schedule = made("attack.n_fgsm=2", "attack.warmup=2", "attack.epsilon=0.1")
+    schedule = make_schedule("attack.n_fgsm_epochs=2", "attack.epsilon_warmup_epochs=2", "attack.epsilon=0.1")
     assert [schedule.attack(step).epsilon for step in (0, 4, 9, 10)] == pytest.approx([0.01, 0.05, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("overrides", [[], ["attack.n_fgsm=2", "attack.ramp=3"]])
-def test_progress_goes_from_none_to_all_with_the_passes(overrides: list[str]):
-    schedule = made(*overrides)
+@pytest.mark.parametrize("overrides", [[], ["attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3"]])
+def test_progress_follows_the_passes_from_0_to_1(overrides: list[str]):
+    schedule = make_schedule(*overrides)
     shares = [schedule.progress(step) for step in range(51)]
     assert (shares[0], shares[-1]) == (0, pytest.approx(1))
     each = [after - before for before, after in pairwise(shares)]
@@ -71,21 +75,24 @@ def test_progress_goes_from_none_to_all_with_the_passes(overrides: list[str]):
 
 
 def test_mean_attack_steps():
-    assert made().mean_attack_steps() == 20
-    assert made("attack.n_fgsm=2", "attack.ramp=3").mean_attack_steps() == (2 * 0.5 + 5 + 10 + 15 + 5 * 20) / 10
+    assert make_schedule().mean_attack_steps() == 20
+    assert (
+        make_schedule("attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3").mean_attack_steps()
+        == (2 * 0.5 + 5 + 10 + 15 + 5 * 20) / 10
+    )
 
 
-def test_n_fgsm_in_all_epochs_is_one_step():
-    schedule = made("attack.name=n_fgsm", "attack.steps=1")
+def test_n_fgsm_in_all_epochs_takes_one_step():
+    schedule = make_schedule("attack.name=n_fgsm", "attack.steps=1")
     assert schedule.attack(7) == schedule.recipe.attack
     assert schedule.attack_passes(3) == 2
     assert not schedule.varies
 
 
-def test_natural_training_has_no_adversary_that_could_vary():
-    assert made("attack.ramp=3").varies
-    assert not made("attack.ramp=3", name="digits_nt").varies
-    assert not made("attack.warmup=3").varies
+def test_natural_training_does_not_vary():
+    assert make_schedule("attack.steps_warmup_epochs=3").varies
+    assert not make_schedule("attack.steps_warmup_epochs=3", name="digits_nt").varies
+    assert not make_schedule("attack.epsilon_warmup_epochs=3").varies
 
 
 @pytest.mark.parametrize("name", ["mnist_wgan", "cifar10_wgan"])

@@ -1,7 +1,5 @@
-"""What a training leaves behind, and how it ends when it goes wrong."""
+"""Test what a training writes: journal, checkpoints, results, provenance."""
 
-import os
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,10 +7,8 @@ import h5py
 import pytest
 import torch
 
-from afdctl import data
 from afdctl.data.loader import Split
 from afdctl.errors import DivergedError
-from afdctl.interrupts import catch_signals
 from afdctl.journal import read
 from afdctl.models.feature_classifier import build
 from afdctl.recipe import loads
@@ -23,6 +19,7 @@ from afdctl.training import trainer
 from afdctl.training.adversary import Adversary
 from afdctl.training.evaluate import Accuracy, evaluate
 from afdctl.training.rng import make_generator
+from afdctl.training.setup import load_dataset
 from tests.conftest import short
 from tests.training.test_resume import train
 
@@ -36,7 +33,7 @@ def rows(run: Run, event: str) -> list[dict]:
     return [row for row in drop_superseded(read(run.journal_path)) if row["event"] == event]
 
 
-def test_the_journal_tells_every_step_and_epoch(finished: Run):
+def test_the_journal_has_every_step_and_epoch(finished: Run):
     assert [row["step"] for row in rows(finished, "step")] == list(range(1, 16))
     assert [row["epoch"] for row in rows(finished, "step")] == [1] * 5 + [2] * 5 + [3] * 5
     assert [(row["epoch"], row["step"]) for row in rows(finished, "epoch")] == [(1, 5), (2, 10), (3, 15)]
@@ -47,8 +44,8 @@ def test_the_journal_tells_every_step_and_epoch(finished: Run):
     )[0].keys()
 
 
-def test_rates_fall_at_the_milestones(finished: Run):
-    """The recipe's milestone is epoch 1: ten times less from the second epoch on."""
+def test_learning_rates_decay_at_milestones(finished: Run):
+    """The recipe's milestone is epoch 1: a tenth from the second epoch on."""
     rates = [row["lr_F"] for row in rows(finished, "step")]
     assert rates == pytest.approx([0.5] * 5 + [0.05] * 10)
 
@@ -61,34 +58,40 @@ def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
     assert [row["of_step"] for row in rows(finished, "test")] == [15, best["step"]]
 
 
-def test_best_stands_square_too_where_it_ran():
+def test_the_selection_key_uses_square_if_it_ran():
     flattered, sound = {"acc_nat": 0.9, "acc_adv": 0.8}, {"acc_nat": 0.9, "acc_adv": 0.7}
     assert trainer.selection_key(flattered) > trainer.selection_key(sound)
     assert trainer.selection_key(flattered | {"acc_square": 0.5}) < trainer.selection_key(sound | {"acc_square": 0.6})
 
 
 def measured(run: Run, checkpoint: str) -> Accuracy:
-    """The test figures of saved weights, measured once more."""
+    """Measure the test accuracies of saved weights again."""
     recipe = loads(run.recipe_text)
     network = build(recipe.model, channels=1, image_size=8, classes=10)
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
-    split = Split(data.load(recipe.data, None).test, "cpu")
+    split = Split(load_dataset(recipe.data, None).test, "cpu")
     return evaluate(network, split, recipe.test, recipe.attack, make_generator(0, "test", torch.device("cpu")))
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
-def test_the_test_figures_are_those_of_the_saved_weights(
+def test_the_test_accuracies_are_those_of_the_saved_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float
 ):
     monkeypatch.setattr(trainer, "selection_key", lambda row: -row["epoch"])  # the first epoch is the best one
-    more = "train.batch_size=64", "train.milestones=[]", "train.select=robust", "test.limit=300", "test.queries=3"
-    run = train(short("digits_nt", *more, f"train.average={average}"), tmp_path)
-    told = {row["checkpoint"]: row for row in rows(run, "test")}
-    assert told["last"]["of_step"] == 2 * told["best"]["of_step"]
-    found = {name: measured(run, name) for name in told}
-    assert found["best"] != found["last"]
-    for name, row in told.items():
-        assert row | found[name].row() == row
+    more = (
+        "train.batch_size=64",
+        "train.milestones=[]",
+        "train.checkpoint_selection=robust",
+        "test.limit=300",
+        "test.square_queries=3",
+    )
+    run = train(short("digits_nt", *more, f"train.ema_decay={average}"), tmp_path)
+    journaled = {row["checkpoint"]: row for row in rows(run, "test")}
+    assert journaled["last"]["of_step"] == 2 * journaled["best"]["of_step"]
+    accuracies = {name: measured(run, name) for name in journaled}
+    assert accuracies["best"] != accuracies["last"]
+    for name, row in journaled.items():
+        assert row | accuracies[name].row() == row
 
 
 def test_results_h5_holds_the_journal(finished: Run):
@@ -98,28 +101,28 @@ def test_results_h5_holds_the_journal(finished: Run):
         assert file.attrs["complete"]
 
 
-def test_provenance_says_what_the_figures_depend_on(finished: Run):
+def test_provenance_has_what_metrics_depend_on(finished: Run):
     provenance = finished.provenance
     assert provenance["seed"] == 0
     assert provenance["torch"] == torch.__version__
-    assert provenance["data_digest"] == data.load(loads(finished.recipe_text).data, None).digest
+    assert provenance["data_digest"] == load_dataset(loads(finished.recipe_text).data, None).digest
     assert {"recipe_digest", "commit", "python", "device", "threads", "command", "afdctl"} <= provenance.keys()
 
 
-def test_what_a_step_costs_is_told_before_the_first(finished: Run):
+def test_the_cost_of_a_step_is_journaled_before_the_first(finished: Run):
     events = [row["event"] for row in read(finished.journal_path)]
     assert events.index("cost") < events.index("step")
-    (told,) = rows(finished, "cost")
-    assert told["flop"]["attack"] > told["flop"]["C"] > 0
-    assert told["floor_seconds"] > 0
+    (cost,) = rows(finished, "cost")
+    assert cost["flop"]["attack"] > cost["flop"]["C"] > 0
+    assert cost["floor_seconds"] > 0
 
 
-def test_counting_beforehand_changes_no_bit(tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch):
+def test_the_cost_estimate_changes_no_bit(tmp_path: Path, finished: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(trainer, "cost_event", lambda *_: {})
     uncounted = train(short("digits_wgan", "train.epochs=3"), tmp_path)
     assert rows(uncounted, "cost")[0].keys() == {"event", "t", "step"}
-    for one, other in zip(rows(uncounted, "step"), rows(finished, "step"), strict=True):
-        differing = {name for name in one if one[name] != other[name]}
+    for row, counted in zip(rows(uncounted, "step"), rows(finished, "step"), strict=True):
+        differing = {name for name in row if row[name] != counted[name]}
         assert differing <= {"t", "images_per_s"}
 
 
@@ -133,8 +136,8 @@ def test_a_seed_decides_everything(tmp_path: Path, finished: Run):
 
 
 @pytest.mark.parametrize(("warmup", "steps"), [(0, 0), (1, 5), (1.5, 7.5)])
-def test_epsilon_grows_over_the_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float, steps: float):
-    """In equal parts, from the first step on; 5 steps an epoch."""
+def test_epsilon_grows_during_the_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warmup: float, steps: float):
+    """By equal amounts from the first step on; an epoch has 5 steps."""
     epsilons: list[float] = []
 
     class Recorder(Adversary):
@@ -143,14 +146,12 @@ def test_epsilon_grows_over_the_warm_up(tmp_path: Path, monkeypatch: pytest.Monk
             return x
 
     monkeypatch.setattr(trainer, "Adversary", Recorder)
-    train(short("digits_at", f"attack.warmup={warmup}", "attack.epsilon=0.3"), tmp_path)
+    train(short("digits_at", f"attack.epsilon_warmup_epochs={warmup}", "attack.epsilon=0.3"), tmp_path)
     assert epsilons == pytest.approx([0.3 * step / steps if step < steps else 0.3 for step in range(1, 11)])
 
 
-def test_results_are_rebuilt_in_training_when_they_cost_at_most_a_hundredth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """On a clock where one costs 1 second and an epoch 60: at the start, after over 100 seconds, and at the end."""
+def test_results_are_rebuilt_for_at_most_a_hundredth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A build takes 1 second and an epoch 60 on a fake clock: at the start, after more than 100 s, at the end."""
     clock = SimpleNamespace(now=0)
     built: list[int] = []
 
@@ -168,8 +169,10 @@ def test_results_are_rebuilt_in_training_when_they_cost_at_most_a_hundredth(
 
 
 def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
-    recipe = short("digits_at", "attack.warmup=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1")
-    with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the rates") as error:
+    recipe = short(
+        "digits_at", "attack.epsilon_warmup_epochs=0", "defense.lr_C=1e30", "model.norm=none", "train.report_every=1"
+    )
+    with pytest.raises(DivergedError, match=r"(L_C|grad_C) is not finite at step \d; .*lower the lea") as error:
         train(recipe, tmp_path)
     assert error.value.exit_code == 6
     run = Run.find("latest", tmp_path)
@@ -186,32 +189,3 @@ def test_without_hold_out_the_last_epoch_is_the_best(tmp_path: Path):
     run = train(short("digits_dcgan", "fidelity=official"), tmp_path)
     assert "acc_adv" not in rows(run, "epoch")[0]
     assert [row["of_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2
-
-
-def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch):
-    """Whatever the handler was before, and that one is put back."""
-    codes: list[int] = []
-    monkeypatch.setattr(os, "_exit", codes.append)
-
-    def handler(*_: object) -> None: ...
-
-    before = signal.signal(signal.SIGINT, handler)
-    try:
-        with catch_signals() as requests:
-            signal.raise_signal(signal.SIGINT)
-            assert requests.stop == signal.SIGINT
-            signal.raise_signal(signal.SIGINT)
-        assert codes == [130]
-        assert signal.getsignal(signal.SIGINT) is handler
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_nohup_is_respected():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with catch_signals() as requests:
-            signal.raise_signal(signal.SIGHUP)
-            assert requests.stop is None
-    finally:
-        signal.signal(signal.SIGHUP, before)

@@ -18,7 +18,7 @@ EPOCHS, PER_EPOCH = 20, 50
 RECIPE = {
     "data": {"dataset": "mnist"},
     "defense": {"name": "afd", "game": "wgan", "lr_C": 0.1, "lr_D": 0.1, "lr_F": 0.5},
-    "attack": {"name": "apgd_ce", "norm": "linf", "epsilon": 0.3, "steps": 40, "warmup": 0.0},
+    "attack": {"name": "apgd_ce", "norm": "linf", "epsilon": 0.3, "steps": 40, "epsilon_warmup_epochs": 0.0},
     "train": {"epochs": EPOCHS, "batch_size": 128},
     "validation": {"steps": 20},
 }
@@ -165,7 +165,7 @@ def sweep(done: int = 9) -> list[Row]:
         {
             "event": "sweep",
             "t": BEGIN + 380,
-            "profile": "quick",
+            "suite": "quick",
             "checkpoint": "best",
             "n": 1000,
             "seed": 0,

@@ -45,7 +45,7 @@ def test_the_header_says_how_near_the_step_comes_to_a_matrix_product():
 
 
 def test_a_short_attack_at_the_beginning_is_said_and_counted():
-    recipe = RECIPE | {"attack": {**RECIPE["attack"], "n_fgsm": 2, "ramp": 3}}
+    recipe = RECIPE | {"attack": {**RECIPE["attack"], "n_fgsm_epochs": 2, "steps_warmup_epochs": 3}}
     rows = [RUN | {"recipe": recipe}, *training(620)[1:]]
     told = {
         "event": "cost",
@@ -82,7 +82,7 @@ def test_the_header_says_what_is_unusual():
 
 
 def test_epsilon_is_said_while_it_grows():
-    recipe = RECIPE | {"attack": {**RECIPE["attack"], "warmup": 2.0}}
+    recipe = RECIPE | {"attack": {**RECIPE["attack"], "epsilon_warmup_epochs": 2.0}}
     growing = [RUN | {"recipe": recipe}, *training(50)[1:]]
     assert "ε now 0.1530" in text(growing)
     assert "ε now" not in text([RUN | {"recipe": recipe}, *training(150)[1:]])
@@ -180,7 +180,7 @@ def test_the_tests_say_that_pgd_is_no_autoattack():
 
 def test_square_has_a_row_and_a_column_where_it_ran():
     rows = [row | {"acc_square": 0.5} if row["event"] in ("epoch", "test") else row for row in training()]
-    rows[0]["recipe"] = journals.RECIPE | {"validation": {"steps": 20, "queries": 500}}
+    rows[0]["recipe"] = journals.RECIPE | {"validation": {"steps": 20, "square_queries": 500}}
     lines = pane("accuracy", rows, height=24)
     assert lines[3] == "+ Square-500   50.0   50.0       1"
     assert "test split    clean PGD-40  Square" in lines

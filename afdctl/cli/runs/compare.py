@@ -9,7 +9,7 @@ import typer
 
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
-from afdctl.suites.epsilon_grid import name_of
+from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.runs.record import Record
@@ -61,7 +61,7 @@ def results(record: "Record") -> dict[str, Any]:
     for one in robustness_curves(record):
         found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
         # areas over different grids do not compare, and get a row each
-        found[f"{one.title} AUC over {' '.join(map(name_of, one.epsilons))}"] = one.auc
+        found[f"{one.title} AUC over {' '.join(map(format_epsilon, one.epsilons))}"] = one.auc
         found[f"{one.title} images"] = one.n
     for name, row in record.analyses.items():
         figures = flattened(row["figures"])

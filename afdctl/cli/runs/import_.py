@@ -34,9 +34,10 @@ def import_(
     chosen = recipes.load(recipe, overrides or [])
 
     with leaving_at_once():
-        from afdctl.training.import_checkpoint import import_official
+        from afdctl.training.import_checkpoint import import_checkpoint
 
-    run, warnings = import_official(checkpoint, chosen, stem=Path(recipe).stem, runs=runs, name=name, data_dir=data_dir)
+    stem = Path(recipe).stem
+    run, warnings = import_checkpoint(checkpoint, chosen, stem=stem, runs=runs, name=name, data_dir=data_dir)
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(run.path)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from afdctl import registry
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
-from afdctl.suites.epsilon_grid import NORMS, name_of
+from afdctl.formatting import NORM_LABELS, did_you_mean, format_bytes, format_epsilon
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,8 +86,7 @@ def _select(rows: list[Row], where: list[str], sort: str | None) -> list[Row]:
 def _check_key(option: str, key: str, keys: list[str]) -> None:
     # without any run no key is known
     if keys and key not in keys:
-        near = registry.nearest(key, keys)
-        hint = f"did you mean '{near}'?" if near else "see `afdctl runs ls --json` and `afdctl recipes show`"
+        hint = did_you_mean(key, keys, "see `afdctl runs ls --json` and `afdctl recipes show`")
         raise RecipeError(f"{option} {key}: no such key; {hint}")
 
 
@@ -154,7 +152,7 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
         brackets.format(options.percent(run[key])) + _of(run[f"{key}_n"]) if run[key] is not None else ""
         for key in ("clean", "pgd")
     )
-    at = "" if run["aa"] is None else f" at {name_of(run['aa_epsilon'])} {NORMS[run['aa_norm']]}"
+    at = "" if run["aa"] is None else f" at {format_epsilon(run['aa_epsilon'])} {NORM_LABELS[run['aa_norm']]}"
     aa = f"{options.percent(run['aa'])}{at}{_of(run['aa_n'])}"
-    written, size = options.minute(run["written"]), options.bytes_in_words(run["size"] or 0)
+    written, size = options.minute(run["written"]), format_bytes(run["size"] or 0)
     return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, written, size

@@ -28,16 +28,6 @@ def at(names: list[str], folder: Path) -> "list[Run]":
     return list({run.path.absolute(): run for run in found}.values())
 
 
-def bytes_in_words(count: float) -> str:
-    """`831 B`, `4.2 MB`."""
-    unit = "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if count < 999.5:
-            break
-        count, unit = count / 1000, larger
-    return f"{count:.0f} {unit}" if count >= 99.5 or unit == "B" else f"{count:.1f} {unit}"
-
-
 def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 

@@ -8,6 +8,7 @@ import typer
 
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
+from afdctl.formatting import format_bytes
 
 YES = typer.Option("--yes", "-y", help="Do not ask.")
 
@@ -23,7 +24,7 @@ def rm(
     runs = options.at(names, folder)
     for run in runs:
         removal.refuse_removal(run)
-    freed = options.bytes_in_words(sum(removal.size(run.path) for run in runs))
+    freed = format_bytes(sum(removal.size(run.path) for run in runs))
     what = f"{', '.join(run.name for run in runs)} ({freed})"
     if not yes:
         _ask(what)

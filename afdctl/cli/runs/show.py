@@ -10,8 +10,8 @@ import typer
 from afdctl.cli.arguments import run_names
 from afdctl.cli.runs import options
 from afdctl.errors import RecipeError
+from afdctl.formatting import NORM_LABELS, format_bytes, format_epsilon
 from afdctl.journal import format_square_accuracy
-from afdctl.suites.epsilon_grid import NORMS, name_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,15 +37,15 @@ MAIN = (
     "attack.norm",
     "attack.epsilon",
     "attack.steps",
-    "attack.n_fgsm",
-    "attack.ramp",
+    "attack.n_fgsm_epochs",
+    "attack.steps_warmup_epochs",
     "train.batch_size",
     "train.schedule",
     "train.milestones",
-    "train.average",
-    "train.select",
-    "validation.queries",
-    "test.queries",
+    "train.ema_decay",
+    "train.checkpoint_selection",
+    "validation.square_queries",
+    "test.square_queries",
 )
 """The recipe's values that matter most; `--json` has all."""
 PROVENANCE = (
@@ -134,8 +134,8 @@ def _print(found: dict[str, Any]) -> None:
         _section("attacks", [f"none; afdctl sweep {run['path']} carries them out"])
     _section("analyses", _analyses(found["analyses"], run["path"]))
     damaged = [one["file"] for one in found["shards"] if not one["intact"]]
-    sizes = ", ".join(f"{part} {options.bytes_in_words(size)}" for part, size in found["disk"].items() if size)
-    whole = options.bytes_in_words(run["size"])
+    sizes = ", ".join(f"{part} {format_bytes(size)}" for part, size in found["disk"].items() if size)
+    whole = format_bytes(run["size"])
     _section("on disk", [f"{whole}: {sizes}", *(f"DAMAGED or missing: shards/{one}" for one in damaged)])
 
 
@@ -179,7 +179,7 @@ def _training(found: dict[str, Any]) -> list[str]:
 
 def _checkpoints(found: list[dict[str, Any]]) -> list[str]:
     return [
-        f"{one['file']}  {options.bytes_in_words(one['size'])}  {'intact' if one['intact'] else 'DAMAGED or missing'}"
+        f"{one['file']}  {format_bytes(one['size'])}  {'intact' if one['intact'] else 'DAMAGED or missing'}"
         f"  {' '.join(one['pointers'])}".rstrip()
         for one in found
     ] or ["none"]
@@ -193,8 +193,8 @@ def _attacks(found: list[dict[str, Any]]) -> "Table":
         table.add_column(heading, justify="right" if heading in ("n", "AUC") else "left")
     for one in found:
         pairs = zip(one["epsilons"], one["accuracies"], strict=True)
-        accuracies = "  ".join(f"{name_of(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
-        table.add_row(_title(one), NORMS[one["norm"]], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
+        accuracies = "  ".join(f"{format_epsilon(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
+        table.add_row(_title(one), NORM_LABELS[one["norm"]], f"{one['n']:,}", accuracies, f"{one['auc']:.3f}")
     return table
 
 
@@ -215,7 +215,7 @@ def _words_on_attacks(found: dict[str, Any]) -> list[str]:
     for norm in dict.fromkeys(one["norm"] for one in found["attacks"]):
         grids = [(_title(one), one["epsilons"]) for one in found["attacks"] if one["norm"] == norm]
         if unlike := other_grids(grids):
-            lines.append(f"{NORMS[norm]}: {unlike}")
+            lines.append(f"{NORM_LABELS[norm]}: {unlike}")
     warnings = dict.fromkeys(line for one in found["attacks"] for line in one["warnings"])
     return [*lines, *(f"warning: {line}" for line in warnings)]
 

@@ -10,7 +10,7 @@ from afdctl.export.figures.embedding import tsne, umap
 from afdctl.export.figures.features import norms, pca, sensitivity, units
 from afdctl.export.figures.robustness import TITLES, is_swept, robustness
 from afdctl.export.figures.style import PaperFigure
-from afdctl.recipe.fields import suggestion
+from afdctl.formatting import did_you_mean
 from afdctl.runs.record import Record
 
 AFD: Final = ("AFD-DCGAN", "AFD-HINGE", "AFD-WGAN")
@@ -80,5 +80,5 @@ def find(name: str) -> str:
     """Return the figure's name in the case of the paper. Error: RecipeError with the nearest name."""
     known = {figure.lower(): figure for figure in FIGURES}
     if name.lower() not in known:
-        raise RecipeError(f"--figure {name}: no such figure ({suggestion(name, list(FIGURES))})")
+        raise RecipeError(f"--figure {name}: no such figure ({did_you_mean(name, list(FIGURES))})")
     return known[name.lower()]

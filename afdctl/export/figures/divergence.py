@@ -16,7 +16,6 @@ from afdctl.export.figures.style import (
     WIDTH,
     LineStyle,
     PaperFigure,
-    among,
     checkpoints_of,
     curve,
     datasets,
@@ -28,6 +27,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, plot_groups
+from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 
 ESTIMATES: Final[Mapping[str, LineStyle]] = {
@@ -69,7 +69,7 @@ def hdh(records: Sequence[Record]) -> PaperFigure:
     page.legend_above(*({name: key(one) for name, one in part.items()} for part in (curves, dots)))
     page.caption(
         f"{datasets(groups)} test split",
-        among(cell["n_test"] for cell in cells),
+        format_n(cell["n_test"] for cell in cells),
         "error gap: adversarial less natural error",
         "grey line: gap = d/2",
         "r: correlation, [95 % interval] or ± deviation over runs",

@@ -17,7 +17,6 @@ from afdctl.export.figures.style import (
     WIDTH,
     LineStyle,
     PaperFigure,
-    among,
     arrays,
     checkpoints_of,
     curve,
@@ -29,6 +28,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, dataset_title, plot_groups
+from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 
 
@@ -82,7 +82,7 @@ def _draw(
         counts = [figures(record, analysis)[count] for record in group.records]
         lines[f"{group.label}: {_mean(counts)} {count}"] = _mark(panel, line, float(np.mean(counts)), look)
     page.legend_above(lines, columns=2)
-    n = among(record.analyses[analysis]["n"] for group in groups for record in group.records)
+    n = format_n(record.analyses[analysis]["n"] for group in groups for record in group.records)
     page.caption(f"{datasets(groups)} test split", n, f"marked: {count}", checkpoints_of(groups, analysis))
 
 
@@ -201,7 +201,7 @@ def _about(groups: Sequence[Group], analysis: str) -> list[str]:
     return [
         f"{datasets(groups)} test split",
         ", ".join(attacks),
-        f"median of {among(row['n'] for row in rows)}, bars: one deviation",
+        f"median of {format_n(row['n'] for row in rows)}, bars: one deviation",
         bands,
         checkpoints_of(groups, analysis),
     ]

@@ -14,7 +14,6 @@ from afdctl.export.figures.style import (
     WIDTH,
     LineStyle,
     PaperFigure,
-    among,
     band,
     checkpoints,
     curve,
@@ -26,6 +25,7 @@ from afdctl.export.figures.style import (
 )
 from afdctl.export.groups import Group, plot_groups
 from afdctl.export.tables.base import precision_of
+from afdctl.formatting import format_n
 from afdctl.runs.cells import CurveRows
 from afdctl.runs.record import Record
 
@@ -116,7 +116,7 @@ def _exactness(groups: Sequence[Group]) -> list[str]:
     bands += [f"one standard deviation of up to {max(runs)} runs"] if max(runs, default=1) > 1 else []
     in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in found if precision_of(row) == "bf16")
     searched = f"searched in bf16: {', '.join(in_bf16)}" if in_bf16 else ""
-    return [among(row["n"] for row in found), f"bands: {', or '.join(bands)}", checkpoints(groups, _cells), searched]
+    return [format_n(row["n"] for row in found), f"bands: {', or '.join(bands)}", checkpoints(groups, _cells), searched]
 
 
 def _cells(record: Record) -> CurveRows:

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from afdctl import __version__
 from afdctl.errors import RecipeError
 from afdctl.evaluation.statistics import Array
-from afdctl.export.groups import Group, dataset_titles, format_range
+from afdctl.export.groups import Group, dataset_titles
 from afdctl.export.tables.base import checkpoint_of
 from afdctl.formatting import printable
 from afdctl.journal import Row
@@ -199,12 +199,6 @@ class PaperFigure(Figure):
 def say(panel: Axes, text: str) -> None:
     """What stands in a panel that has nothing to show."""
     panel.text(0.5, 0.5, text, transform=panel.transAxes, ha="center", va="center", color=GREY, linespacing=1.4)
-
-
-def among(numbers: Iterable[int]) -> str:
-    """How many images there were: `n = 360`, `n = 500 to 10,000`; empty for none."""
-    known = format_range(numbers)
-    return f"n = {known}" if known else ""
 
 
 def datasets(groups: Iterable[Group]) -> str:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from afdctl.errors import CorruptError
-from afdctl.export.groups import format_range
 from afdctl.export.report.chart import Chart, Line
+from afdctl.formatting import format_epsilon, format_range
 from afdctl.journal import Row
 from afdctl.runs import shards
 from afdctl.runs.record import Record
-from afdctl.suites.epsilon_grid import name_of
 
 NAMES = ("pca", "units", "sensitivity", "norms", "hdh", "tsne")
 NORM_TITLES = {
@@ -106,7 +105,7 @@ def _panels(record: Record, row: Row) -> list[EmbeddingPanel]:
     arrays = shards.read(record.run, row["shard"])
     points, labels = arrays["points"][:, :DOTS], arrays["label"][:DOTS]
     return [
-        EmbeddingPanel("natural" if epsilon == 0 else f"ε = {name_of(epsilon)}", _dots(at, labels))
+        EmbeddingPanel("natural" if epsilon == 0 else f"ε = {format_epsilon(epsilon)}", _dots(at, labels))
         for epsilon, at in zip(row["figures"]["epsilons"], _fitted(points), strict=True)
     ]
 

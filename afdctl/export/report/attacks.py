@@ -7,10 +7,9 @@ import numpy as np
 
 from afdctl.evaluation.curves import RobustnessCurve, no_autoattack, robustness_curves
 from afdctl.evaluation.statistics import other_grids
-from afdctl.export.groups import format_range
 from afdctl.export.report.chart import Chart, Line
+from afdctl.formatting import NORM_LABELS, format_range
 from afdctl.runs.record import Record
-from afdctl.suites.epsilon_grid import NORMS
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class AttackSection:
 
     @property
     def title(self) -> str:
-        return f"{self.dataset}, {NORMS[self.norm]}" + (", black box" if self.black_box else "")
+        return f"{self.dataset}, {NORM_LABELS[self.norm]}" + (", black box" if self.black_box else "")
 
     @property
     def epsilons(self) -> list[float]:
@@ -74,7 +73,7 @@ def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
         for curve in robustness_curves(record):
             key = (curve.source is not None, record.dataset, curve.norm)
             found.setdefault(key, []).append(Measured(number, curve))
-    order = sorted(found, key=lambda key: (key[0], key[1], list(NORMS).index(key[2])))
+    order = sorted(found, key=lambda key: (key[0], key[1], list(NORM_LABELS).index(key[2])))
     return [
         AttackSection(dataset, norm, black_box, found[black_box, dataset, norm]) for black_box, dataset, norm in order
     ]

@@ -14,12 +14,11 @@ from afdctl import __version__
 from afdctl.evaluation.statistics import Interval, wilson
 from afdctl.export.report import analyses, attacks, training
 from afdctl.export.report.training import TrainingSection
-from afdctl.formatting import printable
+from afdctl.formatting import NORM_LABELS, format_epsilon, printable
 from afdctl.journal import Row
 from afdctl.runs.diff import differing_keys, flattened
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
-from afdctl.suites.epsilon_grid import NORMS, name_of
 
 ENVIRONMENT = (
     "afdctl",
@@ -116,7 +115,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "value": value, "epsilon": epsilon, "norm": NORMS.get}
+    environment.filters |= {"percent": percent, "value": value, "epsilon": epsilon, "norm": NORM_LABELS.get}
     return environment.get_template("report.html")
 
 
@@ -134,4 +133,4 @@ def value(item: Any) -> str:
 
 def epsilon(number: float) -> str:
     """`clean`, `0.1`, `8/255`."""
-    return name_of(number) if number else "clean"
+    return format_epsilon(number) if number else "clean"

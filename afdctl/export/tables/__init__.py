@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export.tables.base import Table
-from afdctl.recipe.fields import suggestion
+from afdctl.formatting import did_you_mean
 from afdctl.runs.record import Record
 
 # table -> module and function that builds it
@@ -37,9 +37,9 @@ def check(name: str) -> str:
     """Return the table's name as the paper writes it. Error: RecipeError with the nearest name."""
     names = {known.lower(): known for known in BUILDERS}
     if name.upper() == "A2":
-        raise RecipeError("--table A2: is a profile of attacks; `afdctl profiles show paper-A2` prints it")
+        raise RecipeError("--table A2: is an attack suite; `afdctl suites show paper-A2` prints it")
     if name.lower() not in names:
-        raise RecipeError(f"--table {name}: no such table ({suggestion(name, list(BUILDERS))})")
+        raise RecipeError(f"--table {name}: no such table ({did_you_mean(name, list(BUILDERS))})")
     return names[name.lower()]
 
 

@@ -12,9 +12,9 @@ from afdctl.export.groups import Group, dataset_title, grouped, with_absent_meth
 from afdctl.export.hints import Gap
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Measured, Row, Table, area, at, clean
+from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record, method_of
 from afdctl.runs.run import Run
-from afdctl.suites.epsilon_grid import name_of
 
 
 class AttackColumn(NamedTuple):
@@ -65,7 +65,7 @@ def table_1(records: Sequence[Record], with_paper: bool) -> Table:
         rows.append(Row((group.dataset, group.label), group.names, cells))
     epsilons = {
         (group.dataset, shot.column.key): _measured_epsilons(shot, group.dataset, rows)
-        or name_of(_nominal(shot, group.dataset, records))
+        or format_epsilon(_nominal(shot, group.dataset, records))
         for group in groups
         for shot in TABLE_1
     }
@@ -155,7 +155,7 @@ def attack_cell(
         return at(record, record.curves.get((attack, None), []), epsilon)
 
     def gap(record: Record) -> Gap | None:
-        options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{name_of(epsilon)}"
+        options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{format_epsilon(epsilon)}"
         if source:
             others = _sources(record, source, records)
             if record.method == source and not others:
@@ -218,7 +218,8 @@ def _nominal(shot: AttackColumn, dataset: str, records: Sequence[Record]) -> flo
 def _measured_epsilons(shot: AttackColumn, dataset: str, rows: Sequence[Row]) -> str:
     """The epsilons that a column was measured at on a data set; empty for none."""
     cells = [row.cells[shot.column.key] for row in rows if row.labels[0] == dataset]
-    return " and ".join(map(name_of, sorted({one.epsilon for cell in cells for one in cell.measured if one.epsilon})))
+    epsilons = {one.epsilon for cell in cells for one in cell.measured if one.epsilon}
+    return " and ".join(map(format_epsilon, sorted(epsilons)))
 
 
 def _with_epsilon(shot: AttackColumn, epsilons: dict[tuple[str, str], str]) -> Column:
@@ -234,5 +235,5 @@ def _epsilons_in_words(epsilons: dict[tuple[str, str], str]) -> Iterator[str]:
         here = {key: epsilon for (name, key), epsilon in epsilons.items() if name == dataset}
         linf = " and ".join(dict.fromkeys(epsilon for key, epsilon in here.items() if key not in l2_keys))
         l2 = " and ".join(dict.fromkeys(epsilon for key, epsilon in here.items() if key in l2_keys))
-        scaled = " (1, scaled as profile paper-A2 scales L2)" if dataset in paper.L2 else ""
+        scaled = " (1, scaled as suite paper-A2 scales L2)" if dataset in paper.L2 else ""
         yield f"{dataset_title(dataset)} L∞ {linf}, L2 {l2}{scaled}"

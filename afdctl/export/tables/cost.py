@@ -96,7 +96,7 @@ def steady_epochs(record: Record) -> list[float]:
 
 def _epochs_of_growth(record: Record) -> int:
     assert record.recipe is not None
-    return record.recipe.attack.growth
+    return record.recipe.attack.curriculum_epochs
 
 
 def _steps_an_epoch(record: Record) -> int | None:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from afdctl.export.groups import Group, dataset_title
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Column, Kind, Measured, Row
+from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record
 from afdctl.runs.summary import training_progress
-from afdctl.suites.epsilon_grid import name_of
 
 
 class Entry(NamedTuple):
@@ -71,7 +71,7 @@ def without_autoattack(rows: Sequence[Row], groups: Sequence[Group], aa: str | N
 def epsilons_by_dataset(groups: Iterable[Group], records: Sequence[Record]) -> str:
     """Nominal L-infinity epsilon of each data set: `MNIST 0.3; CIFAR-10 8/255`."""
     datasets = dict.fromkeys(group.dataset for group in groups)
-    return "; ".join(f"{dataset_title(dataset)} {name_of(paper.linf(dataset, records))}" for dataset in datasets)
+    return "; ".join(f"{dataset_title(dataset)} {format_epsilon(paper.linf(dataset, records))}" for dataset in datasets)
 
 
 def sources(rows: Iterable[Row]) -> str:

@@ -9,7 +9,7 @@ import tomli
 
 from afdctl import recipe
 from afdctl.errors import RecipeError
-from afdctl.recipe.toml_source import PACKAGE, packaged
+from afdctl.recipe.load import PACKAGE, packaged
 from afdctl.runs.record import Record
 from afdctl.suites import load
 
@@ -18,7 +18,7 @@ PERCENT: Final = ("table1", "tableA3", "tableA5")
 # Table 1's 0.3, 0.031 and 0.015, as Table A2's grids have them
 LINF: Final = {"mnist": 0.3, "cifar10": 8 / 255, "cifar100": 8 / 255, "tiny_imagenet": 4 / 255}
 DEFAULT_LINF: Final = 8 / 255
-# C&W's epsilon of 1, on 8 x 8 pixels 8/28 of that, as profile paper-A2 scales it
+# C&W's epsilon of 1, on 8 x 8 pixels 8/28 of that, as suite paper-A2 scales it
 L2: Final = {"digits": 0.29}
 
 
@@ -30,7 +30,7 @@ def published() -> dict[str, Any]:
 
 @cache
 def table_a2(dataset: str) -> dict[str, Any]:
-    """Settings of each attack in Table A2; empty for a data set without attacks in profile paper-A2."""
+    """Settings of each attack in Table A2; empty for a data set without attacks in suite paper-A2."""
     try:
         return {spec.title: spec for spec in load.load("paper-A2", dataset).attacks}
     except RecipeError:

@@ -8,7 +8,7 @@ import torch
 from afdctl.errors import AfdctlError
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.export.weights.format import ExportedModel, Files, WeightFormat, about
-from afdctl.models.state_dict_io import join_names
+from afdctl.formatting import one_line_error
 
 IMAGES = 256
 """Test images that a file is checked on."""
@@ -48,7 +48,7 @@ def checked(what: ExportedModel, form: WeightFormat, files: Files) -> RoundTripC
         loaded = form.unpack(files)(what.x)
     except Exception as error:
         raise AfdctlError(
-            f"{what.name}: nothing written: the file cannot be read back ({join_names(error)})"
+            f"{what.name}: nothing written: the file cannot be read back ({one_line_error(error)})"
         ) from error
     found = compare(own, loaded)
     # not the other way round: NaN is a disagreement

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from afdctl.errors import RecipeError
 from afdctl.export.weights.format import ExportedModel, Files, Logits, WeightFormat, as_strings
-from afdctl.models.state_dict_io import join_names
+from afdctl.formatting import one_line_error
 
 OPSET = 18
 """ONNX operators that torch's exporter writes without conversion; onnxruntime runs them since 1.14."""
@@ -81,7 +81,7 @@ def writable(name: str) -> Iterator[None]:
     except Exception as error:
         raise RecipeError(
             f"--weights {name}: the model's code cannot be written as a graph for any number of images "
-            f"({join_names(error.__cause__ or error)}); take torch or safetensors"
+            f"({one_line_error(error.__cause__ or error)}); take torch or safetensors"
         ) from error
 
 

@@ -110,7 +110,7 @@ def _validation(facts: Snapshot, rows: list[Row], palette: Palette) -> list[Line
         return [columns(("after the first epoch", dim))]
     table, last = facts.history.table("validation"), rows[-1]
     named = [("clean", "acc_nat"), (f"PGD-{table.get('steps', '')}", "acc_adv")]
-    named += [(f"+ Square-{table.get('queries', '')}", "acc_square")] if "acc_square" in last else []
+    named += [(f"+ Square-{table.get('square_queries', '')}", "acc_square")] if "acc_square" in last else []
     # grey where an epoch has passed without a validation
     fresh = facts.history.epoch - last["epoch"] <= 1
     found = [columns(("", dim), ("now", dim), ("best", dim), ("epoch", dim))]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from afdctl.suites.epsilon_grid import NORMS
+from afdctl.formatting import NORM_LABELS
 from afdctl.tui.drawing.axis import Floats, Range, duration
 from afdctl.tui.drawing.cells import Cells, Span
 from afdctl.tui.drawing.palette import COMPARED, Palette
@@ -56,7 +56,7 @@ def _norm(cells: Cells, y: int, sweep: SweepProgress, norm: str) -> int:
 def about(sweep: SweepProgress) -> str:
     """What is attacked at present, or of what the results are: the number of images."""
     at_work = {} if sweep.ended else sweep.plan
-    words = [str(at_work.get(name)) for name in ("profile", "checkpoint") if at_work.get(name)]
+    words = [str(at_work.get(name)) for name in ("suite", "checkpoint") if at_work.get(name)]
     if sweep.acc_nat is not None:
         words.append(f"clean {sweep.acc_nat:.1%}")
     if not any(attack.startswith("aa") for attack, _ in sweep.cells):
@@ -84,7 +84,7 @@ def _attack(
     attack, source = key
     working = key == sweep.at_work
     mark: Span = ("▸ ", palette.ink("good", bold=True)) if working else ("  ", palette.ink("dim"))
-    name = f"{attack} {NORMS.get(sweep.norms.get(key, ''), sweep.norms.get(key, ''))}" + (
+    name = f"{attack} {NORM_LABELS.get(sweep.norms.get(key, ''), sweep.norms.get(key, ''))}" + (
         f" ← {source}" if source else ""
     )
     cells.put(2, y, mark, (name, palette.ink("strong" if working else "text")), end=name_width + 2)
@@ -135,7 +135,7 @@ def draw_curves(facts: Snapshot, width: int, height: int, palette: Palette) -> C
 def _curves(sweep: SweepProgress, norm: str, width: int, height: int, palette: Palette) -> Cells:
     """The attacks of one norm, a colour an attack."""
     cells = Cells(width, height, palette)
-    cells.frame([(f"Accuracy by ε {NORMS.get(norm, norm)}".rstrip(), palette.ink("strong", bold=True))])
+    cells.frame([(f"Accuracy by ε {NORM_LABELS.get(norm, norm)}".rstrip(), palette.ink("strong", bold=True))])
     inner_width, inner_height = width - 4, height - 2
     if inner_width < 24 or inner_height < 4 or not sweep.cells:
         return cells

@@ -1,6 +1,6 @@
 """The upper edge: which run, how it does, how far it is and how long it will take."""
 
-from afdctl.suites.epsilon_grid import NORMS
+from afdctl.formatting import NORM_LABELS, format_epsilon
 from afdctl.tui.drawing.axis import duration
 from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
@@ -156,7 +156,7 @@ def setting(facts: Snapshot) -> list[str]:
     what = f"AFD-{str(defense.get('game')).upper()}" if name == "afd" else NAMES.get(name, name)
     words = [f"{what} on {facts.history.table('data').get('dataset')}"]
     if name != "natural":
-        norm = NORMS.get(str(attack.get("norm")), str(attack.get("norm")))
+        norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))
         words.append(f"ε {epsilon_text(attack.get('epsilon'))} {norm}")
         words.append(adversary(facts))
     rates = [f"{key} {facts.history.last.get(key, value):g}" for key, value in defense.items() if key.startswith("lr_")]
@@ -168,7 +168,7 @@ def adversary(facts: Snapshot) -> str:
     history, attack = facts.history, facts.history.table("attack")
     name, steps = str(attack.get("name")).upper().replace("_", "-"), attack.get("steps")
     now, plural = history.last.get("attack_steps", steps), "" if steps == 1 else "s"
-    if history.epoch <= int(attack.get("n_fgsm") or 0):
+    if history.epoch <= int(attack.get("n_fgsm_epochs") or 0):
         return f"N-FGSM, then {name} {steps} step{plural}"
     return f"{name} {steps} step{plural}" if now == steps else f"{name} {now} of {steps} steps"
 
@@ -176,7 +176,7 @@ def adversary(facts: Snapshot) -> str:
 def warm_epsilon(facts: Snapshot) -> str:
     """The present ε while it still grows."""
     attack = facts.history.table("attack")
-    warmup = float(attack.get("warmup") or 0) * int(facts.history.run.get("steps_per_epoch") or 1)
+    warmup = float(attack.get("epsilon_warmup_epochs") or 0) * int(facts.history.run.get("steps_per_epoch") or 1)
     if facts.history.step >= warmup:
         return ""
     return f" · ε now {float(attack.get('epsilon') or 0) * (facts.history.step + 1) / max(1.0, warmup):.4f}"
@@ -184,12 +184,7 @@ def warm_epsilon(facts: Snapshot) -> str:
 
 def epsilon_text(value: object) -> str:
     """ε as people write it: a short decimal, or 8/255."""
-    if not isinstance(value, int | float):
-        return str(value)
-    levels = value * 255
-    if float(f"{value:.3g}") == value or abs(levels - round(levels)) > 1e-6:
-        return f"{value:.4g}"
-    return f"{round(levels)}/255"
+    return format_epsilon(value) if isinstance(value, int | float) else str(value)
 
 
 def _looks(facts: Snapshot, palette: Palette) -> list[Span]:

@@ -58,7 +58,7 @@ def _end(row: Row) -> tuple[str, str]:
 def _sweeping(row: Row) -> tuple[str, str] | None:
     match row["event"]:
         case "sweep":
-            return "sweep", f"{row.get('profile', '')}: {len(row['cells'])} cells on {row.get('n', 0):,} images"
+            return "sweep", f"{row.get('suite', '')}: {len(row['cells'])} cells on {row.get('n', 0):,} images"
         case "cell":
             accuracy = "?" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
             source = f" from {row['source']}" if row.get("source") else ""

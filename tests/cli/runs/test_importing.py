@@ -51,7 +51,7 @@ def test_import_warns_on_stderr(afdctl: Callable[..., Ended]):
 
 def test_an_imported_run_cannot_be_resumed(afdctl: Callable[..., Ended]):
     afdctl(f"runs import c.pt --recipe digits_wgan {SETS}")
-    message = "its model was not trained here, so there is no training to go on with"
+    message = "this run is imported, not trained; it cannot be resumed"
     assert afdctl("train --resume digits_wgan-001") == (2, "", f"error: runs/digits_wgan-001: {message}\n")
 
 

@@ -117,7 +117,7 @@ def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs
 def test_a_run_that_is_written_says_so(afdctl: Afdctl, runs: Runs):
     with Journal.open(runs["young"].journal_path) as young, Journal.open(runs["wgan"].journal_path) as wgan:
         assert {run["name"]: run["state"] for run in listed(afdctl)}["young"] == "training"
-        wgan.append("sweep", profile="strong", n=1, seed=0, cells=[], done=[])
+        wgan.append("sweep", suite="strong", n=1, seed=0, cells=[], done=[])
         young.append("end", step=13, reason="stopped", exit_code=143, message=None)
         assert {run["name"]: run["state"] for run in listed(afdctl)}["wgan"] == "attacking"
     assert {run["name"]: run["state"] for run in listed(afdctl)} == {

@@ -26,9 +26,9 @@ def left(folder: Path) -> set[str]:
 
 
 def test_yes_removes_and_says_how_much_it_frees(afdctl: Afdctl, runs: Runs, folder: Path):
-    from afdctl.cli.runs.options import bytes_in_words
+    from afdctl.formatting import format_bytes
 
-    freed = bytes_in_words(sum(removal.size(runs[name].path) for name in ("at", "young")))
+    freed = format_bytes(sum(removal.size(runs[name].path) for name in ("at", "young")))
     ended = afdctl("runs", "rm", "at", "runs/young", "at", "--yes")
     assert ended == (0, "runs/at\nruns/young\n", f"{freed} freed\n")
     assert left(folder) == {"wgan", "mnist"}

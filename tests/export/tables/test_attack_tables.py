@@ -86,8 +86,8 @@ def test_what_is_missing_is_made_by_few_commands(tmp_path: Path, monkeypatch: py
     ]
     table = tables.build("1", runs, with_paper=False)
     assert table.missing == [
-        "afdctl sweep nt at wgan --profile paper-A2 --attacks pgd_linf,cw,aa",
-        "afdctl sweep at wgan --profile paper-A2 --from nt --attacks pgd_linf,cw",
+        "afdctl sweep nt at wgan --suite paper-A2 --attacks pgd_linf,cw,aa",
+        "afdctl sweep at wgan --suite paper-A2 --from nt --attacks pgd_linf,cw",
     ]
     assert cell(table, "NT", "pgd_linf_bb") == Cell()
 
@@ -100,12 +100,12 @@ def test_a_value_of_some_seeds_only_is_named(tmp_path: Path) -> None:
     assert "Over fewer runs than the row has: AA-L∞ 0.3 (WB) of MNIST AT." in table.notes
 
 
-def test_an_epsilon_that_the_profile_lacks_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epsilon_that_the_suite_lacks_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = [*cells("pgd_linf", {0.1: 0.9}, "digits", n=360), *cells("cw", {0.29: 0.9}, "digits", n=360)]
     runs = [record(tmp_path / "elsewhere", "my run", "digits_nt", done)]
     table = tables.build("1", runs, with_paper=False)
-    assert table.missing == ["afdctl sweep 'elsewhere/my run' --profile paper-A2 --epsilons 0,0.1 --attacks aa"]
+    assert table.missing == ["afdctl sweep 'elsewhere/my run' --suite paper-A2 --epsilons 0,0.1 --attacks aa"]
     assert [column.title for column in table.columns][1:4] == ["PGD-L∞ 0.1 (WB)", "C&W-L2 0.29 (WB)", "AA-L∞ 0.1 (WB)"]
 
 
@@ -126,8 +126,8 @@ def test_without_nt_black_box_needs_a_run_of_it(tmp_path: Path) -> None:
     table = tables.build("1", [record(tmp_path, "wgan", "cifar10_wgan", [])], with_paper=False)
     path = tmp_path / "wgan"
     assert table.missing == [
-        f"afdctl sweep {path} --profile paper-A2 --attacks pgd_linf,cw,aa",
-        f"afdctl sweep {path} --profile paper-A2 --from NT_RUN --attacks pgd_linf,cw",
+        f"afdctl sweep {path} --suite paper-A2 --attacks pgd_linf,cw,aa",
+        f"afdctl sweep {path} --suite paper-A2 --from NT_RUN --attacks pgd_linf,cw",
     ]
 
 

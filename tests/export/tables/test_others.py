@@ -57,7 +57,7 @@ def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pyt
     assert list(found) == ["AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
     assert (found["AT"]["from_AT"], found["AT"]["from_TRADES"].value) == (Cell(), 0.9)
     assert found["AFD-WGAN"]["from_AT"].difference == pytest.approx(0.8 - 0.9741)
-    assert table.missing[0] == "afdctl sweep trades --profile paper-A2 --from at --attacks pgd_linf"
+    assert table.missing[0] == "afdctl sweep trades --suite paper-A2 --from at --attacks pgd_linf"
 
 
 def analysis(name: str, n: int = 360, **figures: Any) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> No
 
 def test_of_an_adversary_that_grows_only_the_epochs_with_all_steps_count(tmp_path: Path) -> None:
     speeds = steps({1: 10, 2: 1237 * 3, 3: 1237, 4: 1237 / 2, 5: 1237 / 2})
-    grown = record(tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm=1", "attack.ramp=1")
+    grown = record(tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm_epochs=1", "attack.steps_warmup_epochs=1")
     assert cost.steady_epochs(grown) == pytest.approx([2, 2])
     (note,) = [note for note in tables.build("cost", [grown], with_paper=False).notes if "shorter attack" in note]
     assert note.endswith(": grown.")
@@ -174,7 +174,7 @@ def test_half_an_epoch_does_not_count(tmp_path: Path) -> None:
     ("name", "error", "words"),
     [
         ("3", RecipeError, "no such table"),
-        ("A2", RecipeError, "afdctl profiles show paper-A2"),
+        ("A2", RecipeError, "afdctl suites show paper-A2"),
         ("cots", RecipeError, "did you mean 'cost'"),
     ],
 )
@@ -192,4 +192,4 @@ def test_sizes_are_those_of_the_data_sets() -> None:
     from afdctl import registry
 
     for dataset, images in cost.TRAINING_IMAGES.items():
-        assert images == registry.load(registry.DATASETS, dataset).about.train
+        assert images == registry.load(registry.DATASETS, dataset).info.train

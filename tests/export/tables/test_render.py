@@ -39,7 +39,7 @@ def test_markdown(table: Table) -> None:
     assert len({line.count("|") for line in lines[2:9]}) == 1
     assert at[4] == "– (92.78)"
     (missing,) = (line for line in lines if line.startswith("- Missing (–): "))
-    assert "`afdctl sweep nt 'a|t_1' 'a|t_2' --profile paper-A2 --attacks pgd_linf,cw,aa`; " in missing
+    assert "`afdctl sweep nt 'a|t_1' 'a|t_2' --suite paper-A2 --attacks pgd_linf,cw,aa`; " in missing
 
 
 def test_csv(table: Table) -> None:
@@ -59,7 +59,7 @@ def test_json(table: Table) -> None:
     assert (nt["runs"], nt["clean"], nt["aa_linf_wb"]) == (["nt"], 0.5, None)
     assert 0.469 < nt["clean_low"] < 0.5 < nt["clean_high"] < 0.531
     assert read["missing"] == table.missing
-    assert "afdctl sweep nt 'a|t_1' 'a|t_2' --profile paper-A2 --attacks pgd_linf,cw,aa" in read["missing"]
+    assert "afdctl sweep nt 'a|t_1' 'a|t_2' --suite paper-A2 --attacks pgd_linf,cw,aa" in read["missing"]
 
 
 def test_parquet(table: Table) -> None:
@@ -83,7 +83,7 @@ def test_latex(table: Table) -> None:
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {re.sub(r"\\&", "", row).count("&") for row in rows} == {7}
     assert r"95.00 $\pm$ 7.07 (95.66, $-$0.66)" in text
-    assert r"-{}-profile paper-A2" in text
+    assert r"-{}-suite paper-A2" in text
 
 
 def test_without_pyarrow_the_extra_is_named(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
