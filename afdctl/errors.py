@@ -4,7 +4,9 @@ A message is one line that says what is wrong, where, and what to do. The CLI pr
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -65,6 +67,20 @@ class StoppedError(AfdctlError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Name `path` in every OSError, and raise DiskFullError for the system's "no space" errors."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise DiskFullError(f"{path}: {error.strerror}; {DiskFullError.remedy}") from error
+        # errors of read and write name no file, and those of replace name a temporary file
+        if error.filename is None or str(error.filename).endswith(".tmp"):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def out_of_memory(error: BaseException) -> bool:

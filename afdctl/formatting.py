@@ -1,5 +1,6 @@
 """Format values, names and untrusted text for people."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -31,6 +32,11 @@ def one_line(text: str) -> str:
 def encodable(text: str) -> str:
     """Escape what UTF-8 cannot encode, such as the bytes of a path that is not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def format_square_accuracy(accuracy: object) -> str:
+    """Format the accuracy after Square that follows a PGD accuracy; empty if Square did not run."""
+    return f", then Square {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
 
 
 def shorten(text: str) -> str:
@@ -93,6 +99,31 @@ def format_bytes(count: float) -> str:
             break
         count, unit = count / 1000, larger_unit
     return f"{count:.0f} {unit}" if count >= 99.5 or unit == "B" else f"{count:.1f} {unit}"
+
+
+def round_ticks(low: float, high: float, count: int, factors: Sequence[float] = (1, 2, 2.5, 5)) -> list[float]:
+    """Return about `count` round values in [low, high]: multiples of one of `factors` times a power of ten."""
+    rough = (high - low) / max(1, count)
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
+    # a step that is too small by rounding alone is accepted
+    step = next((factor * power for factor in factors if factor * power >= 0.999 * rough), 10 * power)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [multiple * step for multiple in range(first, last + 1)]
+
+
+def format_tick(value: float) -> str:
+    """Format the value of a tick briefly: `0.25`, `12k`, `2.5e-4`."""
+    size = abs(value)
+    if size < 1e-12:
+        return "0"
+    if size >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    if size >= 1e4:
+        return f"{value / 1e3:.4g}k"
+    if size < 1e-3:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return f"{value:.4g}"
 
 
 def _escaped(match: re.Match[str]) -> str:

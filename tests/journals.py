@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -34,6 +35,12 @@ def written(
     with run.open_journal() as journal:
         journal.extend({"t": BEGIN + second, **row} for second, row in enumerate([first, *rows]))
     return run
+
+
+def sealed(text: bytes) -> bytes:
+    """A journal's line with this JSON object and its checksum, by the words of docs/journal.md."""
+    begin = text.removesuffix(b"}")
+    return begin + b',"crc":"%08x"}\n' % crc32(begin)
 
 
 def run_row(epochs: int = 60, **more: Any) -> Row:
@@ -77,7 +84,7 @@ def final_test(acc_nat: float = 0.95, acc_adv: float = 0.6, n: int = 360) -> Row
         "event": "test",
         "step": 600,
         "checkpoint": "best",
-        "of_step": 600,
+        "checkpoint_step": 600,
         "attack": "PGD-40 linf 0.1",
         "acc_nat": acc_nat,
         "acc_adv": acc_adv,
@@ -131,7 +138,7 @@ def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm:
     ]
     with run.open_journal() as journal:
         journal.extend([{"event": "sweep", "suite": "strong", "n": n, "seed": 0, "cells": [], "done": []}, *rows])
-        journal.append("swept", reason="finished", exit_code=0)
+        journal.append("sweep_end", reason="finished", exit_code=0)
     results_file.build(run)
     return shard
 
@@ -145,7 +152,7 @@ def analysed(run: Run, name: str, figures: Row, arrays: Mapping[str, np.ndarray[
         "checkpoint": CHECKPOINT,
         "n": 100,
         "seed": 0,
-        "figures": figures,
+        "metrics": figures,
         "shard": shard,
         "features": [],
     }

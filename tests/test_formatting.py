@@ -9,8 +9,10 @@ from afdctl.formatting import (
     format_epsilon,
     format_n,
     format_range,
+    format_tick,
     one_line_error,
     printable,
+    round_ticks,
     shorten,
     shorten_list,
 )
@@ -68,3 +70,34 @@ def test_numbers_of_images():
 )
 def test_bytes_are_in_units_of_1000(count: float, shown: str):
     assert format_bytes(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "expected"),
+    [
+        (0, 1, 5, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0, 0.35, 5, [0, 0.1, 0.2, 0.3]),
+        (0, 12, 5, [0, 2.5, 5, 7.5, 10]),
+        (-1, 7, 5, [0, 2, 4, 6]),
+        (3e5, 6e5, 5, [3e5, 4e5, 5e5, 6e5]),
+        (1e-15, 4e-15, 3, [1e-15, 2e-15, 3e-15, 4e-15]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, count: int, expected: list[float]):
+    assert round_ticks(low, high, count) == pytest.approx(expected, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (-0.05, "-0.05"),
+        (25000, "25k"),
+        (1.2e6, "1.2M"),
+        (5e-5, "5e-5"),
+        (2.5e-4, "2.5e-4"),
+        (-1e-10, "-1e-10"),
+    ],
+)
+def test_a_tick_keeps_the_digits_of_its_step(value: float, text: str):
+    assert format_tick(value) == text

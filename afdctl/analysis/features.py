@@ -17,7 +17,7 @@ from afdctl.evaluation.plan import Task, key_of
 from afdctl.evaluation.statistics import Array
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.evaluation.verify import predict, verify
-from afdctl.journal import Journal, Reader
+from afdctl.journal import Journal, JournalCache
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.runs import shards
 from afdctl.runs.shards import Arrays
@@ -111,14 +111,14 @@ class FeatureCache:
     def __init__(self, subject: EvaluationTarget, n: int, batch_size: int, check: Callable[[], None]) -> None:
         self.subject, self.n, self.batch_size, self.check = subject, n, batch_size, check
         self.extract = extractor(subject.network)
-        self.reader = Reader(subject.run.journal_path)
+        self.reader = JournalCache(subject.run.journal_path)
         self.shards: dict[str, str] = {}
         """Key -> shard of all features that the run has, and that are whole."""
         self.look()
 
     def look(self) -> None:
         """Read what the run holds."""
-        named = {row["key"]: row["shard"] for row in self.reader.look("features")}
+        named = {row["key"]: row["shard"] for row in self.reader.of_event("features")}
         self.shards = {key: shard for key, shard in named.items() if shards.intact(self.subject.run, shard)}
 
     def missing(self, tasks: Iterable[Task]) -> list[Task]:

@@ -16,13 +16,12 @@ from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, for_transfer, key_of
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
-from afdctl.journal import Journal, Row
+from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe.schema import AFD
 from afdctl.runs import checkpoints, results_file, shards
 from afdctl.runs.cells import hidden, returning, shown_analyses
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.suites.attack_config import AttackConfig
 
@@ -108,7 +107,7 @@ class AnalysisRunner:
 
     def counted(self) -> list[Row]:
         """The rows of the run that count."""
-        self.collection.reader.look("analysis")
+        self.collection.reader.of_event("analysis")
         return drop_superseded(self.collection.reader.rows)
 
     def returning(self) -> list[Row]:
@@ -126,7 +125,7 @@ class AnalysisRunner:
     def rows(self) -> dict[str, Row]:
         """The rows of those analyses that the run has, by name."""
         run = self.subject.run
-        known = {row["key"]: row for row in self.collection.reader.look("analysis")}
+        known = {row["key"]: row for row in self.collection.reader.of_event("analysis")}
         rows = {name: known.get(self.key(name)) for name in self.wanted.names}
         return {
             name: row
@@ -179,7 +178,7 @@ class AnalysisRunner:
             "points": self.wanted.points if name in EMBEDDINGS else None,
             "changed": self.changed(name),
             "seed": self.wanted.seed,
-            "figures": dict(result.figures),
+            "metrics": dict(result.figures),
             "shard": shard,
             "features": self.collection.keys(self.tasks(name)),
             "seconds": round(time.monotonic() - began, 3),

@@ -80,7 +80,7 @@ def analyse(wishes: AnalyzeOptions) -> None:
 
 def check_out(out: OutputPath) -> None:
     """RecipeError for a picture that could not be written after all the work."""
-    from afdctl.export.figures.style import format_of
+    from afdctl.export.figures.page import format_of
 
     out.check()
     if not out.is_folder:

@@ -31,7 +31,7 @@ class AnalysisOfRuns:
     @property
     def figures(self) -> dict[str, Mapping[str, Any]]:
         """Run -> results."""
-        return {run: row["figures"] for run, row in self.rows.items()}
+        return {run: row["metrics"] for run, row in self.rows.items()}
 
     def arrays(self, run: str) -> "Arrays":
         from afdctl.runs import shards
@@ -95,14 +95,14 @@ def pictures(runs: "Sequence[Run]", names: Sequence[str], out: OutputPath | None
     Without `out` they go to the folder figures/ of the first run.
     """
     from afdctl.export.figures.catalogue import FIGURES
-    from afdctl.export.figures.style import save
+    from afdctl.export.figures.page import save
     from afdctl.runs.record import Record
 
     records = [Record.of(run) for run in runs]
     paths = {}
     for name in names:
         paths[name] = picture(runs, name, out, alone=len(names) == 1)
-        save(FIGURES[name].of(records), paths[name])
+        save(FIGURES[name].build(records), paths[name])
     return paths
 
 
@@ -119,7 +119,7 @@ def picture(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alone: 
 def shown(run: str, row: Row) -> Row:
     """What the command line prints of an analysis."""
     about = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
-    return {"run": run, **{key: row[key] for key in about}, **row["figures"]}
+    return {"run": run, **{key: row[key] for key in about}, **row["metrics"]}
 
 
 Draw = Callable[[int], Table]
@@ -209,7 +209,7 @@ def embedding(found: AnalysisOfRuns) -> Parts:
 
 def hdh(found: AnalysisOfRuns) -> Parts:
     for run, row in found.rows.items():
-        cells = row["figures"]["cells"]
+        cells = row["metrics"]["cells"]
         err_nat = f"err_nat {100 * cells[0]['err_nat']:.1f} %"
         yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {row['n']:,} test images, {err_nat}"
         yield partial(divergences, cells), len(ESTIMATES)
@@ -241,13 +241,13 @@ def caption(row: Mapping[str, Any]) -> str:
     """What the estimates can be trusted with."""
     correlated = [
         f"{name} r = {one['r']:.2f} ({one['low']:.2f} to {one['high']:.2f}, {one['cells']} cells)"
-        for name, one in row["figures"]["correlation"].items()
+        for name, one in row["metrics"]["correlation"].items()
         if one
     ]
     lines = ["Errors and gap in percent, of the very images whose features are compared."]
-    if row["figures"]["cells"] and row["figures"]["cells"][0]["raw"] is None:
+    if row["metrics"]["cells"] and row["metrics"]["cells"][0]["raw"] is None:
         lines.append("This run has no discriminator of its own: there is only the probe.")
-    if any(cell["attack"] == "aa" for cell in row["figures"]["cells"]):
+    if any(cell["attack"] == "aa" for cell in row["metrics"]["cells"]):
         lines.append("Where AutoAttack fools nothing, its x' is x: its d and gap are those of what it fooled.")
     # alpha is the sum of two shares, and d twice its distance from 1
     chance = 2 * 1.96 * (0.5 / row["n"]) ** 0.5

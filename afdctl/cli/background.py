@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
-from afdctl import journal
-from afdctl.errors import AfdctlError, StoppedError
+from afdctl.errors import AfdctlError, StoppedError, file_errors
+from afdctl.journal import current_writer, read_tail
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -48,7 +48,7 @@ class Starter:
 
     def on_begin(self, run: "Run") -> None:
         """Print to the run's log.txt from now on, after what was printed since the run before."""
-        with journal.named(run.log_path):
+        with file_errors(run.log_path):
             log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             size = os.fstat(self.words).st_size
             os.write(log, os.pread(self.words, size - self.copied, self.copied))
@@ -134,9 +134,7 @@ def _await_begin(pipe: IO[str], started: Started, on_runs: "Callable[[list[Run]]
 
 def outcome(run: "Run") -> tuple[str, int, str | None] | None:
     """How a run ended: the reason, the exit code and the message; None while it is written, or if it was killed."""
-    from afdctl.tui.state.follow import sample
-
-    rows = [row for _, row in sample(run.journal_path, 0) if row["event"] in ("end", "resume", "run", "step")]
+    rows = [row for _, row in read_tail(run.journal_path) if row["event"] in ("end", "resume", "run", "step")]
     if not rows or rows[-1]["event"] != "end":
         return None
     return str(rows[-1].get("reason")), int(rows[-1].get("exit_code") or 0), rows[-1].get("message")
@@ -228,7 +226,7 @@ def finish(runs: "Sequence[Run]") -> None:
 
 
 def _go_on(runs: "Sequence[Run]", process: subprocess.Popen[bytes]) -> None:
-    path = next((run.path for run in runs if journal.writer_pid(run.journal_path)), runs[0].path)
+    path = next((run.path for run in runs if current_writer(run.journal_path)), runs[0].path)
     typer.echo(
         f"{path} goes on as pid {process.pid}; come back with `afdctl watch {path}`, stop it with `kill {process.pid}`",
         err=True,

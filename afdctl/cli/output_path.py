@@ -11,8 +11,7 @@ from typing import Any
 import typer
 
 from afdctl import paths
-from afdctl.errors import RecipeError
-from afdctl.journal import named
+from afdctl.errors import RecipeError, file_errors
 
 RUNS_BYTES = 150
 """Of the 255 that a file's name may have."""
@@ -55,7 +54,7 @@ class OutputPath:
             raise RecipeError(f"{self.option} {self.path}: is a file, not a folder; name a folder")
         path = self.path / name
         try:
-            with named(path.parent):
+            with file_errors(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = (error.strerror or "unknown reason").lower()

@@ -16,7 +16,7 @@ from rich.table import Column
 
 from afdctl.cli.broken_pipe import broken_pipe_error
 from afdctl.cli.console import Console
-from afdctl.journal import format_square_accuracy
+from afdctl.formatting import format_square_accuracy
 
 Row = dict[str, Any]
 OnLine = Callable[[str], None]
@@ -217,20 +217,21 @@ def validation(row: Row) -> str:
     if "acc_nat" not in row:
         return ""
     best = "  best" if row["best"] else ""
-    said = f"clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack)"
-    return f"validation: {said}{best}"
+    square = format_square_accuracy(row.get("acc_square"))
+    return f"validation: clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%}{square} (no AutoAttack){best}"
 
 
 def results(last: Row, best: Row) -> list[str]:
     """A line a checkpoint, or one for both where the last one is the best."""
-    if best["of_step"] == last["of_step"]:
+    if best["checkpoint_step"] == last["checkpoint_step"]:
         return [result("best and last", best)]
     return [result("best", best), result("last", last)]
 
 
 def result(which: str, row: Row) -> str:
     """A checkpoint's accuracies on the test split."""
+    square = format_square_accuracy(row.get("acc_square"))
     return (
-        f"test, {which} checkpoint (step {row['of_step']}): clean {row['acc_nat']:.1%}, "
-        f"{row['attack']} {row['acc_adv']:.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack), {row['n']:,} images"
+        f"test, {which} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
+        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} images"
     )

@@ -39,7 +39,7 @@ class Lines:
 
     def on_row(self, row: Row) -> None:
         match row["event"]:
-            case "progress" | "part":
+            case "sweep_progress" | "sweep_part":
                 self.progress(row)
             case "cell":
                 self.cell(row)

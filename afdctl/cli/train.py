@@ -136,8 +136,8 @@ def _resume(
     apart: bool,
     detach: bool,
 ) -> None:
+    from afdctl.journal import JournalOutline
     from afdctl.runs import checkpoints, results_file
-    from afdctl.runs.journal_reader import JournalOutline
     from afdctl.runs.run import Run
 
     run = Run.find(spec, runs)

@@ -103,22 +103,22 @@ def _tell(path: Path) -> None:
     from afdctl.cli.broken_pipe import broken_pipe_error
     from afdctl.cli.progress import Lines
     from afdctl.runs.folders import JOURNAL
-    from afdctl.runs.lost_rows import lost_tail
+    from afdctl.runs.lost_rows import lost_rows
     from afdctl.runs.run import Run
-    from afdctl.tui.state.follow import UNREADABLE
     from afdctl.tui.state.follower import RunFollower
+    from afdctl.tui.state.history import MALFORMED
 
     lines, run = Lines(typer.echo), RunFollower(path)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
             try:
                 lines.on_line(json.dumps(row))
-            except UNREADABLE:
+            except MALFORMED:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
         raise broken_pipe_error() from None
     with suppress(AfdctlError):  # of a journal that is damaged elsewhere, the lines above say so
-        for words in lost_tail(Run(path)):
+        for words in lost_rows(Run(path)):
             typer.echo(f"warning: {words}", err=True)
     if run.damaged:
         typer.echo(f"warning: {path}/{JOURNAL}: {run.damaged} damaged lines were left out", err=True)

@@ -17,6 +17,6 @@ class Adversarial(Defense):
         return {
             "L_C": loss.detach(),
             "acc_adv": metrics.accuracy(logits, y),
-            "unchanged": metrics.fraction_unchanged(x, x_adv),
+            "fraction_unchanged": metrics.fraction_unchanged(x, x_adv),
             "grad_C": self.descend_C(loss),
         }

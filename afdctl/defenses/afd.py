@@ -31,7 +31,7 @@ class AFD(Defense):
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
         update = self.simultaneous if self.table.update == "simultaneous" else self.sequential
-        return update(x, x_adv, y) | {"unchanged": metrics.fraction_unchanged(x, x_adv)}
+        return update(x, x_adv, y) | {"fraction_unchanged": metrics.fraction_unchanged(x, x_adv)}
 
     def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """The box of Algorithm 1: three losses at the same weights, then three updates.
@@ -97,8 +97,8 @@ def figures(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, 
         **dict(zip(("L_C", "L_D", "L_F"), (loss.detach() for loss in losses), strict=True)),
         "acc_nat": acc_nat,
         "d_accuracy": raw / 2,
-        "d_nat": d_nat,
-        "d_adv": d_adv,
+        "d_acc_nat": d_nat,
+        "d_acc_adv": d_adv,
         "alpha_h": raw,
         "alpha_h_calibrated": calibrated,
         "d_hdh": metrics.d_hdh(raw),

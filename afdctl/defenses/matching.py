@@ -19,6 +19,6 @@ class Matching(Defense):
             "L_C": natural.detach(),
             "sensitivity": distance.detach(),
             "acc_nat": metrics.accuracy(logits, y),
-            "unchanged": metrics.fraction_unchanged(x, x_adv),
+            "fraction_unchanged": metrics.fraction_unchanged(x, x_adv),
             "grad_C": self.descend_C(natural + self.table.weight * distance),
         }

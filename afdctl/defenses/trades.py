@@ -19,6 +19,6 @@ class Trades(Defense):
             "kl": kl.detach(),
             "acc_nat": metrics.accuracy(logits, y),
             "acc_adv": metrics.accuracy(logits_adv, y),
-            "unchanged": metrics.fraction_unchanged(x, x_adv),
+            "fraction_unchanged": metrics.fraction_unchanged(x, x_adv),
             "grad_C": self.descend_C(natural + self.table.beta * kl),
         }

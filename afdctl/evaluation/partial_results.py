@@ -9,7 +9,7 @@ import numpy as np
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.statistics import wilson
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.journal import Reader, Row
+from afdctl.journal import JournalCache, Row
 from afdctl.runs import shards
 from afdctl.runs.run import Run
 from afdctl.runs.shards import Arrays
@@ -46,7 +46,7 @@ class PartialResults:
 class PartialResultStore:
     """The parts that the journals of some runs name, `readers` by run; with adversarial images, or without them."""
 
-    def __init__(self, readers: Mapping[str, Reader], with_images: bool) -> None:
+    def __init__(self, readers: Mapping[str, JournalCache], with_images: bool) -> None:
         self.readers, self.with_images = readers, with_images
 
     def recover(self, task: Task) -> PartialResults:
@@ -73,7 +73,7 @@ class PartialResultStore:
 
     def rows(self, task: Task, name: str) -> Iterable[Row]:
         """The rows of a run's parts of a task, with and without images."""
-        return (row for row in self.readers[name].look("part") if row["task"] == task.parts_key)
+        return (row for row in self.readers[name].of_event("sweep_part") if row["task"] == task.parts_key)
 
     def write(self, task: Task, progress: PartialResults) -> Iterator[tuple[str, Row]]:
         """Put the samples that no part holds yet into shards; yields each run's name and its journal's row."""

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from afdctl.evaluation.partial_results import Rows, finished_cells
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
-from afdctl.journal import Reader, Row
+from afdctl.journal import JournalCache, Row, drop_superseded
 from afdctl.runs.cells import hidden, returning, shown_curves
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 
 
@@ -19,7 +18,7 @@ class Planned:
 
     def __init__(self, tasks: Sequence[Task], save_images: bool) -> None:
         self.tasks, self.save_images = list(tasks), save_images
-        self.readers = {name: Reader(run.journal_path) for name, run in self.targets.items()}
+        self.readers = {name: JournalCache(run.journal_path) for name, run in self.targets.items()}
         self.rows: Rows = {}
 
     @property
@@ -33,7 +32,7 @@ class Planned:
     def left(self) -> list[Task]:
         """The tasks with the epsilons that some target has no cell for; `rows` gets the cells that are there."""
         for name, run in self.targets.items():
-            cells = finished_cells(run, self.readers[name].look("cell"), with_images=self.save_images)
+            cells = finished_cells(run, self.readers[name].of_event("cell"), with_images=self.save_images)
             self.rows |= {(name, key): row for key, row in cells.items()}
         self.tasks = [self.begun(task) for task in self.tasks]
         return [left for task in self.tasks if (left := task.left(self.missing(task)))]
@@ -78,7 +77,7 @@ class Planned:
         """Run, a finished cell, and one of those that tables, figures and results.h5 show in its curve's place."""
         found = []
         for name, reader in self.readers.items():
-            reader.look("cell")
+            reader.of_event("cell")
             rows = drop_superseded(reader.rows)
             shown = shown_curves(rows)
             for row in hidden(rows, self.finished(name)):

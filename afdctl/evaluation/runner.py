@@ -41,7 +41,7 @@ class SweepRunner(Planned):
         self.suite, self.batch_size, self.on_row = suite, batch_size, on_row
         self.requests = StopRequests()
         self.parts = PartialResultStore(self.readers, save_images)
-        self.builders = {name: results_file.Builder(run) for name, run in self.targets.items()}
+        self.builders = {name: results_file.PeriodicBuilder(run) for name, run in self.targets.items()}
         self.journals: dict[str, Journal] = {}
         self.progress_due = 0.0
 
@@ -144,7 +144,7 @@ class SweepRunner(Planned):
     def save_part(self, task: Task, progress: PartialResults) -> None:
         """Put the rows that no part holds yet into one."""
         for name, row in self.parts.write(task, progress):
-            self.write(name, "part", **self.label(task), **row)
+            self.write(name, "sweep_part", **self.label(task), **row)
             self.journals[name].sync()
 
     def show(self, task: Task, progress: PartialResults) -> None:
@@ -153,10 +153,10 @@ class SweepRunner(Planned):
         for number, target in enumerate(task.targets):
             row = self.label(task) | progress.figures(number, task)
             if journal_too:
-                self.write(target.name, "progress", **row)
+                self.write(target.name, "sweep_progress", **row)
                 self.progress_due = time.monotonic() + PROGRESS_SECONDS
             else:
-                self.on_row({"event": "progress", "run": target.name, **row})
+                self.on_row({"event": "sweep_progress", "run": target.name, **row})
 
     def finish(self, task: Task, progress: PartialResults) -> None:
         """Write the shard and the cells of each target, then clear the parts away.
@@ -210,5 +210,5 @@ class SweepRunner(Planned):
 
     def end(self, reason: str, exit_code: int) -> None:
         for name, run in self.targets.items():
-            self.write(name, "swept", reason=reason, exit_code=exit_code)
+            self.write(name, "sweep_end", reason=reason, exit_code=exit_code)
             results_file.build(run)

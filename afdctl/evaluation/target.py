@@ -17,13 +17,12 @@ from afdctl.data.loader import Split, as_floats
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.evaluation import sanity_checks
 from afdctl.formatting import did_you_mean
-from afdctl.journal import Reader, Row
+from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import JournalOutline, drop_superseded
-from afdctl.runs.lost_rows import lost_tail
+from afdctl.runs.lost_rows import lost_rows
 from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
 from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
@@ -162,7 +161,7 @@ def _subject(
         check = check or _known_check(run, digest, source.digest) or _check(network, source, device, digest)
     except RecipeError as error:
         raise RecipeError(f"{run.name}: {error}") from error
-    warnings = [*warnings, *lost_tail(run)]
+    warnings = [*warnings, *lost_rows(run)]
     split = Split(source.test, device)
     return EvaluationTarget(
         run.name,
@@ -181,9 +180,9 @@ def _subject(
     )
 
 
-def missing_checks(subjects: Iterable[EvaluationTarget], reader: Reader) -> list[Row]:
+def missing_checks(subjects: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
     """The checks of networks that the journal of a run lacks which has numbers of them."""
-    known = [_of_check(row) for row in drop_superseded(reader.look("check"))]
+    known = [_of_check(row) for row in drop_superseded(reader.of_event("sanity_check"))]
     checked = {_of_check(subject.check): subject.check for subject in subjects if subject.check}
     rows = [row for of, row in checked.items() if of not in known]
     return [{key: value for key, value in row.items() if key != "t"} for row in rows]
@@ -202,7 +201,7 @@ def _known_check(run: Run, digest: str, data_digest: str) -> Row | None:
     found = [
         row
         for row in rows
-        if row["event"] == "check" and _of_check(row) == (digest, data_digest, sanity_checks.VERSION)
+        if row["event"] == "sanity_check" and _of_check(row) == (digest, data_digest, sanity_checks.VERSION)
     ]
     return found[-1] if found else None
 
@@ -214,7 +213,7 @@ def _check(network: nn.Module, source: Dataset, device: torch.device, digest: st
     if isinstance(network, user_model.UserModel):
         warnings = network.warnings + warnings
     return {
-        "event": "check",
+        "event": "sanity_check",
         "checkpoint": digest,
         "data": source.digest,
         "version": sanity_checks.VERSION,

@@ -1,16 +1,22 @@
-"""Runs grouped by recipe: seeds of one recipe are one row of a table and one curve of a figure."""
+"""Runs grouped by recipe, and the commands that compute what a group lacks."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from afdctl import registry
 from afdctl.formatting import printable
+from afdctl.paths import display_path
+from afdctl.recipe import packaged
 from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 
-# the paper's methods and data sets, in its order
-METHODS: Final = ("NT", "AT", "TRADES", "AFD-DCGAN", "AFD-WGAN")
+# the paper's methods in its order, each with the end of its packaged recipes' names
+RECIPES: Final = {"NT": "nt", "AT": "at", "TRADES": "trades", "AFD-DCGAN": "dcgan", "AFD-WGAN": "wgan"}
+METHODS: Final = tuple(RECIPES)
 DATASETS: Final = ("mnist", "cifar10", "cifar100", "tiny_imagenet")
 DATASET_TITLES: Final = {
     "mnist": "MNIST",
@@ -23,9 +29,10 @@ DATASET_TITLES: Final = {
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in their seed only; no records: a row of the paper without a run.
+    """Runs that differ in their seed only: one row of a table, one curve of a figure.
 
-    `label` is the method, followed by the first run's name where several recipes have the same method.
+    `label` is the method, followed by the first run's name where several recipes have the same method. A group without
+    records is a row of the paper without a run.
     """
 
     dataset: str
@@ -38,10 +45,10 @@ class Group:
         return tuple(record.name for record in self.records)
 
 
-def grouped(records: Iterable[Record], *, distinct_labels: bool = False) -> list[Group]:
-    """Group the runs by recipe, in the paper's order of data sets and methods.
+def group_runs(records: Iterable[Record], *, distinct_labels: bool = False) -> list[Group]:
+    """Group runs by recipe, in the paper's order of data sets and methods.
 
-    Labels are distinct within a data set; with `distinct_labels` among all groups.
+    Labels are distinct within a data set, or with `distinct_labels` among all groups.
     """
     by_recipe: dict[str, list[Record]] = {}
     for record in records:
@@ -56,13 +63,16 @@ def grouped(records: Iterable[Record], *, distinct_labels: bool = False) -> list
 
 
 def plot_groups(records: Iterable[Record]) -> list[Group]:
-    """Group the runs with distinct labels that matplotlib draws literally, `$` and control characters included."""
-    groups = grouped(records, distinct_labels=True)
+    """Group runs under distinct labels that matplotlib draws literally, `$` and control characters included."""
+    groups = group_runs(records, distinct_labels=True)
     return [replace(group, label=printable(group.label).replace("$", r"\$")) for group in groups]
 
 
-def with_absent_methods(groups: list[Group]) -> list[Group]:
-    """Add an empty group for each method of the paper that one of its data sets has no run of."""
+def table_groups(records: Iterable[Record], with_paper: bool) -> list[Group]:
+    """Group runs, with an empty group for each method of the paper that one of their data sets lacks, if asked."""
+    groups = group_runs(records)
+    if not with_paper:
+        return groups
     present = {(group.dataset, group.method) for group in groups}
     absent = [
         Group(dataset, method, method)
@@ -75,21 +85,71 @@ def with_absent_methods(groups: list[Group]) -> list[Group]:
 
 
 def method_rank(label: str) -> tuple[bool, int]:
-    """Sort key of a label: the paper's methods in its order, custom models last."""
+    """Return the sort key of a label: the paper's methods in its order, custom models last."""
     known = [*METHODS, "AFD-HINGE", "Matching"]
     method = label.partition(" ")[0]
     return method not in known, known.index(method) if method in known else 0
 
 
 def dataset_title(dataset: str) -> str:
-    """Name of a data set for people."""
+    """Return the printed name of a data set."""
     return DATASET_TITLES.get(dataset, dataset)
 
 
 def dataset_titles(datasets: Iterable[str]) -> str:
-    """Titles of the distinct data sets, in the registry's order."""
+    """Join the titles of the distinct data sets, in the registry's order."""
     present = set(datasets)
     return ", ".join(dataset_title(dataset) for dataset in registry.DATASETS if dataset in present)
+
+
+class Gap(NamedTuple):
+    """A missing result: `command` computes it, with `{runs}` and `{attacks}` to fill in."""
+
+    command: str
+    run: str = ""
+    attack: str = ""
+
+
+def commands(gaps: Iterable[Gap]) -> list[str]:
+    """Fill each distinct command with all runs and attacks that need it; sweeps and analyses skip finished work."""
+    runs: dict[str, dict[str, None]] = {}
+    attacks: dict[str, dict[str, None]] = {}
+    for gap in gaps:
+        runs.setdefault(gap.command, {})[gap.run] = None
+        attacks.setdefault(gap.command, {})[gap.attack] = None
+    # attacks first: a run's name may contain braces
+    return [
+        command.replace("{attacks}", ",".join(attacks[command])).replace("{runs}", " ".join(runs[command]))
+        for command in runs
+    ]
+
+
+def sweep_gap(record: Record, attack: str, options: str = "") -> Gap:
+    """Describe a missing sweep of the run under an attack of suite paper-A2."""
+    return Gap(f"afdctl sweep {{runs}} --suite paper-A2{options} --attacks {{attacks}}", quote_run(record.run), attack)
+
+
+def full_sweep_gap(record: Record) -> Gap:
+    """Describe a missing sweep of the run under all attacks of suite paper-A2."""
+    return Gap("afdctl sweep {runs} --suite paper-A2", quote_run(record.run))
+
+
+def analysis_gap(record: Record, *analyses: str) -> Gap:
+    """Describe missing analyses of the run."""
+    return Gap(f"afdctl analyze {{runs}}{''.join(f' --{name}' for name in analyses)}", quote_run(record.run))
+
+
+def training_gap(dataset: str, method: str) -> Gap | None:
+    """Describe a missing run of a method of the paper; None for a data set without a packaged recipe."""
+    name = f"{dataset}_{RECIPES[method]}"
+    return Gap(f"afdctl train {name}") if name in packaged() else None
+
+
+def quote_run(run: Run, *inside: str) -> str:
+    """Quote a run, or a file inside it, for a shell; runs under `runs`, the default folder, by name alone."""
+    if not inside and run.path.resolve().parent == Path("runs").resolve():
+        return shlex.quote(run.name)
+    return shlex.quote(str(display_path(run.path.joinpath(*inside))))
 
 
 def _label(record: Record, *, alone: bool) -> str:

@@ -1,69 +1,86 @@
-"""A run's journal as tidy tables: the rows of its training, and the cells of its sweeps."""
+"""Journals as tidy tables: the rows of trainings, and the cells of sweeps, as CSV, JSON or Parquet."""
 
 import csv
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any, Final
 
-from afdctl.export.parquet import parquet
+from afdctl.errors import AfdctlError
+from afdctl.formatting import encodable
 from afdctl.runs.record import Record
 
-TRAINING = ("step", "epoch", "test")
-FIRST = ("run", "event", "t", "step", "epoch")
-NOT_OF_CELLS = ("event", "last", "images")
+TRAINING_EVENTS: Final = ("step", "epoch", "test")
+FIRST_COLUMNS: Final = ("run", "event", "t", "step", "epoch")
+# fields of a cell's row that describe the journal, not the cell
+OMITTED_FIELDS: Final = ("event", "last", "images")
 Rows = list[dict[str, Any]]
 
 
 def events(records: Iterable[Record]) -> Rows:
-    """Every step, epoch and test of each run, in its order: without what a resume superseded.
+    """List every step, epoch and test of each run in order, without those that a resume superseded.
 
-    Rows have the columns that their event has; `t` is in seconds since 1970.
+    Each row has the fields of its event; `t` is in seconds since 1970.
     """
-    return [{"run": record.name, **row} for record in records for row in record.every_row() if row["event"] in TRAINING]
+    return [{"run": record.name, **row} for record in records for row in record.read_rows(TRAINING_EVENTS)]
 
 
 def cells(records: Iterable[Record]) -> Rows:
-    """Every cell that a run's sweeps measured; `shown` says which of them tables and results.h5 show.
+    """List every cell that sweeps measured; `shown` marks those that tables and results.h5 show.
 
-    `spec` holds the attack's settings as JSON, and `changed` the names of those that are not the suite's own; `dataset`
-    and `method` say what was attacked.
+    `spec` is the attack's settings as JSON, `changed` the names of those that differ from the suite. `dataset` and
+    `method` describe the model under attack.
     """
-    made = []
+    rows = []
     for record in records:
         shown = {id(row) for curve in record.curves.values() for row in curve}
-        about = {"run": record.name, "dataset": record.dataset, "method": record.method}
+        target = {"run": record.name, "dataset": record.dataset, "method": record.method}
         for row in record.of_kind("cell"):
-            told = {key: value for key, value in row.items() if key not in NOT_OF_CELLS}
+            fields = {key: value for key, value in row.items() if key not in OMITTED_FIELDS}
             texts = {"spec": json.dumps(row["spec"]), "changed": " ".join(row.get("changed", ()))}
-            made.append({**about, "shown": id(row) in shown, **told, **texts})
-    return made
+            rows.append({**target, "shown": id(row) in shown, **fields, **texts})
+    return rows
 
 
 def as_csv(rows: Rows) -> str:
-    """A line a row; a column for every key that any row has, empty where it has none."""
+    """Write a column for every key of any row, empty where a row lacks it."""
     lines = StringIO()
-    writer = csv.DictWriter(lines, columns(rows), lineterminator="\n")
+    writer = csv.DictWriter(lines, _columns(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return lines.getvalue()
 
 
 def as_json(rows: Rows) -> str:
-    """One object: `rows` have the keys that their event has."""
+    """Write one object whose `rows` have the keys of their event."""
     return json.dumps({"schema": "afdctl/1", "rows": rows}, allow_nan=False) + "\n"
 
 
 def as_parquet(rows: Rows) -> bytes:
-    """A column for every key that any row has, null where it has none."""
-    names = columns(rows)
+    """Write a column for every key of any row, null where a row lacks it."""
+    names = _columns(rows)
     return parquet([{name: row.get(name) for name in names} for row in rows])
 
 
-def columns(rows: Iterable[Mapping[str, Any]]) -> Sequence[str]:
-    """All keys in the order of their first row, those that every row has first."""
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return [*(key for key in FIRST if key in keys), *(key for key in keys if key not in FIRST)]
+def parquet(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Write rows as an Apache Parquet file, one column per key in the order of appearance.
+
+    A column without any value has type float64. Error: AfdctlError where pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet as pq
+    except ImportError:
+        raise AfdctlError("parquet needs pyarrow; install it with `pip install 'afdctl[parquet]'`") from None
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: pa.array([_encodable(row.get(name)) for row in rows]) for name in names}
+    for name, column in columns.items():
+        if pa.types.is_null(column.type):
+            columns[name] = column.cast(pa.float64())
+    texts = {name: encodable(value) for name, value in (metadata or {}).items()}
+    buffer = BytesIO()
+    pq.write_table(pa.table(columns).replace_schema_metadata(texts), buffer)
+    return buffer.getvalue()
 
 
 FORMATS: Final[Mapping[str, Callable[[Rows], str | bytes]]] = {
@@ -71,3 +88,13 @@ FORMATS: Final[Mapping[str, Callable[[Rows], str | bytes]]] = {
     "json": as_json,
     "parquet": as_parquet,
 }
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> Sequence[str]:
+    """List all keys in the order of appearance, those common to all events first."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [*(key for key in FIRST_COLUMNS if key in keys), *(key for key in keys if key not in FIRST_COLUMNS)]
+
+
+def _encodable(value: Any) -> Any:
+    return encodable(value) if isinstance(value, str) else value

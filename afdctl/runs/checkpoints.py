@@ -1,4 +1,4 @@
-"""Checkpoints: `step-<n>-<digest>.pt`, and the pointers `last` and `best`, small files that hold such a name."""
+"""Checkpoints: `step-<n>-<digest>.pt`, and the pointers `last` and `best`, files that hold the name of one."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,24 +8,22 @@ from hashlib import sha256
 from io import BytesIO
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from afdctl.errors import CorruptError, NotFoundError, out_of_memory
+from afdctl.errors import CorruptError, NotFoundError, file_errors, out_of_memory
 from afdctl.formatting import shorten
-from afdctl.journal import Row, named
+from afdctl.journal import Row
 from afdctl.runs import files
 from afdctl.runs.run import Run
 
-POINTERS = ("best", "last")
-NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})\.pt")
-
-
-RESTORE = "restore it from a copy, or use another one with --checkpoint"
+POINTERS: Final = ("best", "last")
+NAME: Final = re.compile(r"step-(\d{8,})-([0-9a-f]{16})\.pt")
+RESTORE: Final = "restore it from a copy, or use another one with --checkpoint"
 
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """Where a checkpoint lies, and its SHA-256 (64 hexadecimal digits)."""
+    """The path of a checkpoint, and its SHA-256 (64 hexadecimal digits)."""
 
     path: Path
     digest: str
@@ -33,7 +31,7 @@ class SavedCheckpoint:
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A state as it was saved, and its file's SHA-256; `warnings` tells of newer checkpoints that are damaged."""
+    """A saved state, and its file's SHA-256; `warnings` names newer checkpoints that are damaged."""
 
     state: dict[str, Any]
     step: int
@@ -44,29 +42,9 @@ class LoadedCheckpoint:
 
     @property
     def network(self) -> dict[str, Any]:
-        """The weights that are evaluated: where the training averages them, the average."""
-        found: dict[str, Any] = self.state.get("ema") or self.state["defense"]["network"]
-        return found
-
-
-def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, keep: int = 3) -> SavedCheckpoint:
-    """Save `state` durably, point `last` (and `best`) to it, and delete all but the `keep` newest of the others.
-
-    `state` holds dicts, lists, tensors, ints, floats, strings, bools and None. Error: DiskFullError; the others stay.
-    """
-    import torch
-
-    buffer = BytesIO()
-    torch.save({"step": step, "epoch": epoch, "state": state}, buffer)
-    data = buffer.getvalue()
-    digest = sha256(data).hexdigest()
-    path = run.checkpoints / f"step-{step:08d}-{digest[:16]}.pt"
-    files.write_bytes(path, data)
-    # `best` first: a run that goes on from `last` has that step's idea of what is best
-    for pointer in POINTERS if best else POINTERS[1:]:
-        files.write_text(run.checkpoints / pointer, f"{path.name}\n")
-    _prune(run, step, keep)
-    return SavedCheckpoint(path, digest)
+        """The weights to evaluate: their moving average if the training has one."""
+        weights: dict[str, Any] = self.state.get("ema") or self.state["defense"]["network"]
+        return weights
 
 
 @dataclass(frozen=True)
@@ -79,24 +57,45 @@ class CheckpointInfo:
     intact: bool
 
 
-def listed(run: Run) -> list[CheckpointInfo]:
-    """Every checkpoint of a run, the newest first; one that is pointed to and missing is not intact."""
-    pointed = {which: path for which in POINTERS if (path := _pointed(run, which))}
+def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, keep: int = 3) -> SavedCheckpoint:
+    """Save a state durably, point `last` (and `best`) to it, and delete all others but the `keep` newest.
+
+    `state` holds dicts, lists, tensors, ints, floats, strings, bools and None. After DiskFullError no other is deleted.
+    """
+    import torch
+
+    buffer = BytesIO()
+    torch.save({"step": step, "epoch": epoch, "state": state}, buffer)
+    data = buffer.getvalue()
+    digest = sha256(data).hexdigest()
+    path = run.checkpoints / f"step-{step:08d}-{digest[:16]}.pt"
+    # written in place, 115 of 150 killed saves left a file that torch cannot load
+    files.write_bytes(path, data)
+    # `best` first: a run resumed from `last` takes the best epoch from that checkpoint's state
+    for pointer in POINTERS if best else POINTERS[1:]:
+        files.write_text(run.checkpoints / pointer, f"{path.name}\n")
+    _prune(run, step, keep)
+    return SavedCheckpoint(path, digest)
+
+
+def list_checkpoints(run: Run) -> list[CheckpointInfo]:
+    """Return every checkpoint of a run, the newest first; a missing one with a pointer to it is not intact."""
+    pointed = {pointer: path for pointer in POINTERS if (path := _pointed(run, pointer))}
     paths = [path for path in pointed.values() if NAME.fullmatch(path.name)] + _newest_first(run)
     return [
         CheckpointInfo(
-            path,
-            int(path.name.split("-")[1]),
-            tuple(which for which in POINTERS if pointed.get(which) == path),
-            _verified(path) is not None,
+            path=path,
+            step=int(path.name.split("-")[1]),
+            pointers=tuple(pointer for pointer in POINTERS if pointed.get(pointer) == path),
+            intact=_verified(path) is not None,
         )
         for path in sorted(dict.fromkeys(paths), key=_step, reverse=True)
     ]
 
 
-def dangling(run: Run) -> list[str]:
-    """Return a sentence for each pointer that names no checkpoint that is there."""
-    pointed = {run.checkpoints / which: _pointed(run, which) for which in POINTERS}
+def dangling_pointers(run: Run) -> list[str]:
+    """Return a sentence for each pointer that names no existing checkpoint."""
+    pointed = {run.checkpoints / pointer: _pointed(run, pointer) for pointer in POINTERS}
     return [
         f"{pointer}: damaged, it names no checkpoint"
         for pointer, path in pointed.items()
@@ -105,29 +104,29 @@ def dangling(run: Run) -> list[str]:
 
 
 def verify_pointed(run: Run) -> None:
-    """Raise CorruptError where `last` or `best` names a checkpoint that is damaged or missing."""
-    for checkpoint in listed(run):
+    """Raise CorruptError if `last` or `best` names a damaged or missing checkpoint."""
+    for checkpoint in list_checkpoints(run):
         if checkpoint.pointers and not checkpoint.intact:
             raise CorruptError(f"{checkpoint.path}: damaged or missing; {RESTORE}")
-    for words in dangling(run):
-        raise CorruptError(f"{words}; {RESTORE}")
+    for reason in dangling_pointers(run):
+        raise CorruptError(f"{reason}; {RESTORE}")
 
 
 def repair_best(run: Run, rows: Iterable[Row], step: float = inf) -> list[str]:
-    """Let `best` name what the journal's `rows` up to `step` name, where it is missing or damaged; say so.
+    """Restore a missing or damaged pointer `best` from the journal's `rows` up to `step`; return a warning if so.
 
-    A save that found it damaged would delete the best checkpoint with the others.
+    Without it, the next save would delete the best checkpoint with the others.
     """
     named_best = [row["file"] for row in rows if row["event"] == "checkpoint" and row["best"] and row["step"] <= step]
     path, pointed = run.checkpoints / "best", _pointed(run, "best")
     if not named_best or (pointed and pointed.is_file()) or not (run.checkpoints / named_best[-1]).is_file():
         return []
     files.write_text(path, f"{named_best[-1]}\n")
-    return [f"{path}: was missing or damaged; made again from the journal, which names {named_best[-1]}"]
+    return [f"{path}: was missing or damaged; restored from the journal, which names {named_best[-1]}"]
 
 
 def last_step(run: Run) -> int:
-    """The step of the checkpoint that `last` names; 0 where it names none."""
+    """Return the step of the checkpoint that `last` names; 0 if it names none."""
     last = _pointed(run, "last")
     return int(match[1]) if last and (match := NAME.fullmatch(last.name)) else 0
 
@@ -135,7 +134,7 @@ def last_step(run: Run) -> int:
 def load(run: Run, which: str = "last") -> LoadedCheckpoint:
     """Load the checkpoint `last`, `best` or of a file name onto the CPU, its digest verified.
 
-    For `last` only, the newest good earlier one stands in for a damaged one. Errors: NotFoundError, CorruptError.
+    If `last` is damaged, the newest intact earlier one is loaded. Errors: NotFoundError, CorruptError.
     """
     warnings: list[str] = []
     for path in _candidates(run, which):
@@ -155,18 +154,19 @@ def _unpack(data: bytes, path: Path, warnings: list[str]) -> LoadedCheckpoint:
         payload = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
         state, step, epoch = payload["state"], int(payload["step"]), int(payload["epoch"])
         if not isinstance(state, dict):
-            raise TypeError("its state has no names")
+            raise TypeError("the state is not a dict")
     except Exception as error:
-        # torch's reader raises whatever a wrong byte leads to
+        # torch.load raises exceptions of many types for a wrong byte
         if out_of_memory(error):
             raise
         raise CorruptError(f"{path}: not a checkpoint of a training; {RESTORE}") from error
-    return LoadedCheckpoint(state, step, epoch, path, sha256(data).hexdigest(), warnings)
+    digest = sha256(data).hexdigest()
+    return LoadedCheckpoint(state=state, step=step, epoch=epoch, path=path, digest=digest, warnings=warnings)
 
 
 @contextmanager
 def fitting(loaded: LoadedCheckpoint) -> Iterator[None]:
-    """Raise CorruptError where the state that is put into place inside does not fit what the recipe builds."""
+    """Raise CorruptError if a state that is loaded in this block does not fit the model that the recipe builds."""
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -176,53 +176,55 @@ def fitting(loaded: LoadedCheckpoint) -> Iterator[None]:
 
 
 def _verified(path: Path) -> bytes | None:
-    """The content of a checkpoint if its digest is the one in its name, else None."""
+    """Return the content of a checkpoint if its digest is the one in its name, else None."""
     match = NAME.fullmatch(path.name)
     if not match or not path.is_file():
         return None
-    with named(path):
+    with file_errors(path):
         data = path.read_bytes()
+    # torch.load reads a file with one flipped bit without an error (100 of 100 tries)
     return data if sha256(data).hexdigest().startswith(match[2]) else None
 
 
 def _candidates(run: Run, which: str) -> list[Path]:
-    """What may be loaded as `which`, the first choice first."""
+    """Return the files to load as `which`, the first choice first."""
     first = _pointed(run, which) if which in POINTERS else run.checkpoints / which
     if which not in POINTERS and not NAME.fullmatch(which):
-        there = ", ".join(path.name for path in _newest_first(run))
-        raise NotFoundError(f"run {run.name} has no checkpoint '{which}'; it has best, last, {there or 'no other'}")
-    stand_ins = _newest_first(run) if which == "last" else []
-    if first is None and not stand_ins:
+        names = ", ".join(path.name for path in _newest_first(run))
+        raise NotFoundError(f"run {run.name} has no checkpoint '{which}'; it has best, last, {names or 'no other'}")
+    fallbacks = _newest_first(run) if which == "last" else []
+    if first is None and not fallbacks:
         raise NotFoundError(f"run {run.name} has no {'' if which == 'last' else which + ' '}checkpoint; train it first")
     if first is None:
-        return stand_ins
-    return [first, *(path for path in stand_ins if path != first and _step(path) <= _step(first))]
+        return fallbacks
+    return [first, *(path for path in fallbacks if path != first and _step(path) <= _step(first))]
 
 
 def _prune(run: Run, step: int, keep: int) -> None:
-    """Delete what is neither pointed to nor among the `keep` newest; a later step is from before a resume."""
-    pinned = {_pointed(run, which) for which in POINTERS}
-    others = [path for path in _newest_first(run) if path not in pinned]
-    kept = [path for path in others if _step(path) <= step][:keep]
+    """Delete checkpoints without a pointer except the `keep` newest; a later step is from before a resume."""
+    pointed = {_pointed(run, pointer) for pointer in POINTERS}
+    others = [path for path in _newest_first(run) if path not in pointed]
+    newest = [path for path in others if _step(path) <= step][:keep]
     for path in others:
-        if path not in kept:
+        if path not in newest:
             path.unlink()
 
 
-def _pointed(run: Run, which: str) -> Path | None:
+def _pointed(run: Run, pointer: str) -> Path | None:
+    """Return the path that a pointer names, or None if there is no such pointer."""
     try:
-        with named(run.checkpoints / which):
-            return run.checkpoints / (run.checkpoints / which).read_text(errors="replace").strip()
+        with file_errors(run.checkpoints / pointer):
+            return run.checkpoints / (run.checkpoints / pointer).read_text(errors="replace").strip()
     except FileNotFoundError:
         return None
 
 
 def _newest_first(run: Run) -> list[Path]:
-    saved = run.checkpoints.glob("step-*.pt")
-    return sorted(saved, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
+    paths = run.checkpoints.glob("step-*.pt")
+    return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
 
 def _step(path: Path) -> float:
-    """The step in a checkpoint's name; a name that a damaged pointer made up is later than every other."""
+    """Return the step in a checkpoint's name; infinite for the name in a damaged pointer."""
     match = NAME.fullmatch(path.name)
     return int(match[1]) if match else inf

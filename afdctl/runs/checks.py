@@ -1,19 +1,19 @@
-"""The checks of networks in a run's journal: what speaks against the numbers that were measured on them."""
+"""Warnings of the sanity checks of networks, as a journal has them."""
 
 from collections.abc import Iterable, Mapping
 
 from afdctl.journal import Row
 
+# Digest of a network -> the warnings of its newest check.
 Warnings = Mapping[str, list[str]]
-"""Digest of a network -> the warnings of its newest check."""
 
 
 def by_network(rows: Iterable[Row]) -> Warnings:
-    """The warnings of each network that a journal has a check of."""
-    return {row["checkpoint"]: row["warnings"] for row in rows if row["event"] == "check"}
+    """Return the warnings of each network that was checked."""
+    return {row["checkpoint"]: row["warnings"] for row in rows if row["event"] == "sanity_check"}
 
 
 def warnings_of(row: Row, checks: Warnings) -> list[str]:
-    """What checks say against a cell or an analysis: of its network, and of the source of a transfer's images."""
+    """Return the warnings for a cell or an analysis: of its network, and of the source of a transfer attack."""
     of_source = checks.get(row.get("source_checkpoint") or "", [])
     return [*checks.get(row["checkpoint"], []), *(f"{row['source']}: {line}" for line in of_source)]

@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all."""
+"""Atomic file writes, and the size of files on disk."""
 
 import os
 import re
@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
+from afdctl.errors import file_errors
 from afdctl.formatting import encodable
-from afdctl.journal import named
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, durably and in one go; on any error (DiskFullError: no space) the old file stays."""
+    """Write a file atomically and durably. On any error (DiskFullError: no space) the old file stays."""
     with writing(path) as file:
         rest = memoryview(data)
         while rest:
@@ -20,41 +20,60 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put text at `path` in UTF-8, as by `write_bytes`; what UTF-8 cannot hold is escaped."""
+    """Write a text file in UTF-8, as `write_bytes` does; what UTF-8 cannot encode is escaped."""
     write_bytes(path, encodable(text).encode())
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[FileIO]:
-    """A file to write what belongs at `path`, where it is put at the end as by `write_bytes`. It has no buffer."""
+    """Open an unbuffered temporary file that replaces `path` when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with named(path):
+        with file_errors(path):
             with FileIO(temporary, "w+") as file:
                 yield file
                 os.fsync(file.fileno())
             temporary.replace(path)
             _sync_folder(path.parent)
     finally:
-        # a file that cannot be removed either is swept away later, and must not hide the error
+        # if it cannot be removed now, `remove_stale_temp_files` does so later; the first error matters more
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def remove_stale_temp_files(folder: Path) -> None:
-    """Remove the temporary files that dead processes left in `folder`; call it while this process writes none there."""
+    """Remove temporary files of dead processes. This process must not write in `folder` meanwhile."""
     for path in folder.glob(".*.tmp"):
-        if is_temporary(path) and not _other_process(int(path.name.split(".")[-2])):
+        if is_temporary(path) and not _is_other_process(int(path.name.split(".")[-2])):
             path.unlink(missing_ok=True)
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a file's name is one that `writing` gives to a file until it is complete."""
+    """Whether a file has the name of a temporary file of `writing`."""
     return re.fullmatch(r"\..+\.\d+\.tmp", path.name) is not None
 
 
-def _other_process(pid: int) -> bool:
-    # a container gives the same pid to each of its runs: our own number on an old file is a dead process's
+def size_on_disk(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder; link targets do not count."""
+    total = 0
+    waiting = [path]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+        except NotADirectoryError:
+            total += path.lstat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _is_other_process(pid: int) -> bool:
+    # containers reuse pids: this process's pid in the name of an old file was a dead process's
     if pid == os.getpid():
         return False
     try:

@@ -1,85 +1,92 @@
-"""Folders for runs to come: their names, who gets them, and when they are free again."""
+"""Folders of runs: names, claiming one for a new run, and removal."""
 
+import os
 import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from afdctl.errors import BusyError, DiskFullError, RecipeError
+from afdctl.errors import AfdctlError, BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError, file_errors
 from afdctl.formatting import shorten
-from afdctl.journal import Journal, check_not_busy, named
+from afdctl.journal import Journal, check_not_busy
+from afdctl.journal.rows import STEP_LINE
 from afdctl.runs import files
 
-JOURNAL = "events.ndjson"
-BEGUN = {JOURNAL, f"{JOURNAL}.lock", "recipe.toml", "checkpoints", "log.txt"}
-"""What a training may have made before its first step."""
-FIRST = re.compile(r"last|best|step-0+-\w+\.pt")
-"""What is in the folder of checkpoints before the first step."""
-NO_NAMES = {"", "latest"}
-NAME_BYTES = 100
-"""The longest name of a run: files of a run and of its exports have it in theirs."""
+RUN: Final = "run.json"
+JOURNAL: Final = "events.ndjson"
+# What a training may have written before its first step.
+WRITTEN_BEFORE_FIRST_STEP: Final = {JOURNAL, f"{JOURNAL}.lock", "recipe.toml", "checkpoints", "log.txt"}
+FIRST_CHECKPOINT: Final = re.compile(r"last|best|step-0+-\w+\.pt")
+# Longest name of a run in bytes: names of its files and exports contain it.
+MAX_NAME_BYTES: Final = 100
+# Room in a name for the number of the run.
+NUMBER_BYTES: Final = 20
 
 
 def name_fault(name: str) -> str | None:
-    """Say why a run cannot have this name; None where it can."""
-    if name in NO_NAMES:
+    """Return why a run cannot have this name, or None."""
+    if name in ("", "latest"):
         return "not a name for a run"
     if name[0] in "-.~":
         return f"begins with '{name[0]}'"
     if wrong := [char for char in name if char in "/:" or not char.isprintable()]:
         return f"has {wrong[0]!r} in it"
-    return f"has more than {NAME_BYTES} bytes" if len(name.encode()) > NAME_BYTES else None
+    return f"has more than {MAX_NAME_BYTES} bytes" if len(name.encode()) > MAX_NAME_BYTES else None
 
 
-def as_name(stem: str) -> str:
-    """The name of a file as the beginning of a run's name."""
-    plain = "".join("-" if char in "/:" or not char.isprintable() else char for char in stem).lstrip("-.~")
-    # less than a whole name: a number comes behind it
-    return plain.encode()[: NAME_BYTES - 20].decode(errors="ignore") or "run"
+def name_stem(file_stem: str) -> str:
+    """Turn the stem of a recipe's file into the beginning of a run's name."""
+    plain = "".join("-" if char in "/:" or not char.isprintable() else char for char in file_stem).lstrip("-.~")
+    return plain.encode()[: MAX_NAME_BYTES - NUMBER_BYTES].decode(errors="ignore") or "run"
 
 
-def begin(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
-    """The folder of a run to come, and its journal, empty and open."""
+def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
+    """Make the folder `root/<name>` or `root/<stem>-<number>` for a new run; return it and its open, empty journal.
+
+    A folder in which nothing was trained is used again. Errors: RecipeError for an invalid or used name, BusyError,
+    DiskFullError.
+    """
     if name is not None and (reason := name_fault(name)):
         raise RecipeError(f"--name '{shorten(name)}': {reason}; use letters, digits, '-' and '_'")
-    stem = as_name(stem)
+    stem = name_stem(stem)
     try:
-        with named(root):
+        with file_errors(root):
             root.mkdir(parents=True, exist_ok=True)
         if name is None:
-            return _take_next_number(root, stem)
-        journal = _take(root / name)
+            return _claim_next_number(root, stem)
+        journal = _claim(root / name)
     except OSError as error:
-        words = (error.strerror or "unknown reason").lower()
+        reason = (error.strerror or "unknown reason").lower()
         raise RecipeError(
-            f"{error.filename}: no run can be made here ({words}); choose another folder with --runs"
+            f"{error.filename}: no run can be made here ({reason}); choose another folder with --runs"
         ) from None
     if journal is None:
-        raise RecipeError(f"{root / name}: exists; choose another --name, or continue that run with --resume")
+        raise RecipeError(f"{root / name}: exists; choose another --name, or resume that run with --resume")
     return root / name, journal
 
 
-def _take_next_number(root: Path, stem: str) -> tuple[Path, Journal]:
+def _claim_next_number(root: Path, stem: str) -> tuple[Path, Journal]:
     pattern = re.compile(re.escape(stem) + r"-(\d+)")
     matches = [(path, match) for path in root.iterdir() if (match := pattern.fullmatch(path.name))]
     number = max((int(match[1]) for path, match in matches if not never_trained(path)), default=0)
     while True:
         number += 1
         folder = root / f"{stem}-{number:03d}"
-        # another process may want the same number, and be faster
+        # another process may claim the same number first
         with suppress(BusyError):
-            if journal := _take(folder):
+            if journal := _claim(folder):
                 return folder, journal
 
 
-def _take(folder: Path) -> Journal | None:
-    """Make a folder, or take one in which nothing was trained, and open its journal; None for any other folder.
+def _claim(folder: Path) -> Journal | None:
+    """Make a folder, or reuse one in which nothing was trained, and open its journal; None for any other folder.
 
-    Error: BusyError where a training is about to begin in it.
+    Error: BusyError if a training is about to begin in it.
     """
     file = folder / JOURNAL
-    with named(folder):
-        made = not folder.exists()
+    with file_errors(folder):
+        is_new = not folder.exists()
         with suppress(FileExistsError):
             folder.mkdir()
     if not never_trained(folder):
@@ -88,27 +95,56 @@ def _take(folder: Path) -> Journal | None:
     try:
         journal = Journal.open(file)
     except (OSError, DiskFullError):
-        if made:
+        if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    if not never_trained(folder):  # until the lock was ours
+    except CorruptError:
+        raise
+    except NotFoundError:
+        return None  # another version of afdctl began a run here
+    if not never_trained(folder):  # another process trained here before we got the lock
         journal.close()
         return None
     journal.clear()
-    for left in (folder / "recipe.toml", folder / "log.txt"):
-        left.unlink(missing_ok=True)
+    for path in (folder / "recipe.toml", folder / "log.txt"):
+        path.unlink(missing_ok=True)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return journal
 
 
 def never_trained(folder: Path) -> bool:
-    """Whether a folder holds no more than what a training leaves that ends before its first step."""
+    """Whether a folder holds only what a training leaves that ends before its first step."""
     if not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir() if not files.is_temporary(path)}
     if names and f"{JOURNAL}.lock" not in names:
         return False  # no training made these files
-    saved = [path.name for path in folder.glob("checkpoints/*") if not files.is_temporary(path)]
-    if names - BEGUN or not all(map(FIRST.fullmatch, saved)):
+    checkpoints = [path.name for path in folder.glob("checkpoints/*") if not files.is_temporary(path)]
+    if names - WRITTEN_BEFORE_FIRST_STEP or not all(map(FIRST_CHECKPOINT.fullmatch, checkpoints)):
         return False
-    return JOURNAL not in names or b'{"event":"step"' not in (folder / JOURNAL).read_bytes()
+    return JOURNAL not in names or STEP_LINE not in (folder / JOURNAL).read_bytes()
+
+
+def check_removable(folder: Path) -> None:
+    """Raise BusyError if a process writes the run, RecipeError if the folder is a link."""
+    if folder.absolute().is_symlink():
+        raise RecipeError(
+            f"{folder}: a link to {folder.resolve()}; name that folder to remove the run, or unlink the link"
+        )
+    check_not_busy(folder / JOURNAL)
+
+
+def remove(folder: Path) -> None:
+    """Remove a run and all its files, without following links.
+
+    Errors: those of `check_removable`, AfdctlError if a part of it cannot be removed.
+    """
+    check_removable(folder)
+    folder = folder.resolve()
+    hidden = folder.with_name(f".{folder.name}.{os.getpid()}.removed")
+    # two atomic steps: after a kill between any two lines the folder is a whole run or none
+    folder.rename(hidden)
+    (hidden / RUN).unlink()
+    shutil.rmtree(hidden, ignore_errors=True)
+    if hidden.exists():
+        raise AfdctlError(f"{hidden}: a part of run {folder.name} could not be removed; remove this folder by hand")

@@ -1,24 +1,25 @@
-"""What a journal has lost at its end since its checkpoints and results.h5 were written.
+"""Detect that a journal has lost rows at its end, by comparing it with checkpoints and results.h5.
 
-A trainer or a sweep may be at work meanwhile. Checkpoints and results.h5 are made from rows of the journal, and rows
-are only added, so whatever is compared with the journal must be read before it.
+Another process may write the run meanwhile. Rows are only ever appended, and checkpoints and results.h5 are made from
+rows, so these must be read before the journal.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
+from afdctl.journal import JournalOutline
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import JournalOutline
 from afdctl.runs.run import Run
 
-KEPT = "results-{offset}.h5"
+# Name of a results.h5 that has rows which the journal has lost; `size` is that of the journal it was made from.
+KEPT: Final = "results-{size}.h5"
 
 
 @dataclass(frozen=True)
-class Reached:
-    """How far a journal had come, by the files that were made from it: step, closed epochs (None: any), bytes."""
+class RecordedProgress:
+    """How far a journal had come when other files were made from it: step, epochs (None: unknown), size in bytes."""
 
     run: Run
     step: int
@@ -27,54 +28,63 @@ class Reached:
 
     @classmethod
     def of(cls, run: Run, step: int | None = None, epoch: int | None = None) -> Self:
-        """Read what a checkpoint (by default the one that `last` names) and results.h5 know; call it first."""
-        return cls(run, checkpoints.last_step(run) if step is None else step, epoch, made_from(run.results_path))
+        """Read results.h5 and, without `step`, the pointer `last`. Call it before the journal is read."""
+        return cls(
+            run=run,
+            step=checkpoints.last_step(run) if step is None else step,
+            epoch=epoch,
+            size=journal_size_of(run.results_path),
+        )
 
-    def lost(self, outline: JournalOutline | None) -> list[str]:
-        """Return a sentence for each gap between these and the journal that was read later, usually none."""
+    def gaps(self, outline: JournalOutline | None) -> list[str]:
+        """Return a sentence for each kind of rows that the journal lacks, usually none; `outline` was read later."""
+        journal = self.run.journal_path
         if outline is None:
-            return [f"{self.run.journal_path}: missing; restore it from a copy"] if self.step or self.size else []
-        rows, size = outline.rows, outline.end
+            return [f"{journal}: missing; restore it from a copy"] if self.step or self.size else []
+        step = max((row["step"] for row in outline.rows if isinstance(row.get("step"), int)), default=0)
+        epoch = max((row["epoch"] for row in outline.rows if row["event"] == "epoch"), default=0)
+        lost = f"{journal}: its last rows are missing:"
+        remedy = "restore the file from a copy, or continue without these rows"
         gaps = []
-        reached = max((row["step"] for row in rows if isinstance(row.get("step"), int)), default=0)
-        closed = max((row["epoch"] for row in rows if row["event"] == "epoch"), default=0)
-        lost = f"{self.run.journal_path}: its last rows are missing:"
-        remedy = "restore the file from a copy, or go on without these rows"
-        if reached < self.step:
-            gaps.append(f"{lost} it ends at step {reached:,}, the checkpoint is of step {self.step:,}; {remedy}")
-        elif self.epoch is not None and closed < self.epoch:
-            at = f"it ends in epoch {closed + 1}, the checkpoint is of the end of epoch {self.epoch}"
-            gaps.append(f"{lost} {at}; {remedy}")
-        if size < self.size:
+        if step < self.step:
+            gaps.append(f"{lost} it ends at step {step:,}, the checkpoint is of step {self.step:,}; {remedy}")
+        elif self.epoch is not None and epoch < self.epoch:
             gaps.append(
-                f"{lost} it has {size:,} bytes, results.h5 was made from {self.size:,}; {remedy} (results.h5 has them, "
-                f"and is kept as {KEPT.format(offset=self.size)} when it is made again)"
+                f"{lost} it ends in epoch {epoch + 1}, the checkpoint is of the end of epoch {self.epoch}; {remedy}"
+            )
+        if outline.end < self.size:
+            gaps.append(
+                f"{lost} it has {outline.end:,} bytes, results.h5 was made from {self.size:,}; {remedy} (results.h5 "
+                f"has them, and is kept as {KEPT.format(size=self.size)} when it is rebuilt)"
             )
         return gaps + [
             f"{path}: has rows that events.ndjson has lost; look at it, then delete it"
-            for path in sorted(self.run.path.glob(KEPT.format(offset="*")))
+            for path in sorted(self.run.path.glob(KEPT.format(size="*")))
         ]
 
 
-def lost_tail(run: Run, step: int | None = None, epoch: int | None = None) -> list[str]:
-    """Compare the journal with a checkpoint and results.h5; return a sentence for each gap. Errors: as of `Outline`."""
-    reached = Reached.of(run, step, epoch)
-    return reached.lost(JournalOutline(run.journal_path) if run.journal_path.exists() else None)
+def lost_rows(run: Run, step: int | None = None, epoch: int | None = None) -> list[str]:
+    """Return a sentence for each kind of rows that a run's journal has lost. Errors: those of `JournalOutline`.
+
+    `step` and `epoch` are those of a checkpoint, by default the one that `last` names.
+    """
+    progress = RecordedProgress.of(run, step, epoch)
+    return progress.gaps(JournalOutline(run.journal_path) if run.journal_path.exists() else None)
 
 
 def keep_lost_rows(run: Run, size: int, end: int) -> None:
-    """Set results.h5 aside where it was made from `size` bytes of a journal that later ended at byte `end`."""
-    # another process may have set it aside meanwhile
-    if size > end and made_from(run.results_path) == size:
-        run.results_path.replace(run.path / KEPT.format(offset=size))
+    """Rename results.h5 if it was made from `size` bytes of a journal that now ends at byte `end`, before that."""
+    # another process may have renamed it meanwhile
+    if size > end and journal_size_of(run.results_path) == size:
+        run.results_path.replace(run.path / KEPT.format(size=size))
 
 
-def made_from(results: Path) -> int:
-    """How many bytes of the journal a results.h5 was made from; 0 where it is missing or damaged."""
+def journal_size_of(results: Path) -> int:
+    """Return the size of the journal that a results.h5 was made from; 0 if it is missing or damaged."""
     if not results.exists():
         return 0
 
-    import h5py  # it takes longer than all else that lists runs
+    import h5py  # slower to import than everything else that `runs ls` needs
 
     with suppress(OSError, KeyError), h5py.File(results) as file:
         return int(file.attrs["log_offset"])

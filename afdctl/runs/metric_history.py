@@ -1,11 +1,12 @@
-"""The figures of steps in bounded memory: buckets of equally many steps, which grow together as a run grows.
+"""The metrics of all steps in bounded memory, in buckets of equally many steps whose width doubles as a run grows.
 
-A bucket keeps the least, the greatest and the sum of each figure, so a spike of one step in a million is still there.
+A bucket keeps minimum, maximum and sum of each metric, so a spike of one step in a million stays visible.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,15 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
 
-CAPACITY = 16384
-FIRST = 512
-SKIPPED = {"event", "t", "step", "epoch"}
+CAPACITY: Final = 16384
+INITIAL_BUCKETS: Final = 512
+# Rows that are in memory at once when a history is made from a journal.
+BATCH_ROWS: Final = 4096
+NOT_METRICS: Final = {"event", "t", "step", "epoch"}
 
 
 class MetricHistory:
-    """Figures by step. `width` is how many steps a bucket holds; it doubles where `capacity` buckets do not suffice.
+    """Metrics by step. A bucket holds `width` steps, which doubles when `capacity` buckets are full.
 
     Steps up to `base` are not kept.
     """
@@ -31,24 +34,33 @@ class MetricHistory:
         self.length = 0
         self.names: dict[str, int] = {}
         self.version = 0
-        self.rows: NDArray[np.int64] = np.zeros(FIRST, np.int64)
-        self.offsets: NDArray[np.int64] = np.zeros(FIRST, np.int64)
-        self._low, self._high = (np.full((0, FIRST), np.nan, np.float32) for _ in range(2))
-        self._total = np.zeros((0, FIRST))
-        self._count = np.zeros((0, FIRST), np.int32)
+        self.rows: NDArray[np.int64] = np.zeros(INITIAL_BUCKETS, np.int64)
+        self.offsets: NDArray[np.int64] = np.zeros(INITIAL_BUCKETS, np.int64)
+        self._low, self._high = (np.full((0, INITIAL_BUCKETS), np.nan, np.float32) for _ in range(2))
+        self._total = np.zeros((0, INITIAL_BUCKETS))
+        self._count = np.zeros((0, INITIAL_BUCKETS), np.int32)
         self._smooth: dict[tuple[str, float], _EMA] = {}
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], capacity: int = CAPACITY) -> Self:
+        """Make a history of steps without offsets, in memory that does not grow with their number."""
+        history = cls(capacity)
+        rows = iter(rows)
+        while batch := list(islice(rows, BATCH_ROWS)):
+            history.extend(batch, [0] * len(batch))
+        return history
 
     @property
     def last_step(self) -> int:
-        """The last step that any bucket may hold."""
+        """The last step that a bucket may hold."""
         return self.base + self.length * self.width
 
     def extend(self, rows: Sequence[Row], offsets: Sequence[int]) -> None:
-        """Add rows of ascending steps (1 is the first); `offsets` says at which byte of the journal each begins."""
+        """Add rows of ascending steps (the first is 1); `offsets` are the bytes at which their lines begin."""
         if not rows:
             return
         steps = np.fromiter((row["step"] for row in rows), np.int64, len(rows))
-        self._name(rows[0])
+        self._add_names(rows[0])
         self._make_room(int(steps.max()))
         bucket = np.maximum(steps - 1 - self.base, 0) // self.width
         starts = np.flatnonzero(np.r_[True, bucket[1:] != bucket[:-1]])
@@ -58,18 +70,18 @@ class MetricHistory:
     def _fold_in(
         self, values: Floats, into: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64]
     ) -> None:
-        """Merge values (names, rows) into the buckets `into`; `starts` says where in the rows each bucket begins."""
+        """Merge values (names, rows) into the buckets `into`; `starts` are the rows at which each bucket begins."""
         finite = np.isfinite(values)
         self._low[:, into] = np.fmin(self._low[:, into], np.fmin.reduceat(values, starts, axis=1))
         self._high[:, into] = np.fmax(self._high[:, into], np.fmax.reduceat(values, starts, axis=1))
         self._total[:, into] += np.add.reduceat(np.where(finite, values, 0), starts, axis=1)
         self._count[:, into] += np.add.reduceat(finite.astype(np.int32), starts, axis=1)
-        fresh = self.rows[into] == 0
-        self.offsets[into[fresh]] = offsets[starts[fresh]]
+        is_new = self.rows[into] == 0
+        self.offsets[into[is_new]] = offsets[starts[is_new]]
         self.rows[into] += np.diff(np.r_[starts, values.shape[1]])
 
     def cut(self, step: int) -> None:
-        """Forget what comes after `step`: a resumed run does it again. A bucket of several steps stays whole."""
+        """Drop the buckets after `step`, which a resumed run repeats. A bucket of several steps stays whole."""
         length = max(0, min(self.length, -(-(step - self.base) // self.width)))
         self._low[:, length : self.length] = self._high[:, length : self.length] = np.nan
         self._total[:, length : self.length] = 0
@@ -80,17 +92,17 @@ class MetricHistory:
         self._smooth.clear()
 
     def steps(self) -> Floats:
-        """The middle step of each bucket."""
+        """Return the middle step of each bucket."""
         steps: Floats = self.base + np.arange(self.length, dtype=np.float64) * self.width + (self.width + 1) / 2
         return steps
 
     def band(self, name: str) -> tuple[Floats, Floats]:
-        """The least and the greatest value of each bucket; NaN where there is none."""
+        """Return minimum and maximum of each bucket; NaN without a value."""
         row = self.names[name]
         return self._low[row, : self.length].astype(float), self._high[row, : self.length].astype(float)
 
     def mean(self, name: str) -> Floats:
-        """The mean of each bucket; NaN where there is none."""
+        """Return the mean of each bucket; NaN without a value."""
         row = self.names[name]
         count = self._count[row, : self.length]
         total: Floats = self._total[row, : self.length] / np.maximum(count, 1)
@@ -98,20 +110,20 @@ class MetricHistory:
         return total
 
     def missing(self, name: str) -> NDArray[np.bool_]:
-        """Which buckets hold rows, but none with a number: there a line has a gap."""
+        """Return which buckets have rows but no value, where a curve has a gap."""
         gap: NDArray[np.bool_] = (self.rows[: self.length] > 0) & (self._count[self.names[name], : self.length] == 0)
         return gap
 
     def smooth(self, name: str, beta: float) -> Floats:
-        """The exponential mean of the steps with weight `beta`, without its bias, at the end of each bucket."""
+        """Return the bias-corrected exponential moving average with weight `beta` at the end of each bucket."""
         if beta == 0:
             return self.mean(name)
-        known = self._smooth.setdefault((name, beta), _EMA(beta))
+        average = self._smooth.setdefault((name, beta), _EMA(beta))
         row = self.names[name]
-        return known.until(self._total[row, : self.length], self._count[row, : self.length])
+        return average.update(self._total[row, : self.length], self._count[row, : self.length])
 
     def latest(self, name: str, beta: float = 0.98) -> float | None:
-        """The last smoothed value, or None where there is none."""
+        """Return the last smoothed value, or None."""
         if name not in self.names or not self.length:
             return None
         values = self.smooth(name, beta)[-64:]
@@ -119,14 +131,14 @@ class MetricHistory:
         return float(finite[-1]) if len(finite) else None
 
     def nearest(self, step: float) -> int | None:
-        """The bucket with rows that is nearest to a step."""
+        """Return the non-empty bucket that is nearest to a step."""
         filled = np.flatnonzero(self.rows[: self.length])
         if not len(filled):
             return None
         return int(filled[np.abs(self.steps()[filled] - step).argmin()])
 
-    def _name(self, row: Row) -> None:
-        new = [name for name in row if name not in self.names and name not in SKIPPED and _is_figure(row[name])]
+    def _add_names(self, row: Row) -> None:
+        new = [name for name in row if name not in self.names and name not in NOT_METRICS and _is_metric(row[name])]
         if not new:
             return
         room = self._low.shape[1]
@@ -140,15 +152,15 @@ class MetricHistory:
         while step - self.base > self.capacity * self.width:
             self._shrink(step)
         while step - self.base > self._low.shape[1] * self.width:
-            more = self._low.shape[1]
-            nothing = np.full((len(self.names), more), np.nan, np.float32)
-            self._low, self._high = np.hstack([self._low, nothing]), np.hstack([self._high, nothing])
-            self._total = np.hstack([self._total, np.zeros((len(self.names), more))])
-            self._count = np.hstack([self._count, np.zeros((len(self.names), more), np.int32)])
-            self.rows, self.offsets = (np.r_[array, np.zeros(more, np.int64)] for array in (self.rows, self.offsets))
+            added = self._low.shape[1]
+            empty = np.full((len(self.names), added), np.nan, np.float32)
+            self._low, self._high = np.hstack([self._low, empty]), np.hstack([self._high, empty])
+            self._total = np.hstack([self._total, np.zeros((len(self.names), added))])
+            self._count = np.hstack([self._count, np.zeros((len(self.names), added), np.int32)])
+            self.rows, self.offsets = (np.r_[array, np.zeros(added, np.int64)] for array in (self.rows, self.offsets))
 
     def _shrink(self, step: int) -> None:
-        """Join the buckets by two; what was seen of them stays true."""
+        """Merge the buckets in pairs."""
         half = self._low.shape[1] // 2
         self._low[:, :half] = np.fmin(self._low[:, ::2], self._low[:, 1::2])
         self._high[:, :half] = np.fmax(self._high[:, ::2], self._high[:, 1::2])
@@ -167,33 +179,33 @@ class MetricHistory:
 
 
 class RecentSteps(MetricHistory):
-    """The last steps, each by itself: where there is no room for another one, the older half goes."""
+    """The last steps, one a bucket; when all buckets are full, the older half is dropped."""
 
     def _shrink(self, step: int) -> None:
-        kept = max(0, self.base + self.length - (step - self.capacity // 2))
-        gone = self.length - kept
+        length = max(0, self.base + self.length - (step - self.capacity // 2))
+        dropped = self.length - length
         for array in (self._low, self._high, self._total, self._count, self.rows, self.offsets):
-            array[..., :kept] = array[..., gone : self.length].copy()
-        self.base, self.length = self.base + gone if kept else step - self.capacity // 2, kept
-        self._low[:, kept:] = self._high[:, kept:] = np.nan
-        self._total[:, kept:] = 0
-        self._count[:, kept:] = 0
-        self.rows[kept:] = 0
+            array[..., :length] = array[..., dropped : self.length].copy()
+        self.base, self.length = self.base + dropped if length else step - self.capacity // 2, length
+        self._low[:, length:] = self._high[:, length:] = np.nan
+        self._total[:, length:] = 0
+        self._count[:, length:] = 0
+        self.rows[length:] = 0
         self.version += 1
         self._smooth.clear()
 
 
 class _EMA:
-    """An exponential mean that goes on where it stopped; the last bucket may still fill, so it is done again."""
+    """Incremental exponential moving average; the last bucket may still grow, so it is computed again."""
 
     def __init__(self, beta: float) -> None:
         self.beta = beta
         self.value = self.weight = 0.0
-        self.done: Floats = np.empty(FIRST)
+        self.done: Floats = np.empty(INITIAL_BUCKETS)
         self.closed = 0
 
-    def until(self, total: Floats, count: NDArray[np.int32]) -> Floats:
-        """The smoothed values of all buckets, from the sums and the numbers of values in each."""
+    def update(self, total: Floats, count: NDArray[np.int32]) -> Floats:
+        """Return the smoothed values of all buckets, from the sums and counts of their values."""
         length = len(total)
         if length > len(self.done):
             self.done = np.r_[self.done, np.empty(max(length, 2 * len(self.done)) - len(self.done))]
@@ -204,10 +216,10 @@ class _EMA:
             if begin + place == length - 1:
                 self.value, self.weight, self.closed = value, weight, begin + place
             if number:
-                # so many steps of this bucket's mean
-                kept = self.beta if number == 1 else self.beta**number
-                value = kept * value + (1 - kept) * sum_ / number
-                weight = kept * weight + 1 - kept
+                # as if each of its steps had the bucket's mean
+                decay = self.beta if number == 1 else self.beta**number
+                value = decay * value + (1 - decay) * sum_ / number
+                weight = decay * weight + 1 - decay
                 out.append(value / weight)
             else:
                 out.append(np.nan)
@@ -215,17 +227,17 @@ class _EMA:
         return self.done[:length]
 
 
-def _is_figure(value: object) -> bool:
+def _is_metric(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _matrix(rows: Sequence[Row], names: list[str]) -> Floats:
-    """The figures (names, rows) of rows; NaN for what a row lacks or what is no number."""
+    """Return the metrics (names, rows) of rows; NaN for a missing value and for one that is not a number."""
     try:
         pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
         return np.array([pick(row) for row in rows], float).T
     except (KeyError, TypeError, ValueError):
-        # a row unlike the others; it takes ten times as long
+        # rows with different fields; this takes ten times as long
         return np.array([[_number(row.get(name)) for row in rows] for name in names])
 
 

@@ -1,29 +1,29 @@
-"""A run's journal as tables, figures and reports read it: what was trained, and what counts of what was measured."""
+"""What a run's journal holds, as tables, figures and reports need it: the training, and the results that count."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from typing import Final
 
 from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
-from afdctl.journal import Row
+from afdctl.journal import JournalOutline, Row
 from afdctl.recipe.schema import AFD, Recipe
 from afdctl.runs.cells import CurveRows, shown_analyses, shown_clean, shown_curves
 from afdctl.runs.checks import Warnings, by_network, warnings_of
-from afdctl.runs.journal_reader import JournalOutline
-from afdctl.runs.lost_rows import Reached
+from afdctl.runs.lost_rows import RecordedProgress
 from afdctl.runs.run import Run
 
-METHODS = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
+# The paper's terms for the defenses.
+METHODS: Final = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One run; `recipe` is None for a model of one's own, which was not trained here.
+    """One run; `recipe` is None for a custom model, which was not trained here.
 
-    `rows` are those of its journal that count, without most training steps: see `Outline`, which `outline` is. `lost`
-    says what the journal has lost at its end.
+    `rows` are those of `outline` (None without a journal). `lost` says what the journal has lost at its end.
     """
 
     run: Run
@@ -39,9 +39,10 @@ class Record:
             chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
         except RecipeError as error:
             raise CorruptError(f"{run.path}/{str(error).splitlines()[0]}; restore the file from a copy") from None
-        reached = Reached.of(run)
+        recorded = RecordedProgress.of(run)
         outline = JournalOutline(run.journal_path) if run.journal_path.exists() else None
-        return cls(run, chosen, outline.rows if outline else [], outline, tuple(reached.lost(outline)))
+        rows = outline.rows if outline else []
+        return cls(run=run, recipe=chosen, rows=rows, outline=outline, lost=tuple(recorded.gaps(outline)))
 
     @property
     def name(self) -> str:
@@ -57,22 +58,22 @@ class Record:
 
     @property
     def method(self) -> str:
-        """The paper's word for its defense: NT, AT, TRADES, AFD-DCGAN, AFD-WGAN; a model of one's own has its name."""
+        """The paper's term for the defense: NT, AT, TRADES, AFD-DCGAN, AFD-WGAN; the name of a custom model."""
         return method_of(self.recipe, self.name)
 
     @property
     def group(self) -> str:
-        """The same for runs of one recipe that differ in nothing but the seed: they are one row, mean and deviation.
+        """A digest that is equal for runs of one recipe that differ only in the seed.
 
-        A model of one's own, or a recipe of a folder, that meets other images is another group.
+        Custom models, and recipes of an image folder, are in another group if their images differ.
         """
-        facts = self.run.provenance
-        of = facts["model_digest"] if self.recipe is None else self.recipe.model_dump_json(exclude={"seed"})
-        return sha256(f"{of} {self.dataset} {facts.get('data_digest')}".encode()).hexdigest()
+        provenance = self.run.provenance
+        model = provenance["model_digest"] if self.recipe is None else self.recipe.model_dump_json(exclude={"seed"})
+        return sha256(f"{model} {self.dataset} {provenance.get('data_digest')}".encode()).hexdigest()
 
     @cached_property
     def curves(self) -> dict[tuple[str, str | None], CurveRows]:
-        """(attack, source) -> the cells that count, by rising epsilon."""
+        """(attack, source) -> the cells that count, in ascending order of epsilon."""
         return shown_curves(self.rows)
 
     @cached_property
@@ -82,37 +83,39 @@ class Record:
 
     @property
     def shards(self) -> list[str]:
-        """The shards that the curves, the analyses and the features lie in."""
-        cells = [cell for curve in self.curves.values() for cell in curve]
-        rows = [*cells, *self.analyses.values(), *self.of_kind("features")]
+        """The shards of the curves, the analyses and the features."""
+        rows = [*self._results, *self.of_kind("features")]
         return list(dict.fromkeys(row["shard"] for row in rows if row["shard"]))
-
-    def of_kind(self, event: str) -> list[Row]:
-        """The rows of one event: epoch, test, cell, ..."""
-        return [row for row in self.rows if row["event"] == event]
 
     @cached_property
     def checks(self) -> Warnings:
-        """Digest of a network -> what its newest check says against its numbers."""
+        """Digest of a network -> the warnings of its newest sanity check."""
         return by_network(self.rows)
 
     @property
     def shown_warnings(self) -> list[str]:
-        """The warnings that concern what the run shows: its curves and analyses."""
-        rows = [*(cell for curve in self.curves.values() for cell in curve), *self.analyses.values()]
-        return list(dict.fromkeys(line for row in rows for line in warnings_of(row, self.checks)))
+        """The warnings of sanity checks that concern the curves and analyses that count."""
+        return list(dict.fromkeys(line for row in self._results for line in warnings_of(row, self.checks)))
 
-    def every_row(self) -> Iterator[Row]:
-        """All rows that count, steps too, read from the journal as they are wanted."""
-        return iter(self.outline or ())
+    @property
+    def _results(self) -> list[Row]:
+        return [*(cell for curve in self.curves.values() for cell in curve), *self.analyses.values()]
+
+    def of_kind(self, event: str) -> list[Row]:
+        """Return the rows of one event: epoch, test, cell, ..."""
+        return [row for row in self.rows if row["event"] == event]
+
+    def read_rows(self, events: Collection[str] | None = None) -> Iterator[Row]:
+        """Yield every row that counts, of these events, steps included, from the journal."""
+        return iter(()) if self.outline is None else self.outline.read(events)
 
     def clean(self) -> Row | None:
-        """The measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""
+        """Return the measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""
         return shown_clean(self.rows)
 
 
 def method_of(chosen: Recipe | None, name: str) -> str:
-    """The paper's term for the defense of a recipe; a custom model, which has none, goes by its `name`."""
+    """Return the paper's term for the defense of a recipe; a custom model, which has none, goes by its `name`."""
     if chosen is None:
         return name
     defense = chosen.defense

@@ -1,6 +1,6 @@
-"""Shards: large arrays beside the journal, each an HDF5 file that is there completely or not at all.
+"""Shards: files of large arrays that the journal refers to, written atomically.
 
-`shards/<stem>-<digest>.h5`; the journal names the file, and the digest in its name is verified when it is read.
+`shards/<stem>-<digest>.h5`; the digest in the name is verified when a shard is read.
 """
 
 import os
@@ -10,39 +10,39 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
 
-from afdctl.errors import AfdctlError, CorruptError
-from afdctl.journal import named
+from afdctl.errors import AfdctlError, CorruptError, file_errors
 from afdctl.runs import files, hdf5
 from afdctl.runs.run import Run
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-SETTLED_NS = 2_000_000_000
+# A file that changed less than this long ago may change again within the resolution of its time stamp.
+SETTLED_NS: Final = 2_000_000_000
 
 
 def write(
-    run: Run, stem: str, arrays: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any] | None = None
+    run: Run, stem: str, arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Mapping[str, Any] | None = None
 ) -> str:
-    """Store arrays under their paths (`0.3/norm`), `about` as root attributes; returns the file's name.
+    """Store arrays under their paths (`0.3/norm`) with root `attributes`; return the file's name.
 
     Error: DiskFullError.
     """
-    image = h5_bytes(arrays, about or {})
-    name = f"{stem}-{sha256(image).hexdigest()[:16]}.h5"
-    with named(run.shards):
+    data = h5_bytes(arrays, attributes or {})
+    name = f"{stem}-{sha256(data).hexdigest()[:16]}.h5"
+    with file_errors(run.shards):
         run.shards.mkdir(exist_ok=True)
-    files.write_bytes(run.shards / name, image)
+    files.write_bytes(run.shards / name, data)
     return name
 
 
 def read(run: Run, name: str, without: Collection[str] = ()) -> Arrays:
-    """The arrays of a shard by their paths, none of those `without` whose last part is named there.
+    """Return the arrays of a shard by path, except those whose last part is in `without`.
 
-    Error: CorruptError where it is missing or was changed.
+    Error: CorruptError if it is missing or was changed.
     """
     if not intact(run, name):
         raise CorruptError(
@@ -50,52 +50,53 @@ def read(run: Run, name: str, without: Collection[str] = ()) -> Arrays:
         )
     arrays: Arrays = {}
 
-    def take(path: str, item: h5py.HLObject) -> None:
+    def add(path: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset) and path.rpartition("/")[2] not in without:
             arrays[path] = item[()]
 
     path = run.shards / name
     try:
-        # nothing ever writes to a shard: it needs no lock
+        # no process ever writes to a shard, so HDF5's lock is not needed
         with h5py.File(path, "r", locking=False) as file:
-            file.visititems(take)
+            file.visititems(add)
     except (OSError, RuntimeError) as error:
-        # its digest was right a moment ago: the system, not the file, is what fails
+        # the digest was verified a moment ago: the error is of the system, not of the file
         number = re.search(r"errno = (\d+)", str(error))
         raise AfdctlError(f"{path}: cannot be read ({os.strerror(int(number[1])) if number else 'by HDF5'})") from error
     return arrays
 
 
 def intact(run: Run, name: str) -> bool:
-    """Whether the shard is what was written: its digest is the one in its name."""
+    """Whether the digest of a shard is the one in its name."""
     path = run.shards / name
     if not path.is_file():
         return False
-    facts = path.stat()
-    # a sweep asks often, and saved images are many gigabytes; within a clock's tick a file may change unseen
-    settled = time.time_ns() - facts.st_mtime_ns > SETTLED_NS
-    digest = _known_digest if settled else _digest
-    return name.endswith(f"-{digest(path, facts.st_ino, facts.st_size, facts.st_mtime_ns)[:16]}.h5")
+    status = path.stat()
+    # a sweep asks often, and shards with images have gigabytes: the digest is cached by inode, size and time
+    is_settled = time.time_ns() - status.st_mtime_ns > SETTLED_NS
+    digest = _cached_digest if is_settled else _digest
+    return name.endswith(f"-{digest(path, status.st_ino, status.st_size, status.st_mtime_ns)[:16]}.h5")
 
 
 def _digest(path: Path, *version: int) -> str:
-    with named(path), path.open("rb") as file:
+    with file_errors(path), path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
-_known_digest = lru_cache(4096)(_digest)
+_cached_digest = lru_cache(4096)(_digest)
 
 
 def remove(run: Run, name: str) -> None:
+    """Delete a shard, if it exists."""
     (run.shards / name).unlink(missing_ok=True)
 
 
-def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], about: Mapping[str, Any]) -> bytes:
-    """An HDF5 file's bytes, made in memory: HDF5 crashes the interpreter when it meets a full disk."""
+def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Mapping[str, Any]) -> bytes:
+    """Return the bytes of an HDF5 file, built in memory: HDF5 crashes the interpreter on a full disk."""
     with h5py.File("shard.h5", "w", driver="core", backing_store=False) as file:
         for path, array in arrays.items():
             hdf5.add(file, path, array)
-        file.attrs.update(about)
+        file.attrs.update(attributes)
         file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+        data: bytes = file.id.get_file_image()
+    return data

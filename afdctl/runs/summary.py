@@ -1,29 +1,31 @@
-"""A run in a line: what it is, how it does, its main figures."""
+"""One-line summary of a run."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError
-from afdctl.journal import Row, writer_pid
-from afdctl.runs import checkpoints, removal
+from afdctl.journal import Row, current_writer
+from afdctl.runs import checkpoints
+from afdctl.runs.files import size_on_disk
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
+from afdctl.runs.status import DAMAGED, OTHER_VERSION, StatusTracker
 
-UNREADABLE = (AfdctlError, OSError, LookupError, TypeError, ValueError, AttributeError)
-"""What a damaged run raises, somewhere."""
+# Exceptions that reading a damaged run can raise.
+UNREADABLE: Final = (AfdctlError, OSError, LookupError, TypeError, ValueError, AttributeError)
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None where something is not known.
+    """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None for what is not known.
 
-    `split` says where `clean` and `pgd` were measured: on the test split once the training is over, before on the
-    hold-out. `pgd` (by the attack `pgd_attack`) and `square`, what Square then left of it where it ran, do not stand
-    for AutoAttack; `aa` is AutoAttack's at `aa_epsilon`, the epsilon nearest to the training's. `clean_n`, `pgd_n` and
-    `aa_n` say of how many images each is the share, where these are not the whole split. `damage` says why a run could
-    not be read, `warnings` what its journal has lost, and what the checks of its network say against its accuracies.
+    `split` is where `clean` and `pgd` were measured: the test split after the training, before it the hold-out split.
+    `pgd` (by the attack `pgd_attack`) and `square`, the accuracy after Square on top of it, are no substitute for
+    AutoAttack, which is `aa` at `aa_epsilon`, the evaluated epsilon nearest to the training's. `clean_n`, `pgd_n` and
+    `aa_n` are numbers of images, None for the whole split. `damage` is why a run could not be read, `warnings` what its
+    journal has lost and what sanity checks of its network found.
     """
 
     name: str
@@ -54,12 +56,12 @@ class RunSummary:
 
     @classmethod
     def of(cls, record: Record) -> "RunSummary":
-        """The overview of what was read of a run."""
+        """Summarize a record."""
         run, rows = record.run, record.rows
         return cls(
             name=run.name,
             path=str(run.path),
-            state=state(rows, at_work=writer_pid(run.journal_path) is not None),
+            state=status_of(record),
             kind=run.kind,
             dataset=record.dataset,
             method=record.method,
@@ -69,8 +71,8 @@ class RunSummary:
             **_autoattack(record),
             started=_time(rows[:1]),
             written=_time(rows[-1:]),
-            size=removal.size(run.path),
-            warnings=(*record.lost, *checkpoints.dangling(run), *record.shown_warnings),
+            size=size_on_disk(run.path),
+            warnings=(*record.lost, *checkpoints.dangling_pointers(run), *record.shown_warnings),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -78,51 +80,36 @@ class RunSummary:
 
 
 def quick_summary(run: Run) -> tuple[RunSummary, Record | None]:
-    """The overview of any run at all, read in a moment; a damaged one has no record."""
+    """Summarize a run in any condition; a damaged one has no record."""
     try:
-        found = Record.of(run)
-        return RunSummary.of(found), found
+        record = Record.of(run)
+        return RunSummary.of(record), record
     except UNREADABLE as error:
-        other = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)
-        word = "other version" if other else "damaged"
-        return RunSummary(run.name, str(run.path), word, size=removal.size(run.path), damage=_words(error)), None
+        is_other_version = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)
+        summary = RunSummary(
+            name=run.name,
+            path=str(run.path),
+            state=OTHER_VERSION if is_other_version else DAMAGED,
+            size=size_on_disk(run.path),
+            damage=_reason(error),
+        )
+        return summary, None
 
 
-def _words(error: Exception) -> str:
-    """What is wrong with a run, in a line."""
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error) if isinstance(error, AfdctlError) else f"cannot be read ({error!r})"
-
-
-def state(rows: Sequence[Row], *, at_work: bool) -> str:
-    """How a run does, from its last words and from whether a process writes it."""
-    said: Row = next((row for row in reversed(rows) if row["event"] in ("swept", "sweep", "end", "step", "run")), {})
-    match said.get("event"):
-        case None:
-            return "starting" if at_work else "not started"
-        case "sweep":
-            return "attacking" if at_work else "sweep crashed"
-        case "step" | "run":
-            return "training" if at_work else "crashed"
-        case _ if at_work:
-            return "at work"
-        case "swept" if said["reason"] == "finished":
-            return "swept"
-        case "swept":
-            return f"sweep {said['reason']}"
-    return str(said["reason"])
+def status_of(record: Record) -> str:
+    """Return the status of a run: `training`, `finished`, `swept`, ..."""
+    return StatusTracker(record.rows).status(is_written=current_writer(record.run.journal_path) is not None)
 
 
 def training_progress(record: Record) -> str | None:
-    """How far an unfinished training came: `stopped at epoch 3 of 60`.
+    """Say how far an unfinished training came: `stopped at epoch 3 of 60`.
 
     None for a finished training, and for a model that was not trained here.
     """
     reasons = {row["reason"] for row in record.of_kind("end")}
     if record.run.kind != "trained" or record.recipe is None or "finished" in reasons:
         return None
-    if writer_pid(record.run.journal_path) is not None:
+    if current_writer(record.run.journal_path):
         stage = "is still training"
     else:
         stage = "diverged" if "diverged" in reasons else "stopped"
@@ -130,21 +117,33 @@ def training_progress(record: Record) -> str | None:
     return f"{stage} at epoch {epoch} of {record.recipe.train.epochs}"
 
 
+def _reason(error: Exception) -> str:
+    """Return in one line why a run cannot be read."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) if isinstance(error, AfdctlError) else f"cannot be read ({error!r})"
+
+
 def _progress(rows: Sequence[Row]) -> dict[str, Any]:
-    """The epoch at work, or the last one, of how many."""
-    totals: Row = next((row for row in rows if row["event"] == "run"), {})
+    """Return the present or last epoch, and the number of epochs."""
+    first_row: Row = next((row for row in rows if row["event"] == "run"), {})
     epochs = [row["epoch"] for row in rows if row["event"] in ("step", "epoch")]
-    return {"epoch": epochs[-1] if epochs else None, "epochs": totals.get("epochs")}
+    return {"epoch": epochs[-1] if epochs else None, "epochs": first_row.get("epochs")}
 
 
 def _accuracies(record: Record) -> dict[str, Any]:
-    tests, validations = record.of_kind("test"), [row for row in record.of_kind("epoch") if "acc_nat" in row]
-    if tests:
-        row = tests[-1]
-        return {"split": "test", **_clean(record), **_robust(row), "pgd_attack": row["attack"], "pgd_n": _few(row)}
+    if tests := record.of_kind("test"):
+        test = tests[-1]
+        return {
+            "split": "test",
+            **_clean(record),
+            **_robust(test),
+            "pgd_attack": test["attack"],
+            "pgd_n": _partial_n(test),
+        }
     if record.clean():
         return {"split": "test", **_clean(record)}
-    if validations:
+    if validations := [row for row in record.of_kind("epoch") if "acc_nat" in row]:
         row = validations[-1]
         return {"split": "validation", "clean": row["acc_nat"], **_robust(row), "pgd_attack": "PGD"}
     return {}
@@ -152,16 +151,16 @@ def _accuracies(record: Record) -> dict[str, Any]:
 
 def _clean(record: Record) -> dict[str, Any]:
     row = record.clean()
-    return {"clean": row["acc_nat"], "clean_n": _few(row)} if row else {}
-
-
-def _few(row: Row) -> int | None:
-    """How many images a result is of, where these are not the whole split."""
-    return row["n"] if row["n"] < row.get("split_n", row["n"]) else None
+    return {"clean": row["acc_nat"], "clean_n": _partial_n(row)} if row else {}
 
 
 def _robust(row: Row) -> dict[str, Any]:
     return {"pgd": row["acc_adv"], "square": row.get("acc_square")}
+
+
+def _partial_n(row: Row) -> int | None:
+    """Return the number of images of a result, None for the whole split."""
+    return row["n"] if row["n"] < row.get("split_n", row["n"]) else None
 
 
 def _autoattack(record: Record) -> dict[str, Any]:
@@ -173,20 +172,20 @@ def _autoattack(record: Record) -> dict[str, Any]:
     ]
     if not cells:
         return {}
-    trained = record.recipe.attack if record.recipe else None
-    same_ball = [cell for cell in cells if trained and cell["norm"] == trained.norm] or cells
-    wanted = trained.epsilon if trained else 0.0
-    nearest = min(same_ball, key=lambda cell: (abs(cell["epsilon"] - wanted), -cell["n"]))
+    training_attack = record.recipe.attack if record.recipe else None
+    same_norm = [cell for cell in cells if training_attack and cell["norm"] == training_attack.norm] or cells
+    epsilon = training_attack.epsilon if training_attack else 0.0
+    nearest = min(same_norm, key=lambda cell: (abs(cell["epsilon"] - epsilon), -cell["n"]))
     return {
         "aa": nearest["accuracy"],
         "aa_norm": nearest["norm"],
         "aa_epsilon": nearest["epsilon"],
-        "aa_n": _few(nearest),
+        "aa_n": _partial_n(nearest),
     }
 
 
 def _time(rows: Sequence[Row]) -> str | None:
-    """When a row was written: local time with its offset."""
+    """Return when the first of these rows was written, as local time with its offset."""
     for row in rows:
         return datetime.fromtimestamp(row["t"]).astimezone().isoformat(timespec="seconds")
     return None

@@ -99,7 +99,7 @@ class Evaluator:
             "test",
             step=step,
             checkpoint=checkpoint,
-            of_step=checkpoint_step,
+            checkpoint_step=checkpoint_step,
             attack=f"PGD-{self.recipe.test.steps} {attack.norm} {attack.epsilon:.4g}",
             **accuracy.row(),
             split_n=len(self.test_split),

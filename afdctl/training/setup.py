@@ -19,12 +19,11 @@ from afdctl.errors import (
     out_of_memory,
 )
 from afdctl.interrupts import catch_signals
-from afdctl.journal import Journal
+from afdctl.journal import Journal, JournalOutline
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import JournalOutline
-from afdctl.runs.lost_rows import Reached
+from afdctl.runs.lost_rows import RecordedProgress
 from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
 from afdctl.training.performance import set_thread_count
@@ -78,8 +77,9 @@ def resume(
         with checkpoints.fitting(checkpoint):
             trainer.load_state_dict(checkpoint.state)
         # in this order: the journal must be read after the files that it is compared with
-        reached, outline = Reached.of(run, checkpoint.step, checkpoint.epoch), JournalOutline(run.journal_path)
-        warnings = [*checkpoint.warnings, *reached.lost(outline)]
+        recorded = RecordedProgress.of(run, checkpoint.step, checkpoint.epoch)
+        outline = JournalOutline(run.journal_path)
+        warnings = [*checkpoint.warnings, *recorded.gaps(outline)]
         warnings += checkpoints.repair_best(run, outline.rows, checkpoint.step)
         with run_context(trainer):
             journal.append("resume", step=checkpoint.step, epoch=checkpoint.epoch, **trainer.run_length())

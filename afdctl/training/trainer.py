@@ -53,7 +53,7 @@ class Trainer:
         self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
         self.schedule = Schedule(recipe, self.sampler.steps_per_epoch)
         self.metrics = MetricBuffer()
-        self.results = results_file.Builder(run)
+        self.results = results_file.PeriodicBuilder(run)
         self.stop_requests = StopRequests()
         self.step = 0
         self.best_epoch: dict[str, Any] = {}

@@ -1,13 +1,13 @@
 """What the keys do to the view: freeze, smooth, zoom, cursor, panes."""
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from afdctl.errors import DiskFullError
+from afdctl.errors import BusyError, DiskFullError
+from afdctl.journal import signal_writer, unreachable
 from afdctl.tui import export
 from afdctl.tui.layout import page_size, tier
 from afdctl.tui.panes import chart_data
@@ -222,23 +222,26 @@ def _not_now(app: "Dashboard") -> str:
     front = app.session.front
     if app.session.options.read_only:
         return "this dashboard only looks"
-    if isinstance(front, Replay) or front.pid is None:
+    if isinstance(front, Replay) or front.writer is None:
         return "nothing is running here"
-    return ""
+    return unreachable(front.writer)
 
 
 def send(app: "Dashboard", number: signal.Signals, done: str) -> None:
     front = app.session.front
-    front.look()
     try:
-        if front.pid:
-            os.kill(front.pid, number)
-            app.say(f"{front.name}: {done}")
-            app.session.note(f"{done}", "note")
-        else:
-            app.say("nothing is running here any more")
-    except (ProcessLookupError, PermissionError) as error:
+        writer = signal_writer(front.journal, number)
+    except BusyError as error:
+        app.say(str(error))
+    except OSError as error:
         app.say(f"pid {front.pid}: {(error.strerror or '').lower()}")
+    else:
+        front.refresh_writer()
+        if writer is None:
+            app.say("nothing is running here any more")
+        else:
+            app.say(f"{front.name}: {done}")
+            app.session.note(done, "note")
 
 
 def play(app: "Dashboard") -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from afdctl.journal import SCHEMA
 from afdctl.tui.drawing.axis import Range
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
@@ -15,7 +16,7 @@ from afdctl.tui.panes.chart import RenderedChart, picture
 from afdctl.tui.panes.charts import ChartSpec
 from afdctl.tui.session import Options, Session
 from afdctl.tui.snapshot import Snapshot
-from afdctl.tui.state.follow import UNREADABLE
+from afdctl.tui.state.history import MALFORMED
 from afdctl.tui.view import Settings, View
 
 PANES = {
@@ -86,7 +87,7 @@ def _contained(cells: Cells, place: PanePlace) -> Iterator[None]:
     """Say so in the pane's place where it cannot be drawn: a strange value must not take the other panes along."""
     try:
         yield
-    except (*UNREADABLE, OSError) as error:
+    except (*MALFORMED, OSError) as error:
         box = Cells(place.width, place.height, cells.palette)
         box.frame()
         words = f"a value of the journal cannot be shown: {error}"
@@ -141,8 +142,8 @@ def _nothing(cells: Cells, facts: Snapshot, place: PanePlace, palette: Palette) 
     word = {"starting": "the trainer is starting", "not started": "this run has not started"}.get(
         facts.state.word, "no steps yet"
     )
-    if facts.history.newer:
-        word = "a newer afdctl wrote this run; upgrade to see it whole"
+    if schema := facts.history.other_schema:
+        word = f"another afdctl wrote this run: it has schema {schema}, this one reads {SCHEMA}"
     box.put(max(2, (place.width - len(word)) // 2), place.height // 2, (word, palette.ink("dim")), end=place.width - 1)
     cells.paste(place.x, place.y, box)
 

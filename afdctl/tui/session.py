@@ -81,7 +81,7 @@ class Session:
         self.slow_due = time.monotonic() + SLOW_SECONDS
         # not before the first picture: asking for GPUs takes a while where there are none
         self._probe = self._probe or SystemMonitor()
-        self._system = self._probe.look(self.front.path.parent, self.front.pid)
+        self._system = self._probe.look(self.front.path.parent, self.front.local_pid)
         self.read_output(view)
         file = self.front.history.checkpoint.get("file")
         if file:
@@ -133,6 +133,7 @@ class Session:
             self._output,
             self._checkpoint_bytes,
             self.options.served,
+            host=front.remote_host,
         )
 
     def others(self) -> list[ComparedRun]:

@@ -43,6 +43,8 @@ class Snapshot:
     output: Sequence[str] = field(default=())
     checkpoint_bytes: float = 0.0
     served: bool = False
+    # of the process that writes the journal, where that is another host
+    host: str = ""
 
     @property
     def shows_sweep(self) -> bool:

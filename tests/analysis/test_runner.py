@@ -16,7 +16,7 @@ from afdctl.analysis.features import extractor
 from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
 from afdctl.errors import AfdctlError, BusyError, RecipeError, StoppedError
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.journal import Row, read
+from afdctl.journal import Row, read_rows
 from afdctl.runs import results_file, shards
 from afdctl.runs.run import Run
 from afdctl.suites.attack_config import AttackConfig
@@ -45,7 +45,7 @@ def study(
 
 
 def rows(run: Run, event: str) -> list[Row]:
-    return [row for row in read(run.journal_path) if row["event"] == event]
+    return [row for row in read_rows(run.journal_path) if row["event"] == event]
 
 
 def attacked(subject: EvaluationTarget) -> list[tuple[str, float]]:
@@ -128,10 +128,10 @@ def test_a_check_that_the_journal_lacks_is_written_though_no_analysis_is(make_su
     subject = make_subject()
     study(subject, "pca").run()
     facts = {"checkpoint": subject.digest, "data": "data", "version": 1, "n": N, "warnings": ["random"]}
-    checked = replace(subject, check={"event": "check", **facts})
+    checked = replace(subject, check={"event": "sanity_check", **facts})
     for _ in range(2):
         study(checked, "pca").run()
-        assert [row["warnings"] for row in rows(subject.run, "check")] == [["random"]]
+        assert [row["warnings"] for row in rows(subject.run, "sanity_check")] == [["random"]]
 
 
 def test_another_checkpoint_replaces_it_with_fewer_images_too(make_subject: MakeSubject):
@@ -180,16 +180,16 @@ def test_a_damaged_shard_is_made_again(make_subject: MakeSubject):
         assert list(file["features/pgd_linf"]) == ["0.05"]
     again = study(subject, "sensitivity").run()["sensitivity"]
     assert attacked(subject) == [*ALL[:2], ("pgd_linf", 0.1)]
-    assert again["figures"] == first["figures"]
+    assert again["metrics"] == first["metrics"]
 
 
 def test_results_do_not_depend_on_the_batch(make_subject: MakeSubject):
     one = study(make_subject("one", digest="same"), "sensitivity", "norms", batch_size=40).run()
     other = study(make_subject("other", digest="same"), "sensitivity", "norms", batch_size=7).run()
     for name in one:
-        for key, value in one[name]["figures"].items():
+        for key, value in one[name]["metrics"].items():
             if key not in ("attack", "norm"):
-                np.testing.assert_allclose(flat(value), flat(other[name]["figures"][key]), rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(flat(value), flat(other[name]["metrics"][key]), rtol=1e-4, atol=1e-5)
 
 
 def flat(value: Any) -> Any:
@@ -213,7 +213,7 @@ def test_what_was_done_before_an_end_stays_done(make_subject: MakeSubject):
 def test_attacks_go_to_their_ball_and_not_only_across_the_boundary(make_subject: MakeSubject):
     """Figure A4 would otherwise not grow with epsilon: an attack that stops early stays where it first fooled."""
     subject = make_subject()
-    figures = study(subject, "sensitivity").run()["sensitivity"]["figures"]
+    figures = study(subject, "sensitivity").run()["sensitivity"]["metrics"]
     assert figures["median"][1] > 1.5 * figures["median"][0]
 
 
@@ -235,7 +235,7 @@ def test_results_h5_holds_analyses_and_leads_to_features(make_subject: MakeSubje
     found = study(make_subject(), "pca", "sensitivity").run()
     with h5py.File(run.results_path) as file:
         pca = file["analysis/pca"]
-        assert pca.attrs["dims"] == found["pca"]["figures"]["dims"]
+        assert pca.attrs["dims"] == found["pca"]["metrics"]["dims"]
         assert pca["explained"].shape == (pca.attrs["features"],)
         assert file["analysis/sensitivity/sensitivity"].shape == (2, N)
         assert file["features/pgd_linf/0.1/z"].shape == (N, pca.attrs["features"])

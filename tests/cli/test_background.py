@@ -14,7 +14,7 @@ import pytest
 
 from afdctl.cli import background
 from afdctl.errors import AfdctlError, StoppedError
-from afdctl.journal import read, writer_pid
+from afdctl.journal import current_writer, read_rows
 from afdctl.runs.run import Run
 from afdctl.tui.crash import CrashError
 from tests.cli.trainings import ENVIRONMENT, LONG, options
@@ -46,16 +46,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     for run in Run.all(tmp_path / "runs"):
-        if pid := writer_pid(run.journal_path):
-            os.kill(pid, signal.SIGKILL)
+        if writer := current_writer(run.journal_path):
+            os.kill(writer.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
 def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder: Path):
     began = afdctl_train(folder, "--detach", *LONG)
     run = Run(folder / "runs/digits_nt-001")
-    pid = writer_pid(run.journal_path)
-    assert pid
+    writer = current_writer(run.journal_path)
+    assert writer
+    pid = writer.pid
     assert (began.returncode, began.stdout) == (0, "runs/digits_nt-001\n")
     assert began.stderr == (
         f"runs/digits_nt-001 goes on as pid {pid}; come back with `afdctl watch runs/digits_nt-001`, "
@@ -64,7 +65,7 @@ def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder
     assert os.getsid(pid) == pid, "a session of its own: no terminal's hang-up reaches it"
     assert run.provenance["command"].endswith(f"train --detach {shlex.join(LONG)}")
     assert "digits_nt-001: natural on digits" in run.log_path.read_text()
-    wait_for(lambda: any(row["event"] == "step" for row in read(run.journal_path)))
+    wait_for(lambda: any(row["event"] == "step" for row in read_rows(run.journal_path)))
 
     busy = afdctl_train(folder, "--detach", "--resume", "digits_nt-001")
     assert (busy.returncode, busy.stdout) == (4, "")
@@ -72,11 +73,11 @@ def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder
     assert busy.stderr.count("\n") == 1
 
     os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: writer_pid(run.journal_path) is None)
+    wait_for(lambda: current_writer(run.journal_path) is None)
     assert background.outcome(run) == ("stopped", 143, background.outcome(run)[2])
     again = afdctl_train(folder, "--detach", "--resume", "digits_nt-001")
     assert (again.returncode, again.stdout) == (0, "runs/digits_nt-001\n")
-    assert [row["event"] for row in read(run.journal_path)].count("resume") == 1
+    assert [row["event"] for row in read_rows(run.journal_path)].count("resume") == 1
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 import afdctl
 from afdctl.cli import background
-from afdctl.journal import read, writer_pid
+from afdctl.journal import current_writer, read_rows
 from afdctl.runs.run import Run
 from tests.cli.trainings import LONG, options
 from tests.conftest import SHORT
@@ -70,8 +70,8 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
     found = Tmux(tmp_path)
     yield found
     for run in Run.all(tmp_path / "runs"):
-        if pid := writer_pid(run.journal_path):
-            os.kill(pid, signal.SIGKILL)
+        if writer := current_writer(run.journal_path):
+            os.kill(writer.pid, signal.SIGKILL)
     subprocess.run(["tmux", "-S", found.socket, "kill-server"], capture_output=True, check=False)
 
 
@@ -87,10 +87,11 @@ def the_run(tmux: Tmux) -> Run:
 
 
 def at_work(run: Run) -> int:
-    pid = writer_pid(run.journal_path)
-    assert pid
-    before = sum(1 for _ in read(run.journal_path))
-    wait_for(lambda: sum(1 for _ in read(run.journal_path)) > before)
+    writer = current_writer(run.journal_path)
+    assert writer
+    pid = writer.pid
+    before = sum(1 for _ in read_rows(run.journal_path))
+    wait_for(lambda: sum(1 for _ in read_rows(run.journal_path)) > before)
     return pid
 
 
@@ -109,10 +110,10 @@ def test_a_training_is_left_come_back_to_saved_and_stopped(tmux: Tmux):
     tmux.press("Enter")
     tmux.run("watch", "digits_nt-001")
     tmux.shows("● running")
-    saved = sum(row["event"] == "checkpoint" for row in read(run.journal_path))
+    saved = sum(row["event"] == "checkpoint" for row in read_rows(run.journal_path))
     tmux.press("k")
     tmux.shows("asked for a checkpoint")
-    wait_for(lambda: sum(row["event"] == "checkpoint" for row in read(run.journal_path)) > saved)
+    wait_for(lambda: sum(row["event"] == "checkpoint" for row in read_rows(run.journal_path)) > saved)
     tmux.press("x")
     tmux.shows("Stop digits_nt-001?")
     tmux.press("y")

@@ -1,4 +1,4 @@
-"""`afdctl export`: the modes, where files go, and what a pipeline gets."""
+"""Test `afdctl export`: its modes, output files and JSON."""
 
 import json
 import shutil
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from afdctl.cli.export import only
-from afdctl.cli.export_output import ExportOptions
+from afdctl.cli.export import choose_mode
+from afdctl.cli.export_modes import ExportOptions
 from afdctl.errors import RecipeError
 from afdctl.export.weights import state_dict
 from afdctl.export.weights.format import ExportedModel, Files
@@ -24,7 +24,7 @@ def trained(folder: Path) -> None:
     shutil.copytree(folder / "runs/nt", folder / "runs/copy")
 
 
-def test_the_path_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path):
+def test_the_path_is_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path):
     ended = afdctl("export", "nt", "--weights", "safetensors")
     assert ended.code == 0, ended.err
     path = ended.out.strip()
@@ -34,15 +34,15 @@ def test_the_path_on_stdout_and_the_check_on_stderr(afdctl: Afdctl, folder: Path
     assert "the logits of 256 test images differ by at most 0 (rounding allows" in ended.err
 
 
-def test_an_object_with_json_and_the_newest_run(afdctl: Afdctl, folder: Path):
-    found = json.loads(afdctl("export", "--weights", "torch", "--out", "w.pt", "--json").out)
-    assert (found["schema"], found["run"], found["format"], found["file"]) == ("afdctl/1", "nt", "torch", "w.pt")
-    assert (found["n"], found["max_difference"], found["differing"]) == (256, 0, 0)
-    assert found["metadata"]["class_names"][9] == "9"
+def test_json_of_the_newest_run(afdctl: Afdctl, folder: Path):
+    result = json.loads(afdctl("export", "--weights", "torch", "--out", "w.pt", "--json").out)
+    assert (result["schema"], result["run"], result["format"], result["file"]) == ("afdctl/1", "nt", "torch", "w.pt")
+    assert (result["n"], result["max_difference"], result["differing"]) == (256, 0, 0)
+    assert result["metadata"]["class_names"][9] == "9"
     assert (folder / "w.pt").is_file()
 
 
-def test_a_folder_a_replaced_file_and_a_link(afdctl: Afdctl, folder: Path):
+def test_a_folder_an_existing_file_and_a_link_as_output(afdctl: Afdctl, folder: Path):
     out = folder / "out"
     out.mkdir()
     command = ("export", "nt", "--weights", "torch", "--out")
@@ -57,19 +57,19 @@ def test_a_folder_a_replaced_file_and_a_link(afdctl: Afdctl, folder: Path):
     assert (out / "old.pt").read_bytes() == (folder / first).read_bytes()
 
 
-def test_robustbench_gets_its_folders(afdctl: Afdctl, folder: Path):
+def test_robustbench_files_are_in_its_folders(afdctl: Afdctl, folder: Path):
     weights, code = afdctl("export", "nt", "--weights", "robustbench", "--out", "zoo").out.split()
     assert Path(weights).parent == Path("zoo/digits/Linf")
     assert Path(code) == Path("zoo") / f"{Path(weights).stem}.py"
 
 
-def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    def tampered(exported: ExportedModel) -> Files:
+def test_a_file_with_another_network_is_not_written(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def tampered(model: ExportedModel) -> Files:
         with torch.no_grad():
-            other = state_dict.of_network(exported.network)
+            other = state_dict.copy_state(model.network)
             other["C_phi.bias"] += 0.01
-            network = state_dict.filled(exported.about, other)
-        return state_dict.pack_torch(replace(exported, network=network))
+            network = state_dict.build_with_state(model.metadata, other)
+        return state_dict.pack_torch(replace(model, network=network))
 
     monkeypatch.setattr(state_dict, "TORCH", replace(state_dict.TORCH, pack=tampered))
     before = sorted(folder.iterdir())
@@ -80,7 +80,7 @@ def test_a_file_that_is_another_network_is_not_left(afdctl: Afdctl, folder: Path
 
 
 def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.cli.export_weights.find_spec", lambda name: None)
+    monkeypatch.setattr("afdctl.cli.export_files.find_spec", lambda name: None)
     ended = afdctl("export", "nt", "--weights", "onnx")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == (
@@ -88,14 +88,14 @@ def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.M
     )
 
 
-def test_two_modes_are_one_too_many():
-    def mode(wanted: ExportOptions, choice: str) -> None: ...
+def test_exactly_one_mode():
+    def mode(options: ExportOptions, value: str) -> None: ...
 
-    assert only({"--weights": (None, mode), "--table": ("1", mode)}) == (mode, "1")
+    assert choose_mode({"--weights": (None, mode), "--table": ("1", mode)}) == (mode, "1")
     with pytest.raises(RecipeError, match="--weights and --table: one mode at a time"):
-        only({"--weights": ("onnx", mode), "--table": ("1", mode), "--figure": (None, mode)})
+        choose_mode({"--weights": ("onnx", mode), "--table": ("1", mode), "--figure": (None, mode)})
     with pytest.raises(RecipeError, match=r"export what\? give one of --weights, --table"):
-        only({"--weights": (None, mode), "--table": (None, mode)})
+        choose_mode({"--weights": (None, mode), "--table": (None, mode)})
 
 
 MISTAKES = {
@@ -107,7 +107,7 @@ MISTAKES = {
         2,
         "--out w2.pt: one file for 2 runs; name a folder, such as files/",
     ),
-    "export nt --weights onnx --out w.pt2": (2, "--out w.pt2: its suffix is that of pt2, and --weights says onnx"),
+    "export nt --weights onnx --out w.pt2": (2, "--out w.pt2: its suffix is that of pt2, but --weights says onnx"),
     "export nt --weights torch --out no/w.pt": (2, "there is no folder no; make it first"),
     "export nt --weights torch --out /dev/null": (2, "--out /dev/null: is there and is no regular file"),
     "export nt --weights robustbench --out file": (2, "--out file/: is a file, not a folder; name a folder"),

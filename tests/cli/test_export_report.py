@@ -1,4 +1,4 @@
-"""`afdctl export --report` from the command line."""
+"""Test `afdctl export --report`."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_it_prints_the_path_of_a_page_of_the_named_runs(afdctl: Afdctl, folder: Path):
+def test_the_report_of_the_named_runs_is_written(afdctl: Afdctl, folder: Path):
     assert afdctl("export", "one", "two", "--report", "out.html") == (0, "out.html\n", "")
     assert "<title>one, two · afdctl</title>" in (folder / "out.html").read_text()
     assert json.loads(afdctl("export", "--report", "newest.html", "--json").out)["report"] == "newest.html"

@@ -1,12 +1,13 @@
-"""`afdctl export --table`, `--events` and `--cells`, as a user calls them."""
+"""Test `afdctl export --table`, `--events` and `--cells`."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from afdctl.journal import SCHEMA
 from tests.cli.conftest import Afdctl
-from tests.export.tables.made import cells, record
+from tests.export.tables.sample_runs import cell_rows, make_record
 
 
 @pytest.fixture
@@ -14,8 +15,8 @@ def runs(folder: Path) -> Path:
     """Two runs in the folder that commands look into."""
     root = folder / "runs"
     if not root.exists():
-        record(root, "at", "mnist_at", cells("aa", {0.3: 0.9}))
-        record(root, "nt", "mnist_nt", [{"event": "step", "step": 1, "epoch": 1, "L_C": 1.0}])
+        make_record(root, "at", "mnist_at", cell_rows("aa", {0.3: 0.9}))
+        make_record(root, "nt", "mnist_nt", [{"event": "step", "step": 1, "epoch": 1, "L_C": 1.0}])
     return root
 
 
@@ -30,7 +31,7 @@ def test_a_run_that_is_named_twice_counts_once(afdctl: Afdctl, runs: Path) -> No
     assert [row["run"] for row in json.loads(ended.out)["rows"]] == ["at"]
 
 
-def test_the_suffix_of_out_decides(afdctl: Afdctl, runs: Path, tmp_path: Path) -> None:
+def test_the_suffix_of_out_selects_the_format(afdctl: Afdctl, runs: Path, tmp_path: Path) -> None:
     ended = afdctl("export", "at", "--table", "a1", "--out", str(tmp_path / "x.tex"))
     assert ended.out == f"{tmp_path / 'x.tex'}\n"
     assert (tmp_path / "x.tex").read_text().startswith(r"\begin{table}")
@@ -38,20 +39,20 @@ def test_the_suffix_of_out_decides(afdctl: Afdctl, runs: Path, tmp_path: Path) -
     assert (tmp_path / "at-table-A1.csv").read_text().startswith("dataset,method,runs,model")
 
 
-def test_a_pipe_gets_markdown_and_csv_keeps_its_notes_apart(afdctl: Afdctl, runs: Path) -> None:
+def test_a_pipe_gets_markdown_and_csv_has_its_notes_on_stderr(afdctl: Afdctl, runs: Path) -> None:
     assert afdctl("export", "at", "--table", "1").out.startswith("**Table 1.")
     ended = afdctl("export", "at", "--table", "1", "--format", "csv")
     assert len(ended.out.splitlines()) == 2
-    assert "Missing (–): afdctl sweep at --suite paper-A2" in ended.err
+    assert "To compute the missing values (–): afdctl sweep at --suite paper-A2" in ended.err
 
 
 def test_a_damaged_run_is_left_out_or_named(afdctl: Afdctl, runs: Path) -> None:
-    journal = record(runs, "bad", "mnist_trades", []).run.journal_path
+    journal = make_record(runs, "bad", "mnist_trades", []).run.journal_path
     journal.write_bytes(journal.read_bytes().replace(b"checkpoint", b"chockpoint"))
-    half = record(runs, "half", "mnist_trades", []).run
+    half = make_record(runs, "half", "mnist_trades", []).run
     half.recipe_path.unlink()
-    newer = record(runs, "newer", "mnist_trades", []).run.path / "run.json"
-    newer.write_text(newer.read_text().replace('"schema": 2', '"schema": 9'))
+    newer = make_record(runs, "newer", "mnist_trades", []).run.path / "run.json"
+    newer.write_text(newer.read_text().replace(f'"schema": {SCHEMA}', '"schema": 9'))
     try:
         ended = afdctl("export", "--table", "1", "--json")
         assert len(json.loads(ended.out)["rows"]) == 2
@@ -71,14 +72,14 @@ def test_a_damaged_run_is_left_out_or_named(afdctl: Afdctl, runs: Path) -> None:
         (["at", "--table", "1", "--format", "docx"], 2, "--format docx: no such format"),
         (["at", "--table", "1", "--out", "x.docx"], 2, "no format has this suffix"),
         (["at", "--table", "1", "--json", "--format", "md"], 2, "give one of them"),
-        (["at", "--table", "1", "--out", "x.json", "--format", "csv"], 2, "of json, and --format says csv; change"),
-        (["at", "--table", "1", "--out", "x.csv", "--json"], 2, "--out x.csv: its suffix is that of csv, and --json"),
-        (["nt", "--events", "csv", "--out", "x.parquet"], 2, "that of parquet, and --events says csv; change one"),
-        (["at", "--cells", "json", "--out", "x.CSV"], 2, "that of csv, and --cells says json; change one"),
+        (["at", "--table", "1", "--out", "x.json", "--format", "csv"], 2, "of json, but --format says csv; change"),
+        (["at", "--table", "1", "--out", "x.csv", "--json"], 2, "--out x.csv: its suffix is that of csv, but --json"),
+        (["nt", "--events", "csv", "--out", "x.parquet"], 2, "that of parquet, but --events says csv; change one"),
+        (["at", "--cells", "json", "--out", "x.CSV"], 2, "that of csv, but --cells says json; change one"),
         (["at", "--events", "csv", "--paper"], 2, "--paper: goes with --table"),
         (["at", "--events", "cvs"], 2, "did you mean 'csv'?"),
         (["at", "--events", "csv"], 3, "--events: at has none"),
-        (["nt", "--cells", "csv"], 3, "nothing was attacked yet"),
+        (["nt", "--cells", "csv"], 3, "not attacked yet"),
         (["--table", "1", "--runs", "nowhere"], 3, "nowhere: no run here"),
         (["nt", "--events", "csv", "--cells", "csv"], 2, "one mode at a time"),
     ],

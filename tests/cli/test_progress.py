@@ -48,13 +48,13 @@ LAST = {
     "event": "test",
     "step": 600,
     "checkpoint": "last",
-    "of_step": 600,
+    "checkpoint_step": 600,
     "attack": "PGD-40 linf 0.15",
     "n": 360,
     "acc_nat": 0.986,
     "acc_adv": 0.644,
 }
-BEST = LAST | {"checkpoint": "best", "of_step": 500, "acc_nat": 0.981, "acc_adv": 0.628}
+BEST = LAST | {"checkpoint": "best", "checkpoint_step": 500, "acc_nat": 0.981, "acc_adv": 0.628}
 FIGURES = ["L_C  2.300", "L_D -0.000", "L_F -0.011", "D acc  50%", "d_HΔH 0.143", "2,490 images/s"]
 OPENING = (
     "digits[red]-001: afd on digits, 31,050 parameters, 60 epochs of 10 steps on cpu\n"

@@ -44,7 +44,7 @@ MISTAKES = [
         2,
         f"'{'x' * 80}... (300 characters)': a name in this path has 300 bytes; the limit is 255",
     ),
-    ("digits_nt --name taken", 2, "runs/taken: exists; choose another --name, or continue that run with --resume"),
+    ("digits_nt --name taken", 2, "runs/taken: exists; choose another --name, or resume that run with --resume"),
     ("digits_nt --runs file", 2, "file: no run can be made here (file exists); choose another folder with --runs"),
 ]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import afdctl
-from afdctl.journal import read
+from afdctl.journal import read_rows
 from afdctl.runs.run import Run
 from tests.cli.conftest import Ended
 from tests.conftest import SHORT
@@ -58,4 +58,4 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def events(run: Run, event: str) -> list[dict]:
-    return [row for row in read(run.journal_path) if row["event"] == event] if run.journal_path.exists() else []
+    return [row for row in read_rows(run.journal_path) if row["event"] == event] if run.journal_path.exists() else []

@@ -57,13 +57,13 @@ def discrimination(nat: Tensor, adv: Tensor) -> dict[str, Tensor | float]:
     raw, share = 2 * sum(hits) / len(hits), sum(hits) / len(hits)
     return {
         "d_accuracy": share,
-        "d_nat": sum(score > 0 for score in nat.tolist()) / len(nat),
-        "d_adv": sum(score <= 0 for score in adv.tolist()) / len(adv),
+        "d_acc_nat": sum(score > 0 for score in nat.tolist()) / len(nat),
+        "d_acc_adv": sum(score <= 0 for score in adv.tolist()) / len(adv),
         "alpha_h": raw,
         "alpha_h_calibrated": calibrated,
         "d_hdh": 2 * abs(raw - 1),
         "d_hdh_calibrated": 2 * abs(calibrated - 1),
-        "unchanged": UNCHANGED,
+        "fraction_unchanged": UNCHANGED,
     }
 
 

@@ -20,9 +20,9 @@ from tests.defenses.test_contract import make, x, y
 TABLES = {"natural": {}, "adversarial": {}, "trades": {"beta": 2.5}, "matching": {"weight": 0.5}}
 FIGURES = {
     "natural": "L_C acc_nat grad_C",
-    "adversarial": "L_C acc_adv unchanged grad_C",
-    "trades": "L_C kl acc_nat acc_adv unchanged grad_C",
-    "matching": "L_C sensitivity acc_nat unchanged grad_C",
+    "adversarial": "L_C acc_adv fraction_unchanged grad_C",
+    "trades": "L_C kl acc_nat acc_adv fraction_unchanged grad_C",
+    "matching": "L_C sensitivity acc_nat fraction_unchanged grad_C",
 }
 
 
@@ -48,7 +48,7 @@ def definitions(name: str, defense: Defense) -> tuple[Tensor, dict[str, Tensor |
         "sensitivity": distance,
         "acc_nat": accuracy(logits),
         "acc_adv": accuracy(logits_adv),
-        "unchanged": UNCHANGED,
+        "fraction_unchanged": UNCHANGED,
         "grad_C": slope(losses[name], weights(defense.network)),
     }
 

@@ -110,7 +110,7 @@ def test_areas_over_different_grids_are_named(make_subject: MakeSubject):
 
 def test_the_warnings_of_a_check_are_beside_its_figures(make_subject: MakeSubject):
     """In the journal once, in results.h5, JSON and the caption with each number."""
-    row = {"event": "check", "checkpoint": "digest of model", "data": "data", "version": 1, "n": 40}
+    row = {"event": "sanity_check", "checkpoint": "digest of model", "data": "data", "version": 1, "n": 40}
     subject = replace(make_subject(), check=row | {"warnings": ["its gradients are masked"]})
     curves, (worst,) = measured(subject, STRONG, WEAK)
     assert [as_json(one)["warnings"] for one in (*curves, worst)] == [("its gradients are masked",)] * 3
@@ -126,7 +126,7 @@ def test_the_warnings_of_a_check_are_beside_its_figures(make_subject: MakeSubjec
 
 def test_a_transfer_has_the_warnings_of_its_source_too(make_subject: MakeSubject):
     source = make_subject("source", seed=1)
-    row = {"event": "check", "checkpoint": source.digest, "data": "data", "version": 1, "n": 40}
+    row = {"event": "sanity_check", "checkpoint": source.digest, "data": "data", "version": 1, "n": 40}
     source = replace(source, check=row | {"warnings": ["random"]})
     target = make_subject("target")
     plan = transfer([source], [target], lambda _: Suite("mine", (WEAK,)), seed=0, limit=None)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from afdctl import journal as afdctl_events
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.evaluation import runner
 from afdctl.evaluation.curves import of_tasks
@@ -20,7 +19,7 @@ from afdctl.evaluation.partial_results import PartialResultStore
 from afdctl.evaluation.plan import Task, transfer, white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.journal import Journal, read
+from afdctl.journal import Journal, JournalReader, read_rows
 from afdctl.runs import results_file, shards
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
@@ -45,7 +44,7 @@ def sweep(plan: list[Task], **options: Any) -> SweepRunner:
 
 
 def events(run: Run, event: str) -> list[dict[str, Any]]:
-    return [row for row in read(run.journal_path) if row["event"] == event]
+    return [row for row in read_rows(run.journal_path) if row["event"] == event]
 
 
 def arrays(run: Run) -> dict[str, Any]:
@@ -113,7 +112,7 @@ def test_a_check_that_the_journal_lacks_is_written_though_no_cell_is(make_subjec
     source, target = (
         replace(
             one,
-            check={"event": "check", "t": 1.0, "version": 1, "n": N, "warnings": [one.name]}
+            check={"event": "sanity_check", "t": 1.0, "version": 1, "n": N, "warnings": [one.name]}
             | {"checkpoint": one.digest, "data": one.data_digest},
         )
         for one in (source, target)
@@ -121,13 +120,13 @@ def test_a_check_that_the_journal_lacks_is_written_though_no_cell_is(make_subjec
     plan = tasks(target, FGSM)
     for _ in range(2):
         sweep(plan).run()
-        assert [row["warnings"] for row in events(target.run, "check")] == [["target"]]
+        assert [row["warnings"] for row in events(target.run, "sanity_check")] == [["target"]]
     for _ in range(2):
         sweep(transfer([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)).run()
-        assert [row["warnings"] for row in events(target.run, "check")] == [["target"], ["source"]]
+        assert [row["warnings"] for row in events(target.run, "sanity_check")] == [["target"], ["source"]]
     raised = replace(target, check=target.check | {"version": 2, "warnings": ["anew"]})
     sweep(tasks(raised, FGSM)).run()
-    assert events(target.run, "check")[-1]["warnings"] == ["anew"]
+    assert events(target.run, "sanity_check")[-1]["warnings"] == ["anew"]
 
 
 def test_a_longer_grid_adds_only_what_is_new(make_subject: MakeSubject):
@@ -176,7 +175,7 @@ def test_a_killed_sweep_goes_on_to_the_same_figures(
     sweep(tasks(whole, PGD, FGSM)).run()
 
     def kill(row: dict[str, Any]) -> None:
-        if row["event"] == "progress" and (row["attack"], row["done"]) == (attack, done):
+        if row["event"] == "sweep_progress" and (row["attack"], row["done"]) == (attack, done):
             raise Killed
 
     with pytest.raises(Killed):
@@ -184,7 +183,7 @@ def test_a_killed_sweep_goes_on_to_the_same_figures(
     told: list[tuple[str, int]] = []
 
     def listen(row: dict[str, Any]) -> None:
-        if row["event"] == "progress":
+        if row["event"] == "sweep_progress":
             told.append((row["attack"], row["done"]))
 
     sweep(tasks(killed, PGD, FGSM), on_row=listen).run()
@@ -201,7 +200,7 @@ def test_a_damaged_part_is_done_again(make_subject: MakeSubject, monkeypatch: py
     sweep(tasks(whole, PGD)).run()
 
     def kill(row: dict[str, Any]) -> None:
-        if row["event"] == "progress" and row["done"] == 32:
+        if row["event"] == "sweep_progress" and row["done"] == 32:
             raise Killed
 
     with pytest.raises(Killed):
@@ -216,14 +215,14 @@ def test_a_signal_saves_and_stops(make_subject: MakeSubject):
     subject = make_subject()
 
     def interrupt(row: dict[str, Any]) -> None:
-        if row["event"] == "progress" and row["done"] == 16:
+        if row["event"] == "sweep_progress" and row["done"] == 16:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(StoppedError, match="resume with the same command") as stopped:
         sweep(tasks(subject, PGD), on_row=interrupt).run()
     assert stopped.value.exit_code == 143
-    assert events(subject.run, "swept")[-1]["reason"] == "stopped"
-    assert events(subject.run, "part")[-1]["done"] == 16
+    assert events(subject.run, "sweep_end")[-1]["reason"] == "stopped"
+    assert events(subject.run, "sweep_part")[-1]["done"] == 16
 
 
 def test_two_runs_of_one_network_are_swept_each(make_subject: MakeSubject):
@@ -359,7 +358,7 @@ def test_parts_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubje
     monkeypatch.setattr(runner, "attack_batch", later_full)
     (row,) = sweep(tasks(subject, APGD)).run().values()
     assert row["spec"]["batch_size"] == 8
-    assert len({part["task"] for part in events(subject.run, "part")}) == 2
+    assert len({part["task"] for part in events(subject.run, "sweep_part")}) == 2
     assert not list(subject.run.shards.glob("part-*"))
 
 
@@ -454,7 +453,7 @@ def test_parts_that_only_one_target_has_are_done_again(make_subject: MakeSubject
     plan = transfer([source], [one, two], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
 
     def kill(row: dict[str, Any]) -> None:
-        if row["event"] == "part" and row["run"] == "one" and row["done"] == 32:
+        if row["event"] == "sweep_part" and row["run"] == "one" and row["done"] == 32:
             raise Killed
 
     with pytest.raises(Killed):
@@ -622,15 +621,15 @@ def test_all_cells_of_an_attack_are_one_write(make_subject: MakeSubject, monkeyp
 def test_a_long_journal_is_read_a_few_times_only(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     subject = make_subject()
     read: list[int] = []
-    lines = afdctl_events._lines
+    read_bytes = JournalReader._read_bytes
 
-    def counted(path: Path, offset: int, sparse: bool) -> Any:
-        read.append(offset)
-        return lines(path, offset, sparse)
+    def counted(reader: JournalReader, limit: int) -> bytes | None:
+        read.append(reader.offset)
+        return read_bytes(reader, limit)
 
     with subject.run.open_journal() as journal:
         journal.append("warning", message="of before")
-    monkeypatch.setattr(afdctl_events, "_lines", counted)
+    monkeypatch.setattr(JournalReader, "_read_bytes", counted)
     sweep(tasks(subject, PGD, FGSM)).run()
     # the writer's check, the plan's, and two for each results.h5: after the first attack and at the end
     assert read.count(0) <= 6

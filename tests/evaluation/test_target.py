@@ -11,7 +11,7 @@ from PIL import Image
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.evaluation import sanity_checks
 from afdctl.evaluation.target import EvaluationTarget, load_run_target, load_user_target, missing_checks
-from afdctl.journal import Reader, read
+from afdctl.journal import JournalCache, read_rows
 from afdctl.recipe import dump
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
@@ -79,12 +79,12 @@ def test_a_network_is_checked_once_for_its_images(trained: Run, monkeypatch: pyt
     assert first.check["warnings"] == first.warnings
     assert (first.check["checkpoint"], first.check["data"]) == (first.digest, first.data_digest)
     with trained.open_journal() as journal:
-        journal.extend(missing_checks([first, first], Reader(trained.journal_path)))
+        journal.extend(missing_checks([first, first], JournalCache(trained.journal_path)))
     monkeypatch.setattr(sanity_checks, "check", lambda *_: ["checked again"])
     known = load_run_target(trained, "best", CPU, None)
     assert known.warnings == first.warnings
-    assert missing_checks([known, first], Reader(trained.journal_path)) == []
-    assert len([row for row in read(trained.journal_path) if row["event"] == "check"]) == 1
+    assert missing_checks([known, first], JournalCache(trained.journal_path)) == []
+    assert len([row for row in read_rows(trained.journal_path) if row["event"] == "sanity_check"]) == 1
     monkeypatch.setattr(sanity_checks, "VERSION", 0)
     assert load_run_target(trained, "best", CPU, None).warnings == ["checked again"]
 

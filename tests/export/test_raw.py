@@ -1,4 +1,4 @@
-"""The raw rows: one tidy table of a journal, in three formats."""
+"""Test the tables of journal rows, in three formats."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from pyarrow import parquet
 
 from afdctl.export import raw
-from tests.export.tables.made import cells, record
+from tests.export.tables.sample_runs import cell_rows, make_record
 from tests.journals import resumed
 
 STEPS = [
@@ -22,7 +22,7 @@ STEPS = [
 
 
 def test_events_are_those_of_the_training_that_was_not_superseded(tmp_path: Path) -> None:
-    rows = raw.events([record(tmp_path, name, "mnist_nt", STEPS) for name in ("a", "b")])
+    rows = raw.events([make_record(tmp_path, name, "mnist_nt", STEPS) for name in ("a", "b")])
     assert [(row["run"], row["event"], row["step"], row["L_C"]) for row in rows] == [
         ("a", "step", 1, 2.5),
         ("a", "step", 2, 1.5),
@@ -32,7 +32,7 @@ def test_events_are_those_of_the_training_that_was_not_superseded(tmp_path: Path
 
 
 def test_formats_read_back(tmp_path: Path) -> None:
-    rows = raw.events([record(tmp_path, "a", "mnist_nt", STEPS[:4])])
+    rows = raw.events([make_record(tmp_path, "a", "mnist_nt", STEPS[:4])])
     lines = list(csv.DictReader(StringIO(raw.as_csv(rows))))
     assert [line["event"] for line in lines] == ["step", "step", "epoch"]
     assert (lines[0]["L_D"], lines[2]["L_C"], lines[2]["best"]) == ("", "", "True")
@@ -43,9 +43,13 @@ def test_formats_read_back(tmp_path: Path) -> None:
     assert read["best"].to_pylist() == [None, None, True]
 
 
-def test_cells_tell_which_of_them_count(tmp_path: Path) -> None:
-    of = [*cells("aa", {0.2: 0.9, 0.3: 0.8}, n=100), *cells("aa", {0.3: 0.7}), *cells("cw", {1.0: 0.5}, source="b")]
-    rows = raw.cells([record(tmp_path, "a", "mnist_nt", of)])
+def test_cells_mark_those_that_count(tmp_path: Path) -> None:
+    of = [
+        *cell_rows("aa", {0.2: 0.9, 0.3: 0.8}, n=100),
+        *cell_rows("aa", {0.3: 0.7}),
+        *cell_rows("cw", {1.0: 0.5}, source="b"),
+    ]
+    rows = raw.cells([make_record(tmp_path, "a", "mnist_nt", of)])
     assert [(row["attack"], row["epsilon"], row["n"], row["source"], row["shown"]) for row in rows] == [
         ("aa", 0.2, 100, None, False),
         ("aa", 0.3, 100, None, False),

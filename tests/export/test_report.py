@@ -1,4 +1,4 @@
-"""The report says what the runs hold, needs nothing from elsewhere, and says what is missing."""
+"""Test that the report shows the runs' results and gaps, and works offline."""
 
 import re
 from html.parser import HTMLParser
@@ -93,7 +93,7 @@ def complete(run: Run) -> dict[str, str | None]:
     return {name: analysed(run, name, row, points if name == "tsne" else None) for name, row in rows.items()}
 
 
-def test_the_figures_are_on_the_page(wgan: Run):
+def test_the_metrics_are_on_the_page(wgan: Run):
     complete(wgan)
     text = words(page_of(wgan))
     assert "wgan 95.0 60.0 PGD-40 linf 0.1 40.0 ε 0.1 L∞ AFD-WGAN digits swept 2/60" in text
@@ -108,7 +108,7 @@ def test_the_figures_are_on_the_page(wgan: Run):
     assert "Not measured" not in text
 
 
-def test_the_page_needs_nothing_from_elsewhere(wgan: Run):
+def test_the_page_works_offline(wgan: Run):
     complete(wgan)
     html = page_of(wgan)
     assert all(address.startswith("#") for address in Reader(html).addresses)
@@ -118,15 +118,15 @@ def test_the_page_needs_nothing_from_elsewhere(wgan: Run):
     assert "prefers-color-scheme: dark" in html
 
 
-def test_what_is_missing_is_said_with_its_command(tmp_path: Path, wgan: Run):
+def test_a_gap_is_shown_with_its_command(tmp_path: Path, wgan: Run):
     other = written(tmp_path / "my runs", "at", trained(), recipe_name="digits_at")
     swept(other, {0.1: 0.5}, attack="pgd_linf")
     young = written(tmp_path / "runs", "young", [*steps(1, 10), epoch(1)])
     text = words(page_of(wgan, other, young))
     path = f"'{other.path}'"
-    assert f"at no AutoAttack: it may be less robust than this: afdctl sweep {path}" in text
+    assert f"at no AutoAttack; robust accuracy may be lower: afdctl sweep {path}" in text
     assert f"at no pca, units, sensitivity, norms, hdh, tsne: afdctl analyze {path} --pca --units" in text
-    assert f"young not trained to its end: afdctl train --resume {young.path}" in text
+    assert f"young training not finished: afdctl train --resume {young.path}" in text
     assert f"young not attacked yet: afdctl sweep {young.path}" in text
     assert "wgan no AutoAttack" not in text
 
@@ -146,7 +146,7 @@ def test_several_runs_are_compared(tmp_path: Path, wgan: Run):
     assert [chart.count(f'class="line k{number}"') for number in (0, 1, 2)] == [1, 1, 0]
 
 
-def test_half_a_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
+def test_an_unfinished_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
     name = complete(wgan)["tsne"]
     (wgan.shards / str(name)).write_bytes(b"bad")
     bare = written(tmp_path / "runs", "bare", [])
@@ -157,7 +157,7 @@ def test_half_a_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: Run):
     assert "No steps yet." in words(page_of(bare))
 
 
-def test_an_embeddings_strengths_share_a_frame(wgan: Run):
+def test_the_epsilons_of_an_embedding_share_a_scale(wgan: Run):
     """The points come nearer to each other under attack, and so they do on the page."""
     natural = np.array([[0.0, 0.0], [8.0, 8.0]])
     points = {"points": np.stack([natural, natural / 4]), "label": np.array([0, 0])}
@@ -168,14 +168,14 @@ def test_an_embeddings_strengths_share_a_frame(wgan: Run):
     assert near.dots == {0: "M4.0 4.0h0M27.0 27.0h0"}
 
 
-def test_a_model_of_ones_own_is_shown_by_what_was_measured(tmp_path: Path):
+def test_a_custom_model_is_shown_by_its_measurements(tmp_path: Path):
     provenance = {"kind": "external", "dataset": "mnist", "model_digest": "m", "torch": "2.14.1"}
     run = Run.create(tmp_path, "theirs", None, provenance, name="theirs")
     swept(run, {0.1: 0.5})
     text = words(page_of(run))
     assert "theirs 97.0 — 50.0 ε 0.1 L∞ theirs mnist swept —" in text
-    assert "A model of one's own: no recipe." in text
-    assert "not trained" not in text
+    assert "A custom model, without a recipe." in text
+    assert "training not finished" not in text
 
 
 def test_names_and_messages_are_text_and_no_markup(tmp_path: Path):
@@ -191,11 +191,11 @@ def test_names_and_messages_are_text_and_no_markup(tmp_path: Path):
 def test_a_long_run_makes_a_small_page(tmp_path: Path):
     run = written(tmp_path, "long", [*steps(1, 20000), final_test(), end()])
     assert len(page_of(run)) < 100_000
-    assert training.series(Record.of(run)).length <= training.BUCKETS
+    assert training.step_history(Record.of(run)).length <= training.MAX_BUCKETS
 
 
-def test_a_resume_takes_back_what_is_done_again(tmp_path: Path):
+def test_steps_repeated_after_a_resume_replace_the_old_ones(tmp_path: Path):
     again = resumed(10, 1)
     rows = [*steps(1, 17), again, *({**row, "L_C": 7.0} for row in steps(11, 20))]
-    series = training.series(Record.of(written(tmp_path, "one", rows)))
-    assert series.mean("L_C").tolist() == pytest.approx([2 / number for number in range(1, 11)] + [7.0] * 10)
+    history = training.step_history(Record.of(written(tmp_path, "one", rows)))
+    assert history.mean("L_C").tolist() == pytest.approx([2 / number for number in range(1, 11)] + [7.0] * 10)

@@ -1,4 +1,4 @@
-"""A run to write to, and a disk that is full."""
+"""Fixtures: a run, and a limit on the size of files."""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def full_beyond() -> Callable[[int], AbstractContextManager[None]]:
-    """No file can grow beyond so many bytes: the kernel then does a part of a write, and fails the next."""
+    """Limit the size of files: the kernel then writes a part of the data, and fails the next write."""
 
     @contextmanager
     def limited(size: int) -> Iterator[None]:

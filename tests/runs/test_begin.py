@@ -1,4 +1,4 @@
-"""A run is one when it can be resumed; until then its folder is removed, or taken again."""
+"""A folder becomes a run when it can be resumed; until then it is removed or used again."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from afdctl.errors import BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError
-from afdctl.journal import SCHEMA, read
+from afdctl.journal import SCHEMA, read_rows
 from afdctl.runs.run import Run
 from tests.journals import run_row, steps
 
@@ -14,7 +14,7 @@ FACTS = {"device": "cpu"}
 
 
 def begun(folder: Path) -> Path:
-    """What a training leaves that is killed before its first step."""
+    """Make the files of a training that is killed before its first step."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints/step-00000000-0123456789abcdef.pt").write_bytes(b"x")
     (folder / "checkpoints/last").write_text("step-00000000-0123456789abcdef.pt\n")
@@ -38,7 +38,7 @@ def test_a_folder_in_which_nothing_was_trained_is_taken_again(tmp_path: Path):
             run.write_recipe("seed = 1\n")
             run.complete(FACTS)
         assert run.recipe_text == "seed = 1\n"
-        assert list(read(run.journal_path)) == []
+        assert list(read_rows(run.journal_path)) == []
 
 
 @pytest.mark.parametrize("more", ["results.h5", "shards", "notes.txt", "checkpoints/step-00000005-0123456789abcdef.pt"])
@@ -80,7 +80,7 @@ def test_a_training_that_lost_its_run_json_is_kept(tmp_path: Path):
         journal.extend([run_row(), *steps(1, 3)])
         shutil.rmtree(run.checkpoints)
         (run.path / "run.json").unlink()
-    assert [row["event"] for row in read(run.journal_path)] == ["run", "step", "step", "step"]
+    assert [row["event"] for row in read_rows(run.journal_path)] == ["run", "step", "step", "step"]
     with pytest.raises(RecipeError, match="exists"), Run.begin(tmp_path, "toy", "mine"):
         pass
 
@@ -130,7 +130,7 @@ def test_every_flipped_bit_of_a_run_is_found(tmp_path: Path, file: str):
     assert Run.find("toy-001", tmp_path) == run
 
 
-def test_a_changed_recipe_is_named_with_what_to_do(tmp_path: Path):
+def test_a_changed_recipe_is_named_with_a_remedy(tmp_path: Path):
     run = Run.create(tmp_path, "toy", "seed = 0\n", FACTS)
     run.recipe_path.write_bytes(b"seed = 0\n\xe9")
     with pytest.raises(
@@ -153,7 +153,7 @@ def test_no_room_for_the_lock_is_a_full_disk_and_leaves_nothing(tmp_path: Path, 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("afdctl.journal.os.pwrite", full)
+    monkeypatch.setattr("afdctl.journal.lock.os.pwrite", full)
     with (
         pytest.raises(DiskFullError, match=r"mine/events\.ndjson\.lock: No space left"),
         Run.begin(tmp_path, "x", "mine"),

@@ -1,4 +1,4 @@
-"""Checkpoints come back as they were saved, or are known to be damaged."""
+"""Checkpoints are loaded as they were saved, or reported as damaged."""
 
 import os
 import random
@@ -13,7 +13,7 @@ import torch
 
 import afdctl
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.runs.checkpoints import SavedCheckpoint, dangling, fitting, load, repair_best, save, verify_pointed
+from afdctl.runs.checkpoints import SavedCheckpoint, dangling_pointers, fitting, load, repair_best, save, verify_pointed
 from afdctl.runs.run import Run
 
 
@@ -40,7 +40,7 @@ def test_a_state_comes_back_as_it_was_saved(run: Run) -> None:
     assert loaded.digest == saved.digest
 
 
-def test_the_name_tells_step_and_digest_and_the_pointers_name_it(run: Run) -> None:
+def test_the_file_name_holds_step_and_digest(run: Run) -> None:
     saved = save_step(run, 100, best=True)
     assert saved.digest == sha256(saved.path.read_bytes()).hexdigest()
     assert saved.path == run.checkpoints / f"step-00000100-{saved.digest[:16]}.pt"
@@ -63,8 +63,8 @@ def test_the_pointed_checkpoints_of_a_run_are_verified(run: Run) -> None:
 
 
 @pytest.mark.parametrize("pointer", [None, "step-00000020-0123456789abcdef.pt", "x"])
-def test_a_damaged_best_is_made_again_from_the_journal(run: Run, pointer: str | None) -> None:
-    """A save would else delete the best checkpoint."""
+def test_a_damaged_best_is_restored_from_the_journal(run: Run, pointer: str | None) -> None:
+    """Otherwise the next save would delete the best checkpoint."""
     best = save_step(run, 10, best=True)
     rows = [
         {"event": "checkpoint", "step": step, "file": file, "best": is_best}
@@ -76,11 +76,11 @@ def test_a_damaged_best_is_made_again_from_the_journal(run: Run, pointer: str | 
         )
     ]
     path = run.checkpoints / "best"
-    assert repair_best(run, rows, 20) == dangling(run) == []
+    assert repair_best(run, rows, 20) == dangling_pointers(run) == []
     path.unlink() if pointer is None else path.write_text(pointer)
-    assert dangling(run) == ([] if pointer is None else [f"{path}: damaged, it names no checkpoint"])
+    assert dangling_pointers(run) == ([] if pointer is None else [f"{path}: damaged, it names no checkpoint"])
     (said,) = repair_best(run, rows, 20)
-    assert said.startswith(f"{path}: was missing or damaged; made again from the journal")
+    assert said.startswith(f"{path}: was missing or damaged; restored from the journal")
     assert load(run, "best").digest == best.digest
     assert repair_best(run, [], 20) == []
 
@@ -93,7 +93,7 @@ def test_the_newest_stay_beside_last_and_best(run: Run) -> None:
     assert kept(run) == [80]
 
 
-def test_what_a_resume_gave_up_does_not_count_as_newest(run: Run) -> None:
+def test_checkpoints_that_a_resume_superseded_are_not_the_newest(run: Run) -> None:
     for step in (10, 20, 30, 40):
         save_step(run, step, keep=4)
     save_step(run, 25, keep=2)
@@ -109,7 +109,7 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "cut", "longer"])
-def test_the_newest_good_one_stands_in_for_a_bad_last(run: Run, how: str) -> None:
+def test_the_newest_intact_checkpoint_replaces_a_damaged_last(run: Run, how: str) -> None:
     saved = [save_step(run, step) for step in (10, 20, 30)]
     damage(saved[2].path, how)
     damage(saved[1].path, "cut")
@@ -121,7 +121,7 @@ def test_the_newest_good_one_stands_in_for_a_bad_last(run: Run, how: str) -> Non
         load(run)
 
 
-def test_what_stands_in_is_never_later_than_last(run: Run) -> None:
+def test_the_replacement_is_never_later_than_last(run: Run) -> None:
     saved = [save_step(run, step) for step in (10, 20, 30)]
     (run.checkpoints / "last").write_text(saved[1].path.name)
     damage(saved[1].path, "cut")
@@ -142,7 +142,7 @@ def test_every_byte_of_a_checkpoint_is_guarded(run: Run) -> None:
     assert load(run, path.name).step == 10
 
 
-def test_no_other_step_stands_in_for_best_or_for_a_name(run: Run) -> None:
+def test_no_other_checkpoint_replaces_best_or_a_named_one(run: Run) -> None:
     best = save_step(run, 10, best=True).path
     save_step(run, 20)
     damage(best, "cut")
@@ -151,7 +151,7 @@ def test_no_other_step_stands_in_for_best_or_for_a_name(run: Run) -> None:
             load(run, which)
 
 
-def test_no_checkpoint_is_said_so(run: Run) -> None:
+def test_a_run_without_checkpoints_is_reported(run: Run) -> None:
     with pytest.raises(NotFoundError, match="run toy-001 has no checkpoint"):
         load(run)
     save_step(run, 10)
@@ -246,7 +246,7 @@ def test_kill_9_in_a_save_leaves_good_checkpoints(run: Run, kills: int) -> None:
 
 
 def put(run: Run, content: object) -> Path:
-    """Put anything in place of a checkpoint, under the name that its digest asks for."""
+    """Replace a checkpoint by other content, under the file name of its digest."""
     buffer = BytesIO()
     torch.save(content, buffer)
     data = buffer.getvalue() if content is not None else b""
@@ -268,13 +268,13 @@ def put(run: Run, content: object) -> Path:
         {"step": "x", "epoch": 1, "state": {}},
     ],
 )
-def test_a_file_with_the_right_digest_and_no_checkpoint_in_it_is_named(run: Run, content: object) -> None:
+def test_a_file_with_the_right_digest_and_a_wrong_content_is_named(run: Run, content: object) -> None:
     path = put(run, content)
     with pytest.raises(CorruptError, match=f"{path.name}: not a checkpoint of a training; restore it"):
         load(run)
 
 
-def test_a_state_that_does_not_fit_is_named_and_a_full_memory_is_not_taken_for_it(run: Run) -> None:
+def test_a_state_that_does_not_fit_is_named_unless_memory_is_full(run: Run) -> None:
     path = put(run, {"step": 1, "epoch": 1, "state": {}})
     loaded = load(run)
     with pytest.raises(CorruptError, match=f"{path.name}: does not fit the run's recipe"), fitting(loaded):

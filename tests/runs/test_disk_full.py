@@ -1,4 +1,4 @@
-"""On a full disk every write fails with its own error, and what was there before stays."""
+"""On a full disk every write raises DiskFullError, and old files stay."""
 
 import random
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from afdctl.errors import DiskFullError
-from afdctl.journal import Journal, read
+from afdctl.journal import Journal, read_rows
 from afdctl.runs import checkpoints, files, results_file
 from afdctl.runs.run import Run
 
@@ -18,7 +18,7 @@ Full = Callable[[int], AbstractContextManager[None]]
 
 
 def fill(journal: Journal, draw: random.Random, acknowledged: list[int]) -> None:
-    """Write three rows at a time until it fails, and note the steps of those that were written."""
+    """Write three rows at a time until it fails; record the steps that were written."""
     for first in range(0, 3000, 3):
         steps = [first, first + 1, first + 2]
         journal.extend([{"event": "warning", "step": step, "message": "x" * draw.randrange(50)} for step in steps])
@@ -26,7 +26,7 @@ def fill(journal: Journal, draw: random.Random, acknowledged: list[int]) -> None
 
 
 @pytest.mark.parametrize("limits", [40, pytest.param(400, marks=pytest.mark.slow)])
-def test_the_journal_keeps_every_acknowledged_row_and_goes_on(tmp_path: Path, full_beyond: Full, limits: int) -> None:
+def test_the_journal_keeps_every_acknowledged_row(tmp_path: Path, full_beyond: Full, limits: int) -> None:
     draw = random.Random(0)
     for _ in range(limits):
         run = Run.create(tmp_path, "toy", "", {})
@@ -36,7 +36,7 @@ def test_the_journal_keeps_every_acknowledged_row_and_goes_on(tmp_path: Path, fu
                 fill(journal, draw, acknowledged)
             assert journal.offset == run.journal_path.stat().st_size
             journal.append("warning", step=-1, message="")
-        assert [row["step"] for row in read(run.journal_path)] == [*acknowledged, -1]
+        assert [row["step"] for row in read_rows(run.journal_path)] == [*acknowledged, -1]
 
 
 def test_a_file_keeps_its_old_content(tmp_path: Path, full_beyond: Full) -> None:

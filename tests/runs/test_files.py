@@ -1,4 +1,4 @@
-"""Files are replaced in one go, and what dead processes left is swept."""
+"""Files are replaced atomically, and temporary files of dead processes are removed."""
 
 import os
 import subprocess

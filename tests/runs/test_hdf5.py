@@ -1,4 +1,4 @@
-"""HDF5 files made in bounded memory, and on disks without room."""
+"""HDF5 files written in bounded memory, and on full disks."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_a_table_made_in_pieces_is_the_table_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made = []
     for at_once in (4096, 100, 7, 1):
-        monkeypatch.setattr(hdf5, "AT_ONCE", at_once)
+        monkeypatch.setattr(hdf5, "BATCH_ROWS", at_once)
         path = tmp_path / f"{at_once}.h5"
         with hdf5.writing(path) as file:
             hdf5.add_table(file, "/a/table", rows(100))
@@ -55,7 +55,7 @@ def test_no_rows_make_an_empty_table(tmp_path: Path):
         assert file["table"].shape == (0,)
 
 
-def test_a_full_disk_is_an_error_wherever_it_is_met(tmp_path: Path, full_beyond: Full):
+def test_a_disk_that_is_full_at_any_byte_is_an_error(tmp_path: Path, full_beyond: Full):
     path = tmp_path / "a.h5"
 
     def write() -> None:

@@ -1,4 +1,4 @@
-"""A journal that lost its end is found by what was made from it, and results.h5 keeps the rows."""
+"""A journal that lost its end is noticed, and results.h5 with the lost rows is kept."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import h5py
 import pytest
 import torch
 
+from afdctl.journal import JournalOutline
 from afdctl.runs import checkpoints, results_file
-from afdctl.runs.journal_reader import JournalOutline
-from afdctl.runs.lost_rows import lost_tail
+from afdctl.runs.lost_rows import lost_rows
 from afdctl.runs.run import Run
 from tests.journals import epoch, steps, trained, written
 
@@ -16,36 +16,36 @@ STATE = {"a": torch.ones(1)}
 
 
 def cut_behind(run: Run, words: str) -> None:
-    """Cut the journal cleanly behind the first line that has `words`."""
+    """Cut the journal after the first line that contains `words`."""
     lines = run.journal_path.read_bytes().splitlines(keepends=True)
     place = next(number for number, line in enumerate(lines) if words.encode() in line)
     run.journal_path.write_bytes(b"".join(lines[: place + 1]))
 
 
-def test_a_whole_run_has_no_gap(tmp_path: Path):
+def test_a_complete_run_has_no_gap(tmp_path: Path):
     run = written(tmp_path, "whole", trained())
     checkpoints.save(run, STATE, step=20, epoch=2, best=True)
     results_file.build(run)
-    assert lost_tail(run) == lost_tail(run, 20, 2) == []
+    assert lost_rows(run) == lost_rows(run, 20, 2) == []
 
 
 def test_a_kill_between_a_checkpoint_and_its_row_is_no_gap(tmp_path: Path):
     run = written(tmp_path, "killed", [*steps(1, 10), epoch(1), *steps(11, 13)])
     checkpoints.save(run, STATE, step=13, epoch=1, best=True)
-    assert lost_tail(run, 13, 1) == []
+    assert lost_rows(run, 13, 1) == []
 
 
 def test_steps_and_epochs_that_the_checkpoint_knows_are_missed(tmp_path: Path):
     run = written(tmp_path, "cut", trained())
     checkpoints.save(run, STATE, step=20, epoch=2, best=True)
     cut_behind(run, '"step":20,')
-    assert lost_tail(run) == []
-    assert lost_tail(run, 20, 2) == [
+    assert lost_rows(run) == []
+    assert lost_rows(run, 20, 2) == [
         f"{run.journal_path}: its last rows are missing: it ends in epoch 2, the checkpoint is of the end of epoch 2; "
-        "restore the file from a copy, or go on without these rows"
+        "restore the file from a copy, or continue without these rows"
     ]
     cut_behind(run, '"step":12,')
-    (gap,) = lost_tail(run)
+    (gap,) = lost_rows(run)
     assert "it ends at step 12, the checkpoint is of step 20; restore the file" in gap
 
 
@@ -54,18 +54,18 @@ def test_results_that_know_more_than_the_journal_are_kept(tmp_path: Path):
     results_file.build(run)
     size = run.journal_path.stat().st_size
     cut_behind(run, '"event":"epoch"')
-    (gap,) = lost_tail(run)
+    (gap,) = lost_rows(run)
     assert f"bytes, results.h5 was made from {size:,}" in gap
     results_file.build(run)
     kept = run.path / f"results-{size}.h5"
-    assert lost_tail(run) == [f"{kept}: has rows that events.ndjson has lost; look at it, then delete it"]
+    assert lost_rows(run) == [f"{kept}: has rows that events.ndjson has lost; look at it, then delete it"]
     for path, count in ((kept, 20), (run.results_path, 10)):
         with h5py.File(path) as file:
             assert len(file["train/steps"]) == count
 
 
 @pytest.mark.parametrize("module", ["results_file", "lost_rows"])
-def test_what_a_writer_adds_while_a_run_is_read_is_not_lost(
+def test_rows_written_while_a_run_is_read_are_not_reported_as_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ):
     run = written(tmp_path, "busy", [*steps(1, 10), epoch(1), *steps(11, 20), epoch(2)])
@@ -85,8 +85,8 @@ def test_what_a_writer_adds_while_a_run_is_read_is_not_lost(
                 results_file.build(run)
 
     monkeypatch.setattr(f"afdctl.runs.{module}.JournalOutline", Interrupted)
-    assert (results_file.build(run) if module == "results_file" else lost_tail(run)) in ([], run.results_path)
-    assert lost_tail(run) == []
+    assert (results_file.build(run) if module == "results_file" else lost_rows(run)) in ([], run.results_path)
+    assert lost_rows(run) == []
     assert list(run.path.glob("results*.h5")) == [run.results_path]
     with h5py.File(run.results_path) as file:
         assert file.attrs["log_offset"] == run.journal_path.stat().st_size > size
@@ -99,7 +99,7 @@ def test_rows_that_a_torn_end_has_replaced_are_lost(tmp_path: Path):
     cut_behind(run, '"event":"epoch"')
     with run.journal_path.open("ab") as file:
         file.write(bytes(size))  # as a power cut leaves a file
-    (gap,) = lost_tail(run)
+    (gap,) = lost_rows(run)
     assert f"results.h5 was made from {size:,}" in gap
     results_file.build(run)
     assert (run.path / f"results-{size}.h5").exists()

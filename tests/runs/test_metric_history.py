@@ -1,4 +1,4 @@
-"""Figures in bounded memory: nothing that matters is lost when buckets are joined."""
+"""Metrics in bounded memory: merging buckets keeps minimum, maximum and mean."""
 
 import math
 import tracemalloc
@@ -62,7 +62,7 @@ def test_the_smoothed_line_is_the_exponential_mean_without_bias():
     assert series.smooth("L_C", 0.9) == pytest.approx(expected)
 
 
-def test_the_smoothed_line_goes_on_where_it_stopped():
+def test_smoothing_is_incremental():
     one, other = filled(60), MetricHistory(64)
     for step in range(1, 61):
         other.extend(rows(step, step), [0])
@@ -70,7 +70,7 @@ def test_the_smoothed_line_goes_on_where_it_stopped():
     assert other.smooth("L_C", 0.98) == pytest.approx(one.smooth("L_C", 0.98))
 
 
-def test_what_is_no_number_is_a_gap_and_counts_nowhere():
+def test_a_missing_number_is_a_gap():
     series = MetricHistory()
     series.extend([{"step": n, "L_C": None if 3 <= n <= 5 else 1.0} for n in range(1, 9)], range(8))
     assert np.flatnonzero(series.missing("L_C")).tolist() == [2, 3, 4]

@@ -1,4 +1,4 @@
-"""results.h5 says what the journal says."""
+"""results.h5 holds what the journal holds."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -64,8 +64,8 @@ def assert_same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> None:
 
 ACCURACIES = {"acc_nat": 0.5, "acc_adv": 0.25, "n": 7, "attack": "PGD-40 linf 0.3"}
 TESTS: Rows = [
-    {"event": "test", "step": 10, "checkpoint": "last", "of_step": 10, **ACCURACIES},
-    {"event": "test", "step": 10, "checkpoint": "best", "of_step": 5, **ACCURACIES, "acc_square": 0.125},
+    {"event": "test", "step": 10, "checkpoint": "last", "checkpoint_step": 10, **ACCURACIES},
+    {"event": "test", "step": 10, "checkpoint": "best", "checkpoint_step": 5, **ACCURACIES, "acc_square": 0.125},
 ]
 
 
@@ -153,7 +153,7 @@ def test_a_resumed_run_has_the_results_of_one_that_was_never_stopped(run: Run, t
     assert attributes_resumed["complete"]
 
 
-def test_no_journal_is_said_so(run: Run) -> None:
+def test_a_missing_journal_is_reported(run: Run) -> None:
     run.journal_path.unlink()
     with pytest.raises(NotFoundError, match="missing; restore it"):
         results_file.build(run)

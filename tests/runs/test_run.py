@@ -1,4 +1,4 @@
-"""Runs are numbered, found and refused."""
+"""Runs are numbered, found and verified."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def test_the_latest_run_is_the_newest_that_was_started(tmp_path: Path) -> None:
     assert Run.find("latest", tmp_path) == runs[2]
 
 
-def test_what_is_no_run_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_named_with_a_remedy(tmp_path: Path) -> None:
     create(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/notes").touch()
@@ -141,5 +141,5 @@ def test_a_run_without_a_recipe_is_of_a_model_of_ones_own(tmp_path: Path):
     assert Run.find("net-001", tmp_path) == run
 
 
-def test_a_run_of_which_nothing_else_is_told_was_trained(run: Run):
+def test_a_run_without_a_kind_was_trained(run: Run):
     assert (run.kind, run.recipe_text) == ("trained", "seed = 0\n")

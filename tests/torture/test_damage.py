@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.journals import sealed
 from tests.torture.conftest import Try, WorkOf
 from tests.torture.flips import Damage
 from tests.torture.forms import forms
@@ -22,6 +23,8 @@ from tests.torture.work import ANALYZE, RESUME, SWEEP, TRAIN
 
 SEED = 4
 LOG = "a library printed this\n" * 20
+# What a killed writer leaves; one that ends normally leaves an empty lock.
+LOCK = sealed(b'{"event":"lock","pid":1,"host":"elsewhere","boot":"0123"}')
 FILES = {
     "recipe.toml": "recipe.toml",
     "run.json": "run.json",
@@ -59,6 +62,7 @@ def finished(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = work_of("analysis").folder(tmp_path_factory.mktemp("finished"))
     shutil.copytree(work_of("analysis").done, folder, dirs_exist_ok=True)
     (folder / "runs/a/log.txt").write_text(LOG)
+    (folder / "runs/a/events.ndjson.lock").write_bytes(LOCK)
     shutil.copytree(folder / "runs/a", folder / "runs/b")
     return folder
 
@@ -82,6 +86,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stopped")
     stop_in_training(folder)
     (folder / "runs/a/log.txt").write_text(LOG)
+    (folder / "runs/a/events.ndjson.lock").write_bytes(LOCK)
     return folder
 
 

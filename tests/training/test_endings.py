@@ -20,7 +20,7 @@ from afdctl.errors import (
     StoppedError,
 )
 from afdctl.interrupts import raise_on_signal
-from afdctl.journal import read
+from afdctl.journal import read_rows
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from afdctl.training.schedule import ineffective_settings
@@ -31,7 +31,7 @@ from tests.training.test_resume import quiet, stop_after
 
 
 def ends(run: Run) -> list[tuple[str, int]]:
-    return [(row["reason"], row["exit_code"]) for row in read(run.journal_path) if row["event"] == "end"]
+    return [(row["reason"], row["exit_code"]) for row in read_rows(run.journal_path) if row["event"] == "end"]
 
 
 def close_pipe_at(step: int) -> Callable[[str], None]:
@@ -121,8 +121,8 @@ def test_the_test_survives_a_damaged_or_missing_best_checkpoint(tmp_path: Path, 
                 (folder / "best").unlink(missing_ok=True)
 
     run = train(recipe, tmp_path, damage)
-    rows = list(read(run.journal_path))
-    assert [(row["checkpoint"], row["of_step"]) for row in rows if row["event"] == "test"] == [
+    rows = list(read_rows(run.journal_path))
+    assert [(row["checkpoint"], row["checkpoint_step"]) for row in rows if row["event"] == "test"] == [
         ("last", 20),
         ("best", 20),
     ]
@@ -182,7 +182,7 @@ def test_lost_rows_are_reported_and_not_invented(tmp_path: Path):
     run = Run.find("latest", tmp_path)
     cut_behind(run, '"step":3,')
     resume(run, device=None, data_dir=None, on_line=quiet)
-    rows = list(read(run.journal_path))
+    rows = list(read_rows(run.journal_path))
     assert [row["step"] for row in rows if row["event"] == "step"] == [1, 2, 3, 8, 9, 10]
     messages = [row["message"] for row in rows if row["event"] == "warning"]
     assert "it ends at step 3, the checkpoint is of step 7" in messages[0]
@@ -251,7 +251,7 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_resumes(tmp_path: Path
 
 def test_settings_without_effect_are_warned_about(tmp_path: Path):
     run = train(short("digits_nt", "train.milestones=[1,2,9]", "train.warmup_fraction=0.5"), tmp_path)
-    warnings = [row["message"] for row in read(run.journal_path) if row["event"] == "warning"]
+    warnings = [row["message"] for row in read_rows(run.journal_path) if row["event"] == "warning"]
     assert warnings == [
         "train.milestones [2, 9] are after the last epoch; the learning rate does not decay there",
         'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"',

@@ -8,12 +8,11 @@ import torch
 
 from afdctl.errors import RecipeError
 from afdctl.evaluation.target import load_run_target
-from afdctl.journal import read
+from afdctl.journal import drop_superseded, read_rows
 from afdctl.models import authors_checkpoint
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.recipe import Recipe, loads
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training.import_checkpoint import import_checkpoint
 from afdctl.training.setup import resume
@@ -82,7 +81,7 @@ def test_an_imported_run_records_its_source(file: Path):
     assert facts["recipe_digest"] == sha256(run.recipe_path.read_bytes()).hexdigest()
     assert {"data_digest", "data_dir", "seed", "afdctl", "torch", "device", "command"} <= facts.keys()
     assert loads(run.recipe_text).defense.name == "afd"
-    rows = drop_superseded(read(run.journal_path))
+    rows = drop_superseded(read_rows(run.journal_path))
     assert [row["event"] for row in rows] == ["run", "checkpoint", "end"]
     assert (rows[1]["best"], rows[2]["reason"], rows[2]["exit_code"]) == (True, "imported", 0)
     assert run.results_path.exists()
@@ -100,7 +99,7 @@ def test_without_a_discriminator_a_warning_says_that_the_runs_is_untrained(file:
     torch.save(payload, file)
     run, warnings = imported(file)
     assert warnings == [f"{file}: has no discriminator (EDa_state_dict); the run's discriminator is new and untrained"]
-    assert [row["message"] for row in read(run.journal_path) if row["event"] == "warning"] == warnings
+    assert [row["message"] for row in read_rows(run.journal_path) if row["event"] == "warning"] == warnings
 
 
 def test_a_recipe_without_a_discriminator_takes_the_network_only(file: Path):

@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from afdctl.errors import StoppedError
-from afdctl.journal import read
+from afdctl.journal import drop_superseded, read_rows
 from afdctl.models.feature_classifier import build
 from afdctl.models.fused import FusedModel
 from afdctl.recipe import Recipe, dump
 from afdctl.recipe.schema import COMPILE_MODES, Model, Train
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training.performance import apply_performance_settings
 from afdctl.training.setup import load_dataset, resume
@@ -27,12 +26,12 @@ MORE = ["train.batch_size=100", "train.report_every=1", "attack.epsilon_warmup_e
 
 
 def losses(run: Run, name: str = "L_C") -> list[float]:
-    return [row[name] for row in drop_superseded(read(run.journal_path)) if row["event"] == "step"]
+    return [row[name] for row in drop_superseded(read_rows(run.journal_path)) if row["event"] == "step"]
 
 
 def accuracies(run: Run) -> tuple[float, float]:
     """Clean and PGD accuracy of the last checkpoint."""
-    row = next(row for row in drop_superseded(read(run.journal_path)) if row["event"] == "test")
+    row = next(row for row in drop_superseded(read_rows(run.journal_path)) if row["event"] == "test")
     return row["acc_nat"], row["acc_adv"]
 
 

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from afdctl import registry
 from afdctl.errors import StoppedError
-from afdctl.journal import read
+from afdctl.journal import drop_superseded, read_rows
 from afdctl.recipe import loads
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training.setup import resume
 from afdctl.training.trainer import Trainer
@@ -78,7 +77,8 @@ def assert_same_state(run: Run, other: Run) -> None:
 
 def figures(run: Run) -> list[dict[str, Any]]:
     """Return the journal without times and without the checkpoints that a stop adds."""
-    rows = [row for row in drop_superseded(read(run.journal_path)) if row["event"] in ("step", "epoch", "test", "end")]
+    counted = drop_superseded(read_rows(run.journal_path))
+    rows = [row for row in counted if row["event"] in ("step", "epoch", "test", "end")]
     return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
 
 
@@ -107,7 +107,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, whole: Run, st
         train(recipe, tmp_path / "parts", stop_after(stop))
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     parts = Run.find("run-001", tmp_path / "parts")
-    assert [row["reason"] for row in read(parts.journal_path) if row["event"] == "end"] == ["stopped"]
+    assert [row["reason"] for row in read_rows(parts.journal_path) if row["event"] == "end"] == ["stopped"]
     resume(parts, device=None, data_dir=None, on_line=quiet)
     assert_same_state(whole, parts)
     assert figures(whole) == figures(parts)
@@ -170,7 +170,7 @@ def test_a_damaged_newest_checkpoint_is_replaced_by_the_previous_one(tmp_path: P
     newest = checkpoints.load(parts).path
     newest.write_bytes(newest.read_bytes()[:-1])
     resume(parts, device=None, data_dir=None, on_line=quiet)
-    warnings = [row["message"] for row in read(parts.journal_path) if row["event"] == "warning"]
+    warnings = [row["message"] for row in read_rows(parts.journal_path) if row["event"] == "warning"]
     assert len(warnings) == 1
     assert newest.name in warnings[0]
     assert_same_state(whole, parts)

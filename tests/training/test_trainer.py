@@ -9,11 +9,10 @@ import torch
 
 from afdctl.data.loader import Split
 from afdctl.errors import DivergedError
-from afdctl.journal import read
+from afdctl.journal import drop_superseded, read_rows
 from afdctl.models.feature_classifier import build
 from afdctl.recipe import loads
 from afdctl.runs import checkpoints
-from afdctl.runs.journal_reader import drop_superseded
 from afdctl.runs.run import Run
 from afdctl.training import trainer
 from afdctl.training.adversary import Adversary
@@ -30,7 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def rows(run: Run, event: str) -> list[dict]:
-    return [row for row in drop_superseded(read(run.journal_path)) if row["event"] == event]
+    return [row for row in drop_superseded(read_rows(run.journal_path)) if row["event"] == event]
 
 
 def test_the_journal_has_every_step_and_epoch(finished: Run):
@@ -38,10 +37,18 @@ def test_the_journal_has_every_step_and_epoch(finished: Run):
     assert [row["epoch"] for row in rows(finished, "step")] == [1] * 5 + [2] * 5 + [3] * 5
     assert [(row["epoch"], row["step"]) for row in rows(finished, "epoch")] == [(1, 5), (2, 10), (3, 15)]
     assert rows(finished, "end")[0]["reason"] == "finished"
-    figures = "L_C L_D L_F d_accuracy alpha_h alpha_h_calibrated d_hdh d_hdh_calibrated unchanged grad_C grad_D grad_F"
-    assert {*figures.split(), "d_nat", "d_adv", "lr_C", "lr_D", "lr_F", "images_per_s", "acc_nat"} <= rows(
-        finished, "step"
-    )[0].keys()
+    figures = "L_C L_D L_F d_accuracy alpha_h alpha_h_calibrated d_hdh d_hdh_calibrated grad_C grad_D grad_F"
+    assert {
+        *figures.split(),
+        "fraction_unchanged",
+        "d_acc_nat",
+        "d_acc_adv",
+        "lr_C",
+        "lr_D",
+        "lr_F",
+        "images_per_s",
+        "acc_nat",
+    } <= rows(finished, "step")[0].keys()
 
 
 def test_learning_rates_decay_at_milestones(finished: Run):
@@ -55,7 +62,7 @@ def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
     best = max(epochs, key=lambda row: (row["acc_adv"], row["acc_nat"], -row["step"]))
     assert checkpoints.load(finished, "best").step == best["step"]
     assert checkpoints.load(finished, "last").step == 15
-    assert [row["of_step"] for row in rows(finished, "test")] == [15, best["step"]]
+    assert [row["checkpoint_step"] for row in rows(finished, "test")] == [15, best["step"]]
 
 
 def test_the_selection_key_uses_square_if_it_ran():
@@ -87,7 +94,7 @@ def test_the_test_accuracies_are_those_of_the_saved_weights(
     )
     run = train(short("digits_nt", *more, f"train.ema_decay={average}"), tmp_path)
     journaled = {row["checkpoint"]: row for row in rows(run, "test")}
-    assert journaled["last"]["of_step"] == 2 * journaled["best"]["of_step"]
+    assert journaled["last"]["checkpoint_step"] == 2 * journaled["best"]["checkpoint_step"]
     accuracies = {name: measured(run, name) for name in journaled}
     assert accuracies["best"] != accuracies["last"]
     for name, row in journaled.items():
@@ -110,7 +117,7 @@ def test_provenance_has_what_metrics_depend_on(finished: Run):
 
 
 def test_the_cost_of_a_step_is_journaled_before_the_first(finished: Run):
-    events = [row["event"] for row in read(finished.journal_path)]
+    events = [row["event"] for row in read_rows(finished.journal_path)]
     assert events.index("cost") < events.index("step")
     (cost,) = rows(finished, "cost")
     assert cost["flop"]["attack"] > cost["flop"]["C"] > 0
@@ -188,4 +195,4 @@ def test_nan_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path):
 def test_without_hold_out_the_last_epoch_is_the_best(tmp_path: Path):
     run = train(short("digits_dcgan", "fidelity=official"), tmp_path)
     assert "acc_adv" not in rows(run, "epoch")[0]
-    assert [row["of_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2
+    assert [row["checkpoint_step"] for row in rows(run, "test")] == [rows(run, "end")[0]["step"]] * 2

@@ -19,9 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from afdctl.journal import Journal
+from afdctl.journal import Journal, read_tail
 from afdctl.runs.run import Run
-from afdctl.tui.state.follow import sample
 from tests.tui import journals
 from tests.tui.screenshot import Terminal
 
@@ -191,7 +190,7 @@ def throughput(folder: Path, recipe: str, *overrides: str) -> dict[str, float]:
 
 def last_step(path: Path) -> int:
     """The last step in the journal."""
-    return max(row["step"] for _, row in sample(path / "events.ndjson", 0, piece=128) if row["event"] == "step")
+    return max(row["step"] for _, row in read_tail(path / "events.ndjson", 8192) if row["event"] == "step")
 
 
 def main() -> None:

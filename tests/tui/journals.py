@@ -5,12 +5,11 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-from afdctl.journal import SCHEMA
+from afdctl.journal import SCHEMA, Line
 from afdctl.runs.run import Run
-from afdctl.tui.state.follow import Line
 from afdctl.tui.state.history import History
+from tests.journals import sealed
 
 Row = dict[str, Any]
 BEGIN = 1_790_000_000.0
@@ -41,7 +40,7 @@ TEST = {
     "t": BEGIN + 300,
     "step": 1000,
     "checkpoint": "last",
-    "of_step": 1000,
+    "checkpoint_step": 1000,
     "attack": "PGD-40 linf 0.3",
     "acc_nat": 0.991,
     "acc_adv": 0.874,
@@ -69,8 +68,8 @@ def step(number: int, **changes: Any) -> Row:
         "L_F": 0.4 - 0.3 * share + 0.1 * noise,
         "acc_nat": min(0.99, 0.3 + share),
         "d_accuracy": accuracy,
-        "d_nat": accuracy + 0.02,
-        "d_adv": accuracy - 0.02,
+        "d_acc_nat": accuracy + 0.02,
+        "d_acc_adv": accuracy - 0.02,
         "alpha_h": 2 * accuracy,
         "alpha_h_calibrated": 2 * accuracy,
         "d_hdh": 0.1,
@@ -78,7 +77,7 @@ def step(number: int, **changes: Any) -> Row:
         "grad_C": 0.2,
         "grad_D": 0.1,
         "grad_F": 0.3,
-        "unchanged": 0.01,
+        "fraction_unchanged": 0.01,
         "images_per_s": 5120.0,
     } | changes
 
@@ -118,7 +117,7 @@ def training(steps: int = EPOCHS * PER_EPOCH) -> list[Row]:
         if number % PER_EPOCH == 0:
             rows += [epoch(number // PER_EPOCH), checkpoint(number)]
     if steps == EPOCHS * PER_EPOCH:
-        rows += [dict(TEST), TEST | {"checkpoint": "best", "of_step": 950, "acc_adv": 0.881}, dict(END)]
+        rows += [dict(TEST), TEST | {"checkpoint": "best", "checkpoint_step": 950, "acc_adv": 0.881}, dict(END)]
     return rows
 
 
@@ -178,7 +177,7 @@ def sweep(done: int = 9) -> list[Row]:
         part = {str(epsilon): accuracy(attack, epsilon)}
         rows.append(
             {
-                "event": "part",
+                "event": "sweep_part",
                 "t": BEGIN + 420,
                 "attack": attack,
                 "norm": "linf",
@@ -194,13 +193,12 @@ def sweep(done: int = 9) -> list[Row]:
             }
         )
     else:
-        rows.append({"event": "swept", "t": BEGIN + 500, "reason": "finished", "exit_code": 0})
+        rows.append({"event": "sweep_end", "t": BEGIN + 500, "reason": "finished", "exit_code": 0})
     return rows
 
 
 def line(row: Row) -> bytes:
-    text = json.dumps(row, separators=(",", ":"))
-    return f"{text}\t{crc32(text.encode()):08x}\n".encode()
+    return sealed(json.dumps(row, separators=(",", ":")).encode())
 
 
 def write(folder: Path, rows: Iterable[Row]) -> Path:

@@ -90,9 +90,9 @@ def test_the_log_tells_what_happened():
     told = [
         (entry.kind, entry.text) for entry in history([*training(), {"event": "warning", "message": "damaged"}]).entries
     ]
-    assert told[0] == ("begin", "mnist_wgan-001 on cuda:0, 262,896 parameters")
+    assert told[0] == ("start", "mnist_wgan-001 on cuda:0, 262,896 parameters")
     assert ("epoch", "1: clean 39.0%, PGD 10.0%, no AutoAttack, the best so far") in told
-    assert ("saved", "step 50, the best so far  step-00000050-0123456789abcdef.pt") in told
+    assert ("checkpoint", "step 50, the best so far  step-00000050-0123456789abcdef.pt") in told
     assert told[-2] == ("end", "finished at step 1,000, exit code 0")
     assert told[-1] == ("warn", "damaged")
 
@@ -111,33 +111,36 @@ END = {"event": "end", "t": BEGIN, "step": 5, "exit_code": 1}
     [
         ([], 7, 0, "starting", False),
         ([], None, 0, "not started", True),
-        (training(100), 7, 0, "running", False),
+        (training(100), 7, 0, "training", False),
         (training(100), 7, QUIET_SECONDS + 12, "quiet 00:42", False),
         (training(100), None, 0, "crashed", True),
         (training()[:-3], 7, 0, "testing", False),
         (training()[:-3], 7, 999, "testing", False),
-        ([*training(20), step(21, t=BEGIN + 500)], 7, 500, "running", False),
+        ([*training(20), step(21, t=BEGIN + 500)], 7, 500, "training", False),
         (training(), None, 0, "finished", True),
         ([*training(100), STOP], None, 0, "stopped", True),
         ([*training(100), END | {"reason": "diverged"}], None, 0, "diverged", True),
         ([*training(100), END | {"reason": "failed"}], None, 0, "failed", True),
-        ([*training(130), STOP, RESUME], 7, 0, "running", False),
+        ([*training(130), STOP, RESUME], 7, 0, "training", False),
         ([*training(130), STOP, RESUME], None, 0, "crashed", True),
-        ([*training(), *journals.sweep(9)], 7, 0, "attacking", False),
+        ([*training(), *journals.sweep(9)], 7, 0, "sweeping", False),
         ([*training(), *journals.sweep(9)], None, 0, "sweep crashed", True),
-        ([*training(), *journals.sweep(16)], None, 0, "attacked", True),
-        ([dict(journals.RUN, schema=99)], None, 0, "newer version", True),
+        ([*training(), *journals.sweep(16)], None, 0, "swept", True),
+        ([dict(journals.RUN, schema=99)], None, 0, "other version", True),
+        ([dict(journals.RUN, schema=2)], None, 0, "other version", True),
+        ([*training(), {"event": "features", "t": BEGIN}], 7, 0, "analyzing", False),
+        ([*training(), {"event": "analysis", "t": BEGIN}], None, 0, "finished", True),
     ],
 )
 def test_the_state_comes_from_the_last_rows_and_the_lock(
     rows: list, pid: int | None, quiet: float, word: str, over: bool
 ):
-    found = state(history(rows), pid, quiet=quiet)
+    found = state(history(rows), pid is not None, quiet=quiet)
     assert (found.word, found.over) == (word, over)
 
 
-def test_a_folder_that_is_gone_has_vanished():
-    assert state(history(training(10)), None, gone="vanished").word == "vanished"
+def test_a_folder_that_is_gone_is_deleted():
+    assert state(history(training(10)), False, gone="deleted").word == "deleted"
 
 
 def test_a_checkpoint_is_no_step():
@@ -159,7 +162,7 @@ def test_attacks_before_a_resume_stay_with_their_checkpoint():
         known = history([*before, old, new, *of, RESUME | {"step": step_again}, step(step_again + 1)])
         assert len(known.sweep.cells) == left
         assert not known.sweep.plan
-        assert state(known, 7).word == "running"
+        assert state(known, True).word == "training"
 
 
 def test_after_a_sweep_the_results_that_count_are_shown():
@@ -178,5 +181,5 @@ def test_after_a_sweep_the_results_that_count_are_shown():
 
 
 def test_a_stopped_sweep_still_has_what_it_lacks():
-    known = history([*training(), *journals.sweep(9), {"event": "swept", "t": BEGIN, "reason": "stopped"}])
+    known = history([*training(), *journals.sweep(9), {"event": "sweep_end", "t": BEGIN, "reason": "stopped"}])
     assert (known.sweep.finished, known.sweep.planned) == (9, 16)

@@ -15,6 +15,7 @@ from afdctl.tui import settings
 from afdctl.tui.app import Dashboard
 from afdctl.tui.session import Options
 from afdctl.tui.view import Settings
+from tests.journals import sealed
 from tests.tui import journals
 from tests.tui.conftest import drive, shown
 
@@ -276,6 +277,16 @@ def test_a_checkpoint_on_demand(half: Path, alive: Alive):
 @pytest.mark.parametrize("key", ["x", "k"])
 def test_who_only_looks_stops_nothing(half: Path, alive: Alive, key: str):
     assert "this dashboard only looks" in shown(after(half, key, read_only=True))
+    assert not alive.sent
+
+
+@pytest.mark.parametrize("key", ["x", "k"])
+def test_a_writer_on_another_host_is_named_and_gets_no_signal(half: Path, alive: Alive, key: str):
+    lock = b'{"event":"lock","pid":12,"host":"node7","boot":"c"}'
+    (half / "events.ndjson.lock").write_bytes(sealed(lock))
+    text = shown(after(half, key, "y"))
+    assert "written by pid 12 on host node7; stop it there" in text
+    assert "pid 12 on node7" in text
     assert not alive.sent
 
 

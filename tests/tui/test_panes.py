@@ -25,7 +25,7 @@ def pane(name: str, rows: list, width: int = 40, height: int = 20, **changes: ob
 
 def test_the_header_of_a_running_training():
     head = text(training(620), pid=48121).splitlines()[:3]
-    assert re.fullmatch(r" afdctl mnist_wgan-001  ● running +pid 48121   cuda:0", head[0])
+    assert re.fullmatch(r" afdctl mnist_wgan-001  ● training +pid 48121   cuda:0", head[0])
     assert re.fullmatch(
         r" epoch 13/20  step   620/1,000  ━+╸━+  62\.0%  ETA 00:4\d  elapsed 01:1\d  8 it/s · 5,120 images/s", head[1]
     )
@@ -116,11 +116,11 @@ def test_the_checks_of_a_healthy_game():
         ({"alpha_h_calibrated": 1.95}, "D accuracy", "bad", "D wins"),
         ({"alpha_h_calibrated": 0.4}, "D accuracy", "warn", "below chance"),
         ({"alpha_h_calibrated": 1.98}, "D saturated", "warn", "L_F starves"),
-        ({"d_nat": 1.0, "d_adv": 0.0}, "D on x / x'", "none", "shifted critic"),
+        ({"d_acc_nat": 1.0, "d_acc_adv": 0.0}, "D on x / x'", "none", "shifted critic"),
         ({"grad_F": 0.0}, "‖∇L_F‖", "bad", "vanished"),
         ({"grad_C": 1e4}, "‖∇L_C‖", "warn", "large"),
-        ({"unchanged": 0.3}, "x' = x", "warn", "weak attack"),
-        ({"unchanged": 0.9}, "x' = x", "bad", "attack idles"),
+        ({"fraction_unchanged": 0.3}, "x' = x", "warn", "weak attack"),
+        ({"fraction_unchanged": 0.9}, "x' = x", "bad", "attack idles"),
         ({"L_C": 9.0}, "L_C per epoch", "warn", "rising"),
         ({"L_F": None}, "not a number", "bad", "diverging"),
     ],
@@ -136,14 +136,14 @@ def test_each_check_has_a_mark_and_a_word(change: dict, name: str, level: str, w
 
 def test_a_game_with_a_zero_of_its_own_is_judged_at_it():
     recipe = RECIPE | {"defense": {"name": "afd", "game": "dcgan"}}
-    rows = [RUN | {"recipe": recipe}, *(step(n, d_nat=1.0, d_adv=0.0, alpha_h=1.0) for n in range(1, 200))]
+    rows = [RUN | {"recipe": recipe}, *(step(n, d_acc_nat=1.0, d_acc_adv=0.0, alpha_h=1.0) for n in range(1, 200))]
     found = {check.name: check.word for check in health.checks(history(rows))}
     assert (found["D accuracy"], found["D on x / x'"]) == ("balanced", "one-sided")
     assert "D accuracy raw" in text(rows)
 
 
 def test_the_worst_checks_stay_where_there_is_little_room():
-    rows = [*training(600), *(step(n, unchanged=0.9) for n in range(601, 801))]
+    rows = [*training(600), *(step(n, fraction_unchanged=0.9) for n in range(601, 801))]
     assert any("attack idles" in line for line in pane("game", rows, height=4))
 
 
@@ -208,8 +208,8 @@ def test_the_log_is_newest_last_and_leaves_checkpoints_to_the_filter():
     lines = pane("log", training(), width=120, height=6)
     assert lines[-1] == "14:18:30 end   finished at step 1,000, exit code 0"
     assert lines[0].endswith("epoch 20: clean 96.0%, PGD 86.0%, no AutoAttack, the best so far")
-    saved = pane("log", training(), width=120, height=6, view=View(filter="saved"))
-    assert all(" saved step" in line for line in saved)
+    saved = pane("log", training(), width=120, height=6, view=View(filter="checkpoint step"))
+    assert all(" checkpoint step" in line for line in saved)
 
 
 def test_the_dashboards_own_notes_are_in_the_log():
@@ -238,7 +238,11 @@ def test_the_charts_of_afd():
     ("name", "figures", "keys"),
     [
         ("natural", {"acc_nat": 0.9}, ["L_C", "accuracy", "gradients"]),
-        ("adversarial", {"acc_adv": 0.8, "unchanged": 0.0}, ["L_C", "accuracy", "gradients", "unchanged"]),
+        (
+            "adversarial",
+            {"acc_adv": 0.8, "fraction_unchanged": 0.0},
+            ["L_C", "accuracy", "gradients", "unchanged"],
+        ),
         ("trades", {"kl": 0.1, "acc_nat": 0.9, "acc_adv": 0.8}, ["L_C", "kl", "accuracy", "gradients"]),
         ("matching", {"sensitivity": 0.1, "acc_nat": 0.9}, ["L_C", "sensitivity", "accuracy", "gradients"]),
     ],
@@ -280,7 +284,7 @@ def test_the_filter_chooses_charts():
 
 def test_the_grid_of_a_sweep_fills_up():
     shown = text([*training(), *journals.sweep(9)], pid=3)
-    assert "● attacking" in shown
+    assert "● sweeping" in shown
     assert "Attacks  quick, best, clean 99.0%, 1,000 images, seed 0" in shown
     assert re.search(r"9 of 16 cells   ETA 00:3\d", shown)
     assert re.search(r"  fgsm L∞ +99\.0 +89\.6 +81\.0 +73\.3 +0\.856", shown)
@@ -337,7 +341,7 @@ def test_compared_runs_and_their_differing_values():
     base = facts(training(620))
     others = [
         ComparedRun("mnist_wgan-001", base.history, base.state, "L_C", "a"),
-        ComparedRun("mnist_wgan-002", other, state(other, None), "L_D", "b"),
+        ComparedRun("mnist_wgan-002", other, state(other, False), "L_D", "b"),
     ]
     shown = text(training(620), others=others)
     assert re.search(r"L_C classifier  a 0\.\d+  b 0\.\d+", shown)

@@ -1,8 +1,8 @@
-"""`afdctl runs`: the trainings on disk."""
+"""`afdctl runs`: the runs on disk."""
 
 import typer
 
-from afdctl.cli.runs import compare, import_, ls, rebuild, rm, show
+from afdctl.cli.runs import compare, ls, manage, show
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, show, compare and remove runs, and import models as runs."
@@ -10,6 +10,6 @@ app = typer.Typer(
 app.command("ls")(ls.ls)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)
-app.command("rm")(rm.rm)
-app.command("rebuild")(rebuild.rebuild)
-app.command("import")(import_.import_)
+app.command("rm")(manage.rm)
+app.command("rebuild")(manage.rebuild)
+app.command("import")(manage.import_)

@@ -1,9 +1,9 @@
-"""`afdctl runs compare`: in what runs differ, beside how they did."""
+"""`afdctl runs compare`: differences between runs, and their results side by side."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,8 +14,8 @@ from afdctl.formatting import format_epsilon
 if TYPE_CHECKING:
     from afdctl.runs.record import Record
 
-ALL = typer.Option("--all", help="Show what is equal in all runs too.")
-ENVIRONMENT = ("afdctl", "commit", "torch", "device", "device_name", "threads", "data_digest")
+ALL = typer.Option("--all", help="Also show what is equal in all runs.")
+ENVIRONMENT: Final = ("afdctl", "commit", "torch", "device", "device_name", "threads", "data_digest")
 
 
 def compare(
@@ -24,51 +24,52 @@ def compare(
     folder: options.Folder = Path("runs"),
     as_json: options.Json = False,
 ) -> None:
-    """Compare runs: the values of their recipes that differ, and the results that differ; equal ones are left out."""
+    """Compare runs: the values of their recipes, their environments and their results that differ."""
     from afdctl.runs.diff import aligned, differing_keys
     from afdctl.runs.record import Record
     from afdctl.runs.run import Run
 
-    runs = [Run.find(str(run.path), folder) for run in options.at(names, folder)]
+    runs = [Run.find(str(run.path), folder) for run in options.find_runs(names, folder)]
     if len(runs) < 2:
         raise RecipeError("compare: name at least two runs; `afdctl runs show` shows one")
     records = [Record.of(run) for run in runs]
     select = aligned if everything else differing_keys
     parts = {
-        "recipe": select([one.recipe.model_dump(mode="json") if one.recipe else {} for one in records]),
-        "environment": select([{key: one.run.provenance.get(key) for key in ENVIRONMENT} for one in records]),
-        "results": select([results(one) for one in records]),
+        "recipe": select([record.recipe.model_dump(mode="json") if record.recipe else {} for record in records]),
+        "environment": select([{key: run.provenance.get(key) for key in ENVIRONMENT} for run in runs]),
+        "results": select([results(record) for record in records]),
     }
     if as_json:
-        shown = {"schema": "afdctl/1", "runs": [{"name": run.name, "path": str(run.path)} for run in runs], **parts}
-        typer.echo(json.dumps(shown))
+        listed = [{"name": run.name, "path": str(run.path)} for run in runs]
+        typer.echo(json.dumps({"schema": "afdctl/1", "runs": listed, **parts}))
     else:
         _print([run.name for run in runs], parts)
 
 
 def results(record: "Record") -> dict[str, Any]:
-    """A run's results by name: accuracies, areas, and the numbers of its analyses."""
+    """Return a run's results by name: accuracies, areas under curves, and the metrics of its analyses."""
     from afdctl.evaluation.curves import robustness_curves
     from afdctl.runs.diff import flattened
     from afdctl.runs.summary import RunSummary
 
     run = RunSummary.of(record)
-    found: dict[str, Any] = {"state": run.state, "epoch": run.epoch, f"clean ({run.split})": run.clean}
+    values: dict[str, Any] = {"state": run.state, "epoch": run.epoch, f"clean ({run.split})": run.clean}
     if run.pgd_attack:
-        found[f"{run.pgd_attack} ({run.split}, no AutoAttack)"] = run.pgd
+        values[f"{run.pgd_attack} ({run.split}, no AutoAttack)"] = run.pgd
     if run.square is not None:
-        found[f"then Square ({run.split}, no AutoAttack)"] = run.square
-    for one in robustness_curves(record):
-        found |= {f"{one.title} {one.norm} {epsilon:.4g}": value for epsilon, value in one.at().items() if epsilon}
-        # areas over different grids do not compare, and get a row each
-        found[f"{one.title} AUC over {' '.join(map(format_epsilon, one.epsilons))}"] = one.auc
-        found[f"{one.title} images"] = one.n
+        values[f"then Square ({run.split}, no AutoAttack)"] = run.square
+    for curve in robustness_curves(record):
+        accuracies = {epsilon: accuracy for epsilon, accuracy in curve.at().items() if epsilon}
+        values |= {f"{curve.title} {curve.norm} {epsilon:.4g}": accuracy for epsilon, accuracy in accuracies.items()}
+        # areas over different grids cannot be compared, so each grid has its row
+        values[f"{curve.title} AUC over {' '.join(map(format_epsilon, curve.epsilons))}"] = curve.auc
+        values[f"{curve.title} images"] = curve.n
     for name, row in record.analyses.items():
-        figures = flattened(row["figures"])
-        found |= {f"{name} {key}": value for key, value in figures.items() if isinstance(value, int | float)}
+        metrics = flattened(row["metrics"])
+        values |= {f"{name} {key}": value for key, value in metrics.items() if isinstance(value, int | float)}
     if run.warnings:
-        found["warnings"] = "; ".join(run.warnings)
-    return found
+        values["warnings"] = "; ".join(run.warnings)
+    return values
 
 
 def _print(names: list[str], parts: Mapping[str, dict[str, list[Any]]]) -> None:
@@ -91,7 +92,7 @@ def _print(names: list[str], parts: Mapping[str, dict[str, list[Any]]]) -> None:
 
 
 def _cell(key: str, value: Any) -> str:
-    """Fractions of results as they are in tables of accuracies: with three digits."""
+    """Format a value; those of results have four digits."""
     if isinstance(value, float) and " " in key:
         return f"{value:.4g}"
-    return options.value_in_words(value)
+    return options.format_value(value)

@@ -1,8 +1,8 @@
-"""`afdctl runs ls`: the runs of a folder with their main figures."""
+"""`afdctl runs ls`: the runs of a folder with their main metrics."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -22,18 +22,17 @@ SORT = typer.Option(
     help="Sort by a key of --json, such as clean, aa or size, or of the recipe. Default: the oldest run first.",
 )
 
-NOTE = (
-    "In %, on the test split; in brackets: still in training, on the hold-out. n: images, where not the whole split. "
-    "PGD: no AutoAttack. AA: AutoAttack."
+NOTE: Final = (
+    "In %, on the test split; in brackets: on the hold-out split, during the training. n: number of images, if not the "
+    "whole split. PGD: no AutoAttack. AA: AutoAttack."
 )
-FIGURES = ("clean", "pgd")
-SHOWN = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
+COLUMNS: Final = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
 
 
 class Row(NamedTuple):
-    """A run's overview, and every value it can be selected by: the overview's and the recipe's (`attack.epsilon`)."""
+    """A run's summary, and every value it can be selected by: the summary's and the recipe's (`attack.epsilon`)."""
 
-    overview: dict[str, Any]
+    summary: dict[str, Any]
     values: dict[str, Any]
 
 
@@ -43,14 +42,14 @@ def ls(
     sort: Annotated[str | None, SORT] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List runs: data set, method, state, epochs, accuracies, time, size on disk. A damaged run is listed as such."""
+    """List runs: data set, method, state, epochs, accuracies, time, size on disk. Damaged runs are listed too."""
     rows = _select(_rows(folder), where or [], sort)
     if as_json:
-        typer.echo(json.dumps({"schema": "afdctl/1", "runs": [row.overview for row in rows]}))
+        typer.echo(json.dumps({"schema": "afdctl/1", "runs": [row.summary for row in rows]}))
     elif rows:
-        _print([row.overview for row in rows])
+        _print([row.summary for row in rows])
     else:
-        reason = "matches" if where else "here; start one with `afdctl train`, or name the folder with --runs"
+        reason = "matches" if where else "here; start one with `afdctl train`, or name another folder with --runs"
         typer.echo(f"{folder}: no run {reason}", err=True)
 
 
@@ -62,14 +61,15 @@ def _rows(folder: Path) -> list[Row]:
     if not folder.is_dir() and folder != Path("runs"):
         raise RecipeError(f"--runs {folder}: no such folder")
     rows = []
-    for overview, record in map(quick_summary, Run.all(folder)):
+    for run_summary, record in map(quick_summary, Run.all(folder)):
         recipe = record.recipe.model_dump(mode="json") if record and record.recipe else {}
-        rows.append(Row(overview.as_json(), flattened(recipe) | overview.as_json()))
+        summary = run_summary.as_json()
+        rows.append(Row(summary=summary, values=flattened(recipe) | summary))
     return rows
 
 
 def _select(rows: list[Row], where: list[str], sort: str | None) -> list[Row]:
-    """Keep the rows that have all values of --where, sorted; rows without a value come last."""
+    """Return the rows that match every --where, sorted; rows without the value come last."""
     keys = sorted({key for row in rows for key in row.values})
     for condition in where:
         key, equals, text = condition.partition("=")
@@ -84,14 +84,14 @@ def _select(rows: list[Row], where: list[str], sort: str | None) -> list[Row]:
 
 
 def _check_key(option: str, key: str, keys: list[str]) -> None:
-    # without any run no key is known
+    # without a run, no key is known
     if keys and key not in keys:
         hint = did_you_mean(key, keys, "see `afdctl runs ls --json` and `afdctl recipes show`")
         raise RecipeError(f"{option} {key}: no such key; {hint}")
 
 
 def _equal(value: Any, text: str) -> bool:
-    """Compare a value with its text; numbers may be fractions such as 8/255, and case does not matter."""
+    """Whether a value equals a text, case ignored; a number may be written as a fraction such as 8/255."""
     if value is None or isinstance(value, bool | str):
         return value is not None and str(value).lower() == text.lower()
     if isinstance(value, int | float):
@@ -104,7 +104,7 @@ def _equal(value: Any, text: str) -> bool:
 
 
 def _sort_key(value: Any) -> tuple[int, float, str]:
-    """Sort numbers before texts and missing values last."""
+    """Return a key that sorts numbers before texts, and missing values last."""
     if value is None:
         return (2, 0.0, "")
     return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value).lower())
@@ -125,23 +125,23 @@ def _print(runs: list[dict[str, Any]]) -> None:
 
 
 def _table(runs: list[dict[str, Any]], optional: int) -> "Table":
-    """The table; with less room without size, then time, then data set."""
+    """Return the table with `optional` of the columns data set, written and size."""
     from rich.table import Table
 
-    left_out = ("size", "written", "data set")[: 3 - optional]
+    dropped = ("size", "written", "data set")[: 3 - optional]
     table = Table()
-    for heading in SHOWN:
-        if heading not in left_out:
+    for heading in COLUMNS:
+        if heading not in dropped:
             right = heading in ("epoch", "clean", "PGD", "size")
             table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for run in runs:
-        cells = dict(zip(SHOWN, _cells(run), strict=True))
-        table.add_row(*(cell for heading, cell in cells.items() if heading not in left_out))
+        cells = dict(zip(COLUMNS, _cells(run), strict=True))
+        table.add_row(*(cell for heading, cell in cells.items() if heading not in dropped))
     return table
 
 
-def _of(n: int | None) -> str:
-    """How many images a result is of, where these are not the whole split."""
+def _format_n(n: int | None) -> str:
+    """Format the number of images of a result; empty for the whole split."""
     return "" if n is None else f" n={n}"
 
 
@@ -149,10 +149,12 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     epoch = "" if run["epoch"] is None else f"{run['epoch']}/{run['epochs']}"
     brackets = "({})" if run["split"] == "validation" else "{}"
     clean, pgd = (
-        brackets.format(options.percent(run[key])) + _of(run[f"{key}_n"]) if run[key] is not None else ""
+        brackets.format(options.percent(run[key])) + _format_n(run[f"{key}_n"]) if run[key] is not None else ""
         for key in ("clean", "pgd")
     )
-    at = "" if run["aa"] is None else f" at {format_epsilon(run['aa_epsilon'])} {NORM_LABELS[run['aa_norm']]}"
-    aa = f"{options.percent(run['aa'])}{at}{_of(run['aa_n'])}"
-    written, size = options.minute(run["written"]), format_bytes(run["size"] or 0)
+    aa = ""
+    if run["aa"] is not None:
+        epsilon = f"{format_epsilon(run['aa_epsilon'])} {NORM_LABELS[run['aa_norm']]}"
+        aa = f"{options.percent(run['aa'])} at {epsilon}{_format_n(run['aa_n'])}"
+    written, size = options.format_minute(run["written"]), format_bytes(run["size"] or 0)
     return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, written, size

@@ -1,4 +1,4 @@
-"""What the commands of `afdctl runs` share: arguments, and how figures are written for people."""
+"""Arguments and formats that the commands of `afdctl runs` share."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli.arguments import lines_of_stdin
+from afdctl.cli.arguments import run_names
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -16,29 +16,29 @@ Names = Annotated[
     typer.Argument(metavar="RUN...", help="Runs by path or name, `latest`, or `-` for paths on stdin."),
 ]
 Folder = Annotated[Path, typer.Option("--runs", parser=paths.path, help="The folder that holds the runs.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 
-def at(names: list[str], folder: Path) -> "list[Run]":
-    """The named runs, each once, whatever state they are in."""
+def find_runs(names: list[str], folder: Path) -> "list[Run]":
+    """Return the named runs, each once, in any condition."""
     from afdctl.runs.run import Run
 
-    specs = [spec for name in names for spec in (lines_of_stdin() if name == "-" else [name])]
-    found = [Run.at(spec, folder) for spec in specs]
-    return list({run.path.absolute(): run for run in found}.values())
+    runs = [Run.at(name, folder) for name in run_names(names)]
+    return list({run.path.absolute(): run for run in runs}.values())
 
 
-def percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+def percent(fraction: float | None) -> str:
+    """Format a fraction in percent; None is empty."""
+    return "" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def minute(time: str | None) -> str:
-    """`2026-11-24 09:17` of an ISO time."""
+def format_minute(time: str | None) -> str:
+    """Format an ISO time as `2026-11-24 09:17`; None is empty."""
     return "" if time is None else time[:16].replace("T", " ")
 
 
-def value_in_words(value: object) -> str:
-    """A value of a recipe or a result in a table's cell."""
+def format_value(value: object) -> str:
+    """Format a value of a recipe or a result for a table."""
     if value is None:
         return "—"
     if isinstance(value, bool):

@@ -1,15 +1,15 @@
-"""Every figure by name: the paper's, and one for each analysis."""
+"""Every figure by name: those of the paper, and one for each analysis."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from afdctl.errors import NotFoundError, RecipeError
-from afdctl.export import hints
 from afdctl.export.figures.divergence import hdh
 from afdctl.export.figures.embedding import tsne, umap
 from afdctl.export.figures.features import norms, pca, sensitivity, units
+from afdctl.export.figures.page import PaperFigure
 from afdctl.export.figures.robustness import TITLES, is_swept, robustness
-from afdctl.export.figures.style import PaperFigure
+from afdctl.export.groups import analysis_gap, commands, full_sweep_gap
 from afdctl.formatting import did_you_mean
 from afdctl.runs.record import Record
 
@@ -19,7 +19,7 @@ AFD: Final = ("AFD-DCGAN", "AFD-HINGE", "AFD-WGAN")
 class FigureSpec(NamedTuple):
     """How a figure is drawn, and from which analysis; without one, from the curves of sweeps.
 
-    `datasets` and `methods` are those of the paper's figure, where it has one.
+    `datasets` and `methods` are those of the paper's figure; empty for a figure that is not in the paper.
     """
 
     draw: Callable[[Sequence[Record]], PaperFigure]
@@ -28,26 +28,29 @@ class FigureSpec(NamedTuple):
     methods: tuple[str, ...] = ()
 
     def shows(self, record: Record) -> bool:
-        """Whether the run is one of those in the paper's figure."""
-        return self.of_dataset(record) and (not self.methods or record.method in self.methods)
+        """Return whether the run is one of those in the paper's figure."""
+        return self.has_dataset(record) and (not self.methods or record.method in self.methods)
 
-    def of_dataset(self, record: Record) -> bool:
+    def has_dataset(self, record: Record) -> bool:
+        """Return whether the run's data set is in the paper's figure."""
         return not self.datasets or record.dataset in self.datasets
 
-    def of(self, records: Sequence[Record]) -> PaperFigure:
+    def build(self, records: Sequence[Record]) -> PaperFigure:
         """Draw the figure of the runs that have results for it. Error: NotFoundError where none has."""
         if not any(self.analysis in record.analyses if self.analysis else is_swept(record) for record in records):
             raise NotFoundError(self.hint(records))
         return self.draw(records)
 
     def hint(self, records: Sequence[Record]) -> str:
-        """One line with the runs that lack results and the command that computes them; empty if none does."""
-        lacking = [record for record in records if not self._is_complete(record)]
-        if not lacking:
+        """Name the runs that lack results and the command that computes them, in one line; empty if none does."""
+        incomplete = [record for record in records if not self._is_complete(record)]
+        if not incomplete:
             return ""
-        gaps = [hints.analyze(one, self.analysis) if self.analysis else hints.sweep_all(one) for one in lacking]
-        names = ", ".join(record.name for record in lacking)
-        return f"{names}: no {self.analysis or 'complete sweep'}; `{'; '.join(hints.commands(gaps))}`"
+        gaps = [
+            analysis_gap(record, self.analysis) if self.analysis else full_sweep_gap(record) for record in incomplete
+        ]
+        names = ", ".join(record.name for record in incomplete)
+        return f"{names}: no {self.analysis or 'complete sweep'}; run `{'; '.join(commands(gaps))}`"
 
     def _is_complete(self, record: Record) -> bool:
         if self.analysis:
@@ -78,7 +81,7 @@ FIGURES: Final[Mapping[str, FigureSpec]] = {
 
 def find(name: str) -> str:
     """Return the figure's name in the case of the paper. Error: RecipeError with the nearest name."""
-    known = {figure.lower(): figure for figure in FIGURES}
-    if name.lower() not in known:
-        raise RecipeError(f"--figure {name}: no such figure ({did_you_mean(name, list(FIGURES))})")
-    return known[name.lower()]
+    names = {figure.lower(): figure for figure in FIGURES}
+    if name.lower() not in names:
+        raise RecipeError(f"--figure {name}: no such figure ({did_you_mean(name, FIGURES)})")
+    return names[name.lower()]

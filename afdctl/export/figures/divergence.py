@@ -1,4 +1,4 @@
-"""Figure 3: the estimated d_HdH against the gap between adversarial and natural error."""
+"""Figure 3: estimated d_HdH against the gap between adversarial and natural error."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -6,6 +6,14 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.axes import Axes
 
+from afdctl.export.figures.page import (
+    TEXT_WIDTH,
+    PaperFigure,
+    analysis_checkpoints,
+    analysis_metrics,
+    titles_of,
+    write_in_panel,
+)
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import (
     BLACK,
@@ -13,17 +21,11 @@ from afdctl.export.figures.style import (
     GREY,
     ORANGE,
     RED,
-    WIDTH,
     LineStyle,
-    PaperFigure,
-    checkpoints_of,
-    curve,
-    datasets,
-    figures,
-    key,
+    draw_curve,
+    legend_line,
     line_style,
-    say,
-    spread,
+    mean_over_runs,
     styled,
 )
 from afdctl.export.groups import Group, plot_groups
@@ -38,69 +40,75 @@ ESTIMATES: Final[Mapping[str, LineStyle]] = {
 }
 GAP: Final = LineStyle(BLACK, (0, (4, 1.5)), "o")
 D_HDH: Final = r"$d_{\mathcal{H}\Delta\mathcal{H}}$"
-ALONG: Final = "pgd_linf"
-"""The attack of panel (a)."""
+# the attack of panel (a)
+CURVE_ATTACK: Final = "pgd_linf"
 Cells = list[dict[str, Any]]
 
 
 @styled
 def hdh(records: Sequence[Record]) -> PaperFigure:
-    """One row a method: (a) estimates and gap over epsilon for PGD-Linf, (b) one scatter an estimate over all attacks.
+    """Draw a row per method: (a) estimates and gap over epsilon for PGD-Linf, (b) a scatter per estimate, all attacks.
 
-    Both axes of (a) are such that d / 2 and the gap are at one height: where the gap is higher, Eq. 5 needs its lambda.
+    The axes of (a) put d / 2 and the gap at the same height. Where the gap is higher, Eq. 5 holds only with its lambda.
     """
     groups = plot_groups(record for record in records if "hdh" in record.analyses)
     cells = [cell for group in groups for cell in _cells(group)]
-    estimates = {name: one for name, one in ESTIMATES.items() if any(cell[name] is not None for cell in cells)}
-    page = PaperFigure(f"Estimated H-delta-H distance on {datasets(groups)}", records, WIDTH, 1.0 + 1.5 * len(groups))
+    estimates = {name: style for name, style in ESTIMATES.items() if any(cell[name] is not None for cell in cells)}
+    title = f"Estimated H-delta-H distance on {titles_of(groups)}"
+    page = PaperFigure(title, records, TEXT_WIDTH, 1.0 + 1.5 * len(groups))
     grid = page.subplots(len(groups), 1 + len(estimates), squeeze=False, width_ratios=[1.2] + [1] * len(estimates))
-    marks = _marks(cells)
-    for group, (along, *scatters) in zip(groups, grid, strict=True):
-        _over_epsilon(along, group, estimates)
+    attack_styles = _attack_styles(cells)
+    for group, (left, *scatters) in zip(groups, grid, strict=True):
+        _draw_over_epsilon(left, group, estimates)
         for panel, estimate in zip(scatters, estimates, strict=True):
-            _scatter(panel, group, estimate, marks)
+            _draw_scatter(panel, group, estimate, attack_styles)
         scatters[0].set_ylabel("Error gap")
         for panel in scatters[1:]:
             panel.tick_params(labelleft=False)
     for panel, label in zip(grid[-1], ["Epsilon"] + [D_HDH] * len(estimates), strict=True):
         panel.set_xlabel(label)
-    curves = {f"{D_HDH} {name}": one for name, one in estimates.items()} | {"error gap": GAP}
-    dots = {TITLES.get(name, name): one._replace(dashes="none") for name, one in marks.items()}
-    page.legend_above(*({name: key(one) for name, one in part.items()} for part in (curves, dots)))
+    curves = {f"{D_HDH} {name}": style for name, style in estimates.items()} | {"error gap": GAP}
+    dots = {TITLES.get(name, name): style._replace(dashes="none") for name, style in attack_styles.items()}
+    page.legend_above(*({name: legend_line(style) for name, style in part.items()} for part in (curves, dots)))
     page.caption(
-        f"{datasets(groups)} test split",
+        f"{titles_of(groups)} test split",
         format_n(cell["n_test"] for cell in cells),
-        "error gap: adversarial less natural error",
+        "error gap: adversarial error minus natural error",
         "grey line: gap = d/2",
-        "r: correlation, [95 % interval] or ± deviation over runs",
-        checkpoints_of(groups, "hdh"),
+        "r: Pearson correlation with its 95 % interval, or ± standard deviation over runs",
+        analysis_checkpoints(groups, "hdh"),
     )
     return page
 
 
 def _cells(group: Group) -> Cells:
-    return [cell for record in group.records for cell in figures(record, "hdh")["cells"]]
+    return [cell for record in group.records for cell in _cells_of(record)]
 
 
-def _marks(cells: Cells) -> dict[str, LineStyle]:
-    """Attack -> its colour and marker, the same in all panels; the paper's attacks first."""
+def _cells_of(record: Record) -> Cells:
+    cells: Cells = analysis_metrics(record, "hdh")["cells"]
+    return cells
+
+
+def _attack_styles(cells: Cells) -> dict[str, LineStyle]:
+    """Choose each attack's colour and marker, the same in all panels; the paper's attacks first."""
     present = {cell["attack"] for cell in cells}
     ordered = [*(attack for attack in TITLES if attack in present), *sorted(present - set(TITLES))]
     return {attack: line_style(number) for number, attack in enumerate(ordered)}
 
 
-def _over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, LineStyle]) -> None:
-    """Panel (a): d on the left axis in [0, 2], the gap on the right one in [0, 1]."""
-    runs = [[cell for cell in _cells_of(record) if cell["attack"] == ALONG] for record in group.records]
-    for estimate, with_look in estimates.items():
+def _draw_over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, LineStyle]) -> None:
+    """Draw panel (a): d on the left axis in [0, 2], the gap on the right axis in [0, 1]."""
+    runs = [[cell for cell in _cells_of(record) if cell["attack"] == CURVE_ATTACK] for record in group.records]
+    for estimate, style in estimates.items():
         curves = [{cell["epsilon"]: cell[estimate] for cell in run if cell[estimate] is not None} for run in runs]
-        if over_runs := spread([one for one in curves if one]):
-            curve(panel, over_runs, with_look, estimate)
+        if mean := mean_over_runs([curve for curve in curves if curve]):
+            draw_curve(panel, mean, style, estimate)
     gaps = panel.twinx()
-    if over_runs := spread([{cell["epsilon"]: cell["gap"] for cell in run} for run in runs if run]):
-        curve(gaps, over_runs, GAP, "gap")
+    if mean := mean_over_runs([{cell["epsilon"]: cell["gap"] for cell in run} for run in runs if run]):
+        draw_curve(gaps, mean, GAP, "gap")
     else:
-        say(panel, f"no {TITLES[ALONG]}")
+        write_in_panel(panel, f"no {TITLES[CURVE_ATTACK]}")
     panel.set(ylim=(0, 2), ylabel=D_HDH)
     panel.set_xlim(left=0)
     panel.set_title(f"(a) {group.label}", loc="left")
@@ -109,34 +117,29 @@ def _over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, LineStyle])
     gaps.grid(visible=False)
 
 
-def _cells_of(record: Record) -> Cells:
-    cells: Cells = figures(record, "hdh")["cells"]
-    return cells
-
-
-def _scatter(panel: Axes, group: Group, estimate: str, marks: Mapping[str, LineStyle]) -> None:
-    """Panel (b): a dot is one attack at one epsilon."""
+def _draw_scatter(panel: Axes, group: Group, estimate: str, attack_styles: Mapping[str, LineStyle]) -> None:
+    """Draw panel (b): a dot is one attack at one epsilon."""
     panel.set(xlim=(0, 2), ylim=(0, 1), xticks=[0, 1, 2])
     cells = [cell for cell in _cells(group) if cell[estimate] is not None]
     panel.set_title(f"(b) {estimate}\n{_correlation(group, estimate)}", loc="left", fontsize=7)
     if not cells:
-        say(panel, "has no\ndiscriminator\nof its own")
+        write_in_panel(panel, "trained without\na discriminator")
         panel.set_axis_off()
         return
     panel.plot([0, 2], [0, 1], color=GREY, linewidth=0.6, zorder=1)
     for attack in dict.fromkeys(cell["attack"] for cell in cells):
         x, y = ([cell[key] for cell in cells if cell["attack"] == attack] for key in (estimate, "gap"))
-        colour, _, marker = marks[attack]
+        colour, _, marker = attack_styles[attack]
         panel.plot(x, y, color=colour, marker=marker, linestyle="none", markersize=2.8, alpha=0.8, clip_on=False)
 
 
 def _correlation(group: Group, estimate: str) -> str:
-    """r with its interval, or over several runs its mean and deviation."""
-    found = [figures(record, "hdh")["correlation"][estimate] for record in group.records]
-    known = [one for one in found if one is not None]
-    if not known:
+    """Format r with its interval, or its mean and deviation over several runs."""
+    correlations = [analysis_metrics(record, "hdh")["correlation"][estimate] for record in group.records]
+    correlations = [correlation for correlation in correlations if correlation is not None]
+    if not correlations:
         return ""
-    if len(known) == 1:
-        return f"r {known[0]['r']:.2f} [{known[0]['low']:.2f}, {known[0]['high']:.2f}]"
-    values = [one["r"] for one in known]
+    if len(correlations) == 1:
+        return "r {r:.2f} [{low:.2f}, {high:.2f}]".format_map(correlations[0])
+    values = [correlation["r"] for correlation in correlations]
     return f"r {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"

@@ -1,4 +1,4 @@
-"""How many dimensions features take (Table A4): principal components, and units that are ever active."""
+"""Figures of the features: explained variance, activations, sensitivity (Figure A4) and norms."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -11,36 +11,47 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from afdctl import registry
 from afdctl.evaluation.statistics import Array
+from afdctl.export.figures.page import (
+    PANEL_WIDTH,
+    TEXT_WIDTH,
+    PaperFigure,
+    analysis_arrays,
+    analysis_checkpoints,
+    analysis_metrics,
+    titles_of,
+)
 from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import (
     GREY,
-    WIDTH,
     LineStyle,
-    PaperFigure,
-    arrays,
-    checkpoints_of,
-    curve,
-    datasets,
-    figures,
-    key,
+    draw_curve,
+    legend_line,
     line_styles,
-    spread,
+    mean_over_runs,
     styled,
 )
 from afdctl.export.groups import Group, dataset_title, plot_groups
 from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 
+# of one quantity over the epsilons of an analysis: `median` and `std` over the test images
+Summary = Mapping[str, Any]
+NORMS: Final[Mapping[str, str]] = {
+    "feature_norm": "Feature norm",
+    "logit_scale": "Logit scale",
+    "margin": "Margin",
+}
+
 
 @styled
 def pca(records: Sequence[Record]) -> PaperFigure:
-    """The share of variance that the first k principal components hold, and how many hold 99 % of it."""
-    page, panel, groups = _begin(records, "pca", "Cumulative variance of the features")
-    share = figures(groups[0].records[0], "pca")["share"]
+    """Draw the variance that the first k principal components explain, and mark how many explain 99 % of it."""
+    page, panel, groups = _single_panel(records, "pca", "Cumulative variance of the features")
+    share = analysis_metrics(groups[0].records[0], "pca")["share"]
     panel.axhline(100 * share, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
-    place = panel.get_yaxis_transform()
-    panel.text(0.01, 100 * share - 1, f"{100 * share:g} %", transform=place, va="top", color=GREY)
-    _draw(page, panel, groups, "pca", "explained", "dims", scale=100)
+    across_axes = panel.get_yaxis_transform()
+    panel.text(0.01, 100 * share - 1, f"{100 * share:g} %", transform=across_axes, va="top", color=GREY)
+    _draw_counts(page, panel, groups, "pca", array="explained", count="dims", scale=100)
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter("{x:g}")
@@ -52,97 +63,106 @@ def pca(records: Sequence[Record]) -> PaperFigure:
 
 @styled
 def units(records: Sequence[Record]) -> PaperFigure:
-    """The greatest activation of each feature over the test images, the most active first, and how many have any."""
-    page, panel, groups = _begin(records, "units", "Greatest activation of each feature")
-    _draw(page, panel, groups, "units", "largest", "units")
+    """Draw each feature's largest activation over the test images in descending order, and mark how many are active."""
+    page, panel, groups = _single_panel(records, "units", "Largest activation of each feature")
+    _draw_counts(page, panel, groups, "units", array="largest", count="units")
     panel.set_ylim(bottom=0)
     panel.set_xlabel("Features, sorted")
-    panel.set_ylabel(r"Greatest $|z|$")
+    panel.set_ylabel(r"Largest $|z|$")
     return page
 
 
-def _begin(records: Sequence[Record], analysis: str, title: str) -> tuple[PaperFigure, Axes, list[Group]]:
-    groups = plot_groups(record for record in records if analysis in record.analyses)
-    page = PaperFigure(f"{title} on {datasets(groups)}", records, 3.4, 2.6)
+def _single_panel(records: Sequence[Record], analysis: str, title: str) -> tuple[PaperFigure, Axes, list[Group]]:
+    groups = _analysed_groups(records, analysis)
+    page = PaperFigure(f"{title} on {titles_of(groups)}", records, PANEL_WIDTH, 2.6)
     return page, page.subplots(), groups
 
 
-def _draw(
-    page: PaperFigure, panel: Axes, groups: Sequence[Group], analysis: str, array: str, count: str, scale: float = 1
+def _draw_counts(
+    page: PaperFigure,
+    panel: Axes,
+    groups: Sequence[Group],
+    analysis: str,
+    *,
+    array: str,
+    count: str,
+    scale: float = 1,
 ) -> None:
-    """A curve a group, its count marked on it and named in the legend."""
+    """Draw a curve per group, with its count marked on it and named in the legend."""
     styles, lines = line_styles(groups), dict[str, Line2D]()
     for group in groups:
-        look = styles[group.label]
-        curves = [_sorted(arrays(record, analysis)[array], analysis) for record in group.records]
-        over_runs = spread([dict(enumerate(map(float, one), 1)) for one in curves])
-        assert over_runs, "a group has a run"
-        line = curve(panel, over_runs, look, group.label, scale)
+        style = styles[group.label]
+        curves = [_sorted(analysis_arrays(record, analysis)[array], analysis) for record in group.records]
+        mean = mean_over_runs([dict(enumerate(map(float, curve), 1)) for curve in curves])
+        assert mean, "a group has a run"
+        line = draw_curve(panel, mean, style, group.label, scale)
         line.set_marker("none")
-        counts = [figures(record, analysis)[count] for record in group.records]
-        lines[f"{group.label}: {_mean(counts)} {count}"] = _mark(panel, line, float(np.mean(counts)), look)
+        counts = [analysis_metrics(record, analysis)[count] for record in group.records]
+        _mark(panel, line, float(np.mean(counts)), style)
+        lines[f"{group.label}: {_format_mean(counts)} {count}"] = legend_line(style)
     page.legend_above(lines, columns=2)
     n = format_n(record.analyses[analysis]["n"] for group in groups for record in group.records)
-    page.caption(f"{datasets(groups)} test split", n, f"marked: {count}", checkpoints_of(groups, analysis))
+    marker = f"marker: number of {count}"
+    page.caption(f"{titles_of(groups)} test split", n, marker, analysis_checkpoints(groups, analysis))
 
 
 def _sorted(values: Array, analysis: str) -> Array:
     return np.sort(values)[::-1] if analysis == "units" else values
 
 
-def _mean(counts: Sequence[int]) -> str:
+def _format_mean(counts: Sequence[int]) -> str:
     if len(counts) == 1:
         return f"{counts[0]:,}"
     return f"{np.mean(counts):.1f} ± {np.std(counts, ddof=1):.1f}"
 
 
-def _mark(panel: Axes, line: Line2D, at: float, look: LineStyle) -> Line2D:
-    """The line as its legend shows it; the marker stands on it where the count is."""
+def _mark(panel: Axes, line: Line2D, count: float, style: LineStyle) -> None:
+    """Put a marker on the line at x = count."""
     x, y = (np.asarray(values, float) for values in line.get_data())
     panel.plot(
-        [at], [np.interp(at, x, y)], color=look.colour, marker=look.marker, markersize=4.5, zorder=4, clip_on=False
+        [count],
+        [np.interp(count, x, y)],
+        color=style.colour,
+        marker=style.marker,
+        markersize=4.5,
+        zorder=4,
+        clip_on=False,
     )
-    return key(look)
-
-
-Summary = Mapping[str, Any]
-"""Of one quantity over the epsilons of an analysis: `median` and `std` over the test images."""
-NORMS: Final[Mapping[str, str]] = {
-    "feature_norm": "Feature norm",
-    "logit_scale": "Logit scale",
-    "margin": "Margin",
-}
 
 
 @styled
 def sensitivity(records: Sequence[Record]) -> PaperFigure:
-    """Figure A4: ||F(x) - F(x')||_2 / ||F(x)||_2, median and deviation over the test images; one panel a data set."""
-    shown = [name for name in registry.DATASETS if any(name == record.dataset for record in records)]
-    by_dataset = [_having((one for one in records if one.dataset == name), "sensitivity") for name in shown]
-    groups = [group for of_dataset in by_dataset for group in of_dataset]
-    page = PaperFigure(f"Feature sensitivity on {datasets(groups)}", records, WIDTH if len(shown) > 1 else 3.4, 2.2)
-    panels = page.subplots(1, len(shown), squeeze=False)[0]
+    """Draw Figure A4, a panel per data set: ||F(x) - F(x')||_2 / ||F(x)||_2, median and deviation over test images."""
+    datasets = [name for name in registry.DATASETS if any(name == record.dataset for record in records)]
+    groups_by_dataset = {
+        name: _analysed_groups((record for record in records if record.dataset == name), "sensitivity")
+        for name in datasets
+    }
+    groups = [group for dataset_groups in groups_by_dataset.values() for group in dataset_groups]
+    width = TEXT_WIDTH if len(datasets) > 1 else PANEL_WIDTH
+    page = PaperFigure(f"Feature sensitivity on {titles_of(groups)}", records, width, 2.2)
+    panels = page.subplots(1, len(datasets), squeeze=False)[0]
     lines: dict[str, Line2D] = {}
-    for panel, name, of_dataset in zip(panels, shown, by_dataset, strict=True):
-        styles = line_styles(of_dataset)
+    for panel, (name, dataset_groups) in zip(panels, groups_by_dataset.items(), strict=True):
+        styles = line_styles(dataset_groups)
         panel.set_title(dataset_title(name), loc="left")
-        for group in of_dataset:
-            lines |= _draw_medians(panel, group, "sensitivity", lambda found: found, styles[group.label])
-        _label(panel, ticks=5 - len(shown) // 2)
-        # at epsilon 0 nothing moves
+        for group in dataset_groups:
+            lines |= _draw_medians(panel, group, "sensitivity", lambda metrics: metrics, styles[group.label])
+        _label(panel, ticks=5 - len(datasets) // 2)
+        # sensitivity at epsilon 0 is 0
         panel.set(xlim=(0, None), ylim=(0, None))
     panels[0].set_ylabel("Feature sensitivity")
-    page.legend_above(lines, columns=5 if len(shown) > 1 else 3)
-    page.caption("‖F(x) − F(x′)‖ / ‖F(x)‖", *_about(groups, "sensitivity"))
+    page.legend_above(lines, columns=5 if len(datasets) > 1 else 3)
+    page.caption("‖F(x) − F(x′)‖₂ / ‖F(x)‖₂", *_caption(groups, "sensitivity"))
     return page
 
 
 @styled
 def norms(records: Sequence[Record]) -> PaperFigure:
-    """Feature norms, logit scales and margins over epsilon, natural images at 0 and as a dotted line."""
-    groups = _having(records, "norms")
+    """Draw feature norms, logit scales and margins over epsilon, with a dotted line for natural images."""
+    groups = _analysed_groups(records, "norms")
     styles, lines = line_styles(groups), dict[str, Line2D]()
-    page = PaperFigure(f"Feature norms, logit scales and margins on {datasets(groups)}", records, WIDTH, 2.2)
+    page = PaperFigure(f"Feature norms, logit scales and margins on {titles_of(groups)}", records, TEXT_WIDTH, 2.2)
     for panel, (quantity, title) in zip(page.subplots(1, len(NORMS)), NORMS.items(), strict=True):
         panel.set_title(title, loc="left")
         for group in groups:
@@ -153,24 +173,28 @@ def norms(records: Sequence[Record]) -> PaperFigure:
                 panel.axhline(natural, color=line.get_color(), linestyle=":", linewidth=0.7, zorder=1)
         _label(panel)
     page.legend_above(lines)
-    page.caption(*_about(groups, "norms"), "dotted: natural images", "norms before normalisation")
+    page.caption(*_caption(groups, "norms"), "dotted: natural images", "feature norms before normalisation")
     return page
 
 
-def _having(records: Iterable[Record], analysis: str) -> list[Group]:
+def _analysed_groups(records: Iterable[Record], analysis: str) -> list[Group]:
     return plot_groups(record for record in records if analysis in record.analyses)
 
 
 def _draw_medians(
-    panel: Axes, group: Group, analysis: str, of: Callable[[dict[str, Any]], Summary], look: LineStyle
+    panel: Axes, group: Group, analysis: str, quantity: Callable[[dict[str, Any]], Summary], style: LineStyle
 ) -> dict[str, Line2D]:
-    """The median of a group's runs over epsilon; bars are the deviation over images, a band is that over runs.
+    """Draw the median over epsilon with error bars for the deviation over images and a band for that over runs.
 
-    Nothing is drawn of runs that were analysed on grids without a common epsilon.
+    Draws nothing for runs that were analysed on grids without a common epsilon.
     """
-    found = [figures(record, analysis) for record in group.records]
-    medians = spread([dict(zip(one["epsilons"], of(one)["median"], strict=True)) for one in found])
-    deviations = spread([dict(zip(one["epsilons"], of(one)["std"], strict=True)) for one in found])
+    results = [analysis_metrics(record, analysis) for record in group.records]
+    medians, deviations = (
+        mean_over_runs(
+            [dict(zip(metrics["epsilons"], quantity(metrics)[statistic], strict=True)) for metrics in results]
+        )
+        for statistic in ("median", "std")
+    )
     if medians is None or deviations is None:
         return {}
     panel.errorbar(
@@ -178,13 +202,13 @@ def _draw_medians(
         medians.mean,
         deviations.mean,
         fmt="none",
-        ecolor=look.colour,
+        ecolor=style.colour,
         elinewidth=0.6,
         capsize=1.5,
         capthick=0.6,
         alpha=0.6,
     )
-    return {group.label: curve(panel, medians, look, group.label)}
+    return {group.label: draw_curve(panel, medians, style, group.label)}
 
 
 def _label(panel: Axes, ticks: int = 5) -> None:
@@ -192,16 +216,17 @@ def _label(panel: Axes, ticks: int = 5) -> None:
     panel.locator_params(axis="x", nbins=ticks)
 
 
-def _about(groups: Sequence[Group], analysis: str) -> list[str]:
-    """The attack, how many images, and what bars and bands are."""
+def _caption(groups: Sequence[Group], analysis: str) -> list[str]:
+    """Describe the images, the attack, and the bars and bands."""
     rows = [record.analyses[analysis] for group in groups for record in group.records]
-    attacks = dict.fromkeys(TITLES.get(row["figures"]["attack"], row["figures"]["attack"]) for row in rows)
-    several = max(len(group.records) for group in groups)
-    bands = f"bands: one standard deviation of up to {several} runs" if several > 1 else ""
+    attacks = dict.fromkeys(TITLES.get(row["metrics"]["attack"], row["metrics"]["attack"]) for row in rows)
+    runs = max(len(group.records) for group in groups)
+    bands = f"bands: one standard deviation over up to {runs} runs" if runs > 1 else ""
     return [
-        f"{datasets(groups)} test split",
+        f"{titles_of(groups)} test split",
         ", ".join(attacks),
-        f"median of {format_n(row['n'] for row in rows)}, bars: one deviation",
+        f"median over images ({format_n(row['n'] for row in rows)})",
+        "bars: one standard deviation over images",
         bands,
-        checkpoints_of(groups, analysis),
+        analysis_checkpoints(groups, analysis),
     ]

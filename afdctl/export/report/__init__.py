@@ -1,1 +1,1 @@
-"""The report: one HTML page of one run or several, which needs no network."""
+"""The report: one HTML page that shows one run or compares several, and works offline."""

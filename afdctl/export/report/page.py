@@ -1,4 +1,4 @@
-"""From runs to the page: what each part of the template `report.html` is given."""
+"""Build the report's page: the values that the template `report.html` shows."""
 
 import shlex
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from afdctl import __version__
 from afdctl.evaluation.statistics import Interval, wilson
 from afdctl.export.report import analyses, attacks, training
-from afdctl.export.report.training import TrainingSection
 from afdctl.formatting import NORM_LABELS, format_epsilon, printable
 from afdctl.journal import Row
 from afdctl.runs.diff import differing_keys, flattened
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
 
+# fields of run.json on the page
 ENVIRONMENT = (
     "afdctl",
     "commit",
@@ -45,16 +45,16 @@ class ReportRun:
     record: Record
 
     @cached_property
-    def overview(self) -> RunSummary:
+    def summary(self) -> RunSummary:
         return RunSummary.of(self.record)
 
     @cached_property
-    def studied(self) -> analyses.AnalysisSection:
+    def analysis(self) -> analyses.AnalysisSection:
         return analyses.analysis_section(self.record)
 
     @property
     def recipe(self) -> dict[str, dict[str, Any]]:
-        """The recipe's values by table; those that are None do not apply."""
+        """The recipe's values by table, without those that are None and do not apply."""
         tables: dict[str, dict[str, Any]] = {}
         if self.record.recipe:
             for key, value in flattened(self.record.recipe.model_dump(mode="json")).items():
@@ -65,45 +65,45 @@ class ReportRun:
 
     @property
     def environment(self) -> dict[str, Any]:
-        known = self.record.run.provenance
-        return {key: known[key] for key in ENVIRONMENT if known.get(key) not in (None, "")}
+        provenance = self.record.run.provenance
+        return {key: provenance[key] for key in ENVIRONMENT if provenance.get(key) not in (None, "")}
 
     @property
     def missing(self) -> list[tuple[str, str]]:
-        """What the page lacks of this run, and the command that makes it."""
+        """What the page lacks of this run, each with the command that computes it."""
         path = shlex.quote(str(self.record.run.path))
-        found = []
+        gaps = []
         if self.record.run.kind == "trained" and not self.record.of_kind("test"):
-            found.append(("not trained to its end", f"afdctl train --resume {path}"))
-        if what := attacks.missing(self.record):
-            found.append((what, f"afdctl sweep {path}"))
-        if left := analyses.missing(self.record):
-            found.append((f"no {', '.join(left)}", f"afdctl analyze {path} {' '.join(f'--{name}' for name in left)}"))
-        return found
+            gaps.append(("training not finished", f"afdctl train --resume {path}"))
+        if gap := attacks.missing(self.record):
+            gaps.append((gap, f"afdctl sweep {path}"))
+        if names := analyses.missing(self.record):
+            gaps.append((f"no {', '.join(names)}", f"afdctl analyze {path} {' '.join(f'--{name}' for name in names)}"))
+        return gaps
 
     def interval(self, row: Row, key: str) -> Interval:
-        """Wilson's 95 % interval of an accuracy of a test."""
+        """Return Wilson's 95 % interval of an accuracy of a test."""
         return wilson(round(row[key] * row["n"]), row["n"])
 
 
 def build(records: Sequence[Record]) -> str:
-    """The page. Errors: CorruptError for a damaged shard."""
-    shown = [ReportRun(number, one) for number, one in enumerate(records)]
-    names = [one.name for one in records]
-    blocks = attacks.attack_sections(records)
+    """Build the HTML page of one run or several."""
+    names = [record.name for record in records]
+    recipes = [record.recipe.model_dump(mode="json") if record.recipe else {} for record in records]
+    trainings = [training.TrainingSection(record, training.step_history(record)) for record in records]
     page = _template().render(
         title=", ".join(names),
         version=__version__,
-        made=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        runs=shown,
+        created=datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        runs=[ReportRun(number, record) for number, record in enumerate(records)],
         names=names,
-        different=differing_keys([one.recipe.model_dump(mode="json") if one.recipe else {} for one in records]),
-        training=training.charts([TrainingSection(one, training.series(one)) for one in records]),
-        blocks=[(block, block.charts(names)) for block in blocks],
-        analyses=analyses.charts(records),
-        note=analyses.note(records),
+        differences=differing_keys(recipes),
+        training_charts=training.charts(trainings),
+        attack_sections=[(section, section.charts(names)) for section in attacks.attack_sections(records)],
+        analysis_charts=analyses.charts(records),
+        analysis_note=analyses.note(records),
     )
-    # names come from files: what a browser or a pager would obey is shown
+    # names come from files: control characters are shown as escapes, not obeyed by a browser or pager
     return printable(page)
 
 
@@ -115,22 +115,29 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "value": value, "epsilon": epsilon, "norm": NORM_LABELS.get}
+    environment.filters |= {
+        "percent": format_percent,
+        "value": format_value,
+        "epsilon": format_epsilon_or_clean,
+        "norm": NORM_LABELS.get,
+    }
     return environment.get_template("report.html")
 
 
-def percent(share: float | None) -> str:
-    """`91.4`; a dash for what is not known."""
+def format_percent(share: float | None) -> str:
+    """Format a share in percent: `91.4`; a dash for None."""
     return "—" if share is None else f"{100 * share:.1f}"
 
 
-def value(item: Any) -> str:
-    """A recipe's value as TOML writes it, or nearly."""
-    if item is None:
+def format_value(value: Any) -> str:
+    """Format a recipe's value much as TOML does; a dash for None."""
+    if value is None:
         return "—"
-    return str(item).lower() if isinstance(item, bool) else f"{item:.6g}" if isinstance(item, float) else str(item)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def epsilon(number: float) -> str:
-    """`clean`, `0.1`, `8/255`."""
-    return format_epsilon(number) if number else "clean"
+def format_epsilon_or_clean(epsilon: float) -> str:
+    """Format an epsilon: `clean`, `0.1`, `8/255`."""
+    return format_epsilon(epsilon) if epsilon else "clean"

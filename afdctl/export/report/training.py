@@ -1,4 +1,4 @@
-"""How trainings went: charts of losses, of the game and of the hold-out, from journals of any length."""
+"""The report's part on trainings: charts of losses, of the discriminator and of the hold-out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ from afdctl.journal import Row
 from afdctl.runs.metric_history import MetricHistory
 from afdctl.runs.record import Record
 
-BUCKETS = 128
-"""The most points of a line; each stands for equally many steps."""
-AT_ONCE = 4096
+# points of a line; each is the mean of equally many steps
+MAX_BUCKETS = 128
 
 LOSSES = {
     "L_C": "L_C: classification (Eq. 7)",
@@ -30,75 +29,72 @@ HOLD_OUT = {
 
 @dataclass(frozen=True)
 class TrainingSection:
-    """What a run's journal says of its training; `series` holds its steps, `record` all else."""
+    """A run's training as the page shows it: `history` holds its steps, `record` its other events."""
 
     record: Record
-    series: MetricHistory
+    history: MetricHistory
 
     @property
     def steps_per_epoch(self) -> int:
-        first: Row = next(iter(self.record.of_kind("run")), {})
-        return int(first.get("steps_per_epoch") or 1)
+        header: Row = next(iter(self.record.of_kind("run")), {})
+        return int(header.get("steps_per_epoch") or 1)
 
 
-def series(record: Record) -> MetricHistory:
-    """The steps of a run in at most BUCKETS buckets, read in memory that does not grow with it."""
-    found = MetricHistory(BUCKETS)
-    waiting: list[Row] = []
-    for row in record.every_row():
-        if row["event"] == "step":
-            waiting.append(row)
-        if len(waiting) >= AT_ONCE:
-            found.extend(waiting, [0] * len(waiting))
-            waiting = []
-    found.extend(waiting, [0] * len(waiting))
-    return found
+def step_history(record: Record) -> MetricHistory:
+    """Read the steps of a run into at most MAX_BUCKETS buckets, in memory that does not grow with the journal."""
+    return MetricHistory.of(record.read_rows(["step"]), MAX_BUCKETS)
 
 
-def charts(trained: Sequence[TrainingSection]) -> list[Chart]:
-    """A chart for each quantity that some run has, a line a run."""
-    made = [_steps(title, trained, _mean(name), banded=name) for name, title in LOSSES.items()]
-    made += [
-        _steps("Discriminator's accuracy (%), chance 50", trained, _mean("d_accuracy"), share=True),
-        _steps("d_HΔH of Eq. 6, from the mean of calibrated α(h)", trained, _divergence),
+def charts(sections: Sequence[TrainingSection]) -> list[Chart]:
+    """Chart each metric that some run has, with a line per run."""
+    all_charts = [_step_chart(title, sections, _mean(name), band_of=name) for name, title in LOSSES.items()]
+    all_charts += [
+        _step_chart("Discriminator accuracy (%), chance 50", sections, _mean("d_accuracy"), share=True),
+        _step_chart("d_HΔH of Eq. 6, from the mean of calibrated α(h)", sections, _divergence),
     ]
-    made += [_epochs(title, trained, name) for name, title in HOLD_OUT.items()]
-    return [chart for chart in made if chart.lines]
+    all_charts += [_epoch_chart(title, sections, name) for name, title in HOLD_OUT.items()]
+    return [chart for chart in all_charts if chart.lines]
 
 
-Figure = Callable[[MetricHistory], Floats | None]
+# the values of a metric by bucket; None for a run without it
+Metric = Callable[[MetricHistory], Floats | None]
 
 
-def _mean(name: str) -> Figure:
-    return lambda steps: steps.mean(name) if name in steps.names else None
+def _mean(name: str) -> Metric:
+    return lambda history: history.mean(name) if name in history.names else None
 
 
-def _divergence(steps: MetricHistory) -> Floats | None:
-    """2 |α(h) - 1|, clipped to [0, 2]; of the mean of α(h), because the mean of |α(h) - 1| is never near 0."""
-    alpha = _mean("alpha_h_calibrated")(steps)
+def _divergence(history: MetricHistory) -> Floats | None:
+    """Return 2 |α(h) - 1| of the mean of α(h), clipped to [0, 2]; the mean of |α(h) - 1| is never near 0."""
+    alpha = _mean("alpha_h_calibrated")(history)
     return None if alpha is None else np.clip(2 * np.abs(alpha - 1), 0, 2)
 
 
-def _steps(
-    title: str, trained: Sequence[TrainingSection], figure: Figure, *, banded: str | None = None, share: bool = False
+def _step_chart(
+    title: str,
+    sections: Sequence[TrainingSection],
+    metric: Metric,
+    *,
+    band_of: str | None = None,
+    share: bool = False,
 ) -> Chart:
-    """The means of buckets of steps; a band between least and greatest where there is one run to see it of."""
+    """Chart the means of buckets of steps. A single run has a band from the smallest to the largest value."""
     lines = []
-    for number, one in enumerate(trained):
-        values = figure(one.series)
+    for number, section in enumerate(sections):
+        values = metric(section.history)
         if values is None or not np.isfinite(values).any():
             continue
-        low, high = one.series.band(banded) if banded and len(trained) == 1 else (None, None)
-        x = one.series.steps() / one.steps_per_epoch
-        lines.append(Line(one.record.name, number, x, values, low, high))
+        low, high = section.history.band(band_of) if band_of and len(sections) == 1 else (None, None)
+        epochs = section.history.steps() / section.steps_per_epoch
+        lines.append(Line(label=section.record.name, colour=number, x=epochs, y=values, low=low, high=high))
     return Chart(title, "epoch", lines, share=share)
 
 
-def _epochs(title: str, trained: Sequence[TrainingSection], name: str) -> Chart:
+def _epoch_chart(title: str, sections: Sequence[TrainingSection], name: str) -> Chart:
     lines = []
-    for number, one in enumerate(trained):
-        rows = [row for row in one.record.of_kind("epoch") if row.get(name) is not None]
+    for number, section in enumerate(sections):
+        rows = [row for row in section.record.of_kind("epoch") if row.get(name) is not None]
         if rows:
             x, y = (np.array([row[key] for row in rows], float) for key in ("epoch", name))
-            lines.append(Line(one.record.name, number, x, y, marks=len(rows) < 30))
+            lines.append(Line(label=section.record.name, colour=number, x=x, y=y, marks=len(rows) < 30))
     return Chart(title, "epoch", lines, share=True)

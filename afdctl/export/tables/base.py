@@ -1,13 +1,12 @@
 """What every table is built from: measurements of runs, and rows of cells before any format."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Final, Literal
 
 from afdctl.evaluation.statistics import Interval, auc, wilson
-from afdctl.export.groups import Group
-from afdctl.export.hints import Gap, commands, train
+from afdctl.export.groups import Gap, Group, commands, training_gap
 from afdctl.export.tables.paper import table_a2
 from afdctl.journal import Row as Event
 from afdctl.runs.cells import CurveRows, pointers
@@ -17,7 +16,7 @@ from afdctl.runs.record import Record
 Kind = Literal["share", "area", "count", "seconds", "ratio", "text"]
 Value = float | str | None
 # keys of an attack's settings that do not change what is measured
-NOT_SETTINGS: Final = {
+IGNORED_SETTINGS: Final = {
     "label",
     "datasets",
     "epsilons",
@@ -30,12 +29,12 @@ NOT_SETTINGS: Final = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A metric of one run.
 
     `n` counts test images. `interval` is Wilson's at 95 %, of an area the widest below it. `seed` is the attack's,
-    `checkpoint` best, last or the start of a digest, `precision` that of the attack's search. `departs` lists settings
-    that differ from Table A2's.
+    `checkpoint` best, last or the start of a digest, `precision` that of the attack's search. `differing` lists
+    settings that differ from Table A2.
     """
 
     value: float
@@ -43,7 +42,7 @@ class Measured:
     interval: Interval | None = None
     seed: int | None = None
     checkpoint: str | None = None
-    departs: str = ""
+    differing: str = ""
     epsilon: float | None = None
     source: str | None = None
     precision: str | None = None
@@ -54,36 +53,36 @@ class Measured:
         return max(self.value - self.interval.low, self.interval.high - self.value) if self.interval else 0.0
 
 
-def clean(record: Record) -> Measured | None:
-    """Accuracy on natural test images, of a cell or of the test at the end of the training."""
+def clean_accuracy(record: Record) -> Measurement | None:
+    """Return accuracy on natural test images, from a cell or from the test at the end of the training."""
     row = record.clean()
     if row is None:
         return None
     accuracy, n = row["acc_nat"], row["n"]
     interval = wilson(round(accuracy * n), n)
-    return Measured(accuracy, n=n, interval=interval, checkpoint=checkpoint_of(record, row))
+    return Measurement(accuracy, n=n, interval=interval, checkpoint=checkpoint_of(record, row))
 
 
-def at(record: Record, curve: CurveRows, epsilon: float) -> Measured | None:
-    """Accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
+def accuracy_at(record: Record, curve: CurveRows, epsilon: float) -> Measurement | None:
+    """Return accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
     row = min(curve, key=lambda row: abs(row["epsilon"] - epsilon), default=None)
     if row is None or abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
         return None
-    return Measured(
+    return Measurement(
         row["accuracy"],
         n=row["n"],
         interval=Interval(row["low"], row["high"]),
         seed=row["seed"],
         checkpoint=checkpoint_of(record, row),
-        departs=departs(row, record.dataset),
+        differing=differing_settings(row, record.dataset),
         epsilon=row["epsilon"],
         source=row["source"],
         precision=precision_of(row),
     )
 
 
-def area(record: Record, curve: CurveRows) -> Measured:
-    """The paper's area under the curve, over Table A2's grid where the curve has all of it."""
+def area_under_curve(record: Record, curve: CurveRows) -> Measurement:
+    """Return the paper's area under the curve, over Table A2's grid where the curve has all of it."""
     settings = table_a2(record.dataset).get(curve[0]["attack"])
     grid = settings.epsilons if settings else ()
     exact = {epsilon: row for row in curve for epsilon in grid if abs(row["epsilon"] - epsilon) < 1e-9}
@@ -93,65 +92,69 @@ def area(record: Record, curve: CurveRows) -> Measured:
     value = auc(epsilons, accuracies)
     widest = max(max(row["accuracy"] - row["low"], row["high"] - row["accuracy"]) for row in rows)
     first = rows[0]
-    different = departs(first, record.dataset)
+    differing = differing_settings(first, record.dataset)
     if rows is curve:
-        different = ", ".join(filter(None, [different, f"grid {' '.join(f'{epsilon:.4g}' for epsilon in epsilons)}"]))
-    return Measured(
+        differing = ", ".join(filter(None, [differing, f"grid {' '.join(f'{epsilon:.4g}' for epsilon in epsilons)}"]))
+    return Measurement(
         value,
         n=first["n"],
         interval=Interval(value - widest, value + widest),
         seed=first["seed"],
         checkpoint=checkpoint_of(record, first),
-        departs=different,
+        differing=differing,
         precision=precision_of(first),
     )
 
 
 def precision_of(cell: Event) -> str:
-    """Precision of the attack's search; the oldest cells have none and are float32."""
+    """Return the precision of the attack's search; the oldest cells have none and are float32."""
     return str(cell.get("precision", "float32"))
 
 
 def checkpoint_of(record: Record, row: Event) -> str | None:
-    """`best` or `last` where the row's checkpoint is that of the run now, else the start of its digest."""
+    """Return `best` or `last` for a checkpoint that the run still calls so, else the start of its digest."""
     digest: str = row["checkpoint"]
     if record.recipe is None:
         return None
     return digest if digest in ("best", "last") else pointers(record.rows).get(digest, digest[:8])
 
 
-def departs(row: Event, dataset: str) -> str:
-    """Settings of an attack that are not Table A2's: `steps 100 (40)`."""
+def differing_settings(row: Event, dataset: str) -> str:
+    """List an attack's settings that differ from Table A2: `steps 100 (40)`."""
     settings = table_a2(dataset).get(row["attack"])
     if settings is None:
         return ""
     published = settings.model_dump(mode="json")
-    keys = [key for key, value in row["spec"].items() if key not in NOT_SETTINGS and published.get(key) != value]
-    return ", ".join(f"{key} {row['spec'][key]} ({published.get(key)})" for key in keys)
+    keys = [key for key, value in row["spec"].items() if key not in IGNORED_SETTINGS and published.get(key) != value]
+    return ", ".join(f"{key} {_setting_text(row['spec'][key])} ({_setting_text(published.get(key))})" for key in keys)
+
+
+def _setting_text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value with its deviation over seeds, or None; `gaps` are the runs that lack it.
+    """A value with its deviation over seeds, or None; `gaps` are the missing measurements.
 
     A cell without value and gaps cannot be measured.
     """
 
     value: Value = None
     std: float | None = None
-    measured: tuple[Measured, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
     gaps: tuple[Gap, ...] = ()
     published: Value = None
 
     @classmethod
-    def of(cls, measured: Iterable[Measured], gaps: Iterable[Gap] = (), published: Value = None) -> "Cell":
-        """Mean of one measurement per run, and the sample standard deviation of two or more."""
-        all_measured = tuple(measured)
-        values = [one.value for one in all_measured]
+    def mean_of(cls, measurements: Iterable[Measurement], gaps: Iterable[Gap] = (), published: Value = None) -> "Cell":
+        """Average one measurement per run, with the sample standard deviation of two or more."""
+        measurements = tuple(measurements)
+        values = [measurement.value for measurement in measurements]
         return cls(
             value=fmean(values) if values else None,
             std=stdev(values) if len(values) > 1 else None,
-            measured=all_measured,
+            measurements=measurements,
             gaps=tuple(gaps),
             published=published,
         )
@@ -160,17 +163,17 @@ class Cell:
     def of_group(
         cls,
         group: Group,
-        measure: Callable[[Record], Measured | None],
-        gap: Callable[[Record], Gap | None],
+        measure: Callable[[Record], Measurement | None],
+        missing: Callable[[Record], Gap | None],
         published: Value,
     ) -> "Cell":
-        """Measure each run of a group; a group without runs lacks a training."""
+        """Measure each run of a group; `missing` describes what a run lacks. A group without runs lacks a training."""
         if not group.records:
-            training = train(group.dataset, group.method)
-            return cls(gaps=(training,) if training else (), published=published)
+            gap = training_gap(group.dataset, group.method)
+            return cls(gaps=(gap,) if gap else (), published=published)
         results = [(record, measure(record)) for record in group.records]
-        gaps = [gap(record) for record, measured in results if measured is None]
-        return cls.of((measured for _, measured in results if measured), filter(None, gaps), published)
+        gaps = [missing(record) for record, measurement in results if measurement is None]
+        return cls.mean_of((measurement for _, measurement in results if measurement), filter(None, gaps), published)
 
     @property
     def difference(self) -> float | None:
@@ -180,14 +183,14 @@ class Cell:
         return None
 
     @property
-    def only(self) -> Measured | None:
+    def only(self) -> Measurement | None:
         """The measurement of the cell's one run."""
-        return self.measured[0] if len(self.measured) == 1 else None
+        return self.measurements[0] if len(self.measurements) == 1 else None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: `key` in machine-readable formats, `title` for people."""
+    """A column: `key` in machine-readable formats, `title` in printed ones."""
 
     key: str
     title: str
@@ -212,7 +215,7 @@ class Table:
     headings: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def numeric(self) -> list[bool]:

@@ -1,13 +1,14 @@
-"""What an epoch of training takes, by method, as section 5 of the paper compares it."""
+"""Training time per epoch by method, as section 5 of the paper compares it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
-from afdctl.export.groups import Group, dataset_title, grouped
+from afdctl.export.groups import Group, dataset_title, group_runs
 from afdctl.export.tables import notes, paper
-from afdctl.export.tables.base import Cell, Column, Measured, Row, Table
+from afdctl.export.tables.base import Cell, Column, Measurement, Row, Table
 from afdctl.runs.record import Record
 
+# images of each data set's training split; repeated from its DatasetInfo, which would import torch
 TRAINING_IMAGES = {
     "digits": 1437,
     "mnist": 60_000,
@@ -29,134 +30,137 @@ COLUMNS = (
     Column("threads", "threads", "text"),
 )
 
-# seconds of each whole epoch of a run
-Epochs = Mapping[Record, Sequence[float]]
+# seconds of each complete epoch of a run
+EpochSeconds = Mapping[Record, Sequence[float]]
 
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
-    """Build the table; the paper's ratios, of CIFAR-10, are printed beside those of AFD on any data set."""
-    groups = [group for group in grouped(records) if group.records[0].run.kind == "trained"]
-    # read once: the steps of a journal are its largest part
+    """Build the table. The paper's ratios are for CIFAR-10, and printed with AFD's on any data set."""
+    groups = [group for group in group_runs(records) if group.records[0].run.kind == "trained"]
+    # read once: the steps are the largest part of a journal
     epochs = {record: steady_epochs(record) for group in groups for record in group.records}
-    seconds = {id(group): _seconds(group, epochs) for group in groups}
-    rows = tuple(_row(group, groups, seconds, epochs, with_paper) for group in groups)
+    means = [(group, _mean_seconds(group, epochs)) for group in groups]
+    rows = []
+    for group, seconds in means:
+        cells = {SECONDS.key: seconds} | _ratios(group, seconds, means, with_paper) | _conditions(group, epochs)
+        rows.append(Row((group.dataset, group.label), group.names, cells))
     return Table(
         name="cost",
-        title="Seconds of training an epoch",
+        title="Training time per epoch",
         headings=("dataset", "method"),
         columns=COLUMNS,
-        rows=rows,
+        rows=tuple(rows),
         notes=tuple(_notes(groups, epochs)),
     )
 
 
-def _row(group: Group, groups: Sequence[Group], seconds: dict[int, Cell], epochs: Epochs, with_paper: bool) -> Row:
-    cells = {SECONDS.key: seconds[id(group)]}
+def _mean_seconds(group: Group, epochs: EpochSeconds) -> Cell:
+    return Cell.mean_of(Measurement(fmean(epochs[record])) for record in group.records if epochs[record])
+
+
+def _ratios(group: Group, seconds: Cell, means: Sequence[tuple[Group, Cell]], with_paper: bool) -> dict[str, Cell]:
+    """Divide a group's time by that of AT and of TRADES on the same data set."""
+    cells = {}
     for method, column in RATIOS.items():
-        bases = [seconds[id(one)] for one in groups if (one.dataset, one.method) == (group.dataset, method)]
-        published = paper.published()["cost"][f"afd_{column.key}"] if with_paper and _of_paper(group) else None
-        cells[column.key] = Cell(_ratio(seconds[id(group)], bases[:1]), published=published)
-    return Row((group.dataset, group.label), group.names, cells | _conditions(group, epochs))
-
-
-def _of_paper(group: Group) -> bool:
-    return group.method in ("AFD-DCGAN", "AFD-WGAN")
-
-
-def _ratio(cell: Cell, bases: Sequence[Cell]) -> float | None:
-    base = bases[0].value if bases else None
-    return cell.value / base if isinstance(cell.value, float) and isinstance(base, float) else None
-
-
-def _seconds(group: Group, epochs: Epochs) -> Cell:
-    return Cell.of(Measured(fmean(epochs[record])) for record in group.records if epochs[record])
+        bases = [base.value for other, base in means if (other.dataset, other.method) == (group.dataset, method)]
+        base = bases[0] if bases else None
+        ratio = seconds.value / base if isinstance(seconds.value, float) and isinstance(base, float) else None
+        is_published = with_paper and group.method in ("AFD-DCGAN", "AFD-WGAN")
+        published = paper.published()["cost"][f"afd_{column.key}"] if is_published else None
+        cells[column.key] = Cell(ratio, published=published)
+    return cells
 
 
 def steady_epochs(record: Record) -> list[float]:
-    """Seconds of each whole epoch in steps alone: without validation, saving, and the first epoch, if there are more.
+    """Return the seconds of each complete epoch, in training steps alone.
 
-    Only epochs with all attack steps count. The journal has the images a second of the steps between two of its writes.
+    Validation and saving are excluded, as are the first epoch, if there are more, and epochs with fewer attack steps.
+    A step's images per second in the journal are averaged over the steps between two writes.
     """
     assert record.recipe is not None
-    batch, grown = record.recipe.train.batch_size, _epochs_of_growth(record)
-    seen: dict[int, list[float]] = {}
-    for row in record.every_row():
-        if row["event"] == "step" and row["epoch"] > grown and row.get("images_per_s"):
-            seen.setdefault(row["epoch"], []).append(row["images_per_s"])
-    whole = [speeds for _, speeds in sorted(seen.items()) if len(speeds) == _steps_an_epoch(record)]
-    training = TRAINING_IMAGES.get(record.dataset)
+    batch_size, curriculum_epochs = record.recipe.train.batch_size, _curriculum_epochs(record)
+    speeds_by_epoch: dict[int, list[float]] = {}
+    for row in record.read_rows(["step"]):
+        if row["epoch"] > curriculum_epochs and row.get("images_per_s"):
+            speeds_by_epoch.setdefault(row["epoch"], []).append(row["images_per_s"])
+    run_rows = record.of_kind("run")
+    steps_per_epoch = run_rows[0]["steps_per_epoch"] if run_rows else None
+    complete = [speeds for _, speeds in sorted(speeds_by_epoch.items()) if len(speeds) == steps_per_epoch]
+    training_images = TRAINING_IMAGES.get(record.dataset)
     seconds = []
-    for speeds in whole:
-        full = batch * (len(speeds) - 1)
-        # a folder's size is not in the journal: its last batch counts as a full one
-        last = training - record.recipe.data.holdout - full if training else batch
-        seconds.append(sum(batch / speed for speed in speeds[:-1]) + min(last, batch) / speeds[-1])
+    for speeds in complete:
+        last = batch_size
+        # the size of an image folder is not in the journal: its last batch counts as a full one
+        if training_images:
+            last = min(batch_size, training_images - record.recipe.data.holdout - batch_size * (len(speeds) - 1))
+        seconds.append(sum(batch_size / speed for speed in speeds[:-1]) + last / speeds[-1])
     return seconds[1:] or seconds
 
 
-def _epochs_of_growth(record: Record) -> int:
+def _curriculum_epochs(record: Record) -> int:
+    """Return the number of first epochs that use fewer attack steps."""
     assert record.recipe is not None
     return record.recipe.attack.curriculum_epochs
 
 
-def _steps_an_epoch(record: Record) -> int | None:
-    begun = record.of_kind("run")
-    return begun[0]["steps_per_epoch"] if begun else None
-
-
-def _conditions(group: Group, epochs: Epochs) -> dict[str, Cell]:
-    """What the time depends on, besides the method."""
+def _conditions(group: Group, epochs: EpochSeconds) -> dict[str, Cell]:
+    """Return the columns of what the time depends on besides the method."""
     recipe = group.records[0].recipe
     assert recipe is not None
     seconds = [duration for record in group.records for duration in epochs[record]]
-    natural, steps = group.method == "NT", recipe.attack.steps
+    steps = recipe.attack.steps
+    adversary = None if group.method == "NT" else f"{recipe.attack.name}, {steps} step{'s' * (steps > 1)}"
     return {
         FASTEST.key: Cell(min(seconds, default=None)),
         "epochs": Cell(len(seconds)),
-        "adversary": Cell(None if natural else f"{recipe.attack.name}, {steps} step{'s' * (steps > 1)}"),
+        "adversary": Cell(adversary),
         "device": Cell(" and ".join(sorted({_device(record) for record in group.records}))),
         "threads": Cell(" and ".join(sorted({str(record.run.provenance["threads"]) for record in group.records}))),
     }
 
 
 def _device(record: Record) -> str:
-    facts = record.run.provenance
-    return f"{facts['device']} {facts['device_name']}".strip()
+    provenance = record.run.provenance
+    return f"{provenance['device']} {provenance['device_name']}".strip()
 
 
-def _notes(groups: Sequence[Group], epochs: Epochs) -> Iterator[str]:
-    yield ("Mean over whole epochs, of steps alone: without validation, saving, and the first epoch if there are more.")
+def _notes(groups: Sequence[Group], epochs: EpochSeconds) -> Iterator[str]:
+    yield (
+        "Mean over complete epochs of the time in training steps; validation, saving and the first of several epochs "
+        "are excluded."
+    )
     ratios = paper.published()["cost"]
     yield (
-        f"The paper: AFD / AT {ratios['afd_over_at']}, AFD / TRADES {ratios['afd_over_trades']} "
+        f"The paper reports AFD / AT {ratios['afd_over_at']} and AFD / TRADES {ratios['afd_over_trades']} "
         f"(CIFAR-10, two V100 GPUs)."
     )
-    grown = [record.name for group in groups for record in group.records if _epochs_of_growth(record)]
-    if grown:
-        yield f"Begun with a shorter attack, so that only the epochs with all attack steps count: {', '.join(grown)}."
+    curriculum = [record.name for group in groups for record in group.records if _curriculum_epochs(record)]
+    if curriculum:
+        names = ", ".join(curriculum)
+        yield f"Trained with fewer attack steps at first; only epochs with all attack steps count: {names}."
     yield from _unsteady(epochs)
     for dataset in dict.fromkeys(group.dataset for group in groups):
         records = [record for group in groups if group.dataset == dataset for record in group.records]
-        yield from _unlike(dataset, records)
+        yield from _not_comparable(dataset, records)
     yield from notes.of_groups(groups)
 
 
-def _unsteady(epochs: Epochs) -> Iterator[str]:
-    """Runs whose epochs took very different times: something else was on the machine."""
+def _unsteady(epochs: EpochSeconds) -> Iterator[str]:
+    """Yield a note on runs whose epochs took very different times."""
     names = [
         record.name for record, seconds in epochs.items() if len(seconds) > 1 and stdev(seconds) > 0.1 * fmean(seconds)
     ]
     if names:
         yield (
-            f"Epochs of one run differ by more than 10 % (one standard deviation) in {', '.join(names)}, most likely "
-            f"because of other work on the machine, so the ratios are not the methods' alone. `afdctl bench RECIPE` "
-            f"takes the steps in turn, which evens that out."
+            f"The standard deviation over the epochs of a run exceeds 10 % in {', '.join(names)}, probably because of "
+            f"other work on the machine, which distorts the ratios. `afdctl bench RECIPE` measures the steps in turn, "
+            f"which cancels most of it."
         )
 
 
-def _unlike(dataset: str, records: Sequence[Record]) -> Iterator[str]:
-    """Warnings where times of one data set cannot be compared."""
-    kinds = {
+def _not_comparable(dataset: str, records: Sequence[Record]) -> Iterator[str]:
+    """Yield a note for each condition that differs between runs on one data set."""
+    conditions = {
         "devices": {_device(record) for record in records},
         "thread counts": {record.run.provenance["threads"] for record in records},
         "batch sizes": {record.recipe.train.batch_size for record in records if record.recipe},
@@ -165,6 +169,6 @@ def _unlike(dataset: str, records: Sequence[Record]) -> Iterator[str]:
         },
         "networks": {(record.recipe.model.encoder, record.recipe.model.width) for record in records if record.recipe},
     }
-    for what, values in kinds.items():
+    for condition, values in conditions.items():
         if len(values) > 1:
-            yield f"Not comparable: runs on {dataset_title(dataset)} have different {what}."
+            yield f"Not comparable: runs on {dataset_title(dataset)} have different {condition}."

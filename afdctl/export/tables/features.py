@@ -1,13 +1,19 @@
-"""Table A4: non-zero features, and principal components that hold 99 % of their variance."""
+"""Table A4: active features, and principal components that explain 99 % of their variance."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from afdctl.export import hints
-from afdctl.export.groups import Group, dataset_title, grouped, method_rank, with_absent_methods
+from afdctl.export.groups import (
+    Gap,
+    Group,
+    analysis_gap,
+    dataset_title,
+    method_rank,
+    table_groups,
+)
 from afdctl.export.tables import notes, paper
-from afdctl.export.tables.base import Cell, Column, Measured, Row, Table, checkpoint_of
+from afdctl.export.tables.base import Cell, Column, Measurement, Row, Table, checkpoint_of
 from afdctl.runs.record import Record
 
 # metric -> the analysis that computes it
@@ -16,9 +22,7 @@ ANALYSES: Final = {"units": "units", "dims": "pca"}
 
 def build(records: Sequence[Record], with_paper: bool) -> Table:
     """Build the table in the paper's layout: one row per method, two columns per data set."""
-    groups = grouped(records)
-    if with_paper:
-        groups = with_absent_methods(groups)
+    groups = table_groups(records, with_paper)
     rows = [_row(group, with_paper) for group in groups]
     datasets = list(dict.fromkeys(group.dataset for group in groups))
     columns = tuple(
@@ -26,7 +30,10 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
         for dataset in datasets
         for metric in ANALYSES
     )
-    title = "Features that are not 0 for some test image (units), principal components with 99 % of the variance (dims)"
+    title = (
+        "Features that are non-zero for some test image (units), and principal components that explain 99 % of the "
+        "variance (dims)"
+    )
     return Table(
         name="A4",
         title=title,
@@ -38,13 +45,13 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
 
 
 def _row(group: Group, with_paper: bool) -> Row:
-    """Units and dims of one data set and method."""
+    """Build the units and dims of one data set and method."""
     published = paper.of_method("tableA4", group.dataset, group.method) if with_paper else {}
 
-    def gap(record: Record) -> hints.Gap:
-        return hints.analyze(record, *ANALYSES.values())
+    def missing(record: Record) -> Gap:
+        return analysis_gap(record, *ANALYSES.values())
 
-    cells = {key: Cell.of_group(group, partial(_measure, key), gap, published.get(key)) for key in ANALYSES}
+    cells = {key: Cell.of_group(group, partial(_measure, key), missing, published.get(key)) for key in ANALYSES}
     return Row((group.dataset, group.label), group.names, cells)
 
 
@@ -59,21 +66,21 @@ def _by_method(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[Row, ...
     return tuple(by_method)
 
 
-def _measure(metric: str, record: Record) -> Measured | None:
+def _measure(metric: str, record: Record) -> Measurement | None:
     row = record.analyses.get(ANALYSES[metric])
     if row is None:
         return None
-    return Measured(row["figures"][metric], n=row["n"], seed=row["seed"], checkpoint=checkpoint_of(record, row))
+    return Measurement(row["metrics"][metric], n=row["n"], seed=row["seed"], checkpoint=checkpoint_of(record, row))
 
 
 def _notes(rows: Sequence[Row], groups: Sequence[Group]) -> Iterator[str]:
     columns = [Column(metric, metric, "count") for metric in ANALYSES]
     yield from notes.of_measurements(columns, rows, groups)
     sizes = dict.fromkeys(
-        f"{dataset_title(record.dataset)} {record.analyses['pca']['figures']['features']}"
+        f"{dataset_title(record.dataset)} {record.analyses['pca']['metrics']['features']}"
         for group in groups
         for record in group.records
         if "pca" in record.analyses
     )
     if sizes:
-        yield f"Features in all: {', '.join(sizes)}."
+        yield f"Features in total: {', '.join(sizes)}."

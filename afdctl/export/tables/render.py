@@ -1,7 +1,4 @@
-r"""The formats of a table: text cells, Markdown, LaTeX, CSV, JSON and Parquet.
-
-LaTeX uses booktabs: `\usepackage{booktabs}` is all it needs.
-"""
+r"""Tables as text, Markdown, LaTeX, CSV, JSON and Parquet. The LaTeX needs `\usepackage{booktabs}`."""
 
 import csv
 import json
@@ -10,12 +7,12 @@ from io import StringIO
 from typing import Any, Final
 
 from afdctl.export.groups import dataset_title
-from afdctl.export.parquet import parquet
+from afdctl.export.raw import parquet
 from afdctl.export.tables.base import Cell, Column, Kind, Row, Table, Value
 
 MISSING: Final = "–"
 NOT_APPLICABLE: Final = "-"
-# columns beside a metric such as `pgd_linf_wb` in machine-readable formats: `pgd_linf_wb_std` and so on
+# additional columns of a metric such as `pgd_linf_wb` in machine-readable formats: `pgd_linf_wb_std` and so on
 EXTRA_COLUMNS: Final[dict[Kind, tuple[str, ...]]] = {
     "share": ("std", "low", "high", "n"),
     "area": ("std", "n"),
@@ -32,29 +29,29 @@ LATEX_ESCAPES: Final = str.maketrans(
 
 
 def heading(table: Table) -> str:
-    """`Table 1. Accuracy ...`."""
+    """Format the title: `Table 1. Accuracy ...`."""
     return f"{table.title}." if table.name == "cost" else f"Table {table.name}. {table.title}."
 
 
 def headings(table: Table) -> list[str]:
-    """Column headings, those of the labels first."""
+    """List the column headings, those of the labels first."""
     return [*(label.capitalize() for label in table.headings), *(column.title for column in table.columns)]
 
 
 def texts(table: Table, row: Row) -> list[str]:
-    """A row as text, under the headings."""
+    """Format the cells of a row, labels first."""
     cells = [_text(row.cells[column.key], column.kind) for column in table.columns]
     return [*map(dataset_title, row.labels), *cells]
 
 
 def below(table: Table, code: str = "{}") -> list[str]:
-    """The lines under the table: its notes, then the commands that fill its gaps, each formatted by `code`."""
+    """List the lines under the table: its notes, then the commands that fill its gaps, each formatted by `code`."""
     commands = "; ".join(map(code.format, table.missing))
-    return [*table.notes, f"Missing ({MISSING}): {commands}"] if commands else list(table.notes)
+    return [*table.notes, f"To compute the missing values ({MISSING}): {commands}"] if commands else list(table.notes)
 
 
 def as_markdown(table: Table) -> str:
-    """Markdown with padded columns, so that it is readable as plain text."""
+    """Write Markdown with padded columns, so that it is readable as plain text."""
     titles, *rows = [headings(table), *(texts(table, row) for row in table.rows)]
     widths = [max(3, *map(len, column)) for column in zip(titles, *rows, strict=True)]
     rule = ["-" * (width - number) + ":" * number for width, number in zip(widths, table.numeric, strict=True)]
@@ -63,7 +60,7 @@ def as_markdown(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A `table` environment: caption, tabular, and the notes below in small print."""
+    """Write a `table` environment: caption, tabular, and the notes in small print."""
     columns = "".join("r" if number else "l" for number in table.numeric)
     opening = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}.}}"]
     opening += [rf"\label{{tab:{table.name.lower()}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
@@ -72,18 +69,18 @@ def as_latex(table: Table) -> str:
     if table.missing:
         # two hyphens would become a dash
         commands = [rf"\texttt{{{escape_latex(command).replace('--', '-{}-')}}}" for command in table.missing]
-        notes.append(rf"Missing ({escape_latex(MISSING)}): {'; '.join(commands)}\par")
+        notes.append(rf"To compute the missing values ({escape_latex(MISSING)}): {'; '.join(commands)}\par")
     small_print = [r"\par\smallskip\footnotesize\raggedright", *notes] if notes else []
     return "\n".join([*opening, *body, *small_print, r"\end{table}", ""])
 
 
 def escape_latex(text: str) -> str:
-    """Replace what TeX would read as a command or has no letter for."""
+    """Escape characters that TeX reads as commands or has no glyph for."""
     return text.translate(LATEX_ESCAPES)
 
 
 def as_csv(table: Table) -> str:
-    """CSV with a header; runs separated by spaces, nothing for a missing number."""
+    """Write CSV with a header; run names are separated by spaces, a missing number is empty."""
     lines = StringIO()
     rows = [{**row, "runs": " ".join(row["runs"])} for row in flat_rows(table)]
     writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
@@ -93,19 +90,19 @@ def as_csv(table: Table) -> str:
 
 
 def as_json(table: Table) -> str:
-    """One object; `missing` lists the commands that fill the gaps."""
+    """Write one object; `missing` lists the commands that fill the gaps."""
     head = {"schema": "afdctl/1", "table": table.name, "title": table.title, "notes": table.notes}
     return json.dumps({**head, "rows": flat_rows(table), "missing": table.missing}, allow_nan=False) + "\n"
 
 
 def as_parquet(table: Table) -> bytes:
-    """The flat rows; title, notes and missing commands are the schema's metadata."""
+    """Write the flat rows; title, notes and missing commands are in the schema's metadata."""
     metadata = {"title": table.title, "notes": "\n".join(table.notes), "missing": "\n".join(table.missing)}
     return parquet(flat_rows(table), metadata)
 
 
 def flat_rows(table: Table) -> list[dict[str, Any]]:
-    """A flat dictionary a row: labels, runs and every metric; shares in [0, 1], None for what is missing."""
+    """Flatten each row to a dictionary of labels, runs and metrics; shares in [0, 1], None for a missing one."""
     compared = any(cell.published is not None for row in table.rows for cell in row.cells.values())
     rows = []
     for row in table.rows:
@@ -131,19 +128,19 @@ SUFFIXES: Final[Mapping[str, str]] = {
     ".latex": "latex",
     ".parquet": "parquet",
 }
-# formats without room for notes, or where no reader sees them
+# formats that hold no notes, or where no reader sees them
 WITHOUT_NOTES: Final = ("csv", "parquet")
 
 
 def suffix(kind: str) -> str:
-    """The usual suffix of a format: `.tex` of latex."""
-    return next(suffix for suffix, known in SUFFIXES.items() if known == kind)
+    """Return the default suffix of a format, such as `.tex` for latex."""
+    return next(suffix for suffix, name in SUFFIXES.items() if name == kind)
 
 
 def _text(cell: Cell, kind: Kind) -> str:
-    """`95.72 ± 0.31 (97.68, −1.96)`: value, deviation, published value and the difference from it."""
-    nothing = MISSING if cell.gaps else NOT_APPLICABLE
-    text = nothing if cell.value is None else _number(cell.value, kind)
+    """Format value, deviation, published value and difference: `95.72 ± 0.31 (97.68, −1.96)`."""
+    placeholder = MISSING if cell.gaps else NOT_APPLICABLE
+    text = placeholder if cell.value is None else _number(cell.value, kind)
     if cell.std is not None:
         text += f" ± {_number(cell.std, kind)}"
     if cell.published is None:
@@ -153,7 +150,7 @@ def _text(cell: Cell, kind: Kind) -> str:
 
 
 def _number(value: Value, kind: Kind, sign: str = "") -> str:
-    """A number with as many digits as in the paper, a share in percent."""
+    """Format a number with as many digits as in the paper, a share in percent."""
     if isinstance(value, str) or value is None:
         return value or NOT_APPLICABLE
     match kind:
@@ -174,7 +171,7 @@ def _markdown_line(cells: Sequence[str], widths: Sequence[int], numeric: Sequenc
 
 
 def _latex_rows(table: Table) -> Iterator[str]:
-    """The lines of all rows, with a rule where the data set changes."""
+    """Yield the lines of all rows, with a rule where the data set changes."""
     for index, row in enumerate(table.rows):
         if index and len(row.labels) > 1 and row.labels[0] != table.rows[index - 1].labels[0]:
             yield r"\midrule"
@@ -186,9 +183,9 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def _flat_cell(column: Column, cell: Cell, compared: bool) -> dict[str, Any]:
-    """A cell's numbers under names that begin with the column's key."""
+    """Return a cell's numbers under names that start with the column's key."""
     interval = cell.only.interval if cell.only else None
-    counts = {one.n for one in cell.measured}
+    counts = {measurement.n for measurement in cell.measurements}
     extra = {
         "std": cell.std,
         "low": interval.low if interval else None,

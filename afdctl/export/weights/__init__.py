@@ -1,8 +1,9 @@
-"""A run's network as a file of another library, and the check that it still is that network."""
+"""A run's network as a file of another library, checked by reading it back."""
 
 from collections.abc import Mapping
 from typing import Final
 
+# format -> where its WeightFormat is, for `registry.load`
 FORMATS: Final[Mapping[str, str]] = {
     "safetensors": "afdctl.export.weights.state_dict:SAFETENSORS",
     "onnx": "afdctl.export.weights.traced:ONNX",
@@ -10,7 +11,6 @@ FORMATS: Final[Mapping[str, str]] = {
     "torch": "afdctl.export.weights.state_dict:TORCH",
     "robustbench": "afdctl.export.weights.robustbench:ROBUSTBENCH",
 }
-"""Every format's name, and where its `Format` lies, for `registry.load`."""
 SUFFIXES: Final[Mapping[str, str]] = {
     ".safetensors": "safetensors",
     ".onnx": "onnx",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from afdctl.formatting import format_tick as format_tick
+from afdctl.formatting import round_ticks
+
 Floats = NDArray[np.float64]
 
 
@@ -32,9 +35,7 @@ class Range:
         """At most about `number` round values inside."""
         if self.log:
             return _log_ticks(self.low, self.high, number)
-        step = _round_step((self.high - self.low) / max(1, number))
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [place * step for place in range(first, last + 1)]
+        return round_ticks(self.low, self.high, number)
 
 
 def fit(values: Iterable[Floats], log: bool = False) -> Range:
@@ -76,11 +77,6 @@ def stable_range(old: Range | None, new: Range) -> Range:
     return Range(low, high, new.log) if kept > 0.85 else new
 
 
-def _round_step(rough: float) -> float:
-    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
-    return next((factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999), 10 * power)
-
-
 def _log_ticks(low: float, high: float, number: int) -> list[float]:
     for factors in ((1, 2, 5), (1, 3), (1,)):
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -89,20 +85,6 @@ def _log_ticks(low: float, high: float, number: int) -> list[float]:
         if len(ticks) <= max(2, number):
             return ticks
     return ticks[:: -(-len(ticks) // max(2, number))]
-
-
-def format_tick(value: float) -> str:
-    """A tick's name: at most six characters."""
-    if value == 0 or abs(value) < 1e-12:
-        return "0"
-    size = abs(value)
-    if size >= 1e6:
-        return f"{value / 1e6:.3g}M"
-    if size >= 1e4:
-        return f"{value / 1e3:.4g}k"
-    if size < 1e-3:
-        return f"{value:.0e}".replace("e-0", "e-")
-    return f"{value:.4g}"
 
 
 def figure(value: float | None) -> str:

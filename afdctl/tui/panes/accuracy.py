@@ -144,7 +144,7 @@ def _tests(history: History, palette: Palette) -> list[Line]:
                     (which, text),
                     (percent(row["acc_nat"]), strong),
                     (percent(row["acc_adv"]), strong),
-                    (percent(row.get("acc_square")), strong) if searched else (f"{row['of_step']:,}", dim),
+                    (percent(row.get("acc_square")), strong) if searched else (f"{row['checkpoint_step']:,}", dim),
                 )
             )
     return [*found, columns((f"no AutoAttack; {first['n']:,} images", dim))]

@@ -113,8 +113,9 @@ def of(history: History) -> list[ChartSpec]:
     )
     if gradients:
         charts.append(ChartSpec("gradients", "‖∇L‖", "gradient norms", gradients))
-    if "unchanged" in known:
-        charts.append(ChartSpec("unchanged", "x' = x", "share of images", (CurveSpec("unchanged", "", "warn"),), UNIT))
+    if "fraction_unchanged" in known:
+        curves = (CurveSpec("fraction_unchanged", "", "warn"),)
+        charts.append(ChartSpec("unchanged", "x' = x", "share of images", curves, UNIT))
     if "images_per_s" in known:
         charts.append(ChartSpec("speed", "images/s", "training", (CurveSpec("images_per_s", "", "other"),)))
     # the validation of a defense without a game is worth more than its batches

@@ -103,7 +103,8 @@ def _where(facts: Snapshot, palette: Palette) -> list[Span]:
 
 
 def _pid(facts: Snapshot, palette: Palette) -> list[Span]:
-    words = [f"pid {facts.pid}"] * (facts.pid is not None) + ["read only"] * facts.read_only
+    writer = f"pid {facts.pid} on {facts.host}" if facts.host else f"pid {facts.pid}"
+    words = [writer] * (facts.pid is not None) + ["read only"] * facts.read_only
     return [(" · ".join(words), palette.ink("dim"))] if words else []
 
 

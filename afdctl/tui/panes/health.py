@@ -81,7 +81,7 @@ def _d_accuracy(history: History) -> HealthCheck | None:
 
 
 def _rates(history: History) -> list[HealthCheck]:
-    nat, adv = history.series.latest("d_nat"), history.series.latest("d_adv")
+    nat, adv = history.series.latest("d_acc_nat"), history.series.latest("d_acc_adv")
     if nat is None or adv is None:
         return []
     text = f"{nat:.2f} / {adv:.2f}"
@@ -124,7 +124,7 @@ def _gradients(history: History) -> list[HealthCheck]:
 
 
 def _unchanged(history: History) -> HealthCheck | None:
-    share = history.series.latest("unchanged")
+    share = history.series.latest("fraction_unchanged")
     if share is None:
         return None
     level, word = (

@@ -9,13 +9,13 @@ from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.history import LogEntry
 
 COLOURS = {
-    "saved": "dim",
+    "checkpoint": "dim",
     "epoch": "L_C",
     "test": "good",
     "warn": "warn",
     "end": "good",
-    "begin": "d_hdh",
-    "again": "d_hdh",
+    "start": "d_hdh",
+    "resume": "d_hdh",
     "sweep": "d_hdh",
     "cell": "L_C",
 }
@@ -49,5 +49,5 @@ def entries(facts: Snapshot, number: int) -> Sequence[LogEntry]:
     found = [entry for entry in facts.history.entries if wanted in f"{entry.kind} {entry.text}".casefold()]
     # most of a log is checkpoints: an epoch's own says it already
     if not wanted:
-        found = [entry for entry in found if entry.kind != "saved"] or found
+        found = [entry for entry in found if entry.kind != "checkpoint"] or found
     return sorted([*found[-number:], *facts.notes], key=lambda entry: entry.t)[-number:] if number > 0 else []

@@ -1,22 +1,20 @@
-"""A run that is followed: its journal is read a little at a time, and its lock tells who writes it."""
+"""Follow a run: read its journal as it grows, and see which process writes it."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-from afdctl import journal
-from afdctl.journal import Row
-from afdctl.tui.state.follow import Follower, JournalReplaced, rows_at, sample
+from afdctl.journal import JournalReader, JournalReplaced, Row, Writer, current_writer, rows_between, sample
 from afdctl.tui.state.history import History
 from afdctl.tui.state.status import State, state
 
-LARGE = 4 << 20
-"""A journal of more bytes is first looked at here and there."""
-SAMPLES = 800
-CHUNK = 1 << 18
-MOST_PID = 1 << 31
+# A larger journal is shown from a sample of its lines until all of it has been read.
+MAX_BYTES_AT_OPEN: Final = 4 << 20
+SAMPLED_LINES: Final = 800
+CHUNK: Final = 1 << 18
 
 
 class RunFollower:
@@ -26,126 +24,152 @@ class RunFollower:
         self.path = path
         self.journal = path / "events.ndjson"
         self.history = History()
-        self.pid: int | None = None
+        self.writer: Writer | None = None
         self.gone = ""
-        self._follower = Follower(self.journal)
+        self._reader = self._new_reader()
         self._whole = self.history
+        self._sampled = False
         self._grown_at = time.monotonic()
-        self._quiet_before = 0.0
+        self._quiet_before_open = 0.0
 
     @property
     def name(self) -> str:
         return self.path.name
 
     @property
+    def pid(self) -> int | None:
+        """The pid of the process that writes the journal, 0 if unknown; None if no process does."""
+        return self.writer.pid if self.writer else None
+
+    @property
+    def local_pid(self) -> int | None:
+        """The pid of the writer if it is a process of this host, which can be measured and get signals."""
+        return self.writer.pid if self.writer and self.writer.is_local else None
+
+    @property
+    def remote_host(self) -> str:
+        """The host of a writer that runs elsewhere; else empty."""
+        return "" if self.writer is None or self.writer.is_local else self.writer.host
+
+    @property
     def damaged(self) -> int:
-        return self._follower.damaged
+        """How many damaged lines were left out."""
+        return 0 if self.history.other_schema else self._reader.damaged
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all of the journal has been read."""
+        return self._reader.caught_up and not self._sampled
 
     @property
     def share(self) -> float:
-        """How much of the journal has been read."""
-        return 1.0 if self._follower.caught_up else self._follower.offset / max(1, self._follower.size)
+        """The fraction of the journal that has been read."""
+        return 1.0 if self.caught_up else self._reader.offset / max(1, self._reader.size)
 
     @property
     def state(self) -> State:
-        quiet = time.monotonic() - self._grown_at + self._quiet_before
-        return state(self.history, self.pid, gone=self.gone, quiet=quiet if self.pid else 0.0)
+        quiet = time.monotonic() - self._grown_at + self._quiet_before_open
+        return state(self.history, self.writer is not None, gone=self.gone, quiet=quiet if self.writer else 0.0)
 
     def open(self) -> None:
         """Read enough for a first picture."""
         try:
-            information = self.journal.stat()
+            status = self.journal.stat()
         except OSError:
             return
-        # the file's own clock only counts where it is behind ours
-        self._quiet_before = max(0.0, time.time() - information.st_mtime)
-        if information.st_size > LARGE:
+        # the file system's clock counts only if it is behind ours
+        self._quiet_before_open = max(0.0, time.time() - status.st_mtime)
+        if status.st_size > MAX_BYTES_AT_OPEN:
             self.history = History()
             with suppress(OSError):
-                self.history.extend(sample(self.journal, SAMPLES))
-            self._follower.size = information.st_size
-            self._follower.started_large()
-            self.look()
+                self.history.extend(sample(self.journal, SAMPLED_LINES))
+            self._reader.size = status.st_size
+            self._sampled = True
+            self.refresh_writer()
         else:
             self.poll(1.0)
 
     def poll(self, seconds: float) -> bool:
-        """Read on for at most so long; whether there was anything new."""
+        """Read for at most `seconds`; return whether anything is new."""
         new = False
         until = time.monotonic() + seconds
         while True:
             try:
-                lines = self._follower.read(CHUNK)
+                lines = self._reader.read(CHUNK)
             except OSError as error:
                 self.gone = why_gone(self.path, error)
                 break
             except JournalReplaced:
-                self._follower, self._whole = Follower(self.journal), History()
+                self._reader, self._whole = self._new_reader(), History()
                 self.history = self._whole
                 continue
             self.gone = ""
             if lines:
                 self._whole.extend(lines)
                 new = True
-                self._grown_at, self._quiet_before = time.monotonic(), 0.0
-            if self._follower.caught_up or time.monotonic() > until:
+                self._grown_at, self._quiet_before_open = time.monotonic(), 0.0
+            if self._reader.caught_up or time.monotonic() > until:
                 break
-        if self._follower.caught_up and self.history is not self._whole:
-            self.history, new = self._whole, True
-        self.look()
+        if self._reader.caught_up:
+            self._sampled = False
+            if self.history is not self._whole:
+                self.history, new = self._whole, True
+        self.refresh_writer()
         return new
 
     def rows(self, seconds: float, wait: Callable[[float], None]) -> Iterator[Row]:
-        """All rows, old and new, until nobody writes any more; `wait` is called while there is nothing new."""
+        """Yield all rows, old and new, until no process writes the journal; `wait` is called while nothing is new."""
         while True:
-            self.look()
-            writer = self.pid
+            self.refresh_writer()
+            writer = self.writer
             try:
-                lines = self._follower.read()
+                lines = self._reader.read()
             except (FileNotFoundError, JournalReplaced):
                 return
             yield from (row for _, row in lines)
-            if lines or not self._follower.caught_up:
+            if lines or not self._reader.caught_up:
                 continue
             if writer is None:
                 return
             wait(seconds)
 
-    def look(self) -> None:
-        """See who writes the journal."""
+    def refresh_writer(self) -> None:
+        """Look up which process writes the journal."""
         try:
-            pid = journal.writer_pid(self.journal)
-        except (OSError, ValueError):
-            pid = None
-        # a number that is no process's must never get a signal: 0 and less are groups of them
-        self.pid = pid if pid is None or 0 < pid < MOST_PID else 0
+            self.writer = current_writer(self.journal)
+        except OSError:
+            self.writer = None
 
     def logged_at(self, step: int) -> dict[str, float]:
-        """The figures of the row whose step is nearest, read from the journal itself; empty where there is none."""
+        """Return the metrics of the row whose step is nearest, read from the journal; empty if there is none."""
         series = self.history.recent if self.history.recent.base < step else self.history.series
         place = series.nearest(step)
         if place is None:
             return {}
-        until = series.offsets[place + 1 : series.length]
-        until = until[until > series.offsets[place]]
+        begin = int(series.offsets[place])
+        later = series.offsets[place + 1 : series.length]
+        later = later[later > begin]
         try:
-            rows = rows_at(self.journal, int(series.offsets[place]), int(until[0]) if len(until) else 1 << 62)
+            rows = rows_between(self.journal, begin, int(later[0]) if len(later) else 1 << 62)
         except OSError:
             return {}
         steps = [row for row in rows if row["event"] == "step" and isinstance(row.get("step"), int)]
         row = min(steps, key=lambda row: abs(row["step"] - step), default={})
         return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
 
+    def _new_reader(self) -> JournalReader:
+        return JournalReader(self.journal, tolerant=True)
+
 
 def why_gone(path: Path, error: OSError) -> str:
-    """A word for a journal that cannot be read; empty where it is only not there yet."""
+    """Return the status of a run whose journal cannot be read; empty if it only does not exist yet."""
     if not os.path.exists(path):
-        return "vanished"
+        return "deleted"
     return "" if isinstance(error, FileNotFoundError) else "unreadable"
 
 
 def output(path: Path, lines: int = 200) -> list[str]:
-    """The last lines of what the trainer printed."""
+    """Return the last lines that the trainer printed."""
     try:
         with (path / "log.txt").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 200 * lines))

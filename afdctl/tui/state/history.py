@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from afdctl.journal import SCHEMA, Row
+from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
+from afdctl.runs.status import StatusTracker
 from afdctl.tui.state import log_entries
-from afdctl.tui.state.follow import UNREADABLE, Line
 from afdctl.tui.state.sweep import SweepProgress
 
+# What a row with missing or wrong fields raises where it is used.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 RECENT = 12288
 ENTRIES = 2000
 EPOCHS = 10000
@@ -18,7 +20,7 @@ ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 SPEED_ROWS = 200
 MOST_STEPS = 1 << 53
 """Up to here a step is exact as a float, as the charts need it."""
-SWEEPING = {"sweep", "part", "progress", "cell", "swept", "checkpoint"}
+SWEEPING = {"sweep", "sweep_part", "sweep_progress", "cell", "sweep_end", "checkpoint"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class History:
         self.last: Row = {}
         self.end: Row | None = None
         self.sweep = SweepProgress()
-        self.newer: int | None = None
+        self.status = StatusTracker()
+        self.other_schema: int | None = None
         self.not_numbers = 0
         self.elapsed = 0.0
         self.times: deque[ProgressSample] = deque(maxlen=SPEED_ROWS)
@@ -67,7 +70,7 @@ class History:
         for offset, row in lines:
             try:
                 self._take(offset, row)
-            except UNREADABLE:
+            except MALFORMED:
                 self.entries.append(
                     LogEntry(self._clock or 0.0, "warn", f"a line that this afdctl cannot read: {row['event']}")
                 )
@@ -139,11 +142,12 @@ class History:
         return 1 - (full - now) * each / float(sum(flop.values()))
 
     def _take(self, offset: int, row: Row) -> None:
-        if self.newer:
+        if self.other_schema:
             # what its rows mean is not known here
             return
         text = log_entries.entry(row)
         self._tick(row)
+        self.status.take(row)
         match row["event"]:
             case "step":
                 self._step(offset, row)
@@ -176,8 +180,8 @@ class History:
         self._clock = float(t)
 
     def _begin(self, row: Row) -> None:
-        if isinstance(schema := row.get("schema"), int) and schema > SCHEMA:
-            self.newer = schema
+        if isinstance(schema := row.get("schema"), int) and schema != SCHEMA:
+            self.other_schema = schema
         else:
             self.run = row
 

@@ -2,30 +2,31 @@
 
 from pathlib import PurePath
 
-from afdctl.journal import Row, format_square_accuracy
+from afdctl.formatting import format_square_accuracy
+from afdctl.journal import Row
 
 
 def entry(row: Row) -> tuple[str, str] | None:
-    """The kind (at most five letters) and the text of a row's line in the log; None for rows that need none."""
+    """The kind (a word) and the text of a row's line in the log; None for rows that need none."""
     match row["event"]:
         case "run":
             return (
-                "begin",
+                "start",
                 f"{row.get('name', '')} on {row.get('device', '?')}, {row.get('parameters', 0):,} parameters",
             )
         case "resume":
-            return "again", f"going on at step {row['step']:,} of {row.get('steps_total', 0):,}"
+            return "resume", f"at step {row['step']:,} of {row.get('steps_total', 0):,}"
         case "checkpoint":
             return (
-                "saved",
+                "checkpoint",
                 f"step {row['step']:,}{', the best so far' if row.get('best') else ''}  {_short(row.get('file'))}",
             )
         case "epoch":
             return "epoch", _epoch(row)
         case "test":
             return "test", (
-                f"{row['checkpoint']} checkpoint, step {row['of_step']:,}: {_accuracies(row, str(row['attack']))}, "
-                f"{row['n']:,} images"
+                f"{row['checkpoint']} checkpoint, step {row['checkpoint_step']:,}: "
+                f"{_accuracies(row, str(row['attack']))}, {row['n']:,} images"
             )
         case "warning":
             return "warn", str(row.get("message"))
@@ -66,7 +67,7 @@ def _sweeping(row: Row) -> tuple[str, str] | None:
                 "cell",
                 f"{row['attack']}{source} at ε {row['epsilon']:.4g}: {accuracy}, {row.get('seconds') or 0:.0f} s",
             )
-        case "swept":
+        case "sweep_end":
             return "end", f"sweep {row.get('reason')}, exit code {row.get('exit_code')}"
     return None
 

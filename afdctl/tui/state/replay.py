@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from afdctl.tui.state.follow import Follower, JournalReplaced, Line
+from afdctl.journal import JournalReplaced, Line
 from afdctl.tui.state.follower import RunFollower, why_gone
 from afdctl.tui.state.history import History
 from afdctl.tui.state.status import State, state
@@ -31,12 +31,12 @@ class Replay(RunFollower):
 
     @property
     def state(self) -> State:
-        return state(self.history, self.pid, gone=self.gone, replayed=not self.done)
+        return state(self.history, self.writer is not None, gone=self.gone, replayed=not self.done)
 
     @property
     def done(self) -> bool:
         """Whether the last row is shown."""
-        return self._follower.caught_up and not self._ready
+        return self._reader.caught_up and not self._ready
 
     @property
     def share(self) -> float:
@@ -53,7 +53,7 @@ class Replay(RunFollower):
         if self.playing:
             self._shown += (now - self._moment) * self.speed
         self._moment = now
-        self.look()
+        self.refresh_writer()
         return self._release(self._shown)
 
     def to_epoch(self, step: int) -> None:
@@ -65,7 +65,7 @@ class Replay(RunFollower):
             self._shown = self._of_row
 
     def _restart(self) -> None:
-        self._follower = Follower(self.journal)
+        self._reader = self._new_reader()
         self.history = self._whole = History()
         self._shown = self._of_row = 0.0
         self._last_t = None
@@ -91,7 +91,7 @@ class Replay(RunFollower):
         """Whether there is a row to show."""
         if not self._ready:
             try:
-                self._ready = self._follower.read(1 << 16)
+                self._ready = self._reader.read(1 << 16)
             except OSError as error:
                 self.gone = why_gone(self.path, error)
             except JournalReplaced:

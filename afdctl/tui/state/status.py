@@ -1,17 +1,34 @@
-"""How a run is doing: from its journal's last rows and from who holds its lock."""
+"""The status of a run as the dashboard shows it: a word, a mark and a colour."""
 
 from dataclasses import dataclass
+from typing import Final
 
+from afdctl.runs.status import OTHER_VERSION
 from afdctl.tui.drawing.axis import duration
 from afdctl.tui.state.history import History
 
-QUIET_SECONDS, QUIET_GAPS = 30.0, 5
-"""A trainer is quiet when it has written nothing for so long, and for so many of its usual pauses."""
+# A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
+QUIET_SECONDS: Final = 30.0
+QUIET_PAUSES: Final = 5
+# Mark and colour of each status; the others have ended badly.
+STYLES: Final = {
+    OTHER_VERSION: ("?", "warn"),
+    "not started": ("◌", "bad"),
+    "starting": ("◌", "warn"),
+    "training": ("●", "good"),
+    "testing": ("●", "good"),
+    "sweeping": ("●", "good"),
+    "analyzing": ("●", "good"),
+    "finished": ("✔", "good"),
+    "swept": ("✔", "good"),
+    "stopped": ("■", "warn"),
+    "sweep stopped": ("■", "warn"),
+}
 
 
 @dataclass(frozen=True)
 class State:
-    """A word, the mark before it, and its colour's role. `over`: nothing writes the journal any more."""
+    """A word, the mark before it, and the role of its colour. `over`: no process writes the journal."""
 
     word: str
     mark: str
@@ -19,46 +36,19 @@ class State:
     over: bool = False
 
 
-def state(history: History, pid: int | None, *, gone: str = "", quiet: float = 0.0, replayed: bool = False) -> State:
-    """`pid` holds the lock, `gone` why nothing can be read, `quiet` is how long nothing was written."""
+def state(history: History, is_written: bool, *, gone: str = "", quiet: float = 0.0, replayed: bool = False) -> State:
+    """Return the state to show.
+
+    `gone` is why nothing can be read; nothing was written for `quiet` seconds; `replayed` is true for a replay.
+    """
     if gone:
         return State(gone, "✖", "bad", over=True)
-    if history.newer:
-        return State("newer version", "?", "warn", over=pid is None)
-    if replayed:
+    if replayed and not history.other_schema:
         return State("replay", "▶", "d_hdh")
-    if pid is not None:
-        return _at_work(history, quiet)
-    return _over(history)
-
-
-def _at_work(history: History, quiet: float) -> State:
-    if not history.run:
-        return State("starting", "◌", "warn")
-    # a test and an attack write nothing for long, and that is as it should be
-    if history.sweep.plan and (history.end or history.sweep.since):
-        # the process that wrote the last word takes a moment to go
-        return State("attacking", "●", "good") if history.sweep.ended is None else _over(history)
-    if history.steps_total and history.step >= history.steps_total:
-        return State("testing", "●", "good")
-    if quiet > max(QUIET_SECONDS, QUIET_GAPS * history.seconds_between_writes):
-        # the word stays honest where the trainer hangs
+    word = OTHER_VERSION if history.other_schema else history.status.status(is_written=is_written)
+    if word == "training" and quiet > max(QUIET_SECONDS, QUIET_PAUSES * history.seconds_between_writes):
+        # a trainer that hangs must not look like one that trains; tests and attacks write nothing for long
         return State(f"quiet {duration(quiet)}", "?", "warn")
-    return State("running", "●", "good")
-
-
-def _over(history: History) -> State:
-    if history.sweep.plan and history.sweep.since:
-        if history.sweep.ended is None:
-            return State("sweep crashed", "✖", "bad", over=True)
-        reason = str(history.sweep.ended.get("reason"))
-        return _ended("attacked" if reason == "finished" else f"sweep {reason}", reason)
-    if history.end is None:
-        return State("crashed" if history.run else "not started", "✖" if history.run else "◌", "bad", over=True)
-    reason = str(history.end.get("reason"))
-    return _ended(reason, reason)
-
-
-def _ended(word: str, reason: str) -> State:
-    mark, colour = {"finished": ("✔", "good"), "stopped": ("■", "warn")}.get(reason, ("✖", "bad"))
-    return State(word, mark, colour, over=True)
+    mark, colour = STYLES.get(word, ("✖", "bad"))
+    # the process that wrote the last row takes a moment to exit
+    return State(word, mark, colour, over=not is_written or history.status.has_ended)

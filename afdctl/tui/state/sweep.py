@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from afdctl.journal import Row
+from afdctl.journal import Row, drop_superseded
 from afdctl.runs.cells import pointers, shown_clean, shown_curves
-from afdctl.runs.journal_reader import drop_superseded
 
 Key = tuple[str, str]
 """An attack, and the run whose adversarial images it uses ('' for its own)."""
@@ -51,11 +50,11 @@ class SweepProgress:
         match row["event"]:
             case "sweep":
                 self._begin(row)
-            case "part" | "progress":
+            case "sweep_progress" | "sweep_part":
                 self._part(row)
             case "cell":
                 self._cell(row)
-            case "swept":
+            case "sweep_end":
                 self.ended, self.at_work = row, None
                 self._settle()
             case "checkpoint":

@@ -1,4 +1,4 @@
-"""Four runs in the folder `runs` of the present one, and any command in it."""
+"""Fixtures: four runs, and any command in their folder."""
 
 from pathlib import Path
 

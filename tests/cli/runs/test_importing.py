@@ -73,5 +73,5 @@ def test_a_mistake_is_one_line(afdctl: Callable[..., Ended], words: str, code: i
     assert ended.err.count("\n") == 1
 
 
-def test_the_help_says_where_the_normalisation_comes_from(afdctl: Callable[..., Ended]):
-    assert "model.norm must say how its features were normalised" in " ".join(afdctl("runs import --help").out.split())
+def test_the_help_explains_the_normalization(afdctl: Callable[..., Ended]):
+    assert "model.norm must be the normalization of its features" in " ".join(afdctl("runs import --help").out.split())

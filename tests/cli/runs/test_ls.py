@@ -1,4 +1,4 @@
-"""`afdctl runs ls`: every run is listed, whatever state it is in."""
+"""`afdctl runs ls` lists every run, in any condition."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def test_json_has_the_main_figures(afdctl: Afdctl, runs: Runs):
     assert (mnist["state"], mnist["epoch"], mnist["clean"]) == ("not started", None, None)
 
 
-def test_the_table_says_what_its_figures_are(afdctl: Afdctl, runs: Runs):
+def test_a_note_explains_the_table(afdctl: Afdctl, runs: Runs):
     ended = afdctl("runs", "ls")
     assert ended.err == ""
     rows = {line.split()[1]: line for line in ended.out.splitlines() if line.startswith("│")}
@@ -91,7 +91,7 @@ def test_no_runs_are_no_error(afdctl: Afdctl):
     assert "no run here; start one with `afdctl train`" in ended.err
 
 
-def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs):
+def test_a_damaged_run_is_listed_with_the_others(afdctl: Afdctl, runs: Runs):
     (runs["wgan"].path / "run.json").write_text("{")
     runs["at"].recipe_path.write_text("seed = x\n")
     journal = runs["young"].journal_path
@@ -114,12 +114,12 @@ def test_a_damaged_run_is_a_row_and_the_table_goes_on(afdctl: Afdctl, runs: Runs
     assert any("mnist: runs/mnist: has schema 7" in line for line in warnings)
 
 
-def test_a_run_that_is_written_says_so(afdctl: Afdctl, runs: Runs):
+def test_the_state_of_a_run_that_is_being_written(afdctl: Afdctl, runs: Runs):
     with Journal.open(runs["young"].journal_path) as young, Journal.open(runs["wgan"].journal_path) as wgan:
         assert {run["name"]: run["state"] for run in listed(afdctl)}["young"] == "training"
         wgan.append("sweep", suite="strong", n=1, seed=0, cells=[], done=[])
         young.append("end", step=13, reason="stopped", exit_code=143, message=None)
-        assert {run["name"]: run["state"] for run in listed(afdctl)}["wgan"] == "attacking"
+        assert {run["name"]: run["state"] for run in listed(afdctl)}["wgan"] == "sweeping"
     assert {run["name"]: run["state"] for run in listed(afdctl)} == {
         "wgan": "sweep crashed",
         "at": "finished",

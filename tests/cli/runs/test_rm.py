@@ -1,4 +1,4 @@
-"""`afdctl runs rm` removes what was named, all of it, and nothing else."""
+"""`afdctl runs rm` removes the named runs completely, and nothing else."""
 
 import io
 import sys
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from afdctl.journal import Journal
-from afdctl.runs import removal
+from afdctl.runs import folders
+from afdctl.runs.files import size_on_disk
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 
@@ -15,7 +16,7 @@ Runs = dict[str, Run]
 
 
 class Terminal(io.StringIO):
-    """A person who types this."""
+    """A terminal on which this is typed."""
 
     def isatty(self) -> bool:
         return True
@@ -25,20 +26,20 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in (folder / "runs").iterdir()}
 
 
-def test_yes_removes_and_says_how_much_it_frees(afdctl: Afdctl, runs: Runs, folder: Path):
+def test_yes_removes_and_prints_the_freed_size(afdctl: Afdctl, runs: Runs, folder: Path):
     from afdctl.formatting import format_bytes
 
-    freed = format_bytes(sum(removal.size(runs[name].path) for name in ("at", "young")))
+    freed = format_bytes(sum(size_on_disk(runs[name].path) for name in ("at", "young")))
     ended = afdctl("runs", "rm", "at", "runs/young", "at", "--yes")
     assert ended == (0, "runs/at\nruns/young\n", f"{freed} freed\n")
     assert left(folder) == {"wgan", "mnist"}
 
 
-def test_without_a_terminal_nothing_is_removed_unless_yes_is_said(afdctl: Afdctl, runs: Runs, folder: Path):
+def test_without_a_terminal_removal_needs_yes(afdctl: Afdctl, runs: Runs, folder: Path):
     ended = afdctl("runs", "rm", "at")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("error: rm: would remove at (")
-    assert ended.err.endswith("; there is no terminal to ask on, so say --yes\n")
+    assert ended.err.endswith("; there is no terminal to ask on, so add --yes\n")
     assert left(folder) == set(runs)
 
 
@@ -69,7 +70,7 @@ def test_a_run_that_is_written_stays_and_so_do_the_others(afdctl: Afdctl, runs: 
 
 
 def test_no_link_is_followed(afdctl: Afdctl, runs: Runs, folder: Path):
-    """A link to a run is refused, links inside a run go and what they point to stays."""
+    """A link to a run is refused; links inside a run are removed, their targets stay."""
     elsewhere = folder / "elsewhere"
     runs["at"].path.rename(elsewhere)
     runs["at"].path.symlink_to(elsewhere)
@@ -78,11 +79,11 @@ def test_no_link_is_followed(afdctl: Afdctl, runs: Runs, folder: Path):
     assert "runs/at: a link to" in ended.err
     assert (elsewhere / "run.json").exists()
     big = folder / "big"
-    before = removal.size(runs["wgan"].path)
+    before = size_on_disk(runs["wgan"].path)
     runs["wgan"].shards.rename(big)
     runs["wgan"].shards.symlink_to(big)
     # a link itself takes some bytes
-    assert removal.size(runs["wgan"].path) < before - removal.size(big) + 1000
+    assert size_on_disk(runs["wgan"].path) < before - size_on_disk(big) + 1000
     assert afdctl("runs", "rm", "wgan", "--yes").code == 0
     assert not runs["wgan"].path.exists()
     assert len(list(big.iterdir())) == 1
@@ -100,7 +101,7 @@ def test_a_path_may_go_round_corners(afdctl: Afdctl, runs: Runs, folder: Path):
     assert "at" not in left(folder)
 
 
-def test_what_is_no_run_is_not_removed(afdctl: Afdctl, runs: Runs, folder: Path):
+def test_other_folders_are_not_removed(afdctl: Afdctl, runs: Runs, folder: Path):
     (folder / "runs" / "notes").mkdir()
     (folder / "runs" / "notes" / "a.txt").touch()
     ended = afdctl("runs", "rm", "notes", "--yes")
@@ -108,11 +109,11 @@ def test_what_is_no_run_is_not_removed(afdctl: Afdctl, runs: Runs, folder: Path)
     assert "notes" in left(folder)
 
 
-def test_what_a_killed_removal_leaves_is_no_run(runs: Runs, folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_killed_removal_leaves_no_run(runs: Runs, folder: Path, monkeypatch: pytest.MonkeyPatch):
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("shutil.rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        removal.remove(runs["at"])
+        folders.remove(runs["at"].path)
     assert {run.name for run in Run.all(folder / "runs")} == {"wgan", "young", "mnist"}

@@ -26,7 +26,7 @@ def as_json(afdctl: Afdctl, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_show_tells_all_that_is_known(afdctl: Afdctl, runs: Runs):
+def test_show_prints_everything(afdctl: Afdctl, runs: Runs):
     good = checkpoints.save(runs["wgan"], {}, step=10, epoch=1, best=True).path
     bad = checkpoints.save(runs["wgan"], {}, step=20, epoch=2, best=False).path
     bad.write_bytes(b"bad")
@@ -48,7 +48,7 @@ def test_show_tells_all_that_is_known(afdctl: Afdctl, runs: Runs):
     assert found["disk"]["events.ndjson"] == runs["wgan"].journal_path.stat().st_size
 
 
-def test_show_says_what_is_damaged_and_what_is_missing(afdctl: Afdctl, runs: Runs):
+def test_show_names_what_is_damaged_or_missing(afdctl: Afdctl, runs: Runs):
     shard = next(runs["wgan"].shards.iterdir())
     shard.write_bytes(b"bad")
     out = afdctl("runs", "show", "wgan").out
@@ -56,7 +56,7 @@ def test_show_says_what_is_damaged_and_what_is_missing(afdctl: Afdctl, runs: Run
     assert "No AutoAttack" not in out
     assert "60.0% (no AutoAttack)" in out
     out = afdctl("runs", "show", "at").out
-    assert "attacks      none; afdctl sweep runs/at carries them out" in out
+    assert "attacks      none yet; run `afdctl sweep runs/at`" in out
     swept(runs["at"], {0.1: 0.5}, attack="pgd_linf")
     assert "No AutoAttack: robust accuracy may be lower." in afdctl("runs", "show", "at").out
 
@@ -75,7 +75,7 @@ def test_show_takes_one_name_from_stdin(afdctl: Afdctl, runs: Runs, monkeypatch:
     assert afdctl("runs", "show", "-").code == 2
 
 
-def test_compare_shows_what_differs(afdctl: Afdctl, runs: Runs):
+def test_compare_shows_differences(afdctl: Afdctl, runs: Runs):
     found = as_json(afdctl, "compare", "wgan", "at")
     assert [run["name"] for run in found["runs"]] == ["wgan", "at"]
     assert found["recipe"]["attack.epsilon"] == [0.1, 0.2]
@@ -99,7 +99,7 @@ def test_compare_shows_what_differs(afdctl: Afdctl, runs: Runs):
 def test_warnings_of_a_check_are_beside_the_numbers_everywhere(afdctl: Afdctl, runs: Runs):
     line = "20 of 128 images have no gradient that an attack could follow"
     with runs["wgan"].open_journal() as journal:
-        journal.append("check", checkpoint=CHECKPOINT, data="d", version=1, n=128, warnings=[line])
+        journal.append("sanity_check", checkpoint=CHECKPOINT, data="d", version=1, n=128, warnings=[line])
     found = as_json(afdctl, "show", "wgan")
     assert [one["warnings"] for one in found["attacks"]] == [[line]]
     assert found["run"]["warnings"] == [line]
@@ -146,7 +146,7 @@ def test_a_rebuilt_file_equals_the_original_data_set_by_data_set(afdctl: Afdctl,
     assert attributes == attributes_after
 
 
-def test_rebuild_says_which_figures_are_lost(afdctl: Afdctl, runs: Runs):
+def test_rebuild_names_lost_results(afdctl: Afdctl, runs: Runs):
     shard = next(runs["wgan"].shards.iterdir())
     shard.unlink()
     ended = afdctl("runs", "rebuild", "wgan")

@@ -1,4 +1,4 @@
-"""Files of figures."""
+"""Test the files of figures."""
 
 import re
 import subprocess
@@ -13,29 +13,32 @@ from afdctl import __version__
 from afdctl.errors import RecipeError
 from afdctl.export.figures.catalogue import FIGURES, find
 from afdctl.export.figures.features import pca
+from afdctl.export.figures.page import FORMATS, PaperFigure, save
 from afdctl.export.figures.robustness import robustness
-from afdctl.export.figures.style import FORMATS, PaperFigure, save
-from tests.export.figures import made
+from tests.export.figures import sample_runs
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> PaperFigure:
-    run = made.record(tmp_path_factory.mktemp("page"), "mnist_at", made.sweep({"fgsm": {0.1: 0.5}}))
+    rows = sample_runs.sweep_rows({"fgsm": {0.1: 0.5}})
+    run = sample_runs.make_record(tmp_path_factory.mktemp("page"), "mnist_at", rows)
     return robustness([run])
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_same_results_make_the_same_bytes(kind: str, tmp_path: Path):
     """In points as pixels and in curves as shapes."""
-    run = made.with_pca(made.with_map(made.record(tmp_path, "digits_at"), n=20), [0.9, 1.0], 2)
+    run = sample_runs.with_pca(
+        sample_runs.with_map(sample_runs.make_record(tmp_path, "digits_at"), n=20), [0.9, 1.0], 2
+    )
     for name in ("pca", "tsne"):
         files = [tmp_path / f"{name}-{number}.{kind}" for number in range(2)]
         for file in files:
-            save(FIGURES[name].of([run]), file)
+            save(FIGURES[name].build([run]), file)
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_pdf_says_what_it_shows_and_has_true_letters(page: PaperFigure, tmp_path: Path):
+def test_a_pdf_has_metadata_and_truetype_fonts(page: PaperFigure, tmp_path: Path):
     save(page, tmp_path / "a.pdf")
     data = (tmp_path / "a.pdf").read_bytes()
     assert b"/Title (Adversarial accuracy on MNIST)" in data
@@ -46,7 +49,7 @@ def test_a_pdf_says_what_it_shows_and_has_true_letters(page: PaperFigure, tmp_pa
     assert b"/Type3" not in data
 
 
-def test_an_svg_says_what_it_shows_and_needs_no_font(page: PaperFigure, tmp_path: Path):
+def test_an_svg_has_metadata_and_needs_no_font(page: PaperFigure, tmp_path: Path):
     save(page, tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text()
     assert "<dc:title>Adversarial accuracy on MNIST</dc:title>" in text
@@ -56,7 +59,7 @@ def test_an_svg_says_what_it_shows_and_needs_no_font(page: PaperFigure, tmp_path
     assert not re.search(r"<text|font-family", text)
 
 
-def test_a_png_has_300_dots_an_inch_and_says_what_it_shows(page: PaperFigure, tmp_path: Path):
+def test_a_png_has_300_dots_per_inch_and_metadata(page: PaperFigure, tmp_path: Path):
     save(page, tmp_path / "a.PNG")
     with Image.open(tmp_path / "a.PNG") as image:
         assert image.width == 5.5 * 300
@@ -71,8 +74,8 @@ def test_other_suffixes_are_refused(page: PaperFigure, tmp_path: Path, name: str
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_of_the_user_neither_change_a_figure_nor_are_changed(tmp_path: Path):
-    run = made.with_pca(made.record(tmp_path, "digits_at"), [0.9, 1.0], 2)
+def test_user_settings_do_not_affect_figures_and_are_not_changed(tmp_path: Path):
+    run = sample_runs.with_pca(sample_runs.make_record(tmp_path, "digits_at"), [0.9, 1.0], 2)
     save(pca([run]), tmp_path / "plain.svg")
     with matplotlib.rc_context(
         {"font.size": 30, "axes.facecolor": "red", "lines.linewidth": 9, "svg.fonttype": "none"}
@@ -102,11 +105,15 @@ def test_names_of_figures():
 
 
 def test_every_figure_can_be_drawn(tmp_path: Path):
-    run = made.record(tmp_path, "mnist_wgan", made.sweep({"aa": {0.1: 0.5}}))
-    run = made.with_sensitivity(made.with_units(made.with_pca(run, [0.9, 1.0], 2), [1.0, 0.0]), [0.1, 0.2], [0.1, 0.1])
-    run = made.with_hdh(made.with_map(made.with_map(made.with_norms(run), "umap", n=20), n=20))
-    for kind in {kind.draw: kind for kind in FIGURES.values()}.values():
-        page = kind.of([run])
+    run = sample_runs.make_record(tmp_path, "mnist_wgan", sample_runs.sweep_rows({"aa": {0.1: 0.5}}))
+    run = sample_runs.with_sensitivity(
+        sample_runs.with_units(sample_runs.with_pca(run, [0.9, 1.0], 2), [1.0, 0.0]), [0.1, 0.2], [0.1, 0.1]
+    )
+    run = sample_runs.with_hdh(
+        sample_runs.with_map(sample_runs.with_map(sample_runs.with_norms(run), "umap", n=20), n=20)
+    )
+    for spec in {spec.draw: spec for spec in FIGURES.values()}.values():
+        page = spec.build([run])
         page.draw_without_rendering()
         # none of the run's own: it was analysed, and then trained on
         assert "checkpoint: d1" in " ".join(page._supxlabel.get_text().split())

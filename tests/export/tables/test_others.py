@@ -1,32 +1,36 @@
-"""Tables 2, A1, A3, A4, A5 and cost, each against figures worked by hand."""
+"""Test tables 2, A1, A3, A4, A5 and cost against values worked by hand."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from afdctl import registry
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export import tables
 from afdctl.export.tables import cost
 from afdctl.export.tables.base import Cell
-from tests.export.tables.made import DIGEST, Rows, cells, record
+from tests.export.tables.sample_runs import DIGEST, Rows, cell_rows, make_record
 
 
 def test_an_area_is_the_trapezoid_over_table_a2s_grid(tmp_path: Path) -> None:
     # 0 0.2 0.3 0.35 at 1 0.8 0.6 0.2: (0.9 * 0.2 + 0.7 * 0.1 + 0.4 * 0.05) / 0.35
-    curve = cells("aa", {0.2: 0.8, 0.25: 0.0, 0.3: 0.6, 0.35: 0.2}, acc_nat=1.0)
-    part = cells("pgd_linf", {0.1: 0.5, 0.2: 0.0}, acc_nat=1.0)
-    table = tables.build("2", [record(tmp_path, "wgan", "mnist_wgan", [*curve, *part])], with_paper=True)
-    found = table.rows[-1].cells
-    assert found["aa"].value == pytest.approx(0.27 / 0.35)
-    assert found["aa"].difference == pytest.approx(0.27 / 0.35 - 0.90)
+    curve = cell_rows("aa", {0.2: 0.8, 0.25: 0.0, 0.3: 0.6, 0.35: 0.2}, acc_nat=1.0)
+    part = cell_rows("pgd_linf", {0.1: 0.5, 0.2: 0.0}, acc_nat=1.0)
+    table = tables.build("2", [make_record(tmp_path, "wgan", "mnist_wgan", [*curve, *part])], with_paper=True)
+    areas = table.rows[-1].cells
+    assert areas["aa"].value == pytest.approx(0.27 / 0.35)
+    assert areas["aa"].difference == pytest.approx(0.27 / 0.35 - 0.90)
     # the whole of another grid, which is said: (0.75 * 0.1 + 0.25 * 0.1) / 0.2
-    assert found["pgd_linf"].value == pytest.approx(0.5)
+    assert areas["pgd_linf"].value == pytest.approx(0.5)
     assert any("PGD-L∞ of MNIST AFD-WGAN: grid 0 0.1 0.2" in note for note in table.notes)
 
 
 def test_hyperparameters_are_the_recipes(tmp_path: Path) -> None:
-    runs = [record(tmp_path, "nt", "cifar10_nt", []), record(tmp_path, "wgan", "cifar10_wgan", [], "train.epochs=7")]
+    runs = [
+        make_record(tmp_path, "nt", "cifar10_nt", []),
+        make_record(tmp_path, "wgan", "cifar10_wgan", [], "train.epochs=7"),
+    ]
     natural, wgan = tables.build("A1", runs, with_paper=True).rows
     assert {key: cell.value for key, cell in wgan.cells.items()} == {
         "model": "resnet18, width 64",
@@ -47,16 +51,16 @@ def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "runs"
     runs = [
-        record(root, "at", "mnist_at", cells("pgd_linf", {0.3: 0.9}, source="trades")),
-        record(root, "trades", "mnist_trades", []),
-        record(root, "wgan", "mnist_wgan", cells("pgd_linf", {0.3: 0.8}, source="at")),
-        record(root, "nt", "mnist_nt", cells("pgd_linf", {0.3: 0.8}, source="at")),
+        make_record(root, "at", "mnist_at", cell_rows("pgd_linf", {0.3: 0.9}, source="trades")),
+        make_record(root, "trades", "mnist_trades", []),
+        make_record(root, "wgan", "mnist_wgan", cell_rows("pgd_linf", {0.3: 0.8}, source="at")),
+        make_record(root, "nt", "mnist_nt", cell_rows("pgd_linf", {0.3: 0.8}, source="at")),
     ]
     table = tables.build("A3", runs, with_paper=True)
-    found = {row.labels[1]: row.cells for row in table.rows}
-    assert list(found) == ["AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
-    assert (found["AT"]["from_AT"], found["AT"]["from_TRADES"].value) == (Cell(), 0.9)
-    assert found["AFD-WGAN"]["from_AT"].difference == pytest.approx(0.8 - 0.9741)
+    by_method = {row.labels[1]: row.cells for row in table.rows}
+    assert list(by_method) == ["AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
+    assert (by_method["AT"]["from_AT"], by_method["AT"]["from_TRADES"].value) == (Cell(), 0.9)
+    assert by_method["AFD-WGAN"]["from_AT"].difference == pytest.approx(0.8 - 0.9741)
     assert table.missing[0] == "afdctl sweep trades --suite paper-A2 --from at --attacks pgd_linf"
 
 
@@ -68,22 +72,22 @@ def analysis(name: str, n: int = 360, **figures: Any) -> dict[str, Any]:
         "checkpoint": DIGEST,
         "n": n,
         "seed": 0,
-        "figures": figures,
+        "metrics": figures,
         "shard": None,
         "features": [],
     }
 
 
-def test_dimensions_stand_beside_each_other_by_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_units_and_dims_have_columns_by_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     root = tmp_path / "runs"
     runs = [
-        record(
+        make_record(
             root, "d", "digits_wgan", [analysis("pca", dims=7, features=32), analysis("units", units=20, features=32)]
         ),
-        record(root, "m", "mnist_wgan", [analysis("units", 1000, units=30, features=64)]),
-        record(root, "a", "mnist_at", []),
-        record(root, "b", "digits_at", []),
+        make_record(root, "m", "mnist_wgan", [analysis("units", 1000, units=30, features=64)]),
+        make_record(root, "a", "mnist_at", []),
+        make_record(root, "b", "digits_at", []),
     ]
     table = tables.build("A4", runs, with_paper=True)
     (row,) = (row for row in table.rows if row.labels == ("AFD-WGAN",))
@@ -103,9 +107,9 @@ def test_dimensions_stand_beside_each_other_by_data_set(tmp_path: Path, monkeypa
     ]
 
 
-def test_a_discriminator_without_a_run_is_trained_like_the_one_that_has(tmp_path: Path) -> None:
-    run = record(tmp_path, "w", "mnist_wgan", cells("pgd_linf", {0.3: 0.9}))
-    table = tables.build("A5", [run, record(tmp_path, "at", "mnist_at", [])], with_paper=True)
+def test_a_discriminator_without_a_run_is_trained_with_the_recipe_of_another(tmp_path: Path) -> None:
+    run = make_record(tmp_path, "w", "mnist_wgan", cell_rows("pgd_linf", {0.3: 0.9}))
+    table = tables.build("A5", [run, make_record(tmp_path, "at", "mnist_at", [])], with_paper=True)
     assert [row.labels for row in table.rows] == [
         ("mnist", "AFD-WGAN", "FC1-PD"),
         ("mnist", "AFD-WGAN", "FC3"),
@@ -119,12 +123,12 @@ def test_a_discriminator_without_a_run_is_trained_like_the_one_that_has(tmp_path
     ]
 
 
-def test_recipes_that_differ_in_more_than_the_discriminator_are_told(tmp_path: Path) -> None:
-    runs = [record(tmp_path, "three", "mnist_wgan", []), record(tmp_path, "one", "mnist_wgan_fc1pd", [])]
+def test_recipes_that_differ_in_more_than_the_discriminator_are_noted(tmp_path: Path) -> None:
+    runs = [make_record(tmp_path, "three", "mnist_wgan", []), make_record(tmp_path, "one", "mnist_wgan_fc1pd", [])]
     table = tables.build("A5", runs, with_paper=False)
     assert [row.labels[1] for row in table.rows] == ["AFD-WGAN"] * 3
     assert not any("compare" in note for note in table.notes)
-    runs.append(record(tmp_path, "fc3", "mnist_wgan_fc3", [], "train.epochs=80"))
+    runs.append(make_record(tmp_path, "fc3", "mnist_wgan_fc3", [], "train.epochs=80"))
     assert any("`afdctl runs compare one fc3 three`" in note for note in tables.build("A5", runs, False).notes)
 
 
@@ -139,8 +143,8 @@ def steps(speeds: dict[int, float]) -> Rows:
 
 def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> None:
     # 1437 - 200 images an epoch; the first of several does not count
-    at = record(tmp_path, "at", "digits_at", steps({1: 10, 2: 1237, 3: 1237 / 3}))
-    wgan = record(tmp_path, "wgan", "digits_wgan", steps({1: 1237 / 3}), threads=2)
+    at = make_record(tmp_path, "at", "digits_at", steps({1: 10, 2: 1237, 3: 1237 / 3}))
+    wgan = make_record(tmp_path, "wgan", "digits_wgan", steps({1: 1237 / 3}), threads=2)
     assert cost.steady_epochs(at) == pytest.approx([1, 3])
     first, second = tables.build("cost", [wgan, at], with_paper=True).rows
     assert (first.labels[1], first.cells["seconds"].value) == ("AT", pytest.approx(2))
@@ -149,25 +153,27 @@ def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> No
     assert second.cells["over_trades"].value is None
     notes = "\n".join(tables.build("cost", [wgan, at], with_paper=False).notes)
     assert "runs on digits have different thread counts" in notes
-    assert "differ by more than 10 % (one standard deviation) in at," in notes
+    assert "standard deviation over the epochs of a run exceeds 10 % in at," in notes
 
 
-def test_of_an_adversary_that_grows_only_the_epochs_with_all_steps_count(tmp_path: Path) -> None:
+def test_only_epochs_with_all_attack_steps_count(tmp_path: Path) -> None:
     speeds = steps({1: 10, 2: 1237 * 3, 3: 1237, 4: 1237 / 2, 5: 1237 / 2})
-    grown = record(tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm_epochs=1", "attack.steps_warmup_epochs=1")
+    grown = make_record(
+        tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm_epochs=1", "attack.steps_warmup_epochs=1"
+    )
     assert cost.steady_epochs(grown) == pytest.approx([2, 2])
-    (note,) = [note for note in tables.build("cost", [grown], with_paper=False).notes if "shorter attack" in note]
+    (note,) = [note for note in tables.build("cost", [grown], with_paper=False).notes if "fewer attack steps" in note]
     assert note.endswith(": grown.")
 
 
-def test_rates_that_go_in_one_cycle_are_said(tmp_path: Path) -> None:
-    cycle = record(tmp_path, "cycle", "digits_at", [], "train.schedule=one_cycle", "train.milestones=[]")
+def test_a_one_cycle_schedule_is_named(tmp_path: Path) -> None:
+    cycle = make_record(tmp_path, "cycle", "digits_at", [], "train.schedule=one_cycle", "train.milestones=[]")
     (row,) = tables.build("A1", [cycle], with_paper=False).rows
     assert row.cells["milestones"].value == "one cycle"
 
 
 def test_half_an_epoch_does_not_count(tmp_path: Path) -> None:
-    assert cost.steady_epochs(record(tmp_path, "at", "digits_at", steps({1: 1})[:9])) == []
+    assert cost.steady_epochs(make_record(tmp_path, "at", "digits_at", steps({1: 1})[:9])) == []
 
 
 @pytest.mark.parametrize(
@@ -178,18 +184,16 @@ def test_half_an_epoch_does_not_count(tmp_path: Path) -> None:
         ("cots", RecipeError, "did you mean 'cost'"),
     ],
 )
-def test_a_table_that_is_not_there(name: str, error: type[Exception], words: str) -> None:
+def test_an_unknown_table(name: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        tables.check(name)
+        tables.check_name(name)
 
 
-def test_a_table_of_none_of_these_runs(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="--table A5: is of a run of AFD"):
-        tables.build("A5", [record(tmp_path, "nt", "mnist_nt", [])], with_paper=True)
+def test_a_table_without_a_suitable_run(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="--table A5: needs a run of AFD"):
+        tables.build("A5", [make_record(tmp_path, "nt", "mnist_nt", [])], with_paper=True)
 
 
-def test_sizes_are_those_of_the_data_sets() -> None:
-    from afdctl import registry
-
-    for dataset, images in cost.TRAINING_IMAGES.items():
-        assert images == registry.load(registry.DATASETS, dataset).info.train
+def test_training_images_are_those_of_every_data_set_of_published_size() -> None:
+    infos = {name: registry.load(registry.DATASETS, name).info for name in registry.DATASETS}
+    assert {name: info.train for name, info in infos.items() if info} == cost.TRAINING_IMAGES

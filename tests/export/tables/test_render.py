@@ -13,7 +13,7 @@ from afdctl.errors import AfdctlError
 from afdctl.export import tables
 from afdctl.export.tables import render
 from afdctl.export.tables.base import Table
-from tests.export.tables.made import cells, record
+from tests.export.tables.sample_runs import cell_rows, make_record
 from tests.journals import final_test
 
 
@@ -22,23 +22,23 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     """Two rows: AT of two seeds with no more than PGD, and NT with nothing but what the test at its end found."""
     monkeypatch.chdir(tmp_path)
     test = [final_test(0.5, 0.1) | {"n": 1000}]
-    runs = [record(tmp_path / "runs", "nt", "mnist_nt", test)]
+    runs = [make_record(tmp_path / "runs", "nt", "mnist_nt", test)]
     for seed in (1, 2):
-        done = cells("pgd_linf", {0.3: 0.8 + seed / 10})
-        runs.append(record(tmp_path / "runs", f"a|t_{seed}", "mnist_at", done, f"seed={seed}"))
+        done = cell_rows("pgd_linf", {0.3: 0.8 + seed / 10})
+        runs.append(make_record(tmp_path / "runs", f"a|t_{seed}", "mnist_at", done, f"seed={seed}"))
     return tables.build("1", runs, with_paper=True)
 
 
 def test_markdown(table: Table) -> None:
     lines = str(render.FORMATS["md"](table)).splitlines()
-    assert lines[0] == "**Table 1. Accuracy (%) on natural images, and under attacks of nominal strength.**"
+    assert lines[0] == "**Table 1. Accuracy (%) on natural images and under attacks at nominal epsilon.**"
     assert [cell.strip() for cell in lines[2].split("|")[1:4]] == ["Dataset", "Method", "Clean"]
     assert set(lines[3]) == set("|-: ")
     at = [cell.strip() for cell in lines[5].split("|")[1:-1]]
     assert at[:4] == ["MNIST", "AT", "99.00 ± 0.00 (99.35, −0.35)", "95.00 ± 7.07 (95.66, −0.66)"]
     assert len({line.count("|") for line in lines[2:9]}) == 1
     assert at[4] == "– (92.78)"
-    (missing,) = (line for line in lines if line.startswith("- Missing (–): "))
+    (missing,) = (line for line in lines if line.startswith("- To compute the missing values (–): "))
     assert "`afdctl sweep nt 'a|t_1' 'a|t_2' --suite paper-A2 --attacks pgd_linf,cw,aa`; " in missing
 
 

@@ -1,4 +1,4 @@
-"""The outline of a journal has every row that counts."""
+"""The outline of a journal has every row that counts, and most steps only in the file."""
 
 from itertools import groupby
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from afdctl.errors import CorruptError, NotFoundError
-from afdctl.journal import SCHEMA, Reader, read
-from afdctl.runs.journal_reader import JournalOutline, drop_superseded
+from afdctl.journal import SCHEMA, JournalCache, JournalOutline, drop_superseded, read_rows
 from tests.journals import Row, end, epoch, final_test, resumed, steps, trained, written
 
 
@@ -34,8 +33,8 @@ def interrupted() -> list[Row]:
 @pytest.mark.parametrize("rows", [[], trained(), interrupted(), steps(1, 7), [*steps(1, 10), epoch(1), *steps(11, 13)]])
 def test_it_has_all_rows_that_count_and_in_memory_all_but_most_steps(tmp_path: Path, rows: list[Row]):
     outline = JournalOutline(written(tmp_path, "one", rows).journal_path)
-    counted = drop_superseded(read(outline.path))
-    assert list(outline) == counted
+    counted = drop_superseded(read_rows(outline.path))
+    assert list(outline.read()) == counted
     assert outline.end == outline.path.stat().st_size
     others = [row for row in counted if row["event"] != "step"]
     assert [row for row in outline.rows if row["event"] != "step"] == others
@@ -50,17 +49,17 @@ def test_it_ends_where_the_journal_ended(tmp_path: Path):
     outline = JournalOutline(run.journal_path)
     with run.open_journal() as journal:
         journal.extend([*steps(11, 20), resumed(5, 0)])
-    assert [row["step"] for row in outline if row["event"] == "step"] == list(range(1, 11))
+    assert [row["step"] for row in outline.read(["step"])] == list(range(1, 11))
 
 
 def test_a_reader_reads_on(tmp_path: Path):
-    reader = Reader(tmp_path / "one" / "events.ndjson")
-    assert reader.look("run") == []
+    reader = JournalCache(tmp_path / "one" / "events.ndjson")
+    assert reader.of_event("run") == []
     run = written(tmp_path, "one", steps(1, 10))
-    assert len(reader.look("run")) == 1
+    assert len(reader.of_event("run")) == 1
     with run.open_journal() as journal:
         journal.extend([*steps(11, 20), epoch(1)])
-    assert [row["epoch"] for row in reader.look("epoch")] == [1]
+    assert [row["epoch"] for row in reader.of_event("epoch")] == [1]
     assert [row["event"] for row in reader.rows] == ["run", "step", "step", "epoch"]
 
 
@@ -71,14 +70,14 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize("event", [b"step", b"epoch"])
-def test_a_bad_line_before_others_is_found_also_where_it_is_not_parsed(tmp_path: Path, event: bytes):
+def test_a_damaged_line_is_found_even_if_it_is_not_parsed(tmp_path: Path, event: bytes):
     path = written(tmp_path, "one", trained()).journal_path
     path.write_bytes(path.read_bytes().replace(b'"event":"%s","t":1' % event, b'"event":"%s","t":3' % event, 1))
     with pytest.raises(CorruptError, match=r"events\.ndjson:\d+: damaged"):
         JournalOutline(path)
 
 
-def test_what_is_not_there_and_what_is_newer_is_said(tmp_path: Path):
+def test_a_missing_and_a_newer_journal_are_reported(tmp_path: Path):
     with pytest.raises(NotFoundError, match="missing; restore it"):
         JournalOutline(tmp_path / "events.ndjson")
     run = written(tmp_path, "one", [{"event": "run", "schema": SCHEMA + 1}])

@@ -1,4 +1,4 @@
-"""Runs with journals made by hand."""
+"""Write runs with given rows in their journals."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,22 +13,22 @@ from tests.journals import run_row
 
 Rows = list[dict[str, Any]]
 DIGEST = "b" * 64
-FACTS = {"device": "cpu", "device_name": "", "threads": 1}
+PROVENANCE = {"device": "cpu", "device_name": "", "threads": 1}
 END: Rows = [{"event": "end", "step": 10, "reason": "finished", "exit_code": 0, "message": None}]
 SAVED: Rows = [{"event": "checkpoint", "step": 10, "epoch": 1, "file": "x", "digest": DIGEST, "best": True}]
 
 
-def record(root: Path, name: str, of: str, rows: Rows, *overrides: str, **facts: Any) -> Record:
-    """A run of a packaged recipe whose journal holds `rows`, trained to its end unless `rows` say otherwise."""
-    chosen = recipe.load(of, overrides)
-    run = Run.create(root, name, recipe.dump(chosen), FACTS | facts, name=name)
+def make_record(root: Path, name: str, recipe_name: str, rows: Rows, *overrides: str, **provenance: Any) -> Record:
+    """Write a run of a packaged recipe with these rows in its journal, finished unless they contain an end."""
+    chosen = recipe.load(recipe_name, overrides)
+    run = Run.create(root, name, recipe.dump(chosen), PROVENANCE | provenance, name=name)
     ended = [] if any(row["event"] == "end" for row in rows) else END
     with run.open_journal() as journal:
         journal.extend([run_row(), *SAVED, *rows, *ended])
     return Record.of(run)
 
 
-def cells(
+def cell_rows(
     attack: str,
     accuracies: Mapping[float, float],
     dataset: str = "mnist",
@@ -39,7 +39,7 @@ def cells(
     acc_nat: float = 0.99,
     **settings: Any,
 ) -> Rows:
-    """The cells of one attack over its grid, as Table A2 sets it up but for `settings`."""
+    """Return the cells of an attack with the settings of Table A2, changed by `settings`."""
     spec = table_a2(dataset)[attack].model_dump(mode="json", exclude={"label", "datasets"}) | settings
     rows = []
     for epsilon, accuracy in accuracies.items():

@@ -1,15 +1,15 @@
-"""A resumed run reads like one that was never stopped."""
+"""The journal of a resumed run reads like that of a run that was never stopped."""
 
 import pytest
 
-from afdctl.runs.journal_reader import drop_superseded
+from afdctl.journal import drop_superseded
 
 
 def event(name: str, step: int, epoch: int = 0, **fields: object) -> dict[str, object]:
     return {"event": name, "step": step, "epoch": epoch, **fields}
 
 
-RUN = {"event": "run", "schema": 2}
+RUN = {"event": "run", "schema": 3}
 
 
 def train(first: int, last: int) -> list[dict[str, object]]:
@@ -50,7 +50,7 @@ def test_a_resumed_run_reads_like_one_that_was_never_stopped(interrupted: list[d
     assert drop_superseded([RUN, *interrupted, *FINISH]) == [RUN, *train(1, 6), *FINISH]
 
 
-def test_a_checkpoint_that_a_resume_supersedes_takes_what_was_measured_of_it_along() -> None:
+def test_results_of_a_superseded_checkpoint_are_superseded() -> None:
     cells = [
         {"event": kind, "checkpoint": f"of {step}"} for kind in ("cell", "analysis", "features") for step in (2, 4)
     ]

@@ -1,4 +1,4 @@
-"""Runs on disk with results made by hand: cells of attacks, and every analysis."""
+"""Write runs with given cells of attacks and given results of analyses."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,8 +18,8 @@ EPSILONS = (0.1, 0.3)
 N = 200
 
 
-def record(folder: Path, name: str, rows: Iterable[Row] = (), *, seed: int = 0) -> Record:
-    """A run of a packaged recipe with these rows in its journal."""
+def make_record(folder: Path, name: str, rows: Iterable[Row] = (), *, seed: int = 0) -> Record:
+    """Write a run of a packaged recipe with these rows in its journal."""
     chosen = recipe.load(name, [f"seed={seed}"])
     run = Run.create(folder, name, dump(chosen), {"git": None}, name=f"{name}-{seed}")
     with run.open_journal() as journal:
@@ -27,8 +27,8 @@ def record(folder: Path, name: str, rows: Iterable[Row] = (), *, seed: int = 0) 
     return Record.of(run)
 
 
-def sweep(attacks: Mapping[str, Mapping[float, float]], acc_nat: float = 0.9, n: int = N) -> list[Row]:
-    """Cells: attack -> epsilon -> accuracy."""
+def sweep_rows(attacks: Mapping[str, Mapping[float, float]], acc_nat: float = 0.9, n: int = N) -> list[Row]:
+    """Return the cells of attack -> epsilon -> accuracy."""
     return [
         {
             "event": "cell",
@@ -61,58 +61,58 @@ def sweep(attacks: Mapping[str, Mapping[float, float]], acc_nat: float = 0.9, n:
     ]
 
 
-def analysed(made: Record, name: str, figures: Row, arrays: Mapping[str, Any] | None = None) -> Record:
-    """The run with one more analysis."""
-    shard = shards.write(made.run, name, {key: np.asarray(value) for key, value in arrays.items()}) if arrays else None
-    with made.run.open_journal() as journal:
+def with_analysis(record: Record, name: str, figures: Row, arrays: Mapping[str, Any] | None = None) -> Record:
+    """Add an analysis to the run."""
+    converted = {key: np.asarray(value) for key, value in (arrays or {}).items()}
+    shard = shards.write(record.run, name, converted) if arrays else None
+    with record.run.open_journal() as journal:
         journal.append(
-            "analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, figures=figures, shard=shard, features=[]
+            "analysis", name=name, key="k", checkpoint="d1", n=N, seed=0, metrics=figures, shard=shard, features=[]
         )
-    return Record.of(made.run)
+    return Record.of(record.run)
 
 
-def with_pca(made: Record, explained: list[float], dims: int) -> Record:
-    return analysed(
-        made, "pca", {"dims": dims, "features": len(explained), "share": 0.99}, {"explained": np.array(explained)}
-    )
+def with_pca(record: Record, explained: list[float], dims: int) -> Record:
+    figures = {"dims": dims, "features": len(explained), "share": 0.99}
+    return with_analysis(record, "pca", figures, {"explained": np.array(explained)})
 
 
-def with_units(made: Record, largest: list[float]) -> Record:
+def with_units(record: Record, largest: list[float]) -> Record:
     figures = {"units": sum(value > 0 for value in largest), "features": len(largest)}
-    return analysed(made, "units", figures, {"largest": np.array(largest)})
+    return with_analysis(record, "units", figures, {"largest": np.array(largest)})
 
 
-def with_sensitivity(made: Record, median: list[float], std: list[float]) -> Record:
+def with_sensitivity(record: Record, median: list[float], std: list[float]) -> Record:
     epsilons = list(EPSILONS[: len(median)])
     figures = {"attack": "pgd_linf", "norm": "linf", "epsilons": epsilons, "median": median, "std": std}
-    return analysed(made, "sensitivity", figures, {"sensitivity": np.ones((len(median), N))})
+    return with_analysis(record, "sensitivity", figures, {"sensitivity": np.ones((len(median), N))})
 
 
-def with_norms(made: Record, shift: float = 0) -> Record:
-    """Natural images and EPSILONS; medians 1, 2, 3 + shift for features, ten times that for logits, 0.3 to 0.1."""
+def with_norms(record: Record, shift: float = 0) -> Record:
+    """Add norms at 0 and EPSILONS: medians 1, 2, 3 plus shift, ten times that for logits, margins 0.3 to 0.1."""
     median = np.array([1.0, 2.0, 3.0]) + shift
     summaries = {"feature_norm": median, "logit_scale": 10 * median, "margin": np.array([0.3, 0.2, 0.1])}
     figures = {key: {"median": value.tolist(), "std": (0.1 * np.ones(3)).tolist()} for key, value in summaries.items()}
-    return analysed(made, "norms", {"attack": "pgd_linf", "norm": "linf", "epsilons": [0, *EPSILONS], **figures})
+    return with_analysis(record, "norms", {"attack": "pgd_linf", "norm": "linf", "epsilons": [0, *EPSILONS], **figures})
 
 
-def with_map(made: Record, name: str = "tsne", classes: int = 10, n: int = N) -> Record:
-    """Clusters on a circle that come nearer to each other with each strength; a fifth of the last are misclassified."""
-    generator = np.random.default_rng(made.seed)
+def with_map(record: Record, name: str = "tsne", classes: int = 10, n: int = N) -> Record:
+    """Add clusters on a circle that shrinks with epsilon; at the largest one a fifth is misclassified."""
+    generator = np.random.default_rng(record.seed)
     label = np.arange(n) % classes
     angle = 2 * np.pi * label / classes
     centres = 10 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     points = np.stack([centres / (1 + step) + generator.normal(size=(n, 2)) for step in range(3)])
     prediction = np.stack([label, label, np.where(np.arange(n) % 5 == 0, (label + 1) % classes, label)])
     figures = {"attack": "pgd_linf", "norm": "linf", "epsilons": [0, *EPSILONS], "perplexity": 30}
-    return analysed(made, name, figures, {"points": points, "label": label, "prediction": prediction})
+    return with_analysis(record, name, figures, {"points": points, "label": label, "prediction": prediction})
 
 
 GAPS = {"pgd_linf": (0.2, 0.6), "fgsm": (0.1, 0.3)}
 
 
-def with_hdh(made: Record, own: bool = True, attacks: Iterable[str] = tuple(GAPS)) -> Record:
-    """GAPS over EPSILONS, with a probe at twice of them; `own`: with a discriminator of its own."""
+def with_hdh(record: Record, own: bool = True, attacks: Iterable[str] = tuple(GAPS)) -> Record:
+    """Add GAPS over EPSILONS with a probe at twice the gap; `own`: also the estimates of the run's discriminator."""
     cells = [
         {
             "attack": attack,
@@ -132,6 +132,6 @@ def with_hdh(made: Record, own: bool = True, attacks: Iterable[str] = tuple(GAPS
         for attack in attacks
         for epsilon, gap in zip(EPSILONS, GAPS[attack], strict=True)
     ]
-    found = {"r": 0.95, "low": 0.9, "high": 0.98, "cells": 4}
-    correlation = {"raw": found if own else None, "calibrated": found if own else None, "probe": found}
-    return analysed(made, "hdh", {"cells": cells, "correlation": correlation})
+    estimate = {"r": 0.95, "low": 0.9, "high": 0.98, "cells": 4}
+    correlation = {"raw": estimate if own else None, "calibrated": estimate if own else None, "probe": estimate}
+    return with_analysis(record, "hdh", {"cells": cells, "correlation": correlation})

@@ -1,0 +1,40 @@
+"""The journal of a run, `events.ndjson`: append-only, one writer, any number of readers. See docs/journal.md."""
+
+from afdctl.journal.events import SCHEMA
+from afdctl.journal.excerpts import read_tail, rows_between, sample
+from afdctl.journal.lock import Writer, check_not_busy, current_writer, signal_writer, unreachable
+from afdctl.journal.outline import JournalOutline, drop_superseded
+from afdctl.journal.reader import (
+    JournalCache,
+    JournalReader,
+    JournalReplaced,
+    Line,
+    read_lines,
+    read_rows,
+)
+from afdctl.journal.rows import Row, check_schema, parse_line
+from afdctl.journal.writer import Journal
+
+__all__ = [
+    "SCHEMA",
+    "Journal",
+    "JournalCache",
+    "JournalOutline",
+    "JournalReader",
+    "JournalReplaced",
+    "Line",
+    "Row",
+    "Writer",
+    "check_not_busy",
+    "check_schema",
+    "current_writer",
+    "drop_superseded",
+    "parse_line",
+    "read_lines",
+    "read_rows",
+    "read_tail",
+    "rows_between",
+    "sample",
+    "signal_writer",
+    "unreachable",
+]

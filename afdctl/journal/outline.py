@@ -1,0 +1,85 @@
+"""Which rows of a journal count: those that remain valid after every resume."""
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator
+from itertools import accumulate
+from math import inf
+from pathlib import Path
+
+from afdctl.journal.reader import JournalReader, Line, read_lines
+from afdctl.journal.rows import Row
+
+
+class JournalOutline:
+    """The rows of a journal that count, up to byte `end`, where it ended when it was opened.
+
+    `rows` holds them without most steps: of consecutive steps only the last. `read` reads all from the file, in memory
+    that does not grow with it. Errors: those of `read_lines`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # parsing every step would take 27 s per million, skipping steps 0.6 s
+        reader = JournalReader(path, last_steps=True)
+        lines = reader.read_all()
+        self.end = reader.end
+        self._history = _ResumeHistory(lines)
+        self.rows = self._history.select(lines)
+
+    def read(self, events: Collection[str] | None = None) -> Iterator[Row]:
+        """Yield every row that counts, of these events (default: all), steps included."""
+        for begin, row in read_lines(self.path, events=events):
+            if begin >= self.end:
+                return
+            if self._history.counts(row, begin):
+                yield row
+
+
+def drop_superseded(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of a journal that count."""
+    lines = list(enumerate(rows))
+    return _ResumeHistory(lines).select(lines)
+
+
+class _ResumeHistory:
+    """The resumes of a run, and so which rows they superseded.
+
+    A resume supersedes the rows before it that have a larger step (an `epoch` row: a larger epoch), every `test` and
+    `end`, because the resumed training has reached neither, and results measured on a checkpoint that it supersedes.
+    """
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        resumes: list[Line] = []
+        checkpoints: list[Line] = []
+        for line in lines:
+            if line[1]["event"] == "resume":
+                resumes.append(line)
+            elif line[1]["event"] == "checkpoint":
+                checkpoints.append(line)
+        self._places = [place for place, _ in resumes]
+        # for each resume: the smallest step and epoch that it or a later one returned to
+        self._steps = list(accumulate((row["step"] for _, row in reversed(resumes)), min))[::-1]
+        self._epochs = list(accumulate((row["epoch"] for _, row in reversed(resumes)), min))[::-1]
+        self._superseded: set[str] = set()
+        valid = {row["digest"] for row in self.select(checkpoints)}
+        # a checkpoint that was saved again, with the same content, is valid
+        self._superseded = {row["digest"] for _, row in checkpoints} - valid
+
+    def select(self, lines: Iterable[Line]) -> list[Row]:
+        """Return the rows that count."""
+        return [row for place, row in lines if self.counts(row, place)]
+
+    def counts(self, row: Row, place: int) -> bool:
+        """Whether a row counts; `place` is its byte offset or index in the journal."""
+        later = bisect_right(self._places, place)
+        is_last = later == len(self._places)
+        match row["event"]:
+            case "resume":
+                return False
+            case "test" | "end":
+                return is_last
+            case "epoch":
+                return bool(is_last or row["epoch"] <= self._epochs[later])
+            case _:
+                step = inf if is_last else self._steps[later]
+                return bool(row.get("step", 0) <= step and row.get("checkpoint") not in self._superseded)

@@ -1,0 +1,244 @@
+"""Read a journal, whole or while another process writes it."""
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from afdctl.errors import CorruptError, NotFoundError, file_errors
+from afdctl.journal.rows import (
+    CRC_BYTES,
+    CRC_MEMBER,
+    STEP_LINE,
+    Row,
+    check_row,
+    check_schema,
+    old_schema_row,
+    parse_json,
+)
+
+CHUNK: Final = 1 << 18
+# A line of more bytes is treated as damaged: it might not fit into memory.
+MAX_LINE: Final = 1 << 28
+
+# The byte at which a line begins, and its row without the checksum.
+Line = tuple[int, Row]
+
+
+class JournalReplaced(Exception):  # noqa: N818 (an event, not an error)
+    """The file no longer holds what was read from it: another journal has taken its place."""
+
+
+class JournalReader:
+    """Reads a journal from its beginning; each `read` returns the rows written since the last one.
+
+    Every line is verified. `events` selects rows of these events; lines of other events are not parsed, which takes
+    twenty times as long as verifying. `last_steps` keeps only the last of consecutive steps. A damaged line with intact
+    ones after it, or a row with wrong fields, raises CorruptError; a `tolerant` reader counts such lines in `damaged`
+    and does not check fields. `end` is the byte after the last intact line.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        events: Collection[str] | None = None,
+        last_steps: bool = False,
+        tolerant: bool = False,
+    ) -> None:
+        self.path = path
+        self.size = self.offset = self.end = 0
+        self.damaged = 0
+        self.caught_up = True
+        self._starts = None if events is None else tuple(b'{"event":"%s"' % event.encode() for event in events)
+        self._last_steps = last_steps
+        self._tolerant = tolerant
+        self._step: tuple[int, bytes] | None = None
+        self._first_bad: int | None = None
+        self._before = b""
+        self._window = 0
+        self._seen = (-1, -1)
+
+    def read(self, limit: int = CHUNK) -> list[Line]:
+        """Return new rows from about `limit` bytes, more if a line is longer; `caught_up` says if that was all.
+
+        Errors: OSError if the journal cannot be read, JournalReplaced, and those of the class.
+        """
+        # a file that cannot be opened has nothing more to read
+        self.caught_up = True
+        data = self._read_bytes(limit)
+        if data is None:
+            return []
+        # a line longer than the window is read with a larger one
+        self._window = 0 if b"\n" in data or len(data) >= MAX_LINE else 2 * len(data)
+        lines = self._verified(data)
+        if self.caught_up:
+            self._take_step(lines)
+        return lines
+
+    def read_all(self) -> list[Line]:
+        """Return all new rows. Errors: CorruptError, NotFoundError for no journal or one of another schema."""
+        with _strict_errors(self.path):
+            lines = self.read()
+            while not self.caught_up:
+                lines += self.read()
+        return lines
+
+    def _read_bytes(self, limit: int) -> bytes | None:
+        """Return the bytes from `offset` on, or None if the file is unchanged since the last call."""
+        with self.path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            self.size, seen = status.st_size, (status.st_size, status.st_mtime_ns)
+            if seen == self._seen:
+                return None
+            file.seek(self.offset - len(self._before))
+            if self.size < self.offset or file.read(len(self._before)) != self._before:
+                raise JournalReplaced
+            data = file.read(max(limit, self._window))
+        self.caught_up = self.offset + len(data) >= self.size
+        # an unfinished line at the end may be long: read it again only when the file has changed
+        self._seen = seen if self.caught_up else (-1, -1)
+        return data
+
+    def _verified(self, data: bytes) -> list[Line]:
+        """Return the rows of whole lines. Bad lines at the end may be half written: the next call reads them again."""
+        lines: list[Line] = []
+        begin, first_bad, bad = self.offset, self._first_bad, 0
+        skipped = STEP_LINE if self._last_steps else b"\n"
+        # `verify_line`, inlined and with locals, over a BytesIO, which is faster than `splitlines`: verifying a million
+        # steps takes 0.6 s instead of 1.1 s, parsing them 27 s
+        member, size, checksum = CRC_MEMBER, CRC_BYTES, crc32
+        for line in BytesIO(data):
+            text = line[:-size]
+            if line.endswith(member % checksum(text)):
+                if first_bad is not None:
+                    self._report_damage(first_bad, bad)
+                    first_bad, bad = None, 0
+                if text.startswith(skipped):
+                    self._step = begin, text
+                else:
+                    self._take_step(lines)
+                    self._take(lines, begin, text)
+            elif begin == 0 and (row := old_schema_row(line)):
+                self._report_old_schema(row["schema"])
+                lines.append((0, row))
+            elif not line.endswith(b"\n") and len(line) < MAX_LINE:
+                break
+            else:
+                first_bad = begin if first_bad is None else first_bad
+                bad += 1
+            begin += len(line)
+        self._advance(data, begin, first_bad, bad)
+        return lines
+
+    def _advance(self, data: bytes, end: int, first_bad: int | None, bad: int) -> None:
+        """Move `offset` past what need not be read again; the whole lines of `data` end at `end`."""
+        old = self.offset
+        if first_bad is None:
+            self.end = self.offset = end
+        elif first_bad >= old:
+            self.end = self.offset = first_bad
+        if not self.caught_up:
+            # more bytes follow, so the bad lines are not half written
+            self.offset = end
+            self.damaged += bad
+            self._first_bad = None if self._tolerant else first_bad
+        elif not self._tolerant:
+            # the next writer cuts off everything after the last intact line
+            self.offset, self._first_bad = self.end, None
+        if self.offset > old:
+            length = self.offset - old
+            self._before = data[max(0, length - CRC_BYTES) : length]
+        elif self.offset < old:
+            self._before = b""
+
+    def _take_step(self, lines: list[Line]) -> None:
+        """Append the last of consecutive steps, if one is waiting."""
+        if self._step:
+            begin, text = self._step
+            self._step = None
+            self._take(lines, begin, text)
+
+    def _take(self, lines: list[Line], begin: int, text: bytes) -> None:
+        if self._starts is not None and not text.startswith(self._starts):
+            return
+        if not self._tolerant:
+            lines.append((begin, self._checked(begin, text + b"}")))
+        elif (row := parse_json(text + b"}")) is not None:
+            lines.append((begin, row))
+        else:
+            self.damaged += 1
+
+    def _checked(self, begin: int, text: bytes) -> Row:
+        try:
+            row = check_row(text)
+        except ValueError as error:
+            raise CorruptError(f"{self._place(begin)}: {error}; restore the file from a copy") from None
+        if row["event"] == "run":
+            check_schema(row["schema"], self.path)
+        return row
+
+    def _report_damage(self, first_bad: int, bad: int) -> None:
+        if not self._tolerant:
+            raise CorruptError(f"{self._place(first_bad)}: damaged; restore the file from a copy")
+        self.damaged += bad
+
+    def _report_old_schema(self, schema: int) -> None:
+        if not self._tolerant:
+            check_schema(schema, self.path)
+
+    def _place(self, offset: int) -> str:
+        """Return path and line number of a byte."""
+        number = self.path.read_bytes().count(b"\n", 0, offset) + 1
+        return f"{self.path}:{number}"
+
+
+def read_lines(path: Path, *, events: Collection[str] | None = None, last_steps: bool = False) -> Iterator[Line]:
+    """Yield each row with the byte at which its line begins; the arguments are those of `JournalReader`.
+
+    Stops before a torn last line. Errors: CorruptError, NotFoundError for no journal or one of another schema.
+    """
+    reader = JournalReader(path, events=events, last_steps=last_steps)
+    with _strict_errors(path):
+        yield from reader.read()
+        while not reader.caught_up:
+            yield from reader.read()
+
+
+def read_rows(path: Path, *, events: Collection[str] | None = None, last_steps: bool = False) -> Iterator[Row]:
+    """Yield each row, as `read_lines` does."""
+    return (row for _, row in read_lines(path, events=events, last_steps=last_steps))
+
+
+class JournalCache:
+    """The rows of a journal, of consecutive steps only the last; reads only what was appended since the last call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        self._reader = JournalReader(path, last_steps=True)
+
+    def of_event(self, event: str) -> list[Row]:
+        """Return all present rows of an event; none without a journal. Errors: those of `read_lines`."""
+        self.refresh()
+        return [row for row in self.rows if row["event"] == event]
+
+    def refresh(self) -> list[Row]:
+        """Read what was appended, and return all rows."""
+        if self.path.exists():
+            self.rows += [row for _, row in self._reader.read_all()]
+        return self.rows
+
+
+@contextmanager
+def _strict_errors(path: Path) -> Iterator[None]:
+    try:
+        with file_errors(path):
+            yield
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: missing; restore it from a copy") from None
+    except JournalReplaced:
+        raise CorruptError(f"{path}: was replaced while it was read; run the command again") from None

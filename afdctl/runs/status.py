@@ -1,0 +1,64 @@
+"""The status of a run, derived from its journal: one word for `runs ls`, `runs show`, the dashboard and the report."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+# Statuses of runs whose journal cannot be read.
+DAMAGED: Final = "damaged"
+OTHER_VERSION: Final = "other version"
+
+_TRAINING: Final = frozenset({"run", "resume", "step"})
+_ANALYSIS: Final = frozenset({"features", "analysis"})
+_DECIDING: Final = _TRAINING | {"end", "sweep", "sweep_end"}
+
+
+class StatusTracker:
+    """Takes the rows of a journal in order; `status` is what the last ones mean.
+
+    starting, training, testing, sweeping, analyzing: a process writes the run. not started, crashed, sweep crashed: the
+    process ended without an end row. finished, stopped, diverged, failed: how the training ended. swept, sweep stopped,
+    sweep failed: how the sweep after it ended.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._event: str | None = None
+        self._reason = ""
+        self._step = self._steps_total = 0
+        self._analyzing = False
+        for row in rows:
+            self.take(row)
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Take the next row. Errors: KeyError, TypeError, ValueError for a malformed one."""
+        event = row["event"]
+        self._analyzing = event in _ANALYSIS
+        if event not in _DECIDING:
+            return
+        if event in _TRAINING:
+            self._step = int(row.get("step") or 0)
+        if event in ("run", "resume"):
+            self._steps_total = int(row.get("steps_total") or 0)
+        self._event, self._reason = event, str(row.get("reason"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last row is an end: of the training or of a sweep."""
+        return self._event in ("end", "sweep_end") and not self._analyzing
+
+    def status(self, *, is_written: bool) -> str:
+        """Return the status; `is_written` says whether a process writes the journal."""
+        event, reason = self._event, self._reason
+        if is_written and self._analyzing:
+            return "analyzing"
+        if event is None:
+            return "starting" if is_written else "not started"
+        if event == "sweep":
+            return "sweeping" if is_written else "sweep crashed"
+        if event in _TRAINING:
+            if not is_written:
+                return "crashed"
+            return "testing" if 0 < self._steps_total <= self._step else "training"
+        # the process that wrote an end takes a moment to exit
+        if event == "end":
+            return reason
+        return "swept" if reason == "finished" else f"sweep {reason}"
