@@ -78,7 +78,6 @@ LATER = {
     "export/weights/state_dict": {"safetensors"},
     "runs/checkpoints": {"torch"},
     "runs/provenance": {"torch"},
-    "runs/provenance": {"torch"},
     "data": {"sklearn"},
     "models/state_dict_io": {"safetensors"},
     "tui": {"pynvml"},
