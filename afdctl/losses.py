@@ -1,7 +1,7 @@
-"""The losses of the paper and of the methods it is compared with: pure functions of tensors, means over the batch.
+"""The losses of AFD (arXiv:2006.04621) and of the methods it is compared with, as pure functions of tensors.
 
-D_psi's scores are positive for natural images and negative for adversarial ones; that convention lives here and in
-`metrics`, nowhere else.
+Losses are means over the batch unless they say otherwise. D_psi's scores are positive for natural images and negative
+for adversarial ones. Only this module and `metrics` depend on that convention.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,14 +13,15 @@ from torch.nn.functional import cross_entropy, log_softmax, relu, softplus
 
 
 def L_C(logits: Tensor, y: Tensor) -> Tensor:
-    """Eq. 7: cross-entropy of logits (n, classes) with labels y (n,)."""
+    """Eq. 7. Cross-entropy of logits (n, classes) with labels y (n,)."""
     return cross_entropy(logits, y)
 
 
 class AdversarialLoss(NamedTuple):
-    """L_D(scores of z, scores of z') for the discriminator; L_F(scores) of features that should look natural.
+    """The losses of the two players of a game, as functions of D_psi's scores (n,).
 
-    `L_F(-scores)` asks natural features to look adversarial.
+    L_D(nat, adv): the discriminator's, of the scores of z and z'. L_F(adv): the encoder's, which lowers it by making
+    features look natural; L_F(-nat) makes natural features look adversarial.
     """
 
     L_D: Callable[[Tensor, Tensor], Tensor]
@@ -43,12 +44,12 @@ def _wgan_D(nat: Tensor, adv: Tensor) -> Tensor:
 
 
 def _wgan_F(adv: Tensor) -> Tensor:
-    """Eq. 12, with x'_i where the paper prints x_i, as its code does."""
+    """Eq. 12, with x'_i as in the published code, where the paper prints x_i."""
     return -adv.mean()
 
 
 def _hinge_D(nat: Tensor, adv: Tensor) -> Tensor:
-    """Hinge loss of the discriminator (Miyato et al. 2018, Eq. 16)."""
+    """Hinge loss of the discriminator (Miyato et al. 2018, arXiv:1802.05957, Eq. 16)."""
     return relu(1 - nat).mean() + relu(1 + adv).mean()
 
 
@@ -60,23 +61,23 @@ GAMES: Final[Mapping[str, AdversarialLoss]] = {
 
 
 def gradient_penalty(D_psi: Callable[[Tensor], Tensor], z: Tensor, z_adv: Tensor, share: Tensor) -> Tensor:
-    """Mean of (||grad D(z_mix)|| - 1)^2 at z_mix = share z + (1 - share) z' (Gulrajani et al. 2017).
+    """Mean of (||grad D(z_mix)|| - 1)^2 at z_mix = share z + (1 - share) z' (Gulrajani et al. 2017, arXiv:1704.00028).
 
-    z, z_adv: (n, m), share: (n, 1) in [0, 1]. The graph is kept, for the gradient with respect to D_psi's weights.
+    z, z_adv: features (n, m); share: (n, 1) in [0, 1]. The result has a gradient in D_psi's weights.
     """
-    mixed = (share * z + (1 - share) * z_adv).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(D_psi(mixed).sum(), mixed, create_graph=True)
-    slope: Tensor = torch.linalg.vector_norm(gradient, dim=1)
-    return (slope - 1).square().mean()
+    z_mix = (share * z + (1 - share) * z_adv).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(D_psi(z_mix).sum(), z_mix, create_graph=True)
+    norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)
+    return (norm - 1).square().mean()
 
 
 def kl_divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
-    """KL(p(x) || p(x')) of each sample (n,), in nats: the regulariser of TRADES (Zhang et al. 2019)."""
+    """KL(p(x) || p(x')) of each sample (n,) in nats, the regulariser of TRADES (arXiv:1901.08573)."""
     log_p = log_softmax(logits, 1)
     return (log_p.exp() * (log_p - log_softmax(logits_adv, 1))).sum(1)
 
 
 def sensitivity(z: Tensor, z_adv: Tensor) -> Tensor:
-    """Se of section 4.6: the mean distance ||F(x) - F(x')|| of features (n, m)."""
+    """Se of section 4.6: the mean distance ||F(x) - F(x')||_2 of features (n, m)."""
     distances: Tensor = torch.linalg.vector_norm(z - z_adv, dim=1)
     return distances.mean()

@@ -31,7 +31,7 @@ DEFENSES: Final[Mapping[str, str]] = {
     "matching": "afdctl.defenses.matching:Matching",
 }
 ADVERSARIES: Final[Mapping[str, str]] = {
-    "apgd_ce": "afdctl.attacks.apgd:apgd_ce",
+    "apgd_ce": "afdctl.attacks.apgd:apgd",
     "pgd": "afdctl.attacks.pgd:pgd_ce",
     "pgd_kl": "afdctl.attacks.pgd:pgd_kl",
     "n_fgsm": "afdctl.attacks.n_fgsm:n_fgsm",
@@ -48,7 +48,7 @@ ATTACKS: Final[Mapping[str, str]] = {
     "aa": "afdctl.attacks.autoattack:aa",
     "apgd_ce": "afdctl.attacks.autoattack:apgd_ce",
     "apgd_t": "afdctl.attacks.autoattack:apgd_t",
-    "fab_t": "afdctl.attacks.autoattack:fab_t",
+    "fab_t": "afdctl.attacks.fab:fab_t",
     "square": "afdctl.attacks.autoattack:square",
     "apgd_l1": "afdctl.attacks.autoattack:apgd_l1",
     "noise": "afdctl.attacks.noise:noise",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from afdctl import metrics
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
 from afdctl.analysis.features import Features
-from afdctl.defenses.base import fusible
+from afdctl.defenses.base import can_fuse
 from afdctl.losses import GAMES
 from afdctl.models.discriminator import fc3_pd
 
@@ -108,7 +108,7 @@ def train(z: Tensor, z_adv: Tensor, y: Tensor, classes: int, seed: int) -> nn.Mo
         body = fc3_pd(z.shape[1], classes, HIDDEN, lambda layer: layer).to(z.device)
     probe = Standardised(body, torch.cat([z, z_adv]))
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(body.parameters(), RATE, weight_decay=1e-4, fused=fusible(body.parameters()))
+    optimizer = torch.optim.Adam(body.parameters(), RATE, weight_decay=1e-4, fused=can_fuse(body.parameters()))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
         rows = torch.randint(len(y), (min(BATCH, len(y)),), generator=generator).to(y.device)

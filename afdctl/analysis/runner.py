@@ -220,6 +220,12 @@ def discriminator_of(run: Run, which: str, subject: EvaluationTarget) -> nn.Modu
         state = loaded.state["defense"].get("D_psi")
         if not isinstance(defense, AFD) or state is None:
             return None
-        D_psi = discriminator.build(defense, subject.network.features, subject.classes)
+        D_psi = discriminator.build(
+            defense.discriminator,
+            features=subject.network.features,
+            classes=subject.classes,
+            hidden=defense.hidden,
+            spectral=defense.spectral_norm,
+        )
         D_psi.load_state_dict(state)
     return D_psi.eval().requires_grad_(False)

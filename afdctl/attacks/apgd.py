@@ -1,21 +1,23 @@
-"""APGD (Croce & Hein 2020, Algorithm 1) on cross-entropy: PGD that halves its step where it stops to pay.
+"""APGD (Croce & Hein 2020, arXiv:2003.01690, Algorithm 1) on cross-entropy, as an adversary for training.
 
-Every decision is a mask on the device: a step never waits for it.
+PGD that halves a sample's step where the loss stops rising. Every decision is a mask on the device, so no step waits
+for it. The evaluation attack `autoattack.apgd_ce` runs AutoAttack's own implementation instead.
 """
 
-from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.base import IterateTracker, Model, cross_entropy_of, loss_and_gradient, per_sample
-from afdctl.attacks.norms import ascent_direction, projector, random_on_sphere
+from afdctl.attacks.base import IterateTracker, Model, cross_entropy_per_sample, loss_and_gradient
+from afdctl.attacks.norms import per_sample, project, random_on_sphere, steepest_direction
 
-MOMENTUM = 0.75
-RHO = 0.75
+# alpha and rho of the paper
+MOMENTUM: Final = 0.75
+RHO: Final = 0.75
 
 
-def apgd_ce(
+def apgd(
     model: Model,
     x: Tensor,
     y: Tensor,
@@ -24,93 +26,85 @@ def apgd_ce(
     epsilon: float,
     steps: int,
     random_start: bool = True,
-    keep: str = "worst_loss",
+    return_iterate: str = "best_loss",
     generator: Generator,
 ) -> Tensor:
-    """x' (n, c, h, w) after one run from a random point of the ball's boundary, or from x."""
+    """Return x' (n, c, h, w) of one run from a random point of the ball's boundary, or from x."""
     start = random_on_sphere(x, epsilon, norm, generator) if random_start else x
-    return apgd_from(model, x, start, y, norm=norm, epsilon=epsilon, steps=steps, keep=keep)
+    return apgd_from(model, x, start, y, norm=norm, epsilon=epsilon, steps=steps, return_iterate=return_iterate)
 
 
 def apgd_from(
-    model: Model, x: Tensor, start: Tensor, y: Tensor, *, norm: str, epsilon: float, steps: int, keep: str
+    model: Model, x: Tensor, start: Tensor, y: Tensor, *, norm: str, epsilon: float, steps: int, return_iterate: str
 ) -> Tensor:
-    """The same from a given start: `steps` gradients and one more forward pass."""
-    objective = cross_entropy_of(y)
-    kept = IterateTracker(keep, x, y)
-    project = projector(x, epsilon, norm)
+    """Return x' of a run from `start`: `steps` gradients and one more forward pass."""
+    tracker = IterateTracker(return_iterate, x, y)
     checkpoints = checkpoint_steps(steps)
-    x_adv = before = start
-    logits, losses, gradient = loss_and_gradient(model, objective, x_adv)
-    kept.offer(x_adv, logits, losses)
-    pace = APGDStepSize(x_adv, losses, gradient, 2 * epsilon)
+    x_adv = previous = start
+    logits, losses, gradient = loss_and_gradient(model, cross_entropy_per_sample, x_adv, y)
+    tracker.update(x_adv, logits, losses)
+    step_size = APGDStepSize(x_adv, losses, gradient, 2 * epsilon)
     for step in range(1, steps + 1):
-        uphill = pace.step_size * ascent_direction(gradient, norm)
-        x_adv, before = advance(x_adv, before, uphill, project, first=step == 1), x_adv
+        target = project(x_adv + step_size.value * steepest_direction(gradient, norm), x, epsilon, norm)
+        if step > 1:
+            # momentum from the second step on
+            target = x_adv + MOMENTUM * (target - x_adv) + (1 - MOMENTUM) * (x_adv - previous)
+            target = project(target, x, epsilon, norm)
+        x_adv, previous = target, x_adv
         if step == steps:
             with torch.no_grad():
                 logits = model(x_adv)
-                kept.offer(x_adv, logits, objective(logits))
+                tracker.update(x_adv, logits, cross_entropy_per_sample(logits, y))
             break
-        logits, losses, gradient = loss_and_gradient(model, objective, x_adv)
-        kept.offer(x_adv, logits, losses)
-        pace.observe(x_adv, losses, gradient)
+        logits, losses, gradient = loss_and_gradient(model, cross_entropy_per_sample, x_adv, y)
+        tracker.update(x_adv, logits, losses)
+        step_size.observe(x_adv, losses, gradient)
         if step in checkpoints:
-            x_adv, gradient = pace.adapt(x_adv, gradient)
-    return kept.x_adv
-
-
-def advance(
-    x_adv: Tensor, before: Tensor, uphill: Tensor, project: Callable[[Tensor], Tensor], *, first: bool
-) -> Tensor:
-    """One projected step uphill, with momentum; the first has none."""
-    step = project(x_adv + uphill)
-    if first:
-        return step
-    return project(x_adv + MOMENTUM * (step - x_adv) + (1 - MOMENTUM) * (x_adv - before))
+            x_adv, gradient = step_size.adapt(x_adv, gradient)
+    return tracker.x_adv
 
 
 def checkpoint_steps(steps: int) -> frozenset[int]:
-    """The steps after which step sizes are reconsidered: intervals of 22 % of all steps, shrinking by 3 % to 6 %."""
-    interval, least, shrink = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1), max(int(0.03 * steps), 1)
-    places, at = set(), interval
-    while at <= steps:
-        places.add(at)
-        interval = max(interval - shrink, least)
-        at += interval
-    return frozenset(places)
+    """Return the steps after which step sizes are adapted: every 22 % of all steps, shrinking by 3 % to 6 %."""
+    interval, shortest, shrink = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1), max(int(0.03 * steps), 1)
+    checkpoints, step = set(), interval
+    while step <= steps:
+        checkpoints.add(step)
+        interval = max(interval - shrink, shortest)
+        step += interval
+    return frozenset(checkpoints)
 
 
 class APGDStepSize:
-    """The step size of each sample, and what decides it: its best iterate and how often the loss rose."""
+    """The step size of each sample (`value`), with what decides it: the best iterate and how often the loss rose."""
 
     def __init__(self, x_adv: Tensor, losses: Tensor, gradient: Tensor, step_size: float) -> None:
-        self.best_x, self.best_gradient, self.best = x_adv, gradient, losses
-        self.best_at_checkpoint = losses
+        self.best_x, self.best_gradient, self.best_loss = x_adv, gradient, losses
+        self.best_loss_at_checkpoint = losses
         self.halved = torch.ones_like(losses, dtype=torch.bool)
-        self.step_size = per_sample(torch.full_like(losses, step_size), x_adv)
+        self.value = per_sample(torch.full_like(losses, step_size), x_adv)
         # the first interval counts a step from loss 0, as AutoAttack's implementation does
-        self.previous = torch.zeros_like(losses)
+        self.previous_loss = torch.zeros_like(losses)
         self.rises = torch.zeros_like(losses)
         self.observed = 0
 
     def observe(self, x_adv: Tensor, losses: Tensor, gradient: Tensor) -> None:
-        """Take in the next iterate."""
-        better = losses > self.best
-        image = per_sample(better, x_adv)
-        self.best_x = torch.where(image, x_adv, self.best_x)
-        self.best_gradient = torch.where(image, gradient, self.best_gradient)
-        self.best = torch.where(better, losses, self.best)
-        self.rises = self.rises + (losses > self.previous)
-        self.previous = losses
+        """Update the best iterate and the number of rises with the next iterate."""
+        better = losses > self.best_loss
+        mask = per_sample(better, x_adv)
+        self.best_x = torch.where(mask, x_adv, self.best_x)
+        self.best_gradient = torch.where(mask, gradient, self.best_gradient)
+        self.best_loss = torch.where(better, losses, self.best_loss)
+        self.rises = self.rises + (losses > self.previous_loss)
+        self.previous_loss = losses
         self.observed += 1
 
     def adapt(self, x_adv: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Halve the step and go back to the best iterate, where the loss rose rarely or a full step did not pay."""
-        stuck = ~self.halved & (self.best_at_checkpoint >= self.best)
+        """Halve the step and return to the best iterate, where the loss rose rarely or the best one did not improve."""
+        stuck = ~self.halved & (self.best_loss_at_checkpoint >= self.best_loss)
         self.halved = stuck | (self.rises <= RHO * self.observed)
-        self.best_at_checkpoint = self.best
+        self.best_loss_at_checkpoint = self.best_loss
         self.rises, self.observed = torch.zeros_like(self.rises), 0
-        image = per_sample(self.halved, x_adv)
-        self.step_size = torch.where(image, self.step_size / 2, self.step_size)
-        return torch.where(image, self.best_x, x_adv), torch.where(image, self.best_gradient, gradient)
+        mask = per_sample(self.halved, x_adv)
+        self.value = torch.where(mask, self.value / 2, self.value)
+        return torch.where(mask, self.best_x, x_adv), torch.where(mask, self.best_gradient, gradient)

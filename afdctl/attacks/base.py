@@ -1,152 +1,154 @@
-"""What every gradient attack needs: loss and gradient at an iterate, and which iterate becomes x'."""
+"""What attacks share: gradients, margins, when a model is fooled, which iterate becomes x', and the result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Final, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from afdctl.attacks.norms import per_sample
+
+# images (n, c, h, w) in [0, 1] to logits (n, classes)
 Model = Callable[[Tensor], Tensor]
-Objective = Callable[[Tensor], Tensor]
-"""Logits (n, classes) to the losses (n,) that the attack maximises."""
+# logits (n, classes) and labels (n,) to the losses (n,) that an attack maximises
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+# value of `first_success_step` and `part` where no iterate fooled the model
+NOT_FOUND: Final = -1
+# roundings of a logit that a margin must exceed, as an image's logits change with the size of its batch
+ROUNDINGS: Final = 16
 
 
-def cross_entropy_of(y: Tensor) -> Objective:
-    """The loss that most attacks maximise."""
-
-    def objective(logits: Tensor) -> Tensor:
-        return cross_entropy(logits, y, reduction="none")
-
-    return objective
+def cross_entropy_per_sample(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy (n,) of logits (n, classes) with labels y (n,)."""
+    return cross_entropy(logits, y, reduction="none")
 
 
-def loss_and_gradient(model: Model, objective: Objective, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, losses (n,) and the losses' gradients with respect to x (n, ...), all detached."""
+def loss_and_gradient(model: Model, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits, losses (n,) and the gradient of their sum in x (n, ...), all detached; its NaN become 0."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = model(x)
-        losses = objective(logits)
+        losses = loss(logits, y)
         (gradient,) = torch.autograd.grad(losses.sum(), x)
-    return logits.detach(), losses.detach(), gradient
+    return logits.detach(), losses.detach(), gradient.nan_to_num()
 
 
-def is_fooled(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Who is fooled (n,), and where the model has no answer (n,): NaN or infinite logits fool nobody."""
-    top, label = logits.max(1)
-    broken = ~top.isfinite()
-    return (label != y) & ~broken, broken
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the largest other logit minus that of y (n,); positive where the model is fooled, NaN where a logit is."""
+    return _largest_other(logits, y) - logits.gather(1, y[:, None])[:, 0]
 
 
-def is_misclassified(logits: Tensor, y: Tensor) -> Tensor:
-    """Where another class than y wins (n,): never where a logit is NaN."""
-    return (logits.argmax(1) != y) & ~logits.isnan().any(1)
+def target_margins(logits: Tensor, y: Tensor, targets: Tensor) -> Tensor:
+    """Return the logits of the classes `targets` (n, k) minus that of y, shaped (n, k)."""
+    return logits.gather(1, targets) - logits.gather(1, y[:, None])
 
 
-def per_sample(mask: Tensor, x: Tensor) -> Tensor:
-    """A mask (n,) shaped to broadcast over x (n, ...)."""
-    return mask.view(-1, *[1] * (x.dim() - 1))
+def is_misclassified(logits: Tensor, y: Tensor, min_margin: float | Tensor = 0.0) -> Tensor:
+    """Return where a class other than y wins (n,), by more than `min_margin` if that is given; never with a NaN logit.
+
+    Without `min_margin` it is argmax that decides, as in every accuracy, also between equal and infinite logits.
+    """
+    wrong = (logits.argmax(1) != y) & ~logits.isnan().any(1)
+    if isinstance(min_margin, Tensor) or min_margin > 0:
+        wrong &= margin(logits, y) > min_margin
+    return wrong
+
+
+def rounding_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the margin (n,) that survives rounding: 16 times the float error of the larger of its two logits."""
+    limits = torch.finfo(logits.dtype)
+    scale = torch.maximum(_largest_other(logits, y).abs(), logits.gather(1, y[:, None])[:, 0].abs())
+    return ROUNDINGS * limits.eps * scale.clamp_max(limits.max)
+
+
+def _largest_other(logits: Tensor, y: Tensor) -> Tensor:
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1)
 
 
 class IterateTracker:
-    """The iterate that becomes x', chosen sample by sample on the device.
+    """Chooses the iterate that becomes x', sample by sample, without waiting for the device.
 
-    `worst_loss`: the one with the largest loss; `last`: the last; `success_only`: the last that fooled the model, x
+    `return_iterate` is "best_loss" (the largest loss), "last", or "last_success": the last that fooled the model, or x
     where none did, as the published code trains.
     """
 
-    def __init__(self, keep: str, x: Tensor, y: Tensor) -> None:
-        self.keep = keep
+    def __init__(self, return_iterate: str, x: Tensor, y: Tensor) -> None:
+        self.return_iterate = return_iterate
         self.y = y
         self.x_adv = x
-        self.worst = torch.full((len(x),), -torch.inf, device=x.device)
+        self.best_loss = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
 
-    def offer(self, x_adv: Tensor, logits: Tensor, losses: Tensor) -> None:
-        """Show the next iterate; a NaN loss never wins."""
-        if self.keep == "last":
+    def update(self, x_adv: Tensor, logits: Tensor, losses: Tensor) -> None:
+        """Compare the next iterates with those chosen so far; a NaN loss is never the largest."""
+        if self.return_iterate == "last":
             self.x_adv = x_adv
             return
-        if self.keep == "worst_loss":
-            better = losses > self.worst
-            self.worst = torch.where(better, losses, self.worst)
+        if self.return_iterate == "best_loss":
+            better = losses > self.best_loss
+            self.best_loss = torch.where(better, losses, self.best_loss)
         else:
-            better = logits.argmax(1) != self.y
+            better = is_misclassified(logits, self.y)
         self.x_adv = torch.where(per_sample(better, x_adv), x_adv, self.x_adv)
 
-
-NOT_FOUND = -1
+    def select(self, index: Tensor) -> None:
+        """Drop the samples outside an index or mask."""
+        self.x_adv, self.y, self.best_loss = self.x_adv[index], self.y[index], self.best_loss[index]
 
 
 @dataclass
 class AttackResult:
-    """One row a sample; a caller verifies `x_adv` with a fresh forward pass and never takes the attack's word.
+    """What an attack found, one row a sample. Callers verify `x_adv` with a forward pass of their own.
 
     x_adv (n, c, h, w): a fooling image, the nearest where the attack minimises a norm. Where nothing fooled the model:
         the last iterate of an attack with a budget, x of one that minimises a norm. In [0, 1], and in the ball.
-    first_success (n,) int64: gradient steps (queries, draws) taken when an iterate first fooled the model; 0 is the
-        start, NEVER none.
+    first_success_step (n,) int64: gradient steps (queries, draws) taken when an iterate first fooled the model; 0 is
+        the start, NOT_FOUND none.
     forwards, backwards (n,) int64: passes of this sample through the model.
-    part (n,) int64: index of the part of a composed attack that fooled the model; NEVER for none and for plain attacks.
+    part (n,) int64: index of the part of AutoAttack that fooled the model; NOT_FOUND for none and for other attacks.
     """
 
     x_adv: Tensor
-    first_success: Tensor
+    first_success_step: Tensor
     forwards: Tensor
     backwards: Tensor
     part: Tensor
 
     @classmethod
-    def nothing(cls, x: Tensor) -> Self:
-        """Nothing found at no cost: a fresh copy of x."""
-        never = torch.full((len(x),), NOT_FOUND, dtype=torch.long, device=x.device)
-        none = torch.zeros_like(never)
-        return cls(x.clone(), never, none, none.clone(), never.clone())
+    def empty(cls, x: Tensor) -> Self:
+        """Return the result of no attack: a copy of x, nothing found, no passes."""
+        not_found = torch.full((len(x),), NOT_FOUND, dtype=torch.long, device=x.device)
+        zeros = torch.zeros_like(not_found)
+        return cls(
+            x_adv=x.clone(),
+            first_success_step=not_found,
+            forwards=zeros,
+            backwards=zeros.clone(),
+            part=not_found.clone(),
+        )
 
     @property
     def fooled(self) -> Tensor:
-        """(n,) bool: what the attack says, before it is verified."""
-        return self.first_success != NOT_FOUND
+        """Where the attack claims success (n,); not verified yet."""
+        return self.first_success_step != NOT_FOUND
 
-    def take(self, index: Tensor) -> Self:
-        """The rows of an index or mask (n,)."""
-        return type(self)(*(getattr(self, field.name)[index] for field in fields(self)))
+    def select(self, index: Tensor) -> Self:
+        """Return the rows of an index or mask (n,)."""
+        return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
-    def put(self, index: Tensor, rows: Self) -> None:
-        """Write rows back to where `take` would read them; passes are added, not replaced."""
-        self.x_adv[index], self.first_success[index], self.part[index] = rows.x_adv, rows.first_success, rows.part
+    def update(self, index: Tensor, rows: Self) -> None:
+        """Write `rows` where `select(index)` reads them; passes are added, everything else is replaced."""
+        self.x_adv[index] = rows.x_adv
+        self.first_success_step[index], self.part[index] = rows.first_success_step, rows.part
         self.forwards[index] += rows.forwards
         self.backwards[index] += rows.backwards
 
 
-ULPS = 16
-"""By how many roundings of a logit an image must fool: the same image in a batch of another size is rounded anew."""
-
-
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The largest other logit minus that of y (n,): positive where the model is fooled; NaN where a logit is."""
-    return _others(logits, y) - _own(logits, y)
-
-
-def fools_by(logits: Tensor, y: Tensor, confidence: float = 0) -> Tensor:
-    """Where the margin exceeds `confidence`, and by more than rounding (n,): never where a logit is NaN."""
-    other, own = _others(logits, y), _own(logits, y)
-    limits = torch.finfo(logits.dtype)
-    scale = torch.maximum(other.abs(), own.abs()).clamp_max(limits.max)
-    return other - own > confidence + ULPS * limits.eps * scale
-
-
 class SampleBatch:
-    """A dataclass whose fields are tensors with a row for each sample."""
+    """Base of dataclasses whose fields are all tensors with one row a sample."""
 
-    def take(self, index: Tensor) -> Self:
-        """The rows of an index or mask."""
+    def select(self, index: Tensor) -> Self:
+        """Return the rows of an index or mask."""
         return replace(self, **{field.name: getattr(self, field.name)[index] for field in fields(self)})  # type: ignore[arg-type,type-var]
-
-
-def _own(logits: Tensor, y: Tensor) -> Tensor:
-    return logits.gather(1, y[:, None])[:, 0]
-
-
-def _others(logits: Tensor, y: Tensor) -> Tensor:
-    return logits.scatter(1, y[:, None], -torch.inf).amax(1)

@@ -7,15 +7,28 @@ repeat the best constant in its last one, which would take the same steps again.
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Final, Self
 
 import torch
 from torch import Tensor
 
-from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, SampleBatch, fools_by, is_misclassified, margin
+from afdctl.attacks.base import (
+    NOT_FOUND,
+    AttackResult,
+    Model,
+    SampleBatch,
+    is_misclassified,
+    margin,
+    rounding_margin,
+)
 from afdctl.attacks.sample_rng import SampleRNG
 
-BETA_1, BETA_2, ADAM_EPS = 0.9, 0.999, 1e-8
-MAX_CONST = 1e10
+# Adam's constants
+BETA_1: Final = 0.9
+BETA_2: Final = 0.999
+ADAM_EPS: Final = 1e-8
+# largest c of the binary search, as in foolbox
+MAX_CONST: Final = 1e10
 
 
 def cw(
@@ -23,7 +36,7 @@ def cw(
     x: Tensor,
     y: Tensor,
     *,
-    draws: SampleRNG,
+    rng: SampleRNG,
     norm: str,
     steps: int,
     step_size: float,
@@ -39,13 +52,13 @@ def cw(
     Samples that are misclassified at x are not attacked.
     """
     assert norm == "l2"
-    result = AttackResult.nothing(x)
+    result = AttackResult.empty(x)
     if not len(x):
         return result
     with torch.no_grad():
         wrong = is_misclassified(model(x), y)
     result.forwards += 1
-    result.first_success[wrong] = 0
+    result.first_success_step[wrong] = 0
     attacked = (~wrong).nonzero()[:, 0]
     distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
     const, lower, upper = torch.full_like(distance, initial_const), torch.zeros_like(distance), distance.clone()
@@ -71,7 +84,7 @@ class CWState(SampleBatch):
     start_loss: Tensor
 
     @classmethod
-    def at_x(cls, number: Tensor, x: Tensor, y: Tensor, const: Tensor) -> "CWState":
+    def at_x(cls, number: Tensor, x: Tensor, y: Tensor, const: Tensor) -> Self:
         """Return the state before the first step."""
         # the factor keeps the inverse tanh of black and white pixels finite
         w, zeros = torch.atanh((2 * x - 1) * 0.999999), torch.zeros_like(x)
@@ -106,7 +119,7 @@ def run_round(
             squared = (x_adv - state.x).flatten(1).square().sum(1)
             losses = squared + state.const * (confidence - margin(logits, state.y)).clamp_min(0)
             (gradient,) = torch.autograd.grad(losses.sum(), w)
-        success = fools_by(logits.detach(), state.y, confidence)
+        success = is_misclassified(logits.detach(), state.y, confidence + rounding_margin(logits.detach(), state.y))
         record(result, distance, state.number, x_adv.detach(), squared.detach().sqrt(), success)
         fooled[state.number] |= success
         if step == 0:
@@ -117,7 +130,7 @@ def run_round(
             # to 10 times as far away, as its loss may rise before it falls.
             promising = fooled[state.number] | (losses.detach() <= state.start_loss)
             if not promising.all():
-                state, gradient = state.take(promising), gradient[promising]
+                state, gradient = state.select(promising), gradient[promising]
             if not len(state.number):
                 break
         state.adam_step(gradient, step + 1, step_size)
@@ -128,8 +141,8 @@ def record(
     result: AttackResult, distance: Tensor, number: Tensor, x_adv: Tensor, new_distance: Tensor, success: Tensor
 ) -> None:
     """Count a pass of the samples `number` (m,) and keep the iterates that fool the model from nearer than before."""
-    first = number[success & (result.first_success[number] == NOT_FOUND)]
-    result.first_success[first] = result.backwards[first]
+    first = number[success & (result.first_success_step[number] == NOT_FOUND)]
+    result.first_success_step[first] = result.backwards[first]
     result.forwards[number] += 1
     result.backwards[number] += 1
     nearer = success & (new_distance < distance[number])

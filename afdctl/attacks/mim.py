@@ -1,9 +1,14 @@
-"""The momentum iterative method (Dong et al. 2018), as AdverTorch writes it; foolbox adds up gradients' signs."""
+"""MIM, the momentum iterative method (Dong et al. 2018, arXiv:1710.06081), as in AdverTorch.
 
+foolbox accumulates the gradients' signs instead.
+"""
+
+import torch
 from torch import Tensor
 
 from afdctl.attacks.base import AttackResult, Model
-from afdctl.attacks.gradient_loop import MomentumStep, run_gradient_attack, step_length
+from afdctl.attacks.gradient_loop import SteepestStep, run_gradient_attack, step_length
+from afdctl.attacks.norms import lp_norm, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
 
 
@@ -13,7 +18,7 @@ def mim(
     y: Tensor,
     *,
     epsilon: float,
-    draws: SampleRNG,
+    rng: SampleRNG,
     norm: str = "linf",
     steps: int,
     step_size: float | None = None,
@@ -21,7 +26,26 @@ def mim(
     decay: float = 1.0,
     early_stop: bool = True,
 ) -> AttackResult:
-    """x' (n, c, h, w) after `steps` steps along sign(g), g <- decay g + gradient / ||gradient||_1; it draws nothing."""
-    move = MomentumStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step), decay, x)
-    found, _ = run_gradient_attack(model, x, y, x, move, steps=steps, early_stop=early_stop)
-    return found
+    """Attack x (n, c, h, w) with `steps` steps along sign(g), from x itself. Draws no random numbers."""
+    step_rule = MomentumStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step), decay, x)
+    result, _ = run_gradient_attack(model, x, y, x, step_rule, steps=steps, early_stop=early_stop)
+    return result
+
+
+class MomentumStep(SteepestStep):
+    """g <- decay * g + gradient / ||gradient||_1 (Eq. 6), then a step along g."""
+
+    def __init__(self, norm: str, epsilon: float, step_size: float, decay: float, x: Tensor) -> None:
+        super().__init__(norm, epsilon, step_size)
+        self.decay = decay
+        self.g = torch.zeros_like(x)
+
+    def __call__(self, x: Tensor, x_adv: Tensor, gradient: Tensor) -> Tensor:
+        # only a gradient of 0 needs the limit: that of a confident model counts in full, however small it is
+        size = lp_norm(gradient, "l1").clamp_min(torch.finfo(gradient.dtype).tiny)
+        self.g = self.decay * self.g + gradient / per_sample(size, gradient)
+        return super().__call__(x, x_adv, self.g)
+
+    def select(self, mask: Tensor) -> None:
+        """Drop the momentum of samples outside the mask (n,)."""
+        self.g = self.g[mask]

@@ -1,17 +1,19 @@
-"""N-FGSM (de Jorge et al. 2022): one step from strong noise, which is not projected back to the ball.
+"""N-FGSM (de Jorge et al. 2022, arXiv:2202.01181): one step from strong noise, without a projection to the ball.
 
-That is what keeps single-step training from overfitting to its own attack, so this is an adversary for training only:
-x' is up to 1 + NOISE times epsilon away from x.
+Without the projection, training on a single step does not overfit to its own attack. It is an adversary for training
+only, as x' is up to 1 + NOISE times epsilon away from x.
 """
+
+from typing import Final
 
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.base import IterateTracker, Model, cross_entropy_of, loss_and_gradient
-from afdctl.attacks.norms import ascent_direction, random_in_ball
+from afdctl.attacks.base import IterateTracker, Model, cross_entropy_per_sample, loss_and_gradient
+from afdctl.attacks.norms import random_in_ball, steepest_direction
 
-NOISE = 2.0
-"""The noise in units of epsilon: de Jorge et al.'s k on CIFAR-10, with a step of one epsilon."""
+# the noise in units of epsilon: de Jorge et al.'s k on CIFAR-10, with a step of one epsilon
+NOISE: Final = 2.0
 
 
 def n_fgsm(
@@ -23,18 +25,17 @@ def n_fgsm(
     epsilon: float,
     steps: int = 1,
     random_start: bool = True,
-    keep: str = "worst_loss",
+    return_iterate: str = "best_loss",
     generator: Generator,
 ) -> Tensor:
-    """x' (n, c, h, w) in [0, 1] after one step; `steps` is not used. Without a random start it is FGSM."""
+    """Return x' (n, c, h, w) in [0, 1] after one step; `steps` is ignored. Without a random start it is FGSM."""
     start = random_in_ball(x, NOISE * epsilon, norm, generator) if random_start else x
-    objective = cross_entropy_of(y)
-    _, _, gradient = loss_and_gradient(model, objective, start)
-    x_adv = (start + epsilon * ascent_direction(gradient, norm)).clamp_(0, 1)
-    if keep != "success_only":
+    _, _, gradient = loss_and_gradient(model, cross_entropy_per_sample, start, y)
+    x_adv = (start + epsilon * steepest_direction(gradient, norm)).clamp_(0, 1)
+    if return_iterate != "last_success":
         return x_adv
-    kept = IterateTracker(keep, x, y)
+    tracker = IterateTracker(return_iterate, x, y)
     with torch.no_grad():
         logits = model(x_adv)
-        kept.offer(x_adv, logits, objective(logits))
-    return kept.x_adv
+        tracker.update(x_adv, logits, cross_entropy_per_sample(logits, y))
+    return tracker.x_adv

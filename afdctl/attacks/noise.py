@@ -1,4 +1,4 @@
-"""Random noise at the edge of the ball: what an attack must beat, and what no masked gradient stands in the way of."""
+"""Random noise at the ball's boundary, the baseline that every attack must beat; masked gradients do not stop it."""
 
 import torch
 from torch import Tensor
@@ -10,31 +10,33 @@ from afdctl.attacks.sample_rng import SampleRNG
 
 
 def noise(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, draws: SampleRNG, norm: str = "linf", samples: int
+    model: Model, x: Tensor, y: Tensor, *, epsilon: float, rng: SampleRNG, norm: str = "linf", samples: int
 ) -> AttackResult:
-    """x' (n, c, h, w): the first draw that fools: epsilon up or down in each pixel (Linf), of length epsilon (L2)."""
-    move = RandomDraw(norm, epsilon, draws)
-    found, _ = run_gradient_attack(model, x, y, move(x, x, x), move, steps=samples - 1, early_stop=True)
-    # the loop counts moves from its start, which is a draw here
-    found.first_success = torch.where(found.fooled, found.first_success + 1, NOT_FOUND)
-    return found
+    """Return the first of `samples` draws x' (n, c, h, w) that fools the model.
+
+    A draw adds or subtracts epsilon in each pixel (linf), or has a random direction and length epsilon (l2).
+    """
+    draw = RandomDraw(norm, epsilon, rng)
+    result, _ = run_gradient_attack(model, x, y, draw(x, x, x), draw, steps=samples - 1, early_stop=True)
+    # the loop counts steps from its start, which is the first draw here
+    result.first_success_step = torch.where(result.fooled, result.first_success_step + 1, NOT_FOUND)
+    return result
 
 
 class RandomDraw:
-    """A fresh draw around x, wherever the last one was."""
+    """A step rule that draws around x, wherever the last draw was."""
 
     needs_gradient = False
 
-    def __init__(self, norm: str, epsilon: float, draws: SampleRNG) -> None:
-        self.norm, self.epsilon, self.draws = norm, epsilon, draws
+    def __init__(self, norm: str, epsilon: float, rng: SampleRNG) -> None:
+        self.norm, self.epsilon, self.rng = norm, epsilon, rng
 
     def __call__(self, x: Tensor, x_adv: Tensor, gradient: Tensor) -> Tensor:
-        if self.norm == "linf":
-            drawn = torch.where(self.draws.uniform(x) < 0.5, x - self.epsilon, x + self.epsilon).clamp_(0, 1)
-        else:
-            drawn = random_on_sphere(x, self.epsilon, self.norm, self.draws)
-        return fix_rounding(drawn, x, self.epsilon, self.norm)
+        if self.norm == "l2":
+            return random_on_sphere(x, self.epsilon, self.norm, self.rng)
+        corner = torch.where(self.rng.uniform(x) < 0.5, x - self.epsilon, x + self.epsilon).clamp_(0, 1)
+        return fix_rounding(corner, x, self.epsilon, self.norm)
 
-    def keep(self, mask: Tensor) -> None:
-        """Forget the streams of the samples outside the mask (n,)."""
-        self.draws = self.draws.take(mask)
+    def select(self, mask: Tensor) -> None:
+        """Drop the generators of samples outside the mask (n,)."""
+        self.rng = self.rng.select(mask)

@@ -1,43 +1,52 @@
-"""Projected gradient descent (Madry et al. 2018) in L-infinity and L2, on cross-entropy or on TRADES' KL term."""
+"""PGD, projected gradient descent (Madry et al. 2018, arXiv:1706.06083), for evaluation and for training.
+
+Both run the same loop and steps. An evaluation stops at the first success, a training takes all steps.
+"""
 
 from functools import partial
 
 import torch
 from torch import Generator, Tensor
 
-from afdctl.attacks.base import AttackResult, IterateTracker, Model, Objective, cross_entropy_of, loss_and_gradient
-from afdctl.attacks.gradient_loop import SteepestStep, run_gradient_attack, starting_point, step_length, with_restarts
-from afdctl.attacks.norms import ascent_direction, projector, random_in_ball
+from afdctl.attacks.base import AttackResult, Loss, Model, cross_entropy_per_sample
+from afdctl.attacks.gradient_loop import SteepestStep, run_gradient_attack, step_length, with_restarts
+from afdctl.attacks.norms import project, random_in_ball
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.losses import kl_divergence
+
+# standard deviation of the start's noise in the code of TRADES
+TRADES_NOISE = 0.001
 
 
 def pgd(
     model: Model,
-    objective: Objective,
     x: Tensor,
-    start: Tensor,
     y: Tensor,
     *,
     norm: str,
     epsilon: float,
+    rng: SampleRNG,
     steps: int,
-    step_size: float | None,
-    keep: str,
-) -> Tensor:
-    """x' (n, c, h, w) after `steps` steps of `step_size` (2.5 epsilon / steps if None) from `start`."""
-    step_size = 2.5 * epsilon / steps if step_size is None else step_size
-    kept = IterateTracker(keep, x, y)
-    project = projector(x, epsilon, norm)
-    x_adv = start
-    for _ in range(steps):
-        logits, losses, gradient = loss_and_gradient(model, objective, x_adv)
-        kept.offer(x_adv, logits, losses)
-        x_adv = project(x_adv + step_size * ascent_direction(gradient, norm))
-    with torch.no_grad():
-        logits = model(x_adv)
-        kept.offer(x_adv, logits, objective(logits))
-    return kept.x_adv
+    step_size: float | None = None,
+    rel_step: float | None = None,
+    random_start: bool = True,
+    restarts: int = 1,
+    early_stop: bool = True,
+) -> AttackResult:
+    """Attack x (n, c, h, w) with `steps` steps of `step_size`, or of `rel_step` epsilon (evaluation)."""
+    step_rule = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step))
+
+    def run(x: Tensor, y: Tensor, rng: SampleRNG) -> tuple[AttackResult, Tensor]:
+        start = random_in_ball(x, epsilon, norm, rng) if random_start else x
+        return run_gradient_attack(model, x, y, start, step_rule, steps=steps, early_stop=early_stop)
+
+    # from x itself every restart would be the same
+    return with_restarts(run, x, y, rng, restarts=restarts if random_start else 1, steps=steps)
+
+
+pgd_linf = partial(pgd, norm="linf")
+pgd_l2 = partial(pgd, norm="l2")
+pgd_l1 = partial(pgd, norm="l1")
 
 
 def pgd_ce(
@@ -50,13 +59,13 @@ def pgd_ce(
     steps: int,
     step_size: float | None = None,
     random_start: bool = True,
-    keep: str = "worst_loss",
+    return_iterate: str = "best_loss",
     generator: Generator,
 ) -> Tensor:
-    """PGD on the cross-entropy with y (n,), from a uniform point of the ball or from x."""
+    """Return x' (n, c, h, w) of PGD on cross-entropy, from a uniform point of the ball or from x (training)."""
     start = random_in_ball(x, epsilon, norm, generator) if random_start else x
-    objective = cross_entropy_of(y)
-    return pgd(model, objective, x, start, y, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size, keep=keep)
+    step_rule = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size))
+    return _all_steps(model, x, y, start, step_rule, steps, return_iterate, cross_entropy_per_sample)
 
 
 def pgd_kl(
@@ -69,49 +78,38 @@ def pgd_kl(
     steps: int,
     step_size: float | None = None,
     random_start: bool = True,
-    keep: str = "worst_loss",
+    return_iterate: str = "best_loss",
     generator: Generator,
 ) -> Tensor:
-    """PGD on KL(p(x) || p(x')), from x plus noise of deviation 0.001: the adversary of TRADES (Zhang et al. 2019)."""
+    """Return x' (n, c, h, w) of PGD on KL(p(x) || p(x')), from x plus noise: the adversary of TRADES (training).
+
+    Zhang et al. 2019, arXiv:1901.08573.
+    """
     with torch.no_grad():
-        natural = model(x)
+        logits_nat = model(x)
     start = x
     if random_start:
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        start = projector(x, epsilon, norm)(x + 0.001 * noise)
+        start = project(x + TRADES_NOISE * noise, x, epsilon, norm)
 
-    def objective(logits: Tensor) -> Tensor:
-        return kl_divergence(natural, logits)
+    def kl(logits: Tensor, y: Tensor) -> Tensor:
+        return kl_divergence(logits_nat, logits)
 
-    return pgd(model, objective, x, start, y, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size, keep=keep)
+    step_rule = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size))
+    return _all_steps(model, x, y, start, step_rule, steps, return_iterate, kl)
 
 
-def run_pgd(
+def _all_steps(
     model: Model,
     x: Tensor,
     y: Tensor,
-    *,
-    norm: str,
-    epsilon: float,
-    draws: SampleRNG,
+    start: Tensor,
+    step_rule: SteepestStep,
     steps: int,
-    step_size: float | None = None,
-    rel_step: float | None = None,
-    random_start: bool = True,
-    restarts: int = 1,
-    early_stop: bool = True,
-) -> AttackResult:
-    """x' (n, c, h, w) after `steps` steps of `step_size`, or of `rel_step` epsilon (Madry et al. 2018)."""
-    move = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step))
-
-    def run(x: Tensor, y: Tensor, draws: SampleRNG) -> tuple[AttackResult, Tensor]:
-        start = starting_point(x, epsilon, norm, draws, random_start)
-        return run_gradient_attack(model, x, y, start, move, steps=steps, early_stop=early_stop)
-
-    # from x itself every restart would be the same
-    return with_restarts(run, x, y, draws, restarts=restarts if random_start else 1, steps=steps)
-
-
-pgd_linf = partial(run_pgd, norm="linf")
-pgd_l2 = partial(run_pgd, norm="l2")
-pgd_l1 = partial(run_pgd, norm="l1")
+    return_iterate: str,
+    loss: Loss,
+) -> Tensor:
+    result, _ = run_gradient_attack(
+        model, x, y, start, step_rule, steps=steps, early_stop=False, loss=loss, return_iterate=return_iterate
+    )
+    return result.x_adv

@@ -1,4 +1,4 @@
-"""The model as AutoAttack's library calls it: passes counted, each first success seen, weights untouched."""
+"""The model as AutoAttack's library calls it: counts passes, records first successes, keeps weights untouched."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ from torch import Tensor
 from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
 
 
-def library(part: str) -> ModuleType:
-    """A module of pyautoattack, or of its authors' package autoattack, whose attack classes are the same."""
+def library(module: str) -> ModuleType:
+    """Import a module of pyautoattack, or of its authors' package autoattack, which has the same attack classes."""
     try:
-        return import_module(f"pyautoattack.{part}")
+        return import_module(f"pyautoattack.{module}")
     except ModuleNotFoundError:
-        return import_module(f"autoattack.{part}")
+        return import_module(f"autoattack.{module}")
 
 
 def library_version() -> str:
-    """Name and version of the package that `library` imports from."""
+    """Return name and version of the package that `library` imports from."""
     try:
         return f"pyautoattack {version('pyautoattack')}"
     except PackageNotFoundError:
@@ -30,18 +30,18 @@ def library_version() -> str:
 
 
 class NullLogger:
-    """A logger for the library, whose warnings (of points without a gradient) a sweep's own checks replace."""
+    """A logger that discards the library's warnings of zero gradients; the sanity checks of a sweep replace them."""
 
     def warning(self, message: str) -> None:
-        """What pyautoattack calls."""
+        """Discard a message of pyautoattack."""
 
     def log(self, message: str) -> None:
-        """What autoattack calls."""
+        """Discard a message of autoattack."""
 
 
 @contextmanager
 def seed_global_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """The library draws from torch's global generators: seed the CPU's and the device's, and put them back after."""
+    """Seed torch's global generators, which the library draws from, and restore them afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad():
         torch.default_generator.manual_seed(seed)
@@ -52,19 +52,20 @@ def seed_global_rng(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class CountingModel:
-    """A model, and what is found for the samples x (n, c, h, w), y (n,) while an attack calls it.
+    """A model that counts the passes of samples x (n, c, h, w), y (n,) and records what an attack finds for them.
 
-    A call with as many images as there are `rows` under attack is theirs, one each and in order. The passes of any
-    other call are spread evenly over these rows, and nobody's success is seen in it, nor where `sees()` forbids.
+    A call with as many images as `rows` has samples under attack is taken as one image each, in order. The passes of
+    any other call are spread evenly over the rows. Success is not recorded for such calls, or where `track_success()`
+    is false.
     """
 
     def __init__(self, model: Model, x: Tensor, y: Tensor) -> None:
         self._model = model
-        # the library views its tensors flat and looks logits up by label
+        # the library needs contiguous float images and int64 labels
         self.x, self.y = x.float().contiguous(), y.long()
-        self.found = AttackResult.nothing(self.x)
+        self.result = AttackResult.empty(self.x)
         self.rows = torch.arange(len(x), device=x.device)
-        self.sees: Callable[[], bool] = lambda: True
+        self.track_success: Callable[[], bool] = lambda: True
         self._forwards, self._backwards = torch.zeros(2, len(x), device=x.device)
         self._no_logits = self.x.new_zeros(0, 1)
         with torch.no_grad():
@@ -73,86 +74,86 @@ class CountingModel:
         self.right = (self.logits.argmax(1) == self.y) & ~self.logits.isnan().any(1)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The logits (m, classes) of images (m, c, h, w)."""
+        """Return the logits (m, classes) of images (m, c, h, w)."""
         steps = self._backwards[self.rows]
         if torch.is_grad_enabled() and x.requires_grad:
             logits: Tensor = _InputGradient.apply(x, self)
         else:
-            logits = self.unseen(x)
+            logits = self.forward_uncounted(x)
         self._forwards[self.rows] += len(x) / max(len(self.rows), 1)
-        if len(x) == len(self.rows) and self.sees():
-            first = self.found.first_success[self.rows]
+        if len(x) == len(self.rows) and self.track_success():
+            first = self.result.first_success_step[self.rows]
             new = (first == NOT_FOUND) & is_misclassified(logits.detach(), self.y[self.rows])
-            self.found.first_success[self.rows] = torch.where(new, steps.long(), first)
+            self.result.first_success_step[self.rows] = torch.where(new, steps.long(), first)
         return logits
 
-    def unseen(self, x: Tensor) -> Tensor:
-        """The logits alone, for an attack that keeps its own count. The model is never called on an empty batch."""
+    def forward_uncounted(self, x: Tensor) -> Tensor:
+        """Return the logits for an attack that counts passes itself. The model is never called on an empty batch."""
         return self._model(x) if len(x) else self._no_logits
 
-    def count_backward(self, rows: Tensor, images: int) -> None:
-        """Add the backward pass of a call."""
-        self._backwards[rows] += images / len(rows)
-
-    def turn_to(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """x and y of the samples that are attacked from here on."""
+    def focus(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Make the samples `rows` those under attack, and return their x and y."""
         self.rows = rows
         return self.x[rows], self.y[rows]
 
-    def standing(self) -> Tensor:
-        """Numbers of the samples that are classified rightly and have not been seen fooled."""
-        return (self.right & ~self.found.fooled).nonzero()[:, 0]
+    def remaining(self) -> Tensor:
+        """Return the numbers of the samples that are classified correctly and not fooled yet."""
+        return (self.right & ~self.result.fooled).nonzero()[:, 0]
 
-    def replace(self, rows: Tensor, x_adv: Tensor, steps: Tensor) -> None:
-        """Take x' (m, c, h, w) of the samples `rows` (m,), each of which first fooled the model after `steps` (m,)."""
-        found, first = self.found, self.found.first_success[rows]
-        found.x_adv[rows] = x_adv
-        found.first_success[rows] = torch.where(first == NOT_FOUND, steps, first)
+    def target_ranks(self, targets: int) -> range:
+        """Return the other classes as FAB-T and APGD-T number them by logit, from the runner-up, which is 2."""
+        return range(2, 2 + min(targets, self.logits.shape[1] - 1))
 
-    def spend(self, rows: Tensor, *, forwards: int, backwards: int) -> None:
-        """Count passes of the samples `rows` (m,), as often as each is in it."""
+    def record_success(self, rows: Tensor, x_adv: Tensor, steps: Tensor) -> None:
+        """Store x' (m, c, h, w) of the samples `rows` (m,), which fooled the model after `steps` (m,)."""
+        first = self.result.first_success_step[rows]
+        self.result.x_adv[rows] = x_adv
+        self.result.first_success_step[rows] = torch.where(first == NOT_FOUND, steps, first)
+
+    def record_results(self, x_adv: Tensor, queries: Tensor) -> None:
+        """Store x' (m, c, h, w) of the samples under attack, found with `queries` (m,) that include the start's."""
+        self.result.x_adv[self.rows] = x_adv
+        self.result.first_success_step[self.rows] = queries - 1
+        self._forwards[self.rows] = 1.0 + queries
+
+    def add_passes(self, rows: Tensor, *, forwards: int, backwards: int) -> None:
+        """Count passes of the samples `rows` (m,); a sample that occurs twice is counted twice."""
         self._forwards.index_add_(0, rows, torch.full_like(self._forwards[rows], forwards))
         self._backwards.index_add_(0, rows, torch.full_like(self._backwards[rows], backwards))
 
-    def settle(self, x_adv: Tensor, queries: Tensor) -> None:
-        """Take x' of the rows (m, c, h, w) from an attack that counted the queries of each (m,), its start's too."""
-        self.found.x_adv[self.rows] = x_adv
-        self.found.first_success[self.rows] = queries - 1
-        self._forwards[self.rows] = 1.0 + queries
+    def add_backward(self, rows: Tensor, images: int) -> None:
+        """Count the backward pass of a call with `images` images, spread evenly over the samples `rows`."""
+        self._backwards[rows] += images / len(rows)
 
-    def ranks(self, targets: int) -> range:
-        """The other classes as FAB-T and APGD-T number them: 2 is the runner-up."""
-        return range(2, 2 + min(targets, self.logits.shape[1] - 1))
-
-    def verified(self) -> AttackResult:
-        """What was found, as a fresh pass of the whole batch confirms it: a NaN fools nobody."""
+    def verified_result(self) -> AttackResult:
+        """Return the result, with the successes that a forward pass of the whole batch confirms."""
         self.rows = torch.arange(len(self.x), device=self.x.device)
-        found = self.found
-        claimed = found.fooled
+        result = self.result
+        claimed = result.fooled
         if claimed.any():
-            wrong = is_misclassified(self(found.x_adv), self.y)
-            found.first_success = torch.where(claimed & wrong, found.first_success, NOT_FOUND)
-        broken = ~found.x_adv.isfinite().flatten(1).all(1)
-        found.x_adv[broken] = self.x[broken]
-        found.forwards, found.backwards = self._forwards.round().long(), self._backwards.round().long()
-        return found
+            wrong = is_misclassified(self(result.x_adv), self.y)
+            result.first_success_step = torch.where(claimed & wrong, result.first_success_step, NOT_FOUND)
+        broken = ~result.x_adv.isfinite().flatten(1).all(1)
+        result.x_adv[broken] = self.x[broken]
+        result.forwards, result.backwards = self._forwards.round().long(), self._backwards.round().long()
+        return result
 
 
 class _InputGradient(torch.autograd.Function):
-    """Logits that can be differentiated in the images alone: the library's `backward()` finds no weights to fill."""
+    """Logits with a gradient in the images only, so that the library's `backward()` fills no weight's `.grad`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, watched: CountingModel) -> Tensor:
+    def forward(ctx: Any, x: Tensor, counter: CountingModel) -> Tensor:
         with torch.enable_grad():
             ctx.x = x.detach().requires_grad_()
-            ctx.logits = watched.unseen(ctx.x)
-        ctx.watched, ctx.rows = watched, watched.rows
+            ctx.logits = counter.forward_uncounted(ctx.x)
+        ctx.counter, ctx.rows = counter, counter.rows
         logits: Tensor = ctx.logits.detach()
         return logits
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        ctx.watched.count_backward(ctx.rows, len(ctx.x))
+        ctx.counter.add_backward(ctx.rows, len(ctx.x))
         if not ctx.logits.requires_grad:
             return torch.zeros_like(ctx.x), None
         (gradient,) = torch.autograd.grad(ctx.logits, ctx.x, gradients[0], allow_unused=True, materialize_grads=True)

@@ -1,4 +1,4 @@
-"""Random numbers of an attack: a stream for each sample, so that a result does not depend on its batch."""
+"""Per-sample random generators, so that an attack's result does not depend on batching."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -9,32 +9,33 @@ from torch import Generator, Tensor
 
 
 class SampleRNG:
-    """Streams of the samples with the numbers `index` in their split, for one purpose (an attack at an epsilon).
+    """Generators of the samples with numbers `index` in their split, for one `purpose` (an attack at an epsilon).
 
-    They are drawn on the CPU and moved, so every device sees the same numbers.
+    Numbers are drawn on the CPU and moved, so every device gets the same ones. `seed` serves an attack that draws for
+    its whole batch.
     """
 
     def __init__(self, seed: int, purpose: str, index: Sequence[int]) -> None:
-        self.seed = _number(f"{seed}:{purpose}")
-        self._generators = [Generator().manual_seed(_number(f"{seed}:{purpose}:{sample}")) for sample in index]
+        self.seed = _hash(f"{seed}:{purpose}")
+        self._generators = [Generator().manual_seed(_hash(f"{seed}:{purpose}:{sample}")) for sample in index]
 
     def __len__(self) -> int:
         return len(self._generators)
 
-    def take(self, index: Tensor) -> Self:
-        """The streams of an index or mask (n,); they stay shared with these."""
-        part = object.__new__(type(self))
-        part.seed = self.seed
+    def select(self, index: Tensor) -> Self:
+        """Return the generators of an index or mask (n,), shared with this object."""
+        selected = object.__new__(type(self))
+        selected.seed = self.seed
         numbers = torch.arange(len(self))[index.cpu()]
-        part._generators = [self._generators[number] for number in numbers.tolist()]
-        return part
+        selected._generators = [self._generators[number] for number in numbers.tolist()]
+        return selected
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Uniform in [0, 1), in the shape (n, ...), type and device of `like`."""
+        """Draw uniformly from [0, 1), in the shape (n, ...), dtype and device of `like`."""
         return self._draw(like, torch.rand)
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal, in the shape (n, ...), type and device of `like`."""
+        """Draw standard normal numbers, in the shape (n, ...), dtype and device of `like`."""
         return self._draw(like, torch.randn)
 
     def _draw(self, like: Tensor, draw: Callable[..., Tensor]) -> Tensor:
@@ -45,5 +46,6 @@ class SampleRNG:
         return torch.stack(rows).to(like.device)
 
 
-def _number(text: str) -> int:
+def _hash(text: str) -> int:
+    """Return 63 bits of SHA-256, a seed for torch."""
     return int.from_bytes(sha256(text.encode()).digest()[:8]) >> 1

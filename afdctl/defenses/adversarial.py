@@ -1,4 +1,4 @@
-"""AT: adversarial training (Madry et al. 2018)."""
+"""AT, adversarial training (Madry et al. 2018, arXiv:1706.06083)."""
 
 from torch import Tensor
 
@@ -18,5 +18,5 @@ class Adversarial(Defense):
             "L_C": loss.detach(),
             "acc_adv": metrics.accuracy(logits, y),
             "fraction_unchanged": metrics.fraction_unchanged(x, x_adv),
-            "grad_C": self.descend_C(loss),
+            "grad_C": self.step_classifier(loss),
         }

@@ -1,4 +1,4 @@
-"""Adversarial Feature Desensitization: the game between F_theta, C_phi and D_psi (Algorithm 1)."""
+"""AFD, Adversarial Feature Desensitization (Bashivan et al. 2021, arXiv:2006.04621): the game of Algorithm 1."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from afdctl import metrics
-from afdctl.defenses.base import Attacker, Defense, Report, apply_gradients, gradients_of
+from afdctl.defenses.base import Adversary, Defense, Report, apply_gradients, gradients_of
 from afdctl.losses import GAMES, L_C, gradient_penalty
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
@@ -14,16 +14,22 @@ from afdctl.recipe import schema
 
 
 class AFD(Defense):
-    """L_C moves theta and phi, L_D moves psi, L_F moves theta, each with an optimizer of its own."""
+    """Three players: L_C moves theta and phi, L_D moves psi, L_F moves theta, each with its own optimizer."""
 
     def __init__(
-        self, table: schema.AFD, network: FeatureClassifier, adversary: Attacker, classes: int, noise: Generator
+        self, table: schema.AFD, network: FeatureClassifier, adversary: Adversary, classes: int, noise: Generator
     ) -> None:
-        super().__init__(table, network, adversary, classes, noise)
+        super().__init__(table=table, network=network, adversary=adversary, classes=classes, noise=noise)
         self.noise = noise
         self.game = GAMES[table.game]
         self.F_theta, self.C_phi = network.F_theta, network.C_phi
-        self.D_psi = discriminator.build(table, network.features, classes).to(network.C_phi.weight.device)
+        self.D_psi = discriminator.build(
+            table.discriminator,
+            features=network.features,
+            classes=classes,
+            hidden=table.hidden,
+            spectral=table.spectral_norm,
+        ).to(network.C_phi.weight.device)
         self.modules["D_psi"] = self.D_psi
         self.optimizers["D"] = self.sgd("D", self.D_psi.parameters())
         self.optimizers["F"] = self.sgd("F", self.F_theta.parameters())
@@ -34,10 +40,10 @@ class AFD(Defense):
         return update(x, x_adv, y) | {"fraction_unchanged": metrics.fraction_unchanged(x, x_adv)}
 
     def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
-        """The box of Algorithm 1: three losses at the same weights, then three updates.
+        """Algorithm 1: three losses at the same weights, then three updates.
 
-        All gradients come before any update, which changes weights that the graphs still hold. The graph of x is freed
-        before that of x' is built: it halves the memory.
+        All gradients are taken before any update, as an update changes weights that the graphs still hold. The graph of
+        x is freed before that of x' is built, which halves the memory.
         """
         z = self.F_theta(x)
         logits = self.C_phi(z)
@@ -49,24 +55,26 @@ class AFD(Defense):
             grads_adv = gradients_of(loss_adv, self.network, retain_graph=True)
             loss_C, grads_C = (loss_C + loss_adv) / 2, [(g + h) / 2 for g, h in zip(grads_C, grads_adv, strict=True)]
         nat, adv = self.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
+        # Eq. 9 or 11, then Eq. 10 or 12
         loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
         grads_D = gradients_of(loss_D, self.D_psi, retain_graph=True)
         loss_F = self.game.L_F(adv)
         grads_F = gradients_of(loss_F, self.F_theta)
         norms = [
-            apply_gradients(self.optimizers[w], grads)
-            for w, grads in zip("CDF", (grads_C, grads_D, grads_F), strict=True)
+            apply_gradients(self.optimizers[loss_name], gradients)
+            for loss_name, gradients in zip("CDF", (grads_C, grads_D, grads_F), strict=True)
         ]
-        return figures((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
+        return step_report((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
 
     def sequential(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
-        """The published code's order: each update is seen by the next loss."""
+        """The published code's order: L_C, L_D and L_F in turn, each at the weights that the one before has moved."""
         logits = self.network(x)
         loss_C = L_C(logits, y)
         if self.table.classify == "both":
             loss_C = (loss_C + L_C(self.network(x_adv), y)) / 2
-        grad_C = self.descend_C(loss_C)
+        grad_C = self.step_classifier(loss_C)
 
+        # L_D moves psi only, so features need no graph
         with torch.no_grad():
             z, z_adv = self.F_theta(x), self.F_theta(x_adv)
         nat, adv = self.D_psi(z, y), self.D_psi(z_adv, y)
@@ -76,10 +84,10 @@ class AFD(Defense):
         loss_F = self.game.L_F(self.D_psi(self.F_theta(x_adv), y))
         grad_F = apply_gradients(self.optimizers["F"], gradients_of(loss_F, self.F_theta))
         norms = grad_C, grad_D, grad_F
-        return figures((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
+        return step_report((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
 
     def penalty(self, z: Tensor, z_adv: Tensor, y: Tensor) -> Tensor | float:
-        """The weighted gradient penalty between the two sets of features; not computed at weight 0."""
+        """Return the weighted gradient penalty between natural and adversarial features; 0 at weight 0."""
         if self.table.gp_weight == 0:
             return 0.0
         share = torch.rand((len(z), 1), generator=self.noise, device=z.device)
@@ -88,17 +96,17 @@ class AFD(Defense):
         return weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
 
 
-def figures(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:
-    """What a step reports: losses and gradient norms of C, D and F, and how D_psi's scores tell z from z'."""
+def step_report(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:
+    """Return losses and gradient norms of C, D and F, and how well D_psi's scores nat, adv (n,) separate z from z'."""
     nat, adv = nat.detach(), adv.detach()
-    d_nat, d_adv = metrics.true_rates(nat, adv)
-    raw, calibrated = d_nat + d_adv, metrics.alpha_h_calibrated(nat, adv)
+    d_acc_nat, d_acc_adv = metrics.true_rates(nat, adv)
+    raw, calibrated = d_acc_nat + d_acc_adv, metrics.alpha_h_calibrated(nat, adv)
     return {
         **dict(zip(("L_C", "L_D", "L_F"), (loss.detach() for loss in losses), strict=True)),
         "acc_nat": acc_nat,
         "d_accuracy": raw / 2,
-        "d_acc_nat": d_nat,
-        "d_acc_adv": d_adv,
+        "d_acc_nat": d_acc_nat,
+        "d_acc_adv": d_acc_adv,
         "alpha_h": raw,
         "alpha_h_calibrated": calibrated,
         "d_hdh": metrics.d_hdh(raw),

@@ -1,4 +1,4 @@
-"""Representation matching (section 4.6): desensitization by a norm instead of a discriminator."""
+"""Representation matching (section 4.6 of the AFD paper, arXiv:2006.04621): a norm instead of a discriminator."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from afdctl.losses import L_C, sensitivity
 
 
 class Matching(Defense):
-    """Minimises L_C on natural images plus `weight` times the mean of ||F(x) - F(x')||."""
+    """Minimises L_C on natural images plus `weight` times the mean of ||F(x) - F(x')||_2."""
 
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
@@ -20,5 +20,5 @@ class Matching(Defense):
             "sensitivity": distance.detach(),
             "acc_nat": metrics.accuracy(logits, y),
             "fraction_unchanged": metrics.fraction_unchanged(x, x_adv),
-            "grad_C": self.descend_C(natural + self.table.weight * distance),
+            "grad_C": self.step_classifier(natural + self.table.weight * distance),
         }

@@ -1,4 +1,4 @@
-"""NT: natural training, without any defense."""
+"""NT, natural training: no defense."""
 
 from torch import Tensor
 
@@ -13,5 +13,5 @@ class Natural(Defense):
     def step(self, x: Tensor, y: Tensor) -> Report:
         logits = self.network(x)
         loss = L_C(logits, y)
-        grad_C = self.descend_C(loss)
+        grad_C = self.step_classifier(loss)
         return {"L_C": loss.detach(), "acc_nat": metrics.accuracy(logits, y), "grad_C": grad_C}

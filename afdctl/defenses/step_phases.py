@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from afdctl.defenses.base import Attacker, Defense
+from afdctl.defenses.base import Adversary, Defense
 
 PHASES: Final = ("attack", "C", "D", "F", "optimizer")
 
@@ -66,7 +66,7 @@ class StepPhases(TorchFunctionMode):
         self.current = phase
         self.on_switch(phase)
 
-    def _wrap_adversary(self, adversary: Attacker) -> Attacker:
+    def _wrap_adversary(self, adversary: Adversary) -> Adversary:
         def attack(x: Tensor, y: Tensor) -> Tensor:
             self.switch("attack")
             self._x_adv = adversary(x, y)

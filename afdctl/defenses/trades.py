@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019)."""
+"""TRADES (Zhang et al. 2019, arXiv:1901.08573)."""
 
 from torch import Tensor
 
@@ -20,5 +20,5 @@ class Trades(Defense):
             "acc_nat": metrics.accuracy(logits, y),
             "acc_adv": metrics.accuracy(logits_adv, y),
             "fraction_unchanged": metrics.fraction_unchanged(x, x_adv),
-            "grad_C": self.descend_C(natural + self.table.beta * kl),
+            "grad_C": self.step_classifier(natural + self.table.beta * kl),
         }

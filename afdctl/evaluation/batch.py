@@ -79,15 +79,15 @@ def recheck_in_float32(
         rows = attacked.clone()
         rows[attacked] = refuted
         for epsilon, finding in search(task.spec, task.seed, exact, x[refuted], y[refuted], rows, first).items():
-            found[epsilon].put(refuted, finding)
+            found[epsilon].update(refuted, finding)
 
 
 def scatter_to_batch(attacked: Tensor, x: Tensor, found: dict[float, AttackResult]) -> dict[float, AttackResult]:
     """Findings of the attacked samples as rows of the whole batch."""
     spread = {}
     for epsilon, rows in found.items():
-        spread[epsilon] = AttackResult.nothing(x)
-        spread[epsilon].put(attacked, rows)
+        spread[epsilon] = AttackResult.empty(x)
+        spread[epsilon].update(attacked, rows)
     return spread
 
 
@@ -110,7 +110,7 @@ def columns(verdict: Verification, finding: AttackResult, right: Tensor) -> dict
         "prediction": verdict.prediction,
         "norm": verdict.norm,
         "distance": distance,
-        "first_success": finding.first_success,
+        "first_success": finding.first_success_step,
         "forwards": finding.forwards,
         "backwards": finding.backwards,
         "part": finding.part,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from afdctl import registry
 from afdctl.attacks.autoattack import cascade, within
-from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified, per_sample
-from afdctl.attacks.norms import clip_to_ball, lp_norm
+from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
+from afdctl.attacks.norms import clip_to_ball, lp_norm, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.schema import AA
@@ -53,13 +53,14 @@ class Batch:
     draws: Callable[[float], SampleRNG]
 
     def run(self, spec: AttackConfig, epsilon: float, rows: Tensor, **more: Any) -> AttackResult:
-        """Attack the samples with the numbers `rows` (m,) at one epsilon; `more` are arguments beside the knobs."""
+        """Attack the samples with the numbers `rows` (m,) at one epsilon; `more` are further arguments."""
         attack = registry.load(registry.ATTACKS, spec.name)
         budget = {} if spec.minimises else {"epsilon": epsilon}
-        draws = self.draws(0.0 if spec.minimises else epsilon).take(rows)
-        found: AttackResult = attack(
-            self.model, self.x[rows], self.y[rows], draws=draws, **budget, **spec.attack_kwargs(), **more
-        )
+        kwargs = spec.attack_kwargs()
+        if isinstance(spec, AA):
+            kwargs = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
+        draws = self.draws(0.0 if spec.minimises else epsilon).select(rows)
+        found: AttackResult = attack(self.model, self.x[rows], self.y[rows], rng=draws, **budget, **kwargs, **more)
         return found
 
     @property
@@ -75,7 +76,7 @@ class Batch:
         with torch.no_grad():
             fooled = is_misclassified(self.model(found.x_adv[at]), self.y[rows[at]])
         found.forwards[at] += 1
-        found.first_success[at] = torch.where(fooled, found.first_success[at], NOT_FOUND)
+        found.first_success_step[at] = torch.where(fooled, found.first_success_step[at], NOT_FOUND)
         found.part[at] = torch.where(fooled, found.part[at], NOT_FOUND)
 
 
@@ -86,7 +87,7 @@ def independent(batch: Batch, norm: str, attack: Attack, epsilons: list[float]) 
 
 def ascending(batch: Batch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
     """A sample that is fooled in a ball stays fooled in the larger ones."""
-    found, grid = AttackResult.nothing(batch.x), {}
+    found, grid = AttackResult.empty(batch.x), {}
     for epsilon in epsilons:
         found = without_cost(found)
         _attack(batch, attack, found, epsilon, (~found.fooled).nonzero()[:, 0])
@@ -96,12 +97,12 @@ def ascending(batch: Batch, norm: str, attack: Attack, epsilons: list[float]) ->
 
 def descending(batch: Batch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
     """A sample that stands in a ball is taken to stand in the smaller ones; an x' that lies in these counts at once."""
-    found, grid = AttackResult.nothing(batch.x), {}
+    found, grid = AttackResult.empty(batch.x), {}
     attacked = torch.ones_like(batch.y, dtype=torch.bool)
     for epsilon in reversed(epsilons):
-        above, found = found, AttackResult.nothing(batch.x)
+        above, found = found, AttackResult.empty(batch.x)
         near = (within(above, batch.x, epsilon, norm).fooled).nonzero()[:, 0]
-        found.put(near, without_cost(above.take(near)))
+        found.update(near, without_cost(above.select(near)))
         _attack(batch, attack, found, epsilon, (attacked & ~found.fooled).nonzero()[:, 0])
         grid[epsilon] = found
         attacked = found.fooled
@@ -115,7 +116,7 @@ def single_search(batch: Batch, spec: AttackConfig, epsilons: list[float]) -> di
     """One run for the whole grid: where an x' lies outside a ball, what remains of it inside may fool as well."""
     run, grid = batch.run(spec, 0.0, batch.rows), {}
     for epsilon in epsilons:
-        found = run.take(batch.rows)
+        found = run.select(batch.rows)
         outside = run.fooled & (lp_norm(run.x_adv - batch.x, spec.norm) > epsilon)
         inside = clip_to_ball(run.x_adv, batch.x, epsilon, spec.norm)
         found.x_adv = torch.where(per_sample(outside, batch.x), inside, run.x_adv)
@@ -130,7 +131,7 @@ class AutoAttackOverGrid:
 
     def __init__(self, batch: Batch, spec: AA) -> None:
         self._batch, self._parts = batch, spec.parts()
-        self._nearest = AttackResult.nothing(batch.x)
+        self._nearest = AttackResult.empty(batch.x)
         self._sought = torch.zeros_like(batch.y, dtype=torch.bool)
 
     def __call__(self, epsilon: float, rows: Tensor) -> AttackResult:
@@ -139,7 +140,7 @@ class AutoAttackOverGrid:
         left = (~found.fooled).nonzero()[:, 0]
         if len(left):
             part = partial(self._part, epsilon, rows[left])
-            found.put(left, cascade(self._batch.x[rows[left]], [partial(part, spec) for spec in self._parts]))
+            found.update(left, cascade(self._batch.x[rows[left]], [partial(part, spec) for spec in self._parts]))
         return found
 
     def _part(self, epsilon: float, rows: Tensor, spec: AttackConfig, standing: Tensor) -> AttackResult:
@@ -148,16 +149,16 @@ class AutoAttackOverGrid:
             return self._batch.run(spec, epsilon, rows)
         new = ~self._sought[rows]
         if new.any():
-            run = self._batch.run(spec, epsilon, rows[new], at_once=len(self._batch.x))
-            self._nearest.put(rows[new], run)
+            run = self._batch.run(spec, epsilon, rows[new], max_batch=len(self._batch.x))
+            self._nearest.update(rows[new], run)
             self._sought[rows] = True
         found = self._known(epsilon, rows)
-        spent = self._nearest.take(rows)
+        spent = self._nearest.select(rows)
         found.forwards, found.backwards = spent.forwards * new, spent.backwards * new
         return found
 
     def _known(self, epsilon: float, rows: Tensor) -> AttackResult:
-        found = within(without_cost(self._nearest.take(rows)), self._batch.x[rows], epsilon, self._parts[0].norm)
+        found = within(without_cost(self._nearest.select(rows)), self._batch.x[rows], epsilon, self._parts[0].norm)
         number = next(number for number, part in enumerate(self._parts) if part.minimises)
         found.part = torch.where(found.fooled, number, NOT_FOUND)
         return found
@@ -166,7 +167,7 @@ class AutoAttackOverGrid:
 def without_cost(found: AttackResult) -> AttackResult:
     """The same at no cost, and with tensors of its own."""
     none = torch.zeros_like(found.forwards)
-    return AttackResult(found.x_adv.clone(), found.first_success.clone(), none, none.clone(), found.part.clone())
+    return AttackResult(found.x_adv.clone(), found.first_success_step.clone(), none, none.clone(), found.part.clone())
 
 
 def _attack(batch: Batch, attack: Attack, found: AttackResult, epsilon: float, rows: Tensor) -> None:
@@ -174,4 +175,4 @@ def _attack(batch: Batch, attack: Attack, found: AttackResult, epsilon: float, r
     if len(rows):
         result = attack(epsilon, rows)
         batch.confirm(result, rows, result.fooled)
-        found.put(rows, result)
+        found.update(rows, result)

@@ -68,7 +68,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     if not run.journal_path.exists():
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
     source = load_run_dataset(run, chosen.data, data_dir)
-    network = build(chosen.model, **_sizes(source))
+    network = build(**chosen.model.model_dump(), **_sizes(source))
     with checkpoints.fitting(loaded):
         network.load_state_dict(loaded.network)
     return _subject(run, network, source, device, loaded.digest, chosen.seed, loaded.warnings)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from afdctl.attacks.base import AttackResult, cross_entropy_of, loss_and_gradient
+from afdctl.attacks.base import AttackResult, cross_entropy_per_sample, loss_and_gradient
 from afdctl.data.loader import as_floats
 from afdctl.errors import fit_in_memory, out_of_memory
 from afdctl.evaluation.batch import prepare_model, search
@@ -52,11 +52,11 @@ def batch_size_for(subject: EvaluationTarget, n: int, specs: Iterable[AttackConf
 def attack_step(subject: EvaluationTarget, size: int, precision: str = "float32") -> Callable[[], None]:
     """A forward and a backward pass of the first `size` images."""
     x, y = as_floats(subject.split.x[:size]), subject.split.y[:size]
-    model, objective = prepare_model(subject.network, lambda: None, precision), cross_entropy_of(y)
+    model = prepare_model(subject.network, lambda: None, precision)
 
     def step() -> None:
         # wait for the device
-        loss_and_gradient(model, objective, x)[2].sum().item()
+        loss_and_gradient(model, cross_entropy_per_sample, x, y)[2].sum().item()
 
     return step
 

@@ -1,7 +1,7 @@
-"""Checkpoints of the authors' code (github.com/BashivanLab/afd): their names for weights, and ours.
+"""Checkpoints of the authors' code (github.com/BashivanLab/afd): maps their names of weights to ours.
 
 `afd_train.py` saves a dict of E (encoder), Dc (classifier) and EDa (encoder and discriminator); `adv_train.py` saves
-the bare weights of the pair (E, Dc). On several GPUs some names begin with `module.`.
+only the weights of the pair (E, Dc). With several GPUs some names begin with `module.`.
 """
 
 import re
@@ -23,20 +23,21 @@ BLOCK = {
     "shortcut.0": "shortcut.conv",
     "shortcut.1": "shortcut.bn",
 }
-CLASSIFIER = {"linear": "C_phi", "linear2": "C_phi"}  # of the CIFAR and of the MNIST networks
+# of the CIFAR and of the MNIST networks
+CLASSIFIER = {"linear": "C_phi", "linear2": "C_phi"}
 DISCRIMINATOR = {"linear1": "body.0", "linear2": "body.2", "l7": "score", "l_y": "embedding"}
 SPECTRAL = {
     "weight_orig": "parametrizations.weight.original",
     "weight_u": "parametrizations.weight.0._u",
     "weight_v": "parametrizations.weight.0._v",
 }
-NORMS = {"resnet18norm": "l2", "resnet18": "none"}
-"""The encoders that are one of ours, by the name that the checkpoint tells, and how they normalise features."""
+# the authors' encoders that this package has too, and how they normalise features
+FEATURE_NORMS = {"resnet18norm": "l2", "resnet18": "none"}
 
 
 @dataclass(frozen=True)
 class AuthorsCheckpoint:
-    """Weights under our names; no `discriminator` or `encoder` (the authors' name of it) where the file has none.
+    """Weights under our names. `discriminator` and `encoder` (the authors' name of it) may be missing in the file.
 
     `digest` is the file's SHA-256 in hexadecimal.
     """
@@ -47,21 +48,22 @@ class AuthorsCheckpoint:
     digest: str
 
     def check_norm(self, norm: str, path: Path) -> None:
-        """RecipeError where the encoder cannot be one of ours, or normalises features differently."""
+        """Raise RecipeError for an encoder that this package does not have, or that normalises differently."""
         if self.encoder is None:
             return
-        theirs = NORMS.get(self.encoder)
-        if theirs is None:
-            raise RecipeError(f"{path}: its encoder is {self.encoder}; only {' and '.join(NORMS)} can be imported")
-        if theirs != norm:
+        norm_of_file = FEATURE_NORMS.get(self.encoder)
+        if norm_of_file is None:
+            known = " and ".join(FEATURE_NORMS)
+            raise RecipeError(f"{path}: its encoder is {self.encoder}; only {known} can be imported")
+        if norm_of_file != norm:
             raise RecipeError(
                 f'{path}: its encoder is {self.encoder}, the recipe has model.norm = "{norm}"; '
-                f"add --set model.norm={theirs}"
+                f"add --set model.norm={norm_of_file}"
             )
 
 
 def load(path: Path) -> AuthorsCheckpoint:
-    """Read a checkpoint. Errors: NotFoundError, CorruptError, RecipeError for a file that is not one of theirs."""
+    """Read a checkpoint. Errors: NotFoundError, CorruptError, RecipeError for any other kind of file."""
     data = read_bytes(path)
     payload = parse(data, path)
     encoder, classifier = _pair(payload)
@@ -69,8 +71,8 @@ def load(path: Path) -> AuthorsCheckpoint:
         raise RecipeError(f"{path}: not a checkpoint of the authors' AFD code (no E_state_dict and Dc_state_dict)")
     network = _renamed(encoder, lambda name: f"F_theta.0.{encoder_name(name)}") | _renamed(classifier, classifier_name)
     adversary = _weights(payload.get("EDa_state_dict"))
-    own = {name: value for name, value in adversary.items() if not name.startswith("encoder.")}
-    discriminator = _renamed(own, discriminator_name) if own else None
+    weights = {name: value for name, value in adversary.items() if not name.startswith("encoder.")}
+    discriminator = _renamed(weights, discriminator_name) if weights else None
     return AuthorsCheckpoint(network, discriminator, payload.get("enc_model"), sha256(data).hexdigest())
 
 
@@ -104,14 +106,14 @@ def _renamed(state: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str
 
 
 def _weights(value: Any) -> dict[str, Any]:
-    """A state dict without the prefix of several GPUs; empty for anything else."""
+    """Return a state dict without the prefix of several GPUs; an empty one for anything else."""
     if not isinstance(value, Mapping) or not all(map(is_weight, value, value.values())):
         return {}
     return stripped(value)
 
 
 def _pair(payload: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The weights of E and of Dc."""
+    """Return the weights of E and of Dc, both empty for any other kind of file."""
     if not isinstance(payload, Mapping):
         return {}, {}
     if "E_state_dict" in payload:

@@ -16,7 +16,7 @@ def compile_in_place(module: nn.Module, mode: str) -> None:
     Each batch size gets its own kernels. An epoch has two sizes, and kernels for any size would be slower for both.
     """
     module.compile(dynamic=False, mode=mode)
-    # nn.Module forgets the mode, in which `FoldedTwin` compiles its copy
+    # nn.Module does not store the mode, which `FusedModel` needs for its copy
     vars(module)["compile_mode"] = mode
     if mode in CAPTURING_MODES and any(parameter.is_cuda for parameter in module.parameters()):
         copy_results(module)

@@ -1,4 +1,4 @@
-"""D_psi: tells features of natural images (positive scores) from adversarial ones, given the label."""
+"""D_psi: separates features of natural images (positive scores) from adversarial ones, given the label."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -6,14 +6,14 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from afdctl.recipe.schema import AFD
 from afdctl.registry import DISCRIMINATORS, load
 
 
 class Discriminator(nn.Module):
-    """Dense layers with LeakyReLU(0.2), a linear score, and the projection of the label (Miyato & Koyama 2018).
+    """Dense layers with LeakyReLU(0.2), a linear score, and a projection on the label.
 
-    `widths` lists the inputs of each dense layer and of the score; `classes = None` leaves the projection out.
+    Projection: Miyato & Koyama 2018, arXiv:1802.05637. `widths` are the input sizes of the dense layers and of the
+    score. `classes = None` omits the projection. `constrain` wraps every layer.
     """
 
     def __init__(self, widths: list[int], classes: int | None, constrain: Callable[[nn.Module], nn.Module]) -> None:
@@ -26,7 +26,7 @@ class Discriminator(nn.Module):
         self.embedding = None if classes is None else constrain(nn.Embedding(classes, widths[-1]))
 
     def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """Scores (n,) of features z (n, m); without y the projection is left out, as in the published penalty."""
+        """Return scores (n,) of features z (n, m). Without y there is no projection, as in the published penalty."""
         h = self.body(z)
         score: Tensor = self.score(h).squeeze(1)
         if self.embedding is None or y is None:
@@ -41,7 +41,7 @@ def fc1_pd(features: int, classes: int, hidden: int, constrain: Callable[[nn.Mod
 
 
 def fc3(features: int, classes: int, hidden: int, constrain: Callable[[nn.Module], nn.Module]) -> Discriminator:
-    """Three layers that do not see the label (Table A5)."""
+    """Three layers without the label (Table A5)."""
     return Discriminator([features, hidden, hidden], None, constrain)
 
 
@@ -50,12 +50,13 @@ def fc3_pd(features: int, classes: int, hidden: int, constrain: Callable[[nn.Mod
     return Discriminator([features, hidden, hidden], classes, constrain)
 
 
-def build(defense: AFD, features: int, classes: int) -> Discriminator:
-    """The discriminator of a recipe's [defense] table."""
-    constrain = spectral_norm if defense.spectral_norm else _unconstrained
-    discriminator: Discriminator = load(DISCRIMINATORS, defense.discriminator)(
-        features, classes, defense.hidden, constrain
-    )
+def build(name: str, *, features: int, classes: int, hidden: int, spectral: bool) -> Discriminator:
+    """Build a discriminator of the registry; `spectral` constrains the spectral norm of every layer to 1.
+
+    Spectral normalisation: Miyato et al. 2018, arXiv:1802.05957.
+    """
+    constrain = spectral_norm if spectral else _unconstrained
+    discriminator: Discriminator = load(DISCRIMINATORS, name)(features, classes, hidden, constrain)
     return discriminator
 
 

@@ -1,4 +1,4 @@
-"""F_theta and C_phi: an encoder with normalised features, and a linear classifier on top."""
+"""F_theta and C_phi: an encoder with normalised features, and a linear classifier."""
 
 import torch
 from torch import Tensor, nn
@@ -6,15 +6,14 @@ from torch.nn.functional import normalize
 
 from afdctl.errors import CorruptError
 from afdctl.models.precision import MixedPrecision
-from afdctl.recipe.schema import Model
 from afdctl.registry import ENCODERS, load
 
 
 class FeatureNorm(nn.Module):
-    """Normalise features z (n, m): `l2` to length 1, `scale` to a learnt length, `none` not at all.
+    """Normalises features z (n, m) to length 1 (`l2`), to a learnt length (`scale`), or not at all (`none`).
 
-    The mode is part of the saved model: the published evaluation left this layer out of a network trained with it, and
-    nothing failed because it had no entry in the checkpoint.
+    The mode is part of the state dict. The published evaluation left this layer out of a network that was trained with
+    it, which went unnoticed because the layer had no entry in the checkpoint.
     """
 
     def __init__(self, mode: str) -> None:
@@ -41,7 +40,7 @@ class FeatureNorm(nn.Module):
 class FeatureClassifier(nn.Module):
     """C_phi(F_theta(x)): images (n, c, h, w) in [0, 1] to logits (n, classes).
 
-    Only the encoder may compute in bfloat16: C_phi costs nothing beside it, and logits of 8 bits would often be equal.
+    Only the encoder may compute in bfloat16. C_phi costs next to nothing, and logits of 8 bits would often be equal.
     """
 
     def __init__(self, encoder: nn.Module, features: int, classes: int, norm: str) -> None:
@@ -55,10 +54,16 @@ class FeatureClassifier(nn.Module):
         return logits
 
 
-def build(model: Model, *, channels: int, image_size: int, classes: int) -> FeatureClassifier:
-    """The network of a recipe's [model] table; weights are drawn from torch's global generator."""
-    encoder, features = load(ENCODERS, model.encoder)(channels=channels, image_size=image_size, width=model.width)
-    network = FeatureClassifier(encoder, features, classes, model.norm)
-    # Channels last is the layout that convolutions are fastest in, on the CPU too. With channels that do not fill its
-    # vectors oneDNN writes out of bounds there: in the backward pass of a 1x1 convolution of 4 channels, stride 2, say.
-    return network.to(memory_format=torch.channels_last) if model.width % 16 == 0 else network
+def build(
+    encoder: str, *, width: int = 64, norm: str = "l2", channels: int, image_size: int, classes: int
+) -> FeatureClassifier:
+    """Build the network of an encoder in the registry; weights are drawn from torch's global generator.
+
+    `width` is the encoder's number of base filters, `norm` that of its features (see `FeatureNorm`).
+    """
+    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, width=width)
+    network = FeatureClassifier(module, features, classes, norm)
+    # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
+    # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
+    # stride 2.
+    return network.to(memory_format=torch.channels_last) if width % 16 == 0 else network

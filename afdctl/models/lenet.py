@@ -1,10 +1,10 @@
-"""A LeNet: the small network for small images."""
+"""LeNet (LeCun et al. 1998), a small network for small images."""
 
 from torch import nn
 
 
 def lenet(channels: int, image_size: int, width: int) -> tuple[nn.Module, int]:
-    """Two 5x5 convolutions with pooling (width, 2 width filters) and one dense layer of 8 width features."""
+    """Build two 5x5 convolutions of width and 2 width filters with pooling, and a dense layer of 8 width features."""
     side = image_size // 4
     encoder = nn.Sequential(
         nn.Conv2d(channels, width, 5, padding=2),

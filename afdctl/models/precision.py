@@ -1,4 +1,4 @@
-"""Where a network may compute in bfloat16: in the pass of its encoder, and nowhere else."""
+"""bfloat16 for the forward and backward pass of a network's encoder, and for nothing else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ DTYPES: Final = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 class MixedPrecision(nn.Sequential):
-    """Modules in turn, of which the first may compute in bfloat16; what it returns is float32 again.
+    """Modules in sequence, the first of which may compute in bfloat16. Its output is float32 again.
 
-    Autocast ends with the pass, so that it keeps no copy of a weight that an update has changed since, and reaches
-    neither losses nor perturbations.
+    Autocast is active for that module only. So it reaches neither losses nor perturbations, and its rounded copies of
+    weights never outlive an update.
     """
 
     def __init__(self, *modules: nn.Module, precision: str = "float32") -> None:
@@ -23,38 +23,38 @@ class MixedPrecision(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         first, *others = self
-        passed: Tensor = first(x) if self.precision == "float32" else self.lowered(first, x)
+        out: Tensor = first(x) if self.precision == "float32" else self.autocast_forward(first, x)
         for module in others:
-            passed = module(passed)
-        return passed
+            out = module(out)
+        return out
 
-    def lowered(self, module: nn.Module, x: Tensor) -> Tensor:
-        """The module's pass in the lower precision, as float32."""
+    def autocast_forward(self, module: nn.Module, x: Tensor) -> Tensor:
+        """Return the module's output, computed in the lower precision, as float32."""
         with torch.autocast(x.device.type, DTYPES[self.precision]):
-            passed: Tensor = module(x)
-        return passed.float()
+            out: Tensor = module(x)
+        return out.float()
 
 
 def precision_of(network: nn.Module) -> str:
-    """`float32` where nothing in the network may be anything else."""
+    """Return the precision of the network's encoder, `float32` for networks without `MixedPrecision`."""
     return next((module.precision for module in _mixed(network)), "float32")
 
 
 def set_precision(network: nn.Module, precision: str) -> None:
-    """Let the network compute in `float32` or `bf16`; its parameters stay as they are."""
+    """Make the encoder compute in `float32` or `bf16`. Parameters stay float32."""
     for module in _mixed(network):
         module.precision = precision
 
 
 @contextmanager
 def in_float32(network: nn.Module) -> Iterator[None]:
-    """float32 inside, as verdicts are taken."""
-    before = precision_of(network)
+    """Make the network compute in float32 inside the block, as verification does."""
+    precision = precision_of(network)
     set_precision(network, "float32")
     try:
         yield
     finally:
-        set_precision(network, before)
+        set_precision(network, precision)
 
 
 def _mixed(network: nn.Module) -> list[MixedPrecision]:

@@ -1,4 +1,4 @@
-"""ResNet-18 (He et al. 2016) in the two forms of the paper."""
+"""ResNet-18 (He et al. 2016, arXiv:1512.03385) in the two forms of the paper."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn, relu_
 
 
 class ConvBN(nn.Module):
-    """A convolution and its BatchNorm: a pair that `folding` can merge into one convolution."""
+    """A convolution and its BatchNorm, which `fused.FoldedConvolution` merges into one convolution."""
 
     def __init__(self, channels: int, filters: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class ConvBN(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions and a shortcut: a 1x1 convolution where the shape changes, else the identity."""
 
     def __init__(self, channels: int, filters: int, stride: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, four stages of two blocks, global average pooling: (n, c, h, w) to (n, widths[-1])."""
+    """A 3x3 stem, stages of two blocks, and global average pooling: images (n, c, h, w) to (n, widths[-1])."""
 
     def __init__(self, channels: int, stem_stride: int, widths: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class ResNet(nn.Module):
 
 
 def resnet18(channels: int, image_size: int, width: int) -> tuple[nn.Module, int]:
-    """The CIFAR form: stem without stride, widths doubling. Any image size."""
+    """Build the CIFAR form: a stem of stride 1, widths that double. Any image size."""
     return ResNet(channels, 1, [width, 2 * width, 4 * width, 8 * width], [1, 2, 2, 2]), 8 * width
 
 
 def resnet18_mnist(channels: int, image_size: int, width: int) -> tuple[nn.Module, int]:
-    """The published MNIST form: every stage and the stem have stride 2, widths grow by the base (16-32-48-64)."""
+    """Build the published MNIST form: stride 2 in the stem and all stages, widths 1, 2, 3, 4 times `width`."""
     return ResNet(channels, 2, [width, 2 * width, 3 * width, 4 * width], [2, 2, 2, 2]), 4 * width

@@ -1,4 +1,4 @@
-"""Files of weights that others wrote: read without executing anything in them, and put into a network."""
+"""Read weight files without executing code from them, and load them into networks."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -12,21 +12,21 @@ from afdctl import paths
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.formatting import one_line_error, shorten_list
 
+# keys under which checkpoints store a state dict
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which checkpoints keep a state dict."""
+# what DataParallel and torch.compile put before every name
 PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+# largest file that is read: two billion float32 weights
 FILE_BYTES = 1 << 33
-"""The largest file that is read: two billion float32 weights."""
 
 
 def read(path: Path) -> Any:
-    """What a .safetensors file, or one that torch.save wrote, holds, on the CPU; NotFoundError, CorruptError."""
+    """Read a .safetensors file, or one that torch.save wrote, to the CPU. Errors: NotFoundError, CorruptError."""
     return parse(read_bytes(path), path)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file of weights, to parse and maybe digest. Errors: NotFoundError, RecipeError for one too large."""
+    """Read the bytes of a weight file. Errors: NotFoundError, RecipeError for a file that is too large."""
     try:
         return paths.read(path, FILE_BYTES)
     except FileNotFoundError:
@@ -36,11 +36,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse(data: bytes, path: Path) -> Any:
-    """Return what the bytes of the file `path` hold, on the CPU. Error: CorruptError."""
+    """Parse the bytes of the file `path`, to tensors on the CPU. Error: CorruptError."""
     try:
         return _safetensors(data) if path.suffix == ".safetensors" else _pickled(data)
     except Exception as error:
-        # the parsers raise whatever a wrong byte leads to
+        # a wrong byte can raise anything in the parsers
         if "GLOBAL" in str(error):
             raise CorruptError(
                 f"{path}: holds more than weights, and reading it would execute code; save model.state_dict() instead"
@@ -49,7 +49,7 @@ def parse(data: bytes, path: Path) -> Any:
 
 
 def state_dict(path: Path) -> dict[str, Any]:
-    """The state dict in a file, bare or under one of `WRAPPERS`. Errors: as of `read`, RecipeError for none."""
+    """Read a state dict, bare or under one of `WRAPPERS`. Errors: those of `read`, RecipeError for other content."""
     payload = read(path)
     if isinstance(payload, Mapping):
         payload = next((payload[key] for key in WRAPPERS if isinstance(payload.get(key), Mapping)), payload)
@@ -59,12 +59,12 @@ def state_dict(path: Path) -> dict[str, Any]:
 
 
 def is_weight(name: Any, value: Any) -> bool:
-    """Whether a state dict may hold this entry."""
+    """Return whether a state dict may have this entry."""
     return isinstance(name, str) and (isinstance(value, Tensor) or name.endswith("_extra_state"))
 
 
 def stripped(state: Mapping[str, Any], own: Sequence[str] = ()) -> dict[str, Any]:
-    """The state without a prefix that all names have, unless the network's `own` names have it too."""
+    """Return the state without a prefix that all names have, unless the network's `own` names have it too."""
     for prefix in PREFIXES:
         if state and all(name.startswith(prefix) for name in state) and not any(n.startswith(prefix) for n in own):
             return stripped({name.removeprefix(prefix): value for name, value in state.items()}, own)
@@ -72,7 +72,7 @@ def stripped(state: Mapping[str, Any], own: Sequence[str] = ()) -> dict[str, Any
 
 
 def load_state_dict_strict(network: nn.Module, state: Mapping[str, Any], where: Path) -> None:
-    """Load a state dict from the file `where`; RecipeError names the first few entries that do not fit."""
+    """Load the state dict of the file `where`. RecipeError names the first few entries that do not fit."""
     own = network.state_dict()
     state = stripped(state, list(own))
     shapes = [
@@ -83,20 +83,20 @@ def load_state_dict_strict(network: nn.Module, state: Mapping[str, Any], where: 
     if shapes:
         raise RecipeError(f"{where}: does not fit the model: {shorten_list(shapes)}")
     try:
-        left = network.load_state_dict(state, strict=False)
+        mismatch = network.load_state_dict(state, strict=False)
     except AfdctlError:
         raise
     except Exception as error:
         raise RecipeError(f"{where}: does not fit the model: {one_line_error(error)}") from error
-    missing = [name for name in left.missing_keys if not name.endswith("_extra_state")]
-    misfits = [(" missing ", missing), (" unexpected ", left.unexpected_keys)]
+    missing = [name for name in mismatch.missing_keys if not name.endswith("_extra_state")]
+    misfits = [(" missing ", missing), (" unexpected ", mismatch.unexpected_keys)]
     if any(names for _, names in misfits):
-        found = ";".join(f"{word}{shorten_list(names)}" for word, names in misfits if names)
-        raise RecipeError(f"{where}: does not fit the model:{found}")
+        problems = ";".join(f"{word}{shorten_list(names)}" for word, names in misfits if names)
+        raise RecipeError(f"{where}: does not fit the model:{problems}")
 
 
 def _content(payload: Any) -> str:
-    """What a file holds instead of weights."""
+    """Describe what a file contains instead of a state dict."""
     if not isinstance(payload, Mapping):
         return f"but a {type(payload).__name__}"
     if "E_state_dict" in payload:

@@ -1,4 +1,4 @@
-"""Runs a user's code: its imports are read from their present files and recorded, its errors become one line."""
+"""Run a user's code: import its files as they are now, record what was executed, turn errors into one line."""
 
 import importlib
 import sys
@@ -15,19 +15,20 @@ import torch
 
 from afdctl.errors import AfdctlError, RecipeError, out_of_memory
 
-OWN = Path(__file__).parents[1]
-"""The folder of this package."""
+PACKAGE = Path(__file__).parents[1]
+# names of Python's library folders in sysconfig
 LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
 class Imports:
-    """What a user's code imports from files that are not installed: their texts and modules, by module.
+    """The modules that a user's code imports from files that are not installed, with their source texts.
 
-    Two models may have neighbours of the same name: `sys.modules` holds those of one model at a time.
+    Two models may import modules of the same name from different folders, so `sys.modules` holds those of one model at
+    a time.
     """
 
+    # the imports in sys.modules; they stay there after a forward pass, as a backward pass may need them
     current: ClassVar["Imports | None"] = None
-    """Whose modules are in place: they stay there after a pass, as a backward pass may need them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
@@ -38,9 +39,9 @@ class Imports:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the code import what lies in its folder, and find its own modules. It costs microseconds."""
+        """Make the code's folder importable and its modules current. It costs microseconds."""
         if Imports.current is not self:
-            self.take_place()
+            self.make_current()
         sys.path.insert(0, self.folder)
         sys.meta_path.insert(0, self.finder)
         try:
@@ -51,40 +52,40 @@ class Imports:
                 sys.path.remove(self.folder)
             while self.finder.found:
                 name = self.finder.found.pop()
-                # one whose import failed is not there
+                # a module whose import failed is missing
                 if name in sys.modules:
                     self.modules[name] = sys.modules[name]
 
-    def take_place(self) -> None:
-        """Put the modules where those of another model are."""
+    def make_current(self) -> None:
+        """Replace the modules of another model in sys.modules."""
         if Imports.current:
             Imports.current.leave()
         sys.modules.update(self.modules)
         Imports.current = self
 
     def leave(self) -> None:
-        """Take the modules out, and put back those that were there before."""
+        """Remove the modules from sys.modules, and restore those that were there before."""
         for name, module in self.modules.items():
             if sys.modules.get(name) is module:
                 del sys.modules[name]
-        self.put_back()
+        self.restore()
 
-    def put_back(self) -> None:
-        """Others may still need the modules that this code has not imported anew."""
+    def restore(self) -> None:
+        """Restore modules that this code did not import itself, as other code may need them."""
         for name, module in self.displaced.items():
             sys.modules.setdefault(name, module)
 
 
 @contextmanager
 def executing(folder: Path) -> Iterator[Imports]:
-    """Let the code import what lies in `folder`, and yield what it imports.
+    """Let code import from `folder` inside the block, and yield a record of its imports.
 
-    Only files that are not part of an installed package are recorded. They are executed anew, also where an earlier
-    model imported them. Prints go to stderr, and the same random numbers are drawn each time.
+    Only files that are not part of an installed package are recorded. They are executed again even where an earlier
+    model imported them. Prints go to stderr, and random numbers are the same each time.
     """
     imports = Imports(folder)
-    imports.take_place()
-    imports.displaced = {name: module for name, module in list(sys.modules.items()) if _lies_in(folder, name, module)}
+    imports.make_current()
+    imports.displaced = {name: module for name, module in list(sys.modules.items()) if _is_in(folder, name, module)}
     for name in imports.displaced:
         del sys.modules[name]
     importlib.invalidate_caches()
@@ -93,12 +94,12 @@ def executing(folder: Path) -> Iterator[Imports]:
             torch.default_generator.manual_seed(0)
             yield imports
     finally:
-        imports.put_back()
+        imports.restore()
 
 
 @contextmanager
 def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
-    """Turn what a user's code raises into a RecipeError, `describe` its message; Ctrl-C and full memory pass."""
+    """Turn exceptions of user code into a RecipeError with the message `describe`; Ctrl-C and out of memory pass."""
     try:
         yield
     except (AfdctlError, KeyboardInterrupt):
@@ -110,9 +111,9 @@ def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
 
 
 class Finder(MetaPathFinder):
-    """Finds what the other finders find, and records the content of each file that is not installed.
+    """Finds modules with the other finders, and records the content of each file that is not installed.
 
-    `found` receives the names of the modules that are not installed, those without a file too.
+    `found` receives the names of the modules that are not installed, including those without a file.
     """
 
     def __init__(self, texts: dict[str, bytes]) -> None:
@@ -122,31 +123,32 @@ class Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The import system's question: where a module comes from."""
+        """Return where a module comes from, for the import system."""
         others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
-        found = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
-        if found is None or all(map(installed, _places(found))):
-            return found
+        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        if spec is None or all(map(installed, _paths(spec))):
+            return spec
         self.found.add(fullname)
-        if found.origin is None:
-            return found  # a folder without __init__.py
-        # not isinstance: a loader that changes the code, such as pytest's, is left alone
-        if type(found.loader) is SourceFileLoader:
-            found.loader = Present(fullname, found.origin, self.texts)
+        # a folder without __init__.py
+        if spec.origin is None:
+            return spec
+        # not isinstance, because a loader that changes the code, such as pytest's, must stay
+        if type(spec.loader) is SourceFileLoader:
+            spec.loader = RecordingLoader(fullname, spec.origin, self.texts)
         else:
-            self.texts[fullname] = Path(found.origin).read_bytes()
-        return found
+            self.texts[fullname] = Path(spec.origin).read_bytes()
+        return spec
 
 
-class Present(SourceFileLoader):
-    """Compiles a file as it is now, and records it: a .pyc of the same second and size may be of an older text."""
+class RecordingLoader(SourceFileLoader):
+    """Compiles a file as it is now and records its text; a .pyc of the same second and size may be outdated."""
 
     def __init__(self, fullname: str, path: str, texts: dict[str, bytes]) -> None:
         super().__init__(fullname, path)
         self.texts = texts
 
     def get_code(self, fullname: str) -> CodeType:
-        """The code of the module."""
+        """Return the module's code."""
         text = self.get_data(self.path)
         self.texts[fullname] = text
         code: CodeType = self.source_to_code(text, self.path)
@@ -154,23 +156,23 @@ class Present(SourceFileLoader):
 
 
 def installed(path: Path) -> bool:
-    """Whether a file belongs to Python, to an installed package or to this one: their versions are in run.json."""
+    """Return whether a file belongs to Python, an installed package or this one, whose versions are in run.json."""
     if {"site-packages", "dist-packages"} & set(path.parts):
         return True
-    folders = [*map(sysconfig.get_paths().__getitem__, LIBRARIES), str(OWN)]
+    folders = [*map(sysconfig.get_paths().__getitem__, LIBRARIES), str(PACKAGE)]
     return any(path.is_relative_to(folder) for folder in folders)
 
 
-def _places(found: ModuleSpec) -> list[Path]:
-    """The file of a module, or the folders of a package without one; a built-in module has none."""
-    if found.has_location and found.origin is not None:
-        return [Path(found.origin)]
-    return [Path(folder) for folder in found.submodule_search_locations or []]
+def _paths(spec: ModuleSpec) -> list[Path]:
+    """Return the file of a module, or the folders of a package without one; none for a built-in module."""
+    if spec.has_location and spec.origin is not None:
+        return [Path(spec.origin)]
+    return [Path(folder) for folder in spec.submodule_search_locations or []]
 
 
-def _lies_in(folder: Path, name: str, module: ModuleType | None) -> bool:
-    """Whether a loaded module lies in the folder of the model to load, and is not installed."""
-    # not getattr: some modules import others when they are asked for an attribute
+def _is_in(folder: Path, name: str, module: ModuleType | None) -> bool:
+    """Return whether a loaded module's file is in `folder` and not installed."""
+    # not getattr, because some modules import others when an attribute is read
     file = getattr(module, "__dict__", {}).get("__file__")
     if not isinstance(file, str) or name == "__main__":
         return False

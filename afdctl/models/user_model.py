@@ -1,4 +1,4 @@
-"""A model of one's own: a function in a Python file, weights, and the normalisation that it was trained with."""
+"""A custom model: a function in a Python file, weights, and the normalisation that it was trained with."""
 
 import sys
 from collections.abc import Sequence
@@ -24,15 +24,17 @@ from afdctl.models.user_code import Imports, blame_user_code, executing
 from afdctl.paths import path as expanded
 from afdctl.paths import read
 
+# largest Python file that is read
 CODE_BYTES = 1 << 24
-MODE_MATTERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+# modules that behave differently in training mode
+MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 class UserModel(nn.Module):
-    """`model` behind images x (n, c, h, w) in [0, 1]; where there is a mean, (x - mean) / std per channel comes first.
+    """A user's model for images x (n, c, h, w) in [0, 1], which it gets as (x - mean) / std if a mean is given.
 
-    `code` holds the function's name and the texts that were executed, by module; `warnings` what a user should know.
-    `imports` are in place while the model is at work, which may import late.
+    `code` has the executed texts by module, and the function's name under the empty name. `warnings` are messages for
+    the user. `imports` are current during a pass, as a model may import late.
     """
 
     mean: Tensor | None
@@ -49,11 +51,11 @@ class UserModel(nn.Module):
         self.warnings: list[str] = []
 
     def forward(self, x: Tensor) -> Any:
-        """Whatever the model returns: `sweep.checks` looks at it. RecipeError where it raises."""
-        # a copy, as a model that normalises in place would change the image that its answer is judged by
+        """Return the model's output unchecked (`evaluation.sanity_checks` checks it). RecipeError if it raises."""
+        # a copy, as a model that normalises in place would change the image under evaluation
         x = x.clone() if self.mean is None or self.std is None else (x - self.mean) / self.std
         described = blame_user_code(lambda error: f"the model raised {one_line_error(error)}")
-        # stdout holds results alone
+        # stdout carries results only
         with self.imports.in_place(), redirect_stdout(sys.stderr), described:
             return self.model(x)
 
@@ -66,10 +68,10 @@ def load(
     *,
     shape: Sequence[int],
 ) -> UserModel:
-    """Build what `path/to/file.py:build` or `package.module:build` names: frozen, float32, in evaluation mode.
+    """Build the model `path/to/file.py:build` or `package.module:build`, frozen, in float32 and evaluation mode.
 
-    This executes the file, and passes an image of `shape` (c, h, w) through the model: lazy parameters get their
-    shapes, and what is imported late is recorded. `weights` is a .safetensors file, or one that torch.save wrote.
+    Executes the file and passes an image of `shape` (c, h, w) through the model, so that lazy parameters get their
+    shapes and late imports are recorded. `weights` is a .safetensors file, or one that torch.save wrote.
     Errors, each of one line: RecipeError, NotFoundError for a missing file, CorruptError for unreadable weights.
     """
     _check_normalisation(mean, std)
@@ -77,12 +79,12 @@ def load(
     with executing(Path(place).resolve().parent if _is_file(place) else Path.cwd()) as imports:
         module = _run_file(Path(place), imports) if _is_file(place) else _import(place, imports.texts)
         model = _build(module, name, place)
-        training = any(part.training and isinstance(part, MODE_MATTERS) for part in model.modules())
+        training = any(part.training and isinstance(part, MODE_DEPENDENT) for part in model.modules())
         _try(model, shape)
     if weights is not None:
         files.load_state_dict_strict(model, files.state_dict(weights), weights)
     network = UserModel(model, imports, mean, std)
-    # a copy: what later passes import is not part of the digest
+    # a copy, as imports of later passes are not part of the digest
     network.code = imports.texts | {"": name.encode()}
     if training:
         network.warnings.append("the model came in training mode; it is measured in evaluation mode")
@@ -90,7 +92,7 @@ def load(
 
 
 def _try(model: nn.Module, shape: Sequence[int]) -> None:
-    """Pass one image through the model, now in float32 and evaluation mode; RecipeError where that cannot be done."""
+    """Pass one image through the model, in float32 and evaluation mode. RecipeError if it fails."""
     shown = f"(1, {', '.join(map(str, shape))})"
     with (
         blame_user_code(lambda error: f"the model rejects images of shape {shown}: {one_line_error(error)}"),
@@ -104,14 +106,14 @@ def _try(model: nn.Module, shape: Sequence[int]) -> None:
             )
         device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
         fit_in_memory(lambda n: model(torch.zeros(n, *shape, device=device)), 1)
-    if idle := [name for name, tensor in chain(model.named_parameters(), model.named_buffers()) if is_lazy(tensor)]:
-        raise RecipeError(f"the model does not use its lazy parameters {shorten_list(idle)}; they have no values")
+    if unused := [name for name, tensor in chain(model.named_parameters(), model.named_buffers()) if is_lazy(tensor)]:
+        raise RecipeError(f"the model does not use its lazy parameters {shorten_list(unused)}; they have no values")
 
 
 def digest(network: UserModel) -> str:
-    """sha256 in hex over the texts that were executed, the function's name, and all parameters and buffers.
+    """Return SHA-256 in hex of the executed texts, the function's name, and all parameters and buffers.
 
-    Mean and std are included. Weights count as they were loaded, from wherever.
+    The normalisation is included. Where the weights were loaded from does not matter.
     """
     sha = sha256()
     for name, text in sorted(network.code.items()):
@@ -128,13 +130,13 @@ def _unreadable(name: str, error: Exception) -> str:
 
 
 def absolute(spec: str) -> str:
-    """The spec as it can be found from any working directory."""
+    """Return the spec with an absolute path, for any working directory."""
     place, name = _parts(spec)
     return f"{Path(place).resolve()}:{name}" if _is_file(place) else spec
 
 
 def stem(spec: str) -> str:
-    """A short name for the model: that of its file or module."""
+    """Return a short name for the model, that of its file or module."""
     place, _ = _parts(spec)
     return Path(place).stem if _is_file(place) else place.rpartition(".")[2]
 
@@ -161,7 +163,7 @@ def _over_255(values: Sequence[float]) -> list[float]:
 
 
 def _parts(spec: str) -> tuple[str, str]:
-    """The file or module, and the name in it."""
+    """Return the file or module, and the name in it."""
     place, _, name = spec.rpartition(":")
     if not place or not name.isidentifier():
         raise RecipeError(f"--model '{shorten(spec)}': name a function too, such as path/to/file.py:build")
@@ -173,18 +175,18 @@ def _is_file(place: str) -> bool:
 
 
 def _run_file(path: Path, imports: Imports) -> ModuleType:
-    """Execute the file: the very text that the digest is of, where importing might take an outdated .pyc."""
+    """Execute the file from the text that the digest covers; an import could use an outdated .pyc."""
     try:
         text = read(path, CODE_BYTES)
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
-    # the name is not part of the digest: a file that was moved is the same model
+    # the name is not part of the digest, as a file that was moved is the same model
     imports.texts["__file__"] = text
     module = ModuleType(f"afdctl_model_{path.stem}")
     module.__file__ = str(path)
-    # dataclasses and pickle look their classes' modules up there
+    # dataclasses and pickle look up the module of a class there
     imports.modules[module.__name__] = sys.modules[module.__name__] = module
     with blame_user_code(lambda error: f"{_where(error, str(path))}: {one_line_error(error)}"):
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
@@ -200,31 +202,31 @@ def _import(name: str, code: dict[str, bytes]) -> ModuleType:
         if missing and f"{name}.".startswith(f"{missing}."):
             raise NotFoundError(f"--model {name}: no such module; a file's name ends in .py") from error
         raise
-    # an installed module is recorded by nobody else
+    # the finder does not record an installed module
     if name not in code and module.__file__:
         code[name] = Path(module.__file__).read_bytes()
     return module
 
 
 def _build(module: ModuleType, name: str, place: str) -> nn.Module:
-    """Call the function or class; a module that is there already is taken as it is."""
-    maker: Any = getattr(module, name, None)
-    if maker is None:
-        own = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise RecipeError(f"{place}: has no '{name}' ({did_you_mean(name, own, 'it must be a function or a class')})")
-    if isinstance(maker, nn.Module):
-        return maker
+    """Call the function or class `name`, or return it if it is a torch module already."""
+    factory: Any = getattr(module, name, None)
+    if factory is None:
+        names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        raise RecipeError(f"{place}: has no '{name}' ({did_you_mean(name, names, 'it must be a function or a class')})")
+    if isinstance(factory, nn.Module):
+        return factory
     with blame_user_code(
         lambda error: f"{_where(error, module.__file__ or place)}: {name}() failed: {one_line_error(error)}"
     ):
-        model = maker()
+        model = factory()
     if not isinstance(model, nn.Module):
         raise RecipeError(f"{place}: {name}() returned a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 
 def _where(error: BaseException, file: str) -> str:
-    """`file:line` of the last line of the file that the exception came through."""
+    """Return `file:line` of the last line of the file in the exception's traceback."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return f"{file}:{error.lineno}"
     numbers = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]

@@ -152,8 +152,9 @@ class Attack(Table):
     steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
     step_size: Fraction | None = Field(None, description="pgd and pgd_kl only, absolute; none: 2.5 epsilon / steps")
     random_start: bool = Field(True, description="start from a random point, not from x")
-    keep: Literal["worst_loss", "last", "success_only"] = Field(
-        "worst_loss", description="which iterate becomes x'; success_only: x where nothing fooled the model"
+    return_iterate: Literal["best_loss", "last", "last_success"] = Field(
+        "best_loss",
+        description="which iterate becomes x'; last_success: the last that fooled the model, or x where none did",
     )
     epsilon_warmup_epochs: NonNegative = Field(0.0, description="epochs over which epsilon grows linearly from 0")
     steps_warmup_epochs: CountOrZero = Field(

@@ -9,7 +9,7 @@ from afdctl.recipe.schema import Attack
 from afdctl.registry import ADVERSARIES, load
 
 # Keys of the table that are arguments of the attack; the others belong to its schedule.
-ATTACK_KEYS: Final = {"norm", "epsilon", "steps", "step_size", "random_start", "keep"}
+ATTACK_KEYS: Final = {"norm", "epsilon", "steps", "step_size", "random_start", "return_iterate"}
 
 
 class Adversary:
@@ -24,7 +24,7 @@ class Adversary:
         self._fused = FusedModel(network)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        self._fused.refresh()
+        self._fused.update()
         return self.attack(self._fused, x, y)
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def attack_for(attack: Attack, defense: str, steps: int) -> Attack:
 def build_network(recipe: Recipe, images: ImageBatch) -> FeatureClassifier:
     """Build a new network with the recipe's performance settings; weights come from torch's global generator."""
     _, channels, side, _ = images.x.shape
-    network = build(recipe.model, channels=channels, image_size=side, classes=images.classes)
+    network = build(**recipe.model.model_dump(), channels=channels, image_size=side, classes=images.classes)
     network = network.to(images.x.device)
     apply_performance_settings(network, recipe.train)
     return network

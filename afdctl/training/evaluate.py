@@ -143,7 +143,7 @@ def evaluate(
                 epsilon=attack.epsilon,
                 steps=table.steps,
                 step_size=table.step_size,
-                keep="success_only",
+                return_iterate="last_success",
                 generator=generator,
             )
             # the attack's own verdict is not used: it ran on the fused copy, perhaps in bfloat16
@@ -169,8 +169,8 @@ def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
 
 def run_square(model: Model, x: Tensor, y: Tensor, attack: Attack, queries: int) -> Tensor:
     """Return Square's x_adv (n, c, h, w) in the recipe's ball; seeded by position in the batch."""
-    draws = SampleRNG(0, "square", range(len(x)))
-    return square(model, x, y, epsilon=attack.epsilon, draws=draws, norm=attack.norm, queries=queries).x_adv
+    rng = SampleRNG(0, "square", range(len(x)))
+    return square(model, x, y, epsilon=attack.epsilon, rng=rng, norm=attack.norm, queries=queries).x_adv
 
 
 def selection_key(row: Mapping[str, Any]) -> tuple[float, float]:

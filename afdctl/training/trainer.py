@@ -64,7 +64,7 @@ class Trainer:
         recipe, (channels, image_size, _) = self.recipe, shape
         self.image_shape, self.classes = shape, classes
         with seeded_init(recipe.seed):
-            network = build(recipe.model, channels=channels, image_size=image_size, classes=classes)
+            network = build(**recipe.model.model_dump(), channels=channels, image_size=image_size, classes=classes)
             self.network = network.to(self.device)
             apply_performance_settings(self.network, recipe.train)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
@@ -163,7 +163,7 @@ class Trainer:
         if self.ema:
             self.ema.update(self.step)
         # only values that the host knows: reading a loss would wait for the device
-        row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.rates()}
+        row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.learning_rates()}
         if self.schedule.varies:
             row |= {"attack_steps": self.adversary.table.steps, "progress": self.schedule.progress(self.step)}
         self.metrics.add(row, len(y), report)

@@ -14,7 +14,6 @@ from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Model
 from afdctl.runs.run import Run
 
 N, CLASSES = 40, 4
@@ -52,7 +51,7 @@ def make_subject(tmp_path: Path) -> MakeSubject:
 
     def make(name: str = "model", *, classes: int = CLASSES, digest: str | None = None) -> EvaluationTarget:
         torch.manual_seed(0)
-        network = build(Model(encoder="lenet", width=4), channels=1, image_size=8, classes=classes)
+        network = build("lenet", width=4, channels=1, image_size=8, classes=classes)
         network = network.eval().requires_grad_(False)
         x = torch.randint(256, (N, 1, 8, 8), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
         with torch.no_grad():

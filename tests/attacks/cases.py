@@ -1,24 +1,45 @@
-"""The evaluation attacks that can be imported, each with the knobs of a short run in every norm that it has."""
+"""The evaluation attacks, each with the keyword arguments of a short run in every norm that it has."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from afdctl import registry
 from afdctl.attacks.base import AttackResult
 from afdctl.attacks.sample_rng import SampleRNG
-from afdctl.suites import schema
+from tests.attacks.short import parts
 
 EPSILON = {"linf": 0.1, "l2": 0.8, "l1": 4.0}
-SHORT = {"steps": 10, "queries": 100, "targets": 3, "binary_search_steps": 3, "samples": 20, "initial_const": 1.0}
+STEPS = {"steps": 10, "step_size": None, "rel_step": 0.25, "early_stop": True}
+PGD = STEPS | {"random_start": True, "restarts": 1}
+CW = {"step_size": 0.01, "binary_search_steps": 3, "initial_const": 1.0, "confidence": 0.0, "abort_early": True}
+# name: (norms, keyword arguments); a norm is passed where the attack has that parameter
+SHORT: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "fgsm": (("linf",), {"random_start": False}),
+    "pgd_linf": (("linf",), PGD),
+    "pgd_l2": (("l2",), PGD),
+    "pgd_l1": (("l1",), PGD),
+    "mim": (("linf",), STEPS | {"decay": 1.0}),
+    "ddn": (("l2",), {"steps": 10, "init_epsilon": 1.0, "gamma": 0.05}),
+    "deepfool": (("linf", "l2"), {"steps": 10, "candidates": 10, "overshoot": 0.02}),
+    "cw": (("l2",), {"steps": 10, **CW}),
+    "aa": (("linf", "l2", "l1"), {"parts": {"steps": 10, "queries": 100, "targets": 3}}),
+    "apgd_ce": (("linf", "l2", "l1"), {"steps": 10, "restarts": 1}),
+    "apgd_t": (("linf", "l2", "l1"), {"steps": 10, "targets": 3}),
+    "fab_t": (("linf", "l2", "l1"), {"steps": 10, "targets": 3}),
+    "square": (("linf", "l2", "l1"), {"queries": 100}),
+    "apgd_l1": (("l1",), {"steps": 10, "restarts": 1}),
+    "noise": (("linf", "l2"), {"samples": 20}),
+}
+MINIMUM_NORM = {"ddn", "deepfool", "cw", "fab_t"}
+# attacks that draw numbers in any case; the others do with a random start
 RANDOM = {"apgd_ce", "apgd_t", "apgd_l1", "square", "aa", "noise"}
-"""Attacks that draw numbers whatever their knobs; the others do where they have a random start."""
+# attacks that run through AutoAttack's library, most of which draw for a whole batch
+LIBRARY = {"apgd_ce", "apgd_t", "apgd_l1", "square", "aa", "fab_t"}
 
 
 @dataclass
@@ -34,7 +55,7 @@ class Case:
 
     @property
     def minimises(self) -> bool:
-        return schema.ATTACKS[self.name].minimises
+        return self.name in MINIMUM_NORM
 
     @property
     def random(self) -> bool:
@@ -42,30 +63,23 @@ class Case:
 
     @property
     def by_sample(self) -> bool:
-        """Whether a sample's result is its own; AutoAttack's parts draw for a batch."""
-        return "autoattack" not in registry.ATTACKS[self.name]
+        """Whether a sample's result is independent of its batch."""
+        return self.name not in LIBRARY
 
-    def __call__(
-        self, model: nn.Module, x: Tensor, y: Tensor, draws: SampleRNG | int = 0, **knobs: Any
-    ) -> AttackResult:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, rng: SampleRNG | int = 0, **knobs: Any) -> AttackResult:
         attack = registry.load(registry.ATTACKS, self.name)
-        draws = SampleRNG(draws, "test", range(len(x))) if isinstance(draws, int) else draws
-        given = self.knobs | {"epsilon": EPSILON[self.norm], "draws": draws} | knobs
+        rng = SampleRNG(rng, "test", range(len(x))) if isinstance(rng, int) else rng
+        given = self.knobs | {"epsilon": EPSILON[self.norm], "rng": rng} | knobs
         taken = signature(attack).parameters
         return attack(model, x, y, **{key: value for key, value in given.items() if key in taken or key in self.knobs})
 
 
 def cases() -> Iterator[Case]:
-    for name, kind in schema.ATTACKS.items():
-        if find_spec(registry.ATTACKS[name].split(":")[0]) is None:
-            continue
-        short = {key: value for key, value in SHORT.items() if key in kind.model_fields}
-        for norm in EPSILON:
-            try:
-                spec = kind(name=name, norm=norm, epsilons=(0, EPSILON[norm]), **short)
-            except ValidationError:
-                continue  # not a norm of this attack
-            yield Case(name, norm, spec.attack_kwargs())
+    assert SHORT.keys() == registry.ATTACKS.keys()
+    for name, (norms, knobs) in SHORT.items():
+        for norm in norms:
+            own = knobs if name.startswith("pgd_") else knobs | {"norm": norm}
+            yield Case(name, norm, own | ({"parts": parts(norm, **own["parts"])} if name == "aa" else {}))
 
 
 def small_model(classes: int = 5, channels: int = 1) -> nn.Module:
@@ -89,8 +103,8 @@ def length(delta: Tensor, norm: str) -> Tensor:
 
 
 def attack(name: str, model: nn.Module, x: Tensor, y: Tensor, **knobs: Any) -> AttackResult:
-    """The attack of this name, with its knobs."""
-    found: AttackResult = registry.load(registry.ATTACKS, name)(
-        model, x, y, draws=SampleRNG(0, "test", range(len(x))), **knobs
+    """Run the attack of this name with these keyword arguments."""
+    result: AttackResult = registry.load(registry.ATTACKS, name)(
+        model, x, y, rng=SampleRNG(0, "test", range(len(x))), **knobs
     )
-    return found
+    return result

@@ -1,5 +1,6 @@
 """AutoAttack's parts in short settings, against small random networks."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,12 +9,19 @@ from torch import Generator, Tensor, nn
 from afdctl import registry
 from afdctl.attacks.base import AttackResult
 from afdctl.attacks.sample_rng import SampleRNG
-from afdctl.suites.schema import ATTACKS, AttackConfig
 
 PARTS = ["apgd_ce", "apgd_t", "fab_t", "square"]
 NAMES = [*PARTS, "apgd_l1", "aa"]
 EPSILON = {"linf": 0.025, "l2": 0.15, "l1": 1.0}
-SHORT = {"steps": 4, "queries": 25}
+# the keyword arguments of each attack
+SHORT: dict[str, dict[str, Any]] = {
+    "apgd_ce": {"steps": 4, "restarts": 1},
+    "apgd_t": {"steps": 4, "targets": 9},
+    "fab_t": {"steps": 4, "targets": 9},
+    "square": {"queries": 25},
+    "apgd_l1": {"steps": 4, "restarts": 1},
+    "aa": {"steps": 4, "queries": 25, "targets": 9},
+}
 
 
 def net(classes: int, channels: int = 1) -> nn.Module:
@@ -33,17 +41,42 @@ def images(model: nn.Module, n: int = 24, shape: tuple[int, ...] = (1, 10, 10)) 
     return x, model(x).argmax(1)
 
 
-def spec(name: str, norm: str = "linf", epsilon: float | None = None, **knobs: Any) -> AttackConfig:
-    short = {key: value for key, value in SHORT.items() if key in ATTACKS[name].model_fields}
+@dataclass
+class Setting:
+    """An attack with its norm, epsilon and keyword arguments."""
+
+    name: str
+    norm: str
+    epsilon: float
+    kwargs: dict[str, Any]
+
+    @property
+    def minimises(self) -> bool:
+        return self.name == "fab_t"
+
+
+def setting(name: str, norm: str = "linf", epsilon: float | None = None, **kwargs: Any) -> Setting:
     norm = "l1" if name == "apgd_l1" else norm
-    return ATTACKS[name](name=name, norm=norm, epsilons=(0.0, epsilon or EPSILON[norm]), **short | knobs)
+    return Setting(name, norm, epsilon or EPSILON[norm], SHORT[name] | kwargs)
 
 
-def attack(spec: AttackConfig, model: Any, x: Tensor, y: Tensor) -> AttackResult:
-    """What the attack finds at the one epsilon of its specification."""
-    budget = {} if spec.minimises else {"epsilon": spec.epsilons[1]}
-    draws = SampleRNG(3, "autoattack", range(len(x)))
-    found: AttackResult = registry.load(registry.ATTACKS, spec.name)(
-        model, x, y, draws=draws, **budget, **spec.attack_kwargs()
+def parts(norm: str, steps: int, queries: int, targets: int) -> list[tuple[str, dict[str, Any]]]:
+    """AutoAttack's standard version, whose APGD has other restarts and targets in l1."""
+    restarts, apgd_targets = (5, min(targets, 5)) if norm == "l1" else (1, targets)
+    return [
+        ("apgd_ce", {"norm": norm, "steps": steps, "restarts": restarts}),
+        ("apgd_t", {"norm": norm, "steps": steps, "targets": apgd_targets}),
+        ("fab_t", {"norm": norm, "steps": steps, "targets": targets}),
+        ("square", {"norm": norm, "queries": queries}),
+    ]
+
+
+def attack(setting: Setting, model: Any, x: Tensor, y: Tensor) -> AttackResult:
+    """Run the attack at its epsilon."""
+    budget = {} if setting.minimises else {"epsilon": setting.epsilon}
+    kwargs = {"parts": parts(setting.norm, **setting.kwargs)} if setting.name == "aa" else setting.kwargs
+    rng = SampleRNG(3, "autoattack", range(len(x)))
+    result: AttackResult = registry.load(registry.ATTACKS, setting.name)(
+        model, x, y, rng=rng, norm=setting.norm, **budget, **kwargs
     )
-    return found
+    return result

@@ -29,7 +29,7 @@ def attack(name: str, model: Any, x: Tensor, y: Tensor, index: range | None = No
     """Run one of ATTACKS; `index` are the numbers of the samples in their split."""
     function = registry.load(registry.ATTACKS, name.split()[0])
     draws = SampleRNG(0, name, index or range(len(x)))
-    found: AttackResult = function(model, x, y, draws=draws, **ATTACKS[name] | knobs)
+    found: AttackResult = function(model, x, y, rng=draws, **ATTACKS[name] | knobs)
     return found
 
 

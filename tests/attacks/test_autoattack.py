@@ -5,19 +5,21 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Generator, Tensor, nn
 
-from afdctl.attacks.autoattack import NORMS
+from afdctl.attacks.autoattack import LIBRARY_NORMS
 from afdctl.attacks.norms import lp_norm
 from afdctl.attacks.pgd import pgd_ce
 from afdctl.attacks.sample_rng import SampleRNG
 from tests.attacks.linear import model_and_images
-from tests.attacks.short import EPSILON, attack, images, net, spec
+from tests.attacks.short import EPSILON, SHORT, attack, images, net, parts, setting
 
 every_norm = pytest.mark.parametrize("norm", EPSILON)
 
 
 def library(model: nn.Module, n: int, norm: str, classes: int = 10, steps: int = 4, queries: int = 25) -> AutoAttack:
     """The library's own evaluation of `n` images, shortened where its steps are fewer than its 100."""
-    theirs = AutoAttack(model, norm=NORMS[norm], eps=EPSILON[norm], seed=SampleRNG(3, "autoattack", range(n)).seed)
+    theirs = AutoAttack(
+        model, norm=LIBRARY_NORMS[norm], eps=EPSILON[norm], seed=SampleRNG(3, "autoattack", range(n)).seed
+    )
     for apgd in (theirs.apgd, theirs.apgd_targeted):
         apgd.n_iter = apgd.n_iter_orig = steps
         for key, share in {"n_iter_2": 0.22, "n_iter_min": 0.06, "size_decr": 0.03}.items():
@@ -37,12 +39,12 @@ def test_is_the_library_bit_by_bit(norm: str, classes: int, steps: int, queries:
     model = net(classes).requires_grad_(False)
     x, y = images(model, n=16)
     y[:3] = (y[:3] + 1) % classes
-    found = attack(spec("aa", norm, steps=steps, queries=queries), model, x, y)
+    found = attack(setting("aa", norm, steps=steps, queries=queries), model, x, y)
     theirs = library(model, len(x), norm, classes, steps, queries)
     with torch.random.fork_rng(devices=[]):
         assert torch.equal(found.x_adv, theirs.run_standard_evaluation(x, y, batch_size=len(x))[0])
     assert 3 < found.fooled.sum() < len(x)
-    assert found.first_success[:3].tolist() == [0, 0, 0]
+    assert found.first_success_step[:3].tolist() == [0, 0, 0]
     assert torch.equal(found.x_adv[~found.fooled], x[~found.fooled])
 
 
@@ -53,8 +55,8 @@ def test_each_part_is_the_library_bit_by_bit(part: str, norm: str):
     x, y = images(model)
     theirs = library(model, len(x), norm)
     component = {"apgd_ce": theirs.apgd, "apgd_t": theirs.apgd_targeted, "square": theirs.square}[part]
-    knobs = next(each for each in spec("aa", norm).parts() if each.name == part).attack_kwargs()
-    found = attack(spec(part, **knobs), model, x, y)
+    kwargs = dict(parts(norm, **SHORT["aa"]))[part]
+    found = attack(setting(part, **kwargs), model, x, y)
     component.seed, component.loss = theirs.seed, {"apgd_ce": "ce"}.get(part, component.loss)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         x_adv = component.perturb(x, y)
@@ -93,14 +95,14 @@ def linear() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
 def test_apgd_t_fools_what_can_be_fooled(linear: tuple[nn.Module, Tensor, Tensor, Tensor], share: float):
     model, x, y, exact = linear
     epsilon = exact.quantile(share).item()
-    found = attack(spec("apgd_t", epsilon=epsilon, steps=20), model, x, y)
+    found = attack(setting("apgd_t", epsilon=epsilon, steps=20), model, x, y)
     assert abs(found.fooled.float().mean().item() - share) <= 0.04
     assert not (found.fooled & (exact > epsilon * (1 + 1e-4))).any()
 
 
 def test_fab_finds_the_nearest_image(linear: tuple[nn.Module, Tensor, Tensor, Tensor]):
     model, x, y, exact = linear
-    found = attack(spec("fab_t", steps=20), model, x, y)
+    found = attack(setting("fab_t", steps=20), model, x, y)
     ratio = lp_norm(found.x_adv - x, "linf") / exact
     assert found.fooled.all()
     assert ratio.min() >= 1 - 1e-4
@@ -114,7 +116,7 @@ def test_two_classes_are_fooled_wherever_that_is_possible(norm: str):
     distances = model.distance(x, norm)
     epsilon = distances.median().item()
     for name in ("apgd_t", "aa"):
-        fooled = attack(spec(name, norm, epsilon, steps=20), model, x, y).fooled
+        fooled = attack(setting(name, norm, epsilon, steps=20), model, x, y).fooled
         assert torch.equal(fooled | (distances > 0.98 * epsilon), torch.ones_like(fooled))
         assert not fooled[distances > 1.0001 * epsilon].any()
 
@@ -124,7 +126,7 @@ def test_two_classes_are_fooled_wherever_that_is_possible(norm: str):
 def test_the_scale_of_the_logits_does_not_matter(name: str, scale: float):
     model = net(10)
     x, y = images(model, n=40)
-    plain, scaled = (attack(spec(name), each, x, y) for each in (model, lambda x: scale * model(x)))
+    plain, scaled = (attack(setting(name), each, x, y) for each in (model, lambda x: scale * model(x)))
     assert (plain.fooled != scaled.fooled).sum() <= 1
     assert plain.fooled.any()
     if name == "fab_t":
@@ -136,9 +138,11 @@ def test_the_scale_of_the_logits_does_not_matter(name: str, scale: float):
 def test_breaks_what_pgd_breaks(norm: str):
     model = net(10)
     x, y = images(model, n=60)
-    found = attack(spec("aa", norm, steps=20, targets=3), model, x, y)
+    found = attack(setting("aa", norm, steps=20, targets=3), model, x, y)
     generator = Generator().manual_seed(0)
-    x_adv = pgd_ce(model, x, y, norm=norm, epsilon=EPSILON[norm], steps=20, keep="success_only", generator=generator)
+    x_adv = pgd_ce(
+        model, x, y, norm=norm, epsilon=EPSILON[norm], steps=20, return_iterate="last_success", generator=generator
+    )
     by_pgd = model(x_adv).argmax(1) != y
     assert (by_pgd & ~found.fooled).sum() <= 1
     assert found.fooled.sum() >= by_pgd.sum() > 0

@@ -1,4 +1,4 @@
-"""What every training adversary owes its caller, whatever its name."""
+"""The contract of every training adversary."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,7 @@ from torch import Generator, Tensor, nn
 from afdctl import registry
 from afdctl.attacks.n_fgsm import NOISE
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Attack, Model
-from afdctl.training.adversary import Adversary
+from afdctl.models.fused import FusedModel
 from tests.attacks.linear import model_and_images
 from tests.conftest import NoWaitingForTheDevice
 
@@ -31,23 +30,23 @@ def length(delta: Tensor, norm: str) -> Tensor:
 
 @every_norm
 @every_adversary
-@pytest.mark.parametrize("keep", ["worst_loss", "last", "success_only"])
-def test_stays_in_the_ball_and_in_the_box(name: str, norm: str, keep: str, generator: Generator):
+@pytest.mark.parametrize("return_iterate", ["best_loss", "last", "last_success"])
+def test_stays_in_the_ball_and_in_the_box(name: str, norm: str, return_iterate: str, generator: Generator):
     torch.manual_seed(0)
-    model = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3).eval()
+    model = build("lenet", width=2, channels=1, image_size=8, classes=3).eval()
     x = torch.rand((32, 1, 8, 8), generator=generator).round()  # every pixel is 0 or 1: the box matters
-    x_adv = generate(name, norm, model, x, model(x).argmax(1), keep=keep)
+    x_adv = generate(name, norm, model, x, model(x).argmax(1), return_iterate=return_iterate)
     reach = 1 + NOISE if name == "n_fgsm" else 1  # which is not projected
     assert length(x_adv - x, norm).max() <= reach * EPSILON[norm] * (1 + 1e-5)
     assert x_adv.min() >= 0
     assert x_adv.max() <= 1
-    assert keep == "success_only" or not torch.equal(x_adv, x)
+    assert return_iterate == "last_success" or not torch.equal(x_adv, x)
 
 
 @every_norm
 @pytest.mark.parametrize("name", ["apgd_ce", "pgd"])
 def test_fools_a_linear_model_exactly_where_that_is_possible(name: str, norm: str):
-    """For two classes the best perturbation of a given size is one step: what is in reach must fall, and only that."""
+    """For two classes one step is the best perturbation, so the exact distances decide which samples are fooled."""
     model, x, y = model_and_images()
     distances = model.distance(x, norm)
     for epsilon in distances.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist():
@@ -68,16 +67,17 @@ def test_kl_adversary_moves_the_prediction_as_far_as_a_linear_model_allows(norm:
 
 
 @every_adversary
-def test_what_is_kept(name: str):
+def test_the_returned_iterate(name: str):
     model, x, y = model_and_images()
     epsilon = model.distance(x, "linf").median().item()
     kept = {
-        keep: generate(name, "linf", model, x, y, epsilon=epsilon, keep=keep) for keep in ("worst_loss", "success_only")
+        iterate: generate(name, "linf", model, x, y, epsilon=epsilon, return_iterate=iterate)
+        for iterate in ("best_loss", "last_success")
     }
-    fooled = model(kept["success_only"]).argmax(1) != y
+    fooled = model(kept["last_success"]).argmax(1) != y
     assert 0 < fooled.sum() < len(x)
-    assert torch.equal(kept["success_only"][~fooled], x[~fooled])
-    assert not (kept["worst_loss"] == x).flatten(1).all(1).any()
+    assert torch.equal(kept["last_success"][~fooled], x[~fooled])
+    assert not (kept["best_loss"] == x).flatten(1).all(1).any()
 
 
 @every_norm
@@ -91,12 +91,14 @@ def test_never_waits_for_the_device(name: str, norm: str):
 @every_adversary
 def test_leaves_model_and_random_state_alone_and_repeats_itself(name: str):
     torch.manual_seed(0)
-    network = build(Model(encoder="resnet18_mnist", width=2), channels=1, image_size=8, classes=3)
+    network = build("resnet18_mnist", width=2, channels=1, image_size=8, classes=3)
     x, y = torch.rand(16, 1, 8, 8), torch.arange(16) % 3
-    attack = Attack(name=name, epsilon=0.1, steps=1)
     state = {key: value.clone() for key, value in network.state_dict().items() if isinstance(value, Tensor)}
     before = torch.get_rng_state()
-    first, again, other = (Adversary(network, attack, Generator().manual_seed(seed))(x, y) for seed in (1, 1, 2))
+    first, again, other = (
+        generate(name, "linf", FusedModel(network), x, y, steps=1, generator=Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert network.training
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""What every evaluation attack owes its caller, whatever its name."""
+"""The contract of every evaluation attack."""
 
 import random
 import sys
@@ -24,14 +24,14 @@ def fools(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def check(attack: Case, x: Tensor, found: AttackResult) -> None:
-    """The right shapes, in the box, and in the ball where there is one."""
+    """Shapes and types are right, x' is in [0, 1], and in the ball if the attack has one."""
     assert found.x_adv.shape == x.shape
     assert found.x_adv.dtype == x.dtype
     assert ((found.x_adv >= 0) & (found.x_adv <= 1)).all(), "outside the box, or NaN"
     if not attack.minimises:
         delta = found.x_adv.double() - x.double()
         assert (length(delta, attack.norm) <= EPSILON[attack.norm] * (1 + 1e-5)).all()
-    for row in (found.first_success, found.forwards, found.backwards, found.part):
+    for row in (found.first_success_step, found.forwards, found.backwards, found.part):
         assert row.shape == (len(x),)
         assert row.dtype == torch.long
 
@@ -193,5 +193,5 @@ def test_a_sample_does_not_depend_on_its_batch(attack: Case):
             part = attack(model, x[rows], y[rows], SampleRNG(0, "test", range(first, first + size)))
             # sums over a batch of another size may round otherwise
             assert torch.allclose(part.x_adv, whole.x_adv[rows], rtol=0, atol=1e-9)
-            assert torch.equal(part.first_success, whole.first_success[rows])
+            assert torch.equal(part.first_success_step, whole.first_success_step[rows])
             assert torch.equal(part.forwards, whole.forwards[rows])

@@ -5,7 +5,7 @@ import torch
 from pyautoattack.fab_projections import projection_linf as with_a_sort
 from torch import Generator, Tensor
 
-from afdctl.attacks.fab import projection_linf
+from afdctl.attacks.fab import plane_projection_linf
 
 
 def planes(pixels: int, reach: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -23,12 +23,12 @@ def planes(pixels: int, reach: float, seed: int) -> tuple[Tensor, Tensor, Tensor
 def test_is_the_librarys_bit_by_bit(pixels: int, reach: float):
     for seed in range(5):
         x, weight, offset = planes(pixels, reach, seed)
-        assert torch.equal(projection_linf(x, weight, offset), with_a_sort(x, weight, offset))
+        assert torch.equal(plane_projection_linf(x, weight, offset), with_a_sort(x, weight, offset))
 
 
 def test_lands_on_the_plane_inside_the_box():
     x, weight, offset = planes(784, 0.05, 0)
-    landed = x + projection_linf(x, weight, offset)
+    landed = x + plane_projection_linf(x, weight, offset)
     assert landed.min() >= 0
     assert landed.max() <= 1
     assert torch.allclose((weight * landed).sum(1), offset, atol=1e-3)
@@ -38,5 +38,5 @@ def test_lands_on_the_plane_inside_the_box():
 def test_ends_on_planes_that_are_none(broken: float):
     x, weight, offset = planes(64, 0.1, 0)
     weight[3] = broken
-    step = projection_linf(x, weight, offset)
-    assert torch.equal(step[:3], projection_linf(x[:3], weight[:3], offset[:3]))
+    step = plane_projection_linf(x, weight, offset)
+    assert torch.equal(step[:3], plane_projection_linf(x[:3], weight[:3], offset[:3]))

@@ -1,4 +1,4 @@
-"""What stopping early, starting again and NaN change for the attacks with a budget."""
+"""Early stopping, restarts and NaN in attacks with a budget."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ def test_stopping_early_takes_the_first_fooling_iterate_of_the_textbook(name: st
     knobs: dict[str, Any] = {"epsilon": epsilon, "step_size": epsilon / 8}
     early = attack(name, model, x, y, steps=12, early_stop=True, **knobs)
     textbook = attack(name, model, x, y, steps=12, early_stop=False, **knobs)
-    assert torch.equal(early.first_success, textbook.first_success)
-    assert len(early.first_success.unique()) > 3
-    for step in early.first_success.unique().tolist():
-        there = early.first_success == step
+    assert torch.equal(early.first_success_step, textbook.first_success_step)
+    assert len(early.first_success_step.unique()) > 3
+    for step in early.first_success_step.unique().tolist():
+        there = early.first_success_step == step
         taken = 12 if step == NOT_FOUND else step
         iterate = attack(name, model, x, y, steps=max(taken, 1), early_stop=False, **knobs)
         if step:
@@ -41,7 +41,7 @@ class Door(nn.Module):
 
 
 @pytest.mark.parametrize("early_stop", [True, False])
-def test_restarts_are_for_those_not_yet_fooled(early_stop: bool):
+def test_restarts_attack_only_samples_not_fooled_yet(early_stop: bool):
     x = torch.full((64, 1, 4, 4), 0.5)
     y = torch.zeros(64, dtype=torch.long)
     knobs = {"epsilon": 0.2, "steps": 3, "random_start": True, "early_stop": early_stop}
@@ -51,8 +51,8 @@ def test_restarts_are_for_those_not_yet_fooled(early_stop: bool):
     assert often.fooled[once.fooled].all()
     assert 0 < once.fooled.sum() < often.fooled.sum() <= 64
     # three steps lead from one start to the next
-    starts = torch.where(often.fooled, often.first_success.div(3, rounding_mode="floor"), 5)
-    assert (often.first_success[often.fooled] % 3 == 0).all()
+    starts = torch.where(often.fooled, often.first_success_step.div(3, rounding_mode="floor"), 5)
+    assert (often.first_success_step[often.fooled] % 3 == 0).all()
     whole = torch.full_like(starts, 0 if early_stop else 1)
     whole[~often.fooled] = 1
     assert torch.equal(often.forwards, 4 * starts + 1 + 3 * whole)
@@ -84,8 +84,8 @@ def test_restarts_without_early_stop_keep_the_first_success_of_all():
     knobs = {"epsilon": 0.2, "steps": 9, "rel_step": 0.25, "random_start": True, "early_stop": False}
     once, often = (attack("pgd_linf", Window(2.0), x, y, restarts=restarts, **knobs) for restarts in (1, 4))
     assert 0 < once.fooled.sum() < often.fooled.sum()
-    assert torch.equal(often.first_success[once.fooled], once.first_success[once.fooled])
-    assert (often.first_success[often.fooled & ~once.fooled] >= 9).all()
+    assert torch.equal(often.first_success_step[once.fooled], once.first_success_step[once.fooled])
+    assert (often.first_success_step[often.fooled & ~once.fooled] >= 9).all()
     assert (often.forwards == 40).all()
 
 

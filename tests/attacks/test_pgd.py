@@ -49,7 +49,7 @@ def test_fgsm_ends_its_step_even_from_a_fooling_start():
     y = model(x).argmax(1)
     y[:8] = (y[:8] + 1) % 5
     found = attack("fgsm", model, x, y, epsilon=0.1, random_start=True)
-    assert (found.first_success[:8] == 0).any()
+    assert (found.first_success_step[:8] == 0).any()
     assert not (found.x_adv == x).flatten(1).all(1).any()
     assert (found.forwards == 2).all()
     assert (found.backwards == 1).all()

@@ -1,4 +1,4 @@
-"""Where each adversary starts: a model without slope leaves it there."""
+"""Where each adversary starts; a model without a gradient leaves it there."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_apgd_starts_on_the_boundary(norm: str):
 
 
 @every_norm
-def test_the_adversary_of_trades_starts_beside_the_image(norm: str):
+def test_the_adversary_of_trades_starts_close_to_the_image(norm: str):
     starts = offsets("pgd_kl", norm)
     assert starts.std().item() == pytest.approx(0.001, rel=0.05)
     assert starts.mean().item() == pytest.approx(0, abs=1e-4)

@@ -1,4 +1,4 @@
-"""The game: who moves whom, and both orders of the updates against a plain reading of the paper."""
+"""The game: which loss moves which weights, and both orders of updates against plain formulas."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def classification(twin: AFD, z: Tensor, z_adv: Tensor) -> Tensor:
 
 
 def discrimination(nat: Tensor, adv: Tensor) -> dict[str, Tensor | float]:
-    """What is told of D_psi's scores, one by one: positive is right for z, not positive for z'."""
+    """Metrics of D_psi's scores: positive is right for z, not positive for z'."""
     hits = [score > 0 for score in nat.tolist()] + [score <= 0 for score in adv.tolist()]
     calibrated = metrics.alpha_h_calibrated(nat, adv)
     raw, share = 2 * sum(hits) / len(hits), sum(hits) / len(hits)

@@ -35,7 +35,7 @@ def confident(name: str) -> Defense:
 
 
 def definitions(name: str, defense: Defense) -> tuple[Tensor, dict[str, Tensor | float]]:
-    """The loss, and what there is to tell."""
+    """Return the loss and the metrics."""
     z, z_adv = defense.network.F_theta(x), defense.network.F_theta(x_adv)
     logits, logits_adv = defense.network.C_phi(z), defense.network.C_phi(z_adv)
     p, p_adv = logits.softmax(1), logits_adv.softmax(1)

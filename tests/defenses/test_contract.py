@@ -1,4 +1,4 @@
-"""What every defense in the registry owes the loop."""
+"""The contract of every defense in the registry."""
 
 import math
 from copy import deepcopy
@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from afdctl import registry
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import DEFENSES, Attack, Model
+from afdctl.recipe.schema import DEFENSES, Attack
 from afdctl.training.adversary import Adversary
 from tests.conftest import NoWaitingForTheDevice
 
@@ -22,7 +22,7 @@ x = (0.2 + 0.4 * x + 0.2 * torch.rand(x.shape, generator=Generator().manual_seed
 
 def make(name: str, seed: int = 0, **table: object) -> Defense:
     torch.manual_seed(seed)
-    network = build(Model(encoder="resnet18_mnist", width=2), channels=1, image_size=8, classes=3)
+    network = build("resnet18_mnist", width=2, channels=1, image_size=8, classes=3)
     attack = Attack(name="pgd_kl" if name == "trades" else "apgd_ce", epsilon=0.1, steps=2)
     adversary = Adversary(network, attack, Generator().manual_seed(2))
     cls = registry.load(registry.DEFENSES, name)
@@ -68,7 +68,7 @@ def test_training_learns_the_batch(name: str):
 
 
 @every_defense
-def test_a_restored_defense_goes_on_to_the_bit(name: str):
+def test_a_restored_defense_continues_to_the_bit(name: str):
     """Weights, running statistics, momenta and the power iterations of spectral norm are all in the state."""
     first, second = make(name), make(name, seed=9)
     for _ in range(2):
@@ -83,11 +83,11 @@ def test_a_restored_defense_goes_on_to_the_bit(name: str):
 
 
 @every_defense
-def test_rates_follow_the_factor_from_the_recipe_not_from_the_last_rate(name: str):
+def test_learning_rates_are_the_recipe_s_times_the_factor(name: str):
     defense = make(name, lr_C=0.2)
     for factor in (0.1, 0.1, 0.01):
         defense.set_lr_factor(factor)
-        assert defense.rates()["lr_C"] == pytest.approx(0.2 * factor)
+        assert defense.learning_rates()["lr_C"] == pytest.approx(0.2 * factor)
 
 
 @every_defense

@@ -42,18 +42,18 @@ class Stub:
         self.name, self.rise, self.blind = name, rise, blind or {}
 
     def __call__(
-        self, model: Any, x: Tensor, y: Tensor, *, draws: SampleRNG, epsilon: float = 0.0, **knobs: Any
+        self, model: Any, x: Tensor, y: Tensor, *, rng: SampleRNG, epsilon: float = 0.0, **knobs: Any
     ) -> AttackResult:
         who = numbers(x)
         calls.append((self.name, epsilon, who.tolist()))
-        assert len(draws) == len(x)
-        found = AttackResult.nothing(x)
+        assert len(rng) == len(x)
+        found = AttackResult.empty(x)
         found.x_adv[:, 0, 0, 1] = self.rise(BOUNDARY[who], epsilon)
         found.forwards += 1
         found.backwards += 2
         wrong = model(found.x_adv).argmax(1) == 1
         wrong &= ~torch.tensor([number in self.blind.get(epsilon, []) for number in who.tolist()])
-        found.first_success[wrong] = 7
+        found.first_success_step[wrong] = 7
         return found
 
 
@@ -105,7 +105,7 @@ def test_ascending_spares_who_is_fooled(monkeypatch: pytest.MonkeyPatch):
     assert calls == [("mim", 0.1, [0, 1, 2, 3]), ("mim", 0.2, [1, 2, 3]), ("mim", 0.3, [2, 3])]
     assert fooled(found) == [[0], [0, 1], [0, 1, 2]]
     assert torch.equal(found[0.3].x_adv[0], found[0.1].x_adv[0])
-    assert found[0.3].first_success.tolist() == [7, 7, 7, NOT_FOUND]
+    assert found[0.3].first_success_step.tolist() == [7, 7, 7, NOT_FOUND]
     # one more pass confirms a success
     assert [each.forwards.tolist() for each in found.values()] == [[2, 1, 1, 1], [0, 2, 1, 1], [0, 0, 2, 1]]
     assert [each.backwards.tolist() for each in found.values()] == [[2, 2, 2, 2], [0, 2, 2, 2], [0, 0, 2, 2]]
@@ -124,7 +124,7 @@ def test_descending_credits_what_lies_in_the_smaller_ball(monkeypatch: pytest.Mo
     assert calls == [("mim", 0.3, [0, 1, 2, 3]), ("mim", 0.2, [2]), ("mim", 0.1, [1])]
     assert fooled(found) == [[0], [0, 1], [0, 1, 2]]
     assert [each.forwards.tolist() for each in found.values()] == [[0, 1, 0, 0], [0, 0, 1, 0], [2, 2, 2, 1]]
-    assert found[0.1].first_success.tolist() == [7, NOT_FOUND, NOT_FOUND, NOT_FOUND]
+    assert found[0.1].first_success_step.tolist() == [7, NOT_FOUND, NOT_FOUND, NOT_FOUND]
 
 
 @pytest.mark.parametrize("schedule", ["ascending", "descending"])
@@ -132,7 +132,7 @@ def test_a_success_that_does_not_hold_is_none(schedule: str, monkeypatch: pytest
     class Boaster(Stub):
         def __call__(self, *arguments: Any, **knobs: Any) -> AttackResult:
             found = super().__call__(*arguments, **knobs)
-            found.first_success[:] = 1
+            found.first_success_step[:] = 1
             return found
 
     found = grid(monkeypatch, fixed(schedule), Boaster("mim", to_the_sphere))
@@ -148,7 +148,7 @@ def test_a_minimum_is_sought_once(monkeypatch: pytest.MonkeyPatch):
     assert fooled(found) == [[0], [0, 1], [0, 1, 2]]
     assert torch.allclose(found[0.1].x_adv[0, 0, 0, 1], torch.tensor(0.1))
     assert torch.allclose(found[0.2].x_adv[0, 0, 0, 1], torch.tensor(0.17))
-    assert found[0.1].first_success.tolist() == [7, NOT_FOUND, NOT_FOUND, NOT_FOUND]
+    assert found[0.1].first_success_step.tolist() == [7, NOT_FOUND, NOT_FOUND, NOT_FOUND]
     assert [each.forwards.tolist() for each in found.values()] == [[2, 2, 2, 2], [0, 1, 1, 1], [0, 0, 1, 1]]
     assert [each.backwards.tolist() for each in found.values()] == [[2, 2, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
 
@@ -196,8 +196,8 @@ def test_fab_may_fill_the_batch_with_what_is_left_of_it(monkeypatch: pytest.Monk
     told: list[tuple[int, int]] = []
 
     class Told(Stub):
-        def __call__(self, model: Any, x: Tensor, y: Tensor, *, at_once: int, **others: Any) -> AttackResult:
-            told.append((len(x), at_once))
+        def __call__(self, model: Any, x: Tensor, y: Tensor, *, max_batch: int, **others: Any) -> AttackResult:
+            told.append((len(x), max_batch))
             return super().__call__(model, x, y, **others)
 
     parts[2] = Told("fab_t", just_over)

@@ -5,13 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.attacks.base import cross_entropy_of, loss_and_gradient
+from afdctl.attacks.base import cross_entropy_per_sample, loss_and_gradient
 from afdctl.errors import RecipeError
 from afdctl.evaluation import batch
 from afdctl.evaluation.batch import prepare_model
 from afdctl.evaluation.sanity_checks import check_precision
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Model
 from afdctl.runs.cells import shown_curves
 from tests.evaluation.conftest import MakeSubject
 from tests.evaluation.test_runner import GRID, PGD, arrays, events, spec, sweep, tasks
@@ -75,10 +74,10 @@ def test_a_refuted_success_is_searched_anew(
 
 def test_ours_lowers_only_the_encoder_and_leaves_the_network_alone():
     torch.manual_seed(0)
-    network = build(Model(encoder="resnet18_mnist", width=4), channels=1, image_size=8, classes=3).eval()
+    network = build("resnet18_mnist", width=4, channels=1, image_size=8, classes=3).eval()
     x, y = torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     exact, low = (
-        loss_and_gradient(prepare_model(network, lambda: None, how), cross_entropy_of(y), x)
+        loss_and_gradient(prepare_model(network, lambda: None, how), cross_entropy_per_sample, x, y)
         for how in ("float32", "bf16")
     )
     for one, other in zip(exact, low, strict=True):
@@ -90,7 +89,7 @@ def test_ours_lowers_only_the_encoder_and_leaves_the_network_alone():
 
 def test_another_model_that_holds_one_of_ours_is_judged_in_float32():
     torch.manual_seed(0)
-    inner = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3).eval()
+    inner = build("lenet", width=2, channels=1, image_size=8, classes=3).eval()
     other, x = nn.Sequential(inner), torch.rand(4, 1, 8, 8)
     before = other(x)
     prepare_model(other, lambda: None, "bf16")(x)

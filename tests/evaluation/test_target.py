@@ -295,8 +295,8 @@ def test_a_network_of_ours_through_its_weights_gives_the_same_logits(trained: Ru
     shake(ours.network)
     torch.save(ours.network.state_dict(), "w.pt")
     net.write_text(
-        "from afdctl.recipe.schema import Model\nfrom afdctl.models import feature_classifier as fc\n"
-        "def build(): return fc.build(Model(encoder='lenet', width=4), channels=1, image_size=8, classes=10)\n"
+        "from afdctl.models import feature_classifier as fc\n"
+        "def build(): return fc.build('lenet', width=4, channels=1, image_size=8, classes=10)\n"
     )
     x = torch.rand(4, 1, 8, 8)
     assert torch.equal(own(net, weights=Path("w.pt")).network(x), ours.network(x))

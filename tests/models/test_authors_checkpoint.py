@@ -12,13 +12,12 @@ from afdctl.errors import RecipeError
 from afdctl.models import authors_checkpoint, discriminator
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.models.state_dict_io import load_state_dict_strict
-from afdctl.recipe.schema import AFD, Model
 from tests.models.authors import SpectralHead, checkpoint, classifier, encoder, shake
 
 
 def network(cifar: bool) -> FeatureClassifier:
-    model = Model(encoder="resnet18" if cifar else "resnet18_mnist", width=4)
-    return build(model, channels=3 if cifar else 1, image_size=16, classes=10)
+    encoder, channels = ("resnet18", 3) if cifar else ("resnet18_mnist", 1)
+    return build(encoder, width=4, channels=channels, image_size=16, classes=10)
 
 
 @pytest.fixture(params=[False, True], ids=["mnist", "cifar"])
@@ -50,7 +49,7 @@ def test_the_same_weights_give_the_same_logits_and_scores(
     load_state_dict_strict(ours, found.network, tmp_path)
     assert same_logits(ours, theirs, cifar)
 
-    D_psi = discriminator.build(AFD(name="afd", hidden=theirs.features), theirs.features, 10)
+    D_psi = discriminator.build("fc3-pd", features=theirs.features, classes=10, hidden=theirs.features, spectral=True)
     assert found.discriminator is not None
     load_state_dict_strict(D_psi, found.discriminator, tmp_path)
     z, y = torch.rand(5, theirs.features), torch.arange(5)

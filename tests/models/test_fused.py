@@ -1,17 +1,17 @@
-"""The twin computes what the network computes in evaluation mode, and leaves the network alone."""
+"""The fused copy computes what the network computes in evaluation mode, and leaves the network alone."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, fold
 
 from afdctl import registry
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.models.fused import FoldedConvolution, FusedModel
 from afdctl.models.resnet import ConvBN
-from afdctl.recipe.schema import Model
 
 SIDES = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (3, 2), (4, 4), (9, 9)]
 
@@ -19,7 +19,7 @@ SIDES = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (3, 2), (4, 4), (9, 9)]
 def trained(encoder: str) -> FeatureClassifier:
     """A network whose running statistics and weights are not those of its start."""
     torch.manual_seed(0)
-    network = build(Model(encoder=encoder, width=4, norm="scale"), channels=1, image_size=28, classes=10)
+    network = build(encoder, width=4, norm="scale", channels=1, image_size=28, classes=10)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(3):
         network(3 * torch.rand(16, 1, 28, 28)).square().mean().backward()
@@ -29,36 +29,36 @@ def trained(encoder: str) -> FeatureClassifier:
 
 
 @pytest.mark.parametrize("encoder", registry.ENCODERS)
-def test_twin_equals_evaluation_mode_also_after_an_update(encoder: str):
+def test_it_equals_evaluation_mode_also_after_an_update(encoder: str):
     network, x = trained(encoder), torch.rand(8, 1, 28, 28)
-    twin = FusedModel(network)
+    fused = FusedModel(network)
     for parameter in network.parameters():
         parameter.data += 0.01
     network(x)  # moves the running statistics
-    twin.refresh()
-    folded = twin(x)
+    fused.update()
+    folded = fused(x)
     assert network.training
     assert torch.allclose(folded, network.eval()(x), atol=1e-5)
 
 
-def test_twin_asks_for_no_gradient_and_shares_what_it_can():
+def test_it_needs_no_gradients_and_shares_all_other_tensors():
     network = trained("resnet18_mnist")
-    twin = FusedModel(network)
-    assert not any(parameter.requires_grad for parameter in twin.parameters())
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in twin.modules())
-    assert twin.twin.C_phi.weight.data_ptr() == network.C_phi.weight.data_ptr()
+    fused = FusedModel(network)
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
+    assert fused.copy.C_phi.weight.data_ptr() == network.C_phi.weight.data_ptr()
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_refresh_keeps_folded_weights_in_place():
+def test_an_update_keeps_folded_weights_in_place():
     network = trained("resnet18_mnist")
-    twin = FusedModel(network)
-    before = {name: parameter.data_ptr() for name, parameter in twin.named_parameters()}
-    twin.refresh()
-    assert {name: parameter.data_ptr() for name, parameter in twin.named_parameters()} == before
+    fused = FusedModel(network)
+    before = {name: parameter.data_ptr() for name, parameter in fused.named_parameters()}
+    fused.update()
+    assert {name: parameter.data_ptr() for name, parameter in fused.named_parameters()} == before
 
 
-def test_hooks_of_the_network_do_not_see_the_twin():
+def test_hooks_of_the_network_do_not_see_it():
     network, calls = trained("lenet"), []
     network.F_theta.register_forward_hook(lambda *_: calls.append(1))
     FusedModel(network)(torch.rand(2, 1, 28, 28))
@@ -123,6 +123,31 @@ def test_the_maps_of_a_dense_layer_are_no_view():
     assert maps.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize(
+    ("channels", "stride", "n", "by_fold"),
+    [(1, 2, 4, True), (3, 2, 4, True), (4, 2, 4, False), (3, 1, 4, False), (3, 2, 0, False)],
+)
+def test_fold_computes_the_gradient_of_a_strided_convolution_of_images(
+    channels: int, stride: int, n: int, by_fold: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """In channels last too; an empty batch takes the usual path."""
+    calls: list[Tensor] = []
+
+    def counting(windows: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        calls.append(windows)
+        return fold(windows, *args, **kwargs)
+
+    monkeypatch.setattr("afdctl.models.fused.fold", counting)
+    layer = folded(channels, 3, stride).to(memory_format=torch.channels_last)
+    x = torch.rand(n, channels, 28, 28).to(memory_format=torch.channels_last).requires_grad_()
+    maps, expected = layer(x), plain(layer, x)
+    direction = torch.randn_like(expected)
+    gradient, right = (torch.autograd.grad(of, x, direction)[0] for of in (maps, expected))
+    assert bool(calls) == by_fold
+    assert gradient.shape == x.shape
+    assert torch.allclose(gradient, right, atol=1e-5)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("side", [1, 2, 9])
@@ -147,7 +172,7 @@ def test_dense_layers_are_made_once_for_each_update():
             pair.conv.weight.mul_(2)
 
 
-def test_making_a_twin_draws_nothing():
+def test_making_it_draws_no_random_numbers():
     network, before = trained("resnet18_mnist"), torch.get_rng_state()
     FusedModel(network)
     assert torch.equal(torch.get_rng_state(), before)

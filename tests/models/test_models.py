@@ -7,14 +7,12 @@ from afdctl import registry
 from afdctl.errors import CorruptError
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier, FeatureNorm, build
-from afdctl.recipe.schema import AFD, Model
 
 
 def network(
     encoder: str, *, channels: int = 1, image_size: int = 28, width: int = 4, norm: str = "l2"
 ) -> FeatureClassifier:
-    model = Model.model_validate({"encoder": encoder, "width": width, "norm": norm})
-    return build(model, channels=channels, image_size=image_size, classes=10)
+    return build(encoder, width=width, norm=norm, channels=channels, image_size=image_size, classes=10)
 
 
 def count(module: torch.nn.Module) -> int:
@@ -57,8 +55,7 @@ def test_the_norm_is_part_of_the_saved_model():
 
 def built_discriminator(kind: str, spectral_norm: bool = True) -> discriminator.Discriminator:
     torch.manual_seed(0)
-    table = AFD.model_validate({"name": "afd", "discriminator": kind, "hidden": 16, "spectral_norm": spectral_norm})
-    return discriminator.build(table, features=8, classes=5)
+    return discriminator.build(kind, features=8, classes=5, hidden=16, spectral=spectral_norm)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files of weights: what is read, and what each mistake is called."""
+"""Weight files: what can be read, and the message of each mistake."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A model of one's own: built from a file, frozen, normalised inside, told apart by its digest."""
+"""Custom models: built from a file, frozen, normalised inside, identified by their digest."""
 
 import os
 import sys
@@ -137,7 +137,7 @@ def rewritten(file: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["base.py", "pack/base.py", "pack/__init__.py"])
-def test_code_that_was_imported_is_in_the_digest_and_executed_anew(here: Path, place: str, x: torch.Tensor):
+def test_imported_code_is_in_the_digest_and_executed_again(here: Path, place: str, x: torch.Tensor):
     (here / "pack").mkdir()
     (here / "pack/__init__.py").write_text("")
     (here / place).write_text(NET.replace("self.body(x)", "1.0 * self.body(x)"))
@@ -160,7 +160,7 @@ def test_code_that_is_imported_by_the_forward_pass_is_in_the_digest(here: Path, 
     assert of() != before
 
 
-def test_a_neighbour_of_the_same_name_beside_another_model_is_another_one(here: Path):
+def test_modules_of_the_same_name_in_other_folders_are_not_mixed_up(here: Path):
     for number, folder in enumerate("ab"):
         (here / folder).mkdir()
         (here / folder / "same.py").write_text(f"bias = {number}.0\n")

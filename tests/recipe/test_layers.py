@@ -69,9 +69,9 @@ def test_milestones_past_the_end_are_allowed_for_short_trials() -> None:
 
 FIDELITIES = [
     # what differs, recipe, and its value under sound, paper, official
-    ("attack.keep", "mnist_wgan", "worst_loss", "worst_loss", "success_only"),
-    ("attack.keep", "mnist_at", "worst_loss", "worst_loss", "success_only"),
-    ("attack.keep", "mnist_trades", "last", "last", "last"),
+    ("attack.return_iterate", "mnist_wgan", "best_loss", "best_loss", "last_success"),
+    ("attack.return_iterate", "mnist_at", "best_loss", "best_loss", "last_success"),
+    ("attack.return_iterate", "mnist_trades", "last", "last", "last"),
     ("attack.epsilon", "cifar10_nt", 8 / 255, 0.031, 8 / 255),
     ("attack.epsilon", "cifar100_wgan", 8 / 255, 0.031, 8 / 255),
     ("attack.epsilon", "tiny_imagenet_wgan", 0.016, 0.016, 0.016),
@@ -117,16 +117,17 @@ def test_without_a_fidelity_a_recipe_is_sound() -> None:
 
 
 def test_a_file_and_the_command_line_win_over_the_preset(write: Write) -> None:
-    mine = write(mine='extends = "mnist_wgan"\nfidelity = "official"\n[attack]\nkeep = "last"\n')
+    mine = write(mine='extends = "mnist_wgan"\nfidelity = "official"\n[attack]\nreturn_iterate = "last"\n')
     recipe = load(mine, ["defense.update=simultaneous"])
     assert isinstance(recipe.defense, AFD)
-    assert (recipe.attack.keep, recipe.defense.update, recipe.defense.lr_D) == ("last", "simultaneous", 0.5)
+    assert (recipe.attack.return_iterate, recipe.defense.update, recipe.defense.lr_D) == ("last", "simultaneous", 0.5)
 
 
 def test_overrides_win_over_a_fidelity_on_the_command_line(write: Write) -> None:
-    for overrides in (["fidelity=official", "attack.keep=last"], ["attack.keep=last", "fidelity=official"]):
-        recipe = load("mnist_wgan", overrides)
-        assert (recipe.fidelity, recipe.attack.keep, recipe.data.holdout) == ("official", "last", 0)
+    overrides = ["fidelity=official", "attack.return_iterate=last"]
+    for ordered in (overrides, overrides[::-1]):
+        recipe = load("mnist_wgan", ordered)
+        assert (recipe.fidelity, recipe.attack.return_iterate, recipe.data.holdout) == ("official", "last", 0)
 
 
 def test_another_defense_inherits_only_the_keys_that_both_have() -> None:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from afdctl import registry
 from afdctl.models.feature_classifier import FeatureClassifier, build
-from afdctl.recipe.schema import Attack, Model
+from afdctl.recipe.schema import Attack
 from afdctl.training.adversary import Adversary
 
 x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.arange(16) % 3
@@ -17,7 +17,7 @@ x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.ar
 @pytest.fixture
 def network() -> FeatureClassifier:
     torch.manual_seed(0)
-    return build(Model(encoder="resnet18_mnist", width=2), channels=1, image_size=8, classes=3)
+    return build("resnet18_mnist", width=2, channels=1, image_size=8, classes=3)
 
 
 @pytest.mark.parametrize("name", registry.ADVERSARIES)
@@ -55,7 +55,7 @@ def attack_arguments(
 
 
 def test_every_key_of_the_table_arrives(network: FeatureClassifier, monkeypatch: pytest.MonkeyPatch):
-    table = {"norm": "l2", "steps": 7, "step_size": 0.03, "random_start": False, "keep": "success_only"}
+    table = {"norm": "l2", "steps": 7, "step_size": 0.03, "random_start": False, "return_iterate": "last_success"}
     attack = Attack(name="pgd", epsilon=0.5, **table)
     assert attack_arguments(network, attack, monkeypatch, epsilon=0.25) == table | {"epsilon": 0.25}
 

@@ -4,14 +4,13 @@ import pytest
 import torch
 
 from afdctl.models.feature_classifier import FeatureClassifier, build
-from afdctl.recipe.schema import Model
 from afdctl.training.ema import ExponentialMovingAverage
 
 
 @pytest.fixture
 def network() -> FeatureClassifier:
     torch.manual_seed(0)
-    network = build(Model(encoder="resnet18_mnist", width=4), channels=1, image_size=8, classes=3)
+    network = build("resnet18_mnist", width=4, channels=1, image_size=8, classes=3)
     set_to(network, 0.0)
     return network
 

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Attack, Evaluation, Model
+from afdctl.recipe.schema import Attack, Evaluation
 from afdctl.training.evaluate import Accuracy, evaluate
 from tests.attacks.linear import Linear, model_and_images
 
@@ -69,7 +69,7 @@ def test_misclassified_images_are_never_robust(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_network_in_training_is_evaluated_with_its_running_statistics():
     torch.manual_seed(0)
-    network = build(Model(encoder="resnet18_mnist", width=4), channels=1, image_size=8, classes=10)
+    network = build("resnet18_mnist", width=4, channels=1, image_size=8, classes=10)
     x = torch.rand((100, 1, 8, 8), generator=Generator().manual_seed(1))
     for _ in range(30):
         network(x)

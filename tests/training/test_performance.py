@@ -12,7 +12,7 @@ from afdctl.journal import drop_superseded, read_rows
 from afdctl.models.feature_classifier import build
 from afdctl.models.fused import FusedModel
 from afdctl.recipe import Recipe, dump
-from afdctl.recipe.schema import COMPILE_MODES, Model, Train
+from afdctl.recipe.schema import COMPILE_MODES, Train
 from afdctl.runs.run import Run
 from afdctl.training.performance import apply_performance_settings
 from afdctl.training.setup import load_dataset, resume
@@ -52,7 +52,7 @@ def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: i
 @pytest.mark.slow
 def test_the_recompile_limit_is_raised():
     """A training needs ten variants; by default torch runs the ninth and later ones uncompiled."""
-    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
+    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
     with torch._dynamo.config.patch(recompile_limit=8):
         apply_performance_settings(network, Train(epochs=1))
         assert torch._dynamo.config.recompile_limit == 8
@@ -65,12 +65,12 @@ def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: s
     """Also for the fused copy that the adversary attacks."""
     calls: list[tuple[nn.Module, dict[str, Any]]] = []
     monkeypatch.setattr(torch, "compile", lambda call, **knobs: calls.append((call.__self__, knobs)) or call)
-    network = build(Model(encoder="lenet", width=2), channels=1, image_size=8, classes=3)
+    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
     apply_performance_settings(network, Train(epochs=1))
     assert calls == []
     apply_performance_settings(network, Train(epochs=1, compile=mode))
-    twin = FusedModel(network).twin
-    assert [module for module, _ in calls] == [network.F_theta[0], twin.F_theta[0]]
+    fused = FusedModel(network).copy
+    assert [module for module, _ in calls] == [network.F_theta[0], fused.F_theta[0]]
     assert [knobs for _, knobs in calls] == 2 * [{"dynamic": False, "mode": mode}]
 
 
@@ -120,7 +120,7 @@ def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
 def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
     """Rounding differs, so only the first losses can be compared."""
     more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100"]
-    more += ["attack.keep=last", "attack.epsilon_warmup_epochs=0"]
+    more += ["attack.return_iterate=last", "attack.epsilon_warmup_epochs=0"]
     plain, compiled = (
         losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", mode)
     )

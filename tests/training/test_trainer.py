@@ -74,7 +74,7 @@ def test_the_selection_key_uses_square_if_it_ran():
 def measured(run: Run, checkpoint: str) -> Accuracy:
     """Measure the test accuracies of saved weights again."""
     recipe = loads(run.recipe_text)
-    network = build(recipe.model, channels=1, image_size=8, classes=10)
+    network = build(**recipe.model.model_dump(), channels=1, image_size=8, classes=10)
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
     split = Split(load_dataset(recipe.data, None).test, "cpu")
     return evaluate(network, split, recipe.test, recipe.attack, make_generator(0, "test", torch.device("cpu")))

@@ -14,7 +14,6 @@ from afdctl.evaluation.target import EvaluationTarget
 from afdctl.formatting import one_line_error
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Model
 
 # test images that files are checked on
 CHECK_IMAGES = 256
@@ -101,8 +100,14 @@ def build_network(metadata: Mapping[str, Any]) -> nn.Module:
             metadata["model"], None, metadata["mean"], metadata["std"], shape=metadata["input_shape"]
         )
     channels, image_size, _ = metadata["input_shape"]
-    model = Model(encoder=metadata["encoder"], width=metadata["width"], norm=metadata["feature_norm"])
-    network = build(model, channels=channels, image_size=image_size, classes=len(metadata["class_names"]))
+    network = build(
+        metadata["encoder"],
+        width=metadata["width"],
+        norm=metadata["feature_norm"],
+        channels=channels,
+        image_size=image_size,
+        classes=len(metadata["class_names"]),
+    )
     return network.eval().requires_grad_(False)
 
 
