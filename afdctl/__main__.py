@@ -1,10 +1,10 @@
-"""`python -m afdctl` is the same as `afdctl`."""
+"""The entry point of `afdctl` and `python -m afdctl`."""
 
 import signal
 
 
 def main() -> None:
-    """Import the command line, during which Ctrl-C leaves no traceback, and run it."""
+    """Run the command line. Ctrl-C while it is imported ends the process without a traceback."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

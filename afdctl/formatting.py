@@ -91,6 +91,29 @@ def format_count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def format_number(value: float | None) -> str:
+    """Format a metric with three to four significant digits; a dash for None and for values that are not finite."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    size = abs(value)
+    if size >= 1e5 or 0 < size < 1e-4:
+        return f"{value:.1e}"
+    decimals = next((decimals for limit, decimals in ((1000, 0), (100, 1), (10, 2)) if size >= limit), 3)
+    return f"{value:.{decimals}f}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """Format as minutes and seconds, hours, or days and hours; `--:--` where it is unknown."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return "--:--"
+    whole = round(seconds)
+    if whole >= 86400:
+        return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+    return f"{whole // 60:02d}:{whole % 60:02d}"
+
+
 def format_bytes(count: float) -> str:
     """Format a size in units of 1000 bytes: `831 B`, `4.2 MB`."""
     unit = "B"

@@ -24,8 +24,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from afdctl.cli.arguments import dataset_of, names_of
-from afdctl.cli.evaluation_tables import TableConsole
+from afdctl.cli.arguments import dataset_name, split_names
+from afdctl.cli.console import TableConsole
 from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation import plan, target
@@ -174,7 +174,7 @@ def measure_attack(task: Task, batch_size: int) -> dict[str, Any]:
         stop = min(first + batch_size, task.n)
         x, y = as_floats(task.source.split.x[first:stop]), task.source.split.y[first:stop]
         ways: list[Callable[[], Any]] = [
-            partial(attack_batch, task, model, x, y, first, keep_images=False),
+            partial(attack_batch, task, model, x, y, first=first, keep_images=False),
             partial(count_correct, other, task, x, y),
         ]
         results: list[Any] = [None, None]
@@ -187,7 +187,8 @@ def measure_attack(task: Task, batch_size: int) -> dict[str, Any]:
         progress.blocks[0].append(results[0][0])
         progress.done = stop
         notebook_correct += results[1]
-    accuracy = [progress.clean(0), *progress.figures(0, task)["accuracy"].values()]
+    columns = progress.arrays(0)
+    accuracy = [float((columns["clean"] == columns["label"]).mean()), *progress.summary(0, task)["accuracy"].values()]
     notebook_accuracy = (notebook_correct / task.n).tolist()
     differences = [a - b for a, b in zip(accuracy, notebook_accuracy, strict=True)]
     return {
@@ -244,9 +245,9 @@ def main(
 ) -> None:
     """Time a sweep against the way of the authors' published notebook."""
     run = Run.find(run_name, runs)
-    chosen = load.load(suite, dataset_of(run), attacks=names_of(attacks), overrides=overrides or [])
+    chosen = load.load(suite, dataset_name(run), attacks=split_names(attacks), overrides=overrides or [])
     loaded = target.load_run_target(run, "best", choose_device(device), data_dir)
-    report = measure(plan.white_box([loaded], lambda _: chosen, seed=0, limit=limit), batch_size)
+    report = measure(plan.plan_white_box([loaded], lambda _: chosen, seed=0, limit=limit), batch_size)
     typer.echo(json.dumps(report)) if as_json else print_table(report)
 
 

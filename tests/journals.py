@@ -8,9 +8,9 @@ from zlib import crc32
 import numpy as np
 
 from afdctl import recipe
-from afdctl.evaluation.statistics import wilson
 from afdctl.journal import SCHEMA
 from afdctl.runs import results_file, shards
+from afdctl.runs.curves import wilson
 from afdctl.runs.run import Run
 
 Row = dict[str, Any]

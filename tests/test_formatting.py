@@ -1,13 +1,17 @@
 """Text for people."""
 
+import math
+
 import pytest
 
 from afdctl.formatting import (
     did_you_mean,
     format_bytes,
     format_count,
+    format_duration,
     format_epsilon,
     format_n,
+    format_number,
     format_range,
     format_tick,
     one_line_error,
@@ -101,3 +105,24 @@ def test_ticks_are_round(low: float, high: float, count: int, expected: list[flo
 )
 def test_a_tick_keeps_the_digits_of_its_step(value: float, text: str):
     assert format_tick(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "—"),
+        (math.nan, "—"),
+        (0.0471, "0.047"),
+        (12.34, "12.34"),
+        (123.45, "123.5"),
+        (4321.0, "4321"),
+        (3e-5, "3.0e-05"),
+    ],
+)
+def test_a_metric_has_three_to_four_digits(value: float | None, text: str):
+    assert format_number(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "--:--"), (41, "00:41"), (3725, "1:02:05"), (200_000, "2 d 7 h")])
+def test_a_duration_has_the_units_that_matter(seconds: float | None, text: str):
+    assert format_duration(seconds) == text

@@ -201,7 +201,7 @@ def test_the_package_itself_imports_nothing():
         ("models/cost", "from afdctl.defenses.base import Defense"),
         ("cli/watch", "from afdctl.tui.app import Dashboard"),
         ("export/report", "from matplotlib.figure import Figure"),
-        ("evaluation/statistics", "import matplotlib"),
+        ("evaluation/curves", "import matplotlib"),
         ("export/figures/style", "from matplotlib import pyplot"),
         ("cli/export_files", "from afdctl.export.figures.page import save"),
     ],

@@ -1,1 +1,1 @@
-"""What a training did to the features: analyses of a run's network on its test split. Nothing here trains it."""
+"""Analyses of a run's network on its test split: what a training did to the features."""

@@ -1,4 +1,4 @@
-"""What an analysis is given, and what it gives back."""
+"""What an analysis receives, and what it returns."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,8 +9,7 @@ import numpy as np
 from torch import nn
 
 from afdctl.analysis.features import Features
-from afdctl.evaluation.statistics import Array
-from afdctl.runs.shards import Arrays
+from afdctl.runs.shards import Array, Arrays
 from afdctl.suites.attack_config import Norm
 
 
@@ -23,13 +22,13 @@ class AttackGrid:
     epsilons: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnalysisInputs:
     """The features of a test split's first n images, natural and under attack.
 
-    `grid` is the attack whose strength the analyses vary, `attacks` are all that are compared, `grid` first; `at` reads
-    the features of one. `discriminator` is the D_psi that the run trained, or None. `points` bounds the images
-    of an embedding, `seed` decides what is random.
+    `grid` is the attack whose strength varies; `attacks` are all that are compared, `grid` first. `features_at` reads
+    the features under an attack (by title) at an epsilon. `discriminator` is the run's trained D_psi, or None.
+    `points` bounds the images of an embedding; `seed` decides what is random.
     """
 
     label: Array
@@ -37,7 +36,7 @@ class AnalysisInputs:
     natural: Features
     grid: AttackGrid
     attacks: tuple[AttackGrid, ...]
-    at: Callable[[str, float], Features]
+    features_at: Callable[[str, float], Features]
     discriminator: nn.Module | None
     seed: int
     points: int
@@ -45,16 +44,16 @@ class AnalysisInputs:
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """`figures` go into the journal, `arrays` into a shard."""
+    """The result of an analysis: `metrics` go into the journal, `arrays` into a shard."""
 
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     arrays: Arrays = field(default_factory=dict)
 
 
-def median_and_std(of_images: Array) -> dict[str, list[float]]:
-    """Median and standard deviation of each row (e, n), without what is no number; NaN where nothing is one."""
-    known = [row[np.isfinite(row)] for row in of_images]
+def median_and_std(values: Array) -> dict[str, list[float]]:
+    """Compute median and standard deviation of each row (e, n) over its finite values; NaN where there is none."""
+    finite = [row[np.isfinite(row)] for row in values]
     return {
-        "median": [float(np.median(row)) if len(row) else math.nan for row in known],
-        "std": [float(row.std()) if len(row) else math.nan for row in known],
+        "median": [float(np.median(row)) if len(row) else math.nan for row in finite],
+        "std": [float(row.std()) if len(row) else math.nan for row in finite],
     }

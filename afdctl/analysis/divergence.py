@@ -1,4 +1,4 @@
-"""d_HdH between natural and adversarial features, against the gap that it bounds (Figure 3, Eq. 5)."""
+"""Estimate d_HdH between natural and adversarial features, against the gap that it bounds (Figure 3, Eq. 5)."""
 
 from typing import Any, Final
 
@@ -12,48 +12,53 @@ from afdctl.analysis.features import Features
 from afdctl.defenses.base import can_fuse
 from afdctl.losses import GAMES
 from afdctl.models.discriminator import fc3_pd
+from afdctl.runs.curves import Z_95
 
-ESTIMATES = ("raw", "calibrated", "probe")
-Z_95 = 1.959963984540054
+ESTIMATES: Final = ("raw", "calibrated", "probe")
+# the probe's width, and its training: Adam with a cosine schedule
+PROBE_UNITS: Final = 64
+PROBE_STEPS: Final = 400
+PROBE_BATCH: Final = 128
+PROBE_LR: Final = 2e-3
 
 
-def hdh(gathered: AnalysisInputs) -> AnalysisResult:
-    """Three estimates of d_HdH, the gap err_adv - err_nat, and the slack of Eq. 5, of each attack at each epsilon.
+def hdh(inputs: AnalysisInputs) -> AnalysisResult:
+    """Compute three estimates of d_HdH, the gap err_adv - err_nat, and the slack of Eq. 5, per attack and epsilon.
 
-    err_adv is that of the images x' whose features are compared. `raw` and `calibrated` are None without a trained
-    discriminator. The correlation is Pearson's over all cells.
+    err_adv is measured on the same images x' whose features are compared. `raw` and `calibrated` are None without a
+    trained discriminator. The correlation is Pearson's over all cells.
     """
     cells = [
         {"attack": attack.title, "norm": attack.norm, "epsilon": epsilon}
-        | compared(gathered, gathered.at(attack.title, epsilon))
-        for attack in gathered.attacks
+        | _compare(inputs, inputs.features_at(attack.title, epsilon))
+        for attack in inputs.attacks
         for epsilon in attack.epsilons
     ]
-    return AnalysisResult({"cells": cells, "correlation": {name: correlation(cells, name) for name in ESTIMATES}})
+    return AnalysisResult({"cells": cells, "correlation": {name: _correlate(cells, name) for name in ESTIMATES}})
 
 
-def compared(gathered: AnalysisInputs, adversarial: Features) -> dict[str, Any]:
-    """One cell's errors, estimates and slacks."""
-    label = torch.from_numpy(gathered.label)
-    z, z_adv = torch.from_numpy(gathered.natural.z), torch.from_numpy(adversarial.z)
-    err_nat, err_adv = gathered.natural.errors(gathered.label), adversarial.errors(gathered.label)
-    known = of_trained(gathered.discriminator, z, z_adv, label) if gathered.discriminator else {}
-    alphas = known | {"probe": probe_alpha_h(z, z_adv, label, gathered.classes, gathered.seed)}
+def _compare(inputs: AnalysisInputs, adversarial: Features) -> dict[str, Any]:
+    """Compute the errors, estimates and slacks of one cell."""
+    label = torch.from_numpy(inputs.label)
+    z, z_adv = torch.from_numpy(inputs.natural.z), torch.from_numpy(adversarial.z)
+    err_nat, err_adv = inputs.natural.error_rate(inputs.label), adversarial.error_rate(inputs.label)
+    alphas = _trained_alpha_h(inputs.discriminator, z, z_adv, label) if inputs.discriminator else {}
+    alphas["probe"] = probe_alpha_h(z, z_adv, label, classes=inputs.classes, seed=inputs.seed)
     estimates = {name: metrics.d_hdh(alphas[name]).item() if name in alphas else None for name in ESTIMATES}
     slacks = {f"slack_{name}": None if d is None else err_nat + d / 2 - err_adv for name, d in estimates.items()}
     errors = {"err_nat": err_nat, "err_adv": err_adv, "gap": err_adv - err_nat}
     return {**errors, **estimates, **slacks, "n_test": len(label)}
 
 
-def of_trained(discriminator: nn.Module, z: Tensor, z_adv: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """alpha(h) of the run's own D_psi, at threshold 0 and at the best one."""
+def _trained_alpha_h(discriminator: nn.Module, z: Tensor, z_adv: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Compute alpha(h) of the run's trained D_psi, at threshold 0 and at the best one."""
     with torch.no_grad():
         nat, adv = discriminator(z, y), discriminator(z_adv, y)
     return {"raw": metrics.alpha_h(nat, adv), "calibrated": metrics.alpha_h_calibrated(nat, adv)}
 
 
-def correlation(cells: list[dict[str, Any]], estimate: str) -> dict[str, Any] | None:
-    """Pearson's r of an estimate and the gap, with Fisher's 95 % interval; None where it is not defined.
+def _correlate(cells: list[dict[str, Any]], estimate: str) -> dict[str, Any] | None:
+    """Compute Pearson's r of an estimate and the gap, with Fisher's 95 % interval; None where it is not defined.
 
     The cells share their images and their network, so the interval is narrower than that of independent trials.
     """
@@ -65,31 +70,25 @@ def correlation(cells: list[dict[str, Any]], estimate: str) -> dict[str, Any] | 
     return {"r": r, "low": float(np.tanh(centre - half)), "high": float(np.tanh(centre + half)), "cells": len(pairs)}
 
 
-HIDDEN: Final = 64
-STEPS: Final = 400
-BATCH: Final = 128
-RATE: Final = 2e-3
+def probe_alpha_h(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: int) -> Tensor:
+    """Compute alpha(h) of Eq. 6 of newly trained discriminators, on samples that they were not trained on.
 
-
-def probe_alpha_h(z: Tensor, z_adv: Tensor, y: Tensor, classes: int, seed: int) -> Tensor:
-    """alpha(h) of Eq. 6 of fresh discriminators, measured on samples that they were not trained on.
-
-    z, z' (n, m) and y (n,): those at even places train the first, which is measured at the odd ones, and the other way
-    round; both give the mean. The network is the paper's discriminator without its spectral norm, which would hold it
-    back, trained by L_D of Eq. 9.
+    Of z, z' (n, m) and y (n,), the samples at even indices train one probe, which is measured at the odd ones, and
+    vice versa; the result is their mean. The network is the paper's discriminator without spectral norm, which would
+    limit it, trained by L_D of Eq. 9.
     """
-    halves = torch.arange(len(y), device=y.device) % 2 == 0
+    even = torch.arange(len(y), device=y.device) % 2 == 0
     alphas = []
-    for training in (halves, ~halves):
-        probe = train(z[training], z_adv[training], y[training], classes, seed)
+    for training in (even, ~even):
+        probe = _train_probe(z[training], z_adv[training], y[training], classes=classes, seed=seed)
         with torch.no_grad():
             nat, adv = probe(z[~training], y[~training]), probe(z_adv[~training], y[~training])
         alphas.append(metrics.alpha_h(nat, adv))
     return torch.stack(alphas).mean()
 
 
-class Standardised(nn.Module):
-    """A discriminator behind features brought to mean 0 and deviation 1."""
+class StandardisedProbe(nn.Module):
+    """A discriminator that receives features scaled to mean 0 and standard deviation 1."""
 
     def __init__(self, body: nn.Module, z: Tensor) -> None:
         super().__init__()
@@ -101,17 +100,17 @@ class Standardised(nn.Module):
         return scores
 
 
-def train(z: Tensor, z_adv: Tensor, y: Tensor, classes: int, seed: int) -> nn.Module:
-    """A probe after `STEPS` batches of pairs."""
+def _train_probe(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: int) -> nn.Module:
+    """Train a probe on batches of pairs z, z'."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        body = fc3_pd(z.shape[1], classes, HIDDEN, lambda layer: layer).to(z.device)
-    probe = Standardised(body, torch.cat([z, z_adv]))
+        body = fc3_pd(z.shape[1], classes, PROBE_UNITS, lambda layer: layer).to(z.device)
+    probe = StandardisedProbe(body, torch.cat([z, z_adv]))
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(body.parameters(), RATE, weight_decay=1e-4, fused=can_fuse(body.parameters()))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    for _ in range(STEPS):
-        rows = torch.randint(len(y), (min(BATCH, len(y)),), generator=generator).to(y.device)
+    optimizer = torch.optim.Adam(body.parameters(), PROBE_LR, weight_decay=1e-4, fused=can_fuse(body.parameters()))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, PROBE_STEPS)
+    for _ in range(PROBE_STEPS):
+        rows = torch.randint(len(y), (min(PROBE_BATCH, len(y)),), generator=generator).to(y.device)
         nat, adv = probe(torch.cat([z[rows], z_adv[rows]]), y[rows].repeat(2)).chunk(2)
         loss = GAMES["dcgan"].L_D(nat, adv)
         optimizer.zero_grad()

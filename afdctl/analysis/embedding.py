@@ -1,4 +1,4 @@
-"""Features in two dimensions (Figures A6 to A8)."""
+"""Embed features in two dimensions (Figures A6 to A8)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,61 +7,64 @@ import numpy as np
 
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
 from afdctl.errors import RecipeError
-from afdctl.evaluation.statistics import Array
+from afdctl.runs.shards import Array
 
 PERPLEXITY = 30.0
 NEIGHBORS = 15
 
 
-def tsne(gathered: AnalysisInputs) -> AnalysisResult:
-    """scikit-learn's t-SNE (van der Maaten & Hinton 2008), begun at the principal components."""
+def tsne(inputs: AnalysisInputs) -> AnalysisResult:
+    """Embed by scikit-learn's t-SNE (van der Maaten & Hinton 2008), initialised with principal components."""
 
-    perplexity = min(PERPLEXITY, (_points(gathered) - 1) / 3)
+    perplexity = min(PERPLEXITY, (_point_count(inputs) - 1) / 3)
 
     def embed(z: Array) -> Array:
         from sklearn.manifold import TSNE
 
-        points: Array = TSNE(init="pca", perplexity=perplexity, random_state=gathered.seed).fit_transform(z)
+        points: Array = TSNE(init="pca", perplexity=perplexity, random_state=inputs.seed).fit_transform(z)
         return points
 
-    return _embedded(gathered, embed, {"perplexity": perplexity})
+    return _embed_together(inputs, embed, {"perplexity": perplexity})
 
 
-def umap(gathered: AnalysisInputs) -> AnalysisResult:
-    """UMAP (McInnes et al. 2018), where umap-learn is installed."""
+def umap(inputs: AnalysisInputs) -> AnalysisResult:
+    """Embed by UMAP (McInnes et al. 2018), where umap-learn is installed."""
     try:
         from umap import UMAP
     except ImportError:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'") from None
 
-    neighbors = min(NEIGHBORS, _points(gathered) - 1)
+    neighbors = min(NEIGHBORS, _point_count(inputs) - 1)
 
     def embed(z: Array) -> Array:
-        points: Array = UMAP(n_neighbors=neighbors, random_state=gathered.seed, n_jobs=1).fit_transform(z)
+        points: Array = UMAP(n_neighbors=neighbors, random_state=inputs.seed, n_jobs=1).fit_transform(z)
         return points
 
-    return _embedded(gathered, embed, {"neighbors": neighbors})
+    return _embed_together(inputs, embed, {"neighbors": neighbors})
 
 
-def _images(gathered: AnalysisInputs) -> int:
-    """How many images an embedding shows at each strength."""
-    return min(gathered.points, len(gathered.label))
+def _image_count(inputs: AnalysisInputs) -> int:
+    """Return how many images are shown at each epsilon."""
+    return min(inputs.points, len(inputs.label))
 
 
-def _points(gathered: AnalysisInputs) -> int:
-    """How many points are embedded: of all strengths, and of natural images."""
-    return _images(gathered) * (1 + len(gathered.grid.epsilons))
+def _point_count(inputs: AnalysisInputs) -> int:
+    """Return how many points are embedded: of natural images, and at each epsilon."""
+    return _image_count(inputs) * (1 + len(inputs.grid.epsilons))
 
 
-def _embedded(gathered: AnalysisInputs, embed: Callable[[Array], Array], knobs: dict[str, Any]) -> AnalysisResult:
-    """Points (e, n, 2), natural ones first: all strengths are embedded at once, so that their places compare."""
-    grid, n = gathered.grid, _images(gathered)
-    shown = [gathered.natural, *(gathered.at(grid.title, epsilon) for epsilon in grid.epsilons)]
-    z = np.concatenate([features.z[:n] for features in shown])
+def _embed_together(
+    inputs: AnalysisInputs, embed: Callable[[Array], Array], settings: dict[str, Any]
+) -> AnalysisResult:
+    """Embed the images at all epsilons at once, so that positions compare; points are (e, n, 2), natural ones first."""
+    grid, n = inputs.grid, _image_count(inputs)
+    features = [inputs.natural, *(inputs.features_at(grid.title, epsilon) for epsilon in grid.epsilons)]
+    z = np.concatenate([one_epsilon.z[:n] for one_epsilon in features])
+    predictions = [one_epsilon.logits[:n].argmax(1) for one_epsilon in features]
     arrays = {
-        "points": embed(z).reshape(len(shown), n, 2).astype(np.float32),
-        "label": gathered.label[:n].astype(np.int32),
-        "prediction": np.stack([features.logits[:n].argmax(1) for features in shown]).astype(np.int32),
+        "points": embed(z).reshape(len(features), n, 2).astype(np.float32),
+        "label": inputs.label[:n].astype(np.int32),
+        "prediction": np.stack(predictions).astype(np.int32),
     }
-    figures = {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], "images": n, **knobs}
-    return AnalysisResult(figures, arrays)
+    metrics = {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], "images": n, **settings}
+    return AnalysisResult(metrics, arrays)

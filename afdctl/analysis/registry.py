@@ -14,10 +14,10 @@ Needs = Literal["natural", "grid", "attacks"]
 
 @dataclass(frozen=True)
 class Analysis:
-    """`needs` says which images it wants the features of: natural ones, the grid's too, or those of all attacks."""
+    """An analysis, and the features that it needs: of natural images, also under the grid attack, or all attacks."""
 
     needs: Needs
-    work: Callable[[AnalysisInputs], AnalysisResult]
+    compute: Callable[[AnalysisInputs], AnalysisResult]
 
 
 ANALYSES: Final[Mapping[str, Analysis]] = {

@@ -1,86 +1,205 @@
 """`afdctl analyze`: what a training did to the features."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from afdctl.cli import options, output_path
-from afdctl.cli.arguments import names_of
+from afdctl.cli import options as shared
+from afdctl.cli import output_path
+from afdctl.cli.arguments import dataset_name, find_run, run_names, split_names
+from afdctl.cli.evaluation import print_warnings
+from afdctl.cli.options import takes
+from afdctl.cli.output_path import OutputPath
+from afdctl.cli.process import exit_on_interrupt
+from afdctl.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
+
+    from afdctl.analysis.runner import AnalysisRunner
+    from afdctl.cli.progress import ProgressReporter
+    from afdctl.runs.run import Run
+    from afdctl.suites.attack_config import AttackConfig
+
+    AnalysisAttacks = tuple[AttackConfig, Sequence[AttackConfig], tuple[str, ...]]
+
+Row = dict[str, Any]
+
+DEFAULT_ANALYSES = ("pca", "units", "sensitivity", "norms")
+# in the order of their output
+ANALYSES = (*DEFAULT_ANALYSES, "hdh", "tsne", "umap")
+# the attack whose strength the analyses vary (Figures 3a, A4, A6 to A8)
+GRID_ATTACK = "pgd_linf"
 
 PCA = typer.Option("--pca", help="Principal components that hold 99 % of the variance of z (Table A4).")
-UNITS = typer.Option("--units", help="Features that are not zero for some image (Table A4).")
+UNITS = typer.Option("--units", help="Features that are non-zero for some image (Table A4).")
 SENSITIVITY = typer.Option("--sensitivity", help="How far PGD-Linf moves the features (Figure A4).")
 TSNE = typer.Option("--tsne", help="Natural and adversarial features in two dimensions (Figures A6 to A8).")
 UMAP = typer.Option("--umap", help="The same by UMAP (pip install 'afdctl[umap]').")
 HDH = typer.Option("--hdh", help="Three estimates of d_HdH against the gap, and the bound of Eq. 5 (Figure 3).")
 NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
-ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; by default all of the suite.")
-EPSILONS = typer.Option(metavar="GRID", help="The grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
+ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; default: all of the suite.")
+EPSILONS = typer.Option(metavar="GRID", help="Use this grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
 SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
-POINTS = typer.Option(min=4, max=options.MOST, help="Images that --tsne and --umap show at each strength.")
+POINTS = typer.Option(min=4, max=shared.MOST, help="Images that --tsne and --umap show at each epsilon.")
 OUT = output_path.option(
-    "--out", help="The picture: .svg, .pdf or .png, or a folder for it; several analyses: with their names in."
+    "--out", help="The figure (.svg, .pdf or .png), or a folder for it. Several analyses add their names."
 )
-USUAL = ("pca", "units", "sensitivity", "norms")
 
 
-def analyze(
-    runs: options.RunNames = None,
-    pca: Annotated[bool, PCA] = False,
-    units: Annotated[bool, UNITS] = False,
-    sensitivity: Annotated[bool, SENSITIVITY] = False,
-    tsne: Annotated[bool, TSNE] = False,
-    umap: Annotated[bool, UMAP] = False,
-    hdh: Annotated[bool, HDH] = False,
-    norms: Annotated[bool, NORMS] = False,
-    attacks: Annotated[str | None, ATTACKS] = None,
-    epsilons: Annotated[str | None, EPSILONS] = None,
-    suite: Annotated[str, SUITE] = "paper-A2",
-    limit: options.Limit = None,
-    points: Annotated[int, POINTS] = 1000,
-    checkpoint: options.Checkpoint = "best",
-    seed: options.Seed = 0,
-    batch_size: options.BatchSize = None,
-    folder: options.Runs = Path("runs"),
-    device: options.Device = "auto",
-    data_dir: options.DataDir = None,
-    out: Annotated[output_path.OutputPath | None, OUT] = None,
-    json: options.Json = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class AnalyzeOptions:
+    """The options of `analyze`."""
+
+    runs: shared.RunNames = None
+    pca: Annotated[bool, PCA] = False
+    units: Annotated[bool, UNITS] = False
+    sensitivity: Annotated[bool, SENSITIVITY] = False
+    tsne: Annotated[bool, TSNE] = False
+    umap: Annotated[bool, UMAP] = False
+    hdh: Annotated[bool, HDH] = False
+    norms: Annotated[bool, NORMS] = False
+    attacks: Annotated[str | None, ATTACKS] = None
+    epsilons: Annotated[str | None, EPSILONS] = None
+    suite: Annotated[str, SUITE] = "paper-A2"
+    limit: shared.Limit = None
+    points: Annotated[int, POINTS] = 1000
+    checkpoint: shared.Checkpoint = "best"
+    seed: shared.Seed = 0
+    batch_size: shared.BatchSize = None
+    folder: shared.Runs = Path("runs")
+    device: shared.Device = "auto"
+    data_dir: shared.DataDir = None
+    out: Annotated[OutputPath | None, OUT] = None
+    json: shared.Json = False
+
+    @property
+    def analyses(self) -> tuple[str, ...]:
+        return tuple(name for name in ANALYSES if getattr(self, name)) or DEFAULT_ANALYSES
+
+
+@takes(AnalyzeOptions)
+def analyze(options: AnalyzeOptions) -> None:
     """Analyse the features of runs on their test split, side by side; nothing is trained.
 
     Features are computed once and kept in the run. Without RUN: the newest one; without an analysis: --pca --units
     --sensitivity --norms.
     """
-    from afdctl.cli.analyze_run import AnalyzeOptions, analyse
-    from afdctl.suites import epsilon_grid
+    # every mistake that can be found is reported before torch is imported, which takes seconds
+    attacks = split_names(options.attacks)
+    if attacks and not options.hdh:
+        raise RecipeError("--attacks: are what --hdh compares; the other analyses use PGD-Linf")
+    if options.umap and find_spec("umap") is None:
+        raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
+    if options.out:
+        check_out(options.out)
+    runs = distinct_runs([find_run(name, options.folder) for name in run_names(options.runs or [])])
+    by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
 
-    flags = {
-        "pca": pca,
-        "units": units,
-        "sensitivity": sensitivity,
-        "norms": norms,
-        "hdh": hdh,
-        "tsne": tsne,
-        "umap": umap,
-    }
-    analyse(
-        AnalyzeOptions(
-            runs=runs or [],
-            analyses=tuple(name for name, flag in flags.items() if flag) or USUAL,
-            attacks=names_of(attacks),
-            epsilons=None if epsilons is None else epsilon_grid.parse(epsilons),
-            suite=suite,
-            limit=limit,
-            points=points,
-            checkpoint=checkpoint,
-            seed=seed,
-            batch_size=batch_size,
-            folder=folder,
-            device=device,
-            data_dir=data_dir,
-            out=out,
-            json=json,
-        )
+    with exit_on_interrupt():
+        from afdctl.cli import analyze_tables
+        from afdctl.cli.progress import progress_reporter
+        from afdctl.evaluation.plan import attack_warnings
+        from afdctl.training.setup import choose_device
+
+    device = choose_device(options.device)
+    runners = [make_runner(options, run, device, by_dataset[dataset_name(run)]) for run in runs]
+    warnings = [f"{runner.target.name}: {warning}" for runner in runners for warning in runner.target.warnings]
+    for runner in runners if options.hdh else []:
+        warnings += attack_warnings(runner.request.attacks, runner.target.classes)
+    print_warnings(warnings)
+    with progress_reporter() as reporter:
+        for runner in runners:
+            run_analyses(runner, reporter)
+    results = [(runner.target.run, rows_with_warnings(runner)) for runner in runners]
+    analyze_tables.show_results(results, as_json=options.json, out=options.out)
+
+
+def check_out(out: OutputPath) -> None:
+    """Raise RecipeError for a figure that could not be written after all the work."""
+    from afdctl.export.figures.page import format_of
+
+    out.check()
+    if not out.is_folder:
+        format_of(out.path)
+
+
+def distinct_runs(runs: "list[Run]") -> "list[Run]":
+    """Return each run once; RecipeError for two of one name, which tables could not tell apart."""
+    by_path = {run.path.resolve(): run for run in runs}
+    if len({run.name for run in by_path.values()}) < len(by_path):
+        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
+    return list(by_path.values())
+
+
+def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "AnalysisAttacks":
+    """Load the attack whose strength varies, those that are compared, and what differs from the suite."""
+    from afdctl.suites import epsilon_grid, load
+
+    epsilons = None if options.epsilons is None else epsilon_grid.parse(options.epsilons)
+    suite = load.load(
+        options.suite, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--suite", "--epsilons")
     )
+    (grid_attack,) = suite.attacks
+    changed = (*suite.changes(grid_attack), *(["attacks"] if attacks else []))
+    return grid_attack, load.load(options.suite, dataset, attacks=attacks).attacks, changed
+
+
+def make_runner(
+    options: AnalyzeOptions, run: "Run", device: "torch.device", attacks: "AnalysisAttacks"
+) -> "AnalysisRunner":
+    """Load a run's network and prepare its analyses."""
+    from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner, load_discriminator
+    from afdctl.evaluation.plan import sample_count
+    from afdctl.evaluation.target import load_run_target
+    from afdctl.evaluation.time_estimate import choose_batch_size
+
+    grid_attack, compared, changed = attacks
+    target = load_run_target(run, options.checkpoint, device, options.data_dir)
+    request = AnalysisRequest(
+        names=options.analyses,
+        grid=grid_attack,
+        attacks=compared,
+        n=sample_count(target, options.limit),
+        seed=options.seed,
+        points=options.points,
+        changed=changed,
+    )
+    used = [grid_attack, *(compared if options.hdh else [])]
+    return AnalysisRunner(
+        target,
+        request,
+        discriminator=load_discriminator(run, options.checkpoint, target),
+        batch_size=options.batch_size or choose_batch_size(target, request.n, used),
+    )
+
+
+def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None:
+    """Run the analyses of one run and report their progress."""
+    from afdctl.cli.progress import AnalysisProgress, format_duration
+    from afdctl.evaluation import time_estimate
+
+    name, pending = runner.target.name, runner.pending_tasks()
+    estimates = {}
+    if pending:
+        size = runner.cache.batch_size
+        passes = time_estimate.pass_seconds(runner.target, size)
+        estimates = {task.parts_key: time_estimate.task_seconds(task, size, *passes) for task in pending}
+        attacks = ", ".join(dict.fromkeys(task.spec.title for task in pending))
+        seconds = format_duration(sum(estimates.values()))
+        images = f"features of {runner.request.n:,} images under {attacks}"
+        reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
+    progress = AnalysisProgress(reporter, estimates)
+    runner.run(progress.on_images, progress.on_analysis)
+    for row in runner.shadowing_rows():
+        reporter.say(f"{name}: results.h5, tables and figures keep {row['name']} of {row['n']:,} images")
+
+
+def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:
+    """Return the journal's row of each analysis with the warnings of the network's check."""
+    warnings = {"warnings": runner.target.check.get("warnings", [])}
+    return {name: row | warnings for name, row in runner.rows().items()}

@@ -1,4 +1,4 @@
-"""What the words of a command line name: runs, their data sets, attacks, numbers."""
+"""Parse what the words of a command line name: runs, their data sets, attacks, numbers."""
 
 import sys
 from collections.abc import Sequence
@@ -12,31 +12,32 @@ if TYPE_CHECKING:
     from afdctl.runs.run import Run
 
 
-def run_names(runs: Sequence[str]) -> list[str]:
-    """What was named; `-` stands for the lines of stdin, and nothing for the newest run."""
-    named: list[str] = []
-    for spec in runs or ["latest"]:
-        named += lines_of_stdin() if spec == "-" else [spec]
-    return named
+def run_names(names: Sequence[str]) -> list[str]:
+    """Expand `-` to the lines of stdin, and no name to the newest run."""
+    expanded: list[str] = []
+    for name in names or ["latest"]:
+        expanded += read_stdin_lines() if name == "-" else [name]
+    return expanded
 
 
-def lines_of_stdin() -> list[str]:
+def read_stdin_lines() -> list[str]:
     if sys.stdin.isatty():
         raise RecipeError("-: reads the runs' paths from stdin, and stdin is a terminal; pipe them in")
     lines = [line.strip() for line in sys.stdin if line.strip()]
     if not lines:
-        raise NotFoundError("-: no run's path came in on stdin")
+        raise NotFoundError("-: stdin has no run's path")
     return lines
 
 
-def find_runs(spec: str, folder: Path) -> "Run":
+def find_run(name: str, folder: Path) -> "Run":
+    """Find a run by path or name, or the newest one (`latest`) of a folder."""
     from afdctl.runs.run import Run
 
-    return Run.find(spec, folder)
+    return Run.find(name, folder)
 
 
-def dataset_of(run: "Run") -> str:
-    """The data set of a trained run, or of a model of one's own."""
+def dataset_name(run: "Run") -> str:
+    """Return the data set of a trained run or of a custom model."""
     from afdctl import recipe
 
     if run.kind == "external":
@@ -44,8 +45,8 @@ def dataset_of(run: "Run") -> str:
     return recipe.loads(run.recipe_text).data.dataset
 
 
-def names_of(text: str | None) -> list[str]:
-    """`pgd_linf,aa` as a list."""
+def split_names(text: str | None) -> list[str]:
+    """Split `pgd_linf,aa` into names."""
     if text is None:
         return []
     names = [name.strip() for name in text.split(",")]
@@ -54,8 +55,8 @@ def names_of(text: str | None) -> list[str]:
     return names
 
 
-def numbers(text: str | None, option: str) -> list[float] | None:
-    """`0.49,0.48,0.45` as a list."""
+def parse_numbers(text: str | None, option: str) -> list[float] | None:
+    """Parse `0.49,0.48,0.45`."""
     if text is None:
         return None
 

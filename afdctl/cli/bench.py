@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from afdctl.cli import output_path
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
+from afdctl.cli.process import exit_on_interrupt
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +47,7 @@ def bench(
     # hides the messages of the profiler itself
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.bench.report import measure
         from afdctl.training.setup import choose_device
 
@@ -65,7 +65,7 @@ def bench(
 def print_report(report: Row) -> None:
     """Print all tables on stdout."""
     # imported here because `afdctl --help` starts faster without rich
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     console = TableConsole()
     for row in report["steps"]:
@@ -136,17 +136,17 @@ def ratio_table(row: Row) -> "Table":
 
 def recipe_time_table(eta: Row | None) -> "Table":
     """Show the time that the whole recipe takes."""
-    from afdctl.cli.sweep_progress import duration
+    from afdctl.cli.progress import format_duration
 
     table = make_table("whole recipe", "", "")
     if eta is None:
         table.add_row("time", "unknown: depends on the size of the image folder")
         return table
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
-    table.add_row(f"epoch of {eta['steps_per_epoch']:,} steps{mean}", duration(eta["epoch_seconds"]))
-    table.add_row("validation after it", duration(eta["validation_seconds"]))
-    table.add_row("test of two checkpoints", duration(eta["test_seconds"]))
-    table.add_row(f"all {eta['epochs']} epochs", duration(eta["total_seconds"]), style="bold")
+    table.add_row(f"epoch of {eta['steps_per_epoch']:,} steps{mean}", format_duration(eta["epoch_seconds"]))
+    table.add_row("validation after it", format_duration(eta["validation_seconds"]))
+    table.add_row("test of two checkpoints", format_duration(eta["test_seconds"]))
+    table.add_row(f"all {eta['epochs']} epochs", format_duration(eta["total_seconds"]), style="bold")
     return table
 
 

@@ -1,4 +1,4 @@
-"""What `attack` and `sweep` do: from the wishes of the command line to figures."""
+"""What `attack` and `sweep` share: from their options to printed results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from afdctl import registry
-from afdctl.cli.arguments import dataset_of, find_runs, numbers, run_names
-from afdctl.cli.imports import leaving_at_once
+from afdctl.cli import options as shared
+from afdctl.cli.arguments import dataset_name, find_run, parse_numbers, run_names
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, format_count
 
@@ -17,237 +18,224 @@ if TYPE_CHECKING:
     import torch
 
     from afdctl.evaluation.plan import Task
+    from afdctl.evaluation.runner import SweepRunner
     from afdctl.evaluation.target import EvaluationTarget
     from afdctl.journal import Row
     from afdctl.runs.run import Run
     from afdctl.suites.load import Suite
 
+    Targets = Sequence[EvaluationTarget]
+    Suites = dict[str, Suite]
+
 PRECISIONS = ("float32", "bf16")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """The command line's wishes."""
+    """The options of `attack` and `sweep`."""
 
-    runs: list[str]
-    sources: list[str]
-    matrix: bool
-    folder: Path
-    checkpoint: str
-    limit: int | None
-    seed: int
-    batch_size: int | None
-    precision: str
-    save: bool
-    device: str
-    data_dir: Path | None
-    json: bool
-    model: str | None
-    weights: Path | None
-    dataset: str | None
-    mean: str | None
-    std: str | None
-    image_size: int | None
+    runs: shared.RunNames = None
+    overrides: shared.AttackSettings = None
+    limit: shared.Limit = None
+    sources: shared.From = None
+    checkpoint: shared.Checkpoint = "best"
+    seed: shared.Seed = 0
+    batch_size: shared.BatchSize = None
+    precision: shared.Precision = "float32"
+    save: shared.Save = False
+    folder: shared.Runs = Path("runs")
+    device: shared.Device = "auto"
+    data_dir: shared.DataDir = None
+    model: shared.Model = None
+    weights: shared.Weights = None
+    dataset: shared.Dataset = None
+    mean: shared.Mean = None
+    std: shared.Std = None
+    image_size: shared.ImageSize = None
+    json: shared.Json = False
 
 
-def evaluate(wanted: EvaluateOptions, suite_for: "Callable[[str], Suite]") -> None:
-    """Attack, and print tables or JSON; `suite_for` gives a data set's attacks."""
-    check_model_options(wanted)
-    if wanted.precision not in PRECISIONS:
-        raise RecipeError(f"--precision {wanted.precision}: must be {' or '.join(PRECISIONS)}")
-    targets = [find_runs(spec, wanted.folder) for spec in run_names(wanted.runs)] if wanted.model is None else []
-    origins = [find_runs(spec, wanted.folder) for spec in wanted.sources]
-    # every mistake in a suite shows before torch is imported, which takes seconds
-    suites = {name: suite_for(name) for name in {wanted.dataset or "", *map(dataset_of, [*targets, *origins])} - {""}}
+def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, matrix: bool = False) -> None:
+    """Attack models and print tables or JSON; `load_suite` returns the attacks for a data set."""
+    check_options(options, matrix)
+    target_runs = []
+    if options.model is None:
+        target_runs = [find_run(name, options.folder) for name in run_names(options.runs or [])]
+    source_runs = [find_run(name, options.folder) for name in options.sources or []]
+    # every mistake in a suite is reported before torch is imported, which takes seconds
+    datasets = {dataset_name(run) for run in [*target_runs, *source_runs]} | ({options.dataset} - {None})
+    suites = {dataset: load_suite(dataset) for dataset in datasets if dataset}
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
-        from afdctl.cli.sweep_progress import sweep_progress
+        from afdctl.cli.progress import EvaluationProgress, progress_reporter
         from afdctl.evaluation import time_estimate
         from afdctl.evaluation.runner import SweepRunner
         from afdctl.training.setup import choose_device
 
-    device = choose_device(wanted.device)
-    subjects, sources = load_subjects(wanted, targets, origins, device)
-    check_precision(wanted, [*subjects, *sources])
-    warn([*subjects, *sources], suites)
-    refuse_too_large([*subjects, *sources], suites)
-    tasks = [task.searched_in(wanted.precision) for task in plan(wanted, subjects, sources, suites)]
-    sweep = SweepRunner(
+    device = choose_device(options.device)
+    targets, sources = load_targets(options, target_runs, source_runs, device)
+    check_models(options, [*targets, *sources], suites)
+    tasks = plan_tasks(options, targets, sources, suites, matrix=matrix)
+    runner = SweepRunner(
         tasks,
         suite=next(iter(suites.values())).name,
-        save_images=wanted.save,
-        batch_size=wanted.batch_size
-        or time_estimate.batch_size_for(subjects[0], tasks[0].n, [task.spec for task in tasks]),
+        save_images=options.save,
+        batch_size=options.batch_size
+        or time_estimate.choose_batch_size(targets[0], tasks[0].n, [task.spec for task in tasks]),
     )
-    left = sweep.left()
-    estimates = time_estimate.estimated_seconds(left, sweep.batch_size)
-    typer.echo(outline(sweep.tasks, left, sum(estimates.values()), str(device)), err=True)
-    if left:
-        typer.echo(f"watch it with: afdctl watch {' '.join(str(run.path) for run in sweep.targets.values())}", err=True)
-    with sweep_progress(estimates) as sweep.on_row:
-        rows = sweep.run()
-    say_hidden(sweep.hidden())
-    evaluation_tables.show(sweep.tasks, rows, wanted.json, sweep.suite)
+    pending = runner.cells.pending_tasks()
+    estimates = time_estimate.estimate_seconds(pending, runner.batch_size)
+    typer.echo(format_plan(runner, pending, sum(estimates.values()), device), err=True)
+    with progress_reporter() as reporter:
+        runner.on_row = EvaluationProgress(reporter, estimates).on_row
+        rows = runner.run()
+    print_shadowed(runner.cells.shadowed())
+    evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
 
 
-def say_hidden(cells: "list[tuple[str, Row, Row]]") -> None:
-    """Name the attacks whose results here are not those that the runs' tables, figures and results.h5 show."""
+def check_options(options: EvaluateOptions, matrix: bool) -> None:
+    """Raise RecipeError for options that contradict each other."""
+    if options.precision not in PRECISIONS:
+        raise RecipeError(f"--precision {options.precision}: must be {' or '.join(PRECISIONS)}")
+    if matrix and options.sources:
+        raise RecipeError("--matrix: attacks each run with all others' images; leave --from out")
+    if options.model is None:
+        for name in ("weights", "dataset", "mean", "std", "image_size"):
+            if getattr(options, name) is not None:
+                raise RecipeError(f"--{name.replace('_', '-')}: goes with --model; a run brings its own")
+        return
+    if options.runs:
+        raise RecipeError("--model: names a custom model; leave RUN out")
+    if options.dataset is None:
+        raise RecipeError("--model: needs --dataset, whose test images it classifies (see `afdctl data ls`)")
+    if options.dataset not in registry.DATASETS:
+        hint = did_you_mean(options.dataset, registry.DATASETS)
+        raise RecipeError(f"--dataset '{options.dataset}': no such data set ({hint})")
+
+
+def load_targets(
+    options: EvaluateOptions, target_runs: "Sequence[Run]", source_runs: "Sequence[Run]", device: "torch.device"
+) -> "tuple[Targets, Targets]":
+    """Load the networks that are attacked, and those that the images are made on."""
+    from afdctl.evaluation.target import load_run_target
+
+    loaded = {
+        run.path.resolve(): load_run_target(run, options.checkpoint, device, options.data_dir)
+        for run in [*target_runs, *source_runs]
+    }
+    if len({target.name for target in loaded.values()}) < len(loaded):
+        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
+    sources = [loaded[run.path.resolve()] for run in source_runs]
+    if options.model is not None:
+        return [load_custom_model(options, device)], sources
+    return [loaded[path] for path in dict.fromkeys(run.path.resolve() for run in target_runs)], sources
+
+
+def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "EvaluationTarget":
+    """Load the model that --model names."""
+    from afdctl.evaluation.target import load_user_target
+
+    assert options.model is not None
+    assert options.dataset is not None
+    mean, std = parse_numbers(options.mean, "--mean"), parse_numbers(options.std, "--std")
+    typer.echo(f"executing {options.model.rpartition(':')[0] or options.model} to build the model", err=True)
+    return load_user_target(
+        options.model,
+        dataset=options.dataset,
+        runs=options.folder,
+        device=device,
+        data_dir=options.data_dir,
+        weights=options.weights,
+        mean=mean,
+        std=std,
+        image_size=options.image_size,
+    )
+
+
+def check_models(options: EvaluateOptions, targets: "Targets", suites: "Suites") -> None:
+    """Print warnings; raise RecipeError for models and epsilons that cannot be evaluated."""
+    from afdctl.data.loader import as_floats
+    from afdctl.evaluation.plan import attack_warnings, check_epsilons
+    from afdctl.evaluation.sanity_checks import check_precision
+
+    if options.precision != "float32":
+        for target in targets:
+            check_precision(target.network, as_floats(target.split.x[:2]), options.precision)
+    warnings = [f"{target.name}: {warning}" for target in targets for warning in target.warnings]
+    for target in targets:
+        warnings += [*target.notes, *attack_warnings(suites[target.dataset].attacks, target.classes)]
+    print_warnings(warnings)
+    for target in targets:
+        check_epsilons(suites[target.dataset].attacks, target)
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print each warning once."""
+    for warning in dict.fromkeys(warnings):
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def plan_tasks(
+    options: EvaluateOptions, targets: "Targets", sources: "Targets", suites: "Suites", *, matrix: bool
+) -> "list[Task]":
+    """Plan white-box attacks, or transfer attacks where sources are named."""
+    from afdctl.evaluation import plan
+
+    def suite_of(target: "EvaluationTarget") -> "Suite":
+        return suites[target.dataset]
+
+    seed, limit = options.seed, options.limit
+    if matrix:
+        if len(targets) < 2:
+            raise RecipeError("--matrix: name at least two runs; each is attacked with the others' images")
+        tasks = plan.plan_transfers(targets, targets, suite_of, seed=seed, limit=limit)
+    elif sources:
+        tasks = plan.plan_transfers(sources, targets, suite_of, seed=seed, limit=limit)
+        if not tasks:
+            raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
+    else:
+        tasks = plan.plan_white_box(targets, suite_of, seed=seed, limit=limit)
+    return [task.with_precision(options.precision) for task in tasks]
+
+
+def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float, device: "torch.device") -> str:
+    """Summarise the work: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`."""
+    from afdctl.cli.progress import format_duration
+
+    tasks = runner.cells.tasks
+    cells, missing = (sum(len(task.cells()) for task in some) for some in (tasks, pending))
+    counts = f"{format_count(len(runner.cells.targets), 'model')}, " + format_count(
+        len({task.spec.title for task in tasks}), "attack"
+    )
+    done = f", {cells - missing} done already" if missing < cells else ""
+    summary = f"{counts}: {format_count(cells, 'cell')}{done}"
+    if not pending:
+        return summary
+    runs = " ".join(str(run.path) for run in runner.cells.runs.values())
+    return f"{summary}, up to about {format_duration(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
+
+
+def print_shadowed(cells: "Sequence[tuple[str, Row, Row]]") -> None:
+    """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
     lines = []
-    for run, cell, shown in cells:
-        ours, theirs = described(cell), described(shown)
-        differing = [place for place in range(len(ours)) if ours[place] != theirs[place]]
-        other, this = (", ".join(of[place] for place in differing) for of in (theirs, ours))
-        lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {other}, not this of {this}")
+    for run, cell, selected in cells:
+        pairs = zip(describe_rank(cell), describe_rank(selected), strict=True)
+        differences = [(here, there) for here, there in pairs if here != there]
+        here, there = (", ".join(words) for words in zip(*differences, strict=True))
+        lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {there}, not this of {here}")
     for line in dict.fromkeys(lines):
         typer.echo(line, err=True)
 
 
-def described(cell: "Row") -> tuple[str, ...]:
-    """What decides which of two results counts, in words."""
-    settings = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
+def describe_rank(cell: "Row") -> tuple[str, ...]:
+    """Describe what decides which of two results counts."""
+    changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
     return (
         f"{cell['n']:,} images",
         f"checkpoint {cell['checkpoint'][:8]}",
-        settings,
+        changed,
         cell["precision"],
         f"suite {cell['suite']}",
         f"seed {cell['seed']}",
     )
-
-
-def outline(tasks: "Sequence[Task]", left: "Sequence[Task]", seconds: float, device: str) -> str:
-    """What there is to do: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`."""
-    from afdctl.cli.sweep_progress import duration
-
-    cells, to_do = (sum(len(task.cells()) for task in some) for some in (tasks, left))
-    models = len({target.digest for task in tasks for target in task.targets})
-    attacks = len({task.spec.title for task in tasks})
-    done = f", {cells - to_do} done already" if to_do < cells else ""
-    time = f", up to about {duration(seconds)} on {device}" if to_do else ""
-    counts = f"{format_count(models, 'model')}, {format_count(attacks, 'attack')}: {format_count(cells, 'cell')}"
-    return f"{counts}{done}{time}"
-
-
-def plan(
-    wanted: EvaluateOptions,
-    subjects: "list[EvaluationTarget]",
-    sources: "list[EvaluationTarget]",
-    suites: "dict[str, Suite]",
-) -> "list[Task]":
-    """White-box tasks, or transfers where sources are named."""
-    from afdctl.evaluation import plan as plans
-
-    def suite_of(subject: "EvaluationTarget") -> "Suite":
-        return suites[subject.dataset]
-
-    if wanted.matrix:
-        if len(subjects) < 2:
-            raise RecipeError("--matrix: name at least two runs; each is attacked with the others' images")
-        return plans.transfer(subjects, subjects, suite_of, wanted.seed, wanted.limit)
-    if not sources:
-        return plans.white_box(subjects, suite_of, wanted.seed, wanted.limit)
-    tasks = plans.transfer(sources, subjects, suite_of, wanted.seed, wanted.limit)
-    if not tasks:
-        raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
-    return tasks
-
-
-def load_subjects(
-    wanted: EvaluateOptions, targets: "list[Run]", sources: "list[Run]", device: "torch.device"
-) -> "tuple[list[EvaluationTarget], list[EvaluationTarget]]":
-    """The networks that are attacked, and those that the images are made against."""
-    from afdctl.evaluation import target
-
-    loaded = {
-        run.path.resolve(): target.load_run_target(run, wanted.checkpoint, device, wanted.data_dir)
-        for run in [*targets, *sources]
-    }
-    if len({found.name for found in loaded.values()}) < len(loaded):
-        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
-    if wanted.model is None:
-        chosen = [loaded[path] for path in dict.fromkeys(run.path.resolve() for run in targets)]
-    else:
-        chosen = [own_model(wanted, device)]
-    return chosen, [loaded[run.path.resolve()] for run in sources]
-
-
-def own_model(wanted: EvaluateOptions, device: "torch.device") -> "EvaluationTarget":
-    """The model that --model names."""
-    from afdctl.evaluation import target
-
-    assert wanted.model is not None
-    assert wanted.dataset is not None
-    mean, std = numbers(wanted.mean, "--mean"), numbers(wanted.std, "--std")
-    typer.echo(f"executing {wanted.model.rpartition(':')[0] or wanted.model} to build the model", err=True)
-    return target.load_user_target(
-        wanted.model,
-        wanted.weights,
-        mean,
-        std,
-        wanted.dataset,
-        wanted.folder,
-        device,
-        wanted.data_dir,
-        wanted.image_size,
-    )
-
-
-def check_precision(wanted: EvaluateOptions, subjects: "list[EvaluationTarget]") -> None:
-    """RecipeError for a model that cannot be searched in the precision that is wanted."""
-    from afdctl.data.loader import as_floats
-    from afdctl.evaluation import sanity_checks
-
-    if wanted.precision != "float32":
-        for subject in subjects:
-            sanity_checks.check_precision(subject.network, as_floats(subject.split.x[:2]), wanted.precision)
-
-
-def warn(subjects: "list[EvaluationTarget]", suites: "dict[str, Suite]") -> None:
-    """Say what speaks against the figures, once."""
-    from afdctl.evaluation import warnings
-
-    lines = [f"{subject.name}: {line}" for subject in subjects for line in subject.warnings]
-    for subject in subjects:
-        lines += subject.notes
-        lines += warnings.of_attacks(suites[subject.dataset].attacks, subject.classes)
-    for line in dict.fromkeys(lines):
-        typer.echo(f"warning: {line}", err=True)
-
-
-def refuse_too_large(subjects: "list[EvaluationTarget]", suites: "dict[str, Suite]") -> None:
-    """RecipeError for a ball that holds every image there is."""
-    for subject in subjects:
-        pixels = subject.split.x[0].numel()
-        for spec in suites[subject.dataset].attacks:
-            widest = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[spec.norm]
-            if spec.epsilons[-1] > widest:
-                raise RecipeError(
-                    f"{spec.title}: epsilon {spec.epsilons[-1]:g} is more than any two images of {subject.dataset} "
-                    f"differ by ({widest:g})"
-                )
-
-
-def check_model_options(wanted: EvaluateOptions) -> None:
-    """Options that only make sense with --model, or not with it."""
-    if wanted.matrix and wanted.sources:
-        raise RecipeError("--matrix: attacks each run with all others' images; leave --from out")
-    if wanted.model is None:
-        given = {
-            "--weights": wanted.weights,
-            "--dataset": wanted.dataset,
-            "--mean": wanted.mean,
-            "--std": wanted.std,
-            "--image-size": wanted.image_size,
-        }
-        for option, value in given.items():
-            if value is not None:
-                raise RecipeError(f"{option}: goes with --model; a run brings its own")
-        return
-    if wanted.runs:
-        raise RecipeError("--model: names a model of your own; leave RUN out")
-    if wanted.dataset is None:
-        raise RecipeError("--model: needs --dataset, whose test images it classifies (see `afdctl data ls`)")
-    if wanted.dataset not in registry.DATASETS:
-        hint = did_you_mean(wanted.dataset, registry.DATASETS)
-        raise RecipeError(f"--dataset '{wanted.dataset}': no such data set ({hint})")

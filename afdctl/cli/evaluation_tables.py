@@ -1,136 +1,109 @@
-"""The figures of a sweep: tables for people, one JSON object for pipelines."""
+"""Print the results of a sweep: tables for people, one JSON object for pipelines."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
-from afdctl.cli.broken_pipe import broken_pipe_error
-from afdctl.cli.console import Console
+from afdctl.cli.console import TableConsole
 from afdctl.formatting import NORM_LABELS, format_epsilon
 
 if TYPE_CHECKING:
-    from afdctl.evaluation.curves import Curve, WorstCaseCurve
-    from afdctl.evaluation.partial_results import Rows
+    from afdctl.evaluation.cells import Rows
+    from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
     from afdctl.evaluation.plan import Task
 
-PIPE_WIDTH = 200
-TRANSFERS = (
+TRANSFER_NOTE = (
     "Images made against another model (black box): an upper bound on robust accuracy, which white-box attacks lower."
 )
-OPTIONAL = ("AUC", "optimal", "exact", "passes", "schedule")
+# columns that a narrow terminal drops, the last one first
+OPTIONAL = ("AUC", "optimality", "AUC (exact)", "passes", "schedule")
 
 
-def show(tasks: "Sequence[Task]", rows: "Rows", as_json: bool, suite: str) -> None:
-    """Print the figures of a plan whose cells are all there."""
-    from afdctl.evaluation.curves import as_json as plain
-    from afdctl.evaluation.curves import of_tasks, worst_case_curves
+def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite: str) -> None:
+    """Print the results of a plan whose cells are all measured."""
+    from afdctl.evaluation.curves import sweep_curves, worst_case_curves
 
-    curves = of_tasks(tasks, rows)
-    worst = [made for curves_of_run in curves.values() for made in worst_case_curves(curves_of_run)]
+    curves = sweep_curves(tasks, rows)
+    worst_cases = [worst_case for of_run in curves.values() for worst_case in worst_case_curves(of_run)]
     if as_json:
-        cells = [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()]
-        shown = {"cells": cells, "curves": [plain(one) for run in curves.values() for one in run]}
-        envelopes_shown = [plain(one) for one in worst]
-        typer.echo(json.dumps({"schema": "afdctl/1", "suite": suite, **shown, "envelopes": envelopes_shown}))
+        result = {
+            "schema": "afdctl/1",
+            "suite": suite,
+            "cells": [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()],
+            "curves": [curve.as_json() for of_run in curves.values() for curve in of_run],
+            "worst_cases": [worst_case.as_json() for worst_case in worst_cases],
+        }
+        typer.echo(json.dumps(result))
         return
     console = TableConsole()
     for run, of_run in curves.items():
-        for norm in dict.fromkeys(one.norm for one in of_run):
-            chosen = [one for one in of_run if one.norm == norm]
-            bounds = [one for one in worst if (one.run, one.norm) == (run, norm)]
-            console.print_fitting(partial(accuracy_table, run, norm, chosen, bounds), len(OPTIONAL))
-            console.print(caption(norm, chosen), soft_wrap=True)
+        for norm in dict.fromkeys(curve.norm for curve in of_run):
+            shown = [curve for curve in of_run if curve.norm == norm]
+            worst = [worst_case for worst_case in worst_cases if (worst_case.run, worst_case.norm) == (run, norm)]
+            console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
+            console.print(caption(shown), soft_wrap=True)
             console.print()
 
 
-class TableConsole(Console):
-    """Where tables go: nothing is folded in a pipe, and a reader that leaves ends the command quietly."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        if not self.is_terminal:
-            self.width = PIPE_WIDTH
-
-    def on_broken_pipe(self) -> None:
-        raise broken_pipe_error()
-
-    def print_fitting(self, draw: Callable[[int], Table], most: int) -> None:
-        """Print `draw(n)` with as many of its `most` optional columns as there is room for, and what it left out."""
-        roomy = self.options.update(width=PIPE_WIDTH)
-        for optional in range(most, -1, -1):
-            table = draw(optional)
-            if self.measure(table, options=roomy).maximum <= self.width:
-                break
-        self.print(table)
-        shown = {column.header for column in table.columns}
-        if left_out := [str(column.header) for column in draw(most).columns if column.header not in shown]:
-            self.print(f"No room for {', '.join(left_out)}: a wider terminal or --json shows them.")
-
-
 def accuracy_table(
-    run: str, norm: str, curves: "Sequence[Curve]", worst: "Iterable[WorstCaseCurve]", optional: int = len(OPTIONAL)
+    curves: "Sequence[SampleCurve]", worst: "Iterable[WorstCaseCurve]", optional: int = len(OPTIONAL)
 ) -> Table:
-    """One run's accuracies in one norm, in percent: a row an attack, a column an epsilon, then optional ones."""
-    title = f"{run}: accuracy (%) in {NORM_LABELS[norm]}, {curves[0].n:,} test images"
+    """Tabulate one run's accuracies (%) in one norm: a row per attack, a column per epsilon, then optional columns."""
+    first = curves[0]
+    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {first.n:,} test images"
     table = Table(title=title, title_justify="left")
-    epsilons = sorted({epsilon for one in curves for epsilon in one.epsilons})
+    epsilons = sorted({epsilon for curve in curves for epsilon in curve.epsilons})
     table.add_column("attack", no_wrap=True)
     for epsilon in epsilons:
         table.add_column("clean" if epsilon == 0 else format_epsilon(epsilon), justify="right", no_wrap=True)
     for heading in OPTIONAL[:optional]:
         table.add_column(heading, justify="left" if heading == "schedule" else "right", no_wrap=True)
-    for one in curves:
-        table.add_row(named(one), *percents(one, epsilons), *figures(one)[:optional])
-    for bound in worst:
-        table.add_row("worst of all", *percents(bound, epsilons), style="bold")
+    for curve in curves:
+        table.add_row(curve.title, *percents(curve, epsilons), *optional_columns(curve)[:optional])
+    for worst_case in worst:
+        table.add_row("worst case", *percents(worst_case, epsilons), style="bold")
     return table
 
 
-def named(one: "Curve") -> str:
-    """`pgd_linf`, or `pgd_linf from digits_nt-001`."""
-    return one.attack + (f" from {one.source}" if one.source else "")
+def optional_columns(curve: "SampleCurve") -> tuple[str, ...]:
+    """Format the optional columns of an attack."""
+    optimality = "" if curve.optimality is None else f"{curve.optimality:.2f}"
+    # distances of a fixed-budget attack end where its grid does: only minimum-norm attacks have an exact AUC
+    exact = f"{curve.auc_exact:.3f}" if curve.schedule == "once" else ""
+    return f"{curve.auc:.3f}", optimality, exact, f"{curve.passes:,.0f}", curve.schedule
 
 
-def figures(one: "Curve") -> tuple[str, ...]:
-    """The optional columns of an attack."""
-    optimal = "" if one.optimality is None else f"{one.optimality:.2f}"
-    # under a budget, distances end where the grid does, so only a search for the nearest has an exact area
-    exact = f"{one.auc_step:.3f}" if one.schedule == "once" else ""
-    return f"{one.auc:.3f}", optimal, exact, f"{one.passes:,.0f}", one.schedule
+def percents(curve: "SampleCurve | WorstCaseCurve", epsilons: Iterable[float]) -> list[str]:
+    """Format the accuracy at each epsilon, empty where the curve has none."""
+    accuracies = dict(zip(curve.epsilons, curve.accuracies, strict=True))
+    return [f"{100 * accuracies[epsilon]:.1f}" if epsilon in accuracies else "" for epsilon in epsilons]
 
 
-def percents(one: "Curve | WorstCaseCurve", epsilons: Iterable[float]) -> list[str]:
-    known = dict(zip(one.epsilons, one.accuracies, strict=True))
-    return [f"{100 * known[epsilon]:.1f}" if epsilon in known else "" for epsilon in epsilons]
+def caption(curves: "Sequence[SampleCurve]") -> str:
+    """Write the note below a table: how exact its numbers are, and what limits them."""
+    from afdctl.runs.curves import describe_mixed_grids, lacks_autoattack
 
-
-def caption(norm: str, curves: "Sequence[Curve]") -> str:
-    """What a reader must know of the table: how exact it is, and what it does not say."""
-    from afdctl.evaluation.statistics import other_grids, wilson
-
-    n = curves[0].n
-    sides = [
-        max(accuracy - low, high - accuracy)
-        for one in curves
-        for accuracy in one.accuracies
-        for low, high in [wilson(round(accuracy * n), n)]
+    margins = [
+        interval.margin(accuracy)
+        for curve in curves
+        for accuracy, interval in zip(curve.accuracies, curve.intervals, strict=True)
     ]
-    lines = [f"95 % intervals (Wilson): at most {100 * max(sides):.1f} points either way."]
-    if any(one.source for one in curves):
-        lines.append(TRANSFERS)
-    if not any(one.parts and one.source is None for one in curves):
-        lines.append("No AutoAttack: robust accuracy may be lower.")
-    if any(one.precision == "bf16" for one in curves):
-        lines.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")
-    if unlike := other_grids((named(one), one.epsilons) for one in curves):
-        lines.append(unlike)
-    for one in curves:
-        if one.parts:
-            broken = ", ".join(f"{name} {count}" for name, count in one.parts.items())
-            lines.append(f"{one.attack} at {format_epsilon(one.epsilons[-1])} fooled by: {broken} images.")
-    lines += [f"Warning: {line}." for line in dict.fromkeys(line for one in curves for line in one.warnings)]
-    return " ".join(lines)
+    notes = [f"95 % intervals (Wilson): at most {100 * max(margins):.1f} points either way."]
+    if any(curve.source for curve in curves):
+        notes.append(TRANSFER_NOTE)
+    if lacks_autoattack(curves):
+        notes.append("No AutoAttack: robust accuracy may be lower.")
+    if any(curve.precision == "bf16" for curve in curves):
+        notes.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")
+    if mixed_grids := describe_mixed_grids((curve.title, curve.epsilons) for curve in curves):
+        notes.append(mixed_grids)
+    for curve in curves:
+        if curve.parts:
+            counts = ", ".join(f"{part} {count}" for part, count in curve.parts.items())
+            notes.append(f"{curve.attack} at {format_epsilon(curve.epsilons[-1])} fooled by: {counts} images.")
+    warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
+    return " ".join([*notes, *(f"Warning: {warning}." for warning in warnings)])

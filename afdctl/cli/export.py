@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl.cli import export_files, export_modes, options, output_path
-from afdctl.cli.arguments import find_runs, run_names
+from afdctl.cli.arguments import find_run, run_names
 from afdctl.cli.export_modes import ExportOptions
 from afdctl.errors import NotFoundError, RecipeError
 
@@ -84,7 +84,7 @@ def export(
     if (table or figure) and not names:
         runs = all_runs(folder)
     else:
-        runs = distinct_runs(find_runs(spec, folder) for spec in run_names(names or []))
+        runs = distinct_runs(find_run(spec, folder) for spec in run_names(names or []))
     mode(
         ExportOptions(
             runs=runs,

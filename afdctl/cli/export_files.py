@@ -10,8 +10,8 @@ import typer
 
 from afdctl import registry
 from afdctl.cli.export_modes import ExportOptions, check_suffix, load_records
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.output_path import OutputPath
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean
 
@@ -129,7 +129,7 @@ def _weight_format(kind: str) -> "WeightFormat":
 
 
 def _export_network(options: ExportOptions, kind: str, weight_format: "WeightFormat", run: "Run") -> None:
-    with leaving_at_once():
+    with exit_on_interrupt():
         import torch
 
         from afdctl.evaluation.target import load_run_target

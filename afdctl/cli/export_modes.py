@@ -165,7 +165,7 @@ def draw(table: "Table") -> None:
     from rich import box
     from rich.table import Table as RichTable
 
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
     from afdctl.export.tables import render
 
     rich_table = RichTable(title=render.heading(table), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)

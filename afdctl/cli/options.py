@@ -1,11 +1,20 @@
-"""Arguments and options that several commands have."""
+"""Options that several commands share, and commands that take their options as one dataclass."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from afdctl import paths
+
+Options = TypeVar("Options")
+
+# the largest count that an option takes, as in a recipe
+MOST = 10**9
 
 RECIPE = typer.Argument(
     metavar="RECIPE",
@@ -14,52 +23,89 @@ RECIPE = typer.Argument(
 )
 SET = typer.Option("--set", metavar="KEY=VALUE", help="Override a value, such as defense.lr_F=0.1; may be repeated.")
 
-
-MOST = 10**9
-"""The largest count that an option takes, as in a recipe."""
-
 RunNames = Annotated[
     list[str] | None,
     typer.Argument(metavar="[RUN]...", help="Runs by path or name, `latest`, or `-` for paths on stdin."),
 ]
 From = Annotated[
     list[str] | None,
-    typer.Option("--from", metavar="RUN", help="Make the images against this run instead (black box); repeatable."),
+    typer.Option("--from", metavar="RUN", help="Make the images on this run instead (transfer attack); repeatable."),
+]
+AttackSettings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of every attack, such as steps=100; repeatable."),
 ]
 Runs = Annotated[Path, typer.Option("--runs", parser=paths.path, help="The folder that holds the runs.")]
 Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]
 Limit = Annotated[
-    int | None, typer.Option(min=1, max=MOST, help="Only the first so many test images.", show_default=False)
+    int | None, typer.Option(min=1, max=MOST, help="Evaluate only the first N test images.", show_default=False)
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of every random draw.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of every random draw.")]
 BatchSize = Annotated[
     int | None,
     typer.Option(
         min=1,
         max=MOST,
-        help="By default 1024 on CUDA; 128 on the CPU, or more where that is faster and changes no result.",
+        help="Images per batch; default: 1024 on CUDA, 128 on the CPU or more where that is faster and exact.",
     ),
 ]
 Precision = Annotated[
-    str, typer.Option(help="Of the search: float32, or bf16, which a GPU is faster in; verdicts are taken in float32.")
+    str,
+    typer.Option(help="Precision of the search: float32, or bf16 (faster on a GPU). Results are verified in float32."),
 ]
 Save = Annotated[bool, typer.Option("--save", help="Keep the adversarial images too.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        parser=paths.path, help="Where the data sets lie; by default where the run found them.", show_default=False
+        parser=paths.path, help="The folder of the data sets; default: where the run found them.", show_default=False
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Model = Annotated[
     str | None,
-    typer.Option(metavar="FILE.py:NAME", help="A model of your own instead of a run; the file is executed."),
+    typer.Option(metavar="FILE.py:NAME", help="A custom model instead of a run; the file is executed."),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(parser=paths.path, help="Its weights: .pt, .pth or .safetensors.", show_default=False)
+    Path | None,
+    typer.Option(parser=paths.path, help="The custom model's weights: .pt, .pth or .safetensors.", show_default=False),
 ]
-Dataset = Annotated[str | None, typer.Option(help="The data set whose test images it classifies.", show_default=False)]
-Mean = Annotated[str | None, typer.Option(metavar="M,M,...", help="Its normalisation, by channel.")]
-Std = Annotated[str | None, typer.Option(metavar="S,S,...", help="Its normalisation, by channel.")]
-ImageSize = Annotated[int | None, typer.Option(help="The side of its images, where the data set has any size.")]
+Dataset = Annotated[
+    str | None, typer.Option(help="The data set whose test images the custom model classifies.", show_default=False)
+]
+Mean = Annotated[str | None, typer.Option(metavar="M,M,...", help="The custom model's input mean by channel.")]
+Std = Annotated[
+    str | None, typer.Option(metavar="S,S,...", help="The custom model's input standard deviation by channel.")
+]
+ImageSize = Annotated[
+    int | None, typer.Option(help="The custom model's image size, for a data set of images of any size.")
+]
+
+
+def takes(options: type[Options]) -> Callable[[Callable[[Options], None]], Callable[..., None]]:
+    """Make a function of one dataclass a command with an option for each of its fields.
+
+    Fields are annotated as typer's parameters are. In the help, those that the dataclass declares itself follow the
+    first field, which is the positional argument, and inherited ones come last.
+    """
+
+    def decorate(command: Callable[[Options], None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**values: Any) -> None:
+            command(options(**values))
+
+        hints = get_type_hints(options, include_extras=True)
+        first, *others = fields(options)  # type: ignore[arg-type]
+        own = options.__annotations__
+        ordered = [first, *sorted(others, key=lambda field: field.name not in own)]
+        parameters = [_parameter(field, hints[field.name]) for field in ordered]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = hints
+        return run
+
+    return decorate
+
+
+def _parameter(field: Field[Any], annotation: Any) -> inspect.Parameter:
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -1,4 +1,4 @@
-"""Where a command's file goes: to the path of an option, or into the folder that it names."""
+"""Output files: at the path of an option, or in the folder that it names."""
 
 import os
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ import typer
 from afdctl import paths
 from afdctl.errors import RecipeError, file_errors
 
-RUNS_BYTES = 150
-"""Of the 255 that a file's name may have."""
+# the longest run names in a file name, which has at most 255 bytes
+MAX_RUNS_BYTES = 150
 
 
 @dataclass(frozen=True)
 class OutputPath:
-    """The path of an option. `slash`: it was written with a slash at its end, so it is a folder, there or not."""
+    """The path of an option. With a slash at its end (`slash`) it is a folder, even if it does not exist yet."""
 
     path: Path
     slash: bool = False
@@ -27,7 +27,7 @@ class OutputPath:
 
     @classmethod
     def of(cls, text: str, option: str = "--out") -> "OutputPath":
-        """Read what a user wrote, `~` expanded; RecipeError for what can be no path."""
+        """Parse a path and expand `~`; RecipeError for an invalid path."""
         return cls(paths.path(text), text.endswith("/"), option)
 
     def __str__(self) -> str:
@@ -35,13 +35,13 @@ class OutputPath:
 
     @property
     def is_folder(self) -> bool:
-        """Whether files go into it, under names of their own."""
+        """Whether it is a folder, in which files get their default names."""
         return self.slash or self.path.is_dir()
 
     def file(self, name: str) -> Path:
-        """Return where a file goes: the path itself, or `name` in the folder, which is made.
+        """Return the path of a file: this path, or `name` in the folder, which is created.
 
-        RecipeError where no file can be put there. A link is followed, as a copy would.
+        RecipeError where no file can be written. Symbolic links are followed.
         """
         if self.is_folder:
             return self.within(name)
@@ -49,7 +49,7 @@ class OutputPath:
         return self._replaceable(self.path)
 
     def within(self, name: str) -> Path:
-        """Return where one of several files goes: at its path in the folder, which is made. Errors: as of `file`."""
+        """Return the path of one of several files in the folder, which is created. Errors: see `file`."""
         if self.path.exists() and not self.path.is_dir():
             raise RecipeError(f"{self.option} {self.path}: is a file, not a folder; name a folder")
         path = self.path / name
@@ -58,11 +58,13 @@ class OutputPath:
                 path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = (error.strerror or "unknown reason").lower()
-            raise RecipeError(f"{self.option} {path.parent}: cannot be made ({reason}); name another folder") from None
+            raise RecipeError(
+                f"{self.option} {path.parent}: cannot be created ({reason}); name another folder"
+            ) from None
         return self._replaceable(path)
 
     def check(self) -> None:
-        """Raise RecipeError for what `file` would refuse, without making a folder."""
+        """Raise RecipeError where `file` would, without creating a folder."""
         if self.is_folder:
             if not self.path.is_dir() and self.path.exists():
                 raise RecipeError(f"{self.option} {self.path}/: is a file, not a folder; name a folder")
@@ -75,17 +77,17 @@ class OutputPath:
 
     def _replaceable(self, path: Path) -> Path:
         if path.exists() and not path.is_file():
-            raise RecipeError(f"{self.option} {path}: is there and is no regular file, so it is not replaced")
+            raise RecipeError(f"{self.option} {path}: exists and is not a regular file, so it is not replaced")
         return path.resolve() if path.is_symlink() else path
 
 
 def option(name: str, **more: Any) -> Any:
-    """Make the typer option of a place."""
+    """Return the typer option of an output path."""
     return typer.Option(name, parser=_reader(name), metavar=more.pop("metavar", "PATH"), show_default=False, **more)
 
 
 def _reader(name: str) -> Any:
-    # typer takes the name of a parser for the help
+    # typer shows the name of a parser in the help
     reader = partial(OutputPath.of, option=name)
     reader.__name__ = "PATH"  # type: ignore[attr-defined]
     return reader
@@ -97,15 +99,15 @@ DEST = typer.Argument(
 
 
 def runs_in_words(names: Sequence[str]) -> str:
-    """Begin a file's name with those of runs, so that exports of others are other files: `A`, `A-and-B`."""
+    """Return the run names for a file name: `A`, `A-and-B`, or a number and a digest for many."""
     words = "-and-".join(names)
-    if len(os.fsencode(words)) > RUNS_BYTES:
+    if len(os.fsencode(words)) > MAX_RUNS_BYTES:
         words = f"{len(names)}-runs-{sha256(os.fsencode('/'.join(names))).hexdigest()[:8]}"
     return words
 
 
 def copy(source: Path, to: OutputPath | None, *, force: bool) -> Path:
-    """Copy a packaged file to a place, by default into the working folder; RecipeError for one that is there."""
+    """Copy a packaged file, by default into the working folder; RecipeError for an existing file."""
     from afdctl.runs import files
 
     target = (to or OutputPath(Path())).file(source.name)

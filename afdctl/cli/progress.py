@@ -1,154 +1,79 @@
-"""What a person sees of a training: made from the journal's lines as they are written, on stderr."""
+"""Report progress on stderr: a bar on a terminal, plain lines elsewhere.
 
-import json
+`ProgressReporter` is the one mechanism. Trainings (`cli.training_progress`), sweeps and analyses each have an adapter
+that turns their events into its four calls.
+"""
+
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import typer
-from rich.columns import Columns
-from rich.console import Group
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from afdctl.cli.broken_pipe import broken_pipe_error
 from afdctl.cli.console import Console
-from afdctl.formatting import format_square_accuracy
+from afdctl.cli.terminal import broken_pipe_error
+from afdctl.formatting import format_epsilon
+
+if TYPE_CHECKING:
+    from afdctl.evaluation.plan import Task
 
 Row = dict[str, Any]
-OnLine = Callable[[str], None]
-What = TypeVar("What")
+Item = TypeVar("Item")
 
-# of constant width, so that what stands behind a figure does not move
-FIGURES = {
-    "L_C": "L_C {:6.3f}",
-    "L_D": "L_D {:6.3f}",
-    "L_F": "L_F {:6.3f}",
-    "kl": "KL {:6.3f}",
-    "sensitivity": "Se {:5.3f}",
-    "d_accuracy": "D acc {:4.0%}",
-    "d_hdh_calibrated": "d_HΔH {:5.3f}",
-    "images_per_s": "{:7,.0f} images/s",
-}
+# steps and attacks differ in pace, so the time left follows from the last ten minutes
 SPEED_SECONDS = 600
-PLAIN_SECONDS = 10
-"""Without a terminal, an epoch of more seconds than these also has lines of its own steps."""
 
 
-@contextmanager
-def training_progress(as_json: bool) -> Iterator[OnLine]:
-    """The function that shows each line of the journal: as it is on stdout, as a progress bar, or as a line an epoch.
+class ProgressReporter:
+    """Prints plain lines with `write`, and ignores what only moves a bar."""
 
-    It raises StoppedError when nobody reads any more.
-    """
-    console = Console(stderr=True)
-    if as_json:
-        yield stop_on_broken_pipe(typer.echo)
-    elif console.file.isatty() and not console.is_dumb_terminal:
-        with ProgressBar(console) as bar:
-            yield bar.on_line
-    else:
-        yield stop_on_broken_pipe(Lines(partial(typer.echo, err=True)).on_line)
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
 
+    def say(self, text: str) -> None:
+        """Print a line that is wanted with or without a bar."""
+        self.write(text)
 
-def stop_on_broken_pipe(tell: Callable[[What], None]) -> Callable[[What], None]:
-    """`tell`, with StoppedError for a broken pipe."""
+    def log(self, text: str) -> None:
+        """Print a line that a bar makes redundant."""
+        self.write(text)
 
-    def show(what: What) -> None:
-        try:
-            tell(what)
-        except BrokenPipeError:
-            raise broken_pipe_error() from None
+    def begin(self, total: float | None, *, completed: float = 0.0, description: str = "", counts: str = "") -> None:
+        """Start a bar over `total` units of work; None where its length is unknown."""
 
-    return show
-
-
-class Lines:
-    """The opening, a line every few seconds and one an epoch, the warnings and the results: given to `say`."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self.totals: Row = {}
-        self.first_step: Row = {}
-        self.last_step: Row = {}
-        self.due = time.monotonic() + PLAIN_SECONDS
-        self.tests: list[Row] = []
-
-    def on_line(self, line: str) -> None:
-        row = json.loads(line)
-        match row["event"]:
-            case "run" | "resume":
-                self.start(row)
-            case "step":
-                self.step(row)
-            case "epoch":
-                self.epoch(row)
-            case "test":
-                self.test(row)
-            case "warning":
-                self.say(f"warning: {row['message']}")
-
-    def start(self, row: Row) -> None:
-        self.totals = row
-        self.say(opening(row))
-
-    def step(self, row: Row) -> None:
-        self.first_step = self.first_step or row
-        self.last_step = row
-        if time.monotonic() >= self.due:
-            words = [
-                self.of_epochs(row),
-                self.of_steps(row),
-                *figures(row),
-                remaining(self.first_step, row, self.totals),
-            ]
-            self.tell("  ".join(filter(None, words)))
-
-    def tell(self, line: str) -> None:
-        """Say a line, and let the next few seconds pass without one."""
-        self.due = time.monotonic() + PLAIN_SECONDS
-        self.say(line)
-
-    def epoch(self, row: Row) -> None:
-        self.tell("  ".join(filter(None, [self.of_epochs(row), *figures(self.last_step), validation(row)])))
-
-    def test(self, row: Row) -> None:
-        # the best checkpoint comes after the last one, and is often the same
-        self.tests.append(row)
-        if row["checkpoint"] == "best":
-            self.say("\n".join(results(*self.tests)))
-
-    def of_epochs(self, row: Row) -> str:
-        total = str(self.totals["epochs"])
-        return f"epoch {row['epoch']:>{len(total)}}/{total}"
-
-    def of_steps(self, row: Row) -> str:
-        total = str(self.totals["steps_total"])
-        return f"step {row['step']:>{len(total)}}/{total}"
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        counts: str = "",
+        details: Sequence[RenderableType] | None = None,
+    ) -> None:
+        """Move the bar; `counts` replaces the percentage, `details` are shown below the bar."""
 
 
-class ProgressBar(Lines):
-    """A bar with the epoch, the steps and the time left; below it the step's figures and the last validation.
+class BarReporter(ProgressReporter):
+    """Draws a bar at the bottom of the terminal; lines scroll past above it, and nothing of it remains at the end."""
 
-    The opening, the warnings and the results scroll past above it.
-    """
-
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: RichConsole) -> None:
         super().__init__(console.print)
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(None),
-            TextColumn("{task.fields[step]}/{task.fields[steps]}  eta"),
+            TextColumn("{task.fields[counts]}  eta"),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
             speed_estimate_period=SPEED_SECONDS,
             expand=True,
         )
-        self.task = self.progress.add_task("starting", total=1.0, step=0, steps=0)
-        self.figures: list[str] = []
-        self.validation = ""
+        self.task = self.progress.add_task("", total=None, counts="")
+        self.details: Sequence[RenderableType] = ()
         self.live = Live(get_renderable=self.render, console=console, transient=True)
 
     def __enter__(self) -> Self:
@@ -157,81 +82,125 @@ class ProgressBar(Lines):
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def start(self, row: Row) -> None:
-        super().start(row)
-        begun = row.get("step", 0)
-        self.progress.reset(self.task, completed=begun / row["steps_total"], step=begun, steps=row["steps_total"])
+    def log(self, text: str) -> None:
+        pass
+
+    def begin(self, total: float | None, *, completed: float = 0.0, description: str = "", counts: str = "") -> None:
+        self.progress.remove_task(self.task)
+        # what an earlier process did is completed, but says nothing about the pace
+        self.task = self.progress.add_task(description, total=total, completed=completed, counts="")  # type: ignore[arg-type]
+        self.update(counts=counts)
         self.live.start()
 
-    def step(self, row: Row) -> None:
-        self.figures = figures(row)
-        done = done_by(row, self.totals)
-        self.progress.update(self.task, completed=done, step=row["step"], description=self.of_epochs(row))
-
-    def epoch(self, row: Row) -> None:
-        self.validation = validation(row)
-        if row["epoch"] == self.totals["epochs"]:
-            self.progress.update(self.task, description="testing")
+    def update(
+        self,
+        *,
+        completed: float | None = None,
+        description: str | None = None,
+        counts: str = "",
+        details: Sequence[RenderableType] | None = None,
+    ) -> None:
+        self.progress.update(self.task, completed=completed, description=description)
+        self.progress.update(self.task, counts=counts or f"{self.progress.tasks[0].percentage:>3.0f} %")
+        if details is not None:
+            self.details = details
 
     def render(self) -> Group:
-        return Group(self.progress, Columns(self.figures, padding=(0, 2)), self.validation)
+        return Group(self.progress, *self.details)
 
 
-def remaining(first: Row, last: Row, totals: Row) -> str:
-    """The time to the last step, at the pace between two steps; later ones may be dearer."""
-    begun, done = done_by(first, totals), done_by(last, totals)
-    took = last.get("t", 0) - first.get("t", 0)
-    if took <= 0 or done <= begun:
-        return ""
-    minutes, seconds = divmod(round((1 - done) * took / (done - begun)), 60)
-    return f"eta {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+@contextmanager
+def progress_reporter() -> Iterator[ProgressReporter]:
+    """Choose a bar on a terminal, else plain lines; StoppedError where nobody reads stderr any more."""
+    console = Console(stderr=True)
+    if console.file.isatty() and not console.is_dumb_terminal:
+        with BarReporter(console) as reporter:
+            yield reporter
+    else:
+        yield ProgressReporter(stop_on_broken_pipe(partial(typer.echo, err=True)))
 
 
-def done_by(row: Row, totals: Row) -> float:
-    """The share of the training's work that is done after a step."""
-    share: float = row.get("progress", row["step"] / totals["steps_total"])
-    return share
+def stop_on_broken_pipe(write: Callable[[Item], None]) -> Callable[[Item], None]:
+    """Wrap a function that prints, so that a broken pipe raises StoppedError."""
+
+    def print_or_stop(item: Item) -> None:
+        try:
+            write(item)
+        except BrokenPipeError:
+            raise broken_pipe_error() from None
+
+    return print_or_stop
 
 
-def opening(row: Row) -> str:
-    """What is trained, or from where a run goes on."""
-    if row["event"] == "resume":
-        return f"going on at step {row['step']} of {row['steps_total']}"
-    recipe, images = row["recipe"], row["images"]
-    return (
-        f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
-        f"{row['epochs']} epochs of {row['steps_per_epoch']} steps on {row['device']}\n"
-        f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
-        f"{images['test']:,} to test"
-    )
+class EvaluationProgress:
+    """Reports a sweep from the rows that it writes; `estimates` weigh its attacks by seconds.
+
+    Keys of `estimates` are an attack's title and the run that its images are made on.
+    """
+
+    def __init__(self, reporter: ProgressReporter, estimates: Mapping[tuple[str, str], float]) -> None:
+        self.reporter, self.estimates = reporter, estimates
+        self.done: dict[tuple[str, str], float] = {}
+        self.cells: list[Row] = []
+        reporter.begin(sum(estimates.values()) or 1, description="starting")
+
+    def on_row(self, row: Row) -> None:
+        match row["event"]:
+            case "sweep_progress" | "sweep_part":
+                key = row["attack"], row["source"] or row["run"]
+                self.done[key] = row["done"] / row["n"]
+                completed = sum(self.estimates.get(key, 0) * share for key, share in self.done.items())
+                samples = f"{row['done']}/{row['n']}  {format_accuracies(row['accuracy'])}"
+                self.reporter.update(completed=completed, description=f"{key[1]}  {key[0]}  {samples}")
+            case "cell":
+                self.cells.append(row)
+                if row["epsilon"] == row["last"]:
+                    self.reporter.say(format_result(self.cells))
+                    self.cells = []
+            case "warning":
+                self.reporter.say(f"warning: {row['message']}")
 
 
-def figures(row: Row) -> list[str]:
-    """The losses and the discriminator's figures of a step; a loss that is no number says so."""
-    known = {name: float("nan") if row[name] is None else row[name] for name in FIGURES if name in row}
-    return [FIGURES[name].format(value) for name, value in known.items()]
+class AnalysisProgress:
+    """Reports the attacks and analyses of one run; `estimates` are seconds by the key of an attack's task."""
+
+    def __init__(self, reporter: ProgressReporter, estimates: Mapping[str, float]) -> None:
+        self.reporter, self.estimates = reporter, estimates
+        self.completed, self.images, self.started = 0.0, 0, time.monotonic()
+        if estimates:
+            reporter.begin(sum(estimates.values()))
+
+    def on_images(self, task: "Task", images: int) -> None:
+        """Count images that were attacked; an attack that is done is one line."""
+        name = f"{task.source.name}  {task.spec.title}"
+        self.images += images
+        self.completed += self.estimates[task.parts_key] * images / task.n
+        self.reporter.update(completed=self.completed, description=name)
+        if self.images >= task.n:
+            seconds = time.monotonic() - self.started
+            self.reporter.say(f"{name} {' '.join(map(format_epsilon, task.epsilons))}  ({seconds:.1f} s)")
+            self.images, self.started = 0, time.monotonic()
+
+    def on_analysis(self, name: str) -> None:
+        """Report an analysis whose features are there: a moment for most, longer for probes and embeddings."""
+        self.reporter.log(f"analysing: {name}")
+        self.reporter.begin(None, description=f"analysing: {name}")
 
 
-def validation(row: Row) -> str:
-    """An epoch's accuracies on the hold-out, if there is one."""
-    if "acc_nat" not in row:
-        return ""
-    best = "  best" if row["best"] else ""
-    square = format_square_accuracy(row.get("acc_square"))
-    return f"validation: clean {row['acc_nat']:6.1%}, PGD {row['acc_adv']:6.1%}{square} (no AutoAttack){best}"
+def format_result(cells: Sequence[Row]) -> str:
+    """Format one attack on one model: `digits_at-001  pgd_linf  0: 99.4 %  0.1: 86.1 %  (3.2 s)`."""
+    first = cells[0]
+    name = f"{first['run']}  {first['attack']}" + (f" from {first['source']}" if first["source"] else "")
+    accuracies = {"0": first["acc_nat"]} | {f"{cell['epsilon']:.4g}": cell["accuracy"] for cell in cells}
+    return f"{name}  {format_accuracies(accuracies)}  ({sum(cell['seconds'] for cell in cells):.1f} s)"
 
 
-def results(last: Row, best: Row) -> list[str]:
-    """A line a checkpoint, or one for both where the last one is the best."""
-    if best["checkpoint_step"] == last["checkpoint_step"]:
-        return [result("best and last", best)]
-    return [result("best", best), result("last", last)]
+def format_accuracies(accuracies: Mapping[str, float]) -> str:
+    return "  ".join(f"{float(epsilon):.4g}: {accuracy:.1%}" for epsilon, accuracy in accuracies.items())
 
 
-def result(which: str, row: Row) -> str:
-    """A checkpoint's accuracies on the test split."""
-    square = format_square_accuracy(row.get("acc_square"))
-    return (
-        f"test, {which} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
-        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} images"
-    )
+def format_duration(seconds: float) -> str:
+    """Format seconds in the unit that a person would use: `45 s`, `12 min`, `3.1 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""`afdctl watch --serve`: the dashboard in a browser on this machine, to look at and no more."""
+"""`afdctl watch --serve`: a read-only dashboard for browsers on this machine."""
 
 import contextlib
 import shlex
@@ -15,20 +15,20 @@ HOST = "127.0.0.1"
 
 
 def serve(paths: Sequence[Path], port: int) -> None:
-    """Serve until a signal comes. Each tab of the browser gets a dashboard of its own, which ends with this process."""
-    # no shell stays between the two: the dashboard sees at once that its server is gone
+    """Serve until a signal comes. Each browser tab gets its own dashboard process, which ends with this one."""
+    # exec leaves no shell in between, so that the dashboard notices at once when the server exits
     command = "exec " + shlex.join(
         [sys.executable, "-m", "afdctl", "watch", "--read-only", "--", *(str(path.resolve()) for path in paths)]
     )
-    server = guarded(command, port)
-    typer.echo(f"http://{HOST}:{port} shows it; from elsewhere: ssh -L {port}:{HOST}:{port} HOST", err=True)
-    # the library's own words are no result
+    server = guarded_server(command, port)
+    typer.echo(f"open http://{HOST}:{port}; from another machine, first run ssh -L {port}:{HOST}:{port} HOST", err=True)
+    # stdout is for results, not for messages of the library
     with contextlib.redirect_stdout(sys.stderr):
         server.serve()
 
 
-def guarded(command: str, port: int) -> Any:
-    """The library's server, for pages of its own address only. Error: AfdctlError where the library is missing."""
+def guarded_server(command: str, port: int) -> Any:
+    """Return a server that only accepts requests of its own pages. AfdctlError if textual-serve is missing."""
     try:
         from aiohttp import web
         from textual_serve.server import Server
@@ -41,26 +41,27 @@ def guarded(command: str, port: int) -> Any:
     origins = {f"http://{host}" for host in hosts}
 
     async def refuse_others(request: Any, handler: Any) -> Any:
-        """403 for a foreign name of this machine (DNS rebinding), and for what another site's page asks for."""
-        named, asked = request.headers.getall("Host", []), request.headers.getall("Origin", [])
-        if len(named) != 1 or named[0].lower() not in hosts or not origins.issuperset(map(str.lower, asked)):
-            raise web.HTTPForbidden(text=f"open http://{HOST}:{port} itself\n")
+        """Answer 403 to a foreign Host (DNS rebinding) and to a foreign Origin (a page of another site)."""
+        host, origin = request.headers.getall("Host", []), request.headers.getall("Origin", [])
+        if len(host) != 1 or host[0].lower() not in hosts or not origins.issuperset(map(str.lower, origin)):
+            raise web.HTTPForbidden(text=f"open http://{HOST}:{port} directly\n")
         return await handler(request)
 
-    class Guarded(Server):  # type: ignore[misc]
+    class GuardedServer(Server):  # type: ignore[misc]
+        # textual-serve has no public way to add a middleware
         async def _make_app(self) -> Any:
             app = await super()._make_app()
             app.middlewares.append(web.middleware(refuse_others))
             return app
 
         async def on_startup(self, app: Any) -> None:
-            pass
+            """Print no banner."""
 
         async def _process_messages(self, websocket: Any, app_service: Any) -> None:
-            # whoever does not speak the browser's language is shown out
+            # a client that sends something else than the browser's messages is disconnected
             with contextlib.suppress(AssertionError, AttributeError, LookupError, TypeError, ValueError):
                 await super()._process_messages(websocket, app_service)
 
-    server = Guarded(command, host=HOST, port=port, title="afdctl")
+    server = GuardedServer(command, host=HOST, port=port, title="afdctl")
     server.console = Console(stderr=True)
     return server

@@ -3,6 +3,7 @@
 import re
 import signal
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,25 +12,43 @@ import typer
 
 from afdctl import paths
 from afdctl.cli import background, terminal
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import RECIPE, SET
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
+    from afdctl.runs.run import Run
 
 SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
-RESUME = typer.Option(metavar="RUN", help="Go on with a stopped run: its path, its name, or `latest`.")
+RESUME = typer.Option(metavar="RUN", help="Resume a stopped run: its path, its name, or `latest`.")
 NAME = typer.Option(help="The run's name; by default the recipe's, with a number.")
-RUNS = typer.Option(parser=paths.path, help="The folder that holds the runs.")
+RUNS = typer.Option(parser=paths.path, help="The folder of the runs.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto by default.", show_default=False)
 DATA_DIR = typer.Option(
-    parser=paths.path, help="Where the data sets lie; by default AFDCTL_DATA, or a cache folder.", show_default=False
+    parser=paths.path,
+    help="The folder of the data sets; by default AFDCTL_DATA, or a cache folder.",
+    show_default=False,
 )
-JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object a line.")
-TUI = typer.Option("--tui/--no-tui", help="The dashboard, or a progress bar; by default the dashboard on a terminal.")
-DETACH = typer.Option("--detach", help="Print the run's path as soon as it trains, and leave it alone.")
+JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object per line.")
+TUI = typer.Option("--tui/--no-tui", help="Dashboard or progress bar; by default the dashboard on a terminal.")
+DETACH = typer.Option("--detach", help="Print the run's path once the training runs, and leave it in the background.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The options of the command, checked as far as that needs neither the recipe nor a run."""
+
+    recipe: str | None
+    overrides: list[str]
+    seeds: list[int]
+    resume: str | None
+    name: str | None
+    runs: Path
+    device: str | None
+    data_dir: Path | None
+    json: bool
 
 
 def train(
@@ -47,147 +66,146 @@ def train(
 ) -> None:
     """Train a recipe, measure clean and PGD accuracy on the test split, and print the run's path.
 
-    On a terminal a dashboard shows it, and the training outlives the terminal; see `afdctl watch`. Elsewhere, and with
-    --no-tui, progress goes to stderr, and Ctrl-C saves and stops. stdout holds the path, or the journal with --json.
+    On a terminal the dashboard opens, and the training continues if it is closed; see `afdctl watch`. Elsewhere, and
+    with --no-tui, progress goes to stderr, and Ctrl-C saves and stops. stdout holds the path, or the journal with
+    --json.
     """
     _check_device(device)
-    starter = background.starter()
-    apart = starter is None and _apart(tui, detach, json)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside of the loop there is nothing new to save
-    if resume is None:
-        chosen = _chosen(recipe, overrides or [], _numbers(seeds), name)
-        if apart:
-            background.run_with_dashboard(detach=detach)
-        else:
-            _start(chosen, Path(recipe or "").stem, name, runs, device, data_dir, json, starter)
-    elif recipe or overrides or seeds or name:
-        raise RecipeError("--resume goes on with the run's own recipe; leave RECIPE, --set, --seeds and --name out")
+    parent = background.parent_process()
+    in_background = parent is None and use_background(tui, detach=detach, json=json)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside the training loop there is nothing new to save
+    options = TrainOptions(
+        recipe=recipe,
+        overrides=overrides or [],
+        seeds=_parse_seeds(seeds),
+        resume=resume,
+        name=name,
+        runs=runs,
+        device=device,
+        data_dir=data_dir,
+        json=json,
+    )
+    if resume is not None:
+        _resume(options, parent, in_background=in_background, detach=detach)
+        return
+    # the recipe is checked before a background process starts
+    recipes = _load_recipes(options)
+    if in_background:
+        background.run_with_dashboard(detach=detach)
     else:
-        _resume(resume, runs, device, data_dir, json, starter, apart=apart, detach=detach)
+        _start(recipes, options, parent)
 
 
-def _apart(tui: bool | None, detach: bool, json: bool) -> bool:
-    """Whether the trainer is to be a process of its own."""
+def use_background(tui: bool | None, *, detach: bool, json: bool) -> bool:
+    """Return whether the trainer is to be a process in the background."""
     if json and (tui or detach):
-        raise RecipeError("--json streams the journal of a training that is waited for; leave --tui and --detach out")
+        raise RecipeError("--json streams the journal until the training ends; leave --tui and --detach out")
     if tui and detach:
         raise RecipeError("--detach starts without a dashboard; leave --tui out")
-    if tui and not terminal.interactive():
+    if tui and not terminal.is_interactive():
         raise RecipeError("--tui needs a terminal on stdin and stderr; leave it out for plain lines")
-    return detach or (tui is not False and not json and terminal.interactive())
+    return detach or (tui is not False and not json and terminal.is_interactive())
 
 
-def _chosen(name_or_path: str | None, overrides: list[str], seeds: list[int], name: str | None) -> "list[Recipe]":
-    """The recipes to train, checked."""
-    if name_or_path is None:
+def _load_recipes(options: TrainOptions) -> "list[Recipe]":
+    """Load the recipe once for each seed, or once with its own seed."""
+    if options.recipe is None:
         raise RecipeError("name a recipe, such as recipes/digits_wgan.toml, or a run with --resume")
-    if name and len(seeds) > 1:
+    if options.name and len(options.seeds) > 1:
         raise RecipeError("--name names one run, --seeds makes several; leave --name out")
-    return _recipes(name_or_path, overrides, seeds)
+    from afdctl import recipe
+
+    overrides = [[*options.overrides, f"seed={seed}"] for seed in options.seeds] or [options.overrides]
+    return [recipe.load(options.recipe, values) for values in overrides]
 
 
-def _start(
-    chosen: "list[Recipe]",
-    stem: str,
-    name: str | None,
-    runs: Path,
-    device: str | None,
-    data_dir: Path | None,
-    json: bool,
-    starter: background.Starter | None,
-) -> None:
-    # torch takes seconds to import; by now the recipe is known to be right
-    with leaving_at_once():
+def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.ParentProcess | None) -> None:
+    """Make a run for each recipe, then train one after the other."""
+    # torch takes seconds to import; by now the recipe is known to be valid
+    with exit_on_interrupt():
         from afdctl import interrupts
-        from afdctl.cli.progress import training_progress
+        from afdctl.cli.training_progress import training_progress
         from afdctl.runs.run import Run
         from afdctl.training import setup
 
+    stem = Path(options.recipe or "").stem
     with interrupts.raise_on_signal(), ExitStack() as stack:
-        begun = [stack.enter_context(Run.begin(runs, stem, name)) for _ in chosen]
-        if starter:
-            starter.tell(runs=[str(run.path) for run, _ in begun])
-        for one, (run, journal) in zip(chosen, begun, strict=True):
-            if starter:
-                starter.await_run()
-            with training_progress(json) as on_line:
+        runs = [stack.enter_context(Run.begin(options.runs, stem, options.name)) for _ in recipes]
+        if parent:
+            parent.report(runs=[str(run.path) for run, _ in runs])
+        for recipe, (run, journal) in zip(recipes, runs, strict=True):
+            if parent:
+                parent.prepare_run()
+            with training_progress(options.json) as on_line:
                 setup.start(
-                    one,
+                    recipe,
                     run,
                     journal,
-                    device=setup.choose_device(device or "auto"),
-                    data_dir=data_dir,
+                    device=setup.choose_device(options.device or "auto"),
+                    data_dir=options.data_dir,
                     on_line=on_line,
-                    on_ready=partial(starter.on_begin, run) if starter else None,
+                    on_ready=partial(parent.start_run, run) if parent else None,
                 )
             journal.close()
-            if not json:
+            if not options.json:
                 typer.echo(run.path)
 
 
 def _resume(
-    spec: str,
-    runs: Path,
-    device: str | None,
-    data_dir: Path | None,
-    json: bool,
-    starter: background.Starter | None,
-    *,
-    apart: bool,
-    detach: bool,
+    options: TrainOptions, parent: background.ParentProcess | None, *, in_background: bool, detach: bool
 ) -> None:
-    from afdctl.journal import JournalOutline
-    from afdctl.runs import checkpoints, results_file
+    """Resume a stopped run; only check and rebuild the files of a finished one."""
+    if options.recipe or options.overrides or options.seeds or options.name:
+        raise RecipeError("--resume uses the run's own recipe; leave RECIPE, --set, --seeds and --name out")
     from afdctl.runs.run import Run
 
-    run = Run.find(spec, runs)
+    run = Run.find(options.resume or "", options.runs)
     if run.finished:
-        for warning in checkpoints.repair_best(run, JournalOutline(run.journal_path).rows):
-            typer.echo(f"warning: {warning}", err=True)
-        checkpoints.verify_pointed(run)
-        results_file.build(run)  # a full disk may have kept the last one from being written
-        typer.echo(f"{run.path}: finished already; there is nothing to go on with", err=True)
-    elif apart:
+        _check_finished(run)
+    elif in_background:
         background.run_with_dashboard(detach=detach)
         return
     else:
-        with leaving_at_once():
+        with exit_on_interrupt():
             from afdctl import interrupts
-            from afdctl.cli.progress import training_progress
+            from afdctl.cli.training_progress import training_progress
             from afdctl.training import setup
 
-        if starter:
-            starter.tell(runs=[str(run.path)])
-        with interrupts.raise_on_signal(), training_progress(json) as on_line:
+        if parent:
+            parent.report(runs=[str(run.path)])
+        with interrupts.raise_on_signal(), training_progress(options.json) as on_line:
             setup.resume(
                 run,
-                device=device,
-                data_dir=data_dir,
+                device=options.device,
+                data_dir=options.data_dir,
                 on_line=on_line,
-                on_ready=partial(starter.on_begin, run) if starter else None,
+                on_ready=partial(parent.start_run, run) if parent else None,
             )
-    if not json:
+    if not options.json:
         typer.echo(run.path)
 
 
-def _recipes(name_or_path: str, overrides: list[str], seeds: list[int]) -> "list[Recipe]":
-    """The recipe once for each seed, or once with its own."""
-    from afdctl import recipe
+def _check_finished(run: "Run") -> None:
+    """Verify the checkpoints of a finished run, and write results.h5, which a full disk may have prevented."""
+    from afdctl.journal import JournalOutline
+    from afdctl.runs import checkpoints, results_file
 
-    if not seeds:
-        return [recipe.load(name_or_path, overrides)]
-    return [recipe.load(name_or_path, [*overrides, f"seed={seed}"]) for seed in seeds]
+    for warning in checkpoints.repair_best(run, JournalOutline(run.journal_path).rows):
+        typer.echo(f"warning: {warning}", err=True)
+    checkpoints.verify_pointed(run)
+    results_file.build(run)
+    typer.echo(f"{run.path}: already finished; nothing to resume", err=True)
 
 
-def _numbers(seeds: str | None) -> list[int]:
-    if seeds is None:
+def _parse_seeds(text: str | None) -> list[int]:
+    if text is None:
         return []
-    if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", seeds):
-        raise RecipeError(f"--seeds '{shorten(seeds)}': must be whole numbers with commas between, such as 0,1,2")
-    numbers = [int(number) for number in seeds.split(",")]
-    if len(set(numbers)) < len(numbers):
-        raise RecipeError(f"--seeds '{shorten(seeds)}': names a seed twice, which would train the same run twice")
-    return numbers
+    if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", text):
+        raise RecipeError(f"--seeds '{shorten(text)}': must be whole numbers with commas between, such as 0,1,2")
+    seeds = [int(number) for number in text.split(",")]
+    if len(set(seeds)) < len(seeds):
+        raise RecipeError(f"--seeds '{shorten(text)}': names a seed twice, which would train the same run twice")
+    return seeds
 
 
 def _check_device(device: str | None) -> None:

@@ -1,4 +1,4 @@
-"""`afdctl watch`: the dashboard on any run, live or finished; one frame of it as text or picture; or in a browser."""
+"""`afdctl watch`: the dashboard on any run, live or finished; as one frame; in a browser; or as plain lines."""
 
 import os
 import re
@@ -12,22 +12,21 @@ import typer
 
 from afdctl import paths
 from afdctl.cli import output_path, serving, terminal
-from afdctl.cli.arguments import find_runs, run_names
-from afdctl.cli.printing import beneath
+from afdctl.cli.arguments import find_run, run_names
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
     metavar="[RUN]...", show_default=False, help="Paths or names of runs, or - for stdin; the newest by default."
 )
-RUNS = typer.Option(parser=paths.path, help="The folder that holds the runs.")
+RUNS = typer.Option(parser=paths.path, help="The folder of the runs.")
 ONCE = typer.Option("--once", help="Draw one frame without a terminal: text to stdout, or a picture with --svg.")
-SVG = output_path.option("--svg", help="Where --once writes its picture: a file, or a folder for it.")
+SVG = output_path.option("--svg", help="The file or folder for the picture of --once.")
 SIZE = typer.Option(metavar="WIDTHxHEIGHT", help="The size of --once in cells.")
 REPLAY = typer.Option(
-    metavar="SPEED", min=0.01, max=1e6, help="Show the run once more, so many times as fast.", show_default=False
+    metavar="SPEED", min=0.01, max=1e6, help="Replay the run at SPEED times its pace.", show_default=False
 )
-READ_ONLY = typer.Option("--read-only", help="Neither stop the run nor ask it for a checkpoint.")
-SERVE = typer.Option("--serve", help="Show it, read-only, to a browser on this machine.")
+READ_ONLY = typer.Option("--read-only", help="Do not let keys stop the run or request a checkpoint.")
+SERVE = typer.Option("--serve", help="Serve the dashboard, read-only, to browsers on this machine.")
 PORT = typer.Option(min=1, max=65535, help="The port of --serve.")
 FOLLOW_SECONDS = 0.5
 
@@ -43,82 +42,81 @@ def watch(
     serve: Annotated[bool, SERVE] = False,
     port: Annotated[int, PORT] = 8000,
 ) -> None:
-    """Watch runs: running, stopped, crashed or finished. Several are compared.
+    """Watch running, stopped, crashed or finished runs. Several runs are compared.
 
-    Leaving never touches a training. Without a terminal, the run's story goes to stdout in plain lines.
+    Leaving the dashboard does not affect the training. Without a terminal, progress goes to stdout as plain lines.
     """
-    width, height = _size(size)
+    width, height = _parse_size(size)
     if svg and not once:
-        raise RecipeError("--svg is the picture of --once; add --once, or press e in the dashboard")
+        raise RecipeError("--svg needs --once; add it, or press e in the dashboard")
     if svg:
         svg.check()
-    paths = [find_runs(name, runs).path for name in run_names(names or [])]
+    folders = [find_run(name, runs).path for name in run_names(names or [])]
     if once:
-        _once(paths, width, height, svg)
+        _print_frame(folders, width, height, svg)
     elif serve:
-        serving.serve(paths, port)
-    elif terminal.interactive() or terminal.served():
-        _show(paths, replay, read_only)
+        serving.serve(folders, port)
+    elif terminal.is_interactive() or terminal.is_served():
+        _open_dashboard(folders, replay, read_only)
     else:
-        _tell(paths[0])
+        _print_lines(folders[0])
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
     if not match or not int(match[1]) or not int(match[2]):
         raise RecipeError(f"--size '{text}': must be a width and a height in cells, such as 150x44")
     return int(match[1]), int(match[2])
 
 
-def _once(paths: list[Path], width: int, height: int, svg: output_path.OutputPath | None) -> None:
-    """Print one frame, or the path of its picture."""
-    from afdctl.tui.screen import frame
+def _print_frame(folders: list[Path], width: int, height: int, svg: output_path.OutputPath | None) -> None:
+    """Print one frame as text, or the path of its SVG."""
+    from afdctl.tui.screen import still_frame
 
-    screen = frame(paths, width, height, colours=svg is not None or sys.stdout.isatty())
+    frame = still_frame(folders, width, height, colours=svg is not None or sys.stdout.isatty())
     if svg is None:
         coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        typer.echo(screen.ansi() if coloured else screen.text() + "\n", nl=False, file=beneath(sys.stdout))
+        text = frame.ansi() if coloured else frame.text() + "\n"
+        typer.echo(text, nl=False, file=terminal.raw_stream(sys.stdout))
         return
     from afdctl.runs import files
-    from afdctl.tui.drawing.svg import svg as picture
+    from afdctl.tui.drawing.svg import to_svg
 
-    path = svg.file(f"{output_path.runs_in_words([path.resolve().name for path in paths])}.svg")
-    files.write_text(path, picture(screen, f"afdctl: {paths[0].name}"))
+    path = svg.file(f"{output_path.runs_in_words([folder.resolve().name for folder in folders])}.svg")
+    files.write_text(path, to_svg(frame, f"afdctl: {folders[0].name}"))
     typer.echo(path)
 
 
-def _show(paths: list[Path], replay: float | None, read_only: bool) -> None:
+def _open_dashboard(folders: list[Path], replay: float | None, read_only: bool) -> None:
     from afdctl.tui.app import Dashboard
     from afdctl.tui.session import Options
 
-    options = Options(read_only=read_only, served=terminal.served(), replay=replay)
-    if number := Dashboard(paths, options).show():
+    options = Options(read_only=read_only, served=terminal.is_served(), replay=replay)
+    if number := Dashboard(folders, options).show():
         raise StoppedError("", number)
 
 
-def _tell(path: Path) -> None:
-    """Plain lines of what has happened and happens, until nothing writes the run any more."""
-    import json
-
-    from afdctl.cli.broken_pipe import broken_pipe_error
-    from afdctl.cli.progress import Lines
+def _print_lines(folder: Path) -> None:
+    """Print a line for each event, past and new, until no process writes the run."""
+    from afdctl.cli.progress import ProgressReporter
+    from afdctl.cli.training_progress import TrainingProgress
     from afdctl.runs.folders import JOURNAL
     from afdctl.runs.lost_rows import lost_rows
     from afdctl.runs.run import Run
     from afdctl.tui.state.follower import RunFollower
     from afdctl.tui.state.history import MALFORMED
 
-    lines, run = Lines(typer.echo), RunFollower(path)
+    lines, run = TrainingProgress(ProgressReporter(typer.echo)), RunFollower(folder)
     try:
         for row in run.rows(FOLLOW_SECONDS, time.sleep):
             try:
-                lines.on_line(json.dumps(row))
+                lines.on_row(row)
             except MALFORMED:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
-        raise broken_pipe_error() from None
-    with suppress(AfdctlError):  # of a journal that is damaged elsewhere, the lines above say so
-        for words in lost_rows(Run(path)):
+        raise terminal.broken_pipe_error() from None
+    with suppress(AfdctlError):  # a journal that is damaged elsewhere is reported below
+        for words in lost_rows(Run(folder)):
             typer.echo(f"warning: {words}", err=True)
     if run.damaged:
-        typer.echo(f"warning: {path}/{JOURNAL}: {run.damaged} damaged lines were left out", err=True)
+        typer.echo(f"warning: {folder}/{JOURNAL}: {run.damaged} damaged lines were left out", err=True)

@@ -1,4 +1,4 @@
-"""One batch under one task: attacked over the whole grid, judged by every target."""
+"""Attack one batch over a task's whole grid, and verify the results on every target."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,106 +18,134 @@ from afdctl.models.precision import MixedPrecision
 from afdctl.runs.shards import Arrays
 from afdctl.suites.attack_config import AttackConfig
 
+# Attack results by epsilon
+Results = dict[float, AttackResult]
+
 
 def prepare_model(network: nn.Module, check: Callable[[], None], precision: str = "float32") -> Model:
-    """The network as attacks see it: BatchNorm folded where it is ours; `check` is called first, and may raise.
+    """Wrap a network for attacks: BatchNorm folded where it is ours, logits in float32.
 
-    In bf16 the encoder of a network of ours computes in it, and the whole of any other model; logits are float32.
+    `check` is called before each pass, and may raise. In bf16 the encoder of our networks, and the whole of a custom
+    model, computes in it.
     """
     ours = isinstance(network, FeatureClassifier)
     model: Model = FusedModel(network, precision) if ours else MixedPrecision(network, precision=precision)
 
-    def search(x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         check()
-        # a model may compute in another precision; attacks add up in that of x
+        # a model may compute in another precision; attacks sum in that of x
         logits: Tensor = model(x).float()
-        # a model that cuts the graph has slope 0, which every attack knows how to live with
-        cut = x.requires_grad and not logits.requires_grad and torch.is_grad_enabled()
-        return logits + 0 * x.flatten(1).sum(1, keepdim=True) if cut else logits
+        # attacks handle a zero gradient, but autograd fails where a model detaches its outputs
+        detached = x.requires_grad and not logits.requires_grad and torch.is_grad_enabled()
+        return logits + 0 * x.flatten(1).sum(1, keepdim=True) if detached else logits
 
-    return search
+    return forward
 
 
 def attack_batch(
-    task: Task, model: Model, x: Tensor, y: Tensor, first: int, keep_images: bool, exact: Model | None = None
+    task: Task,
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    first: int,
+    keep_images: bool,
+    float32_model: Model | None = None,
 ) -> list[Arrays]:
-    """The rows of samples `first` and after, for each target: `label`, `clean`, and for each epsilon `<epsilon>/...`.
+    """Attack samples `first` and after, x (n, c, h, w) and y (n,); return the columns (n, ...) for each target.
 
-    `prediction`, `norm` (of x' - x), `distance` (the same where x' fools, 0 where x is misclassified, inf where the
-    sample is robust), `first_success`, `forwards`, `backwards`, `part`, and with `keep_images` `x_adv`. Where `model`
-    computes in less than float32, `exact` is the one that does not.
+    Columns are `label`, `clean`, and for each epsilon `<epsilon>/prediction`, `norm` (of x' - x), `distance` (the same
+    where x' fools, 0 where x is misclassified, inf where the sample is robust), `first_success`, `forwards`,
+    `backwards`, `part`, and with `keep_images` `x_adv`. `float32_model` is given where `model` computes in bf16.
     """
-    # a white-box attack leaves alone what is misclassified anyway; a target may know what its source does not
+    # a white-box attack skips misclassified samples; a transfer's target may get right what its source does not
     attacked = torch.ones_like(y, dtype=torch.bool) if task.transfers else predict(task.source.network, x) == y
-    found = search(task.spec, task.seed, model, x[attacked], y[attacked], attacked, first)
-    if exact is not None:
-        recheck_in_float32(task, exact, x[attacked], y[attacked], found, attacked, first)
-    found = scatter_to_batch(attacked, x, found)
-    return [verify_batch(task, target.network, x, y, found, keep_images) for target in task.targets]
+    numbers = sample_numbers(attacked, first)
+    results = search(task.spec, model, x[attacked], y[attacked], seed=task.seed, numbers=numbers)
+    if float32_model is not None:
+        recheck_in_float32(task, float32_model, x[attacked], y[attacked], results=results, numbers=numbers)
+    results = scatter_to_batch(attacked, x, results)
+    return [verify_batch(task, target.network, x, y, results, keep_images=keep_images) for target in task.targets]
 
 
-def search(
-    spec: AttackConfig, seed: int, model: Model, x: Tensor, y: Tensor, attacked: Tensor, first: int
-) -> dict[float, AttackResult]:
-    """What the attack finds at each epsilon; the sample's number in its split decides its random draws."""
-    index = (first + attacked.nonzero().flatten()).tolist()
-    return attack_grid(spec, model, x, y, lambda epsilon: SampleRNG(seed, f"{spec.name}@{epsilon:g}", index))
+def search(spec: AttackConfig, model: Model, x: Tensor, y: Tensor, *, seed: int, numbers: list[int]) -> Results:
+    """Attack samples at each epsilon; `numbers`, those of the samples in the test split, decide their random draws."""
+    return attack_grid(spec, model, x, y, rng=lambda epsilon: SampleRNG(seed, f"{spec.name}@{epsilon:g}", numbers))
 
 
 def recheck_in_float32(
-    task: Task, exact: Model, x: Tensor, y: Tensor, found: dict[float, AttackResult], attacked: Tensor, first: int
+    task: Task, float32_model: Model, x: Tensor, y: Tensor, *, results: Results, numbers: list[int]
 ) -> None:
-    """Attack those samples anew, in float32, of which the source does not confirm every success in float32.
+    """Attack again, in float32, the samples of which the source does not confirm every success in float32.
 
-    A success that is none would else spare its sample the attacks that come after it.
+    An unconfirmed success would otherwise spare its sample the attacks that follow.
     """
     refuted = torch.zeros_like(y, dtype=torch.bool)
-    for epsilon, finding in found.items():
-        verdict = verify(task.source.network, x, y, y, finding.x_adv, finding.fooled, epsilon, task.spec.norm)
-        refuted |= finding.fooled & verdict.robust
+    for epsilon, result in results.items():
+        verification = verify(
+            task.source.network,
+            x,
+            y,
+            result.x_adv,
+            clean=y,
+            claimed=result.fooled,
+            epsilon=epsilon,
+            norm=task.spec.norm,
+        )
+        refuted |= result.fooled & verification.robust
     if refuted.any():
-        rows = attacked.clone()
-        rows[attacked] = refuted
-        for epsilon, finding in search(task.spec, task.seed, exact, x[refuted], y[refuted], rows, first).items():
-            found[epsilon].update(refuted, finding)
+        refuted_numbers = [number for number, again in zip(numbers, refuted.tolist(), strict=True) if again]
+        new_results = search(task.spec, float32_model, x[refuted], y[refuted], seed=task.seed, numbers=refuted_numbers)
+        for epsilon, result in new_results.items():
+            results[epsilon].update(refuted, result)
 
 
-def scatter_to_batch(attacked: Tensor, x: Tensor, found: dict[float, AttackResult]) -> dict[float, AttackResult]:
-    """Findings of the attacked samples as rows of the whole batch."""
-    spread = {}
-    for epsilon, rows in found.items():
-        spread[epsilon] = AttackResult.empty(x)
-        spread[epsilon].update(attacked, rows)
-    return spread
+def scatter_to_batch(attacked: Tensor, x: Tensor, results: Results) -> Results:
+    """Place the results of the attacked samples (mask (n,)) in results of the whole batch."""
+    batch_results = {}
+    for epsilon, result in results.items():
+        batch_results[epsilon] = AttackResult.empty(x)
+        batch_results[epsilon].update(attacked, result)
+    return batch_results
 
 
 def verify_batch(
-    task: Task, network: nn.Module, x: Tensor, y: Tensor, found: dict[float, AttackResult], keep_images: bool
+    task: Task, network: nn.Module, x: Tensor, y: Tensor, results: Results, *, keep_images: bool
 ) -> Arrays:
+    """Verify results on one target and return their columns."""
     clean = predict(network, x)
-    rows: dict[str, Tensor] = {"label": y, "clean": clean}
-    for epsilon, finding in found.items():
-        verdict = verify(network, x, y, clean, finding.x_adv, finding.fooled, epsilon, task.spec.norm)
-        rows |= {f"{epsilon:g}/{name}": column for name, column in columns(verdict, finding, clean == y).items()}
+    columns: dict[str, Tensor] = {"label": y, "clean": clean}
+    for epsilon, result in results.items():
+        verification = verify(
+            network, x, y, result.x_adv, clean=clean, claimed=result.fooled, epsilon=epsilon, norm=task.spec.norm
+        )
+        for name, column in _result_columns(verification, result, clean == y).items():
+            columns[f"{epsilon:g}/{name}"] = column
         if keep_images:
-            rows[f"{epsilon:g}/x_adv"] = verdict.x_adv
-    return {name: compact(column) for name, column in rows.items()}
+            columns[f"{epsilon:g}/x_adv"] = verification.x_adv
+    return {name: _to_numpy(column) for name, column in columns.items()}
 
 
-def columns(verdict: Verification, finding: AttackResult, right: Tensor) -> dict[str, Tensor]:
-    distance = torch.where(verdict.robust, torch.inf, torch.where(right, verdict.norm, 0.0))
+def sample_numbers(attacked: Tensor, first: int) -> list[int]:
+    """Return the numbers of the attacked samples (mask (n,)) in the test split."""
+    numbers: list[int] = (first + attacked.nonzero().flatten()).tolist()
+    return numbers
+
+
+def _result_columns(verification: Verification, result: AttackResult, correct: Tensor) -> dict[str, Tensor]:
+    distance = torch.where(verification.robust, torch.inf, torch.where(correct, verification.norm, 0.0))
     return {
-        "prediction": verdict.prediction,
-        "norm": verdict.norm,
+        "prediction": verification.prediction,
+        "norm": verification.norm,
         "distance": distance,
-        "first_success": finding.first_success_step,
-        "forwards": finding.forwards,
-        "backwards": finding.backwards,
-        "part": finding.part,
+        "first_success": result.first_success_step,
+        "forwards": result.forwards,
+        "backwards": result.backwards,
+        "part": result.part,
     }
 
 
-def compact(column: Tensor) -> np.ndarray[Any, Any]:
-    """The column on the host, whole numbers in 32 bits."""
+def _to_numpy(column: Tensor) -> np.ndarray[Any, Any]:
+    """Copy a column to the host, integers in 32 bits."""
     array: np.ndarray[Any, Any] = column.cpu().numpy()
     return array.astype(np.int32) if array.dtype == np.int64 else array

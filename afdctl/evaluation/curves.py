@@ -1,4 +1,8 @@
-"""Cells summed up: a curve for each attack, the worst case of each norm, and the areas below them."""
+"""Results of a sweep: robustness curves with per-sample distances, their worst case, and how close attacks come to it.
+
+Distances (n,) are the smallest adversarial distance found for each sample: 0 where x itself is misclassified, inf
+where nothing was found.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -6,45 +10,41 @@ from typing import Any
 
 import numpy as np
 
-from afdctl.evaluation.partial_results import Rows
+from afdctl.evaluation.cells import Rows
 from afdctl.evaluation.plan import Task
-from afdctl.evaluation.statistics import Array, accuracy_at, auc, lower_envelope, optimality, step_auc
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import Row
 from afdctl.runs import results_file, shards
-from afdctl.runs.cells import CurveRows
-from afdctl.runs.checks import warnings_of
+from afdctl.runs.curves import RobustnessCurve, auc
 from afdctl.runs.record import Record
-from afdctl.runs.run import Run
+from afdctl.runs.shards import Array
 from afdctl.suites.schema import AA
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Accuracy of one run under one attack over its grid, 0 (clean) first; `warnings` of the networks' checks."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SampleCurve(RobustnessCurve):
+    """A robustness curve of the run `run` with the distances (n,) behind it.
+
+    `parts` counts the samples that each part of AutoAttack fooled at the largest epsilon.
+    """
 
     run: str
-    attack: str
-    norm: str
-    source: str | None
-    schedule: str
-    n: int
-    epsilons: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    auc: float
-    auc_step: float
-    passes: float
-    seconds: float
-    parts: dict[str, int] | None
     distances: Array = field(repr=False)
+    parts: dict[str, int] | None = None
     optimality: float | None = None
-    precision: str = "float32"
-    warnings: tuple[str, ...] = ()
+
+    @property
+    def auc_exact(self) -> float:
+        return exact_auc(self.distances, self.epsilons[-1])
+
+    def as_json(self) -> dict[str, Any]:
+        extra = {"auc_exact": self.auc_exact, "optimality": self.optimality, "parts": self.parts}
+        return {"run": self.run, **super().as_json(), **extra}
 
 
 @dataclass(frozen=True)
 class WorstCaseCurve:
-    """The point-wise worst case over the attacks of one norm, transfers too: a sample counts if all left it right."""
+    """Accuracy under all attacks of one norm, transfers included: a sample is robust if none fooled it."""
 
     run: str
     norm: str
@@ -52,199 +52,139 @@ class WorstCaseCurve:
     attacks: tuple[str, ...]
     epsilons: tuple[float, ...]
     accuracies: tuple[float, ...]
-    auc_step: float
+    auc_exact: float
     warnings: tuple[str, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what commands print with --json."""
+        return asdict(self)
 
-def of_tasks(tasks: Iterable[Task], rows: Rows) -> dict[str, list[Curve]]:
-    """Run -> the curves of a plan's cells, in the order of its tasks, and of earlier transfers to the same network."""
-    made: dict[str, list[Curve]] = {}
+
+def sweep_curves(tasks: Iterable[Task], rows: Rows) -> dict[str, list[SampleCurve]]:
+    """Build the curves of each run: those of a finished plan, then earlier transfers to the same network."""
+    planned: dict[str, list[SampleCurve]] = {}
     targets: dict[str, EvaluationTarget] = {}
     for task in tasks:
         for target in task.targets:
             targets[target.name] = target
             cells = [rows[target.name, task.key(target, epsilon)] for epsilon in task.epsilons]
-            made.setdefault(target.name, []).append(curve(task, target, cells))
-    every = {name: [*curves, *earlier_transfers(targets[name], curves)] for name, curves in made.items()}
-    return {run: [with_optimality(one, of_run) for one in of_run] for run, of_run in every.items()}
+            planned.setdefault(target.name, []).append(_planned_curve(task, target, cells))
+    results = {name: [*curves, *_earlier_transfers(targets[name], curves)] for name, curves in planned.items()}
+    return {name: [_with_optimality(curve, curves) for curve in curves] for name, curves in results.items()}
 
 
-def earlier_transfers(target: EvaluationTarget, shown: list[Curve]) -> list[Curve]:
-    """What earlier sweeps measured with images made against other models, on as many images and in the same norms.
+def worst_case_curves(curves: Sequence[SampleCurve]) -> list[WorstCaseCurve]:
+    """Build the worst case of each norm that several of a run's attacks share, on the union of their grids."""
+    by_norm: dict[str, list[SampleCurve]] = {}
+    for curve in curves:
+        by_norm.setdefault(curve.norm, []).append(curve)
+    return [_worst_case(same_norm) for same_norm in by_norm.values() if len(same_norm) > 1]
+
+
+def _planned_curve(task: Task, target: EvaluationTarget, cells: list[Row]) -> SampleCurve:
+    """Build a task's curve, named as in the plan: its cells may come from a sweep with other labels."""
+    names = {"attack": task.spec.title, "source": task.source.name if task.transfers else None}
+    warnings = list(target.check.get("warnings", []))
+    if task.transfers:
+        warnings += [f"{task.source.name}: {warning}" for warning in task.source.check.get("warnings", [])]
+    return SampleCurve(
+        cells=tuple(cell | names for cell in cells),
+        warnings=tuple(warnings),
+        run=target.name,
+        distances=_distances(target, cells),
+        parts=_fooled_by_part(task.spec, target, cells[-1]) if isinstance(task.spec, AA) else None,
+    )
+
+
+def _earlier_transfers(target: EvaluationTarget, planned: Sequence[SampleCurve]) -> list[SampleCurve]:
+    """Build the curves of earlier transfer attacks on as many images and in the same norms.
 
     Where such images fool a network that its own gradients do not, the gradients are masked.
     """
-    there, norms = {(one.attack, one.source) for one in shown}, {one.norm for one in shown}
-    found = Record.of(target.run)
+    names = {(curve.attack, curve.source) for curve in planned}
+    norms = {curve.norm for curve in planned}
     return [
-        replace(of_rows(target, cells), warnings=tuple(warnings_of(cells[0], found.checks)))
-        for (attack, source), cells in found.curves.items()
-        if source
-        and (attack, source) not in there
-        and cells[0]["norm"] in norms
-        and (cells[0]["checkpoint"], cells[0]["n"]) == (target.digest, shown[0].n)
-        and all(shards.intact(target.run, cell["shard"]) for cell in cells)
+        SampleCurve(
+            cells=curve.cells,
+            warnings=curve.warnings,
+            run=target.name,
+            distances=_distances(target, curve.cells),
+        )
+        for key, curve in Record.of(target.run).curves.items()
+        if curve.source
+        and key not in names
+        and curve.norm in norms
+        and (curve.checkpoint, curve.n) == (target.digest, planned[0].n)
+        and all(shards.intact(target.run, cell["shard"]) for cell in curve.cells)
     ]
 
 
-def curve(task: Task, target: EvaluationTarget, rows: list[Row]) -> Curve:
-    """One attack's cells, ascending, as a curve; the plan names it, as a cell may be from a sweep with other labels."""
-    return replace(
-        of_rows(target, rows),
-        attack=task.spec.title,
-        source=task.source.name if task.transfers else None,
-        parts=fooled_by(task.spec, target.run, rows[-1]) if isinstance(task.spec, AA) else None,
-        warnings=check_warnings(task, target),
-    )
-
-
-def of_rows(target: EvaluationTarget, rows: list[Row]) -> Curve:
-    """The journal's cells of one attack, ascending, as a curve."""
-    first, n = rows[0], rows[0]["n"]
+def _distances(target: EvaluationTarget, cells: Iterable[Row]) -> Array:
+    """Read each sample's smallest distance (n,) over the cells of a curve."""
+    cells = list(cells)
     arrays = {
-        name: shards.read(target.run, name, without=results_file.IMAGES) for name in {row["shard"] for row in rows}
+        name: shards.read(target.run, name, without=results_file.IMAGES) for name in {cell["shard"] for cell in cells}
     }
-    columns = [arrays[row["shard"]][f"{row['epsilon']:g}/distance"] for row in rows]
-    distances: Array = np.minimum.reduce(columns)
-    epsilons = (0.0, *(row["epsilon"] for row in rows))
-    accuracies = (first["acc_nat"], *(row["accuracy"] for row in rows))
-    return Curve(
-        run=target.name,
-        attack=first["attack"],
-        norm=first["norm"],
-        source=first["source"],
-        schedule=first["schedule"],
-        n=n,
-        epsilons=epsilons,
-        accuracies=accuracies,
-        auc=auc(epsilons, accuracies),
-        auc_step=step_auc(distances, epsilons[-1]),
-        passes=sum(row["forwards"] + row["backwards"] for row in rows) / n,
-        seconds=sum(row["seconds"] for row in rows),
-        parts=None,
-        distances=distances,
-        precision=first["precision"],
-    )
+    return smallest_distances([arrays[cell["shard"]][f"{cell['epsilon']:g}/distance"] for cell in cells])
 
 
-def check_warnings(task: Task, target: EvaluationTarget) -> tuple[str, ...]:
-    """What the checks say against a target's figures, and in a transfer against the images' source."""
-    of_source = [f"{task.source.name}: {line}" for line in task.source.check.get("warnings", [])]
-    return (*target.check.get("warnings", []), *(of_source if task.transfers else []))
+def _fooled_by_part(spec: AA, target: EvaluationTarget, cell: Row) -> dict[str, int]:
+    """Count the samples that each part of AutoAttack fooled in a cell."""
+    columns = shards.read(target.run, cell["shard"], without=results_file.IMAGES)
+    part = columns[f"{cell['epsilon']:g}/part"]
+    return {config.name: int((part == number).sum()) for number, config in enumerate(spec.parts())}
 
 
-def fooled_by(spec: AA, run: Run, cell: Row) -> dict[str, int]:
-    """How many samples each part of AutoAttack fooled in a cell."""
-    column = shards.read(run, cell["shard"], without=results_file.IMAGES)[f"{cell['epsilon']:g}/part"]
-    return {part.name: int((column == number).sum()) for number, part in enumerate(spec.parts())}
+def _with_optimality(curve: SampleCurve, curves: Iterable[SampleCurve]) -> SampleCurve:
+    """Rate a curve against the worst case of its norm, where another attack shares the norm."""
+    same_norm = [other.distances for other in curves if other.norm == curve.norm]
+    if len(same_norm) < 2:
+        return curve
+    worst = smallest_distances(same_norm)
+    worst_accuracies = [accuracy_at(worst, epsilon) for epsilon in curve.epsilons]
+    return replace(curve, optimality=optimality(curve.epsilons, curve.accuracies, worst_accuracies))
 
 
-def with_optimality(one: Curve, all_curves: Iterable[Curve]) -> Curve:
-    """The curve with its optimality against the envelope of its norm."""
-    rivals = of_norm(one.norm, all_curves)
-    if len(rivals) < 2:
-        return one
-    worst = lower_envelope([rival.distances for rival in rivals])
-    at_worst = [accuracy_at(worst, epsilon) for epsilon in one.epsilons]
-    return replace(one, optimality=optimality(one.epsilons, one.accuracies, at_worst))
-
-
-def of_norm(norm: str, all_curves: Iterable[Curve]) -> list[Curve]:
-    return [one for one in all_curves if one.norm == norm]
-
-
-def worst_case_curves(all_curves: list[Curve]) -> list[WorstCaseCurve]:
-    """The worst case of each norm that several attacks of a run share, on the epsilons that any of them has."""
-    return [
-        made
-        for norm in dict.fromkeys(one.norm for one in all_curves)
-        if len(rivals := of_norm(norm, all_curves)) > 1
-        for made in [worst_case(rivals)]
-    ]
-
-
-def worst_case(rivals: list[Curve]) -> WorstCaseCurve:
-    """The envelope of curves of one norm and one run."""
-    worst = lower_envelope([rival.distances for rival in rivals])
-    epsilons = tuple(sorted({epsilon for rival in rivals for epsilon in rival.epsilons}))
+def _worst_case(curves: Sequence[SampleCurve]) -> WorstCaseCurve:
+    """Combine curves of one run and one norm."""
+    worst = smallest_distances([curve.distances for curve in curves])
+    epsilons = tuple(sorted({epsilon for curve in curves for epsilon in curve.epsilons}))
     return WorstCaseCurve(
-        rivals[0].run,
-        rivals[0].norm,
-        rivals[0].n,
-        tuple(rival.attack + (f" from {rival.source}" if rival.source else "") for rival in rivals),
-        epsilons,
-        tuple(accuracy_at(worst, epsilon) for epsilon in epsilons),
-        step_auc(worst, epsilons[-1]),
-        tuple(dict.fromkeys(line for rival in rivals for line in rival.warnings)),
+        run=curves[0].run,
+        norm=curves[0].norm,
+        n=curves[0].n,
+        attacks=tuple(curve.title for curve in curves),
+        epsilons=epsilons,
+        accuracies=tuple(accuracy_at(worst, epsilon) for epsilon in epsilons),
+        auc_exact=exact_auc(worst, epsilons[-1]),
+        warnings=tuple(dict.fromkeys(warning for curve in curves for warning in curve.warnings)),
     )
 
 
-def as_json(one: Curve | WorstCaseCurve) -> dict[str, Any]:
-    """What the command line prints of it."""
-    return {key: value for key, value in asdict(one).items() if key != "distances"}
+def smallest_distances(distances: Sequence[Array]) -> Array:
+    """Return each sample's smallest distance (n,) over several attacks or cells of one norm."""
+    smallest: Array = np.minimum.reduce(distances)
+    return smallest
 
 
-@dataclass(frozen=True)
-class RobustnessCurve:
-    """Accuracies in [0, 1] by rising epsilon, 0 (clean) first, with Wilson's 95 % intervals; `seconds` of the sweep.
+def accuracy_at(distances: Array, epsilon: float) -> float:
+    """Compute the share of samples without an adversarial image within epsilon, up to float32 rounding."""
+    return float((distances > epsilon * (1 + 1e-5)).mean())
 
-    `source` is the run that the images were made against, None for a white box; `autoattack` says whether it is
-    AutoAttack; `checkpoint` is the digest of what was attacked, `n` how many test images, `warnings` what its check
-    says against these figures.
+
+def exact_auc(distances: Array, epsilon_max: float) -> float:
+    """Compute the area under the step curve of accuracy up to epsilon_max, divided by it.
+
+    The curve falls by 1 / n at each distance, so the area is the mean of the distances capped at epsilon_max.
     """
-
-    attack: str
-    norm: str
-    source: str | None
-    autoattack: bool
-    schedule: str
-    checkpoint: str
-    n: int
-    epsilons: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    intervals: tuple[tuple[float, float] | None, ...]
-    auc: float
-    seconds: float
-    warnings: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        return f"{self.attack} from {self.source}" if self.source else self.attack
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def at(self) -> dict[float, float]:
-        """Epsilon -> accuracy."""
-        return dict(zip(self.epsilons, self.accuracies, strict=True))
+    return float(np.minimum(distances, epsilon_max, dtype=np.float64).mean() / epsilon_max)
 
 
-def robustness_curves(record: Record) -> list[RobustnessCurve]:
-    """The results of each attack that count, in the journal's order."""
-    return [_of(curve, tuple(warnings_of(curve[0], record.checks))) for curve in record.curves.values()]
+def optimality(epsilons: Sequence[float], accuracies: Sequence[float], worst: Sequence[float]) -> float | None:
+    """Rate an attack against the worst case on its own grid: 1 equals it, 0 finds nothing.
 
-
-def no_autoattack(curves: Sequence[RobustnessCurve]) -> bool:
-    """Whether nothing tells how robust a run is to AutoAttack, without which accuracies may flatter it."""
-    return not any(one.autoattack and one.source is None for one in curves)
-
-
-def _of(curve: CurveRows, warnings: tuple[str, ...]) -> RobustnessCurve:
-    first = curve[0]
-    epsilons = (0.0, *(cell["epsilon"] for cell in curve))
-    accuracies = (first["acc_nat"], *(cell["accuracy"] for cell in curve))
-    return RobustnessCurve(
-        first["attack"],
-        first["norm"],
-        first["source"],
-        first["spec"]["name"] == "aa",
-        first["schedule"],
-        first["checkpoint"],
-        first["n"],
-        epsilons,
-        accuracies,
-        (None, *((cell["low"], cell["high"]) for cell in curve)),
-        auc(epsilons, accuracies),
-        sum(cell["seconds"] for cell in curve),
-        warnings,
-    )
+    (clean - AUC of the attack) / (clean - AUC of the worst case), after AttackBench's local optimality. None where even
+    the worst case finds nothing. Uses trapezoids, since distances of a fixed-budget attack end where its grid does.
+    """
+    lost = accuracies[0] - auc(epsilons, worst)
+    return (accuracies[0] - auc(epsilons, accuracies)) / lost if lost > 1e-9 else None

@@ -1,8 +1,8 @@
-"""How a sweep goes through an attack's grid of epsilons, so that no sample pays for what is known of it already.
+"""Strategies over the epsilon grid of an attack, which skip what is already known of a sample.
 
-A fooling x' is one in every larger ball, so `ascending` can only find more than independent runs do. `descending` takes
-a sample that stood for one that stands in every smaller ball: that an attack misses there and would have found here is
-rare, but raises the accuracy. Both need a model that answers alike each time.
+An image that fools in a ball fools in every larger one, so `ascending` finds at least as much as independent runs.
+`descending` takes a sample that was not fooled in a ball to be robust in the smaller ones. An attack that would have
+found something only there is rare, but raises the accuracy. Both need a model that answers alike each time.
 """
 
 from collections.abc import Callable
@@ -21,158 +21,178 @@ from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.schema import AA
 
+# Attacks the samples with the indices (m,) of a batch at one epsilon
 Attack = Callable[[float, Tensor], AttackResult]
-"""Attacks samples by their numbers (m,) at one epsilon."""
 
 
 def attack_grid(
-    spec: AttackConfig, model: Model, x: Tensor, y: Tensor, draws: Callable[[float], SampleRNG]
+    spec: AttackConfig, model: Model, x: Tensor, y: Tensor, *, rng: Callable[[float], SampleRNG]
 ) -> dict[float, AttackResult]:
-    """What `spec` finds at each of its epsilons but 0, for samples x (n, c, h, w), y (n,) that are classified rightly.
+    """Attack correctly classified samples x (n, c, h, w), y (n,) at each epsilon of the grid but 0.
 
-    `draws` gives the streams of the whole batch at an epsilon; an attack that minimises a norm gets those of 0. Passes
-    are counted at the epsilon that they were spent at, and a run for a whole grid at its first.
+    `rng` returns the random streams of the whole batch at an epsilon; a minimum-norm attack gets those of 0. Passes are
+    counted at the epsilon that they were spent at, those of one search for the whole grid at its first.
     """
-    batch = Batch(model, x, y, draws)
+    batch = SampleBatch(model=model, x=x, y=y, rng=rng)
     epsilons = [epsilon for epsilon in spec.epsilons if epsilon > 0]
     if spec.order == "once":
         return single_search(batch, spec, epsilons)
-    attack: Attack = partial(batch.run, spec)
+    attack: Attack = partial(batch.attack, spec)
     if isinstance(spec, AA) and spec.order != "independent":
         attack = AutoAttackOverGrid(batch, spec)
-    return ORDERS[spec.order](batch, spec.norm, attack, epsilons)
+    return STRATEGIES[spec.order](batch, spec.norm, attack, epsilons)
 
 
 @dataclass
-class Batch:
-    """Samples under attack."""
+class SampleBatch:
+    """Samples under attack: x (n, c, h, w), y (n,), and their random streams at an epsilon."""
 
     model: Model
     x: Tensor
     y: Tensor
-    draws: Callable[[float], SampleRNG]
-
-    def run(self, spec: AttackConfig, epsilon: float, rows: Tensor, **more: Any) -> AttackResult:
-        """Attack the samples with the numbers `rows` (m,) at one epsilon; `more` are further arguments."""
-        attack = registry.load(registry.ATTACKS, spec.name)
-        budget = {} if spec.minimises else {"epsilon": epsilon}
-        kwargs = spec.attack_kwargs()
-        if isinstance(spec, AA):
-            kwargs = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
-        draws = self.draws(0.0 if spec.minimises else epsilon).select(rows)
-        found: AttackResult = attack(self.model, self.x[rows], self.y[rows], rng=draws, **budget, **kwargs, **more)
-        return found
+    rng: Callable[[float], SampleRNG]
 
     @property
-    def rows(self) -> Tensor:
-        """The numbers of all samples."""
+    def indices(self) -> Tensor:
+        """The indices (n,) of all samples."""
         return torch.arange(len(self.x), device=self.x.device)
 
-    def confirm(self, found: AttackResult, rows: Tensor, which: Tensor) -> None:
-        """Keep success of `found`, whose rows are the samples `rows`, where `which` (m,) only if x' fools afresh."""
-        at = which.nonzero()[:, 0]
-        if not len(at):
+    def attack(self, spec: AttackConfig, epsilon: float, indices: Tensor, **options: Any) -> AttackResult:
+        """Attack some samples at one epsilon; `options` are arguments besides the attack's settings."""
+        function = registry.load(registry.ATTACKS, spec.name)
+        budget = {} if spec.minimises else {"epsilon": epsilon}
+        rng = self.rng(0.0 if spec.minimises else epsilon).select(indices)
+        settings = spec.attack_kwargs()
+        if isinstance(spec, AA):
+            settings = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
+        result: AttackResult = function(
+            self.model, self.x[indices], self.y[indices], rng=rng, **budget, **settings, **options
+        )
+        return result
+
+    def confirm(self, result: AttackResult, indices: Tensor, doubtful: Tensor) -> None:
+        """Withdraw successes where `doubtful` (m,) that another pass does not confirm.
+
+        `result` has the rows of the samples `indices` (m,).
+        """
+        rows = doubtful.nonzero()[:, 0]
+        if not len(rows):
             return
         with torch.no_grad():
-            fooled = is_misclassified(self.model(found.x_adv[at]), self.y[rows[at]])
-        found.forwards[at] += 1
-        found.first_success_step[at] = torch.where(fooled, found.first_success_step[at], NOT_FOUND)
-        found.part[at] = torch.where(fooled, found.part[at], NOT_FOUND)
+            fooled = is_misclassified(self.model(result.x_adv[rows]), self.y[indices[rows]])
+        result.forwards[rows] += 1
+        result.first_success_step[rows] = torch.where(fooled, result.first_success_step[rows], NOT_FOUND)
+        result.part[rows] = torch.where(fooled, result.part[rows], NOT_FOUND)
 
 
-def independent(batch: Batch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
-    """All samples at each epsilon."""
-    return {epsilon: attack(epsilon, batch.rows) for epsilon in epsilons}
+def independent(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+    """Attack all samples at each epsilon."""
+    return {epsilon: attack(epsilon, batch.indices) for epsilon in epsilons}
 
 
-def ascending(batch: Batch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
-    """A sample that is fooled in a ball stays fooled in the larger ones."""
-    found, grid = AttackResult.empty(batch.x), {}
+def ascending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+    """Attack from small to large epsilons the samples that are not fooled yet."""
+    result, results = AttackResult.empty(batch.x), {}
     for epsilon in epsilons:
-        found = without_cost(found)
-        _attack(batch, attack, found, epsilon, (~found.fooled).nonzero()[:, 0])
-        grid[epsilon] = found
-    return grid
+        result = without_cost(result)
+        _attack_and_confirm(batch, attack, result, epsilon=epsilon, indices=(~result.fooled).nonzero()[:, 0])
+        results[epsilon] = result
+    return results
 
 
-def descending(batch: Batch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
-    """A sample that stands in a ball is taken to stand in the smaller ones; an x' that lies in these counts at once."""
-    found, grid = AttackResult.empty(batch.x), {}
-    attacked = torch.ones_like(batch.y, dtype=torch.bool)
+def descending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+    """Attack from large to small epsilons the samples that were fooled in the larger ball.
+
+    An image from the larger ball that is inside the smaller one counts there without an attack.
+    """
+    result, results = AttackResult.empty(batch.x), {}
+    vulnerable = torch.ones_like(batch.y, dtype=torch.bool)
     for epsilon in reversed(epsilons):
-        above, found = found, AttackResult.empty(batch.x)
-        near = (within(above, batch.x, epsilon, norm).fooled).nonzero()[:, 0]
-        found.update(near, without_cost(above.select(near)))
-        _attack(batch, attack, found, epsilon, (attacked & ~found.fooled).nonzero()[:, 0])
-        grid[epsilon] = found
-        attacked = found.fooled
-    return {epsilon: grid[epsilon] for epsilon in epsilons}
+        larger, result = result, AttackResult.empty(batch.x)
+        inside = within(larger, batch.x, epsilon, norm).fooled.nonzero()[:, 0]
+        result.update(inside, without_cost(larger.select(inside)))
+        remaining = (vulnerable & ~result.fooled).nonzero()[:, 0]
+        _attack_and_confirm(batch, attack, result, epsilon=epsilon, indices=remaining)
+        results[epsilon] = result
+        vulnerable = result.fooled
+    return {epsilon: results[epsilon] for epsilon in epsilons}
 
 
-ORDERS: Final = {"independent": independent, "ascending": ascending, "descending": descending}
+STRATEGIES: Final = {"independent": independent, "ascending": ascending, "descending": descending}
 
 
-def single_search(batch: Batch, spec: AttackConfig, epsilons: list[float]) -> dict[float, AttackResult]:
-    """One run for the whole grid: where an x' lies outside a ball, what remains of it inside may fool as well."""
-    run, grid = batch.run(spec, 0.0, batch.rows), {}
+def single_search(batch: SampleBatch, spec: AttackConfig, epsilons: list[float]) -> dict[float, AttackResult]:
+    """Run a minimum-norm attack once for the grid; an image outside a ball may still fool after clipping to it."""
+    search, results = batch.attack(spec, 0.0, batch.indices), {}
     for epsilon in epsilons:
-        found = run.select(batch.rows)
-        outside = run.fooled & (lp_norm(run.x_adv - batch.x, spec.norm) > epsilon)
-        inside = clip_to_ball(run.x_adv, batch.x, epsilon, spec.norm)
-        found.x_adv = torch.where(per_sample(outside, batch.x), inside, run.x_adv)
-        batch.confirm(found, batch.rows, outside)
-        grid[epsilon] = found
-        run = without_cost(run)
-    return grid
+        result = search.select(batch.indices)
+        outside = search.fooled & (lp_norm(search.x_adv - batch.x, spec.norm) > epsilon)
+        clipped = clip_to_ball(search.x_adv, batch.x, epsilon, spec.norm)
+        result.x_adv = torch.where(per_sample(outside, batch.x), clipped, search.x_adv)
+        batch.confirm(result, batch.indices, outside)
+        results[epsilon] = result
+        search = without_cost(search)
+    return results
 
 
 class AutoAttackOverGrid:
-    """AutoAttack over a grid: the nearest x' of FAB-T, which no epsilon matters to, is looked for once a sample."""
+    """AutoAttack over a grid: FAB-T minimises the norm whatever the epsilon, so it searches each sample once."""
 
-    def __init__(self, batch: Batch, spec: AA) -> None:
+    def __init__(self, batch: SampleBatch, spec: AA) -> None:
         self._batch, self._parts = batch, spec.parts()
         self._nearest = AttackResult.empty(batch.x)
-        self._sought = torch.zeros_like(batch.y, dtype=torch.bool)
+        self._searched = torch.zeros_like(batch.y, dtype=torch.bool)
 
-    def __call__(self, epsilon: float, rows: Tensor) -> AttackResult:
-        """Each part on the samples that stand before it, but first what is known already."""
-        found = self._known(epsilon, rows)
-        left = (~found.fooled).nonzero()[:, 0]
-        if len(left):
-            part = partial(self._part, epsilon, rows[left])
-            found.update(left, cascade(self._batch.x[rows[left]], [partial(part, spec) for spec in self._parts]))
-        return found
+    def __call__(self, epsilon: float, indices: Tensor) -> AttackResult:
+        """Look up what FAB-T found, then run each part on the samples that the parts before it did not fool."""
+        result = self._within(epsilon, indices)
+        remaining = (~result.fooled).nonzero()[:, 0]
+        if len(remaining):
+            run_part = partial(self._run_part, epsilon, indices[remaining])
+            parts = [partial(run_part, part) for part in self._parts]
+            result.update(remaining, cascade(self._batch.x[indices[remaining]], parts))
+        return result
 
-    def _part(self, epsilon: float, rows: Tensor, spec: AttackConfig, standing: Tensor) -> AttackResult:
-        rows = rows[standing]
+    def _run_part(self, epsilon: float, indices: Tensor, spec: AttackConfig, remaining: Tensor) -> AttackResult:
+        indices = indices[remaining]
         if not spec.minimises:
-            return self._batch.run(spec, epsilon, rows)
-        new = ~self._sought[rows]
+            return self._batch.attack(spec, epsilon, indices)
+        new = ~self._searched[indices]
         if new.any():
-            run = self._batch.run(spec, epsilon, rows[new], max_batch=len(self._batch.x))
-            self._nearest.update(rows[new], run)
-            self._sought[rows] = True
-        found = self._known(epsilon, rows)
-        spent = self._nearest.select(rows)
-        found.forwards, found.backwards = spent.forwards * new, spent.backwards * new
-        return found
+            search = self._batch.attack(spec, epsilon, indices[new], max_batch=len(self._batch.x))
+            self._nearest.update(indices[new], search)
+            self._searched[indices] = True
+        result = self._within(epsilon, indices)
+        cost = self._nearest.select(indices)
+        result.forwards, result.backwards = cost.forwards * new, cost.backwards * new
+        return result
 
-    def _known(self, epsilon: float, rows: Tensor) -> AttackResult:
-        found = within(without_cost(self._nearest.select(rows)), self._batch.x[rows], epsilon, self._parts[0].norm)
+    def _within(self, epsilon: float, indices: Tensor) -> AttackResult:
+        """Return FAB-T's nearest images as successes where they are inside the ball, without their cost."""
+        nearest = without_cost(self._nearest.select(indices))
+        result = within(nearest, self._batch.x[indices], epsilon, self._parts[0].norm)
         number = next(number for number, part in enumerate(self._parts) if part.minimises)
-        found.part = torch.where(found.fooled, number, NOT_FOUND)
-        return found
+        result.part = torch.where(result.fooled, number, NOT_FOUND)
+        return result
 
 
-def without_cost(found: AttackResult) -> AttackResult:
-    """The same at no cost, and with tensors of its own."""
-    none = torch.zeros_like(found.forwards)
-    return AttackResult(found.x_adv.clone(), found.first_success_step.clone(), none, none.clone(), found.part.clone())
+def without_cost(result: AttackResult) -> AttackResult:
+    """Copy a result with no passes."""
+    zeros = torch.zeros_like(result.forwards)
+    return AttackResult(
+        x_adv=result.x_adv.clone(),
+        first_success_step=result.first_success_step.clone(),
+        forwards=zeros,
+        backwards=zeros.clone(),
+        part=result.part.clone(),
+    )
 
 
-def _attack(batch: Batch, attack: Attack, found: AttackResult, epsilon: float, rows: Tensor) -> None:
-    """Attack some samples; nobody is spared later for a success that a fresh pass does not confirm."""
-    if len(rows):
-        result = attack(epsilon, rows)
-        batch.confirm(result, rows, result.fooled)
-        found.update(rows, result)
+def _attack_and_confirm(
+    batch: SampleBatch, attack: Attack, result: AttackResult, *, epsilon: float, indices: Tensor
+) -> None:
+    """Attack some samples into `result`; a success must be confirmed before later epsilons skip its sample."""
+    if len(indices):
+        update = attack(epsilon, indices)
+        batch.confirm(update, indices, update.fooled)
+        result.update(indices, update)

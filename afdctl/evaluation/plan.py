@@ -1,7 +1,7 @@
-"""What a sweep has to do: tasks, each an attack over its grid, made of cells, each one epsilon on one model."""
+"""Plan a sweep: tasks, each one attack over its epsilon grid, made of cells, each one epsilon on one model."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -9,25 +9,30 @@ from typing import Any
 from afdctl.attacks.query_counter import library_version
 from afdctl.errors import RecipeError
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.suites.attack_config import AttackConfig
+from afdctl.suites.attack_config import AttackConfig, FixedStepAttack
 from afdctl.suites.load import Suite
+from afdctl.suites.schema import AA, APGDT
 
+# part of every cell's key: raise it when an attack's results change, so that old cells are measured again
 VERSION = 2
-"""Part of every cell's key: raise it when an attack's results change, so that old ones do not pass for new."""
+# the targeted DLR loss compares the four largest logits
+TARGETED_CLASSES = 4
+
+SuiteOf = Callable[[EvaluationTarget], Suite]
 
 
-def key_of(parts: Any) -> str:
-    """What a result depends on, as 16 hexadecimal digits."""
+def make_key(parts: Any) -> str:
+    """Hash everything that a result depends on to 16 hexadecimal digits."""
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
-    """One attack over its grid: images made against `source`, judged by `targets`; in a white-box attack its only one.
+    """One attack over its grid: images are made on `source` and verified on `targets`; in a white-box attack, itself.
 
-    `seed` decides every random draw, `n` how many test images are attacked: the first ones. `precision` is that of the
-    search alone; verdicts are taken in float32. `suite` is where the attack comes from, `changed` names those of its
-    settings that are not the suite's own. `batch_size` must be known where the attack's result depends on it.
+    `seed` decides every random draw. The first `n` test images are attacked. `precision` is that of the search;
+    results are verified in float32. `suite` names the suite, `changed` the settings that differ from it. `batch_size`
+    must be set where the attack's result depends on it.
     """
 
     spec: AttackConfig
@@ -45,8 +50,8 @@ class Task:
         return self.targets != (self.source,)
 
     @property
-    def name(self) -> tuple[str, str, bool]:
-        """What tells the tasks of a plan apart."""
+    def identity(self) -> tuple[str, str, bool]:
+        """What distinguishes the tasks of one plan."""
         return self.spec.title, self.source.digest, self.transfers
 
     @property
@@ -56,32 +61,29 @@ class Task:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that the attack does: its knobs, and what else decides the result of one that draws for a whole batch.
+        """All settings that decide the result.
 
-        Device, threads and versions of torch are not among them where they only change how floats are rounded.
+        The device, threads and torch's version are left out where they only change how floats are rounded.
         """
-        spec = self.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons", "schedule"})
-        return spec | (self.stream if self.spec.batch_dependent else {}) | self.library
-
-    @property
-    def stream(self) -> dict[str, Any]:
-        """What decides the random numbers that a batch shares: its size, and whose generator they come from."""
-        assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"
-        return {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
-
-    @property
-    def library(self) -> dict[str, str]:
-        """The version of the library whose steps an attack takes."""
-        return {"library": library_version()} if self.spec.library_dependent else {}
+        settings: dict[str, Any] = self.spec.model_dump(
+            mode="json", exclude={"label", "datasets", "epsilons", "schedule"}
+        )
+        if self.spec.batch_dependent:
+            # the whole batch shares one stream of random numbers, from its device's generator
+            assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"
+            settings |= {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
+        if self.spec.library_dependent:
+            settings["library"] = library_version()
+        return settings
 
     @property
     def grid(self) -> tuple[float, ...] | None:
-        """The epsilons, 0 first, where a result at one of them depends on the others; else None."""
+        """The epsilons, 0 first, where a result depends on the others of the grid; else None."""
         return self.spec.epsilons if self.spec.order in ("ascending", "descending") else None
 
     def key(self, target: EvaluationTarget, epsilon: float) -> str:
-        """What a cell's figure depends on, as 16 hexadecimal digits."""
-        return key_of(
+        """Return the key of a cell: equal for cells with the same result."""
+        return make_key(
             {
                 "version": VERSION,
                 "attack": self.settings,
@@ -99,34 +101,33 @@ class Task:
 
     @property
     def parts_key(self) -> str:
-        """What the unfinished parts of this task are found by."""
+        """The key under which this task's partial results are stored."""
         keys = [self.key(target, epsilon) for target in self.targets for epsilon in self.epsilons]
         return sha256("".join(keys).encode()).hexdigest()[:16]
 
-    def left(self, missing: Sequence[float]) -> "Task | None":
-        """What is to be done of it where some epsilons are missing: these alone, or all, or None for nothing.
+    def pending(self, missing: Sequence[float]) -> "Task | None":
+        """Return the task that measures the missing epsilons, or None where there are none.
 
-        An epsilon's result may depend on the rest of the grid. Where one search serves all of it, less costs the same.
+        Where results depend on the rest of the grid, or one search serves all of it, that is the whole task.
         """
         if not missing:
             return None
-        return self.only(missing) if self.spec.order == "independent" else self
+        return self.with_epsilons(missing) if self.spec.order == "independent" else self
 
-    def only(self, epsilons: Iterable[float]) -> "Task":
-        """The same with a smaller grid."""
+    def with_epsilons(self, epsilons: Iterable[float]) -> "Task":
+        """Return the task on another grid, given without 0."""
         grid = (0.0, *sorted(epsilons))
         return replace(self, spec=self.spec.model_copy(update={"epsilons": grid}))
 
-    def searched_in(self, precision: str) -> "Task":
-        """The same with another precision of the search."""
+    def with_precision(self, precision: str) -> "Task":
         return replace(self, precision=precision)
 
-    def in_batches(self, size: int) -> "Task":
-        """The same in batches of so many images, at most all of them."""
+    def with_batch_size(self, size: int) -> "Task":
+        """Return the task in batches of `size` images, at most all of them."""
         return replace(self, batch_size=min(size, self.n))
 
     def cells(self) -> list[dict[str, Any]]:
-        """Each cell as the journal lists it in a plan."""
+        """List the cells as the journal's plan names them."""
         return [
             {
                 "key": self.key(target, epsilon),
@@ -141,48 +142,101 @@ class Task:
         ]
 
 
-def white_box(
-    subjects: Sequence[EvaluationTarget], suite_of: Callable[[EvaluationTarget], Suite], seed: int, limit: int | None
-) -> list[Task]:
-    """Every subject attacked with knowledge of itself."""
-    return [
-        Task(spec, subject, (subject,), seed, count(subject, limit), suite=suite.name, changed=suite.changes(spec))
-        for subject in subjects
-        for suite in [suite_of(subject)]
-        for spec in suite.attacks
-    ]
+def plan_white_box(targets: Sequence[EvaluationTarget], suite_of: SuiteOf, seed: int, limit: int | None) -> list[Task]:
+    """Plan attacks on each target with access to its gradients."""
+    tasks = []
+    for target in targets:
+        tasks += _tasks_of(suite_of(target), target, (target,), seed=seed, limit=limit)
+    return tasks
 
 
-def transfer(
+def plan_transfers(
     sources: Sequence[EvaluationTarget],
     targets: Sequence[EvaluationTarget],
-    suite_of: Callable[[EvaluationTarget], Suite],
+    suite_of: SuiteOf,
+    *,
     seed: int,
     limit: int | None,
 ) -> list[Task]:
-    """Images made against each source, judged by every target but itself: black-box attacks."""
+    """Plan black-box attacks: images made on each source, verified on every target but itself."""
     tasks = []
     for source in sources:
         others = tuple(target for target in targets if target.digest != source.digest)
         for target in others:
             if target.data_digest != source.data_digest:
-                raise RecipeError(f"--from {source.name}: has other data than {target.name}; images cannot pass over")
+                raise RecipeError(f"--from {source.name}: its test images are not those of {target.name}")
         if others:
-            suite, n = suite_of(source), count(source, limit)
+            suite = suite_of(source)
             tasks += [
-                Task(for_transfer(spec), source, others, seed, n, suite=suite.name, changed=suite.changes(spec))
-                for spec in suite.attacks
+                replace(task, spec=full_strength(task.spec))
+                for task in _tasks_of(suite, source, others, seed=seed, limit=limit)
             ]
     return tasks
 
 
-def for_transfer(spec: AttackConfig) -> AttackConfig:
-    """The attack at full strength: an image that barely fools its source rarely fools another model."""
-    full: dict[str, Any] = {"early_stop": False} if "early_stop" in type(spec).model_fields else {}
+def _tasks_of(
+    suite: Suite, source: EvaluationTarget, targets: tuple[EvaluationTarget, ...], *, seed: int, limit: int | None
+) -> list[Task]:
+    n = sample_count(source, limit)
+    return [
+        Task(
+            spec=spec,
+            source=source,
+            targets=targets,
+            seed=seed,
+            n=n,
+            suite=suite.name,
+            changed=suite.changes(spec),
+        )
+        for spec in suite.attacks
+    ]
+
+
+def full_strength(spec: AttackConfig) -> AttackConfig:
+    """Return the attack without early stop: an image that barely fools its source rarely fools another model."""
+    update: dict[str, Any] = {"early_stop": False} if "early_stop" in type(spec).model_fields else {}
     if "independent" in spec.schedules:
-        full["schedule"] = "independent"
-    return spec.model_copy(update=full)
+        update["schedule"] = "independent"
+    return spec.model_copy(update=update)
 
 
-def count(subject: EvaluationTarget, limit: int | None) -> int:
-    return min(limit or len(subject.split), len(subject.split))
+def sample_count(target: EvaluationTarget, limit: int | None) -> int:
+    """Return how many test images are attacked."""
+    return min(limit or len(target.split), len(target.split))
+
+
+def check_epsilons(specs: Iterable[AttackConfig], target: EvaluationTarget) -> None:
+    """Raise RecipeError for a ball that contains every image."""
+    pixels = target.split.x[0].numel()
+    diameters = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}
+    for spec in specs:
+        if spec.epsilons[-1] > diameters[spec.norm]:
+            raise RecipeError(
+                f"{spec.title}: epsilon {spec.epsilons[-1]:g} is more than any two images of {target.dataset} differ "
+                f"by ({diameters[spec.norm]:g})"
+            )
+
+
+def attack_warnings(specs: Iterable[AttackConfig], classes: int) -> Iterator[str]:
+    """Warn of attacks that cannot cross their ball, and of AutoAttack on few classes."""
+    for spec in specs:
+        if isinstance(spec, FixedStepAttack) and (warning := _short_reach(spec)):
+            yield warning
+        if isinstance(spec, AA | APGDT) and classes < TARGETED_CLASSES:
+            yield (
+                f"{spec.title}: the targeted DLR loss needs {TARGETED_CLASSES} classes, this data set has {classes}; "
+                f"apgd_t uses the margin loss alone"
+            )
+
+
+def _short_reach(spec: FixedStepAttack) -> str | None:
+    """Warn of epsilons whose ball the attack's steps cannot cross."""
+    distances = {epsilon: spec.max_distance(epsilon) for epsilon in spec.epsilons[1:]}
+    short = {epsilon: far for epsilon, far in distances.items() if far is not None and far < spec.required_distance}
+    if not short:
+        return None
+    epsilons = ", ".join(f"{epsilon:.4g}" for epsilon in short)
+    return (
+        f"{spec.title} at {epsilons}: its {spec.steps} steps reach {min(short.values()):.2f} epsilon, and crossing the "
+        f"ball takes {spec.required_distance:g}; its accuracies are too high"
+    )

@@ -1,111 +1,117 @@
-"""Whether a model can be attacked at all, and whether attacks on it will mean what they seem to mean."""
+"""Check whether a model can be attacked at all, and whether results on it will mean what they seem to mean."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
-from afdctl.attacks.query_counter import seed_global_rng
-from afdctl.errors import AfdctlError, RecipeError, fit_in_memory, out_of_memory
+from afdctl.attacks.base import margin
+from afdctl.data import Dataset
+from afdctl.data.loader import Split, as_floats
+from afdctl.errors import AfdctlError, NotFoundError, RecipeError, fit_in_memory, out_of_memory
 from afdctl.formatting import one_line_error
+from afdctl.journal import JournalOutline, Row
 from afdctl.models.precision import MixedPrecision
 from afdctl.models.user_model import UserModel
+from afdctl.runs.run import Run
 
+# raise it when the checks change, so that earlier warnings do not pass for new ones
 VERSION = 1
-"""Raise it when the checks change, so that warnings from before do not pass for new ones."""
-CHECKED = 128
-"""Test images that a model is checked with."""
-UNSTABLE = 1e-4
-"""Largest distance of the normalised logits of two forward passes (AutoAttack's check of randomised defenses)."""
-OTHER_IN_A_BATCH = 1e-2
-"""Largest difference of the probabilities of an image alone and within a batch; TF32 rounds each batch differently."""
-ALONE = 8
-"""Images that are also fed one by one."""
-ROUNDING = 1e-4
-"""How far a fingerprint may be off, as a share of its largest number, and still be of the same model.
-
-Other threads, devices and versions of torch sum float32 in another order: 1e-6 measured on the CPU. Rounding the
-numbers and comparing for equality would not do: some of a hundred always lie at the edge of two rounded values.
-"""
-NOISE = 3
-"""How often the difference of two passes of a random model a fingerprint may be off too."""
+# test images that a model is checked with
+CHECKED_IMAGES = 128
+# largest distance of the normalised logits of two forward passes (AutoAttack's check for randomised defenses)
+RANDOM_DISTANCE = 1e-4
+# largest difference of an image's probabilities alone and within a batch; TF32 rounds each batch differently
+BATCH_DIFFERENCE = 1e-2
+# images that are also fed one by one
+SINGLE_IMAGES = 8
+# share of images without a gradient that is more than coincidence
 DEAD_SHARE = 0.01
 SUM_TOLERANCE = 1e-3
 
 
-def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> list[str]:
-    """Feed x (n, c, h, w) in [0, 1] with labels y (n,), a hundred or so, and return one-line warnings.
+def find_check(run: Run, digest: str, data_digest: str) -> Row | None:
+    """Find the newest check of these weights on these images in the run's journal."""
+    rows: list[Row] = []
+    # no journal yet, or a damaged one, which does not matter to what only needs the weights
+    with suppress(NotFoundError):
+        rows = JournalOutline(run.journal_path).rows
+    checks = [
+        row for row in rows if row["event"] == "sanity_check" and check_identity(row) == (digest, data_digest, VERSION)
+    ]
+    return checks[-1] if checks else None
 
-    RecipeError where the model cannot be attacked: it rejects the images, or returns anything but finite logits
-    (n, classes). Its modes, gradients and all of torch's generators are left as they were.
+
+def check_identity(row: Row) -> tuple[Any, ...]:
+    """Return what a check is of: network, images, version of the checks."""
+    return row["checkpoint"], row["data"], row["version"]
+
+
+def run_check(network: nn.Module, dataset: Dataset, device: torch.device, digest: str) -> Row:
+    """Check a network on a data set, and return the journal's row. Errors: those of `check`."""
+    x = check_images(dataset, device)
+    warnings = check(network, x, dataset.test.y[: len(x)].to(device), dataset.classes)
+    if isinstance(network, UserModel):
+        warnings = network.warnings + warnings
+    return {
+        "event": "sanity_check",
+        "checkpoint": digest,
+        "data": dataset.digest,
+        "version": VERSION,
+        "n": len(x),
+        "warnings": warnings,
+    }
+
+
+def check_images(dataset: Dataset, device: torch.device) -> Tensor:
+    """Return the test images that models are checked with, in [0, 1]."""
+    return as_floats(Split(dataset.test, "cpu").head(CHECKED_IMAGES).to(device).x)
+
+
+def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> list[str]:
+    """Feed about a hundred images x (n, c, h, w) in [0, 1] with labels y (n,), and return one-line warnings.
+
+    Modes, gradients and torch's generators are left as they were. Error: RecipeError where the model cannot be
+    attacked because it rejects the images or returns anything but finite logits (n, classes).
     """
-    came_training = any(part.training for part in network.modules())
-    with _undisturbed(network, x.device):
-        logits = _forward(network, x)
-        _check_output(logits, len(x), len(classes))
-        warnings = ["the model is in training mode; attacks see it in evaluation mode"] if came_training else []
-        warnings += _probabilities(logits)
-        unstable = _random(network, x, logits)
-        # a random model gives other figures for an image alone too, for which its batch is not to blame
-        warnings += unstable or _batch_dependent(network, x, logits)
-        warnings += _dead_gradients(network, x, y)
-        warnings += _chance(logits, y, len(classes), isinstance(network, UserModel))
+    in_training = any(part.training for part in network.modules())
+    with preserved_state(network, x.device):
+        logits = forward(network, x)
+        check_output(logits, len(x), len(classes))
+        warnings = ["the model is in training mode; attacks see it in evaluation mode"] if in_training else []
+        warnings += _probability_warnings(logits)
+        random = _random_warnings(network, x, logits)
+        # a random model's outputs also differ for a single image, whatever its batch
+        warnings += random or _batch_warnings(network, x, logits)
+        warnings += _gradient_warnings(network, x, y)
+        warnings += _chance_warnings(logits, y, len(classes), isinstance(network, UserModel))
     return warnings
 
 
-def fingerprint(network: nn.Module, x: Tensor, classes: int) -> list[float]:
-    """One number for each image x (n, c, h, w): a fixed mix of its logits. Errors: those of `check`.
-
-    It tells two models apart that share code and tensors, but not all that their outputs depend on: plain attributes,
-    files that they read, globals.
-    """
-    with (
-        _undisturbed(network, x.device),
-        seed_global_rng(0, x.device),
-        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-    ):
-        logits = _forward(network, x)
-    _check_output(logits, len(x), classes)
-    mix = torch.arange(1, classes + 1, dtype=torch.float64).cos()
-    numbers: list[float] = (logits.double().cpu() @ mix).tolist()
-    return numbers
-
-
-def agrees(network: nn.Module, x: Tensor, classes: int, known: Sequence[float]) -> bool:
-    """Whether the network gives the images the fingerprint `known`, apart from rounding and its own noise."""
-    expected, now = torch.tensor(known), torch.tensor(fingerprint(network, x, classes))
-    if expected.shape != now.shape:
-        return False
-    off, allowed = (now - expected).abs().max(), ROUNDING * expected.abs().max()
-    if off <= allowed:
-        return True
-    noise = (now - torch.tensor(fingerprint(network, x, classes))).abs().max()
-    return bool(off <= allowed + NOISE * noise)
-
-
 def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
-    """Feed images x (n, c, h, w) as a search would; RecipeError where the model computes in float32 alone."""
+    """Feed images x (n, c, h, w) as a search would; RecipeError where the model computes in float32 only."""
     try:
-        with _undisturbed(network, x.device), torch.no_grad():
+        with preserved_state(network, x.device), torch.no_grad():
             MixedPrecision(network, precision=precision)(x)
     except Exception as error:
         if out_of_memory(error):
             raise
-        reason = one_line_error(error)
-        raise RecipeError(f"--precision {precision}: the model cannot compute in it: {reason}") from error
+        raise RecipeError(
+            f"--precision {precision}: the model cannot compute in it: {one_line_error(error)}"
+        ) from error
 
 
 @contextmanager
-def _undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode inside; modes and generators are put back."""
+def preserved_state(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Use evaluation mode inside, then restore the modes and torch's generators."""
     modes = [(part, part.training) for part in network.modules()]
-    own = [device] if device.type == "cuda" else []
+    cuda = [device] if device.type == "cuda" else []
     network.eval()
     try:
-        with torch.random.fork_rng(devices=own):
+        with torch.random.fork_rng(devices=cuda):
             yield
     finally:
         for part, training in modes:
@@ -113,12 +119,14 @@ def _undisturbed(network: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _forward(network: nn.Module, x: Tensor) -> Tensor:
-    def forward(size: int) -> Any:
+def forward(network: nn.Module, x: Tensor) -> Tensor:
+    """Compute logits, in smaller batches where memory is short; RecipeError where the model rejects the images."""
+
+    def forward_in_parts(size: int) -> Any:
         return network(x) if size == len(x) else torch.cat([network(part) for part in torch.split(x, size)])
 
     try:
-        logits: Tensor = fit_in_memory(forward, len(x))
+        logits: Tensor = fit_in_memory(forward_in_parts, len(x))
     except Exception as error:
         if out_of_memory(error) or type(error) is AfdctlError:
             raise
@@ -132,11 +140,12 @@ def _shape(x: Tensor) -> str:
     return f"({', '.join(map(str, x.shape))})"
 
 
-def _check_output(logits: object, n: int, classes: int) -> None:
+def check_output(logits: object, n: int, classes: int) -> None:
+    """Raise RecipeError unless the output is finite logits (n, classes)."""
     if not isinstance(logits, Tensor):
         raise RecipeError(f"the model returns a {type(logits).__name__}, not a tensor of logits ({n}, {classes})")
     if logits.dim() == 2 and len(logits) == n and logits.shape[1] != classes:
-        raise RecipeError(f"the model tells {logits.shape[1]} classes apart, the data set has {classes}")
+        raise RecipeError(f"the model has {logits.shape[1]} classes, the data set has {classes}")
     if logits.shape != (n, classes):
         raise RecipeError(f"the model returns a tensor of shape {_shape(logits)}, not logits ({n}, {classes})")
     if not logits.is_floating_point():
@@ -145,69 +154,63 @@ def _check_output(logits: object, n: int, classes: int) -> None:
         raise RecipeError(f"the model returns NaN or infinity for {broken} of {n} images")
 
 
-def _probabilities(logits: Tensor) -> list[str]:
+def _probability_warnings(logits: Tensor) -> list[str]:
     sums_to_1 = (logits.sum(1) - 1).abs().max() < SUM_TOLERANCE
     if not (sums_to_1 and logits.min() >= 0 and logits.max() <= 1):
         return []
     return ["the outputs are probabilities, whose gradients vanish; leave the softmax out, or return their logarithm"]
 
 
-def _random(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
-    first, second = (z / z.norm(dim=1, keepdim=True).clamp_min(1e-12) for z in (logits, _forward(network, x)))
-    if (first - second).norm(dim=1).max() <= UNSTABLE:
+def _random_warnings(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
+    first, second = (z / z.norm(dim=1, keepdim=True).clamp_min(1e-12) for z in (logits, forward(network, x)))
+    if (first - second).norm(dim=1).max() <= RANDOM_DISTANCE:
         return []
     return ["two passes of the same images differ: the model is random, so its robust accuracy is overestimated"]
 
 
-def _batch_dependent(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
-    alone = torch.cat([_forward(network, image) for image in torch.split(x[:ALONE], 1)])
-    if alone.shape == logits[:ALONE].shape:
-        difference = (softmax(alone, 1) - softmax(logits[:ALONE], 1)).abs().max()
-        if difference <= OTHER_IN_A_BATCH:
+def _batch_warnings(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
+    alone = torch.cat([forward(network, image) for image in torch.split(x[:SINGLE_IMAGES], 1)])
+    if alone.shape == logits[:SINGLE_IMAGES].shape:
+        difference = (softmax(alone, 1) - softmax(logits[:SINGLE_IMAGES], 1)).abs().max()
+        if difference <= BATCH_DIFFERENCE:
             return []
-    return ["an image's outputs depend on its batch, so figures change with the batch size"]
+    return ["an image's outputs depend on its batch, so accuracies change with the batch size"]
 
 
-def _dead_gradients(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
-    """Images without a gradient of the cross-entropy, or of the margin, that an attack could follow.
+def _gradient_warnings(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
+    """Warn of images whose cross-entropy or margin has no gradient in the image.
 
-    A gradient counts however small it is, as attacks take steps of fixed length: a confident model's is tiny where its
-    probability is 1 in float32, and still points the right way. It is 0 where the exponential of the margin underflows.
+    A tiny gradient counts, as attacks take steps of fixed length: that of a confident model, whose probability is 1 in
+    float32, still points the right way. It is 0 only where the exponential of the margin underflows.
     """
 
     @torch.enable_grad()
-    def flat(size: int) -> list[tuple[Tensor, Tensor]] | None:
-        found = []
+    def zero_gradients(size: int) -> list[tuple[Tensor, Tensor]] | None:
+        masks = []
         for images, labels in zip(torch.split(x, size), torch.split(y, size), strict=True):
             leaf = images.detach().requires_grad_()
             logits: Tensor = network(leaf)
             if not logits.requires_grad:
                 return None
-            ce = _flat(cross_entropy(logits, labels, reduction="sum"), leaf)
-            found.append((ce, _flat(margins(logits, labels).sum(), leaf)))
-        return found
+            ce = _zero_gradient(cross_entropy(logits, labels, reduction="sum"), leaf)
+            masks.append((ce, _zero_gradient(margin(logits, labels).sum(), leaf)))
+        return masks
 
-    parts = fit_in_memory(flat, len(x))
+    parts = fit_in_memory(zero_gradients, len(x))
     if parts is None:
         return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
-    flat_ce, flat_margin = (torch.cat(of_parts) for of_parts in zip(*parts, strict=True))
-    flat_ce &= ~flat_margin
-    found = []
-    if _many(flat_margin):
-        found.append(f"{_share(flat_margin)} have no gradient that an attack could follow; trust square and noise")
-    if _many(flat_ce):
-        found.append(f"{_share(flat_ce)} have no gradient of the cross-entropy; trust apgd_t, fab_t and square")
-    return found
+    zero_ce, zero_margin = (torch.cat(masks) for masks in zip(*parts, strict=True))
+    zero_ce &= ~zero_margin
+    warnings = []
+    if _many(zero_margin):
+        warnings.append(f"{_share(zero_margin)} have no gradient that an attack could follow; trust square and noise")
+    if _many(zero_ce):
+        warnings.append(f"{_share(zero_ce)} have no gradient of the cross-entropy; trust apgd_t, fab_t and square")
+    return warnings
 
 
-def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """The logit of the class y (n,) minus the largest other one: (n,)."""
-    own = torch.zeros_like(logits, dtype=torch.bool).scatter(1, y[:, None], True)
-    return logits[own] - logits.masked_fill(own, -torch.inf).amax(1)
-
-
-def _flat(loss: Tensor, x: Tensor) -> Tensor:
-    """(n,) bool: whose gradient is zero or not finite."""
+def _zero_gradient(loss: Tensor, x: Tensor) -> Tensor:
+    """Return where (n,) the gradient is zero or not finite."""
     (gradient,) = torch.autograd.grad(loss, x, retain_graph=True, allow_unused=True)
     if gradient is None:
         return torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -215,19 +218,20 @@ def _flat(loss: Tensor, x: Tensor) -> Tensor:
     return (size == 0) | ~size.isfinite()
 
 
-def _many(which: Tensor) -> bool:
-    """Whether so many of (n,) that it is no coincidence."""
-    return bool(which.sum() > max(1, DEAD_SHARE * len(which)))
+def _many(mask: Tensor) -> bool:
+    """Whether more images (n,) are concerned than by coincidence."""
+    return bool(mask.sum() > max(1, DEAD_SHARE * len(mask)))
 
 
-def _share(which: Tensor) -> str:
-    return f"{int(which.sum())} of {len(which)} images"
+def _share(mask: Tensor) -> str:
+    return f"{int(mask.sum())} of {len(mask)} images"
 
 
-def _chance(logits: Tensor, y: Tensor, classes: int, custom: bool) -> list[str]:
-    n, right = len(y), int((logits.argmax(1) == y).sum())
-    spread = (n * (classes - 1)) ** 0.5 / classes  # standard deviation of the number that a guess gets right
-    if right > n / classes + 3 * spread:
+def _chance_warnings(logits: Tensor, y: Tensor, classes: int, custom: bool) -> list[str]:
+    n, correct = len(y), int((logits.argmax(1) == y).sum())
+    # standard deviation of the number that random guesses get right
+    deviation = (n * (classes - 1)) ** 0.5 / classes
+    if correct > n / classes + 3 * deviation:
         return []
-    guess = "; missing --weights, or --mean and --std?" if custom else ""
-    return [f"{right} of {n} images are classified rightly, as if by chance{guess}"]
+    hint = "; missing --weights, or --mean and --std?" if custom else ""
+    return [f"only {correct} of {n} images are classified correctly, no better than chance{hint}"]

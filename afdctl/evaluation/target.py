@@ -1,7 +1,6 @@
-"""What is attacked: a run's network or a model of one's own, with the test images and the digests that key results."""
+"""Load what is attacked: a run's network or a custom model, with the test images and the digests that key results."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -9,15 +8,16 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from afdctl import recipe, registry
 from afdctl.data import Dataset
-from afdctl.data.loader import Split, as_floats
-from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
+from afdctl.data.loader import Split
+from afdctl.errors import AfdctlError, CorruptError, RecipeError
 from afdctl.evaluation import sanity_checks
+from afdctl.evaluation.fingerprint import compute_fingerprint, matches_fingerprint
 from afdctl.formatting import did_you_mean
-from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
+from afdctl.journal import JournalCache, Row, drop_superseded
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
@@ -27,17 +27,17 @@ from afdctl.runs.provenance import environment
 from afdctl.runs.run import Run
 from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
 
+# what two runs of a custom model must share, besides the fingerprint, for their results to be the same
 IDENTITY = ("kind", "code_digest", "dataset", "data_digest")
-"""What two external runs must share, besides the fingerprint, for the results of one to be those of the other."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationTarget:
-    """A network on its device, frozen and in evaluation mode; `split` is the whole test split, there too.
+    """A network on its device, frozen and in evaluation mode; `split` is the whole test split on the same device.
 
-    `digest` tells the network apart from every other (the checkpoint's, or a custom model's `model_digest`),
-    `data_digest` the images; `run` is where results go. `check` is the journal's row of the network's checks on these
-    images; `warnings` are those of the check, and of loading.
+    `digest` identifies the network (the checkpoint's digest, or a custom model's `model_digest`), `data_digest` the
+    images. Results go to `run`. `check` is the journal's row of the network's sanity checks on these images;
+    `warnings` are those of the check and of loading, `notes` tell how the images were read.
     """
 
     name: str
@@ -52,193 +52,154 @@ class EvaluationTarget:
     warnings: list[str]
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a user should know of how the images were read."""
     check: Row = field(default_factory=dict)
 
 
 def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
-    """The network of a run's checkpoint `best`, `last` or of a file name; for an external run its model once more.
+    """Load the network of a run's checkpoint: `best`, `last` or a file name. Of a custom model's run, load the model.
 
     Errors: NotFoundError for a run without that checkpoint, CorruptError where files or images have changed.
     """
     if run.kind == "external":
         return _reload_user_target(run, device, data_dir)
-    chosen = recipe.loads(run.recipe_text)
-    loaded = checkpoints.load(run, which)
+    config = recipe.loads(run.recipe_text)
+    checkpoint = checkpoints.load(run, which)
     if not run.journal_path.exists():
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
-    source = load_run_dataset(run, chosen.data, data_dir)
-    network = build(**chosen.model.model_dump(), **_sizes(source))
-    with checkpoints.fitting(loaded):
-        network.load_state_dict(loaded.network)
-    return _subject(run, network, source, device, loaded.digest, chosen.seed, loaded.warnings)
+    dataset = load_run_dataset(run, config.data, data_dir)
+    channels, image_size, _ = dataset.test.x.shape[1:]
+    network = build(**config.model.model_dump(), channels=channels, image_size=image_size, classes=len(dataset.classes))
+    with checkpoints.fitting(checkpoint):
+        network.load_state_dict(checkpoint.network)
+    return _make_target(
+        run, network, dataset, device, digest=checkpoint.digest, seed=config.seed, warnings=checkpoint.warnings
+    )
 
 
 def load_user_target(
     spec: str,
-    weights: Path | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    *,
     dataset: str,
     runs: Path,
     device: torch.device,
-    data_dir: Path | None,
+    data_dir: Path | None = None,
+    weights: Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     image_size: int | None = None,
 ) -> EvaluationTarget:
-    """The model of `models.external.load` on a data set; its results are added to the run of the same model, if any.
+    """Load a custom model (see `user_model.load`); its results go to the run of the same model, if any, or a new one.
 
-    Errors: those of `external.load`, of `checks.check` and of `load_dataset`. No run is made where one is raised.
+    Errors: those of `user_model.load`, of `sanity_checks.check` and of `load_dataset`. They leave no run behind.
     """
-    table = _data(dataset, image_size)
-    source = load_dataset(table, data_dir)
-    network = _custom(spec, weights, mean, std, source, device)
-    x, classes = _images(source, device), len(source.classes)
-    code, fingerprint = user_model.digest(network), sanity_checks.fingerprint(network, x, classes)
-    digest = sha256(f"{code} {fingerprint}".encode()).hexdigest()
+    table = _data_table(dataset, image_size)
+    images = load_dataset(table, data_dir)
+    network = _load_user_model(spec, images, device, weights=weights, mean=mean, std=std)
+    x, classes = sanity_checks.check_images(images, device), len(images.classes)
+    code_digest, fingerprint = user_model.digest(network), compute_fingerprint(network, x, classes)
+    digest = sha256(f"{code_digest} {fingerprint}".encode()).hexdigest()
     facts = {
         "kind": "external",
         "model": user_model.absolute(spec),
         "weights": None if weights is None else str(weights.resolve()),
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
-        "code_digest": code,
+        "code_digest": code_digest,
         "fingerprint": fingerprint,
         "model_digest": digest,
         "dataset": dataset,
         "image_size": image_size,
-        "data_digest": source.digest,
+        "data_digest": images.digest,
         "data_dir": data_folder(table, data_dir),
         "seed": 0,
     }
-    run = _earlier(runs, facts, lambda known: sanity_checks.agrees(network, x, classes, known))
-    check = None if run else _check(network, source, device, digest)
-    run = run or Run.create(runs, user_model.stem(spec), None, facts | environment(device))
-    return _subject(run, network, source, device, run.provenance["model_digest"], 0, [], check)
+    run = _find_run(runs, facts, lambda known: matches_fingerprint(network, x, classes, known))
+    check = None
+    if run is None:
+        # a model that fails its check must not leave a run behind
+        check = sanity_checks.run_check(network, images, device, digest)
+        run = Run.create(runs, user_model.stem(spec), None, facts | environment(device))
+    return _make_target(run, network, images, device, digest=run.provenance["model_digest"], check=check)
 
 
-def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
-    """The model of an external run; CorruptError where it is not the same any more."""
-    facts = run.provenance
-    source = load_run_dataset(run, _data(facts["dataset"], facts["image_size"]), data_dir)
-    weights = facts["weights"] and Path(facts["weights"])
-    network = _custom(facts["model"], weights, facts["mean"], facts["std"], source, device)
-    same = user_model.digest(network) == facts.get("code_digest")
-    if not same or not sanity_checks.agrees(
-        network, _images(source, device), len(source.classes), facts["fingerprint"]
-    ):
-        raise CorruptError(f"{run.path}: the model {facts['model']} has changed since; name it with --model instead")
-    return _subject(run, network, source, device, facts["model_digest"], facts["seed"], [])
+def missing_checks(targets: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
+    """Return the checks of these targets that the journal of a run with results on them lacks."""
+    written = {sanity_checks.check_identity(row) for row in drop_superseded(reader.of_event("sanity_check"))}
+    checks = {sanity_checks.check_identity(target.check): target.check for target in targets if target.check}
+    missing = [check for identity, check in checks.items() if identity not in written]
+    return [{key: value for key, value in check.items() if key != "t"} for check in missing]
 
 
-def _custom(
-    spec: str,
-    weights: Path | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    source: Dataset,
-    device: torch.device,
-) -> user_model.UserModel:
-    """A custom model for images of a data set, on the device."""
-    channels, *_ = shape = _shape(source)
-    if mean is not None and len(mean) != channels:
-        raise RecipeError(f"--mean and --std have {len(mean)} values, images of {source.name} have {channels} channels")
-    return user_model.load(spec, weights, mean, std, shape=shape).to(device)
-
-
-def _subject(
+def _make_target(
     run: Run,
     network: nn.Module,
-    source: Dataset,
+    dataset: Dataset,
     device: torch.device,
+    *,
     digest: str,
-    seed: int,
-    warnings: list[str],
+    seed: int = 0,
+    warnings: Sequence[str] = (),
     check: Row | None = None,
 ) -> EvaluationTarget:
-    """`check` is taken from the journal where it is None, or made where the journal has none."""
+    """Freeze the network, and take its check from the journal or make it where the journal has none."""
     network = network.to(device).eval().requires_grad_(False)
     try:
-        check = check or _known_check(run, digest, source.digest) or _check(network, source, device, digest)
+        check = (
+            check
+            or sanity_checks.find_check(run, digest, dataset.digest)
+            or sanity_checks.run_check(network, dataset, device, digest)
+        )
     except RecipeError as error:
         raise RecipeError(f"{run.name}: {error}") from error
-    warnings = [*warnings, *lost_rows(run)]
-    split = Split(source.test, device)
     return EvaluationTarget(
-        run.name,
-        network,
-        split,
-        len(source.classes),
-        digest,
-        source.digest,
-        seed,
-        run,
-        source.name,
-        [*warnings, *check["warnings"]],
-        source.classes,
-        source.notes,
-        check,
+        name=run.name,
+        network=network,
+        split=Split(dataset.test, device),
+        classes=len(dataset.classes),
+        digest=digest,
+        data_digest=dataset.digest,
+        seed=seed,
+        run=run,
+        dataset=dataset.name,
+        warnings=[*warnings, *lost_rows(run), *check["warnings"]],
+        class_names=dataset.classes,
+        notes=dataset.notes,
+        check=check,
     )
 
 
-def missing_checks(subjects: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
-    """The checks of networks that the journal of a run lacks which has numbers of them."""
-    known = [_of_check(row) for row in drop_superseded(reader.of_event("sanity_check"))]
-    checked = {_of_check(subject.check): subject.check for subject in subjects if subject.check}
-    rows = [row for of, row in checked.items() if of not in known]
-    return [{key: value for key, value in row.items() if key != "t"} for row in rows]
+def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
+    """Load the model of a custom model's run again; CorruptError where it has changed."""
+    facts = run.provenance
+    images = load_run_dataset(run, _data_table(facts["dataset"], facts["image_size"]), data_dir)
+    weights = facts["weights"] and Path(facts["weights"])
+    network = _load_user_model(facts["model"], images, device, weights=weights, mean=facts["mean"], std=facts["std"])
+    x, classes = sanity_checks.check_images(images, device), len(images.classes)
+    unchanged = user_model.digest(network) == facts.get("code_digest")
+    if not unchanged or not matches_fingerprint(network, x, classes, facts["fingerprint"]):
+        raise CorruptError(f"{run.path}: the model {facts['model']} has changed since; name it with --model instead")
+    return _make_target(run, network, images, device, digest=facts["model_digest"], seed=facts["seed"])
 
 
-def _of_check(row: Row) -> tuple[Any, ...]:
-    return row["checkpoint"], row["data"], row["version"]
+def _load_user_model(
+    spec: str,
+    dataset: Dataset,
+    device: torch.device,
+    *,
+    weights: Path | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> user_model.UserModel:
+    shape = tuple(dataset.test.x.shape[1:])
+    if mean is not None and len(mean) != shape[0]:
+        raise RecipeError(
+            f"--mean and --std have {len(mean)} values, images of {dataset.name} have {shape[0]} channels"
+        )
+    return user_model.load(spec, weights, mean, std, shape=shape).to(device)
 
 
-def _known_check(run: Run, digest: str, data_digest: str) -> Row | None:
-    """The check of these weights on these images in the run's journal, if it is there."""
-    rows: list[Row] = []
-    # no journal yet, or a damaged one, which is no reason against what only needs the weights
-    with suppress(NotFoundError):
-        rows = JournalOutline(run.journal_path).rows
-    found = [
-        row
-        for row in rows
-        if row["event"] == "sanity_check" and _of_check(row) == (digest, data_digest, sanity_checks.VERSION)
-    ]
-    return found[-1] if found else None
-
-
-def _check(network: nn.Module, source: Dataset, device: torch.device, digest: str) -> Row:
-    """Check the network, once for each data set; the result is a row for the journal. Errors: those of the check."""
-    x = _images(source, device)
-    warnings = sanity_checks.check(network, x, source.test.y[: len(x)].to(device), source.classes)
-    if isinstance(network, user_model.UserModel):
-        warnings = network.warnings + warnings
-    return {
-        "event": "sanity_check",
-        "checkpoint": digest,
-        "data": source.digest,
-        "version": sanity_checks.VERSION,
-        "n": len(x),
-        "warnings": warnings,
-    }
-
-
-def _images(source: Dataset, device: torch.device) -> Tensor:
-    """The test images that models are checked with, in [0, 1]."""
-    return as_floats(Split(source.test, "cpu").head(sanity_checks.CHECKED).to(device).x)
-
-
-def _shape(source: Dataset) -> tuple[int, ...]:
-    """(c, h, w) of an image."""
-    return tuple(source.test.x.shape[1:])
-
-
-def _sizes(source: Dataset) -> dict[str, Any]:
-    channels, image_size, _ = _shape(source)
-    return {"channels": channels, "image_size": image_size, "classes": len(source.classes)}
-
-
-def _data(dataset: str, image_size: int | None) -> Data:
-    """The [data] table that the options stand for; RecipeError names the option that is wrong."""
+def _data_table(dataset: str, image_size: int | None) -> Data:
+    """Build the [data] table that the options stand for; RecipeError names the wrong option."""
     if dataset not in registry.DATASETS:
         hint = did_you_mean(dataset, registry.DATASETS)
         raise RecipeError(f"--dataset '{dataset}': no such data set ({hint})")
@@ -252,13 +213,13 @@ def _data(dataset: str, image_size: int | None) -> Data:
         ) from None
 
 
-def _earlier(runs: Path, facts: dict[str, Any], agrees: Callable[[Sequence[float]], bool]) -> Run | None:
-    """The newest run of the same model, by code, tensors and fingerprint, on the same images."""
+def _find_run(runs: Path, facts: dict[str, Any], matches: Callable[[Sequence[float]], bool]) -> Run | None:
+    """Find the newest run of the same model, by code, tensors and fingerprint, on the same images."""
     for run in reversed(Run.all(runs)):
         try:
-            known = run.provenance
+            provenance = run.provenance
         except AfdctlError:
-            continue  # somebody else's damaged file is no reason to stop here
-        if all(known.get(key) == facts[key] for key in IDENTITY) and agrees(known["fingerprint"]):
+            continue  # another run's damaged file does not matter here
+        if all(provenance.get(key) == facts[key] for key in IDENTITY) and matches(provenance["fingerprint"]):
             return run
     return None

@@ -33,7 +33,7 @@ def cells(records: Iterable[Record]) -> Rows:
     """
     rows = []
     for record in records:
-        shown = {id(row) for curve in record.curves.values() for row in curve}
+        shown = {id(row) for curve in record.curves.values() for row in curve.cells}
         target = {"run": record.name, "dataset": record.dataset, "method": record.method}
         for row in record.of_kind("cell"):
             fields = {key: value for key, value in row.items() if key not in OMITTED_FIELDS}

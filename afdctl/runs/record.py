@@ -10,10 +10,11 @@ from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
 from afdctl.journal import JournalOutline, Row
 from afdctl.recipe.schema import AFD, Recipe
-from afdctl.runs.cells import CurveRows, shown_analyses, shown_clean, shown_curves
 from afdctl.runs.checks import Warnings, by_network, warnings_of
+from afdctl.runs.curves import RobustnessCurve
 from afdctl.runs.lost_rows import RecordedProgress
 from afdctl.runs.run import Run
+from afdctl.runs.selection import CurveKey, selected_analyses, selected_clean, selected_curves
 
 # The paper's terms for the defenses.
 METHODS: Final = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
@@ -72,14 +73,14 @@ class Record:
         return sha256(f"{model} {self.dataset} {provenance.get('data_digest')}".encode()).hexdigest()
 
     @cached_property
-    def curves(self) -> dict[tuple[str, str | None], CurveRows]:
-        """(attack, source) -> the cells that count, in ascending order of epsilon."""
-        return shown_curves(self.rows)
+    def curves(self) -> dict[CurveKey, RobustnessCurve]:
+        """(attack, source) -> the curve of the cells that count."""
+        return selected_curves(self.rows)
 
     @cached_property
     def analyses(self) -> dict[str, Row]:
         """Name -> the row of each analysis that counts."""
-        return shown_analyses(self.rows)
+        return selected_analyses(self.rows)
 
     @property
     def shards(self) -> list[str]:
@@ -99,7 +100,7 @@ class Record:
 
     @property
     def _results(self) -> list[Row]:
-        return [*(cell for curve in self.curves.values() for cell in curve), *self.analyses.values()]
+        return [*(cell for curve in self.curves.values() for cell in curve.cells), *self.analyses.values()]
 
     def of_kind(self, event: str) -> list[Row]:
         """Return the rows of one event: epoch, test, cell, ..."""
@@ -111,7 +112,7 @@ class Record:
 
     def clean(self) -> Row | None:
         """Return the measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""
-        return shown_clean(self.rows)
+        return selected_clean(self.rows)
 
 
 def method_of(chosen: Recipe | None, name: str) -> str:

@@ -7,7 +7,6 @@ import json
 import time
 from contextlib import suppress
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +16,10 @@ from afdctl.errors import CorruptError, file_errors
 from afdctl.formatting import encodable
 from afdctl.journal import SCHEMA, JournalOutline, Row
 from afdctl.runs import hdf5, shards
-from afdctl.runs.cells import shown_analyses, shown_curves, shown_features
 from afdctl.runs.checks import Warnings, by_network, warnings_of
 from afdctl.runs.lost_rows import journal_size_of, keep_lost_rows
 from afdctl.runs.run import Run
+from afdctl.runs.selection import selected_analyses, selected_curves, selected_features
 
 CELL: Final = "/attacks/{attack}/{epsilon:g}"
 TRANSFER: Final = "/attacks/{attack} from {source}/{epsilon:g}"
@@ -63,9 +62,9 @@ def build(run: Run) -> Path:
             hdf5.add_table(file, name, (row for row in rows if row["event"] == event))
         for shard, cells in _by_shard(rows).items():
             _add_cells(file, run, shard, cells, checks)
-        for row in shown_analyses(rows).values():
+        for row in selected_analyses(rows).values():
             _add_analysis(file, run, row, checks)
-        for row in shown_features(rows):
+        for row in selected_features(rows):
             # large arrays stay in their shard; the next analysis makes those of a damaged one again
             if shards.intact(run, row["shard"]):
                 place = FEATURES.format(**row) if row["attack"] else NATURAL
@@ -109,7 +108,7 @@ def refresh(run: Run) -> None:
 def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
     """Return the cells that count, by shard."""
     by_shard: dict[str, list[Row]] = {}
-    for row in chain.from_iterable(shown_curves(rows).values()):
+    for row in (cell for curve in selected_curves(rows).values() for cell in curve.cells):
         by_shard.setdefault(row["shard"], []).append(row)
     return by_shard
 

@@ -19,7 +19,8 @@ from afdctl.errors import AfdctlError, CorruptError, file_errors
 from afdctl.runs import files, hdf5
 from afdctl.runs.run import Run
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 # A file that changed less than this long ago may change again within the resolution of its time stamp.
 SETTLED_NS: Final = 2_000_000_000
 

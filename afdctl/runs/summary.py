@@ -165,10 +165,7 @@ def _partial_n(row: Row) -> int | None:
 
 def _autoattack(record: Record) -> dict[str, Any]:
     cells = [
-        cell
-        for curve in record.curves.values()
-        for cell in curve
-        if cell["spec"]["name"] == "aa" and cell["source"] is None
+        cell for curve in record.curves.values() if curve.autoattack and curve.source is None for cell in curve.cells
     ]
     if not cells:
         return {}

@@ -1,9 +1,12 @@
-"""The dashboard itself: a clock that reads and draws, and what each key does."""
+"""The Textual app: polls the session on a timer, redraws, and passes keys and mouse to the keymap."""
 
 import asyncio
 import os
 import signal
+import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,25 +15,32 @@ from typing import ClassVar
 from textual import events
 from textual.app import App, ComposeResult
 
-from afdctl.tui import crash, keymap, settings
+from afdctl.errors import AfdctlError, DiskFullError
+from afdctl.tui import export, keymap, view_actions
 from afdctl.tui.drawing.canvas import Canvas
 from afdctl.tui.drawing.palette import Depth, Palette
-from afdctl.tui.driver import ServedDriver, StderrDriver, bounded
-from afdctl.tui.panes import chart_data
-from afdctl.tui.panes.dialogs import Dialog
-from afdctl.tui.screen import Frame, compose
+from afdctl.tui.driver import ServedDriver, StderrDriver, limit_size
+from afdctl.tui.panes.prompts import Dialog, hint_at
+from afdctl.tui.screen import Frame, compose_frame
 from afdctl.tui.session import Options, Session
-from afdctl.tui.view import View
+from afdctl.tui.view import View, load_settings, save_settings
 
-TICK_SECONDS = 0.25
-BEHIND_SECONDS = 0.01
+POLL_INTERVAL = 0.25
+# while the beginning of a long journal is being read
+CATCH_UP_INTERVAL = 0.01
 MESSAGE_SECONDS = 4.0
-NICE = 10
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NICENESS = 10
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# the zoom factor of one notch of the mouse wheel
+WHEEL_UP, WHEEL_DOWN = 0.5, 2.0
+
+
+class CrashError(AfdctlError):
+    """The dashboard failed. Trainings are other processes and continue."""
 
 
 class Dashboard(App[int]):
-    """Shows runs until its user leaves. It returns the number of the signal that ended it, else 0."""
+    """Shows runs until the user leaves; returns 0, or the number of the signal that ended it."""
 
     CSS = "Screen { overflow: hidden; }"
     ENABLE_COMMAND_PALETTE = False
@@ -39,146 +49,200 @@ class Dashboard(App[int]):
     def __init__(self, paths: list[Path], options: Options, *, depth: Depth | None = None) -> None:
         super().__init__(driver_class=ServedDriver if options.served else StderrDriver)
         self.session = Session(paths, options)
-        kept = settings.load()
-        self.view = View(kept)
+        self.view = View(load_settings())
         self.dialog: Dialog | None = None
-        self.typing: str | None = None
+        self.filter_input: str | None = None
         self.frame: Frame | None = None
-        self.frames = 0
         self._palettes: dict[bool, Palette] = {}
         self._depth = depth
         self._message = ("", 0.0)
         self._drawn_at = 0.0
 
     def show(self) -> int:
-        """Run until the user leaves; the number of the signal that ended it, else 0. Error: CrashError."""
+        """Run until the user leaves; return 0 or the signal's number. Error: CrashError."""
         number = self.run()
+        # Textual stores an error here and has no public way to read it
         if self._exception:
-            raise crash.reported(self._exception)
+            raise report_crash(self._exception)
         return number or 0
 
     def compose(self) -> ComposeResult:
         yield Canvas()
 
-    @property
-    def canvas(self) -> Canvas:
-        return self.query_one(Canvas)
-
-    @property
-    def palette(self) -> Palette:
-        """The colours for this terminal, and the user's choice of dark or light."""
-        dark = (self.view.kept.theme or terminal_ground()) == "dark"
-        if dark not in self._palettes:
-            self._palettes[dark] = Palette(dark, self._depth or depth_of(self.console.color_system))
-        return self._palettes[dark]
-
     def on_mount(self) -> None:
-        """Take over the signals, so that the terminal is given back whatever ends the dashboard."""
+        """Install signal handlers, which restore the terminal, and draw the first frame."""
         loop = asyncio.get_running_loop()
-        for number in ENDINGS:
-            # a thread of a test has no signals
+        for number in STOP_SIGNALS:
+            # not possible in a thread, as in tests
             with suppress(ValueError, RuntimeError):
                 loop.add_signal_handler(number, self.leave, int(number))
-        # one that came while the dashboard opened is held until now
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
-        # the shell has written on the screen meanwhile
+        # `afdctl train` blocks them while the dashboard opens
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        # after Ctrl-Z and fg the shell's output is on the screen
         self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.session.open()
         self.draw()
         if not self.is_headless:
-            # from now on drawing must not take time from a training
-            os.nice(NICE)
-        self.set_timer(BEHIND_SECONDS, self.tick)
+            # drawing must not take CPU time from a training
+            os.nice(NICENESS)
+        self.set_timer(CATCH_UP_INTERVAL, self.tick)
 
     def tick(self) -> None:
-        """Read what is new, and draw if that changes the picture."""
-        new = not self.view.frozen and self.session.poll(self.view)
-        if self._message[0] and time.monotonic() > self._message[1]:
-            self._message, new = ("", 0.0), True
-        behind = self.session.front.share < 1
-        if (
-            new or int(time.monotonic()) != int(self._drawn_at)
-        ) and time.monotonic() - self._drawn_at >= 0.8 * TICK_SECONDS:
+        """Poll the session; redraw if something changed, and once a second for the clocks."""
+        changed = not self.view.frozen and self.session.poll(self.view)
+        now = time.monotonic()
+        if self._message[0] and now > self._message[1]:
+            self._message, changed = ("", 0.0), True
+        if (changed or int(now) != int(self._drawn_at)) and now - self._drawn_at >= 0.8 * POLL_INTERVAL:
             self.draw()
-        self.set_timer(BEHIND_SECONDS if behind else TICK_SECONDS, self.tick)
+        catching_up = self.session.front.share < 1
+        self.set_timer(CATCH_UP_INTERVAL if catching_up else POLL_INTERVAL, self.tick)
 
     def draw(self) -> None:
-        """Compose the picture and give it to the canvas."""
+        """Compose a frame and show it."""
         width, height = self.size
-        facts = self.session.facts(self.view)
-        at_cursor = self.session.front.logged_at(self.view.cursor) if self.view.cursor is not None else None
-        message = f"/{self.typing}▏ enter: filter, esc: none" if self.typing is not None else self._message[0]
-        axes = self.frame.axes if self.frame else {}
-        self.frame = compose(
-            facts, width, height, self.palette, axes=axes, at_cursor=at_cursor, dialog=self.dialog, message=message
+        snapshot = self.session.snapshot(self.view)
+        message = self._message[0]
+        if self.filter_input is not None:
+            message = f"/{self.filter_input}▏ enter: filter, esc: none"
+        self.frame = compose_frame(
+            snapshot,
+            width,
+            height,
+            self.palette,
+            axes=self.frame.axes if self.frame else {},
+            at_cursor=self.session.front.logged_at(self.view.cursor) if self.view.cursor is not None else None,
+            dialog=self.dialog,
+            message=message,
         )
-        self.canvas.show(self.frame.cells)
-        self.frames += 1
+        self.query_one(Canvas).show(self.frame.cells)
         self._drawn_at = time.monotonic()
 
-    def say(self, text: str) -> None:
-        """Show a message for a moment."""
+    # what actions use
+
+    @property
+    def palette(self) -> Palette:
+        """The colours for this terminal and theme."""
+        dark = (self.view.settings.theme or terminal_theme()) == "dark"
+        if dark not in self._palettes:
+            self._palettes[dark] = Palette(dark, self._depth or color_depth(self.console.color_system))
+        return self._palettes[dark]
+
+    @property
+    def chart_keys(self) -> list[str]:
+        """The charts on screen, in order."""
+        return [spec.key for spec, _ in self.frame.charts.values()] if self.frame else []
+
+    @property
+    def chart_columns(self) -> int:
+        """The width of the widest chart's plot area in cells."""
+        return max((chart.plot_width for _, chart in self.frame.charts.values()), default=50) if self.frame else 50
+
+    def change_view(self, view: View) -> None:
+        """Set the view and save changed settings; those of a browser are not saved."""
+        if view.settings != self.view.settings and not self.session.options.served:
+            save_settings(view.settings)
+        self.view = view
+
+    def show_message(self, text: str) -> None:
+        """Show a message in the footer for a few seconds."""
         self._message = (text, time.monotonic() + MESSAGE_SECONDS)
 
     def leave(self, number: int = 0) -> None:
-        """End the dashboard; the training is another process and goes on."""
+        """Exit the dashboard. The training is another process and continues."""
         self.exit(number)
 
-    async def on_event(self, event: events.Event) -> None:
-        """Take every key, wherever the focus is: the library's own keys would move it, and a click can take it away."""
-        if isinstance(event, events.Key):
-            self.press(event.key, event.character)
-        else:
-            await super().on_event(bounded(event) if isinstance(event, events.Resize) else event)
+    def write_svg(self) -> None:
+        """Write the screen as SVG."""
+        self._write_files(lambda frame: [export.write_svg(frame, self.session.snapshot(self.view), Path.cwd())])
 
-    def press(self, key: str, character: str | None) -> None:
-        """Do what a key asks for, and draw."""
-        keymap.press(self, key, character)
+    def write_text(self) -> None:
+        """Write the screen as text and its charts as CSV."""
+        snapshot = self.session.snapshot(self.view)
+        self._write_files(lambda frame: [*export.write_text(frame, snapshot, self.palette, Path.cwd())])
+
+    def _write_files(self, write: Callable[[Frame], list[Path]]) -> None:
+        if not self.frame:
+            return
+        try:
+            self.show_message("wrote " + ", ".join(path.name for path in write(self.frame)))
+        except OSError as error:
+            self.show_message(f"not written: {(error.strerror or str(error)).lower()}")
+        except DiskFullError as error:
+            self.show_message(f"not written: {error}")
+
+    # input
+
+    async def on_event(self, event: events.Event) -> None:
+        """Handle every key here: Textual's own keys would move the focus, and a click could take it away."""
+        if isinstance(event, events.Key):
+            keymap.press(self, event.key, event.character)
+            self.draw()
+        else:
+            await super().on_event(limit_size(event) if isinstance(event, events.Resize) else event)
+
+    def on_canvas_clicked(self, event: Canvas.Clicked) -> None:
+        """Run a clicked hint of the footer; set the cursor in a chart; maximise it on a double click."""
+        pane = self.frame.pane_at(event.x, event.y) if self.frame else None
+        if self.dialog and self.dialog.kind == "help":
+            self.dialog = None
+        elif self.frame and pane == "footer":
+            hints = keymap.hints(self.session.snapshot(self.view))
+            if hint := hint_at(hints, self.frame.places[pane].width, event.x):
+                keymap.run_binding(self, hint.key)
+        elif self.frame and pane and pane in self.frame.charts:
+            self.change_view(replace(self.view, focus=self.frame.charts[pane][0].key))
+            if event.count == 2:
+                self.change_view(replace(view_actions.maximise(self), cursor=None))
+            elif (step := self._step_at(event.x, event.y)) is not None:
+                self.change_view(view_actions.set_cursor(self, step))
         self.draw()
 
-    def change(self, view: View) -> None:
-        """Take another view; settings are remembered, unless they are a browser's."""
-        if view.kept != self.view.kept and not self.session.options.served:
-            settings.save(view.kept)
-        self.view = view
+    def on_canvas_dragged(self, event: Canvas.Dragged) -> None:
+        """Move the cursor."""
+        if (step := self._step_at(event.x, event.y)) is not None:
+            self.change_view(view_actions.set_cursor(self, step))
+            self.draw()
 
-    def at(self, x: int, y: int) -> str | None:
-        """The pane under a cell."""
-        places = self.frame.places if self.frame else {}
-        return next((name for name, place in places.items() if place.holds(x, y)), None)
+    def on_canvas_scrolled(self, event: Canvas.Scrolled) -> None:
+        """Zoom around the pointer."""
+        if (step := self._step_at(event.x, event.y)) is not None:
+            self.change_view(view_actions.zoom(self, WHEEL_UP if event.up else WHEEL_DOWN, step))
+            self.draw()
 
-    def step_at(self, x: int, y: int) -> int | None:
-        """The step under a cell of a chart."""
-        name = self.at(x, y)
-        if not self.frame or name is None or name not in self.frame.charts:
-            return None
-        chart, drawn = self.frame.charts[name]
-        share = (x - self.frame.places[name].x - drawn.left + 0.5) / max(1, drawn.field)
-        value = drawn.part.low + min(1.0, max(0.0, share)) * (drawn.part.high - drawn.part.low)
-        return chart_data.step_of(self.session.front.history, value, self.view.kept, chart.per)
+    def _step_at(self, x: int, y: int) -> int | None:
+        return self.frame.step_at(x, y, self.session.front.history, self.view.settings) if self.frame else None
 
     def on_resize(self, event: events.Resize) -> None:
-        """Draw for the new size at once."""
+        """Redraw for the new size at once."""
         if self.frame:
             self.call_after_refresh(self.draw)
 
     def _fatal_error(self) -> None:
-        """End because of an error; the library would also print its traceback over the shell's screen."""
+        """Close after an error. Textual's version, which is private, prints its traceback on the shell's screen."""
         self._close_messages_no_wait()
 
-    def freeze(self) -> None:
-        """Stop or go on with reading: what is on the screen stays as it is."""
-        self.change(replace(self.view, frozen=not self.view.frozen))
+
+def report_crash(error: Exception) -> CrashError:
+    """Write the traceback to a new file; return the error that names it."""
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="afdctl-dashboard-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(traceback.format_exception(error))
+        details = f"the details are in {path}"
+    except OSError as failure:
+        details = f"the details could not be written ({(failure.strerror or str(failure)).lower()})"
+    return CrashError(f"the dashboard failed ({type(error).__name__}), and no training was affected; {details}")
 
 
-def depth_of(color_system: str | None) -> Depth:
-    """What the terminal can show."""
+def color_depth(color_system: str | None) -> Depth:
+    """Return which colours the terminal can show."""
     if os.environ.get("NO_COLOR") or color_system is None:
         return "none"
     return "true" if color_system == "truecolor" else "256"
 
 
-def terminal_ground() -> str:
-    """`light` where the terminal says so: COLORFGBG ends with the number of the background."""
-    ground = os.environ.get("COLORFGBG", "").rpartition(";")[2]
-    return "light" if ground in ("7", "15") else "dark"
+def terminal_theme() -> str:
+    """Return "light" if COLORFGBG, which ends with the number of the background colour, says so."""
+    background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+    return "light" if background in ("7", "15") else "dark"

@@ -1,4 +1,8 @@
-"""The terminals that the dashboard draws on: that of stderr, or a browser's by way of its server."""
+"""Textual drivers: for the terminal of stderr, and for a browser behind a server.
+
+Textual's interface for drivers is not public, so this module uses private names of it: the parser of terminal input,
+and a driver's app, file and size. That is why textual is pinned below its next major version.
+"""
 
 import os
 import re
@@ -15,42 +19,42 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.drivers.web_driver import WebDriver
 from textual.message import Message
 
-CHUNK = 4096
+READ_BYTES = 4096
 WAIT_SECONDS = 0.1
-MOST_COLUMNS, MOST_ROWS = 1000, 500
+MAX_COLUMNS, MAX_ROWS = 1000, 500
+# Ctrl-C as terminals send it; read alone, it is not part of an unfinished sequence, such as a paste without its end
 INTERRUPTS = (b"\x03", b"\x1b[99;5u")
-"""Ctrl-C, as terminals send it. Alone it is never part of something longer, such as a paste whose end got lost."""
-ANSWERS = re.compile(r"\x1b(?:[]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)|\[[?>=][0-9;]*[cnu])")
-"""What a terminal answers to questions that the dashboard never asked; the library would take it for keys."""
+# terminals' answers to queries that the dashboard never sent; Textual would take them for keys
+QUERY_ANSWERS = re.compile(r"\x1b(?:[]P_^X][^\x07\x1b]*(?:\x07|\x1b\\)|\[[?>=][0-9;]*[cnu])")
 
 
-class Reader:
-    """Turns what a terminal sends into events. Bytes and sequences that are not text or keys are ignored."""
+class InputParser:
+    """Turns bytes from a terminal into events. Ignores bytes and sequences that are neither text nor keys."""
 
     def __init__(self) -> None:
         self._parser = XTermParser()
         self._decode = getincrementaldecoder("utf-8")(errors="ignore").decode
 
     def events(self, data: bytes) -> list[Message]:
-        """The events of these bytes, which may end in the middle of a sequence."""
+        """Return the events of these bytes, which may end in the middle of a sequence."""
         if data in INTERRUPTS:
             self._parser = XTermParser()
-        found: list[Message] = []
-        for character in ANSWERS.sub("", self._decode(data)):
+        messages: list[Message] = []
+        for character in QUERY_ANSWERS.sub("", self._decode(data)):
             try:
-                found += self._parser.feed(character)
+                messages += self._parser.feed(character)
             except (ArithmeticError, ValueError):
-                # a code point or a size that does not exist: the parser does not survive that
+                # a code point or a size that does not exist; the parser cannot be used after it
                 self._parser = XTermParser()
-        return found
+        return messages
 
     def tick(self) -> Iterable[Message]:
-        """The events of sequences that have waited too long for their end."""
+        """Return the events of sequences whose end did not come in time."""
         return self._parser.tick()
 
 
-class Screen:
-    """The file that is drawn on. A terminal that is gone takes what is written to it along, without an error."""
+class TolerantFile:
+    """The file of a terminal. Writing to a terminal that was closed is no error."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -68,13 +72,14 @@ class Screen:
 
 
 class StderrDriver(LinuxDriver):
-    """The terminal of stderr: stdout may be a pipe to another command."""
+    """Draws on the terminal of stderr, as stdout may be a pipe to another command."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._file: Any = Screen(self._file)
+        self._file: Any = TolerantFile(self._file)
 
     def _get_terminal_size(self) -> tuple[int, int]:
+        """Return the size of stderr's terminal, else of stdin's; Textual asks stdout."""
         for file in (self._file.fileno(), self.fileno):
             with suppress(OSError):
                 size = os.get_terminal_size(file)
@@ -83,47 +88,48 @@ class StderrDriver(LinuxDriver):
         return super()._get_terminal_size()
 
     def run_input_thread(self) -> None:
-        """Send the dashboard what is typed, until it ends or its terminal is gone."""
-        reader = Reader()
+        """Send input to the app until it exits or the terminal is closed."""
+        parser = InputParser()
         while not self.exit_event.is_set():
             if select([self.fileno], [], [], WAIT_SECONDS)[0]:
                 try:
-                    data = os.read(self.fileno, CHUNK)
+                    data = os.read(self.fileno, READ_BYTES)
                 except OSError:
                     data = b""
                 if not data:
                     self._app.call_later(self._app.exit, int(signal.SIGHUP))
                     return
-                for event in reader.events(data):
+                for event in parser.events(data):
                     self.process_message(event)
-            for event in reader.tick():
+            for event in parser.tick():
                 self.process_message(event)
 
     def _run_input_thread(self) -> None:
-        """End the dashboard with the error of this thread: without it, no key would do anything any more."""
+        """Overrides Textual's, which is private: an error in this thread must end the app, or no key would work."""
         try:
             self.run_input_thread()
-        except Exception as error:  # noqa: BLE001 (whatever it is)
+        except Exception as error:  # noqa: BLE001 (any error)
+            # no public method ends an app with an error
             self._app.call_later(self._app._handle_exception, error)
 
 
 class ServedDriver(WebDriver):
-    """A browser, by way of a server on the other ends of stdin and stdout. The dashboard ends with its server."""
+    """Draws in a browser, through a server on stdin and stdout. The dashboard exits when its server does."""
 
     def run_input_thread(self) -> None:
-        """Send the dashboard what comes from the browser; when no more can come, end it."""
+        """Send input from the browser to the app, and exit when it ends."""
         super().run_input_thread()
         self._app.call_later(self._app.exit, 0)
 
     def on_meta(self, packet_type: str, payload: dict[str, object]) -> None:
-        """Take what the browser tells of itself; a size must be one."""
+        """Handle metadata from the browser; ignore a size that is no pair of integers."""
         numbers = payload.get("width"), payload.get("height")
         if packet_type != "resize" or all(type(number) is int for number in numbers):
             super().on_meta(packet_type, payload)
 
 
-def bounded(event: events.Resize) -> events.Resize:
-    """The event with a size that can be drawn: whatever is on the other end may claim any."""
+def limit_size(event: events.Resize) -> events.Resize:
+    """Return the event with a size that can be drawn, as a client can claim any."""
     width, height = event.size
-    size = min(max(1, width), MOST_COLUMNS), min(max(1, height), MOST_ROWS)
+    size = min(max(1, width), MAX_COLUMNS), min(max(1, height), MAX_ROWS)
     return events.Resize.from_dimensions(size, None)

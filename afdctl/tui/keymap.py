@@ -1,183 +1,246 @@
-"""What each key does."""
+"""The keys: one table of what they do and of what the footer and the help say about them."""
 
-import signal
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
 
-from afdctl.tui import actions
-from afdctl.tui.panes import footer
-from afdctl.tui.panes.dialogs import Dialog
+from afdctl.tui import run_actions, view_actions
+from afdctl.tui.panes.prompts import Dialog, KeyHint
+from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.view_actions import Action, ActionContext
 
-if TYPE_CHECKING:
-    from afdctl.tui.app import Dashboard
-
-Action = Callable[["Dashboard"], None]
+Condition = Callable[[Snapshot], bool]
 
 
-def press(app: "Dashboard", key: str, character: str | None) -> None:
-    """Do what a key means in the filter's line, in a dialog, or on the panes."""
-    if app.typing is not None:
-        _type(app, key, character)
+def _always(_: Snapshot) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A word for the footer. Hints are ordered by rank, and the last ones are left out where space is short."""
+
+    rank: int
+    label: str
+    word: str | Callable[[Snapshot], str]
+    when: Condition = _always
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An action and its keys, by Textual's names.
+
+    `help` is a row of the help dialog; it also describes the bindings after this one, up to the next row. A `local`
+    action sends signals or writes files, which a browser may not.
+    """
+
+    keys: str
+    action: Action
+    help: tuple[str, str] | None = None
+    hint: Hint | None = None
+    local: bool = False
+
+
+def show_help(app: ActionContext) -> None:
+    """Open the dialog that lists the keys."""
+    app.dialog = Dialog("help", "Keys", help_rows=[binding.help for binding in BINDINGS if binding.help])
+
+
+def _leave_word(snapshot: Snapshot) -> str:
+    return "detach" if snapshot.owner and not snapshot.state.over else "quit"
+
+
+def _freeze_word(snapshot: Snapshot) -> str:
+    return "continue" if snapshot.view.frozen else "freeze"
+
+
+def _sweep_word(snapshot: Snapshot) -> str:
+    return "training" if snapshot.shows_sweep else "attacks"
+
+
+def _can_go_back(snapshot: Snapshot) -> bool:
+    view = snapshot.view
+    return view.cursor is not None or bool(view.maximised or view.zoom)
+
+
+def _can_stop(snapshot: Snapshot) -> bool:
+    return not snapshot.state.over and not snapshot.read_only
+
+
+def _can_save(snapshot: Snapshot) -> bool:
+    return _can_stop(snapshot) and not snapshot.history.end
+
+
+def _has_attacks(snapshot: Snapshot) -> bool:
+    return bool(snapshot.history.sweep.cells)
+
+
+def _has_charts(snapshot: Snapshot) -> bool:
+    return not snapshot.shows_sweep
+
+
+def _is_replay(snapshot: Snapshot) -> bool:
+    return bool(snapshot.replay)
+
+
+def _is_local(snapshot: Snapshot) -> bool:
+    return not snapshot.served
+
+
+BINDINGS = (
+    Binding(
+        "q ctrl+q",
+        lambda app: app.leave(),
+        help=("q", "leave; the training continues"),
+        hint=Hint(1, "q", _leave_word),
+    ),
+    Binding("ctrl+c", run_actions.interrupt),
+    Binding(
+        "x",
+        run_actions.ask_to_stop,
+        help=("x k", "stop the run (it saves); checkpoint now"),
+        hint=Hint(5, "x", "stop", _can_stop),
+        local=True,
+    ),
+    Binding("k", run_actions.request_checkpoint, hint=Hint(13, "k", "checkpoint", _can_save), local=True),
+    Binding("p space", view_actions.freeze, help=("p space", "freeze the view"), hint=Hint(6, "p", _freeze_word)),
+    Binding(
+        "s",
+        lambda app: app.view.next_beta(1),
+        help=("s S", "smoothing: 0, 0.6, 0.9, 0.98, 0.995"),
+        hint=Hint(8, "s", "smooth", _has_charts),
+    ),
+    Binding("S", lambda app: app.view.next_beta(-1)),
+    Binding(
+        "y",
+        lambda app: app.view.with_settings(log_y=not app.view.settings.log_y),
+        help=("y", "logarithmic y"),
+        hint=Hint(9, "y", "log y", _has_charts),
+    ),
+    Binding(
+        "l",
+        lambda app: app.view.next_axis(),
+        help=("l", "x: steps, epochs, training time"),
+        hint=Hint(10, "l", "x axis", _has_charts),
+    ),
+    Binding(
+        "w",
+        lambda app: app.view.next_window(1),
+        help=("w W", "window: so far, plan, last 10 %, last 1,000"),
+        hint=Hint(11, "w", "window", _has_charts),
+    ),
+    Binding("W", lambda app: app.view.next_window(-1)),
+    Binding("plus equals_sign", partial(view_actions.zoom, factor=0.5), help=("+ -", "zoom (also the wheel)")),
+    Binding("minus", partial(view_actions.zoom, factor=2.0)),
+    Binding(
+        "left",
+        partial(view_actions.move_cursor, columns=-1),
+        help=("← →", "cursor on logged steps; shift: ten columns"),
+    ),
+    Binding("right", partial(view_actions.move_cursor, columns=1)),
+    Binding("shift+left", partial(view_actions.move_cursor, columns=-10)),
+    Binding("shift+right", partial(view_actions.move_cursor, columns=10)),
+    Binding(
+        "enter",
+        view_actions.maximise,
+        help=("enter", "one chart only (also a double click)"),
+        hint=Hint(12, "enter", "grow", _has_charts),
+    ),
+    Binding("tab", partial(view_actions.focus, step=1), help=("tab", "next chart")),
+    Binding("shift+tab", partial(view_actions.focus, step=-1)),
+    Binding("pagedown", partial(view_actions.turn_page, step=1), help=("pgup pgdn", "other charts")),
+    Binding("pageup", partial(view_actions.turn_page, step=-1)),
+    Binding(
+        "escape",
+        view_actions.back,
+        help=("esc", "back: cursor, zoom, chart"),
+        hint=Hint(2, "esc", "back", _can_go_back),
+    ),
+    Binding("1", partial(view_actions.toggle_pane, name="game"), help=("1 2 3", "game, accuracy, system")),
+    Binding("2", partial(view_actions.toggle_pane, name="accuracy")),
+    Binding("3", partial(view_actions.toggle_pane, name="system")),
+    Binding("4", view_actions.next_log, help=("4 5", "log, output of the trainer, none; header")),
+    Binding("5", partial(view_actions.toggle_pane, name="header")),
+    Binding(
+        "v",
+        view_actions.toggle_sweep,
+        help=("v t", "training or attacks; dark or light"),
+        hint=Hint(7, "v", _sweep_word, _has_attacks),
+    ),
+    Binding("t", view_actions.toggle_theme),
+    Binding("slash", view_actions.edit_filter, help=("/", "filter log and charts")),
+    Binding("c", run_actions.choose_compared, help=("c", "compare runs"), hint=Hint(14, "c", "compare")),
+    Binding(
+        "r",
+        lambda app: app.view.with_settings(raw=not app.view.settings.raw),
+        help=("r b", "band of minimum and maximum; best epoch"),
+    ),
+    Binding("b", lambda app: app.view.with_settings(best=not app.view.settings.best)),
+    Binding(
+        "left_square_bracket",
+        partial(run_actions.move_replay, epochs=-1),
+        help=("[ ] .", "replay: back, forward; pause"),
+    ),
+    Binding(
+        "right_square_bracket",
+        partial(run_actions.move_replay, epochs=1),
+        hint=Hint(4, "[ ]", "epoch back, forward", _is_replay),
+    ),
+    Binding("full_stop", run_actions.play_or_freeze, hint=Hint(3, ".", "play, pause", _is_replay)),
+    Binding(
+        "e",
+        lambda app: app.write_svg(),
+        help=("e E", "SVG of the screen; text and CSV"),
+        hint=Hint(15, "e", "picture", _is_local),
+        local=True,
+    ),
+    Binding("E", lambda app: app.write_text(), local=True),
+    Binding("0", view_actions.reset, help=("0 ctrl+z", "forget settings; suspend")),
+    Binding("ctrl+z", lambda app: app.action_suspend_process(), local=True),
+    Binding("question_mark h", show_help, hint=Hint(16, "?", "keys")),
+)
+BINDING_OF_KEY = {key: binding for binding in BINDINGS for key in binding.keys.split()}
+
+
+def hints(snapshot: Snapshot) -> list[KeyHint]:
+    """Return the footer's hints for this moment, most important first."""
+    shown = []
+    for binding in BINDINGS:
+        hint = binding.hint
+        if hint and hint.when(snapshot):
+            word = hint.word if isinstance(hint.word, str) else hint.word(snapshot)
+            shown.append((hint.rank, KeyHint(hint.label, word, binding.keys.split()[0])))
+    return [hint for _, hint in sorted(shown, key=lambda ranked: ranked[0])]
+
+
+def press(app: ActionContext, key: str, character: str | None) -> None:
+    """Handle a key: in the filter's input line, in a dialog, or by its binding."""
+    if app.filter_input is not None:
+        _type_filter(app, app.filter_input, key, character)
     elif app.dialog:
-        _answer(app, app.dialog, key)
+        run_actions.answer_dialog(app, app.dialog, key)
     else:
-        act(app, key)
+        run_binding(app, key)
 
 
-def act(app: "Dashboard", key: str) -> None:
-    """Do what a key means on the panes. For a browser that is never more than to look."""
-    actions = LOOKING if app.session.options.served else LOOKING | STEERING
-    if action := actions.get(key):
-        action(app)
+def run_binding(app: ActionContext, key: str) -> None:
+    """Run the action of a key. In a browser, actions on the run and on files do nothing."""
+    binding = BINDING_OF_KEY.get(key)
+    if binding and not (binding.local and app.session.options.served):
+        view = binding.action(app)
+        if view is not None:
+            app.change_view(view)
 
 
-def _type(app: "Dashboard", key: str, character: str | None) -> None:
-    text = app.typing or ""
+def _type_filter(app: ActionContext, text: str, key: str, character: str | None) -> None:
     if key == "ctrl+c":
-        # who presses this wants to leave, wherever the keys go to
-        app.typing = None
-        act(app, key)
+        # it leaves, even while a filter is typed
+        app.filter_input = None
+        run_binding(app, key)
     elif key in ("enter", "escape"):
-        app.typing = None
-        app.change(replace(app.view, filter=text if key == "enter" else "", page=0))
+        app.filter_input = None
+        app.change_view(replace(app.view, filter=text if key == "enter" else "", page=0))
     elif key == "backspace":
-        app.typing = text[:-1]
+        app.filter_input = text[:-1]
     elif character and character.isprintable():
-        app.typing = text + character
-
-
-def _answer(app: "Dashboard", dialog: Dialog, key: str) -> None:
-    if dialog.kind == "choose":
-        _choose(app, dialog, key)
-    elif dialog.kind == "stop" and key in ("y", "enter", "ctrl+c"):
-        app.dialog = None
-        actions.send(app, signal.SIGTERM, "asked to stop: it finishes its step and saves")
-    elif dialog.kind != "stop" or key in ("n", "escape", "q"):
-        app.dialog = None
-
-
-def _choose(app: "Dashboard", dialog: Dialog, key: str) -> None:
-    move = {"up": -1, "down": 1, "k": -1, "j": 1}.get(key, 0)
-    if key == "space":
-        app.dialog = replace(dialog, chosen=dialog.chosen ^ {dialog.options[dialog.at]})
-    elif key == "enter":
-        folder = app.session.front.path.parent
-        app.session.compare([folder / name for name in dialog.options if name in dialog.chosen])
-        app.dialog = None
-    elif key in ("escape", "q", "c"):
-        app.dialog = None
-    else:
-        app.dialog = replace(dialog, at=(dialog.at + move) % len(dialog.options))
-
-
-LOOKING: dict[str, Action] = {
-    "q": actions.leave,
-    "ctrl+q": actions.leave,
-    "ctrl+c": actions.interrupt,
-    "c": actions.compare,
-    "left_square_bracket": actions.epoch(-1),
-    "right_square_bracket": actions.epoch(1),
-    "full_stop": actions.play,
-    "p": actions.freeze,
-    "space": actions.freeze,
-    "s": actions.keep(lambda view: view.smoothing(1)),
-    "S": actions.keep(lambda view: view.smoothing(-1)),
-    "upper_s": actions.keep(lambda view: view.smoothing(-1)),
-    "y": actions.keep(lambda view: view.keep(log_y=not view.kept.log_y)),
-    "l": actions.keep(lambda view: view.axis()),
-    "w": actions.keep(lambda view: view.window(1)),
-    "W": actions.keep(lambda view: view.window(-1)),
-    "upper_w": actions.keep(lambda view: view.window(-1)),
-    "r": actions.keep(lambda view: view.keep(raw=not view.kept.raw)),
-    "b": actions.keep(lambda view: view.keep(best=not view.kept.best)),
-    "plus": actions.zoom(0.5),
-    "equals_sign": actions.zoom(0.5),
-    "minus": actions.zoom(2.0),
-    "left": actions.move(-1),
-    "right": actions.move(1),
-    "shift+left": actions.move(-10),
-    "shift+right": actions.move(10),
-    "enter": actions.maximise,
-    "escape": actions.back,
-    "tab": actions.focus(1),
-    "shift+tab": actions.focus(-1),
-    "pagedown": actions.page(1),
-    "pageup": actions.page(-1),
-    "1": actions.pane("game"),
-    "2": actions.pane("accuracy"),
-    "3": actions.pane("system"),
-    "4": actions.log,
-    "5": actions.pane("header"),
-    "0": actions.reset,
-    "slash": actions.filter_,
-    "t": actions.theme,
-    "v": actions.sweep,
-    "question_mark": actions.help_,
-    "h": actions.help_,
-}
-"""Keys that change nothing but what this dashboard shows."""
-STEERING: dict[str, Action] = {
-    "x": actions.stop,
-    "k": actions.save,
-    "e": actions.picture,
-    "E": actions.text,
-    "upper_e": actions.text,
-    "ctrl+z": actions.suspend,
-}
-"""Keys that send signals or write files."""
-
-
-if TYPE_CHECKING:
-    from afdctl.tui.app import Dashboard
-
-KEYS = {
-    "leave": "q",
-    "back": "escape",
-    "play": "full_stop",
-    "replay(1)": "right_square_bracket",
-    "freeze": "p",
-    "smooth(1)": "s",
-    "log_y": "y",
-    "axis": "l",
-    "window(1)": "w",
-    "maximise": "enter",
-    "save": "k",
-    "stop": "x",
-    "compare": "c",
-    "picture": "e",
-    "help": "question_mark",
-}
-
-
-def click(app: "Dashboard", x: int, y: int, times: int) -> None:
-    """A key's name in the last row does what the key does; a chart gets the cursor, with two clicks all the room."""
-    name = app.at(x, y)
-    if app.dialog and app.dialog.kind == "help":
-        app.dialog = None
-    elif name == "footer" and app.frame:
-        hint = footer.at(app.session.facts(app.view), app.frame.places[name].width, x)
-        if hint:
-            act(app, KEYS[hint.action])
-    elif app.frame and name and name in app.frame.charts:
-        app.change(replace(app.view, focus=app.frame.charts[name][0].key))
-        if times == 2:
-            app.change(replace(app.view, cursor=None))
-            actions.maximise(app)
-        elif (step := app.step_at(x, y)) is not None:
-            actions.set_cursor(app, step)
-    app.draw()
-
-
-def drag(app: "Dashboard", x: int, y: int) -> None:
-    """Move the cursor."""
-    if (step := app.step_at(x, y)) is not None:
-        actions.set_cursor(app, step)
-        app.draw()
-
-
-def wheel(app: "Dashboard", x: int, y: int, factor: float) -> None:
-    """Zoom around the pointer."""
-    if (step := app.step_at(x, y)) is not None:
-        actions.zoom(factor, step)(app)
-        app.draw()
+        app.filter_input = text + character

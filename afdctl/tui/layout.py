@@ -1,4 +1,4 @@
-"""Which pane goes where, for any size of terminal."""
+"""The layout: which pane goes where, for any size of the terminal."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,18 +14,21 @@ class PanePlace(NamedTuple):
     width: int
     height: int
 
-    def holds(self, x: int, y: int) -> bool:
-        """Whether a cell lies inside."""
+    def contains(self, x: int, y: int) -> bool:
+        """Return whether a cell is inside."""
         return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
 
 
+# the panes by name; charts are `chart 0`, `chart 1`, ...
 Layout = Mapping[str, PanePlace]
-"""The places of the panes by name; charts are `chart 0`, `chart 1`, ..."""
-CHECKS = 11
+# the health pane's height: nine checks of AFD and the frame
+HEALTH_HEIGHT = 11
+SYSTEM_HEIGHT = 6
+SIDE_WIDTH = 38
 
 
 def tier(width: int, height: int) -> str:
-    """How much a terminal can show."""
+    """Return the layout that a size has room for, from "status" (some words) to "wall" (three columns of charts)."""
     if width < 40 or height < 8:
         return "status"
     if width < 60 or height < 16:
@@ -40,12 +43,12 @@ def tier(width: int, height: int) -> str:
 def compute_layout(
     width: int, height: int, view: View, *, charts: int = 4, attacks: int = 0, compare: bool = False
 ) -> Layout:
-    """The places of all panes that are shown: so many charts, or instead of them a grid of so many attacks."""
+    """Place all visible panes: up to `charts` charts or, if not 0, a grid of `attacks` rows instead."""
     kind = tier(width, height)
     if kind == "status":
         return {"status": PanePlace(0, 0, width, height)}
     places: dict[str, PanePlace] = {}
-    hidden = set(view.kept.hidden)
+    hidden = set(view.settings.hidden)
     top = 0
     if "header" not in hidden:
         top = {"one": 1, "column": 2, "compact": 2}.get(kind, 3)
@@ -54,9 +57,9 @@ def compute_layout(
     places["footer"] = PanePlace(0, bottom, width, 1)
     right = width
     if kind in ("full", "wall"):
-        right = _sides(places, hidden, width, top, bottom, compare)
+        right = _place_side_column(places, hidden, width, top, bottom, compare)
     elif view.side and view.side not in ("log", "header") and kind != "one":
-        right = _one_side(places, view.side, kind, width, top, bottom)
+        right = _place_side_pane(places, view.side, kind, width, top, bottom)
     elif view.side and kind == "one":
         return places | {view.side: PanePlace(0, top, width, bottom - top)}
     log = _log_height(kind, height) if "log" not in hidden and view.log != "off" else 0
@@ -70,8 +73,8 @@ def compute_layout(
     if kind == "column" and view.side in places:
         field = PanePlace(0, top, width, field.height - places[view.side or ""].height)
     if attacks:
-        return places | _sweep(field, attacks)
-    return places | _charts(field, kind, charts if not view.maximised else 1)
+        return places | _place_attacks(field, attacks)
+    return places | _place_charts(field, kind, charts if not view.maximised else 1)
 
 
 def _log_height(kind: str, height: int) -> int:
@@ -80,39 +83,42 @@ def _log_height(kind: str, height: int) -> int:
     return 5 if height >= 30 and kind != "one" else 0
 
 
-def _sides(places: dict[str, PanePlace], hidden: set[str], width: int, top: int, bottom: int, compare: bool) -> int:
-    """The column at the right; returns where it begins."""
-    wide = 40 if width >= 140 else 37
+def _place_side_column(
+    places: dict[str, PanePlace], hidden: set[str], width: int, top: int, bottom: int, compare: bool
+) -> int:
+    """Place the right column; return its first column of cells."""
+    column_width = 40 if width >= 140 else 37
     names = [name for name in ("game", "accuracy", "system") if name not in hidden]
     if not names and not compare:
         return width
-    x, room = width - wide, bottom - top
-    heights = {"game": min(CHECKS, room // 3), "system": 6}
+    x, room = width - column_width, bottom - top
+    heights = {"game": min(HEALTH_HEIGHT, room // 3), "system": SYSTEM_HEIGHT}
     if compare:
-        # the differences of the recipes take the place of one run's checks
+        # one run's checks make room for the differences of the recipes
         names = ["compare"]
-    given = {name: heights.get(name, 0) for name in names}
-    rest = room - sum(given.values())
-    given[next((name for name in ("compare", "accuracy") if name in given), names[0])] += rest
+    heights = {name: heights.get(name, 0) for name in names}
+    # the rest of the height goes to the pane with the most lines
+    tallest = next((name for name in ("compare", "accuracy") if name in heights), names[0])
+    heights[tallest] += room - sum(heights.values())
     y = top
     for name in names:
-        places[name] = PanePlace(x, y, wide, given[name])
-        y += given[name]
+        places[name] = PanePlace(x, y, column_width, heights[name])
+        y += heights[name]
     return x
 
 
-def _one_side(places: dict[str, PanePlace], name: str, kind: str, width: int, top: int, bottom: int) -> int:
-    """A pane that was asked for, where there is no column for all of them."""
+def _place_side_pane(places: dict[str, PanePlace], name: str, kind: str, width: int, top: int, bottom: int) -> int:
+    """Place the one side pane that was asked for, where there is no right column; return where it begins."""
     if kind == "column":
         height = (bottom - top) // 2
         places[name] = PanePlace(0, bottom - height, width, height)
         return width
-    places[name] = PanePlace(width - 38, top, 38, bottom - top)
-    return width - 38
+    places[name] = PanePlace(width - SIDE_WIDTH, top, SIDE_WIDTH, bottom - top)
+    return width - SIDE_WIDTH
 
 
-def _charts(field: PanePlace, kind: str, charts: int) -> dict[str, PanePlace]:
-    """As many charts as fit, in equal parts."""
+def _place_charts(field: PanePlace, kind: str, charts: int) -> dict[str, PanePlace]:
+    """Place as many charts as fit, in equal parts."""
     across = 1 if kind in ("one", "column") or field.width < 60 else 3 if kind == "wall" and field.width >= 150 else 2
     down = 1 if kind == "one" or field.height < 12 else 2
     if kind == "wall" and field.height >= 66:
@@ -131,7 +137,8 @@ def _charts(field: PanePlace, kind: str, charts: int) -> dict[str, PanePlace]:
     return places
 
 
-def _sweep(field: PanePlace, attacks: int) -> dict[str, PanePlace]:
+def _place_attacks(field: PanePlace, attacks: int) -> dict[str, PanePlace]:
+    """Place the grid of attacks, and their curves below it if there is room."""
     if field.height < 18:
         return {"grid": field}
     height = min(max(attacks + 4, 8), field.height * 3 // 5)
@@ -142,5 +149,5 @@ def _sweep(field: PanePlace, attacks: int) -> dict[str, PanePlace]:
 
 
 def page_size(places: Layout) -> int:
-    """How many charts a page shows."""
+    """Return how many charts a page shows."""
     return sum(name.startswith("chart") for name in places)

@@ -1,4 +1,4 @@
-"""What a dashboard looks at: the runs, the one in front, what is known of the machine; it makes the facts."""
+"""The runs that the dashboard shows, and the snapshots that it takes of them."""
 
 import time
 from collections import deque
@@ -6,66 +6,66 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from afdctl.tui.drawing.palette import COMPARED
+from afdctl.tui.drawing.palette import COMPARED, curve_letter
 from afdctl.tui.panes import health
 from afdctl.tui.snapshot import ComparedRun, Snapshot
 from afdctl.tui.state.follower import RunFollower, output
-from afdctl.tui.state.history import LogEntry
+from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.state.replay import Replay
 from afdctl.tui.state.system import System, SystemMonitor
 from afdctl.tui.view import View
 
 SLOW_SECONDS = 2.0
+# how long one poll reads a long journal before keys are handled again
 POLL_SECONDS = 0.08
-"""How long a long journal is read before keys are listened to again."""
-NOTES = 50
+MAX_NOTES = 50
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a dashboard was called: `owner` started the training, `served` shows it in a browser."""
+    """How the dashboard was started: by the process that started the training (`owner`), for a browser (`served`)."""
 
     read_only: bool = False
     owner: bool = False
     served: bool = False
     replay: float | None = None
-    others: Sequence[Path] = ()
 
 
 class Session:
-    """The runs that are shown. The first one is in front; a run that has not begun waits for its turn."""
+    """The runs on screen. `front` is the run in front; of the owner's runs, the next one follows when it ends."""
 
     def __init__(self, paths: Sequence[Path], options: Options) -> None:
         self.options = options
         self.runs = [Replay(path, options.replay) if options.replay else RunFollower(path) for path in paths]
         self.compared: list[RunFollower] = [] if options.owner or len(paths) < 2 else list(self.runs)
         self.front: RunFollower = self.runs[0]
-        self.notes: deque[LogEntry] = deque(maxlen=NOTES)
-        self._probe: SystemMonitor | None = None
+        self.notes: deque[LogEntry] = deque(maxlen=MAX_NOTES)
+        self.slow_poll_due = 0.0
+        self._monitor: SystemMonitor | None = None
         self._system = System()
+        # the last level of each health check, so that a change for the worse is noted once
         self._levels: dict[str, str] = {}
-        self.slow_due = 0.0
         self._output: list[str] = []
         self._checkpoint_bytes = 0.0
 
     def open(self) -> None:
-        """Read enough of each run for a first picture."""
+        """Read enough of each run for a first frame."""
         for run in {id(run): run for run in [*self.compared, self.front]}.values():
             run.open()
 
     def poll(self, view: View) -> bool:
-        """Read on; whether anything is new."""
-        share = POLL_SECONDS / max(1, len(self.compared))
-        # each of them, also behind the first that has something new
-        new = sum(run.poll(share) for run in self.compared or [self.front]) > 0
-        new = self._next_seed() or new
-        if time.monotonic() >= self.slow_due:
-            self._slowly(view)
-            new = True
-        return new
+        """Read what was written since the last call; return whether there is something new to draw."""
+        seconds = POLL_SECONDS / max(1, len(self.compared))
+        # a sum, as `any` would stop at the first run with news
+        changed = sum(run.poll(seconds) for run in self.compared or [self.front]) > 0
+        changed = self._open_next_seed() or changed
+        if time.monotonic() >= self.slow_poll_due:
+            self._poll_slowly(view)
+            changed = True
+        return changed
 
-    def _next_seed(self) -> bool:
-        """Go on to the next run of the same training when the one in front is over."""
+    def _open_next_seed(self) -> bool:
+        """Put the next run of the same training in front when the one there has ended."""
         if not self.options.owner or not self.front.state.over:
             return False
         place = self.runs.index(self.front) + 1
@@ -76,12 +76,12 @@ class Session:
             return True
         return False
 
-    def _slowly(self, view: View) -> None:
-        """What need not be known four times a second."""
-        self.slow_due = time.monotonic() + SLOW_SECONDS
-        # not before the first picture: asking for GPUs takes a while where there are none
-        self._probe = self._probe or SystemMonitor()
-        self._system = self._probe.look(self.front.path.parent, self.front.local_pid)
+    def _poll_slowly(self, view: View) -> None:
+        """Read what changes slowly: the machine, the trainer's output, the checkpoint's size and the health checks."""
+        self.slow_poll_due = time.monotonic() + SLOW_SECONDS
+        # created after the first frame: on a machine without a GPU, looking for one takes a while
+        self._monitor = self._monitor or SystemMonitor()
+        self._system = self._monitor.read(self.front.path.parent, self.front.local_pid)
         self.read_output(view)
         file = self.front.history.checkpoint.get("file")
         if file:
@@ -89,79 +89,76 @@ class Session:
                 self._checkpoint_bytes = float((self.front.path / "checkpoints" / str(file)).stat().st_size)
             except OSError:
                 self._checkpoint_bytes = 0.0
-        self._alarm()
+        self._log_worse_checks()
 
     def read_output(self, view: View) -> None:
-        """Look at what the trainer printed, while that is shown."""
+        """Read the end of log.txt, if the view shows it."""
         if view.log == "output":
             self._output = output(self.front.path)
 
-    def _alarm(self) -> None:
-        """Note each check that became worse."""
+    def _log_worse_checks(self) -> None:
+        """Add a note for each health check that became worse."""
         if self.front.state.over:
             return
-        for check in health.checks(self.front.history):
+        for check in health.run_checks(self.front.history):
             if check.level in ("warn", "bad") and self._levels.get(check.name, "ok") != check.level:
-                self.note(f"{check.name} {check.value}: {check.word}", "warn")
+                self.add_note(f"{check.name} {check.value}: {check.explanation or check.word}", "warn")
             self._levels[check.name] = check.level
 
-    def note(self, text: str, kind: str = "note") -> None:
-        """Put a line of the dashboard's own into the log."""
+    def add_note(self, text: str, kind: str = "note") -> None:
+        """Add a line to the log pane that is not in the journal."""
         self.notes.append(LogEntry(time.time(), kind, text))
 
-    def facts(self, view: View) -> Snapshot:
-        """This moment."""
-        front = self.front
+    def snapshot(self, view: View) -> Snapshot:
+        """Return the present state of the run in front."""
+        front, replay = self.front, ""
         if isinstance(front, Replay):
-            words = f"replay x{front.speed:g}" + ("" if front.playing else ", paused")
+            replay = f"replay x{front.speed:g}" + ("" if front.playing else ", paused")
         return Snapshot(
-            front.name,
-            front.path,
-            front.history,
-            front.state,
-            view,
-            self._system,
-            time.time(),
-            front.pid,
-            front.share,
-            front.damaged,
-            self.others(),
-            self.options.read_only,
-            self.options.owner,
-            words if isinstance(front, Replay) else "",
-            tuple(self.notes),
-            self._output,
-            self._checkpoint_bytes,
-            self.options.served,
+            name=front.name,
+            history=front.history,
+            state=front.state,
+            view=view,
+            system=self._system,
+            pid=front.pid,
+            share=front.share,
+            damaged=front.damaged,
+            others=self._compared_runs(),
+            read_only=self.options.read_only,
+            owner=self.options.owner,
+            replay=replay,
+            notes=tuple(self.notes),
+            output=self._output,
+            checkpoint_bytes=self._checkpoint_bytes,
+            served=self.options.served,
             host=front.remote_host,
         )
 
-    def others(self) -> list[ComparedRun]:
-        """The compared runs, none where there is only one."""
+    def _compared_runs(self) -> list[ComparedRun]:
         if len(self.compared) < 2:
             return []
         return [
             ComparedRun(
-                run.name,
-                run.history,
-                run.state,
-                COMPARED[place % len(COMPARED)],
-                "abcdefghijklmnopqrstuvwxyz"[place % 26],
+                name=run.name,
+                history=run.history,
+                state=run.state,
+                colour=COMPARED[place % len(COMPARED)],
+                letter=curve_letter(place),
             )
             for place, run in enumerate(self.compared)
         ]
 
-    def neighbours(self) -> list[Path]:
-        """The runs beside the one in front, itself first."""
-        found = sorted(file.parent for file in self.front.path.parent.glob("*/run.json"))
-        return [self.front.path, *(path for path in found if path.resolve() != self.front.path.resolve())]
+    def sibling_runs(self) -> list[Path]:
+        """Return the runs in the folder of the one in front, itself first."""
+        folders = sorted(file.parent for file in self.front.path.parent.glob("*/run.json"))
+        return [self.front.path, *(path for path in folders if path.resolve() != self.front.path.resolve())]
 
     def compare(self, paths: Sequence[Path]) -> None:
-        """Show these runs together; one or none ends it."""
-        known = {run.path.resolve(): run for run in [self.front, *self.compared]}
+        """Compare these runs; fewer than two end the comparison."""
+        open_runs = {run.path.resolve(): run for run in [self.front, *self.compared]}
         self.compared = []
         for path in paths if len(paths) > 1 else ():
-            run = known.get(path.resolve())
+            run = open_runs.get(path.resolve())
             if run is None:
                 run = RunFollower(path)
                 run.open()

@@ -1,18 +1,18 @@
-"""One moment of a run as the panes see it."""
+"""One moment of a run, as the panes draw it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-from afdctl.tui.state.history import History, LogEntry
+from afdctl.tui.state.history import History
+from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.state.status import State
 from afdctl.tui.state.system import System
 from afdctl.tui.view import View
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """A run to compare with: its colour and letter are the same wherever it is shown."""
+    """A run in a comparison. Its colour and letter are the same in every pane."""
 
     name: str
     history: History
@@ -21,17 +21,15 @@ class ComparedRun:
     letter: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The run, how it does, the machine, the settings; `share` of the journal has been read."""
+    """The run, its state, the machine and the view. `share` in [0, 1] of the journal has been read."""
 
     name: str
-    path: Path
     history: History
     state: State
     view: View
     system: System
-    now: float
     pid: int | None = None
     share: float = 1.0
     damaged: int = 0
@@ -40,7 +38,7 @@ class Snapshot:
     owner: bool = False
     replay: str = ""
     notes: Sequence[LogEntry] = ()
-    output: Sequence[str] = field(default=())
+    output: Sequence[str] = ()
     checkpoint_bytes: float = 0.0
     served: bool = False
     # of the process that writes the journal, where that is another host
@@ -48,7 +46,7 @@ class Snapshot:
 
     @property
     def shows_sweep(self) -> bool:
-        """Whether attacks are shown instead of the training: by the key, or as the newer part of a single run."""
+        """Whether attacks are shown instead of the training: by key v, or because they are the newer part."""
         if not self.history.sweep.cells:
             return False
         newer = bool(self.history.sweep.plan) and not self.others

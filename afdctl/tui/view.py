@@ -1,23 +1,31 @@
-"""What a user has set: how charts smooth, scale and cut, which panes are there. Frozen; each key makes another one."""
+"""What the user has chosen to see: remembered settings, and the zoom, cursor and panes of the moment."""
 
+import json
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Self
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from afdctl.errors import DiskFullError
+from afdctl.runs import files
+
+Axis = Literal["step", "epoch", "time"]
+Item = TypeVar("Item")
 
 BETAS = (0.0, 0.6, 0.9, 0.98, 0.995)
 WINDOWS = ("so far", "plan", "last 10 %", "last 1,000")
-AXES: Sequence["Axis"] = ("step", "epoch", "time")
+AXES: Sequence[Axis] = ("step", "epoch", "time")
 THEMES = ("dark", "light")
-SIDES = ("game", "accuracy", "system", "log", "header")
-"""The panes that the keys 1 to 5 turn on and off."""
+# the panes that the keys 1 to 5 toggle
+TOGGLED_PANES = ("game", "accuracy", "system", "log", "header")
 LOGS = ("events", "output", "off")
-
-Axis = Literal["step", "epoch", "time"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings that are remembered from one start to the next."""
+    """Settings that are remembered between sessions."""
 
     beta: float = 0.9
     log_y: bool = False
@@ -29,9 +37,45 @@ class Settings:
     hidden: tuple[str, ...] = ()
 
 
+# the file can be edited by hand or written by another version
+ALLOWED_VALUES = {"beta": BETAS, "axis": AXES, "window": WINDOWS, "theme": ("", *THEMES)}
+
+
+def settings_file() -> Path:
+    """Return the path of the settings file, as the XDG specification places it."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "afdctl" / "dashboard.json"
+
+
+def load_settings() -> Settings:
+    """Read the settings; a missing file, an unknown key and a bad value count as the default."""
+    with suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
+        stored = json.loads(settings_file().read_text())
+        names = {field.name for field in fields(Settings)}
+        values = {name: value for name, value in stored.items() if name in names and _is_valid(name, value)}
+        if isinstance(hidden := values.get("hidden"), list):
+            values["hidden"] = tuple(pane for pane in hidden if pane in TOGGLED_PANES)
+        return Settings(**values)
+    return Settings()
+
+
+def save_settings(settings: Settings) -> None:
+    """Write the settings; a read-only or full home directory is ignored."""
+    path = settings_file()
+    with suppress(OSError, DiskFullError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, json.dumps(asdict(settings), indent=2) + "\n")
+
+
+def _is_valid(name: str, value: object) -> bool:
+    if name in ALLOWED_VALUES:
+        return value in ALLOWED_VALUES[name]
+    return isinstance(value, list if name == "hidden" else bool)
+
+
 @dataclass(frozen=True)
 class Zoom:
-    """A part of the x axis: `span` wide, up to `end`, or (None) up to the present."""
+    """A part of the x axis, `span` wide, that ends at `end` or follows the latest step (None)."""
 
     span: float
     end: float | None = None
@@ -39,9 +83,9 @@ class Zoom:
 
 @dataclass(frozen=True)
 class View:
-    """The settings and where the user looks."""
+    """The settings and the state of the screen. Every key makes a new one."""
 
-    kept: Settings = Settings()
+    settings: Settings = Settings()
     zoom: Zoom | None = None
     cursor: int | None = None
     frozen: bool = False
@@ -53,35 +97,44 @@ class View:
     side: str | None = None
     sweep: bool | None = None
 
-    def keep(self, **changes: object) -> Self:
-        """Another view with other settings."""
-        return replace(self, kept=replace(self.kept, **changes))  # type: ignore[arg-type]
+    def with_settings(self, **changes: object) -> Self:
+        """Return the view with changed settings."""
+        return replace(self, settings=replace(self.settings, **changes))  # type: ignore[arg-type]
 
-    def smoothing(self, step: int) -> Self:
-        """The next weight of the exponential mean, or the one before."""
-        place = BETAS.index(self.kept.beta) if self.kept.beta in BETAS else 0
-        return self.keep(beta=BETAS[(place + step) % len(BETAS)])
+    def next_beta(self, step: int) -> Self:
+        """Select the next (1) or previous (-1) weight of the exponential moving average."""
+        return self.with_settings(beta=_cycle(BETAS, self.settings.beta, step, 0))
 
-    def window(self, step: int) -> Self:
-        """The next window; a zoom ends with it."""
-        place = WINDOWS.index(self.kept.window) if self.kept.window in WINDOWS else -1
-        return replace(self.keep(window=WINDOWS[(place + step) % len(WINDOWS)]), zoom=None)
+    def next_window(self, step: int) -> Self:
+        """Select the next or previous window. Ends a zoom."""
+        return replace(self.with_settings(window=_cycle(WINDOWS, self.settings.window, step, -1)), zoom=None)
 
-    def axis(self) -> Self:
-        """The next meaning of x; a zoom is in the old one's unit and ends."""
-        place = AXES.index(self.kept.axis)
-        return replace(self.keep(axis=AXES[(place + 1) % len(AXES)]), zoom=None)
+    def next_axis(self) -> Self:
+        """Select the next unit of x. Ends a zoom, which is in the old unit."""
+        return replace(self.with_settings(axis=_cycle(AXES, self.settings.axis, 1, 0)), zoom=None)
 
     def toggle(self, pane: str) -> Self:
         """Hide or show a pane."""
-        hidden = set(self.kept.hidden) ^ {pane}
-        return self.keep(hidden=tuple(sorted(hidden)))
+        return self.with_settings(hidden=tuple(sorted(set(self.settings.hidden) ^ {pane})))
+
+    def back(self) -> Self:
+        """Undo the topmost of cursor, zoom, maximised chart, side pane, filter and focus; self if none is set."""
+        default = View()
+        for name in ("cursor", "zoom", "maximised", "side", "filter", "focus"):
+            if getattr(self, name):
+                return replace(self, **{name: getattr(default, name)})
+        return self
 
 
-def zoomed(low: float, high: float, factor: float, centre: float | None, following: bool, least: float) -> Zoom:
-    """The part of (low, high) that is left around `centre` when its span is multiplied by `factor`."""
-    span = max(least, (high - low) * factor)
+def _cycle(choices: Sequence[Item], current: Item, step: int, start: int) -> Item:
+    """Return the choice `step` places after the current one, counting from `start` if that is unknown."""
+    place = choices.index(current) if current in choices else start
+    return choices[(place + step) % len(choices)]
+
+
+def zoom_range(low: float, high: float, factor: float, centre: float | None, following: bool, min_span: float) -> Zoom:
+    """Scale the span of (low, high) by `factor` around `centre`, or around its end if that is None."""
+    span = max(min_span, (high - low) * factor)
     if centre is None:
         return Zoom(span, None if following else high)
-    end = centre + (high - centre) * span / (high - low)
-    return Zoom(span, end)
+    return Zoom(span, centre + (high - centre) * span / (high - low))

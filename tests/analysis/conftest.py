@@ -37,7 +37,7 @@ def gathered(natural: Features, adversarial: dict[float, Features], **more: Any)
         "natural": natural,
         "grid": grid,
         "attacks": (grid,),
-        "at": lambda title, epsilon: adversarial[epsilon],
+        "features_at": lambda title, epsilon: adversarial[epsilon],
         "discriminator": None,
         "seed": 0,
         "points": 1000,
@@ -62,7 +62,16 @@ def make_subject(tmp_path: Path) -> MakeSubject:
         run.open_journal().close()
         split = Split(ImageTensors(x, y), "cpu")
         return EvaluationTarget(
-            name, network, split, classes, digest or f"digest of {name}", "data", 0, run, "digits", []
+            name=name,
+            network=network,
+            split=split,
+            classes=classes,
+            digest=digest or f"digest of {name}",
+            data_digest="data",
+            seed=0,
+            run=run,
+            dataset="digits",
+            warnings=[],
         )
 
     return make

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from afdctl.analysis.features import extractor
+from afdctl.analysis.features import make_extractor
 from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
 from afdctl.errors import AfdctlError, BusyError, RecipeError, StoppedError
 from afdctl.evaluation.target import EvaluationTarget
@@ -41,7 +41,8 @@ def study(
     **more: Any,
 ) -> AnalysisRunner:
     facts: dict[str, Any] = {"grid": PGD, "n": N, "seed": 0, "points": 10, **more}
-    return AnalysisRunner(subject, AnalysisRequest(names or ("pca",), attacks=attacks, **facts), None, batch_size)
+    request = AnalysisRequest(names=names or ("pca",), attacks=attacks, **facts)
+    return AnalysisRunner(subject, request, discriminator=None, batch_size=batch_size)
 
 
 def rows(run: Run, event: str) -> list[Row]:
@@ -56,7 +57,7 @@ ALL = [("pgd_linf", 0.05), ("pgd_linf", 0.1), ("ddn", 0.2), ("ddn", 0.5)]
 
 
 def test_what_several_analyses_need_is_computed_once(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.analysis.divergence.STEPS", 10)
+    monkeypatch.setattr("afdctl.analysis.divergence.PROBE_STEPS", 10)
     subject = make_subject()
     study(subject, "sensitivity", "norms", "tsne").run()
     assert attacked(subject) == ALL[:2]
@@ -74,7 +75,7 @@ def test_a_look_at_fewer_images_does_not_replace_what_is_there(make_subject: Mak
     study(subject, "units").run()
     quick = study(subject, "units", n=20)
     assert quick.run()["units"]["n"] == 20
-    assert [row["n"] for row in quick.not_shown()] == [N]
+    assert [row["n"] for row in quick.shadowing_rows()] == [N]
     study(subject, "units", n=20).run()
     study(subject, "units").run()
     assert [row["n"] for row in rows(subject.run, "analysis")] == [N, 20]
@@ -121,7 +122,7 @@ def test_features_are_those_of_the_analyses_that_count(make_subject: MakeSubject
 
 def test_attacks_of_ones_own_change_only_what_compares_them(make_subject: MakeSubject):
     one = study(make_subject(), "pca", "sensitivity", "hdh", changed=("steps", "attacks"))
-    assert [one.changed(name) for name in one.wanted.names] == [[], ["steps"], ["steps", "attacks"]]
+    assert [one._changed(name) for name in one.request.names] == [[], ["steps"], ["steps", "attacks"]]
 
 
 def test_a_check_that_the_journal_lacks_is_written_though_no_analysis_is(make_subject: MakeSubject):
@@ -287,7 +288,7 @@ def test_a_run_that_is_written(make_subject: MakeSubject):
 def test_a_foreign_network_has_features_before_its_last_linear_layer():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).requires_grad_(False)
     x = torch.rand(5, 1, 2, 2)
-    z, length, logits = extractor(network)(x)
+    z, length, logits = make_extractor(network)(x)
     torch.testing.assert_close(z, network[:3](x))
     torch.testing.assert_close(length, z.norm(dim=1))
     torch.testing.assert_close(logits, network(x))
@@ -295,12 +296,12 @@ def test_a_foreign_network_has_features_before_its_last_linear_layer():
 
 def test_a_foreign_network_without_a_linear_layer():
     with pytest.raises(RecipeError, match="no linear layer"):
-        extractor(nn.Conv2d(1, 2, 1))
+        make_extractor(nn.Conv2d(1, 2, 1))
 
 
 def test_pieces_of_an_attack(make_subject: MakeSubject):
     """One epsilon a piece, so that a kill costs no more; one search serves the whole grid of a smallest distance."""
     subject = make_subject()
     one = study(subject, "hdh")
-    pieces = [(task.spec.title, task.epsilons) for task in one.left()]
+    pieces = [(task.spec.title, task.epsilons) for task in one.pending_tasks()]
     assert pieces == [("pgd_linf", (0.05,)), ("pgd_linf", (0.1,)), ("ddn", (0.2, 0.5))]

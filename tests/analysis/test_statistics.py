@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.analysis.divergence import correlation, hdh, probe_alpha_h
+from afdctl.analysis.divergence import _correlate, hdh, probe_alpha_h
 from afdctl.analysis.embedding import tsne
 from afdctl.analysis.statistics import norms, pca, sensitivity, units
 from tests.analysis.conftest import features, gathered
@@ -17,7 +17,7 @@ from tests.analysis.conftest import features, gathered
 @pytest.fixture
 def barely_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes of a few steps, where it does not matter how good they are."""
-    monkeypatch.setattr("afdctl.analysis.divergence.STEPS", 5)
+    monkeypatch.setattr("afdctl.analysis.divergence.PROBE_STEPS", 5)
 
 
 def crossed(*lengths: float) -> Any:
@@ -39,24 +39,24 @@ def crossed(*lengths: float) -> Any:
 )
 def test_dims_hold_99_percent_of_the_variance(lengths: tuple[float, ...], dims: int):
     found = pca(gathered(features(crossed(*lengths)), {}))
-    assert found.figures["dims"] == dims
+    assert found.metrics["dims"] == dims
     shares = np.cumsum(np.square(lengths)) / np.sum(np.square(lengths))
     np.testing.assert_allclose(found.arrays["explained"][: len(lengths)], shares, atol=1e-6)
 
 
 def test_dims_do_not_depend_on_where_the_features_lie():
     z = crossed(3, 2, 1)
-    one, other = (pca(gathered(features(moved), {})).figures for moved in (z, z + 100))
+    one, other = (pca(gathered(features(moved), {})).metrics for moved in (z, z + 100))
     assert one == other == {"dims": 3, "features": 5, "share": 0.99}
 
 
 def test_features_that_never_change_have_no_dimension():
-    assert pca(gathered(features(np.ones((6, 3))), {})).figures["dims"] == 0
+    assert pca(gathered(features(np.ones((6, 3))), {})).metrics["dims"] == 0
 
 
 def test_units_are_those_that_are_not_zero_for_some_image():
     found = units(gathered(features([[0, 0, 1, 0], [0, -2, 0, 0], [0, 0, 0, 1e-9]]), {}))
-    assert found.figures == {"units": 3, "features": 4}
+    assert found.metrics == {"units": 3, "features": 4}
     np.testing.assert_allclose(found.arrays["largest"], [0, 2, 1, 1e-9])
 
 
@@ -65,16 +65,16 @@ def test_sensitivity_is_how_far_features_move_by_their_length():
     moved = features([[3, 4], [1, 1], [4, 2], [5, 5]])
     found = sensitivity(gathered(natural, {0.1: natural, 0.2: moved}))
     np.testing.assert_allclose(found.arrays["sensitivity"], [[0, 0, 0, np.nan], [0, 1, 2, np.nan]])
-    assert found.figures["epsilons"] == [0.1, 0.2]
-    assert found.figures["median"] == [0, 1]
-    np.testing.assert_allclose(found.figures["std"], [0, math.sqrt(2 / 3)], rtol=1e-6)
+    assert found.metrics["epsilons"] == [0.1, 0.2]
+    assert found.metrics["median"] == [0, 1]
+    np.testing.assert_allclose(found.metrics["std"], [0, math.sqrt(2 / 3)], rtol=1e-6)
 
 
 def test_features_of_no_length_have_no_sensitivity():
     """Nor do they make numpy complain."""
     natural = features(np.zeros((4, 2)))
     found = sensitivity(gathered(natural, {0.1: features(np.ones((4, 2)))}))
-    assert np.isnan(found.figures["median"]).all()
+    assert np.isnan(found.metrics["median"]).all()
 
 
 def test_norms_scales_and_margins():
@@ -86,8 +86,8 @@ def test_norms_scales_and_margins():
     np.testing.assert_allclose(
         found.arrays["logit_scale"], [[math.sqrt(6), math.sqrt(2)], [math.sqrt(6), 0]], rtol=1e-6
     )
-    assert found.figures["margin"]["median"] == [1, -1.5]
-    assert found.figures["epsilons"] == [0, 0.3]
+    assert found.metrics["margin"]["median"] == [1, -1.5]
+    assert found.metrics["epsilons"] == [0, 0.3]
 
 
 class FirstFeature(nn.Module):
@@ -102,7 +102,7 @@ def test_divergence_gap_and_slack():
     # D takes 3 of 4 natural and 2 of 4 adversarial samples for what they are: alpha = 3/4 + 1/2, d = 1/2
     natural = features([[1], [1], [1], [-1]], logits=[[1, 0], [1, 0], [1, 0], [0, 1]])
     adversarial = features([[1], [-1], [-1], [1]], logits=[[1, 0], [0, 1], [0, 1], [0, np.nan]])
-    (cell,) = hdh(gathered(natural, {0.1: adversarial}, discriminator=FirstFeature())).figures["cells"]
+    (cell,) = hdh(gathered(natural, {0.1: adversarial}, discriminator=FirstFeature())).metrics["cells"]
     assert (cell["err_nat"], cell["err_adv"], cell["gap"]) == (0.25, 0.75, 0.5)
     assert cell["raw"] == pytest.approx(0.5)
     assert cell["slack_raw"] == pytest.approx(0.25 + 0.25 - 0.75)
@@ -114,7 +114,7 @@ def test_divergence_gap_and_slack():
 @pytest.mark.usefixtures("barely_trained")
 def test_without_a_discriminator_there_is_only_the_probe():
     natural = features(np.zeros((8, 2)))
-    (cell,) = hdh(gathered(natural, {0.1: natural})).figures["cells"]
+    (cell,) = hdh(gathered(natural, {0.1: natural})).metrics["cells"]
     assert [cell[key] for key in ("raw", "calibrated", "slack_raw", "slack_calibrated")] == [None] * 4
     assert cell["probe"] is not None
 
@@ -125,9 +125,9 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 def test_a_probe_tells_apart_what_differs_and_nothing_else():
     z, y = drawn(400, 6, seed=1), torch.arange(400) // 2 % 2
-    alike = probe_alpha_h(z, drawn(400, 6, seed=2), y, 2, seed=0)
+    alike = probe_alpha_h(z, drawn(400, 6, seed=2), y, classes=2, seed=0)
     assert abs(alike.item() - 1) < 0.1  # four deviations of chance
-    apart = probe_alpha_h(z, z + 8, y, 2, seed=0)
+    apart = probe_alpha_h(z, z + 8, y, classes=2, seed=0)
     assert apart.item() == pytest.approx(2)
 
 
@@ -135,14 +135,16 @@ def test_a_probe_sees_the_label():
     """Features that move one way in a class and the other way in the other have the same mixture."""
     y = torch.arange(400) // 2 % 2
     side = (2.0 * y - 1)[:, None]
-    found = probe_alpha_h(0.1 * drawn(400, 3, seed=1) + side, 0.1 * drawn(400, 3, seed=2) - side, y, 2, seed=0)
+    found = probe_alpha_h(0.1 * drawn(400, 3, seed=1) + side, 0.1 * drawn(400, 3, seed=2) - side, y, classes=2, seed=0)
     assert found.item() > 1.95
 
 
 @pytest.mark.usefixtures("barely_trained")
 def test_a_probe_leaves_the_global_generator_alone():
     state = torch.random.get_rng_state()
-    one, other = (probe_alpha_h(drawn(20, 2, seed=1), drawn(20, 2, seed=2), torch.arange(20) % 2, 2, 3) for _ in "ab")
+    one, other = (
+        probe_alpha_h(drawn(20, 2, seed=1), drawn(20, 2, seed=2), torch.arange(20) % 2, classes=2, seed=3) for _ in "ab"
+    )
     assert one == other
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -152,7 +154,7 @@ def cells(ds: list[float | None], gaps: list[float]) -> list[dict[str, Any]]:
 
 
 def test_correlation_and_its_interval():
-    found = correlation(cells([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]), "probe")
+    found = _correlate(cells([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]), "probe")
     assert found is not None
     assert found["r"] == pytest.approx(0.9)
     # atanh(0.9) = 1.4722; 1.96 / sqrt(2) = 1.3859
@@ -163,7 +165,7 @@ def test_correlation_and_its_interval():
 
 @pytest.mark.parametrize("ds", [[1, 2, 3], [1, 1, 1, 1, 1], [None] * 5])
 def test_no_correlation_of_too_few_cells_or_without_any_spread(ds: list[float | None]):
-    assert correlation(cells(ds, list(range(len(ds)))), "probe") is None
+    assert _correlate(cells(ds, list(range(len(ds)))), "probe") is None
 
 
 def test_tsne_keeps_apart_what_lies_apart():
@@ -171,9 +173,9 @@ def test_tsne_keeps_apart_what_lies_apart():
     z = np.asarray(drawn(20, 3, seed=0)) * 0.01 + label[:, None] * 10
     logits = np.eye(2)[label]
     found = tsne(gathered(features(z, logits), {0.1: features(z + 0.001, logits)}, label=label, points=16))
-    assert found.figures["images"] == 16
+    assert found.metrics["images"] == 16
     # 32 points have not the 90 neighbours that a perplexity of 30 looks at
-    assert found.figures["perplexity"] == pytest.approx(31 / 3)
+    assert found.metrics["perplexity"] == pytest.approx(31 / 3)
     points = found.arrays["points"]
     assert points.shape == (2, 16, 2)
     centres = [points[:, found.arrays["label"] == one].reshape(-1, 2) for one in (0, 1)]

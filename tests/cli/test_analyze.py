@@ -9,8 +9,8 @@ import h5py
 import pytest
 import torch
 
-from afdctl.cli.analyze_tables import divergences
-from afdctl.cli.evaluation_tables import TableConsole
+from afdctl.cli.analyze_tables import divergence_table
+from afdctl.cli.console import TableConsole
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl, Ended
 from tests.conftest import short, train
@@ -48,7 +48,7 @@ def test_the_usual_analyses_of_two_runs_side_by_side(afdctl: Afdctl):
 
 
 def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.analysis.divergence.STEPS", 10)  # how well it is trained is held elsewhere
+    monkeypatch.setattr("afdctl.analysis.divergence.PROBE_STEPS", 10)  # how well it is trained is held elsewhere
     command = ("analyze", "wgan", "nt", *SMALL, "--hdh", "--attacks", "fgsm")
     found = printed(afdctl(*command, "--json"))
     assert {cell["attack"] for cell in found["nt", "hdh"]["cells"]} == {"pgd_linf", "fgsm"}
@@ -56,24 +56,24 @@ def test_three_estimates_with_a_discriminator_and_one_without(afdctl: Afdctl, mo
         assert all(0 <= cell[name] <= 2 for name in ("raw", "calibrated", "probe"))
     assert found["nt", "hdh"]["correlation"]["raw"] is None
     shown = afdctl(*command)
-    assert shown.out.count("This run has no discriminator of its own: there is only the probe.") == 1
+    assert shown.out.count("This run has no discriminator, so there is only the probe.") == 1
     assert "No room" not in shown.out
     narrow = TableConsole()
     narrow.width = 80
     with narrow.capture() as written:
-        narrow.print_fitting(partial(divergences, found["wgan", "hdh"]["cells"]), 3)
+        narrow.print_dropping_columns(partial(divergence_table, found["wgan", "hdh"]["cells"]), 3)
     assert "No room for slack calibrated, slack raw: a wider terminal or --json shows them." in written.get()
 
 
 def test_the_discriminator_is_the_runs_own(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
     """`raw` is what its weights give on the kept features."""
-    monkeypatch.setattr("afdctl.analysis.divergence.STEPS", 10)
+    monkeypatch.setattr("afdctl.analysis.divergence.PROBE_STEPS", 10)
     found = printed(afdctl("analyze", "wgan", *SMALL, "--hdh", "--attacks", "pgd_linf", "--json"))
-    from afdctl.analysis.runner import discriminator_of
+    from afdctl.analysis.runner import load_discriminator
     from afdctl.evaluation.target import load_run_target
 
     run = Run(folder / "runs/wgan")
-    D_psi = discriminator_of(run, "best", load_run_target(run, "best", torch.device("cpu"), None))
+    D_psi = load_discriminator(run, "best", load_run_target(run, "best", torch.device("cpu"), None))
     assert D_psi is not None
     with h5py.File(run.results_path) as file, torch.no_grad():
         y = torch.from_numpy(file["features/natural/label"][()])
@@ -94,9 +94,9 @@ def test_an_embedding(afdctl: Afdctl):
 def test_pictures(afdctl: Afdctl, folder: Path):
     shown = afdctl("analyze", "nt", "wgan", *SMALL, "--pca", "--out", "one.svg")
     assert shown.code == 0, shown.err
-    assert "picture: one.svg" in shown.out
+    assert "figure: one.svg" in shown.out
     found = json.loads(afdctl("analyze", "nt", *SMALL, "--pca", "--norms", "--out", "two.png", "--json").out)
-    assert found["pictures"] == {"pca": "two-pca.png", "norms": "two-norms.png"}
+    assert found["figures"] == {"pca": "two-pca.png", "norms": "two-norms.png"}
     assert (folder / "one.svg").read_text().startswith("<?xml")
     assert (folder / "two-norms.png").read_bytes().startswith(b"\x89PNG")
 
@@ -123,9 +123,9 @@ def test_bad_input_gets_one_line(afdctl: Afdctl, arguments: tuple[str, ...], cod
 
 
 def test_a_missing_package(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    from afdctl.cli import analyze_run
+    from afdctl.cli import analyze
 
-    monkeypatch.setattr(analyze_run, "find_spec", lambda name: None)
+    monkeypatch.setattr(analyze, "find_spec", lambda name: None)
     ended = afdctl("analyze", "nt", "--umap")
     assert (ended.code, ended.err) == (2, "error: --umap: needs umap-learn; pip install 'afdctl[umap]'\n")
 

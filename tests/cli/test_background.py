@@ -1,7 +1,8 @@
-"""A training of its own: what `--detach` prints and leaves, and mistakes that only the trainer sees."""
+"""Trainings in the background: what `--detach` prints, and mistakes that only the trainer finds."""
 
 import io
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from afdctl.cli import background
 from afdctl.errors import AfdctlError, StoppedError
 from afdctl.journal import current_writer, read_rows
 from afdctl.runs.run import Run
-from afdctl.tui.crash import CrashError
+from afdctl.tui.app import CrashError
 from tests.cli.trainings import ENVIRONMENT, LONG, options
 from tests.conftest import SHORT
 from tests.tui import journals
@@ -59,8 +60,8 @@ def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder
     pid = writer.pid
     assert (began.returncode, began.stdout) == (0, "runs/digits_nt-001\n")
     assert began.stderr == (
-        f"runs/digits_nt-001 goes on as pid {pid}; come back with `afdctl watch runs/digits_nt-001`, "
-        f"stop it with `kill {pid}`\n"
+        f"runs/digits_nt-001 continues in the background (pid {pid}). Watch: `afdctl watch runs/digits_nt-001`. "
+        f"Stop: `kill {pid}`.\n"
     )
     assert os.getsid(pid) == pid, "a session of its own: no terminal's hang-up reaches it"
     assert run.provenance["command"].endswith(f"train --detach {shlex.join(LONG)}")
@@ -74,7 +75,9 @@ def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder
 
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: current_writer(run.journal_path) is None)
-    assert background.outcome(run) == ("stopped", 143, background.outcome(run)[2])
+    end = background.read_end(run)
+    assert end
+    assert (end.reason, end.exit_code) == ("stopped", 143)
     again = afdctl_train(folder, "--detach", "--resume", "digits_nt-001")
     assert (again.returncode, again.stdout) == (0, "runs/digits_nt-001\n")
     assert [row["event"] for row in read_rows(run.journal_path)].count("resume") == 1
@@ -100,7 +103,7 @@ def test_seeds_are_trained_one_after_the_other_each_with_its_own_output(folder: 
         (
             ["digits_nt", "--json"],
             2,
-            "error: --json streams the journal of a training that is waited for; leave --tui and --detach out\n",
+            "error: --json streams the journal until the training ends; leave --tui and --detach out\n",
         ),
         (["digits_nt", "--tui"], 2, "error: --detach starts without a dashboard; leave --tui out\n"),
     ],
@@ -134,14 +137,15 @@ def test_whatever_ends_the_dashboard_the_training_continues_and_that_is_reported
 
     run = Run(journals.write(tmp_path / "runs" / "a", journals.training() if over else journals.training(30)))
     process = subprocess.Popen(["sleep", "0" if over else "60"])
-    monkeypatch.setattr(background, "start", lambda _: background.Started(process, [run], io.BytesIO()))
-    monkeypatch.setattr(background, "show", fail)
+    trainer = background.Trainer(process, [run], io.BytesIO())
+    monkeypatch.setattr(background, "start_background", lambda quiet: trainer)
+    monkeypatch.setattr(background, "show_dashboard", fail)
     try:
         with pytest.raises(type(error)):
             background.run_with_dashboard(detach=False)
         out, err = capsys.readouterr()
         assert out == f"{run.path}\n"
-        assert (f"{run.path} goes on as pid {process.pid}" in err) == (not over)
+        assert (f"{run.path} continues in the background (pid {process.pid})" in err) == (not over)
         if not over:
             os.kill(process.pid, 0)
     finally:
@@ -152,7 +156,7 @@ def test_whatever_ends_the_dashboard_the_training_continues_and_that_is_reported
 
 def test_a_finished_run_is_a_path_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = finished(tmp_path, journals.training())
-    background.finish([run])
+    background.report_results([run])
     assert capsys.readouterr() == (f"{run.path}\n", "")
 
 
@@ -165,11 +169,11 @@ def test_a_finished_run_is_a_path_on_stdout(tmp_path: Path, capsys: pytest.Captu
             "stopped by SIGTERM; go on",
         ),
         ({"reason": "diverged", "exit_code": 6, "message": "L_C is not finite"}, 6, "L_C is not finite"),
-        (None, 1, "the trainer ended without a word, as if it was killed; go on with `afdctl train --resume "),
+        (None, 1, "the trainer exited unexpectedly (killed?). Resume with `afdctl train --resume "),
     ],
 )
 def test_how_the_run_ended_is_how_the_command_ends(tmp_path: Path, end: dict | None, code: int, message: str):
     run = finished(tmp_path, [*journals.training(60), *([{"event": "end", "step": 60, **end}] if end else [])])
-    with pytest.raises(AfdctlError, match=message.replace("`", ".")) as error:
-        background.finish([run])
+    with pytest.raises(AfdctlError, match=re.escape(message)) as error:
+        background.report_results([run])
     assert error.value.exit_code == code

@@ -1,4 +1,4 @@
-"""A real training under tmux: its dashboard is left, killed and come back to, and the training never notices."""
+"""A real training under tmux: its dashboard is left, killed and opened again, and the training is not affected."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ class Tmux:
         self("send-keys", *keys)
 
     def run(self, *words: str) -> None:
-        """Type an afdctl command; its exit code will be told."""
+        """Type an afdctl command; its exit code is printed after it."""
         self.type(f"{sys.executable} -m afdctl {' '.join(words)} > out; echo ended: $?")
         self.press("Enter")
 
@@ -97,19 +97,19 @@ def at_work(run: Run) -> int:
 
 def test_a_training_is_left_come_back_to_saved_and_stopped(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     run = the_run(tmux)
     pid = at_work(run)
     tmux.press("q")
     screen = tmux.shows("ended: 0")
-    assert "goes on as pid" in screen.replace("\n", "")
+    assert "continues in the background" in screen.replace("\n", "")
     assert tmux.out == "runs/digits_nt-001\n"
     assert at_work(run) == pid
 
     tmux.type("clear")
     tmux.press("Enter")
     tmux.run("watch", "digits_nt-001")
-    tmux.shows("● running")
+    tmux.shows("● training")
     saved = sum(row["event"] == "checkpoint" for row in read_rows(run.journal_path))
     tmux.press("k")
     tmux.shows("asked for a checkpoint")
@@ -118,7 +118,9 @@ def test_a_training_is_left_come_back_to_saved_and_stopped(tmux: Tmux):
     tmux.shows("Stop digits_nt-001?")
     tmux.press("y")
     tmux.shows("■ stopped")
-    assert background.outcome(run)[:2] == ("stopped", 143)
+    end = background.read_end(run)
+    assert end
+    assert (end.reason, end.exit_code) == ("stopped", 143)
     assert (run.checkpoints / "last").exists()
     tmux.press("q")
     tmux.shows("ended: 0")
@@ -137,7 +139,7 @@ def test_a_training_watched_to_its_end_stays_to_be_looked_at(tmux: Tmux):
 
 def test_its_own_dashboard_stops_it_and_tells_its_exit_code(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     at_work(the_run(tmux))
     tmux.press("C-c")
     tmux.shows("Stop digits_nt-001?")
@@ -152,7 +154,7 @@ def test_its_own_dashboard_stops_it_and_tells_its_exit_code(tmux: Tmux):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_killing_the_dashboard_never_touches_the_training(tmux: Tmux, number: signal.Signals):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     run = the_run(tmux)
     pid = at_work(run)
     shell = psutil.Process(int(tmux("display-message", "-p", "#{pane_pid}")))
@@ -164,7 +166,7 @@ def test_killing_the_dashboard_never_touches_the_training(tmux: Tmux, number: si
 
 def test_closing_the_terminal_never_touches_the_training(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     run = the_run(tmux)
     pid = at_work(run)
     tmux("kill-server")
@@ -174,17 +176,17 @@ def test_closing_the_terminal_never_touches_the_training(tmux: Tmux):
 
 def test_a_killed_trainer_is_crashed(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     os.kill(at_work(the_run(tmux)), signal.SIGKILL)
     tmux.shows("✖ crashed")
     tmux.press("q")
     screen = tmux.shows("ended: 1")
-    assert "the trainer ended without a word" in screen
+    assert "the trainer exited unexpectedly" in screen.replace("\n", "")
     tmux.type("clear")
     tmux.press("Enter")
     tmux.run("train", "--resume", "digits_nt-001")
-    tmux.shows("● running")
-    assert "again going on at step" in tmux("capture-pane", "-p")
+    tmux.shows("● training")
+    assert "resume at step" in tmux("capture-pane", "-p")
 
 
 def test_a_mistake_never_opens_a_dashboard(tmux: Tmux):
@@ -196,7 +198,7 @@ def test_a_mistake_never_opens_a_dashboard(tmux: Tmux):
 
 def test_resizing_draws_anew_each_time(tmux: Tmux):
     tmux.run("train", *LONG)
-    tmux.shows("● running")
+    tmux.shows("● training")
     for width, height, what in [(150, 44, "Health"), (80, 24, "L_C"), (40, 10, "L_C"), (20, 5, "step")]:
         tmux("resize-window", "-x", str(width), "-y", str(height))
         tmux.shows(what, seconds=5)

@@ -109,7 +109,7 @@ MISTAKES = {
     ),
     "export nt --weights onnx --out w.pt2": (2, "--out w.pt2: its suffix is that of pt2, but --weights says onnx"),
     "export nt --weights torch --out no/w.pt": (2, "there is no folder no; make it first"),
-    "export nt --weights torch --out /dev/null": (2, "--out /dev/null: is there and is no regular file"),
+    "export nt --weights torch --out /dev/null": (2, "--out /dev/null: exists and is not a regular file"),
     "export nt --weights robustbench --out file": (2, "--out file/: is a file, not a folder; name a folder"),
     "export nt --weights torch --out file/ --checkpoint 7": (2, "--out file/: is a file, not a folder; name a folder"),
     "export nt --weights torch --device cuda": (2, "leave --device out"),

@@ -69,7 +69,7 @@ def test_an_error_that_cannot_be_printed_keeps_its_exit_code(monkeypatch: pytest
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(typer, "echo", fail)
-    monkeypatch.setattr(cli, "silence", lambda: None)
+    monkeypatch.setattr(cli, "discard_output", lambda: None)
     with pytest.raises(SystemExit) as ended:
         cli._fail("a: b", 5)
     assert ended.value.code == 5

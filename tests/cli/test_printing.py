@@ -11,7 +11,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from afdctl.cli.console import Console
-from afdctl.cli.printing import beneath, printing_safely
+from afdctl.cli.terminal import escape_output, raw_stream
 from tests.cli.conftest import Afdctl
 from tests.cli.trainings import ENVIRONMENT
 
@@ -41,9 +41,9 @@ def test_a_mistake_in_the_command_is_printed_as_safely(afdctl: Afdctl):
 def test_the_streams_are_what_they_were_afterwards(monkeypatch: pytest.MonkeyPatch):
     stream = Tty()
     monkeypatch.setattr(sys, "stdout", stream)
-    with printing_safely():
+    with escape_output():
         sys.stdout.write(NAME)
-        beneath(sys.stdout).write("\x1b[0m")
+        raw_stream(sys.stdout).write("\x1b[0m")
         assert sys.stdout.isatty()
     assert sys.stdout is stream
     assert stream.getvalue() == SHOWN + "\x1b[0m"
@@ -53,7 +53,7 @@ def test_a_locale_without_utf_8_is_no_way_past_it(monkeypatch: pytest.MonkeyPatc
     """click writes to the buffer of a stream whose encoding is ASCII."""
     data = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(data, encoding="ascii"))
-    with printing_safely():
+    with escape_output():
         typer.echo(f"{NAME}é")
     sys.stdout.flush()
     assert data.getvalue().decode("ascii") == f"{SHOWN}?\n"
@@ -73,7 +73,7 @@ def test_tables_and_bars_keep_their_colours_and_show_names_as_they_are(monkeypat
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    with printing_safely():
+    with escape_output():
         console = Console()
         console.width = 80
         table = Table()

@@ -8,13 +8,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 import afdctl
-from afdctl.cli.progress import Lines, ProgressBar, training_progress
+from afdctl.cli.progress import AnalysisProgress, BarReporter, EvaluationProgress, ProgressReporter
+from afdctl.cli.training_progress import TrainingProgress, training_progress
 from tests.conftest import SHORT
 
 RECIPE = {"defense": {"name": "afd"}, "data": {"dataset": "digits"}}
@@ -70,17 +72,18 @@ class Terminal(io.StringIO):
 
 def lines(*rows: dict[str, Any]) -> list[str]:
     said: list[str] = []
-    reporter = Lines(said.append)
+    progress = TrainingProgress(ProgressReporter(said.append))
     for row in rows:
-        reporter.on_line(json.dumps(row))
+        progress.on_line(json.dumps(row))
     return said
 
 
 def drawn(width: int, *rows: dict[str, Any]) -> list[str]:
-    """The bar and what stands below it, as a terminal of this width shows it after these rows."""
-    with ProgressBar(Console(file=Terminal(), width=width, force_terminal=True)) as bar:
+    """Return the bar and the lines below it as a terminal of this width shows them after these rows."""
+    with BarReporter(Console(file=Terminal(), width=width, force_terminal=True)) as bar:
+        progress = TrainingProgress(bar)
         for row in rows:
-            bar.on_line(json.dumps(row))
+            progress.on_line(json.dumps(row))
         page = Console(file=io.StringIO(), width=width)
         page.print(bar.render())
     return [line.rstrip() for line in page.file.getvalue().splitlines()]
@@ -96,7 +99,7 @@ def test_without_a_terminal_an_epoch_is_one_line():
 
 def test_a_long_epoch_also_has_lines_of_its_steps(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 5.0, 11.0, 11.0, 12.0, 25.0, 25.0])
-    monkeypatch.setattr("afdctl.cli.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("afdctl.cli.training_progress.time.monotonic", lambda: next(clock))
     said = lines(
         RUN, STEP | {"t": 0.0}, STEP | {"step": 44, "t": 8.0}, STEP | {"step": 45}, STEP | {"step": 50, "t": 20.0}
     )
@@ -106,7 +109,7 @@ def test_a_long_epoch_also_has_lines_of_its_steps(monkeypatch: pytest.MonkeyPatc
 
 def test_the_time_left_counts_that_later_steps_are_dearer(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 5.0, 11.0, 11.0])
-    monkeypatch.setattr("afdctl.cli.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("afdctl.cli.training_progress.time.monotonic", lambda: next(clock))
     (said,) = lines(RUN, STEP | {"t": 0.0, "progress": 0.01}, STEP | {"step": 44, "t": 8.0, "progress": 0.02})[1:]
     # 1 % took 8 seconds
     assert said.endswith("eta 0:13:04")
@@ -131,7 +134,7 @@ def test_a_warning_is_said():
 
 def test_a_resumed_run_says_from_where():
     row = {"event": "resume", "step": 30, "epoch": 3, "epochs": 60, "steps_per_epoch": 10, "steps_total": 600}
-    assert lines(row) == ["going on at step 30 of 600"]
+    assert lines(row) == ["resuming at step 30 of 600"]
     assert "30/600" in drawn(80, row)[0]
 
 
@@ -180,9 +183,10 @@ def test_after_the_last_epoch_the_bar_says_that_it_tests():
 
 def test_the_bar_leaves_the_opening_and_the_results():
     stream = Terminal()
-    with ProgressBar(Console(file=stream, width=120, force_terminal=True, markup=False, highlight=False)) as bar:
+    with BarReporter(Console(file=stream, width=120, force_terminal=True, markup=False, highlight=False)) as bar:
+        progress = TrainingProgress(bar)
         for row in (RUN, STEP, EPOCH, LAST, BEST):
-            bar.on_line(json.dumps(row))
+            progress.on_line(json.dumps(row))
     printed = [line for line in ESCAPE.sub("", stream.getvalue()).replace("\r", "").splitlines() if line]
     assert printed[:2] == OPENING.splitlines()
     results = "\n".join(lines(LAST, BEST))
@@ -242,3 +246,46 @@ def test_a_real_training_on_a_terminal_draws_on_stderr_and_puts_the_path_on_stdo
     assert max(map(len, ESCAPE.sub("", text).replace("\r", "\n").splitlines())) <= 80
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     assert "Traceback" not in text
+
+
+CELL = {"event": "cell", "run": "at", "attack": "fgsm", "source": None, "acc_nat": 0.98, "last": 0.2, "seconds": 1.0}
+CELLS = [CELL | {"epsilon": 0.1, "accuracy": 0.9}, CELL | {"epsilon": 0.2, "accuracy": 0.5}]
+PART = {
+    "event": "sweep_progress",
+    "run": "at",
+    "attack": "fgsm",
+    "source": None,
+    "done": 30,
+    "n": 60,
+    "accuracy": {"0.1": 0.9},
+}
+
+
+def test_a_sweep_has_a_line_per_attack_and_its_warnings():
+    said: list[str] = []
+    progress = EvaluationProgress(ProgressReporter(said.append), {("fgsm", "at"): 4.0})
+    for row in (PART, {"event": "warning", "message": "the memory is full"}, *CELLS, CELLS[0] | {"source": "nt"}):
+        progress.on_row(row)
+    assert said == ["warning: the memory is full", "at  fgsm  0: 98.0%  0.1: 90.0%  0.2: 50.0%  (2.0 s)"]
+
+
+def test_a_sweeps_bar_is_weighed_by_the_seconds_of_its_attacks():
+    with BarReporter(Console(file=Terminal(), width=100, force_terminal=True)) as bar:
+        EvaluationProgress(bar, {("fgsm", "at"): 1.0, ("aa", "at"): 9.0}).on_row(PART)
+        page = Console(file=io.StringIO(), width=100)
+        page.print(bar.render())
+    assert re.match(r"at  fgsm  30/60  0\.1: 90\.0% [━╸╺]+ +5 %  eta", page.file.getvalue())
+
+
+def test_an_analysis_logs_its_attacks_and_analyses():
+    source = SimpleNamespace(name="at")
+    task: Any = SimpleNamespace(source=source, spec=SimpleNamespace(title="fgsm"), n=60, epsilons=(0.1,), parts_key="k")
+    said: list[str] = []
+    progress = AnalysisProgress(ProgressReporter(said.append), {"k": 4.0})
+    progress.on_images(task, 40)
+    assert said == []
+    progress.on_images(task, 20)
+    progress.on_analysis("pca")
+    assert re.fullmatch(r"at  fgsm 0\.1  \(\d\.\d s\)", said[0])
+    assert said[1:] == ["analysing: pca"]
+    assert progress.completed == pytest.approx(4.0)

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from afdctl.cli.serving import guarded
+from afdctl.cli.serving import guarded_server
 from tests.tui import journals
 
 aiohttp = pytest.importorskip("aiohttp")
@@ -37,7 +37,7 @@ def asked(ask: Callable[[Any, int], Awaitable[Any]]) -> Any:
 
     async def run() -> Any:
         port = free_port()
-        runner = web.AppRunner(await guarded(NOTHING, port)._make_app())
+        runner = web.AppRunner(await guarded_server(NOTHING, port)._make_app())
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         try:

@@ -65,7 +65,7 @@ def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
     assert shown.code == 0, shown.err
     assert "2 models, 3 attacks: 24 cells, up to about" in shown.err
     assert "at: accuracy (%) in L∞, 32 test images" in shown.out
-    assert "worst of all" in shown.out
+    assert "worst case" in shown.out
     assert "No AutoAttack" in shown.out
     assert "Traceback" not in shown.err
     again = afdctl(*command, "--json")
@@ -79,7 +79,7 @@ def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
         assert len(one["epsilons"]) == len(one["accuracies"]) == 5
         assert one["epsilons"][0] == 0
         assert 0 <= one["auc"] <= 1
-    (envelope,) = (one for one in found["envelopes"] if one["run"] == "at")
+    (envelope,) = (one for one in found["worst_cases"] if one["run"] == "at")
     assert envelope["attacks"] == ["pgd_linf", "fgsm"]
     lowest = [min(column) for column in zip(*(one["accuracies"] for one in found["curves"][:2]), strict=True)]
     assert all(worst <= low + 1e-9 for worst, low in zip(envelope["accuracies"], lowest, strict=True))
@@ -237,7 +237,7 @@ def test_a_table_never_cuts_a_figure(afdctl: Afdctl, monkeypatch: pytest.MonkeyP
     # without it rich takes a dumb terminal to be 80 wide
     monkeypatch.setenv("LINES", "40")
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr("afdctl.cli.evaluation_tables.TableConsole.is_terminal", True)
+    monkeypatch.setattr("afdctl.cli.console.TableConsole.is_terminal", True)
     shown = afdctl("sweep", "at", "--attacks", "pgd_linf,fgsm", "--limit", "32").out
     assert "\u2026" not in shown
     lines = [line for line in shown.splitlines() if line[:1] in "\u2502\u2503\u2514"]

@@ -89,6 +89,6 @@ def test_a_finished_run_says_so_and_stays(seeds: Ended, folder: Path, here: Afdc
     assert here("--resume", "digits_nt-001") == (
         0,
         "runs/digits_nt-001\n",
-        "runs/digits_nt-001: finished already; there is nothing to go on with\n",
+        "runs/digits_nt-001: already finished; nothing to resume\n",
     )
     assert journal.read_bytes() == before

@@ -7,7 +7,7 @@ import pytest
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 
-NO_RESUME = "--resume goes on with the run's own recipe; leave RECIPE, --set, --seeds and --name out"
+NO_RESUME = "--resume uses the run's own recipe; leave RECIPE, --set, --seeds and --name out"
 SEEDS = "must be whole numbers with commas between, such as 0,1,2"
 DEVICES = "must be auto, cpu, cuda, cuda:N or mps"
 START = "start one with `afdctl train`, or name the folder with --runs"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from afdctl.cli.imports import leaving_at_once
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
@@ -97,7 +97,7 @@ def test_ctrl_c_while_torch_is_imported_ends_at_once(folder: Path):
 
 def test_ctrl_c_is_as_before_once_torch_is_there():
     before = signal.getsignal(signal.SIGINT)
-    with leaving_at_once():
+    with exit_on_interrupt():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
 

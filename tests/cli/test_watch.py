@@ -53,7 +53,7 @@ def test_no_name_on_stdin(watch, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     code, out, err = watch("-", "--once")
     assert (code, out) == (3, "")
-    assert err == "error: -: no run's path came in on stdin\n"
+    assert err == "error: -: stdin has no run's path\n"
 
 
 def test_names_from_stdin(watch, monkeypatch: pytest.MonkeyPatch):
@@ -104,7 +104,7 @@ def test_what_a_journal_says_steers_no_terminal(watch, folder: Path):
         (["nosuch"], 3, "nosuch: no such run under runs; name another folder with --runs"),
         (["a-003"], 3, "a-003: no such run under runs; did you mean 'a-002'?"),
         (["--runs", "empty"], 3, "empty: no run here; start one with `afdctl train`, or name the folder with --runs"),
-        (["a-001", "--svg", "x.svg"], 2, "--svg is the picture of --once; add --once, or press e in the dashboard"),
+        (["a-001", "--svg", "x.svg"], 2, "--svg needs --once; add it, or press e in the dashboard"),
         (["a-001", "--once", "--size", "80"], 2, "--size '80': must be a width and a height in cells, such as 150x44"),
         (
             ["a-001", "--once", "--size", "0x4"],

@@ -21,6 +21,6 @@ def test_gradients_of_another_layout_move_the_right_weights():
 def test_updates_are_fused_only_where_torch_can(monkeypatch: pytest.MonkeyPatch):
     assert can_fuse([torch.nn.Parameter(torch.ones(2))])
     assert not can_fuse([torch.nn.Parameter(torch.ones(2, device="meta"))])
-    monkeypatch.setattr(divergence, "STEPS", 1)
+    monkeypatch.setattr(divergence, "PROBE_STEPS", 1)
     z, y = torch.ones(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")
-    assert not divergence.train(z, z, y, classes=2, seed=0).training
+    assert not divergence._train_probe(z, z, y, classes=2, seed=0).training

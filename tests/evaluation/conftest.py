@@ -34,6 +34,17 @@ def make_subject(tmp_path: Path) -> MakeSubject:
         with run.open_journal():
             pass
         split = Split(ImageTensors(x, y), "cpu")
-        return EvaluationTarget(name, network, split, classes, f"digest of {name}", "data", 0, run, "digits", [])
+        return EvaluationTarget(
+            name=name,
+            network=network,
+            split=split,
+            classes=classes,
+            digest=f"digest of {name}",
+            data_digest="data",
+            seed=0,
+            run=run,
+            dataset="digits",
+            warnings=[],
+        )
 
     return make

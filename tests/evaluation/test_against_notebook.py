@@ -3,7 +3,7 @@
 import pytest
 
 from afdctl.errors import RecipeError
-from afdctl.evaluation.plan import white_box
+from afdctl.evaluation.plan import plan_white_box
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.load import Suite
 from afdctl.suites.schema import ATTACKS
@@ -27,7 +27,7 @@ ATTACKED = (
 
 @pytest.mark.filterwarnings("ignore")
 def test_both_ways_agree(make_subject: MakeSubject):
-    tasks = white_box([make_subject(classes=10)], lambda _: Suite("mine", ATTACKED), seed=0, limit=None)
+    tasks = plan_white_box([make_subject(classes=10)], lambda _: Suite("mine", ATTACKED), seed=0, limit=None)
     report = measure(tasks, batch_size=25)
     assert report["n"] == N
     assert [row["attack"] for row in report["attacks"]] == [one.title for one in ATTACKED]

@@ -10,7 +10,7 @@ from torch import Generator
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
-from afdctl.evaluation.batch import prepare_model, search
+from afdctl.evaluation.batch import prepare_model, sample_numbers, search
 from afdctl.evaluation.epsilon_search import attack_grid
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Attack, Evaluation
@@ -37,7 +37,7 @@ def configs(epsilons: tuple[float, ...] = (0.01, 4), **more: Any) -> Iterator[At
 def test_no_sample_takes_more_passes_than_the_config_states(config: AttackConfig, classes: int):
     model, x = small_model(classes), images(12)
     y = model(x).argmax(1)
-    (result,) = attack_grid(config, model, x, y, lambda epsilon: SampleRNG(0, "test", range(12))).values()
+    (result,) = attack_grid(config, model, x, y, rng=lambda epsilon: SampleRNG(0, "test", range(12))).values()
     forwards, backwards = config.passes(classes)
     # a fresh pass confirms each success
     assert 0 < result.forwards.max() <= forwards + 1
@@ -63,8 +63,9 @@ def test_a_sweep_calls_no_model_on_an_empty_batch(config: AttackConfig, right: i
     attacked = torch.arange(6) < right
     for schedule in config.schedules:
         grid = config.model_copy(update={"schedule": schedule})
-        found = search(grid, 0, prepare_model(Picky(model), lambda: None), x[attacked], y[attacked], attacked, 0)
-        assert all(len(result.x_adv) == right for result in found.values())
+        picky, numbers = prepare_model(Picky(model), lambda: None), sample_numbers(attacked, 0)
+        results = search(grid, picky, x[attacked], y[attacked], seed=0, numbers=numbers)
+        assert all(len(result.x_adv) == right for result in results.values())
 
 
 def test_a_validation_that_no_image_survives_calls_no_model_on_an_empty_batch():

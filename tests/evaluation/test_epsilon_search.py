@@ -77,7 +77,7 @@ def grid(monkeypatch: pytest.MonkeyPatch, spec: AttackConfig, *stubs: Stub) -> d
         monkeypatch.setitem(globals(), f"stub_{stub.name}", stub)
     table = {stub.name: f"{__name__}:stub_{stub.name}" for stub in stubs}
     monkeypatch.setattr(registry, "ATTACKS", table)
-    found = attack_grid(spec, model, x, y, draws)
+    found = attack_grid(spec, model, x, y, rng=draws)
     assert list(found) == list(GRID[1:])
     for epsilon, each in found.items():
         assert len(each.x_adv) == len(each.forwards) == len(x)
@@ -253,7 +253,7 @@ def test_descending_autoattack_finds_the_same_for_less(trained: tuple[nn.Module,
     work, stand = {}, {}
     for schedule in ("independent", "descending"):
         spec = AA(name="aa", norm=norm, epsilons=epsilons, schedule=schedule, steps=8, queries=50, targets=4)
-        found = attack_grid(spec, network, x, y, lambda epsilon: SampleRNG(0, f"{epsilon}", range(len(x))))
+        found = attack_grid(spec, network, x, y, rng=lambda epsilon: SampleRNG(0, f"{epsilon}", range(len(x))))
         for epsilon, each in found.items():
             assert torch.equal(network(each.x_adv).argmax(1) != y, each.fooled)
             assert lp_norm(each.x_adv - x, norm).max() <= epsilon * (1 + 1e-5)

@@ -11,7 +11,7 @@ from afdctl.evaluation import batch
 from afdctl.evaluation.batch import prepare_model
 from afdctl.evaluation.sanity_checks import check_precision
 from afdctl.models.feature_classifier import build
-from afdctl.runs.cells import shown_curves
+from afdctl.runs.selection import selected_curves
 from tests.evaluation.conftest import MakeSubject
 from tests.evaluation.test_runner import GRID, PGD, arrays, events, spec, sweep, tasks
 
@@ -32,9 +32,9 @@ class Coarse(nn.Module):
 def test_the_key_depends_on_it(make_subject: MakeSubject):
     subject = make_subject()
     (task,) = tasks(subject, PGD)
-    low = task.searched_in("bf16")
-    assert low.key(subject, 0.1) != task.key(subject, 0.1) == task.searched_in("float32").key(subject, 0.1)
-    assert low.only([0.1]).precision == "bf16"
+    low = task.with_precision("bf16")
+    assert low.key(subject, 0.1) != task.key(subject, 0.1) == task.with_precision("float32").key(subject, 0.1)
+    assert low.with_epsilons([0.1]).precision == "bf16"
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
@@ -48,12 +48,12 @@ def test_a_refuted_success_is_searched_anew(
     again: list[int] = []
     search = batch.search
 
-    def counted(*arguments):
+    def counted(*arguments, **options):
         again.append(len(arguments[3]))
-        return search(*arguments)
+        return search(*arguments, **options)
 
     monkeypatch.setattr(batch, "search", counted)
-    sweep([task.searched_in("bf16") for task in tasks(low, attack)], batch_size=64).run()
+    sweep([task.with_precision("bf16") for task in tasks(low, attack)], batch_size=64).run()
     assert len(again) == 2
     searched, refuted = again
     assert 0 < refuted < searched
@@ -107,17 +107,8 @@ def test_a_model_that_cannot_compute_in_it_is_named():
 
 
 def test_cells_of_another_precision_are_another_curve():
-    old = {
-        "event": "cell",
-        "attack": "a",
-        "source": None,
-        "spec": {},
-        "schedule": "once",
-        "checkpoint": "",
-        "seed": 0,
-        "n": 9,
-    }
-    curves = shown_curves([old | {"epsilon": 0.1, "precision": "bf16"}, old | {"epsilon": 0.2}])
-    assert [row["epsilon"] for row in curves["a", None]] == [0.2]
-    curves = shown_curves([old | {"epsilon": 0.1, "precision": "float32"}, old | {"epsilon": 0.2}])
-    assert [row["epsilon"] for row in curves["a", None]] == [0.1, 0.2]
+    cell = {"event": "cell", "attack": "a", "source": None, "spec": {}, "schedule": "once", "checkpoint": "", "seed": 0}
+    one, other = (cell | {"n": 9, "acc_nat": 0.9, "accuracy": 0.5, "epsilon": epsilon} for epsilon in (0.1, 0.2))
+    bf16, float32 = {"precision": "bf16"}, {"precision": "float32"}
+    assert selected_curves([one | bf16, other | float32])["a", None].epsilons == (0.0, 0.2)
+    assert selected_curves([one | float32, other | float32])["a", None].epsilons == (0.0, 0.1, 0.2)

@@ -14,9 +14,9 @@ import torch
 
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.evaluation import runner
-from afdctl.evaluation.curves import of_tasks
+from afdctl.evaluation.curves import sweep_curves
 from afdctl.evaluation.partial_results import PartialResultStore
-from afdctl.evaluation.plan import Task, transfer, white_box
+from afdctl.evaluation.plan import Task, plan_transfers, plan_white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import Journal, JournalReader, read_rows
@@ -36,7 +36,7 @@ def spec(name: str, epsilons: tuple[float, ...] = GRID, **knobs: Any) -> AttackC
 
 
 def tasks(subject: EvaluationTarget, *specs: AttackConfig, limit: int | None = None) -> list[Task]:
-    return white_box([subject], lambda _: Suite("mine", specs), seed=0, limit=limit)
+    return plan_white_box([subject], lambda _: Suite("mine", specs), seed=0, limit=limit)
 
 
 def sweep(plan: list[Task], **options: Any) -> SweepRunner:
@@ -108,7 +108,7 @@ def test_what_is_done_is_skipped(make_subject: MakeSubject):
 def test_a_check_that_the_journal_lacks_is_written_though_no_cell_is(make_subject: MakeSubject):
     source, target = make_subject("source", seed=1), make_subject("target")
     sweep(tasks(target, FGSM)).run()
-    sweep(transfer([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)).run()
+    sweep(plan_transfers([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)).run()
     source, target = (
         replace(
             one,
@@ -122,7 +122,7 @@ def test_a_check_that_the_journal_lacks_is_written_though_no_cell_is(make_subjec
         sweep(plan).run()
         assert [row["warnings"] for row in events(target.run, "sanity_check")] == [["target"]]
     for _ in range(2):
-        sweep(transfer([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)).run()
+        sweep(plan_transfers([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)).run()
         assert [row["warnings"] for row in events(target.run, "sanity_check")] == [["target"], ["source"]]
     raised = replace(target, check=target.check | {"version": 2, "warnings": ["anew"]})
     sweep(tasks(raised, FGSM)).run()
@@ -133,7 +133,7 @@ def test_a_longer_grid_adds_only_what_is_new(make_subject: MakeSubject):
     subject = make_subject()
     sweep(tasks(subject, FGSM)).run()
     longer = sweep(tasks(subject, spec("fgsm", (*GRID, 0.2))))
-    assert [task.epsilons for task in longer.left()] == [(0.2,)]
+    assert [task.epsilons for task in longer.cells.pending_tasks()] == [(0.2,)]
     longer.run()
     assert [row["epsilon"] for row in events(subject.run, "cell")] == [0.05, 0.1, 0.2]
 
@@ -148,7 +148,7 @@ def test_whatever_a_figure_depends_on_is_in_its_key(make_subject: MakeSubject, c
     changed = {key: value for key, value in change.items() if key in ("digest", "data_digest")}
     other = EvaluationTarget(**{**vars(subject), **changed})
     attack = spec("pgd_linf", change.get("grid", GRID), steps=change.get("steps", 5))
-    after = Task(attack, other, (other,), change.get("seed", 0), change.get("n", N))
+    after = Task(spec=attack, source=other, targets=(other,), seed=change.get("seed", 0), n=change.get("n", N))
     assert before.key(subject, 0.1) != after.key(other, 0.1)
 
 
@@ -233,7 +233,7 @@ def test_two_runs_of_one_network_are_swept_each(make_subject: MakeSubject):
     both = sweep([*tasks(one, FGSM), *tasks(two, FGSM)])
     rows = both.run()
     assert {name for name, _ in rows} == {"one", "two"}
-    assert list(of_tasks(both.tasks, rows)) == ["one", "two"]
+    assert list(sweep_curves(both.cells.tasks, rows)) == ["one", "two"]
     assert_equal(arrays(one.run), arrays(two.run))
 
 
@@ -286,11 +286,11 @@ def cramp(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception = FULL[0]
     """Let the memory have room for so many images; returns the batches that are tried: attack and images."""
     attack, tried = runner.attack_batch, []
 
-    def cramped(task: Task, model: Any, x: torch.Tensor, *rest: Any) -> Any:
+    def cramped(task: Task, model: Any, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
         tried.append((task.spec.title, len(x)))
         if len(x) > most:
             raise error
-        return attack(task, model, x, *rest)
+        return attack(task, model, x, *rest, **options)
 
     monkeypatch.setattr(runner, "attack_batch", cramped)
     return tried
@@ -320,7 +320,7 @@ def test_an_attack_whose_result_depends_on_the_batch_starts_again_as_another(
     rows = cramped.run()
     assert tried[:2] == [("apgd_ce", 16), ("apgd_ce", 8)]
     assert {row["spec"].get("batch_size") for row in rows.values()} == {8, None}
-    assert {(subject.name, cell["key"]) for task in cramped.tasks for cell in task.cells()} == set(rows)
+    assert {(subject.name, cell["key"]) for task in cramped.cells.tasks for cell in task.cells()} == set(rows)
     assert set(events(subject.run, "sweep")[-1]["done"]) == set()
     assert {(subject.name, cell["key"]) for cell in events(subject.run, "sweep")[-1]["cells"]} == set(rows)
     tried.clear()
@@ -339,21 +339,23 @@ def test_once_the_memory_was_full_the_same_attack_begins_with_small_batches(
     square, longer = (spec("square", grid, queries=5, schedule="independent") for grid in (GRID, (*GRID, 0.2)))
     cramp(monkeypatch, 4)
     sweep(tasks(subject, square)).run()
-    assert [(one.batch_size, one.epsilons) for one in sweep(tasks(subject, longer)).left()] == [(4, (0.2,))]
+    assert [(one.batch_size, one.epsilons) for one in sweep(tasks(subject, longer)).cells.pending_tasks()] == [
+        (4, (0.2,))
+    ]
     other = spec("square", GRID, queries=6, schedule="independent")
-    assert [one.batch_size for one in sweep(tasks(subject, other)).left()] == [16]
+    assert [one.batch_size for one in sweep(tasks(subject, other)).cells.pending_tasks()] == [16]
     # batches of 6 are never halved to 4
-    assert [one.batch_size for one in sweep(tasks(subject, square), batch_size=6).left()] == [6]
+    assert [one.batch_size for one in sweep(tasks(subject, square), batch_size=6).cells.pending_tasks()] == [6]
 
 
 def test_parts_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
     subject, attack = make_subject(), runner.attack_batch
 
-    def later_full(task: Task, model: Any, x: torch.Tensor, y: torch.Tensor, first: int, *rest: Any) -> Any:
+    def later_full(task: Task, model: Any, x: torch.Tensor, y: torch.Tensor, first: int, **options: Any) -> Any:
         if len(x) > 8 and first:
             raise FULL[0]
-        return attack(task, model, x, y, first, *rest)
+        return attack(task, model, x, y, first=first, **options)
 
     monkeypatch.setattr(runner, "attack_batch", later_full)
     (row,) = sweep(tasks(subject, APGD)).run().values()
@@ -373,17 +375,17 @@ def test_the_key_of_an_attack_that_draws_for_a_whole_batch_has_its_size(make_sub
     subject = make_subject()
     plans = {name: tasks(subject, spec(name, (0.0, 0.1)))[0] for name in ATTACKS if name not in ("pgd_l1", "apgd_l1")}
     for name, task in plans.items():
-        keys = {task.in_batches(size).key(subject, 0.1) for size in (8, 16)}
+        keys = {task.with_batch_size(size).key(subject, 0.1) for size in (8, 16)}
         assert len(keys) == (2 if name in ("aa", "apgd_ce", "apgd_t", "square") else 1)
         # a batch of more than all images is one of all
-        assert task.in_batches(N).key(subject, 0.1) == task.in_batches(2 * N).key(subject, 0.1)
+        assert task.with_batch_size(N).key(subject, 0.1) == task.with_batch_size(2 * N).key(subject, 0.1)
 
 
 def test_the_key_has_the_version_of_the_library_that_takes_the_steps(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
 ):
     subject = make_subject()
-    plan = [task.in_batches(16) for task in tasks(subject, APGD, FGSM)]
+    plan = [task.with_batch_size(16) for task in tasks(subject, APGD, FGSM)]
     before = [task.key(subject, 0.1) for task in plan]
     monkeypatch.setattr("afdctl.evaluation.plan.library_version", lambda: "pyautoattack 99")
     after = [task.key(subject, 0.1) for task in plan]
@@ -415,8 +417,8 @@ def test_limit_takes_the_first_images(make_subject: MakeSubject):
 
 def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
     source, target, third = make_subject("source", seed=1), make_subject("target"), make_subject("third", seed=2)
-    suite = Suite("mine", (PGD,))
-    plan = transfer([source], [target, third], lambda _: suite, seed=0, limit=None)
+    profile = Suite("mine", (PGD,))
+    plan = plan_transfers([source], [target, third], lambda _: profile, seed=0, limit=None)
     sweep(plan, save_images=True).run()
     assert not events(source.run, "cell")
     images = []
@@ -435,7 +437,7 @@ def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
 def test_transfer_attacks_at_full_strength_whatever_the_source_makes_of_an_image(make_subject: MakeSubject):
     """Also images that the source gets wrong, and on after the source is fooled: x' is the last iterate."""
     source, target = make_subject("source", seed=1), make_subject("target")
-    (task,) = transfer([source], [target], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
+    (task,) = plan_transfers([source], [target], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
     assert task.spec.attack_kwargs()["early_stop"] is False
     sweep([task], save_images=True).run()
     columns = arrays(target.run)[events(target.run, "cell")[-1]["key"]]
@@ -450,7 +452,7 @@ def test_parts_that_only_one_target_has_are_done_again(make_subject: MakeSubject
     """A kill between the parts of two targets."""
     monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
     source, one, two = make_subject("source", seed=1), make_subject("one"), make_subject("two", seed=2)
-    plan = transfer([source], [one, two], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
+    plan = plan_transfers([source], [one, two], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
 
     def kill(row: dict[str, Any]) -> None:
         if row["event"] == "sweep_part" and row["run"] == "one" and row["done"] == 32:
@@ -466,7 +468,7 @@ def test_parts_that_only_one_target_has_are_done_again(make_subject: MakeSubject
 
 def test_the_matrix_leaves_the_diagonal_out(make_subject: MakeSubject):
     subjects = [make_subject(name, seed=number) for number, name in enumerate("abc")]
-    plan = transfer(subjects, subjects, lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)
+    plan = plan_transfers(subjects, subjects, lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)
     pairs = [(task.source.name, target.name) for task in plan for target in task.targets]
     assert sorted(pairs) == [(a, b) for a in "abc" for b in "abc" if a != b]
 
@@ -502,11 +504,11 @@ def test_a_quick_look_takes_no_place(make_subject: MakeSubject):
     for look in (few, weak):
         looked = sweep(look)
         assert len(looked.run()) > 0
-        assert {(run, row["key"]) for run, row, _ in looked.hidden()} == {
-            ("model", row["key"]) for row in looked.finished("model")
+        assert {(run, row["key"]) for run, row, _ in looked.cells.shadowed()} == {
+            ("model", row["key"]) for row in looked.cells.finished("model")
         }
         assert shown(subject.run) == WHOLE
-        assert not sweep(tasks(subject, PGD)).hidden()
+        assert not sweep(tasks(subject, PGD)).cells.shadowed()
     assert Record.of(subject.run).clean()["n"] == N
 
 
@@ -518,10 +520,10 @@ def test_a_repeated_sweep_brings_its_result_back(make_subject: MakeSubject):
     sweep(other).run()
     assert shown(subject.run) == {"0.05": (N, 3), "0.1": (N, 3)}
     again = sweep(tasks(subject, PGD))
-    assert not again.left()
+    assert not again.cells.pending_tasks()
     again.run()
     assert shown(subject.run) == WHOLE
-    assert not again.hidden()
+    assert not again.cells.shadowed()
     journal = subject.run.journal_path.read_bytes()
     sweep(tasks(subject, PGD)).run()
     assert subject.run.journal_path.read_bytes() == journal
@@ -539,7 +541,7 @@ def test_one_epsilon_beside_a_sweep_adds_a_point(make_subject: MakeSubject):
 def facts(run: Run) -> list[tuple[dict[str, Any], dict[str, list[Any]]]]:
     """The cells that count and their columns, without what time and the chance of a stop decide."""
     found = []
-    for cell in (cell for curve in Record.of(run).curves.values() for cell in curve):
+    for cell in (cell for curve in Record.of(run).curves.values() for cell in curve.cells):
         of_cell = f"{cell['epsilon']:g}/"
         columns = {name: array.tolist() for name, array in shards.read(run, cell["shard"]).items()}
         own = {name: column for name, column in columns.items() if name.startswith(of_cell) or "/" not in name}
@@ -556,7 +558,7 @@ def assert_finishes_alike(plan: list[Task], cut: Callable[[list[list[bytes]]], I
         again = sweep(plan)
         assert again.run().keys() == rows.keys()
         assert [facts(run) for run in runs] == whole
-        assert of_tasks(again.tasks, again.rows)
+        assert sweep_curves(again.cells.tasks, again.cells.rows)
 
 
 def test_a_sweep_cut_at_any_line_goes_on_to_the_same_results(
@@ -587,7 +589,9 @@ def test_a_transfer_cut_at_any_line_of_one_target_goes_on_to_the_same_results(
                 run.journal_path.write_bytes(b"".join(journals[place][:kept]))
                 yield
 
-    assert_finishes_alike(transfer([source], [one, two], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None), cut)
+    assert_finishes_alike(
+        plan_transfers([source], [one, two], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None), cut
+    )
 
 
 def test_parts_that_a_kill_left_of_a_finished_attack_are_removed(
@@ -645,7 +649,7 @@ def test_saved_images_are_not_read_back(make_subject: MakeSubject, monkeypatch: 
         h5py.Dataset, "__getitem__", lambda data, *key, **more: taken.append(data.name) or take(data, *key, **more)
     )
     results_file.build(subject.run)
-    (_, of_aa) = of_tasks(work.tasks, rows)["model"]
+    (_, of_aa) = sweep_curves(work.cells.tasks, rows)["model"]
     assert list(of_aa.parts or ()) == ["apgd_ce", "apgd_t", "fab_t", "square"]
     assert taken
     assert not [name for name in taken if "x_adv" in name]
@@ -679,10 +683,10 @@ def test_saved_images_are_those_that_were_judged(make_subject: MakeSubject):
 def test_images_that_were_not_kept_are_made_again(make_subject: MakeSubject):
     subject = make_subject()
     sweep(tasks(subject, FGSM)).run()
-    assert len(sweep(tasks(subject, FGSM), save_images=True).left()) == 1
+    assert len(sweep(tasks(subject, FGSM), save_images=True).cells.pending_tasks()) == 1
     sweep(tasks(subject, FGSM), save_images=True).run()
-    assert not sweep(tasks(subject, FGSM)).left()
-    assert not sweep(tasks(subject, FGSM), save_images=True).left()
+    assert not sweep(tasks(subject, FGSM)).cells.pending_tasks()
+    assert not sweep(tasks(subject, FGSM), save_images=True).cells.pending_tasks()
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda shard: shard.write_bytes(shard.read_bytes()[:-1])])
@@ -691,4 +695,4 @@ def test_a_lost_or_damaged_shard_is_made_again(make_subject: MakeSubject, lose: 
     sweep(tasks(subject, FGSM)).run()
     for shard in Path(subject.run.shards).iterdir():
         lose(shard)
-    assert len(sweep(tasks(subject, FGSM)).left()) == 1
+    assert len(sweep(tasks(subject, FGSM)).cells.pending_tasks()) == 1

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.evaluation.sanity_checks import agrees, check, fingerprint, margins
+from afdctl.evaluation.fingerprint import compute_fingerprint, matches_fingerprint
+from afdctl.evaluation.sanity_checks import check
 
 CLASSES = list("abcd")
 
@@ -78,7 +79,7 @@ WARNINGS = {
     "constant": (lambda z: 0 * z, ["64 of 64 images have no gradient that an", "chance"]),
     "nan gradient": (lambda z: z + 0 * (z - z).sqrt(), ["64 of 64 images have no gradient that an attack"]),
     "tiny": (Tiny.apply, ["64 of 64 images have no gradient of the cross-entropy; trust apgd_t, fab_t and square"]),
-    "turned": (lambda z: z.roll(1, 1), ["0 of 64 images are classified rightly, as if by chance"]),
+    "turned": (lambda z: z.roll(1, 1), ["only 0 of 64 images are classified correctly, no better than chance"]),
 }
 
 
@@ -124,7 +125,7 @@ ERRORS = [
     (rejects, "the model rejects images of shape (64, 1, 4, 4): ValueError: wants 3 channels"),
     (rejects_one, "the model rejects images of shape (1, 1, 4, 4): AssertionError: more than one"),
     (lambda z: (z, z), "the model returns a tuple, not a tensor of logits (64, 4)"),
-    (lambda z: z[:, :3], "the model tells 3 classes apart, the data set has 4"),
+    (lambda z: z[:, :3], "the model has 3 classes, the data set has 4"),
     (lambda z: z[:, :, None], "the model returns a tensor of shape (64, 4, 1), not logits (64, 4)"),
     (lambda z: z[0], "the model returns a tensor of shape (4), not logits (64, 4)"),
     (lambda z: z.argmax(1), "the model returns a tensor of shape (64), not logits (64, 4)"),
@@ -159,7 +160,7 @@ def test_full_memory_is_not_the_models_fault(x: Tensor, y: Tensor, room: int):
         assert sizes == [64, 32, 16, 8, 4, 2, 1]
     else:
         assert check(model, x, y, CLASSES) == []
-        assert fingerprint(model, x, 4) == pytest.approx(fingerprint(Model().eval(), x, 4), rel=1e-5)
+        assert compute_fingerprint(model, x, 4) == pytest.approx(compute_fingerprint(Model().eval(), x, 4), rel=1e-5)
 
 
 @pytest.mark.parametrize("fault", [None, rejects])
@@ -181,21 +182,16 @@ def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fau
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_margins_by_hand():
-    logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, -1.0, 4.0]])
-    assert margins(logits, torch.tensor([1, 2])).tolist() == [1.0, -1.0]
-
-
 def test_a_fingerprint_tells_models_apart_and_outlives_rounding(x: Tensor):
     model = Model().eval()
-    known = fingerprint(model, x, 4)
+    known = compute_fingerprint(model, x, 4)
     assert len(known) == len(x)
-    assert known == fingerprint(model, x, 4)
-    assert agrees(model, x, 4, known)
-    assert agrees(Model(lambda z: z * (1 + 1e-6)).eval(), x, 4, known)
-    assert not agrees(Model(lambda z: z * (1 + 1e-3)).eval(), x, 4, known)
-    assert not agrees(Model(lambda z: z.roll(1, 1)).eval(), x, 4, known)
-    assert not agrees(model, x, 4, known[:-1])
+    assert known == compute_fingerprint(model, x, 4)
+    assert matches_fingerprint(model, x, 4, known)
+    assert matches_fingerprint(Model(lambda z: z * (1 + 1e-6)).eval(), x, 4, known)
+    assert not matches_fingerprint(Model(lambda z: z * (1 + 1e-3)).eval(), x, 4, known)
+    assert not matches_fingerprint(Model(lambda z: z.roll(1, 1)).eval(), x, 4, known)
+    assert not matches_fingerprint(model, x, 4, known[:-1])
 
 
 def test_a_random_model_agrees_within_its_noise(x: Tensor):
@@ -205,6 +201,6 @@ def test_a_random_model_agrees_within_its_noise(x: Tensor):
         return z + torch.from_numpy(np.random.default_rng().normal(0, 0.01, z.shape)).float()
 
     model = Model(noisy).eval()
-    known = fingerprint(model, x, 4)
-    assert agrees(model, x, 4, known)
-    assert not agrees(Model(lambda z: noisy(z.roll(1, 1))).eval(), x, 4, known)
+    known = compute_fingerprint(model, x, 4)
+    assert matches_fingerprint(model, x, 4, known)
+    assert not matches_fingerprint(Model(lambda z: noisy(z.roll(1, 1))).eval(), x, 4, known)

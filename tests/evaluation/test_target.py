@@ -66,7 +66,7 @@ def test_a_runs_network_is_the_saved_average(trained: Run, which: str):
     assert (subject.name, subject.run, subject.dataset, subject.classes) == ("run-001", trained, "digits", 10)
     assert (subject.seed, len(subject.split), subject.split.x.dtype) == (0, 360, torch.uint8)
     # one epoch teaches it nothing
-    assert subject.warnings == ["12 of 128 images are classified rightly, as if by chance"]
+    assert subject.warnings == ["only 12 of 128 images are classified correctly, no better than chance"]
 
 
 def test_a_run_is_read_while_it_is_written(trained: Run):
@@ -148,7 +148,7 @@ def test_a_model_of_ones_own_gets_a_run(net: Path):
     assert {"afdctl", "commit", "torch", "device", "command"} <= facts.keys()
     assert (subject.name, subject.dataset, subject.classes, subject.seed) == ("net-001", "digits", 10, 0)
     assert len(subject.warnings) == 1
-    assert "as if by chance" in subject.warnings[0]
+    assert "no better than chance" in subject.warnings[0]
 
 
 def test_the_same_model_goes_on_in_the_same_run_and_another_one_does_not(net: Path):
@@ -259,7 +259,7 @@ MISTAKES = [
     ({"image_size": 32}, 2, "--image-size 32: digits has no such key (only folder and tiny_imagenet can use it)"),
     ({"dataset": "folder", "image_size": 4}, 2, "--image-size 4: Input should be greater than or equal to 8"),
     ({"mean": [0.5] * 3, "std": [0.5] * 3}, 2, "--mean and --std have 3 values, images of digits have 1 channels"),
-    ({"spec": "net.py:few"}, 2, "the model tells 5 classes apart, the data set has 10"),
+    ({"spec": "net.py:few"}, 2, "the model has 5 classes, the data set has 10"),
     ({"spec": "net.py:wide"}, 2, "the model rejects images of shape (1, 1, 8, 8): RuntimeError: "),
     ({"spec": "nosuch.py:build"}, 3, "nosuch.py: no such file"),
 ]

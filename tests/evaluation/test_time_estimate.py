@@ -6,7 +6,7 @@ import pytest
 
 from afdctl.attacks.base import AttackResult
 from afdctl.evaluation import time_estimate
-from afdctl.evaluation.plan import Task, white_box
+from afdctl.evaluation.plan import Task, plan_white_box
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.suites.load import Suite
 from afdctl.suites.schema import ATTACKS
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, of_size: dict[int, float]) -> list[in
         return of_size[taken[-1]]
 
     monkeypatch.setattr(time_estimate, "attack_step", attack_step)
-    monkeypatch.setattr(time_estimate, "seconds", seconds)
+    monkeypatch.setattr(time_estimate, "measure_seconds", seconds)
     return taken
 
 
@@ -44,21 +44,21 @@ def test_the_fastest_batch_for_a_sample_is_taken(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, of_size: dict[int, float], chosen: int
 ):
     clock(monkeypatch, of_size)
-    assert time_estimate.batch_size_for(make_subject(), 1000, SPECS) == chosen
+    assert time_estimate.choose_batch_size(make_subject(), 1000, SPECS) == chosen
 
 
 def test_nothing_is_tried_that_the_images_do_not_fill(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     taken, subject = clock(monkeypatch, {128: 0.05, 256: 0.01, 512: 0.001}), make_subject()
-    assert time_estimate.batch_size_for(subject, 300, SPECS) == 256
+    assert time_estimate.choose_batch_size(subject, 300, SPECS) == 256
     assert 512 not in taken
     taken.clear()
-    assert time_estimate.batch_size_for(subject, 200, SPECS) == 128
+    assert time_estimate.choose_batch_size(subject, 200, SPECS) == 128
     assert not taken
 
 
 def test_a_slow_network_is_asked_little(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     taken = clock(monkeypatch, {128: 2.0, 256: 0.1, 512: 0.1})
-    assert time_estimate.batch_size_for(make_subject(), 1000, SPECS) == 128
+    assert time_estimate.choose_batch_size(make_subject(), 1000, SPECS) == 128
     assert set(taken) == {128}
 
 
@@ -68,7 +68,7 @@ def test_an_attack_whose_results_depend_on_the_batch_has_the_same_always(
 ):
     taken = clock(monkeypatch, {128: 0.05, 256: 0.01, 512: 0.001})
     assert (
-        time_estimate.batch_size_for(make_subject(), 1000, [*SPECS, ATTACKS[name](name=name, epsilons=(0.0, 0.1))])
+        time_estimate.choose_batch_size(make_subject(), 1000, [*SPECS, ATTACKS[name](name=name, epsilons=(0.0, 0.1))])
         == 128
     )
     assert not taken
@@ -78,9 +78,9 @@ def test_a_batch_that_does_not_fit_is_not_taken(make_subject: MakeSubject, monke
     subject = make_subject()
     clock(monkeypatch, {128: 0.05, 256: 0.08, 512: 0.01})
     monkeypatch.setattr(time_estimate, "fits_in_memory", lambda work: work() < 512)
-    assert time_estimate.batch_size_for(subject, 1000, SPECS) == 256
+    assert time_estimate.choose_batch_size(subject, 1000, SPECS) == 256
     monkeypatch.setattr(time_estimate, "fits_in_memory", lambda work: False)
-    assert time_estimate.batch_size_for(subject, 1000, SPECS) == 128
+    assert time_estimate.choose_batch_size(subject, 1000, SPECS) == 128
 
 
 def test_full_memory_is_told_from_other_faults():
@@ -96,8 +96,8 @@ def test_full_memory_is_told_from_other_faults():
 
 
 def task_of(subject: EvaluationTarget, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int) -> Task:
-    suite = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
-    (task,) = white_box([subject], lambda _: suite, 0, None)
+    profile = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
+    (task,) = plan_white_box([subject], lambda _: profile, 0, None)
     return task
 
 
@@ -114,10 +114,10 @@ def test_the_estimate_is_of_all_passes_and_of_what_an_attack_adds(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str, knobs: dict[str, int], seconds: float
 ):
     subject = make_subject()
-    monkeypatch.setattr(time_estimate, "seconds_a_pass", lambda *_: (1.0, 2.0))
-    monkeypatch.setattr(time_estimate, "overhead", lambda *_: 1.5)
+    monkeypatch.setattr(time_estimate, "pass_seconds", lambda *_: (1.0, 2.0))
+    monkeypatch.setattr(time_estimate, "_overhead", lambda *_, **__: 1.5)
     task = task_of(subject, name, **knobs)
-    assert time_estimate.estimated_seconds([task], 16) == {(name, "model"): 1.5 * seconds}
+    assert time_estimate.estimate_seconds([task], 16) == {(name, "model"): 1.5 * seconds}
 
 
 @pytest.mark.parametrize("name", ["fgsm", "ddn", "apgd_ce", "aa"])
@@ -129,8 +129,8 @@ def test_what_an_attack_adds_is_measured_by_a_short_trial(
     spent: list[float] = []
     search = time_estimate.search
 
-    def counted(*arguments: object) -> dict[float, AttackResult]:
-        found = search(*arguments)
+    def counted(*arguments: object, **options: object) -> dict[float, AttackResult]:
+        found = search(*arguments, **options)
         spent[:] = [sum(float(one.forwards.sum() + 2 * one.backwards.sum()) for one in found.values())]
         return found
 
@@ -139,11 +139,13 @@ def test_what_an_attack_adds_is_measured_by_a_short_trial(
         return 3 * 1e-5 * spent[0]
 
     monkeypatch.setattr(time_estimate, "search", counted)
-    monkeypatch.setattr(time_estimate, "timed", timed)
+    monkeypatch.setattr(time_estimate, "fastest_seconds", timed)
     for part in task.spec.parts() if name == "aa" else [task.spec]:
-        assert time_estimate.overhead(task, part, 16, 1e-5, 2e-5) == pytest.approx(3)
-    assert time_estimate.overhead(task, task.spec, 16, 1.0, 2.0) == 1, "a slow network leaves no time for trials"
+        assert time_estimate._overhead(task, part, 16, forward=1e-5, backward=2e-5) == pytest.approx(3)
+    assert time_estimate._overhead(task, task.spec, 16, forward=1.0, backward=2.0) == 1, (
+        "a slow network leaves no time for trials"
+    )
 
 
 def test_a_real_model_is_measured(make_subject: MakeSubject):
-    assert time_estimate.batch_size_for(make_subject(), 1000, SPECS) in time_estimate.BATCHES
+    assert time_estimate.choose_batch_size(make_subject(), 1000, SPECS) in time_estimate.CPU_BATCH_SIZES

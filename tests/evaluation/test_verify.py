@@ -39,7 +39,7 @@ def test_what_lies_inside_stays_to_the_bit(generator: torch.Generator):
 
 def test_an_image_beyond_the_ball_does_not_count():
     """0.55 is bright, but at 0.1 from 0.4 the most is 0.5, which is not."""
-    verdict = verify(bright, x, y, clean, torch.full_like(x, 0.55), claimed, 0.1, "linf")
+    verdict = verify(bright, x, y, torch.full_like(x, 0.55), clean=clean, claimed=claimed, epsilon=0.1, norm="linf")
     assert verdict.robust.all()
     assert verdict.norm.max() <= 0.1 * (1 + 1e-5)
 
@@ -48,7 +48,7 @@ def test_a_fooled_sample_and_a_misclassified_one():
     x_adv = x.clone()
     x_adv[0] = 0.52
     wrong = torch.tensor([0, 0, 1])
-    verdict = verify(bright, x, y, wrong, x_adv, claimed, 0.15, "linf")
+    verdict = verify(bright, x, y, x_adv, clean=wrong, claimed=claimed, epsilon=0.15, norm="linf")
     assert verdict.robust.tolist() == [False, True, False]
     assert verdict.prediction.tolist() == [1, 0, 0]
 
@@ -56,9 +56,9 @@ def test_a_fooled_sample_and_a_misclassified_one():
 def test_a_claim_at_the_boundary_is_nudged_over_it():
     """A minimal perturbation that rounding put on the wrong side counts where 0.1 % more fools."""
     x_adv = torch.full_like(x, 0.49995)
-    assert not verify(bright, x, y, clean, x_adv, claimed, 0.2, "linf").robust.any()
-    assert verify(bright, x, y, clean, x_adv, ~claimed, 0.2, "linf").robust.all()
-    assert verify(bright, x, y, clean, x_adv, claimed, 0.09999, "linf").robust.all()
+    assert not verify(bright, x, y, x_adv, clean=clean, claimed=claimed, epsilon=0.2, norm="linf").robust.any()
+    assert verify(bright, x, y, x_adv, clean=clean, claimed=~claimed, epsilon=0.2, norm="linf").robust.all()
+    assert verify(bright, x, y, x_adv, clean=clean, claimed=claimed, epsilon=0.09999, norm="linf").robust.all()
 
 
 def test_not_a_number_is_no_class_and_never_robust():
@@ -66,7 +66,7 @@ def test_not_a_number_is_no_class_and_never_robust():
         return bright(images) * torch.tensor(torch.nan)
 
     assert predict(broken, x).tolist() == [NO_CLASS] * 3
-    assert not verify(broken, x, y, clean, x, claimed, 0.1, "linf").robust.any()
+    assert not verify(broken, x, y, x, clean=clean, claimed=claimed, epsilon=0.1, norm="linf").robust.any()
 
 
 def test_pixels_that_are_no_numbers_become_x():

@@ -83,7 +83,8 @@ def custom_model(folder: Path, body: str = BODY, more: str = "") -> ExportedMode
         f"    def forward(self, x):\n        {body}\n{more}"
     )
     spec = f"{folder / 'mine.py'}:Mine"
-    return exported_model(load_user_target(spec, None, [0.2], [0.5], "digits", folder / "runs", CPU, None))
+    target = load_user_target(spec, dataset="digits", runs=folder / "runs", device=CPU, mean=[0.2], std=[0.5])
+    return exported_model(target)
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -1,4 +1,4 @@
-"""Dashboards without a terminal, with nobody's settings, in one time zone."""
+"""Dashboards without a terminal, with default settings, in UTC."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from afdctl.tui.app import Dashboard
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.screen import Frame, compose
+from afdctl.tui.screen import Frame, compose_frame
 from afdctl.tui.session import Options
 from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.status import state
@@ -27,14 +27,14 @@ MACHINE = System(
     total=128e9,
     free=412e9,
     trainer=(103.0, 2.1e9),
-    gpus=(Gpu("H100", 83.0, 24.1e9, 80e9, 61.0),),
+    gpus=(Gpu(load=83.0, used=24.1e9, total=80e9, temperature=61.0),),
 )
 Steps = Callable[[Pilot[int], Dashboard], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No settings of a user, no variables of a terminal, and UTC."""
+def default_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No saved settings, no variables of a terminal, and UTC."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("NO_COLOR", "COLORFGBG", "TEXTUAL_DRIVER"):
         monkeypatch.delenv(name, raising=False)
@@ -45,24 +45,24 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def facts(rows: list[journals.Row], view: View = View(), pid: int | None = None, **changes: Any) -> Snapshot:  # noqa: B008
-    """The facts of a journal; `pid` writes it."""
-    known = journals.history(rows)
-    found = Snapshot(
-        "mnist_wgan-001",
-        Path("runs/mnist_wgan-001"),
-        known,
-        state(known, pid is not None),
-        view,
-        MACHINE,
-        journals.BEGIN + 500,
-        pid,
+def snapshot(rows: list[journals.Row], view: View = View(), pid: int | None = None, **changes: Any) -> Snapshot:  # noqa: B008
+    """Return a snapshot of a journal; the process `pid` writes it."""
+    history = journals.history(rows)
+    return replace(
+        Snapshot(
+            name="mnist_wgan-001",
+            history=history,
+            state=state(history, pid is not None),
+            view=view,
+            system=MACHINE,
+            pid=pid,
+        ),
+        **changes,
     )
-    return replace(found, **changes)
 
 
 def screen(rows: list[journals.Row], width: int = 150, height: int = 44, **changes: Any) -> Frame:
-    return compose(facts(rows, **changes), width, height, Palette())
+    return compose_frame(snapshot(rows, **changes), width, height, Palette())
 
 
 def text(rows: list[journals.Row], width: int = 150, height: int = 44, **changes: Any) -> str:
@@ -70,7 +70,7 @@ def text(rows: list[journals.Row], width: int = 150, height: int = 44, **changes
 
 
 def drive(steps: Steps, *paths: Path, size: tuple[int, int] = (150, 44), options: Options = Options()) -> Dashboard:  # noqa: B008
-    """Run a dashboard of these runs through `steps`."""
+    """Open a dashboard on these runs and perform `steps`."""
     app = Dashboard(list(paths), options, depth="true")
 
     async def run() -> None:
@@ -83,18 +83,18 @@ def drive(steps: Steps, *paths: Path, size: tuple[int, int] = (150, 44), options
 
 
 def shown(app: Dashboard) -> str:
-    """What is on the screen."""
+    """Return the text on the screen."""
     assert app.frame
     return app.frame.cells.text()
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a finished run."""
+    """Return the folder of a finished run."""
     return journals.write(tmp_path / "runs" / "mnist_wgan-001", journals.training())
 
 
 @pytest.fixture
 def half(tmp_path: Path) -> Path:
-    """The folder of a run whose trainer died at step 620."""
+    """Return the folder of a run whose trainer was killed at step 620."""
     return journals.write(tmp_path / "runs" / "mnist_wgan-002", journals.training(620))

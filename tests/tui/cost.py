@@ -1,7 +1,7 @@
-"""What the dashboard costs. `python -m tests.tui.cost [LINES]` prints the table; it takes some minutes.
+"""The cost of the dashboard: CPU, output, start time and memory. `python -m tests.tui.cost [LINES]` takes some minutes.
 
-Throughput is measured in paired windows: the dashboard of a training is stopped and goes on in turn, and each window
-with it is compared with its two neighbours without it. On a shared machine unpaired runs say nothing.
+Throughput is measured in paired windows: the dashboard of a training is paused and continued in turn, and each window
+with it is compared with its two neighbours without it. On a shared machine, unpaired runs are not comparable.
 """
 
 import json
@@ -41,7 +41,7 @@ WORKLOADS = {
 
 
 def long_journal(folder: Path, steps: int, planned: int) -> Path:
-    """A run of so many steps, of the size that real ones have."""
+    """Write a run of `steps` steps with rows as large as real ones."""
     run = journals.RUN | {"epochs": 60, "steps_per_epoch": planned // 60, "steps_total": planned}
     folder.mkdir(parents=True)
     (folder / "recipe.toml").write_text("")
@@ -56,7 +56,7 @@ def long_journal(folder: Path, steps: int, planned: int) -> Path:
 
 
 class Watched:
-    """A dashboard on a pseudo terminal whose output is taken by a thread and counted."""
+    """A dashboard on a pseudo terminal; a thread reads and counts its output."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal, self.open = terminal, True
@@ -90,7 +90,7 @@ def watching(path: Path) -> Iterator[Watched]:
 
 
 def load(folder: Path, seconds: float = 20.0) -> dict[str, float]:
-    """Percent of a core, and kB/s to the terminal: four charts, 100,000 points, 40 more four times a second."""
+    """Measure percent of a core and kB/s of output for four charts of 100,000 points that grow by 160 a second."""
     path = long_journal(folder / "load", 100_000, 120_000)
     with Journal.open(path / "events.ndjson") as journal, growing(journal), watching(path) as watched:
         settle(watched)
@@ -109,8 +109,8 @@ def growing(journal: Journal) -> Iterator[None]:
         number = 100_000
         while not done.wait(0.25):
             rows = [
-                journals.step(each % 997 + 1, step=each, epoch=each // 2000 + 1, t=time.time())
-                for each in range(number + 1, number + 41)
+                journals.step(step % 997 + 1, step=step, epoch=step // 2000 + 1, t=time.time())
+                for step in range(number + 1, number + 41)
             ]
             journal.extend(rows)
             number += 40
@@ -125,7 +125,7 @@ def growing(journal: Journal) -> Iterator[None]:
 
 
 def settle(watched: Watched) -> float:
-    """Wait until the journal has been read; seconds that it took."""
+    """Wait until the journal has been read; return how many seconds that took."""
     began, calm, before = time.monotonic(), 0, watched.cpu
     while calm < 3:
         time.sleep(1.0)
@@ -135,7 +135,7 @@ def settle(watched: Watched) -> float:
 
 
 def attach(folder: Path, lines: int) -> dict[str, float]:
-    """Seconds from the start of the process to the first picture, until all is read, and the memory then."""
+    """Measure the seconds to the first frame and until all is read, and the memory then."""
     path = long_journal(folder / "attach", lines, lines * 6 // 5)
     size = (path / "events.ndjson").stat().st_size
     firsts = []
@@ -158,8 +158,8 @@ def attach(folder: Path, lines: int) -> dict[str, float]:
 
 
 def throughput(folder: Path, recipe: str, *overrides: str) -> dict[str, float]:
-    """Steps a second of a training with its dashboard over those without, in pairs of neighbouring windows."""
-    words = [word for each in (*OVERRIDES, *overrides) for word in ("--set", each)]
+    """Measure steps per second with the dashboard relative to without, in pairs of neighbouring windows."""
+    words = [word for value in (*OVERRIDES, *overrides) for word in ("--set", value)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(
         [sys.executable, "-m", "afdctl", "train", recipe, "--detach", "--name", recipe, "--runs", str(folder), *words],
@@ -189,20 +189,20 @@ def throughput(folder: Path, recipe: str, *overrides: str) -> dict[str, float]:
 
 
 def last_step(path: Path) -> int:
-    """The last step in the journal."""
+    """Return the last step in the journal."""
     return max(row["step"] for _, row in read_tail(path / "events.ndjson", 8192) if row["event"] == "step")
 
 
 def main() -> None:
-    """Measure everything and print one JSON object a line."""
+    """Measure everything and print one JSON object per line."""
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = {"load": load(folder), "attach": attach(folder, lines)}
         for workload, overrides in WORKLOADS.items():
             report[workload] = throughput(folder, *overrides)
-    for name, figures in report.items():
-        rounded = {key: round(value, 3) for key, value in figures.items()}
+    for name, metrics in report.items():
+        rounded = {key: round(value, 3) for key, value in metrics.items()}
         sys.stdout.write(json.dumps({"measured": name, "load_average": os.getloadavg()[0], **rounded}) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""A real terminal for a real `afdctl`: a pseudo terminal, what was written to it, and how it was left."""
+"""A pseudo terminal that runs `afdctl`, records what it writes, and checks that it restores the terminal."""
 
 import fcntl
 import os
@@ -15,12 +15,12 @@ from typing import Any, Self
 
 import afdctl
 
-LEFT = [b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1000l", b"\x1b[?1006l", b"\x1b[?2004l"]
-"""What gives a terminal back: its own screen, its cursor, no mouse, no bracketed paste."""
+# restore a terminal: main screen, cursor, no mouse, no bracketed paste
+RESTORE_CODES = [b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1000l", b"\x1b[?1006l", b"\x1b[?2004l"]
 
 
 class Terminal:
-    """A process on a pseudo terminal; its stdout is a pipe unless `stdout` is told to be the terminal too."""
+    """A process with stdin and stderr on a pseudo terminal; stdout is a pipe."""
 
     def __init__(self, *words: str, folder: Path, size: tuple[int, int] = (100, 30), **variables: str) -> None:
         self.ours, theirs = pty.openpty()
@@ -54,23 +54,24 @@ class Terminal:
         os.close(self.theirs)
 
     def read(self, seconds: float) -> None:
-        """Take what is written within this time."""
+        """Read what is written within this time."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and select.select([self.ours], [], [], left)[0]:
             self.written += os.read(self.ours, 1 << 16)
 
-    def wait_for(self, what: bytes | Callable[[], Any], seconds: float = 60.0) -> None:
+    def wait_for(self, condition: bytes | Callable[[], Any], seconds: float = 60.0) -> None:
+        """Wait until these bytes were written, or until a function returns true."""
         until = time.monotonic() + seconds
-        while not (what in self.written if isinstance(what, bytes) else what()):
+        while not (condition in self.written if isinstance(condition, bytes) else condition()):
             assert time.monotonic() < until, self.written[-3000:].decode(errors="replace")
-            assert self.process.poll() is None or not isinstance(what, bytes), self.written[-3000:]
+            assert self.process.poll() is None or not isinstance(condition, bytes), self.written[-3000:]
             self.read(0.05)
 
     def press(self, keys: str) -> None:
         os.write(self.ours, keys.encode())
 
     def end(self) -> tuple[int, str]:
-        """The exit code and stdout of the process, after it has ended by itself."""
+        """Wait for the process; return its exit code and stdout."""
         until = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < until
@@ -79,7 +80,7 @@ class Terminal:
         assert self.process.stdout
         return self.process.returncode, self.process.stdout.read().decode()
 
-    def is_given_back(self) -> bool:
-        """Whether the terminal is as it was."""
+    def is_restored(self) -> bool:
+        """Return whether the terminal is as it was before."""
         after = self.written[self.written.rindex(b"\x1b[?1049h") :]
-        return all(code in after for code in LEFT) and termios.tcgetattr(self.ours) == self.before
+        return all(code in after for code in RESTORE_CODES) and termios.tcgetattr(self.ours) == self.before

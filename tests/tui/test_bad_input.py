@@ -217,7 +217,7 @@ def test_a_replay_shows_the_run_again(run: Path):
     replay = Replay(run, speed=20.0)
     replay.open()
     assert (replay.state.word, replay.history.step) == ("replay", 0)
-    replay._moment -= 2.0
+    replay._polled_at -= 2.0
     replay.poll(0)
     assert 310 <= replay.history.step <= 330, "40 seconds of the run in two"
     replay.to_epoch(1)
@@ -225,12 +225,12 @@ def test_a_replay_shows_the_run_again(run: Path):
     replay.to_epoch(-1)
     assert len(replay.history.epochs) == epochs - 1
     replay.playing = False
-    replay._moment -= 100
+    replay._polled_at -= 100
     replay.poll(0)
     assert len(replay.history.epochs) == epochs - 1
     replay.playing = True
     while not replay.done:
-        replay._moment -= 100
+        replay._polled_at -= 100
         replay.poll(0)
     assert (replay.state.word, replay.history.step) == ("finished", 1000)
 
@@ -270,9 +270,9 @@ def test_a_check_that_becomes_worse_is_noted(half: Path):
         async def steps(pilot: Pilot[int], app: Dashboard) -> None:
             journal.extend(journals.step(number, fraction_unchanged=1.0) for number in range(621, 900))
             app.session.poll(app.view)
-            app.session._slowly(app.view)
-            app.session._slowly(app.view)
+            app.session._poll_slowly(app.view)
+            app.session._poll_slowly(app.view)
             app.draw()
-            assert sum("attack idles" in entry.text for entry in app.session.notes) == 1
+            assert sum("attack has no effect" in entry.text for entry in app.session.notes) == 1
 
         drive(steps, half)

@@ -26,7 +26,7 @@ def test_a_whole_training():
     assert len(known.epochs) == 20
     assert known.validations.steps().tolist() == list(range(1, 21))
     assert set(known.tests) == {"best", "last"}
-    assert known.seconds_left == 0
+    assert known.rates.seconds_left == 0
 
 
 def test_rows_in_any_portions_give_the_same():
@@ -64,8 +64,8 @@ def test_a_clock_that_jumps_back_takes_no_time_back():
 
 def test_the_speed_counts_the_validations():
     known = history(training(620))
-    assert known.steps_per_second == pytest.approx(8, rel=0.1)
-    assert known.seconds_left == pytest.approx(380 / known.steps_per_second)
+    assert known.rates.steps_per_second == pytest.approx(8, rel=0.1)
+    assert known.rates.seconds_left == pytest.approx(380 / known.rates.steps_per_second)
 
 
 def test_a_row_that_cannot_be_read_is_said_and_passed_over():
@@ -83,7 +83,7 @@ def test_a_row_that_cannot_be_read_is_said_and_passed_over():
 
 def test_no_numbers_are_counted():
     known = history([*training(60), step(61, L_C=None, grad_C=None)])
-    assert known.not_numbers == 2
+    assert known.not_finite == 2
 
 
 def test_the_log_tells_what_happened():

@@ -1,4 +1,4 @@
-"""What no keyboard sends: it neither ends the dashboard nor deadens its keys."""
+"""Input that no keyboard sends: it neither ends the dashboard nor disables its keys."""
 
 import os
 import signal
@@ -12,21 +12,20 @@ from textual.pilot import Pilot
 
 from afdctl.errors import AfdctlError
 from afdctl.journal import Journal
-from afdctl.tui.app import Dashboard
-from afdctl.tui.crash import CrashError
-from afdctl.tui.driver import MOST_COLUMNS, MOST_ROWS, Reader, bounded
+from afdctl.tui.app import CrashError, Dashboard
+from afdctl.tui.driver import MAX_COLUMNS, MAX_ROWS, InputParser, limit_size
 from afdctl.tui.session import Options, Session
 from tests.tui.conftest import drive, shown
 from tests.tui.screenshot import Terminal
 
 
 def keys(*chunks: bytes) -> list[str]:
-    reader = Reader()
-    return [event.key for chunk in chunks for event in reader.events(chunk) if isinstance(event, events.Key)]
+    parser = InputParser()
+    return [event.key for chunk in chunks for event in parser.events(chunk) if isinstance(event, events.Key)]
 
 
 @pytest.mark.parametrize(
-    ("chunks", "heard"),
+    ("chunks", "pressed"),
     [
         ([b"\xe9", b"q"], ["q"]),
         ([b"\xff\xfe\x80q"], ["q"]),
@@ -41,16 +40,16 @@ def keys(*chunks: bytes) -> list[str]:
         ([b"\x1b[200~a paste without an end", b"\x1b[99;5u"], ["ctrl+c"]),
     ],
 )
-def test_what_is_no_key_is_ignored_and_the_next_key_is_heard(chunks: list[bytes], heard: list[str]):
-    assert keys(*chunks) == heard
+def test_what_is_no_key_is_ignored_and_the_next_key_is_heard(chunks: list[bytes], pressed: list[str]):
+    assert keys(*chunks) == pressed
 
 
 @pytest.mark.parametrize(
-    ("claimed", "taken"),
-    [((150, 44), (150, 44)), ((10**9, 10**9), (MOST_COLUMNS, MOST_ROWS)), ((-5, 0), (1, 1))],
+    ("claimed", "limited"),
+    [((150, 44), (150, 44)), ((10**9, 10**9), (MAX_COLUMNS, MAX_ROWS)), ((-5, 0), (1, 1))],
 )
-def test_a_size_is_one_that_can_be_drawn(claimed: tuple[int, int], taken: tuple[int, int]):
-    assert bounded(events.Resize.from_dimensions(claimed, None)).size == taken
+def test_a_size_is_one_that_can_be_drawn(claimed: tuple[int, int], limited: tuple[int, int]):
+    assert limit_size(events.Resize.from_dimensions(claimed, None)).size == limited
 
 
 def test_keys_are_heard_after_a_click_outside_the_known_size(run: Path):
@@ -78,7 +77,7 @@ def test_odd_input_on_a_real_terminal(run: Path):
         terminal.read(0.5)
         terminal.press("q")
         assert terminal.end() == (0, "")
-        assert terminal.is_given_back()
+        assert terminal.is_restored()
         assert b"Traceback" not in terminal.written
 
 
@@ -101,7 +100,7 @@ def test_a_browser_stops_saves_and_writes_nothing(half: Path, tmp_path: Path, mo
         before = set(tmp_path.rglob("*"))
         await pilot.press("k", "x", "y", "e", "E", "ctrl+z", "t", "s")
         assert "picture" not in shown(app).splitlines()[-1]
-        assert app.view.kept.theme == "light", "it may change what it shows itself"
+        assert app.view.settings.theme == "light", "it may change what it shows itself"
         assert set(tmp_path.rglob("*")) == before
 
     with Journal.open(half / "events.ndjson"):
@@ -114,13 +113,13 @@ def test_a_crash_is_one_line_and_the_details_are_in_a_file(run: Path, monkeypatc
     def fail(*_: object) -> None:
         raise KeyError("broken")
 
-    monkeypatch.setattr(Session, "facts", fail)
+    monkeypatch.setattr(Session, "snapshot", fail)
     monkeypatch.setattr(Dashboard, "run", partialmethod(App.run, headless=True))
     with pytest.raises(CrashError) as failed:
         Dashboard([run], Options()).show()
     assert failed.value.exit_code == AfdctlError.exit_code == 1
     words, _, path = str(failed.value).rpartition(" ")
-    assert words == "the dashboard failed (KeyError), and no training was touched; the details are in"
+    assert words == "the dashboard failed (KeyError), and no training was affected; the details are in"
     assert "KeyError: 'broken'" in Path(path).read_text()
     Path(path).unlink()
     assert "Traceback" not in "".join(capfd.readouterr())

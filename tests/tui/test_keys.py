@@ -11,10 +11,10 @@ from textual.pilot import Pilot
 
 from afdctl.journal import Journal
 from afdctl.runs import files
-from afdctl.tui import settings
+from afdctl.tui import keymap
 from afdctl.tui.app import Dashboard
 from afdctl.tui.session import Options
-from afdctl.tui.view import Settings
+from afdctl.tui.view import Settings, load_settings, save_settings, settings_file
 from tests.journals import sealed
 from tests.tui import journals
 from tests.tui.conftest import drive, shown
@@ -28,11 +28,11 @@ def after(path: Path, *keys: str, size: tuple[int, int] = (150, 44), **options: 
 
 
 def corner(app: Dashboard) -> str:
-    """The settings in the header."""
+    """Return the chart settings in the header."""
     return shown(app).splitlines()[2].split("batch 128")[1].strip()
 
 
-LOOKS = {
+CHART_SETTINGS = {
     "s": "smoothing 0.98 · x step · so far",
     "ss": "smoothing 0.995 · x step · so far",
     "sss": "smoothing 0 · x step · so far",
@@ -54,9 +54,9 @@ LOOKS = {
 
 def test_how_the_charts_look(run: Path):
     async def steps(pilot: Pilot[int], app: Dashboard) -> None:
-        for keys, said in LOOKS.items():
+        for keys, settings in CHART_SETTINGS.items():
             await pilot.press("0", *keys)
-            assert (keys, corner(app)) == (keys, said)
+            assert (keys, corner(app)) == (keys, settings)
 
     drive(steps, run)
 
@@ -96,9 +96,9 @@ def test_the_cursor_snaps_to_a_logged_step(tmp_path: Path):
 def test_escape_undoes_what_is_most_on_top(run: Path):
     keys = ["enter", "+", "left"]
     assert after(run, *keys).view.cursor
-    for number, kept in enumerate([{"zoom", "maximised"}, {"maximised"}, set()], 1):
+    for number, remaining in enumerate([{"zoom", "maximised"}, {"maximised"}, set()], 1):
         view = after(run, *keys, *["escape"] * number).view
-        assert {name for name in ("cursor", "zoom", "maximised") if getattr(view, name)} == kept
+        assert {name for name in ("cursor", "zoom", "maximised") if getattr(view, name)} == remaining
 
 
 def test_tab_lights_a_chart_and_enter_gives_it_all_the_room(run: Path):
@@ -178,18 +178,18 @@ def test_the_filter_is_for_log_and_charts(run: Path):
 
 
 def test_keys_in_the_filter_are_letters(run: Path):
-    assert after(run, "/", "q", "x").typing == "qx"
+    assert after(run, "/", "q", "x").filter_input == "qx"
 
 
 def test_the_band_and_the_best_epoch_can_be_hidden(run: Path):
     assert "╎" in shown(after(run))
     assert "╎" not in shown(after(run, "b"))
-    assert after(run, "r").view.kept.raw is False
+    assert after(run, "r").view.settings.raw is False
 
 
 def test_the_theme(run: Path):
     app = after(run, "t")
-    assert (app.view.kept.theme, app.palette.dark) == ("light", False)
+    assert (app.view.settings.theme, app.palette.dark) == ("light", False)
     assert after(run, "t").palette.dark, "the first choice was remembered, the second is dark again"
 
 
@@ -200,33 +200,45 @@ def test_a_light_terminal_is_seen(run: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_what_was_set_is_remembered(run: Path):
     after(run, "y", "s", "1")
-    assert settings.load() == Settings(beta=0.98, log_y=True, hidden=("game",))
-    assert json.loads(settings.file().read_text())["log_y"] is True
+    assert load_settings() == Settings(beta=0.98, log_y=True, hidden=("game",))
+    assert json.loads(settings_file().read_text())["log_y"] is True
     assert corner(after(run)) == "smoothing 0.98 · x step · so far · log y"
     after(run, "0")
-    assert settings.load() == Settings()
+    assert load_settings() == Settings()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"beta": 7, "axis": "x", "hidden": 3, "log_y": "y", "new": 1}'])
 def test_damaged_settings_are_as_none(content: str):
-    settings.file().parent.mkdir(parents=True)
-    settings.file().write_text(content)
-    assert settings.load() == Settings()
+    settings_file().parent.mkdir(parents=True)
+    settings_file().write_text(content)
+    assert load_settings() == Settings()
 
 
 def test_settings_that_cannot_be_kept_are_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-    settings.save(Settings(log_y=True))
-    assert settings.load() == Settings()
+    save_settings(Settings(log_y=True))
+    assert load_settings() == Settings()
 
 
-def test_help_names_every_key(run: Path):
+def test_the_help_has_a_row_for_all_bindings_and_the_footer_names_keys_that_work(run: Path):
+    assert keymap.BINDINGS[0].help, "every binding is described by its own row or the one before it"
     text = shown(after(run, "?"))
-    for word in ("leave; the training goes on", "checkpoint now", "compare runs", "suspend", "replay"):
-        assert word in text
+    for binding in keymap.BINDINGS:
+        if binding.help:
+            label, words = binding.help
+            assert re.search(rf"  {re.escape(label)} +{re.escape(words)} ", text)
     assert "checkpoint now" not in shown(after(run, "?", "escape"))
     assert "suspend" in shown(after(run, "?", size=(130, 20))), "two columns where there are few rows"
+    for hint in keymap.hints(after(run).session.snapshot(after(run).view)):
+        assert hint.key in keymap.BINDING_OF_KEY
+
+
+def test_every_key_has_one_binding_and_every_rank_one_hint():
+    keys = [key for binding in keymap.BINDINGS for key in binding.keys.split()]
+    ranks = [binding.hint.rank for binding in keymap.BINDINGS if binding.hint]
+    assert len(keys) == len(set(keys)) == len(keymap.BINDING_OF_KEY)
+    assert sorted(ranks) == list(range(1, len(ranks) + 1))
 
 
 def test_q_leaves(run: Path):
@@ -238,7 +250,7 @@ def test_ctrl_c_leaves_where_the_dashboard_is_not_the_trainings_own(run: Path):
 
 
 class Alive:
-    """A journal that this process writes, and the signals it is sent."""
+    """A journal that this process writes, and the signals that are sent to it."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.journal = Journal.open(path / "events.ndjson")
@@ -276,7 +288,7 @@ def test_a_checkpoint_on_demand(half: Path, alive: Alive):
 
 @pytest.mark.parametrize("key", ["x", "k"])
 def test_who_only_looks_stops_nothing(half: Path, alive: Alive, key: str):
-    assert "this dashboard only looks" in shown(after(half, key, read_only=True))
+    assert "this dashboard is read-only" in shown(after(half, key, read_only=True))
     assert not alive.sent
 
 
@@ -333,7 +345,7 @@ def test_files_of_what_is_shown(run: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "mnist_wgan-001-step-1000-2.svg").read_text().startswith("<svg")
     assert "L_C classifier" in (tmp_path / "mnist_wgan-001-step-1000.txt").read_text()
     rows = (tmp_path / "mnist_wgan-001-step-1000.csv").read_text().splitlines()
-    assert rows[0] == "chart,figure,run,x,mean,low,high"
+    assert rows[0] == "chart,metric,run,x,mean,low,high"
     charts = {row.split(",")[0] for row in rows[1:]}
     assert charts == {"L_C", "L_D", "L_F", "D"}
 
@@ -388,7 +400,7 @@ def test_the_mouse(run: Path):
         assert app.view.zoom
         footer = shown(app).splitlines()[-1]
         await pilot.click("#canvas", offset=(footer.index("log y") + 2, 43))
-        assert app.view.kept.log_y
+        assert app.view.settings.log_y
         await pilot.click("#canvas", offset=(footer.index("keys"), 43))
         assert app.dialog
         await pilot.click("#canvas", offset=(75, 20))

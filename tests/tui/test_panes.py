@@ -4,21 +4,20 @@ import re
 
 import pytest
 
+from afdctl.tui import keymap
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.panes import charts, health
-from afdctl.tui.panes.footer import hints
-from afdctl.tui.panes.header import epsilon_text
-from afdctl.tui.screen import PANES, compose
-from afdctl.tui.state.history import LogEntry
+from afdctl.tui.screen import PANES, compose_frame
+from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.view import Settings, View
 from tests.tui import journals
-from tests.tui.conftest import facts, screen, text
+from tests.tui.conftest import screen, snapshot, text
 from tests.tui.journals import RECIPE, RUN, epoch, history, step, training
 
 
 def pane(name: str, rows: list, width: int = 40, height: int = 20, **changes: object) -> list[str]:
     """The lines within a pane's frame."""
-    cells = PANES[name](facts(rows, **changes), width, height, Palette())
+    cells = PANES[name](snapshot(rows, **changes), width, height, Palette())
     lines = cells.text().splitlines()
     return [line.strip("│ ") for line in lines[1:-1]] if lines[0].startswith("╭") else lines
 
@@ -68,10 +67,10 @@ def test_a_short_attack_at_the_beginning_is_said_and_counted():
 
 def test_the_time_left_counts_that_later_steps_are_dearer():
     even = history(training(500))
-    assert even.seconds_left == pytest.approx(500 / even.steps_per_second)
+    assert even.rates.seconds_left == pytest.approx(500 / even.rates.steps_per_second)
     ramped = [row | {"progress": 0.2 * row["step"] / 500} if row["event"] == "step" else row for row in training(500)]
     # a fifth is done after half of the steps
-    assert history(ramped).seconds_left == pytest.approx(4 * even.seconds_left)
+    assert history(ramped).rates.seconds_left == pytest.approx(4 * even.rates.seconds_left)
 
 
 def test_the_header_says_what_is_unusual():
@@ -88,9 +87,10 @@ def test_epsilon_is_said_while_it_grows():
     assert "ε now" not in text([RUN | {"recipe": recipe}, *training(150)[1:]])
 
 
-@pytest.mark.parametrize(("value", "name"), [(8 / 255, "8/255"), (0.3, "0.3"), (0.1, "0.1"), (0.2, "0.2"), (0, "0")])
-def test_epsilon_is_written_as_people_write_it(value: float, name: str):
-    assert epsilon_text(value) == name
+@pytest.mark.parametrize(("epsilon", "text"), [(8 / 255, "8/255"), (0.3, "0.3"), (None, "None")])
+def test_epsilon_is_written_as_people_write_it(epsilon: float | None, text: str):
+    recipe = RECIPE | {"attack": {**RECIPE["attack"], "epsilon": epsilon}}
+    assert f"· ε {text} L∞ ·" in screen([RUN | {"recipe": recipe}]).cells.text()
 
 
 def test_the_checks_of_a_healthy_game():
@@ -101,7 +101,7 @@ def test_the_checks_of_a_healthy_game():
         "✔ ‖∇L_C‖        0.200             ok",
         "✔ ‖∇L_F‖        0.300             ok",
         "✔ ∇L_F : ∇L_C   1.500             ok",
-        "✔ x' = x        1.0%        attacked",
+        "✔ unchanged     1.0%        attacked",
         "✔ L_C per epoch -14.3%       falling",
         "✔ not a number  0               none",
         "",
@@ -115,19 +115,19 @@ def test_the_checks_of_a_healthy_game():
         ({"alpha_h_calibrated": 1.5}, "D accuracy", "warn", "D is ahead"),
         ({"alpha_h_calibrated": 1.95}, "D accuracy", "bad", "D wins"),
         ({"alpha_h_calibrated": 0.4}, "D accuracy", "warn", "below chance"),
-        ({"alpha_h_calibrated": 1.98}, "D saturated", "warn", "L_F starves"),
-        ({"d_acc_nat": 1.0, "d_acc_adv": 0.0}, "D on x / x'", "none", "shifted critic"),
+        ({"alpha_h_calibrated": 1.98}, "D saturated", "warn", "no gradient"),
+        ({"d_acc_nat": 1.0, "d_acc_adv": 0.0}, "D on x / x'", "none", "critic offset"),
         ({"grad_F": 0.0}, "‖∇L_F‖", "bad", "vanished"),
         ({"grad_C": 1e4}, "‖∇L_C‖", "warn", "large"),
-        ({"fraction_unchanged": 0.3}, "x' = x", "warn", "weak attack"),
-        ({"fraction_unchanged": 0.9}, "x' = x", "bad", "attack idles"),
+        ({"fraction_unchanged": 0.3}, "unchanged", "warn", "weak attack"),
+        ({"fraction_unchanged": 0.9}, "unchanged", "bad", "no effect"),
         ({"L_C": 9.0}, "L_C per epoch", "warn", "rising"),
         ({"L_F": None}, "not a number", "bad", "diverging"),
     ],
 )
 def test_each_check_has_a_mark_and_a_word(change: dict, name: str, level: str, word: str):
     rows = [*training(600), *(step(n, **change) for n in range(601, 631 if "L_C" in change else 801))]
-    check = next(check for check in health.checks(history(rows)) if check.name == name)
+    check = next(check for check in health.run_checks(history(rows)) if check.name == name)
     assert (check.level, check.word) == (level, word)
     line = next(line for line in pane("game", rows, height=13) if name in line)
     assert line.startswith(health.MARKS[level][0])
@@ -137,14 +137,14 @@ def test_each_check_has_a_mark_and_a_word(change: dict, name: str, level: str, w
 def test_a_game_with_a_zero_of_its_own_is_judged_at_it():
     recipe = RECIPE | {"defense": {"name": "afd", "game": "dcgan"}}
     rows = [RUN | {"recipe": recipe}, *(step(n, d_acc_nat=1.0, d_acc_adv=0.0, alpha_h=1.0) for n in range(1, 200))]
-    found = {check.name: check.word for check in health.checks(history(rows))}
+    found = {check.name: check.word for check in health.run_checks(history(rows))}
     assert (found["D accuracy"], found["D on x / x'"]) == ("balanced", "one-sided")
     assert "D accuracy raw" in text(rows)
 
 
 def test_the_worst_checks_stay_where_there_is_little_room():
     rows = [*training(600), *(step(n, fraction_unchanged=0.9) for n in range(601, 801))]
-    assert any("attack idles" in line for line in pane("game", rows, height=4))
+    assert any("no effect" in line for line in pane("game", rows, height=4))
 
 
 def test_accuracies_now_best_and_epoch_and_the_bound():
@@ -208,7 +208,7 @@ def test_the_log_is_newest_last_and_leaves_checkpoints_to_the_filter():
     lines = pane("log", training(), width=120, height=6)
     assert lines[-1] == "14:18:30 end   finished at step 1,000, exit code 0"
     assert lines[0].endswith("epoch 20: clean 96.0%, PGD 86.0%, no AutoAttack, the best so far")
-    saved = pane("log", training(), width=120, height=6, view=View(filter="checkpoint step"))
+    saved = pane("log", training(), width=120, height=6, view=View(filter="step-000"))
     assert all(" checkpoint step" in line for line in saved)
 
 
@@ -226,7 +226,7 @@ def test_the_output_of_the_trainer():
 
 
 def test_the_charts_of_afd():
-    keys = [chart.key for chart in charts.of(history(training(100)))]
+    keys = [chart.key for chart in charts.available_charts(history(training(100)))]
     assert keys == ["L_C", "L_D", "L_F", "D", "validation", "accuracy", "gradients", "unchanged", "speed"]
     shown = text(training(620))
     for title in ("L_C classifier  0.1", "L_D discriminator  -0.0", "L_F feature extractor  0.2"):
@@ -253,11 +253,11 @@ def test_the_other_defenses_show_what_they_have(name: str, figures: dict, keys: 
         run,
         *({"event": "step", "step": n, "epoch": 1, "L_C": 1.0, "grad_C": 0.2, **figures} for n in range(1, 30)),
     ]
-    assert [chart.key for chart in charts.of(history(rows))] == keys
+    assert [chart.key for chart in charts.available_charts(history(rows))] == keys
     shown = text(rows)
     assert "D accuracy" not in shown
     assert "bound" not in shown
-    before = [chart.key for chart in charts.of(history([run]))]
+    before = [chart.key for chart in charts.available_charts(history([run]))]
     assert before[0] == "L_C"
 
 
@@ -338,10 +338,10 @@ def test_compared_runs_and_their_differing_values():
     from afdctl.tui.state.status import state
 
     other = history([RUN | {"recipe": RECIPE | {"attack": {**RECIPE["attack"], "epsilon": 0.1}}}, *training(300)[1:]])
-    base = facts(training(620))
+    base = snapshot(training(620))
     others = [
-        ComparedRun("mnist_wgan-001", base.history, base.state, "L_C", "a"),
-        ComparedRun("mnist_wgan-002", other, state(other, False), "L_D", "b"),
+        ComparedRun(name="mnist_wgan-001", history=base.history, state=base.state, colour="L_C", letter="a"),
+        ComparedRun(name="mnist_wgan-002", history=other, state=state(other, False), colour="L_D", letter="b"),
     ]
     shown = text(training(620), others=others)
     assert re.search(r"L_C classifier  a 0\.\d+  b 0\.\d+", shown)
@@ -353,13 +353,13 @@ def test_compared_runs_and_their_differing_values():
 
 def test_the_keys_of_the_last_row_fit_the_moment():
     def words(**changes: object) -> list[str]:
-        return [hint.word for hint in hints(facts(training(100), **changes))]
+        return [hint.word for hint in keymap.hints(snapshot(training(100), **changes))]
 
     assert words(pid=1, owner=True)[0] == "detach"
     assert words()[0] == "quit"
     assert {"stop", "checkpoint"} <= set(words(pid=1))
     assert not {"stop", "checkpoint"} & set(words(pid=1, read_only=True))
-    assert "go on" in words(view=View(frozen=True))
+    assert "continue" in words(view=View(frozen=True))
 
 
 def test_before_the_first_step_the_charts_wait_empty():
@@ -371,5 +371,5 @@ def test_before_the_first_step_the_charts_wait_empty():
 
 
 def test_a_message_takes_the_last_row():
-    found = compose(facts(training(10)), 100, 30, Palette(), message="wrote it")
+    found = compose_frame(snapshot(training(10)), 100, 30, Palette(), message="wrote it")
     assert found.cells.text().splitlines()[-1] == " wrote it"

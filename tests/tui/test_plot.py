@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from textual.app import App, ComposeResult
 
-from afdctl.tui.drawing.axis import Range, clip_outliers, duration, figure, fit, format_tick, stable_range
-from afdctl.tui.drawing.canvas import Canvas, changes
-from afdctl.tui.drawing.cells import Cells, braille, single
+from afdctl.tui.drawing.axis import Range, clip_outliers, fit, stable_range
+from afdctl.tui.drawing.canvas import Canvas, changed_regions
+from afdctl.tui.drawing.cells import Cells, braille, one_cell_each
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw
 from tests.tui import journals
@@ -104,9 +104,9 @@ def test_a_goal_a_cursor_and_ticks():
 def test_two_frames_that_differ_in_one_cell_repaint_little():
     one, other = Cells(50, 3, TRUE), Cells(50, 3, TRUE)
     other.put(10, 1, ("x", TRUE.ink("text")))
-    assert changes(one, other) == [(10, 1, 1, 1)]
+    assert changed_regions(one, other) == [(10, 1, 1, 1)]
     other.put(40, 1, ("y", TRUE.ink("text")))
-    assert changes(one, other) == [(10, 1, 1, 1), (40, 1, 1, 1)]
+    assert changed_regions(one, other) == [(10, 1, 1, 1), (40, 1, 1, 1)]
 
 
 class Alone(App[None]):
@@ -150,8 +150,8 @@ def test_ticks_are_round(low: float, high: float, ticks: list[float]):
 
 def test_a_logarithmic_axis_has_places_by_factors():
     axis = Range(0.01, 1, log=True)
-    assert axis.place(np.array([0.01, 0.1, 1.0])) == pytest.approx([0, 0.5, 1])
-    assert np.isnan(axis.place(np.array([0.0, -1.0]))).all()
+    assert axis.fraction(np.array([0.01, 0.1, 1.0])) == pytest.approx([0, 0.5, 1])
+    assert np.isnan(axis.fraction(np.array([0.0, -1.0]))).all()
     assert axis.ticks(4) == pytest.approx([0.01, 0.1, 1])
 
 
@@ -171,25 +171,5 @@ def test_one_spike_does_not_flatten_the_rest():
     assert clip_outliers(values, values[:10]).max() <= 3
 
 
-@pytest.mark.parametrize(
-    ("value", "name"), [(0, "0"), (0.05, "0.05"), (-0.05, "-0.05"), (25000, "25k"), (1.2e6, "1.2M"), (5e-5, "5e-5")]
-)
-def test_ticks_have_short_names(value: float, name: str):
-    assert format_tick(value) == name
-
-
-def test_figures_and_times_for_people():
-    assert [figure(x) for x in (None, math.nan, 0.0471, 12.34, 123.45, 4321.0, 3e-5)] == [
-        "—",
-        "—",
-        "0.047",
-        "12.34",
-        "123.5",
-        "4321",
-        "3.0e-05",
-    ]
-    assert [duration(x) for x in (None, 41, 3725, 200000)] == ["--:--", "00:41", "1:02:05", "2 d 7 h"]
-
-
 def test_every_character_takes_one_cell():
-    assert single("ε ok\t中\u0302") == "ε ok···"
+    assert one_cell_each("ε ok\t中\u0302") == "ε ok···"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from afdctl.tui.drawing.palette import ROLES, Depth, Palette
-from afdctl.tui.drawing.svg import svg
+from afdctl.tui.drawing.svg import to_svg
 from afdctl.tui.layout import compute_layout, tier
-from afdctl.tui.screen import compose
+from afdctl.tui.screen import compose_frame
 from afdctl.tui.view import Settings, View
 from tests.tui import journals
-from tests.tui.conftest import facts, screen
+from tests.tui.conftest import screen, snapshot
 
 FRAMES = Path(__file__).parent / "frames"
 SIZES = [(220, 60), (150, 44), (110, 34), (100, 30), (80, 24), (70, 40), (60, 20), (50, 14), (40, 10), (20, 5)]
@@ -39,7 +39,7 @@ def test_the_picture_of_a_sweep(width: int, height: int):
 
 @pytest.mark.parametrize("depth", ["256", "none"])
 def test_the_picture_with_few_colours(depth: Depth):
-    found = compose(facts(journals.training(620), pid=48121), 100, 30, Palette(depth=depth)).cells
+    found = compose_frame(snapshot(journals.training(620), pid=48121), 100, 30, Palette(depth=depth)).cells
     golden(f"running-100x30-{depth}", found.text())
     colours = {style.color.name for style in found.palette.styles if style.color}
     grounds = {style.bgcolor.name for style in found.palette.styles if style.bgcolor}
@@ -126,7 +126,7 @@ def test_a_status_fits_twenty_cells():
 
 def test_the_svg_draws_every_cell_without_a_font_for_dots():
     found = screen(journals.training(620))
-    picture = svg(found.cells, "a & b")
+    picture = to_svg(found.cells, "a & b")
     assert "<title>a &amp; b</title>" in picture
     assert not re.search("[⠀-⣿▁-█━─│╭╮╰╯┈╌]", picture)
     words = re.sub("<[^>]*>", " ", picture)
@@ -136,6 +136,6 @@ def test_the_svg_draws_every_cell_without_a_font_for_dots():
 
 
 def test_the_svg_without_colours_is_black_and_white():
-    picture = svg(compose(facts(journals.training(100)), 80, 24, Palette(depth="none", dark=False)).cells)
+    picture = to_svg(compose_frame(snapshot(journals.training(100)), 80, 24, Palette(depth="none", dark=False)).cells)
     colours = set(re.findall(r"#[0-9a-f]{6}", picture))
     assert colours <= {"#ffffff", "#222222", "#888888"}

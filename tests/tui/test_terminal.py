@@ -1,4 +1,4 @@
-"""The dashboard on a real terminal: it is given back whatever ends it, and it gets only the colours it knows."""
+"""The dashboard on a real terminal: it is restored whatever ends it, and gets only the colours that it supports."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def test_a_signal_gives_the_terminal_back(run: Path, number: signal.Signals):
         terminal.wait_for(READY)
         os.kill(terminal.process.pid, number)
         assert terminal.end() == (128 + number, "")
-        assert terminal.is_given_back()
+        assert terminal.is_restored()
         assert b"Traceback" not in terminal.written
 
 
@@ -36,7 +36,7 @@ def test_leaving_gives_the_terminal_back_and_256_colours_are_all_it_got(run: Pat
         terminal.wait_for(READY)
         terminal.press("q")
         assert terminal.end() == (0, "")
-        assert terminal.is_given_back()
+        assert terminal.is_restored()
         assert b"38;5;" in terminal.written
         assert b"38;2;" not in terminal.written
 
@@ -66,7 +66,7 @@ def test_ctrl_z_gives_the_shell_its_turn_and_fg_brings_it_back(run: Path):
         terminal.wait_for(READY)
         terminal.press("\x1a")
         terminal.wait_for(lambda: _state(terminal.process.pid) == "T")
-        assert terminal.is_given_back()
+        assert terminal.is_restored()
         os.kill(terminal.process.pid, signal.SIGCONT)
         drawn = len(terminal.written)
         terminal.wait_for(lambda: READY in terminal.written[drawn:])

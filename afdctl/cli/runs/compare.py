@@ -48,7 +48,6 @@ def compare(
 
 def results(record: "Record") -> dict[str, Any]:
     """Return a run's results by name: accuracies, areas under curves, and the metrics of its analyses."""
-    from afdctl.evaluation.curves import robustness_curves
     from afdctl.runs.diff import flattened
     from afdctl.runs.summary import RunSummary
 
@@ -58,8 +57,8 @@ def results(record: "Record") -> dict[str, Any]:
         values[f"{run.pgd_attack} ({run.split}, no AutoAttack)"] = run.pgd
     if run.square is not None:
         values[f"then Square ({run.split}, no AutoAttack)"] = run.square
-    for curve in robustness_curves(record):
-        accuracies = {epsilon: accuracy for epsilon, accuracy in curve.at().items() if epsilon}
+    for curve in record.curves.values():
+        accuracies = {epsilon: accuracy for epsilon, accuracy in curve.by_epsilon().items() if epsilon}
         values |= {f"{curve.title} {curve.norm} {epsilon:.4g}": accuracy for epsilon, accuracy in accuracies.items()}
         # areas over different grids cannot be compared, so each grid has its row
         values[f"{curve.title} AUC over {' '.join(map(format_epsilon, curve.epsilons))}"] = curve.auc
@@ -75,7 +74,7 @@ def results(record: "Record") -> dict[str, Any]:
 def _print(names: list[str], parts: Mapping[str, dict[str, list[Any]]]) -> None:
     from rich.table import Table
 
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     console = TableConsole()
     for part, rows in parts.items():

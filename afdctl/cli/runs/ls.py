@@ -111,10 +111,10 @@ def _sort_key(value: Any) -> tuple[int, float, str]:
 
 
 def _print(runs: list[dict[str, Any]]) -> None:
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     console = TableConsole()
-    console.print_fitting(lambda optional: _table(runs, optional), 3)
+    console.print_dropping_columns(lambda optional: _table(runs, optional), 3)
     if any(run["clean"] is not None for run in runs):
         console.print(NOTE, soft_wrap=True)
     for run in runs:

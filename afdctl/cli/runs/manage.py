@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli.imports import leaving_at_once
 from afdctl.cli.options import SET
+from afdctl.cli.process import exit_on_interrupt
 from afdctl.cli.runs import options
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 from afdctl.errors import RecipeError
@@ -86,7 +86,7 @@ def import_(
 
     resolved = recipes.load(recipe, overrides or [])
 
-    with leaving_at_once():
+    with exit_on_interrupt():
         from afdctl.training.import_checkpoint import import_checkpoint
 
     stem = Path(recipe).stem

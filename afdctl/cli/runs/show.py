@@ -64,7 +64,6 @@ def show(
 
 def _content(record: "Record") -> dict[str, Any]:
     """Collect what --json prints."""
-    from afdctl.evaluation.curves import robustness_curves
     from afdctl.runs import checkpoints, shards
     from afdctl.runs.checks import warnings_of
     from afdctl.runs.files import size_on_disk
@@ -89,7 +88,7 @@ def _content(record: "Record") -> dict[str, Any]:
             }
             for checkpoint in checkpoints.list_checkpoints(run)
         ],
-        "attacks": [curve.as_json() for curve in robustness_curves(record)],
+        "attacks": [curve.as_json() for curve in record.curves.values()],
         "analyses": [
             {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "metrics", "shard")}
             | {"warnings": warnings_of(row, record.checks)}
@@ -104,7 +103,7 @@ def _content(record: "Record") -> dict[str, Any]:
 
 
 def _print(content: dict[str, Any]) -> None:
-    from afdctl.cli.evaluation_tables import TableConsole
+    from afdctl.cli.console import TableConsole
 
     run, console = content["run"], TableConsole()
     console.print(f"{run['name']}  {run['method']} on {run['dataset']}, seed {run['seed']}: {run['state']}")
@@ -190,7 +189,7 @@ def _title(curve: dict[str, Any]) -> str:
 
 def _attack_notes(content: dict[str, Any]) -> list[str]:
     """Return what a reader must know about the table of attacks."""
-    from afdctl.evaluation.statistics import other_grids
+    from afdctl.runs.curves import describe_mixed_grids
 
     curves, checkpoints = content["attacks"], content["checkpoints"]
     best = {item["file"].split("-")[-1][:16] for item in checkpoints if "best" in item["pointers"]}
@@ -201,7 +200,7 @@ def _attack_notes(content: dict[str, Any]) -> list[str]:
         lines.append("Some were measured on another checkpoint than `best`.")
     for norm in dict.fromkeys(curve["norm"] for curve in curves):
         grids = [(_title(curve), curve["epsilons"]) for curve in curves if curve["norm"] == norm]
-        if difference := other_grids(grids):
+        if difference := describe_mixed_grids(grids):
             lines.append(f"{NORM_LABELS[norm]}: {difference}")
     warnings = dict.fromkeys(line for curve in curves for line in curve["warnings"])
     return [*lines, *(f"warning: {line}" for line in warnings)]

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.patheffects import withStroke
 
-from afdctl.evaluation.statistics import Array
 from afdctl.export.figures.page import (
     TEXT_WIDTH,
     PaperFigure,
@@ -24,6 +23,7 @@ from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import styled
 from afdctl.export.groups import Group, plot_groups
 from afdctl.runs.record import Record
+from afdctl.runs.shards import Array
 
 # Paul Tol's muted colours, for all kinds of colour vision, and black
 CLASS_COLOURS: Final = (

@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from afdctl import registry
-from afdctl.evaluation.statistics import Array
 from afdctl.export.figures.page import (
     PANEL_WIDTH,
     TEXT_WIDTH,
@@ -33,6 +32,7 @@ from afdctl.export.figures.style import (
 from afdctl.export.groups import Group, dataset_title, plot_groups
 from afdctl.formatting import format_n
 from afdctl.runs.record import Record
+from afdctl.runs.shards import Array
 
 # of one quantity over the epsilons of an analysis: `median` and `std` over the test images
 Summary = Mapping[str, Any]

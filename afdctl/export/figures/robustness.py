@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl.errors import RecipeError
-from afdctl.evaluation.statistics import wilson
 from afdctl.export.figures.page import (
     TEXT_WIDTH,
     PaperFigure,
@@ -26,9 +25,8 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, plot_groups
-from afdctl.export.tables.base import precision_of
 from afdctl.formatting import format_n
-from afdctl.runs.cells import CurveRows
+from afdctl.journal import Row
 from afdctl.runs.record import Record
 
 # the paper's panels, in its order
@@ -80,21 +78,13 @@ def is_swept(record: Record) -> bool:
 def _draw(panel: Axes, group: Group, attack: str, style: LineStyle) -> Line2D | None:
     """Draw the curve of a group's runs under an attack; None where no run was attacked."""
     curves = [record.curves[attack, None] for record in group.records if (attack, None) in record.curves]
-    mean = mean_over_runs([accuracies(rows) for rows in curves])
+    mean = mean_over_runs([curve.by_epsilon() for curve in curves])
     if mean is None:
         return None
     if mean.runs == 1:
-        rows = curves[0]
-        clean = wilson(round(rows[0]["acc_nat"] * rows[0]["n"]), rows[0]["n"])
-        low = np.array([clean.low, *(row["low"] for row in rows)])
-        high = np.array([clean.high, *(row["high"] for row in rows)])
-        fill_band(panel, mean.x, 100 * low, 100 * high, style.colour)
+        low, high = 100 * np.array(curves[0].intervals).T
+        fill_band(panel, mean.x, low, high, style.colour)
     return draw_curve(panel, mean, style, group.label, scale=100)
-
-
-def accuracies(rows: CurveRows) -> dict[float, float]:
-    """Return epsilon -> accuracy, with clean accuracy at 0."""
-    return {0.0: rows[0]["acc_nat"]} | {row["epsilon"]: row["accuracy"] for row in rows}
 
 
 def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
@@ -118,11 +108,12 @@ def _precision(groups: Sequence[Group]) -> list[str]:
     has_seeds = max(counts, default=1) > 1
     bands = ["Wilson 95 % interval of single runs" if has_seeds else "Wilson 95 % interval"] if 1 in counts else []
     bands += [f"one standard deviation over up to {max(counts)} runs"] if has_seeds else []
-    in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in rows if precision_of(row) == "bf16")
+    in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in rows if row["precision"] == "bf16")
     search = f"searched in bf16: {', '.join(in_bf16)}" if in_bf16 else ""
     return [format_n(row["n"] for row in rows), f"bands: {' or '.join(bands)}", checkpoints(groups, _cells), search]
 
 
-def _cells(record: Record) -> CurveRows:
+def _cells(record: Record) -> list[Row]:
     """List the cells of all panels."""
-    return [row for attack in TITLES for row in record.curves.get((attack, None), ())]
+    curves = [record.curves[attack, None] for attack in TITLES if (attack, None) in record.curves]
+    return [cell for curve in curves for cell in curve.cells]

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from afdctl.evaluation.statistics import Array
 from afdctl.export.groups import Group
+from afdctl.runs.shards import Array
 
 SETTINGS: Final[dict[str, Any]] = {
     # a font that matplotlib ships, so that a figure is the same on every machine

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from afdctl.evaluation.curves import RobustnessCurve, no_autoattack, robustness_curves
-from afdctl.evaluation.statistics import other_grids
 from afdctl.export.report.chart import Chart, Line
 from afdctl.formatting import NORM_LABELS, format_range
+from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids, lacks_autoattack
 from afdctl.runs.record import Record
 
 
@@ -56,7 +55,7 @@ class AttackSection:
     @property
     def grids(self) -> str | None:
         """A note on attacks whose areas cannot be compared, because their grids differ."""
-        return other_grids((row.curve.title, row.curve.epsilons) for row in self.rows)
+        return describe_mixed_grids((row.curve.title, row.curve.epsilons) for row in self.rows)
 
     def charts(self, names: Sequence[str]) -> list[Chart]:
         """Chart each attack, with a line per run and a band of its Wilson 95 % interval."""
@@ -70,7 +69,7 @@ def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
     """Group all measured curves by data set and norm, white box first."""
     curves: dict[tuple[bool, str, str], list[MeasuredCurve]] = {}
     for number, record in enumerate(records):
-        for curve in robustness_curves(record):
+        for curve in record.curves.values():
             key = (curve.source is not None, record.dataset, curve.norm)
             curves.setdefault(key, []).append(MeasuredCurve(number, curve))
     order = sorted(curves, key=lambda key: (key[0], key[1], list(NORM_LABELS).index(key[2])))
@@ -81,14 +80,13 @@ def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
 
 def missing(record: Record) -> str | None:
     """Describe what was not measured: nothing at all, or AutoAttack; None if nothing is missing."""
-    curves = robustness_curves(record)
-    if not curves:
+    if not record.curves:
         return "not attacked yet"
-    return "no AutoAttack; robust accuracy may be lower" if no_autoattack(curves) else None
+    return "no AutoAttack; robust accuracy may be lower" if lacks_autoattack(record.curves.values()) else None
 
 
 def _line(row: MeasuredCurve, name: str) -> Line:
-    bounds = np.array([interval or (np.nan, np.nan) for interval in row.curve.intervals])
+    bounds = np.array(row.curve.intervals)
     return Line(
         label=name,
         colour=row.run,

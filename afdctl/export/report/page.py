@@ -11,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from afdctl import __version__
-from afdctl.evaluation.statistics import Interval, wilson
 from afdctl.export.report import analyses, attacks, training
 from afdctl.formatting import NORM_LABELS, format_epsilon, printable
 from afdctl.journal import Row
+from afdctl.runs.curves import Interval, accuracy_interval
 from afdctl.runs.diff import differing_keys, flattened
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
@@ -83,7 +83,7 @@ class ReportRun:
 
     def interval(self, row: Row, key: str) -> Interval:
         """Return Wilson's 95 % interval of an accuracy of a test."""
-        return wilson(round(row[key] * row["n"]), row["n"])
+        return accuracy_interval(row[key], row["n"])
 
 
 def build(records: Sequence[Record]) -> str:

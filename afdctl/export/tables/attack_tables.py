@@ -177,7 +177,8 @@ def attack_cell(
     def measure(record: Record) -> Measurement | None:
         if source:
             return _transfer_accuracy(record, attack, epsilon, source, records)
-        return accuracy_at(record, record.curves.get((attack, None), []), epsilon)
+        curve = record.curves.get((attack, None))
+        return accuracy_at(record, curve, epsilon) if curve else None
 
     def missing(record: Record) -> Gap | None:
         options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{format_epsilon(epsilon)}"
@@ -207,7 +208,7 @@ def _transfer_accuracy(
         # a cell names its source run; the method is in that run's recipe
         if _method_on_disk(record, source) == method:
             same_seed = source in given and given[source].seed == record.seed
-            rank = (source in given, same_seed, curve[0]["n"], max(row["t"] for row in curve))
+            rank = (source in given, same_seed, curve.n, max(cell["t"] for cell in curve.cells))
             candidates.append((rank, measurement))
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
 

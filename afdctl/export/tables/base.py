@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Final, Literal
 
-from afdctl.evaluation.statistics import Interval, auc, wilson
 from afdctl.export.groups import Gap, Group, commands, training_gap
 from afdctl.export.tables.paper import table_a2
 from afdctl.journal import Row as Event
-from afdctl.runs.cells import CurveRows, pointers
+from afdctl.runs.curves import Interval, RobustnessCurve, accuracy_interval, auc
 from afdctl.runs.record import Record
+from afdctl.runs.selection import checkpoint_names
 
 # what a column holds: shares and areas are in [0, 1]; text formats print shares in percent
 Kind = Literal["share", "area", "count", "seconds", "ratio", "text"]
@@ -50,7 +50,7 @@ class Measurement:
     @property
     def margin(self) -> float:
         """Largest distance from the value to an end of its interval."""
-        return max(self.value - self.interval.low, self.interval.high - self.value) if self.interval else 0.0
+        return self.interval.margin(self.value) if self.interval else 0.0
 
 
 def clean_accuracy(record: Record) -> Measurement | None:
@@ -59,14 +59,14 @@ def clean_accuracy(record: Record) -> Measurement | None:
     if row is None:
         return None
     accuracy, n = row["acc_nat"], row["n"]
-    interval = wilson(round(accuracy * n), n)
+    interval = accuracy_interval(accuracy, n)
     return Measurement(accuracy, n=n, interval=interval, checkpoint=checkpoint_of(record, row))
 
 
-def accuracy_at(record: Record, curve: CurveRows, epsilon: float) -> Measurement | None:
+def accuracy_at(record: Record, curve: RobustnessCurve, epsilon: float) -> Measurement | None:
     """Return accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
-    row = min(curve, key=lambda row: abs(row["epsilon"] - epsilon), default=None)
-    if row is None or abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
+    row = min(curve.cells, key=lambda cell: abs(cell["epsilon"] - epsilon))
+    if abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
         return None
     return Measurement(
         row["accuracy"],
@@ -77,23 +77,24 @@ def accuracy_at(record: Record, curve: CurveRows, epsilon: float) -> Measurement
         differing=differing_settings(row, record.dataset),
         epsilon=row["epsilon"],
         source=row["source"],
-        precision=precision_of(row),
+        precision=row["precision"],
     )
 
 
-def area_under_curve(record: Record, curve: CurveRows) -> Measurement:
+def area_under_curve(record: Record, curve: RobustnessCurve) -> Measurement:
     """Return the paper's area under the curve, over Table A2's grid where the curve has all of it."""
-    settings = table_a2(record.dataset).get(curve[0]["attack"])
+    settings = table_a2(record.dataset).get(curve.attack)
     grid = settings.epsilons if settings else ()
-    exact = {epsilon: row for row in curve for epsilon in grid if abs(row["epsilon"] - epsilon) < 1e-9}
-    rows: Sequence[Event] = [exact[epsilon] for epsilon in grid[1:]] if grid and set(grid[1:]) <= set(exact) else curve
+    exact = {epsilon: row for row in curve.cells for epsilon in grid if abs(row["epsilon"] - epsilon) < 1e-9}
+    complete = grid and set(grid[1:]) <= set(exact)
+    rows: Sequence[Event] = [exact[epsilon] for epsilon in grid[1:]] if complete else curve.cells
     epsilons = [0.0, *(row["epsilon"] for row in rows)]
     accuracies = [rows[0]["acc_nat"], *(row["accuracy"] for row in rows)]
     value = auc(epsilons, accuracies)
-    widest = max(max(row["accuracy"] - row["low"], row["high"] - row["accuracy"]) for row in rows)
+    widest = max(Interval(row["low"], row["high"]).margin(row["accuracy"]) for row in rows)
     first = rows[0]
     differing = differing_settings(first, record.dataset)
-    if rows is curve:
+    if rows is curve.cells:
         differing = ", ".join(filter(None, [differing, f"grid {' '.join(f'{epsilon:.4g}' for epsilon in epsilons)}"]))
     return Measurement(
         value,
@@ -102,13 +103,8 @@ def area_under_curve(record: Record, curve: CurveRows) -> Measurement:
         seed=first["seed"],
         checkpoint=checkpoint_of(record, first),
         differing=differing,
-        precision=precision_of(first),
+        precision=curve.precision,
     )
-
-
-def precision_of(cell: Event) -> str:
-    """Return the precision of the attack's search; the oldest cells have none and are float32."""
-    return str(cell.get("precision", "float32"))
 
 
 def checkpoint_of(record: Record, row: Event) -> str | None:
@@ -116,7 +112,7 @@ def checkpoint_of(record: Record, row: Event) -> str | None:
     digest: str = row["checkpoint"]
     if record.recipe is None:
         return None
-    return digest if digest in ("best", "last") else pointers(record.rows).get(digest, digest[:8])
+    return digest if digest in ("best", "last") else checkpoint_names(record.rows).get(digest, digest[:8])
 
 
 def differing_settings(row: Event, dataset: str) -> str:

@@ -1,1 +1,1 @@
-"""From values to cells of a terminal, and to pictures of them."""
+"""Drawing: cells of a terminal, curves on them, and SVG."""

@@ -1,4 +1,4 @@
-"""A rectangle of terminal cells: a character and the number of a style each. Panes draw on it; rows become strips."""
+"""A rectangle of terminal cells, each with a character and an ink (the number of a style). Panes draw on it."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -13,13 +13,13 @@ from textual.strip import Strip
 
 from afdctl.tui.drawing.palette import Palette
 
+# a text and its ink
 Span = tuple[str, int]
-"""A text and its ink."""
 BLANK = ord(" ")
 
 
 class Cells:
-    """`height` rows of `width` cells, blank at first."""
+    """`height` rows of `width` cells, initially blank."""
 
     def __init__(self, width: int, height: int, palette: Palette) -> None:
         self.width, self.height, self.palette = max(0, width), max(0, height), palette
@@ -27,10 +27,10 @@ class Cells:
         self.inks = np.full((self.height, self.width), palette.ink("text"), np.uint16)
 
     def put(self, x: int, y: int, *spans: Span, end: int | None = None) -> int:
-        """Write spans from column x on, as far as the row (or `end`) goes; returns the column behind them."""
+        """Write spans from column x, clipped at `end`; return the column after them."""
         end = self.width if end is None else min(end, self.width)
         for text, ink in spans:
-            text = single(text)[: max(0, end - x)]
+            text = one_cell_each(text)[: max(0, end - x)]
             if text and 0 <= y < self.height and x >= 0:
                 self.codes[y, x : x + len(text)] = np.frombuffer(text.encode("utf-32-le"), np.uint32)
                 self.inks[y, x : x + len(text)] = ink
@@ -38,7 +38,7 @@ class Cells:
         return x
 
     def put_right(self, x: int, y: int, *spans: Span) -> int:
-        """Write spans so that they end before column x, whole or not at all; returns where they begin."""
+        """Write spans that end before column x, or nothing if they do not fit; return their first column."""
         begin = x - length(spans)
         if begin >= 0:
             self.put(begin, y, *spans)
@@ -46,14 +46,14 @@ class Cells:
         return x
 
     def paste(self, x: int, y: int, other: "Cells") -> None:
-        """Copy another rectangle, as much of it as there is room for."""
+        """Copy another rectangle to (x, y), clipped."""
         height, width = min(other.height, self.height - y), min(other.width, self.width - x)
         if height > 0 and width > 0:
             self.codes[y : y + height, x : x + width] = other.codes[:height, :width]
             self.inks[y : y + height, x : x + width] = other.inks[:height, :width]
 
     def frame(self, title: Sequence[Span] = (), right: Sequence[Span] = (), focused: bool = False) -> None:
-        """Draw a frame with a title in its upper edge, and at the right of it what there is room for."""
+        """Draw a frame with a title in its upper edge, and `right` at the end of it if there is room."""
         if self.width < 4 or self.height < 2:
             return
         ink = self.palette.ink("focus" if focused else "frame")
@@ -68,12 +68,8 @@ class Cells:
         if right and length(right) + 2 <= self.width - 3 - x:
             self.put_right(self.width - 2, 0, (" ", ink), *right, (" ", ink))
 
-    def key(self, y: int) -> bytes:
-        """What makes row y look as it does."""
-        return bytes(self.codes[y].tobytes() + self.inks[y].tobytes())
-
     def strip(self, y: int) -> Strip:
-        """Row y for the terminal."""
+        """Return row y as Textual draws it."""
         if not self.width:
             return Strip([], 0)
         inks = self.inks[y]
@@ -86,37 +82,37 @@ class Cells:
         )
 
     def ansi(self) -> str:
-        """The rows with colours, for a terminal."""
+        """Return the rows with escape codes for colours."""
         return "".join(
             self.strip(y).render(Console(color_system="truecolor", force_terminal=True)) + "\n"
             for y in range(self.height)
         )
 
     def text(self) -> str:
-        """The characters, a line a row, without blanks at the ends."""
+        """Return the characters, one line per row, without trailing blanks."""
         return "\n".join(row.tobytes().decode("utf-32-le").rstrip() for row in self.codes)
 
 
 def length(spans: Iterable[Span]) -> int:
-    """How many cells spans take."""
+    """Return how many cells spans take."""
     return sum(len(text) for text, _ in spans)
 
 
 @lru_cache(4096)
-def single(text: str) -> str:
-    """The text with a dot for each character that does not take exactly one cell."""
+def one_cell_each(text: str) -> str:
+    """Replace each character that does not take exactly one cell by a dot."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(each if each.isprintable() and cell_len(each) == 1 else "·" for each in text)
+    return "".join(char if char.isprintable() and cell_len(char) == 1 else "·" for char in text)
 
 
-DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint32)
-"""The bit of each of a braille character's four rows of two dots."""
+# the bits of the dots in a braille character, four rows of two
+DOT_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint32)
 
 
 def braille(dots: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """The bits (h, w) of braille characters from dots (4 h, 2 w); 0 where there is none."""
+    """Return the bits (h, w) of the braille characters that show dots (4 h, 2 w)."""
     height, width = dots.shape[0] // 4, dots.shape[1] // 2
     blocks = dots.reshape(height, 4, width, 2).astype(np.uint32)
-    bits: NDArray[np.uint32] = np.einsum("hiwj,ij->hw", blocks, DOTS).astype(np.uint32)
+    bits: NDArray[np.uint32] = np.einsum("hiwj,ij->hw", blocks, DOT_BITS).astype(np.uint32)
     return bits

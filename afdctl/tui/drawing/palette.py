@@ -1,4 +1,4 @@
-"""Colours by what they stand for: for 24 bits, for 256 colours and for none, on dark and on light terminals."""
+"""Colours by role: for 24 bits, for 256 colours and for none, on dark and on light terminals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,8 +30,8 @@ ROLES: Final[Mapping[str, tuple[str, str, str, str]]] = {
     "bad": ("#ff7272", "#ff5f5f", "#d1242f", "#d70000"),
     "key": ("#f2a272", "#ffaf87", "#b3541e", "#af5f00"),
 }
+# the colours of compared runs, in order
 COMPARED: Final = ("L_C", "L_D", "L_F", "good", "d_hdh", "other", "warn", "bad")
-"""The colours of compared runs, in their order."""
 SYSTEMS: Final = {
     "truecolor": ColorSystem.TRUECOLOR,
     "256": ColorSystem.EIGHT_BIT,
@@ -51,7 +51,7 @@ PLAIN: Final[Mapping[str, Style]] = {
 
 @dataclass
 class Palette:
-    """Styles by number, made when they are first asked for; `depth` is what the terminal can show."""
+    """Styles by number (ink), created on first use. `depth` is what the terminal can show."""
 
     dark: bool = True
     depth: Depth = "true"
@@ -62,17 +62,17 @@ class Palette:
 
     @property
     def tints(self) -> bool:
-        """Whether a coloured ground is quiet here: 256 colours have only loud ones."""
+        """Whether tinted backgrounds are used: with 256 colours they would be too bright."""
         return self.depth == "true"
 
     def colour(self, role: str) -> str:
-        """The hexadecimal colour of `text` or of `text/0.2`, which is a fifth of it over the ground."""
+        """Return the hexadecimal colour of a role such as `text`, or of `text/0.2`: 20 % of it over the background."""
         role, _, share = role.partition("/")
         place = (0 if self.dark else 2) + (self.depth == "256")
-        return _mixed(ROLES["ground"][place], ROLES[role][place], float(share)) if share else ROLES[role][place]
+        return _mix(ROLES["ground"][place], ROLES[role][place], float(share)) if share else ROLES[role][place]
 
     def ink(self, role: str, ground: str = "ground", bold: bool = False) -> int:
-        """The number of a style: a role's colour on the ground of another role."""
+        """Return the number of the style with the colour of a role on the background of another."""
         key = (role, ground, bold)
         if (number := self._numbers.get(key)) is None:
             number = self._numbers[key] = len(self.styles)
@@ -81,7 +81,7 @@ class Palette:
         return number
 
     def codes(self, number: int, color_system: str | None) -> str:
-        """The parameters of the escape that sets a style, each behind a semicolon."""
+        """Return the parameters of the escape code that sets a style, each after a semicolon."""
         key = (number, color_system)
         if key not in self._codes:
             rendered = self.styles[number].render("x", color_system=SYSTEMS.get(color_system or ""))
@@ -89,17 +89,17 @@ class Palette:
         return self._codes[key]
 
     def ground_of(self, number: int) -> str:
-        """The role of the ground of a style."""
+        """Return the background role of a style."""
         return self._grounds[number]
 
-    def on(self, ground: str) -> NDArray[np.bool_]:
-        """Which styles, by number, have the ground of this role."""
-        return np.array([each == ground for each in self._grounds])
+    def has_ground(self, ground: str) -> NDArray[np.bool_]:
+        """Return, by style number, which styles have this background role."""
+        return np.array([role == ground for role in self._grounds])
 
     def _style(self, role: str, ground: str, bold: bool) -> Style:
         if self.depth != "none":
             return Style(color=self.colour(role), bgcolor=self.colour(ground), bold=bold or None)
-        # a segment without any style makes the terminal library fail: an empty one is one
+        # Textual fails on a segment whose style is null, so an attribute is always set
         plain = PLAIN.get(role.partition("/")[0], Style(bold=False))
         return (
             plain + Style(reverse=True)
@@ -108,7 +108,12 @@ class Palette:
         )
 
 
-def _mixed(ground: str, colour: str, share: float) -> str:
+def curve_letter(place: int) -> str:
+    """Return the letter of a compared curve, for terminals without colours."""
+    return "abcdefghijklmnopqrstuvwxyz"[place % 26]
+
+
+def _mix(ground: str, colour: str, share: float) -> str:
     share = min(1.0, max(0.0, share))
     parts = (
         round(int(ground[at : at + 2], 16) * (1 - share) + int(colour[at : at + 2], 16) * share) for at in (1, 3, 5)

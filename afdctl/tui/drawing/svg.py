@@ -1,4 +1,4 @@
-"""A picture of cells as SVG, the same everywhere: dots, blocks and rules are shapes, not letters of a font."""
+"""Cells as SVG. Dots, blocks and rules are drawn as shapes, so that the picture does not depend on a font."""
 
 from html import escape
 
@@ -10,6 +10,7 @@ from afdctl.tui.drawing.cells import BLANK, Cells
 
 WIDTH, HEIGHT, FONT, MARGIN = 8.4, 17.0, 14.0, 10.0
 FONTS = "'JetBrains Mono', 'Fira Code', 'DejaVu Sans Mono', Menlo, Consolas, monospace"
+# thin lines in a cell of WIDTH x HEIGHT: w and h are its middle, W and H its ends
 RULES = {
     "─": "M0 {h}H{W}",
     "│": "M{w} 0V{H}",
@@ -21,12 +22,12 @@ RULES = {
     "╌": "M.8 {h}h2.8m1.4 0h2.8",
     "╎": "M{w} 1.5v5.5m0 3v5.5",
 }
-"""Thin lines in a cell of WIDTH x HEIGHT: w and h are its middle, W and H its ends."""
-THICK = {"━": (0.0, 1.0), "╸": (0.0, 0.5), "╺": (0.5, 1.0)}
+# bars in the middle of a cell: begin and end as fractions of its width
+BARS = {"━": (0.0, 1.0), "╸": (0.0, 0.5), "╺": (0.5, 1.0)}
 
 
-def svg(cells: Cells, title: str = "afdctl") -> str:
-    """The whole document."""
+def to_svg(cells: Cells, title: str = "afdctl") -> str:
+    """Return an SVG document of the cells."""
     width, height = cells.width * WIDTH + 2 * MARGIN, cells.height * HEIGHT + 2 * MARGIN
     ground, _ = _colours(cells.palette.styles[cells.palette.ink("text")], cells)
     parts = [
@@ -38,25 +39,27 @@ def svg(cells: Cells, title: str = "afdctl") -> str:
         f'<g transform="translate({MARGIN:g} {MARGIN:g})">',
     ]
     for y in range(cells.height):
-        parts += _row(cells, y, ground)
+        parts += _draw_row(cells, y, ground)
     return printable("\n".join([*parts, "</g></svg>\n"]))
 
 
-def _row(cells: Cells, y: int, ground: str) -> list[str]:
+def _draw_row(cells: Cells, y: int, ground: str) -> list[str]:
+    """Return the elements of a row: backgrounds, then shapes, then text."""
     grounds: list[str] = []
     texts: list[str] = []
     shapes: dict[tuple[str, bool], list[str]] = {}
+    # one path per colour keeps the file small: a dot is one command, not an element
     strip = cells.strip(y)
     x = 0
     for text, style, _ in strip:
         back, front = _colours(style or Style(), cells)
         if back != ground:
             grounds.append(_box(x, y, len(text), back))
-        for begin, piece in _words(text):
+        for begin, word in _split_words(text):
             bold = ' class="b"' if style and style.bold else ""
-            length = f' textLength="{len(piece) * WIDTH:.5g}"' if len(piece) > 1 else ""
+            length = f' textLength="{len(word) * WIDTH:.5g}"' if len(word) > 1 else ""
             place = f'x="{(x + begin) * WIDTH:.5g}" y="{y * HEIGHT + 12.6:.5g}"'
-            texts.append(f'<text {place}{length}{bold} fill="{front}">{escape(piece)}</text>')
+            texts.append(f'<text {place}{length}{bold} fill="{front}">{escape(word)}</text>')
         for column, character in enumerate(text, x):
             if path := _shape(character, column, y):
                 shapes.setdefault((front, character in RULES), []).append(path)
@@ -68,49 +71,49 @@ def _row(cells: Cells, y: int, ground: str) -> list[str]:
     return [*grounds, *drawn, *texts]
 
 
-def _words(text: str) -> list[tuple[int, str]]:
-    """The parts of a text that are letters, without those that are shapes, and where each begins."""
-    found: list[tuple[int, str]] = []
+def _split_words(text: str) -> list[tuple[int, str]]:
+    """Return the parts of a text that are not drawn as shapes, with their first columns."""
+    words: list[tuple[int, str]] = []
     word, begin = "", 0
     for place, character in enumerate([*text, "─"]):
         drawn = (
-            character in RULES or character in THICK or 0x2580 <= ord(character) <= 0x2588 or ord(character) >= 0x2800
+            character in RULES or character in BARS or 0x2580 <= ord(character) <= 0x2588 or ord(character) >= 0x2800
         )
         blank = ord(character) == BLANK
         if drawn or (blank and not word):
             if word.rstrip():
-                found.append((begin, word.rstrip()))
+                words.append((begin, word.rstrip()))
             word = ""
         else:
             begin = begin if word else place
             word += character
-    return found
+    return words
 
 
 def _shape(character: str, x: int, y: int) -> str:
-    """The path of a character that is drawn; empty for letters."""
+    """Return the path of a character that is drawn as a shape; empty for letters."""
     code, left, top = ord(character), x * WIDTH, y * HEIGHT
     if 0x2800 < code <= 0x28FF:
         return "".join(_dot(left, top, bit) for bit in range(8) if code - 0x2800 >> bit & 1)
     if 0x2581 <= code <= 0x2588:
         high = (code - 0x2580) / 8 * HEIGHT
-        # a little more than the cell, as its ground is too: else the ground shines through between them
+        # 0.2 wider than the cell, as backgrounds are, or gaps would show between cells
         return f"M{left:.5g} {top + HEIGHT - high:.5g}h{WIDTH + 0.2:g}v{high + 0.2:.4g}h-{WIDTH + 0.2:g}z"
     if code == 0x2580:
         return f"M{left:.5g} {top:.5g}h{WIDTH:g}v{HEIGHT / 2:g}h-{WIDTH:g}z"
-    if character in THICK:
-        begin, end = THICK[character]
+    if character in BARS:
+        begin, end = BARS[character]
         wide = (end - begin) * WIDTH
         return f"M{left + begin * WIDTH:.5g} {top + HEIGHT / 2 - 1.6:.5g}h{wide:g}v3.2h-{wide:g}z"
     if character in RULES:
         w, h = WIDTH / 2, HEIGHT / 2
         numbers = {"w": w, "h": h, "W": WIDTH, "H": HEIGHT, "f": h - 4, "g": h + 4, "j": w - 4, "k": w + 4}
-        return _moved(RULES[character].format(**{name: f"{value:g}" for name, value in numbers.items()}), left, top)
+        return _translate(RULES[character].format(**{name: f"{value:g}" for name, value in numbers.items()}), left, top)
     return ""
 
 
-def _moved(path: str, left: float, top: float) -> str:
-    """A path of absolute and relative commands, moved: only M, H, V and Q name places."""
+def _translate(path: str, left: float, top: float) -> str:
+    """Move a path. Of its commands, only M, H, V and Q have absolute coordinates."""
     out, numbers, command = [], 0, ""
     for token in _tokens(path):
         if token.isalpha():
@@ -125,7 +128,8 @@ def _moved(path: str, left: float, top: float) -> str:
 
 
 def _tokens(path: str) -> list[str]:
-    return "".join(f" {each} " if each.isalpha() else each for each in path).split()
+    """Split a path into commands and numbers."""
+    return "".join(f" {char} " if char.isalpha() else char for char in path).split()
 
 
 def _dot(left: float, top: float, bit: int) -> str:
@@ -140,7 +144,7 @@ def _box(x: int, y: int, number: int, colour: str) -> str:
 
 
 def _colours(style: Style, cells: Cells) -> tuple[str, str]:
-    """The colours behind and of a text. Without colours a picture is black on white."""
+    """Return background and text colour. Without colours a picture is black on white."""
     dark = cells.palette.dark
     plain = ("#111111", "#dddddd") if dark else ("#ffffff", "#222222")
     back = _hex(style.bgcolor.get_truecolor() if style.bgcolor else None) or plain[0]

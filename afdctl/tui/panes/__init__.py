@@ -1,1 +1,1 @@
-"""Each part of the screen: pure functions of facts and size."""
+"""The panes: functions that draw a part of the screen from a snapshot, for any size."""

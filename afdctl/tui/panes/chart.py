@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from afdctl.tui.drawing.axis import Range, clip_outliers, figure, fit, stable_range
+from afdctl.formatting import format_number
+from afdctl.tui.drawing import plot
+from afdctl.tui.drawing.axis import Range, clip_outliers, fit, stable_range
 from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
-from afdctl.tui.panes.chart_data import XRange, curve, series_for, x_range, x_ticks
+from afdctl.tui.drawing.plot import Curve, Plot, margins
+from afdctl.tui.panes.chart_data import XRange, metric_history, sample_curve, visible_range, x_ticks
 from afdctl.tui.panes.charts import ChartSpec, CurveSpec
 from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.history import History
@@ -18,149 +20,159 @@ from afdctl.tui.view import Settings
 
 @dataclass(frozen=True)
 class RenderedChart:
-    """A chart's cells, the axis it settled on, and where its field lies: the first column and the width."""
+    """A chart's cells, its ranges, and the first column and the width of its plot area."""
 
     cells: Cells
     y: Range
-    part: XRange
+    x_range: XRange
     left: int
-    field: int
+    plot_width: int
 
 
-def picture(
-    chart: ChartSpec,
-    facts: Snapshot,
+def draw(
+    spec: ChartSpec,
+    snapshot: Snapshot,
     width: int,
     height: int,
-    before: Range | None,
+    last_y: Range | None,
     palette: Palette,
     *,
     focused: bool = False,
     at_cursor: dict[str, float] | None = None,
 ) -> RenderedChart:
-    """Draw a chart in a frame of this size; `before` is the axis of the last picture."""
+    """Draw a chart in a frame. `last_y` is its y range in the last frame, `at_cursor` the metrics at the cursor."""
     cells = Cells(width, height, palette)
-    heading = title(chart, facts, palette, at_cursor)
-    if length(heading) > width - 6:
-        heading = [span for span in heading if span[0] != f" {chart.about}"]
-    if length(heading) > width - 6:
-        heading = [(chart.key, heading[0][1]), *heading[1:]]
-    part = x_range(facts.history, facts.view, chart.per, [other.history for other in facts.others])
+    title = _fit_title(_title(spec, snapshot, palette, at_cursor), spec, width - 6)
+    x_range = visible_range(snapshot.history, snapshot.view, spec.per, [other.history for other in snapshot.others])
     inner_width, inner_height = width - 4, height - 2
     if inner_width < 8 or inner_height < 2:
-        cells.frame(heading, (), focused)
-        return RenderedChart(cells, before or Range(0, 1), part, 1, 1)
-    # the names of the ticks decide how wide the field is, and the field which values there are: two rounds at most
-    left, right = 5, (4 if chart.right else 1)
+        cells.frame(title, (), focused)
+        return RenderedChart(cells, last_y or Range(0, 1), x_range, left=1, plot_width=1)
+    # tick labels decide how wide the plot is, and that decides which values it shows; two rounds are enough
+    left, right = 5, (4 if spec.right else 1)
     for _ in range(2):
         columns = 2 * (inner_width - left - right)
-        curves = curves_of(chart, facts, part, columns, palette)
-        y = axis_of(chart, curves, facts.view.kept, before)
-        plot = Plot(curves, y, chart.right)
-        if margins(plot, inner_height)[0] <= left:
+        curves = sample_curves(spec, snapshot, x_range, columns, palette)
+        y = _y_range(spec, curves, snapshot.view.settings, last_y)
+        chart_plot = Plot(curves, y, spec.right)
+        if margins(chart_plot, inner_height)[0] <= left:
             break
-        left = margins(plot, inner_height)[0]
-    cells.frame(heading, corner(facts, y, palette), focused)
-    plot = replace(
-        plot,
-        goal=chart.goal,
-        ticks=x_ticks(facts.history, part, facts.view.kept, chart.per, columns // 2),
-        marks=marks(chart, facts, part),
-        cursor=cursor(chart, facts, part),
+        left = margins(chart_plot, inner_height)[0]
+    cells.frame(title, _corner(snapshot, y, palette), focused)
+    chart_plot = replace(
+        chart_plot,
+        goal=spec.goal,
+        ticks=x_ticks(snapshot.history, x_range, snapshot.view.settings, spec.per, columns // 2),
+        marks=_best_epoch_mark(spec, snapshot, x_range),
+        cursor=_cursor(spec, snapshot, x_range),
     )
-    cells.paste(2, 1, draw(plot, inner_width, inner_height, left, right, palette))
-    return RenderedChart(cells, y, part, 2 + left, columns // 2)
+    cells.paste(2, 1, plot.draw(chart_plot, inner_width, inner_height, left, right, palette))
+    return RenderedChart(cells, y, x_range, left=2 + left, plot_width=columns // 2)
 
 
-def curves_of(chart: ChartSpec, facts: Snapshot, part: XRange, columns: int, palette: Palette) -> list[Curve]:
-    """The curves of the run and of those it is compared with; several runs show lines without bands."""
+def sample_curves(spec: ChartSpec, snapshot: Snapshot, x_range: XRange, columns: int, palette: Palette) -> list[Curve]:
+    """Return the curves of the run, or the first one of each compared run without its band."""
     # a validation is a mean already
-    kept = replace(facts.view.kept, beta=0.0) if chart.per == "epoch" else facts.view.kept
-    if not facts.others:
-        letters = [(trace, trace.name[:1] if palette.depth == "none" else "") for trace in chart.traces]
-        series = series_for(facts.history, chart, part, kept)
-        known = [(trace, letter) for trace, letter in letters if trace.figure in series.names and series.length]
-        return [curve(series, trace, part, columns, kept, letter) for trace, letter in known]
-    found = []
-    for other in facts.others:
-        # a second trace would need a second colour for each run
-        trace: CurveSpec = replace(chart.traces[0], colour=other.colour, band=False)
-        series = series_for(other.history, chart, part, kept)
-        if trace.figure in series.names and series.length:
-            found.append(curve(series, trace, part, columns, kept, other.letter))
-    return found
+    settings = replace(snapshot.view.settings, beta=0.0) if spec.per == "epoch" else snapshot.view.settings
+    if not snapshot.others:
+        history = metric_history(snapshot.history, spec, x_range, settings)
+        return [
+            sample_curve(history, curve, x_range, columns, settings, curve.name[:1] if palette.depth == "none" else "")
+            for curve in spec.curves
+            if curve.metric in history.names and history.length
+        ]
+    curves = []
+    for other in snapshot.others:
+        # a second curve would need a second colour for each run
+        curve = replace(spec.curves[0], colour=other.colour, band=False)
+        history = metric_history(other.history, spec, x_range, settings)
+        if curve.metric in history.names and history.length:
+            curves.append(sample_curve(history, curve, x_range, columns, settings, other.letter))
+    return curves
 
 
-def axis_of(chart: ChartSpec, curves: Sequence[Curve], kept: Settings, before: Range | None) -> Range:
-    """The range of y: the chart's own, or what holds its lines and most of its bands."""
-    if chart.fixed:
-        return chart.fixed
-    lines = np.concatenate([each.mean for each in curves]) if curves else np.empty(0)
-    bands = [edge for each in curves for edge in (each.low, each.high) if edge is not None]
-    # what goes below zero has no logarithm: such a chart stays as it is
-    log = kept.log_y and not (lines <= 0).any()
-    return stable_range(before, fit([lines, clip_outliers(np.concatenate(bands), lines)] if bands else [lines], log))
+def _y_range(spec: ChartSpec, curves: Sequence[Curve], settings: Settings, last_y: Range | None) -> Range:
+    """Return the constant range of the chart, or one that holds its lines and most of its bands."""
+    if spec.fixed:
+        return spec.fixed
+    lines = np.concatenate([curve.mean for curve in curves]) if curves else np.empty(0)
+    bands = [edge for curve in curves for edge in (curve.low, curve.high) if edge is not None]
+    # a chart with values at or below zero stays linear
+    log = settings.log_y and not (lines <= 0).any()
+    return stable_range(last_y, fit([lines, clip_outliers(np.concatenate(bands), lines)] if bands else [lines], log))
 
 
-def title(chart: ChartSpec, facts: Snapshot, palette: Palette, at_cursor: dict[str, float] | None) -> list[Span]:
-    """The chart's name and its smoothed values now, or at the cursor what was logged there."""
-    spans: list[Span] = [(chart.title, palette.ink("strong", bold=True)), (f" {chart.about}", palette.ink("dim"))]
-    if facts.others:
-        for other in facts.others:
-            value = latest(other.history, chart, chart.traces[0], facts.view.kept)
-            spans += [
-                (f"  {other.letter} ", palette.ink(other.colour, bold=True)),
-                (figure(value), palette.ink(other.colour)),
-            ]
+def _title(spec: ChartSpec, snapshot: Snapshot, palette: Palette, at_cursor: dict[str, float] | None) -> list[Span]:
+    """Return the chart's name and its latest smoothed values, or those logged at the cursor."""
+    spans: list[Span] = [(spec.title, palette.ink("strong", bold=True)), (f" {spec.about}", palette.ink("dim"))]
+    settings = snapshot.view.settings
+    if snapshot.others:
+        for other in snapshot.others:
+            value = _latest(other.history, spec, spec.curves[0], settings)
+            spans.append((f"  {other.letter} ", palette.ink(other.colour, bold=True)))
+            spans.append((format_number(value), palette.ink(other.colour)))
         return spans
-    for trace in chart.traces:
-        value = latest(facts.history, chart, trace, facts.view.kept)
-        if at_cursor is not None:
-            value = at_cursor.get(trace.figure)
-            value = None if value is None else float(trace.transform(np.array(value))) if trace.transform else value
-        spans += [("  ", palette.ink("dim")), (f"{trace.name} " if trace.name else "", palette.ink(trace.colour))]
-        spans.append((figure(value), palette.ink(trace.colour, bold=True)))
+    for curve in spec.curves:
+        if at_cursor is None:
+            value = _latest(snapshot.history, spec, curve, settings)
+        else:
+            value = _transform(curve, at_cursor.get(curve.metric))
+        spans += [("  ", palette.ink("dim")), (f"{curve.name} " if curve.name else "", palette.ink(curve.colour))]
+        spans.append((format_number(value), palette.ink(curve.colour, bold=True)))
     return spans
 
 
-def latest(history: History, chart: ChartSpec, trace: CurveSpec, kept: Settings) -> float | None:
-    """The last smoothed value of a trace."""
-    series = history.validations if chart.per == "epoch" else history.series
-    beta = 0.0 if chart.per == "epoch" else max(kept.beta, trace.least)
-    value = series.latest(trace.figure, beta)
-    return value if value is None or not trace.transform else float(trace.transform(np.array(value)))
+def _fit_title(title: list[Span], spec: ChartSpec, width: int) -> list[Span]:
+    """Shorten a title that is too long: first by the description, then to the chart's key."""
+    if length(title) > width:
+        title = [span for span in title if span[0] != f" {spec.about}"]
+    if length(title) > width:
+        title = [(spec.key, title[0][1]), *title[1:]]
+    return title
 
 
-def corner(facts: Snapshot, y: Range, palette: Palette) -> list[Span]:
-    """What is unusual about the picture: the cursor's step, a logarithmic axis, a part of the whole."""
-    view = facts.view
+def _latest(history: History, spec: ChartSpec, curve: CurveSpec, settings: Settings) -> float | None:
+    """Return the latest smoothed value of a curve."""
+    if spec.per == "epoch":
+        return _transform(curve, history.validations.latest(curve.metric, 0.0))
+    return _transform(curve, history.series.latest(curve.metric, max(settings.beta, curve.min_beta)))
+
+
+def _transform(curve: CurveSpec, value: float | None) -> float | None:
+    return value if value is None or not curve.transform else float(curve.transform(np.array(value)))
+
+
+def _corner(snapshot: Snapshot, y: Range, palette: Palette) -> list[Span]:
+    """Return the cursor's step, or whether the axis is logarithmic or zoomed."""
+    view = snapshot.view
     if view.cursor is not None:
         return [(f"step {view.cursor:,}", palette.ink("focus"))]
     words = ["log"] * y.log + ["zoom"] * (view.zoom is not None)
     return [(" ".join(words), palette.ink("dim"))] if words else []
 
 
-def marks(chart: ChartSpec, facts: Snapshot, part: XRange) -> list[tuple[float, str]]:
-    """An upright line at the best epoch."""
-    best = facts.history.best_epoch() if facts.view.kept.best and not facts.others else None
+def _best_epoch_mark(spec: ChartSpec, snapshot: Snapshot, x_range: XRange) -> list[tuple[float, str]]:
+    """Return the position and colour of the vertical line at the best epoch."""
+    show = snapshot.view.settings.best and not snapshot.others
+    best = snapshot.history.best_epoch() if show else None
     if best is None:
         return []
-    at = place(facts.history, float(best.get("step") or 0), best.get("elapsed"), chart, facts.view.kept)
-    share = (at - part.low) / (part.high - part.low)
-    return [(share, "dim")]
+    step = float(best.get("step") or 0)
+    x = _x_of(snapshot.history, step, best.get("elapsed"), spec, snapshot.view.settings)
+    return [(x_range.fraction(x), "dim")]
 
 
-def cursor(chart: ChartSpec, facts: Snapshot, part: XRange) -> float | None:
-    """Where the cursor's step lies, as a share of the width."""
-    if facts.view.cursor is None:
+def _cursor(spec: ChartSpec, snapshot: Snapshot, x_range: XRange) -> float | None:
+    """Return the position of the cursor as a fraction of the width."""
+    step, settings = snapshot.view.cursor, snapshot.view.settings
+    if step is None:
         return None
-    elapsed = facts.history.elapsed_at(facts.view.cursor) if facts.view.kept.axis == "time" else None
-    at = place(facts.history, float(facts.view.cursor), elapsed, chart, facts.view.kept)
-    return (at - part.low) / (part.high - part.low)
+    elapsed = snapshot.history.elapsed_at(step) if settings.axis == "time" else None
+    return x_range.fraction(_x_of(snapshot.history, float(step), elapsed, spec, settings))
 
 
-def place(history: History, step: float, elapsed: float | None, chart: ChartSpec, kept: Settings) -> float:
-    """A step on the chart's x."""
-    if kept.axis == "time":
+def _x_of(history: History, step: float, elapsed: float | None, spec: ChartSpec, settings: Settings) -> float:
+    """Return a step in the unit of the chart's x axis."""
+    if settings.axis == "time":
         return elapsed or 0.0
-    return step / max(1, int(history.run.get("steps_per_epoch") or 1)) if chart.per == "epoch" else step
+    return step / max(1, int(history.run.get("steps_per_epoch") or 1)) if spec.per == "epoch" else step

@@ -1,46 +1,73 @@
-"""The upper edge: which run, how it does, how far it is and how long it will take."""
+"""The header: which run, its state, its progress and the time left; on a tiny terminal, this is all there is."""
 
-from afdctl.formatting import NORM_LABELS, format_epsilon
-from afdctl.tui.drawing.axis import duration
+from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_number
 from afdctl.tui.drawing.cells import Cells, Span, length
 from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.panes.health import d_accuracy
 from afdctl.tui.snapshot import Snapshot
 
-NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
+DEFENSE_NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
 GAP = 3
+MIN_BAR_WIDTH = 18
 
 
-def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
-    """Three rows, two, or one, each with what matters most first."""
+def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
+    """Draw three rows, two, or one."""
     cells = Cells(width, height, palette)
     if height >= 3:
-        _spread(cells, 0, [*_who(facts, palette)], [_where(facts, palette), _pid(facts, palette)])
-        progress(cells, 1, facts, [*_epoch_and_step(facts, palette)], _times(facts, palette))
-        _spread(cells, 2, _setting(facts, palette), [_looks(facts, palette)])
+        _put_both_sides(cells, 0, _run(snapshot, palette), [_device(snapshot, palette), _process(snapshot, palette)])
+        _put_progress(cells, 1, snapshot, _epoch_and_step(snapshot, palette), _times(snapshot, palette))
+        _put_both_sides(cells, 2, _recipe(snapshot, palette), [_chart_settings(snapshot, palette)])
     elif height == 2:
-        steps = [("step ", palette.ink("dim")), (f"{facts.history.step:,}", palette.ink("strong", bold=True))]
-        who, whole = _who(facts, palette), _epoch_and_step(facts, palette)
-        _spread(cells, 0, who, [whole if length(who) + length(whole) + GAP + 2 <= width else steps])
-        progress(cells, 1, facts, [], _times(facts, palette)[:2])
+        run, progress = _run(snapshot, palette), _epoch_and_step(snapshot, palette)
+        if length(run) + length(progress) + GAP + 2 > width:
+            step = f"{snapshot.history.step:,}"
+            progress = [("step ", palette.ink("dim")), (step, palette.ink("strong", bold=True))]
+        _put_both_sides(cells, 0, run, [progress])
+        _put_progress(cells, 1, snapshot, [], _times(snapshot, palette)[:2])
     elif height == 1:
-        cells.put(1, 0, *one_line(facts, palette), end=width)
+        cells.put(1, 0, *_one_line(snapshot, palette), end=width)
     return cells
 
 
-def one_line(facts: Snapshot, palette: Palette) -> list[Span]:
-    """The state, the progress, the time left and the name."""
-    history = facts.history
-    share = f" {history.step / history.steps_total:.0%}" if history.steps_total else ""
-    left = f" {duration(history.seconds_left)}" if not facts.state.over and history.seconds_left is not None else ""
+def draw_status(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
+    """Draw the state and a metric per row, for a terminal without room for a chart."""
+    cells = Cells(width, height, palette)
+    cells.put(0, 0, *_one_line(snapshot, palette))
+    for y, (name, value) in enumerate(_main_metrics(snapshot)[: height - 1], 1):
+        cells.put(0, y, (f"{name} ", palette.ink("dim")), (value, palette.ink("strong", bold=True)))
+    return cells
+
+
+def _main_metrics(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return names and values, the most important first."""
+    history = snapshot.history
+    metrics = [("step", f"{history.step:,}/{history.steps_total:,}")] if history.run else []
+    rows = [row for row in history.epochs if isinstance(row.get("acc_adv"), int | float)]
+    metrics += [("PGD", f"{rows[-1]['acc_adv']:.1%} no AA")] if rows else []
+    accuracy = d_accuracy(history)
+    if accuracy is not None:
+        metrics.append(("D acc", f"{accuracy:.3f}"))
+    series, beta = history.series, snapshot.view.settings.beta
+    losses = [name for name in ("L_C", "L_D", "L_F") if name in series.names]
+    return [*metrics, *((name, format_number(series.latest(name, beta))) for name in losses)]
+
+
+def _one_line(snapshot: Snapshot, palette: Palette) -> list[Span]:
+    """Return the state, the progress, the time left and the name."""
+    history = snapshot.history
+    progress = f" {history.step / history.steps_total:.0%}" if history.steps_total else ""
+    if not snapshot.state.over and history.rates.seconds_left is not None:
+        progress += f" {format_duration(history.rates.seconds_left)}"
     return [
-        *_state(facts, palette),
-        (f"{share}{left} ", palette.ink("strong")),
-        (facts.name, palette.ink("dim")),
+        _state(snapshot, palette),
+        (f"{progress} ", palette.ink("strong")),
+        (snapshot.name, palette.ink("dim")),
     ]
 
 
-def _spread(cells: Cells, y: int, left: list[Span], rights: list[list[Span]]) -> None:
-    """Write at the left, and at the right as much as there is room for."""
+def _put_both_sides(cells: Cells, y: int, left: list[Span], rights: list[list[Span]]) -> None:
+    """Write at the left, and from the right as many groups as fit."""
     x = cells.put(1, y, *left)
     end = cells.width - 1
     for spans in rights:
@@ -48,148 +75,152 @@ def _spread(cells: Cells, y: int, left: list[Span], rights: list[list[Span]]) ->
             end = cells.put_right(end, y, *spans) - GAP
 
 
-def progress(cells: Cells, y: int, facts: Snapshot, left: list[Span], rights: list[list[Span]]) -> None:
-    """A bar between what stands left and right of it; the times give way to it."""
-    palette, history = cells.palette, facts.history
+def _put_progress(cells: Cells, y: int, snapshot: Snapshot, left: list[Span], rights: list[list[Span]]) -> None:
+    """Draw the progress bar between `left` and as many groups at the right as leave it its minimum width."""
+    palette, history = cells.palette, snapshot.history
     share = min(1.0, history.step / history.steps_total) if history.steps_total else 0.0
     x = cells.put(1, y, *left) + (2 if left else 0)
-    shown: list[Span] = []
+    right: list[Span] = []
     for spans in rights:
-        if cells.width - 1 - x - length(shown) - length(spans) - 2 >= 18:
-            shown += [("  ", palette.ink("dim")), *spans]
-    begin = cells.put_right(cells.width - 1, y, *shown)
-    percent: list[Span] = [(f" {share:6.1%}", palette.ink("strong", bold=True))]
-    bar(cells, x, begin - length(percent), y, share, facts.state.colour if history.steps_total else "faint")
-    cells.put(begin - length(percent), y, *percent)
+        # the first groups are the most important, so a later one may be left out
+        if cells.width - 1 - x - length(right) - length(spans) - 2 >= MIN_BAR_WIDTH:
+            right += [("  ", palette.ink("dim")), *spans]
+    right_begin = cells.put_right(cells.width - 1, y, *right)
+    percent = (f" {share:6.1%}", palette.ink("strong", bold=True))
+    bar_end = right_begin - length([percent])
+    draw_bar(cells, x, bar_end, y, share, snapshot.state.colour if history.steps_total else "faint")
+    cells.put(bar_end, y, percent)
 
 
-def bar(cells: Cells, x: int, end: int, y: int, share: float, colour: str) -> None:
-    """A line from column x to `end`, of which a share is lit to half a cell."""
-    halves = round(share * 2 * (end - x))
+def draw_bar(cells: Cells, x: int, end: int, y: int, share: float, colour: str) -> None:
+    """Draw a bar from column x to `end`, filled to half a cell."""
     palette = cells.palette
-    lit, half = divmod(halves, 2)
-    # without colours the rest of the bar is another character
+    full, half = divmod(round(share * 2 * (end - x)), 2)
+    # without colours the unfilled part is another character
     rest = "─" if palette.depth == "none" else "━"
-    spans = [("━" * lit, palette.ink(colour)), ("╸" * half, palette.ink(colour))]
-    cells.put(x, y, *spans, (rest * (end - x - lit - half), palette.ink("faint")), end=end)
+    spans = [("━" * full, palette.ink(colour)), ("╸" * half, palette.ink(colour))]
+    cells.put(x, y, *spans, (rest * (end - x - full - half), palette.ink("faint")), end=end)
 
 
-def _state(facts: Snapshot, palette: Palette) -> list[Span]:
-    mark = "◐" if facts.view.frozen else facts.state.mark
-    word = f"{facts.state.word}, view frozen" if facts.view.frozen else facts.state.word
-    colour = "warn" if facts.view.frozen else facts.state.colour
-    return [(f"{mark} {word}", palette.ink(colour, bold=True))]
+def _state(snapshot: Snapshot, palette: Palette) -> Span:
+    state = snapshot.state
+    if snapshot.view.frozen:
+        return (f"◐ {state.word}, view frozen", palette.ink("warn", bold=True))
+    return (f"{state.mark} {state.word}", palette.ink(state.colour, bold=True))
 
 
-def _who(facts: Snapshot, palette: Palette) -> list[Span]:
+def _run(snapshot: Snapshot, palette: Palette) -> list[Span]:
+    """Return the name and the state, and what is unusual about the journal."""
     spans = [
         ("afdctl ", palette.ink("dim")),
-        (facts.name, palette.ink("strong", bold=True)),
+        (snapshot.name, palette.ink("strong", bold=True)),
         ("  ", palette.ink("dim")),
+        _state(snapshot, palette),
     ]
-    spans += _state(facts, palette)
-    if facts.share < 0.999:
-        spans.append((f"  reading {facts.share:.0%}", palette.ink("dim")))
-    if facts.damaged:
-        spans.append((f"  {facts.damaged} damaged lines", palette.ink("bad")))
-    if facts.replay:
-        spans.append((f"  {facts.replay}", palette.ink("d_hdh")))
+    if snapshot.share < 0.999:
+        spans.append((f"  reading {snapshot.share:.0%}", palette.ink("dim")))
+    if snapshot.damaged:
+        spans.append((f"  {snapshot.damaged} damaged lines", palette.ink("bad")))
+    if snapshot.replay:
+        spans.append((f"  {snapshot.replay}", palette.ink("d_hdh")))
     return spans
 
 
-def _where(facts: Snapshot, palette: Palette) -> list[Span]:
-    device = str(facts.history.run.get("device") or "")
+def _device(snapshot: Snapshot, palette: Palette) -> list[Span]:
+    device = str(snapshot.history.run.get("device") or "")
     return [(device, palette.ink("dim"))] if device else []
 
 
-def _pid(facts: Snapshot, palette: Palette) -> list[Span]:
-    writer = f"pid {facts.pid} on {facts.host}" if facts.host else f"pid {facts.pid}"
-    words = [writer] * (facts.pid is not None) + ["read only"] * facts.read_only
+def _process(snapshot: Snapshot, palette: Palette) -> list[Span]:
+    process = f"pid {snapshot.pid} on {snapshot.host}" if snapshot.host else f"pid {snapshot.pid}"
+    words = [process] * (snapshot.pid is not None) + ["read only"] * snapshot.read_only
     return [(" · ".join(words), palette.ink("dim"))] if words else []
 
 
-def _epoch_and_step(facts: Snapshot, palette: Palette) -> list[Span]:
-    history = facts.history
+def _epoch_and_step(snapshot: Snapshot, palette: Palette) -> list[Span]:
+    history = snapshot.history
     if not history.run:
         return [("waiting for the first line of the journal", palette.ink("dim"))]
-    epochs, total = int(history.run.get("epochs") or 0), history.steps_total
+    epochs, steps = int(history.run.get("epochs") or 0), history.steps_total
     return [
         ("epoch ", palette.ink("dim")),
         (f"{history.epoch:>{len(str(epochs))}}", palette.ink("strong", bold=True)),
         (f"/{epochs}  ", palette.ink("dim")),
         ("step ", palette.ink("dim")),
-        (f"{history.step:>{len(f'{total:,}')},}", palette.ink("strong", bold=True)),
-        (f"/{total:,}", palette.ink("dim")),
+        (f"{history.step:>{len(f'{steps:,}')},}", palette.ink("strong", bold=True)),
+        (f"/{steps:,}", palette.ink("dim")),
     ]
 
 
-def _times(facts: Snapshot, palette: Palette) -> list[list[Span]]:
-    """The time left, the time taken, and the speed, in the order in which they are kept."""
-    history = facts.history
-    left = history.seconds_left
-    speed, images = history.steps_per_second, history.last.get("images_per_s")
-    shown = []
-    if not facts.state.over and history.step < history.steps_total:
-        shown.append([("ETA ", palette.ink("dim")), (f"{duration(left):>5}", palette.ink("strong", bold=True))])
-    shown.append([("elapsed ", palette.ink("dim")), (f"{duration(history.elapsed):>5}", palette.ink("text"))])
+def _times(snapshot: Snapshot, palette: Palette) -> list[list[Span]]:
+    """Return the time left, the time taken, the speed and the utilisation, most important first."""
+    history, rates = snapshot.history, snapshot.history.rates
+    dim, text = palette.ink("dim"), palette.ink("text")
+    groups = []
+    if not snapshot.state.over and history.step < history.steps_total:
+        eta = f"{format_duration(rates.seconds_left):>5}"
+        groups.append([("ETA ", dim), (eta, palette.ink("strong", bold=True))])
+    groups.append([("elapsed ", dim), (f"{format_duration(history.elapsed):>5}", text)])
+    speed, images = rates.steps_per_second, history.last.get("images_per_s")
     if speed:
-        pace = f"{speed:.3g} it/s" if speed >= 1 else f"{1 / speed:.3g} s/it"
-        rate = f" · {images:,.0f} images/s" if isinstance(images, int | float) else ""
-        shown.append([(pace, palette.ink("text")), (rate, palette.ink("dim"))])
-    if history.utilisation is not None:
-        # of the rate of a matrix product on this machine
-        shown.append([(f"{history.utilisation:.0%}", palette.ink("text")), (" MFU", palette.ink("dim"))])
-    return shown
+        steps = f"{speed:.3g} it/s" if speed >= 1 else f"{1 / speed:.3g} s/it"
+        groups.append([(steps, text), (f" · {images:,.0f} images/s" if isinstance(images, int | float) else "", dim)])
+    utilisation = history.utilisation
+    if utilisation is not None:
+        groups.append([(f"{utilisation:.0%}", text), (" MFU", dim)])
+    return groups
 
 
-def _setting(facts: Snapshot, palette: Palette) -> list[Span]:
-    text = " · ".join(setting(facts))
-    return [(text, palette.ink("dim")), (warm_epsilon(facts), palette.ink("warn"))]
+def _recipe(snapshot: Snapshot, palette: Palette) -> list[Span]:
+    return [
+        (" · ".join(_recipe_words(snapshot)), palette.ink("dim")),
+        (_warmup_epsilon(snapshot), palette.ink("warn")),
+    ]
 
 
-def setting(facts: Snapshot) -> list[str]:
-    """What is trained, against which adversary, at which rates."""
-    recipe = facts.history.recipe
-    if not recipe:
+def _recipe_words(snapshot: Snapshot) -> list[str]:
+    """Return the defense and data set, the attack, the learning rates and the batch size."""
+    history = snapshot.history
+    if not history.recipe:
         return []
-    defense, attack = facts.history.table("defense"), facts.history.table("attack")
+    defense, attack = history.table("defense"), history.table("attack")
     name = str(defense.get("name"))
-    what = f"AFD-{str(defense.get('game')).upper()}" if name == "afd" else NAMES.get(name, name)
-    words = [f"{what} on {facts.history.table('data').get('dataset')}"]
+    label = f"AFD-{str(defense.get('game')).upper()}" if name == "afd" else DEFENSE_NAMES.get(name, name)
+    words = [f"{label} on {history.table('data').get('dataset')}"]
     if name != "natural":
         norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))
-        words.append(f"ε {epsilon_text(attack.get('epsilon'))} {norm}")
-        words.append(adversary(facts))
-    rates = [f"{key} {facts.history.last.get(key, value):g}" for key, value in defense.items() if key.startswith("lr_")]
-    return [*words, " ".join(rates), f"batch {facts.history.table('train').get('batch_size')}"]
+        words.append(f"ε {_format_epsilon(attack.get('epsilon'))} {norm}")
+        words.append(_attack_words(snapshot))
+    # the journal has the present learning rate, the recipe the initial one
+    lrs = [f"{key} {history.last.get(key, value):g}" for key, value in defense.items() if key.startswith("lr_")]
+    return [*words, " ".join(lrs), f"batch {history.table('train').get('batch_size')}"]
 
 
-def adversary(facts: Snapshot) -> str:
-    """The adversary and its gradient steps, and how far it is where it begins with less."""
-    history, attack = facts.history, facts.history.table("attack")
+def _attack_words(snapshot: Snapshot) -> str:
+    """Return the training attack and its steps, and the present steps where it begins with fewer."""
+    history, attack = snapshot.history, snapshot.history.table("attack")
     name, steps = str(attack.get("name")).upper().replace("_", "-"), attack.get("steps")
-    now, plural = history.last.get("attack_steps", steps), "" if steps == 1 else "s"
+    current, plural = history.last.get("attack_steps", steps), "" if steps == 1 else "s"
     if history.epoch <= int(attack.get("n_fgsm_epochs") or 0):
         return f"N-FGSM, then {name} {steps} step{plural}"
-    return f"{name} {steps} step{plural}" if now == steps else f"{name} {now} of {steps} steps"
+    return f"{name} {steps} step{plural}" if current == steps else f"{name} {current} of {steps} steps"
 
 
-def warm_epsilon(facts: Snapshot) -> str:
-    """The present ε while it still grows."""
-    attack = facts.history.table("attack")
-    warmup = float(attack.get("epsilon_warmup_epochs") or 0) * int(facts.history.run.get("steps_per_epoch") or 1)
-    if facts.history.step >= warmup:
+def _warmup_epsilon(snapshot: Snapshot) -> str:
+    """Return the present ε during its warm-up."""
+    history, attack = snapshot.history, snapshot.history.table("attack")
+    warmup_steps = float(attack.get("epsilon_warmup_epochs") or 0) * int(history.run.get("steps_per_epoch") or 1)
+    if history.step >= warmup_steps:
         return ""
-    return f" · ε now {float(attack.get('epsilon') or 0) * (facts.history.step + 1) / max(1.0, warmup):.4f}"
+    return f" · ε now {float(attack.get('epsilon') or 0) * (history.step + 1) / max(1.0, warmup_steps):.4f}"
 
 
-def epsilon_text(value: object) -> str:
-    """ε as people write it: a short decimal, or 8/255."""
+def _format_epsilon(value: object) -> str:
     return format_epsilon(value) if isinstance(value, int | float) else str(value)
 
 
-def _looks(facts: Snapshot, palette: Palette) -> list[Span]:
-    kept = facts.view.kept
-    words = [f"smoothing {kept.beta:g}", f"x {kept.axis}", "zoom" if facts.view.zoom else kept.window]
-    words += ["log y"] * kept.log_y + [f"filter '{facts.view.filter}'"] * bool(facts.view.filter)
+def _chart_settings(snapshot: Snapshot, palette: Palette) -> list[Span]:
+    settings = snapshot.view.settings
+    words = [f"smoothing {settings.beta:g}", f"x {settings.axis}", "zoom" if snapshot.view.zoom else settings.window]
+    words += ["log y"] * settings.log_y + [f"filter '{snapshot.view.filter}'"] * bool(snapshot.view.filter)
     return [(" · ".join(words), palette.ink("dim"))]

@@ -1,9 +1,9 @@
-"""Game health: what goes wrong in such trainings, each as a figure, a mark and a word."""
+"""The health pane: checks for what goes wrong in adversarial trainings, each with a value, a mark and a word."""
 
 import math
 from dataclasses import dataclass
 
-from afdctl.tui.drawing.axis import figure
+from afdctl.formatting import format_number
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.panes import charts
@@ -11,142 +11,149 @@ from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.history import History
 
 MARKS = {"ok": ("✔", "good"), "warn": ("!", "warn"), "bad": ("✖", "bad"), "none": ("·", "dim")}
+LEVELS = ("bad", "warn", "ok", "none")
+# D is saturated where its accuracy is farther than this from 0.5
 SATURATED = 0.45
-VANISHED, EXPLODED = 1e-6, 100.0
+# gradient norms
+VANISHED, LARGE = 1e-6, 100.0
 
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """One line: its name, the figure, and the verdict as a level and a word."""
+    """A line of the pane: name, value, and the result as a level and a word. `explanation` is for the log."""
 
     name: str
     value: str
     level: str
     word: str
+    explanation: str = ""
 
 
-def checks(history: History) -> list[HealthCheck]:
-    """The checks that the journal's figures allow."""
-    found = [_d_accuracy(history), *_rates(history), _saturated(history), *_gradients(history)]
-    found += [_unchanged(history), _drift(history), _not_numbers(history)]
-    return [check for check in found if check]
+def run_checks(history: History) -> list[HealthCheck]:
+    """Return the checks that the logged metrics allow."""
+    checks = [_check_d_accuracy(history), _check_d_sides(history), _check_saturation(history)]
+    checks += [*_check_gradients(history), _check_unchanged(history), _check_loss(history), _check_finite(history)]
+    return [check for check in checks if check]
 
 
-def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
-    """The checks in a frame; the worst come first where there is not room for all."""
+def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
+    """Draw the checks; only the worst ones where there is no room for all."""
     cells = Cells(width, height, palette)
-    cells.frame(
-        [("Game health" if "alpha_h" in facts.history.series.names else "Health", palette.ink("strong", bold=True))]
-    )
-    lines = checks(facts.history)
-    room = height - 2
-    if len(lines) > room:
-        worst = sorted(lines, key=lambda check: ["bad", "warn", "ok", "none"].index(check.level))[:room]
-        lines = [check for check in lines if check in worst]
-    for y, check in enumerate(lines, 1):
+    title = "Game health" if "alpha_h" in snapshot.history.series.names else "Health"
+    cells.frame([(title, palette.ink("strong", bold=True))])
+    checks = run_checks(snapshot.history)
+    if len(checks) > height - 2:
+        worst = sorted(checks, key=lambda check: LEVELS.index(check.level))[: height - 2]
+        checks = [check for check in checks if check in worst]
+    for y, check in enumerate(checks, 1):
         mark, colour = MARKS[check.level]
-        x = cells.put(
-            2, y, (mark, palette.ink(colour, bold=True)), (" ", palette.ink("text")), (check.name, palette.ink("text"))
-        )
-        word = [(check.word, palette.ink(colour if check.level != "ok" else "dim"))]
-        end = cells.put_right(width - 2, y, *word)
-        value_at = max(x + 1, min(18, end - len(check.value) - 1))
-        cells.put(value_at, y, (check.value, palette.ink("strong")), end=end - 1)
-    if not lines:
+        text = palette.ink("text")
+        name_end = cells.put(2, y, (mark, palette.ink(colour, bold=True)), (" ", text), (check.name, text))
+        word_ink = palette.ink("dim" if check.level == "ok" else colour)
+        word_begin = cells.put_right(width - 2, y, (check.word, word_ink))
+        x = max(name_end + 1, min(18, word_begin - len(check.value) - 1))
+        cells.put(x, y, (check.value, palette.ink("strong")), end=word_begin - 1)
+    if not checks:
         cells.put(2, 1, ("nothing yet", palette.ink("dim")), end=width - 1)
     return cells
 
 
 def d_accuracy(history: History) -> float | None:
-    """The discriminator's mean accuracy over the last hundred steps or so."""
-    alpha = "alpha_h_calibrated" if charts.estimate_of(history) == "calibrated" else "alpha_h"
-    value = history.series.latest(alpha)
-    return None if value is None else value / 2
+    """Return the smoothed accuracy of the discriminator."""
+    alpha_h = history.series.latest(_alpha_metric(history))
+    return None if alpha_h is None else alpha_h / 2
 
 
-def _d_accuracy(history: History) -> HealthCheck | None:
-    value = d_accuracy(history)
-    if value is None:
+def _alpha_metric(history: History) -> str:
+    return "alpha_h_calibrated" if charts.estimate_of(history) == "calibrated" else "alpha_h"
+
+
+def _check_d_accuracy(history: History) -> HealthCheck | None:
+    accuracy = d_accuracy(history)
+    if accuracy is None:
         return None
-    text = f"{value:.3f}"
-    if abs(value - 0.5) < 0.15:
-        return HealthCheck("D accuracy", text, "ok", "balanced")
-    if value < 0.5:
-        return HealthCheck("D accuracy", text, "warn", "below chance")
-    return (
-        HealthCheck("D accuracy", text, "warn", "D is ahead")
-        if value < 0.9
-        else HealthCheck("D accuracy", text, "bad", "D wins")
-    )
+    if abs(accuracy - 0.5) < 0.15:
+        level, word = "ok", "balanced"
+    elif accuracy < 0.5:
+        level, word = "warn", "below chance"
+    else:
+        level, word = ("warn", "D is ahead") if accuracy < 0.9 else ("bad", "D wins")
+    return HealthCheck("D accuracy", f"{accuracy:.3f}", level, word)
 
 
-def _rates(history: History) -> list[HealthCheck]:
-    nat, adv = history.series.latest("d_acc_nat"), history.series.latest("d_acc_adv")
-    if nat is None or adv is None:
-        return []
-    text = f"{nat:.2f} / {adv:.2f}"
-    one_sided = min(nat, adv) < 0.1 and max(nat, adv) > 0.9
-    if one_sided and charts.estimate_of(history) == "calibrated":
-        # a Wasserstein critic may lie wholly on one side of 0
-        return [HealthCheck("D on x / x'", text, "none", "shifted critic")]
-    return [HealthCheck("D on x / x'", text, "warn" if one_sided else "ok", "one-sided" if one_sided else "both")]
+def _check_d_sides(history: History) -> HealthCheck | None:
+    """Check that D gets both natural and adversarial images right."""
+    natural, adversarial = history.series.latest("d_acc_nat"), history.series.latest("d_acc_adv")
+    if natural is None or adversarial is None:
+        return None
+    level, word = "ok", "both"
+    if min(natural, adversarial) < 0.1 and max(natural, adversarial) > 0.9:
+        # only the difference of a Wasserstein critic's outputs counts: all may have the same sign
+        offset = charts.estimate_of(history) == "calibrated"
+        level, word = ("none", "critic offset") if offset else ("warn", "one-sided")
+    return HealthCheck("D on x / x'", f"{natural:.2f} / {adversarial:.2f}", level, word)
 
 
-def _saturated(history: History) -> HealthCheck | None:
+def _check_saturation(history: History) -> HealthCheck | None:
+    """Count the latest steps at which D is saturated, so that L_F has no gradient."""
     if "alpha_h" not in history.series.names:
         return None
-    alpha = "alpha_h_calibrated" if charts.estimate_of(history) == "calibrated" else "alpha_h"
-    smoothed = history.series.smooth(alpha, 0.9) / 2
+    accuracies = history.series.smooth(_alpha_metric(history), 0.9) / 2
     steps = 0
-    for value in smoothed[::-1].tolist():
-        if not abs(value - 0.5) > SATURATED:
+    for accuracy in accuracies[::-1].tolist():
+        if not abs(accuracy - 0.5) > SATURATED:
             break
         steps += history.series.width
     level = "ok" if steps < 50 else "warn" if steps < 500 else "bad"
-    return HealthCheck("D saturated", f"{steps:,} steps", level, "no" if level == "ok" else "L_F starves")
+    word = "no" if level == "ok" else "no gradient"
+    return HealthCheck("D saturated", f"{steps:,} steps", level, word, "L_F gradient vanishes")
 
 
-def _gradients(history: History) -> list[HealthCheck]:
-    norms = {which: history.series.latest(f"grad_{which}", 0.9) for which in "CF"}
-    found = []
-    for which, norm in norms.items():
+def _check_gradients(history: History) -> list[HealthCheck]:
+    norms = {loss: history.series.latest(f"grad_{loss}", 0.9) for loss in "CF"}
+    checks = []
+    for loss, norm in norms.items():
         if norm is not None:
             level, word = (
-                ("bad", "vanished") if norm < VANISHED else ("warn", "large") if norm > EXPLODED else ("ok", "ok")
+                ("bad", "vanished") if norm < VANISHED else ("warn", "large") if norm > LARGE else ("ok", "ok")
             )
-            found.append(HealthCheck(f"‖∇L_{which}‖", figure(norm), level, word))
-    c, f = norms["C"], norms["F"]
-    if c and f is not None:
-        ratio = f / c
-        word = "ok" if 0.001 <= ratio <= 1000 else "one-sided"
-        found.append(HealthCheck("∇L_F : ∇L_C", figure(ratio), "ok" if word == "ok" else "warn", word))
-    return found
+            checks.append(HealthCheck(f"‖∇L_{loss}‖", format_number(norm), level, word))
+    C, F = norms["C"], norms["F"]
+    if C and F is not None:
+        level, word = ("ok", "ok") if 0.001 <= F / C <= 1000 else ("warn", "one-sided")
+        checks.append(HealthCheck("∇L_F : ∇L_C", format_number(F / C), level, word))
+    return checks
 
 
-def _unchanged(history: History) -> HealthCheck | None:
+def _check_unchanged(history: History) -> HealthCheck | None:
+    """Check the share of images that the attack leaves as they are."""
     share = history.series.latest("fraction_unchanged")
     if share is None:
         return None
-    level, word = (
-        ("ok", "attacked") if share < 0.05 else ("warn", "weak attack") if share < 0.5 else ("bad", "attack idles")
-    )
-    return HealthCheck("x' = x", f"{share:.1%}", level, word)
+    if share < 0.05:
+        level, word, explanation = "ok", "attacked", ""
+    elif share < 0.5:
+        level, word, explanation = "warn", "weak attack", ""
+    else:
+        level, word, explanation = "bad", "no effect", "attack has no effect"
+    return HealthCheck("unchanged", f"{share:.1%}", level, word, explanation)
 
 
-def _drift(history: History) -> HealthCheck | None:
-    """How L_C has moved over the last epoch, in percent."""
-    series, per_epoch = history.series, int(history.run.get("steps_per_epoch") or 0)
-    if "L_C" not in series.names or not per_epoch or series.length * series.width < 2 * per_epoch:
+def _check_loss(history: History) -> HealthCheck | None:
+    """Check how L_C changed over the last epoch."""
+    series, steps_per_epoch = history.series, int(history.run.get("steps_per_epoch") or 0)
+    if "L_C" not in series.names or not steps_per_epoch or series.length * series.width < 2 * steps_per_epoch:
         return None
-    smoothed = series.smooth("L_C", 0.98)
-    now, then = smoothed[-1], smoothed[max(0, len(smoothed) - 1 - max(1, per_epoch // series.width))]
-    if not (math.isfinite(now) and math.isfinite(then)) or then <= 0:
+    losses = series.smooth("L_C", 0.98)
+    buckets = max(1, steps_per_epoch // series.width)
+    now, before = losses[-1], losses[max(0, len(losses) - 1 - buckets)]
+    if not (math.isfinite(now) and math.isfinite(before)) or before <= 0:
         return None
-    change = now / then - 1
+    change = now / before - 1
     level, word = ("warn", "rising") if change > 0.1 else ("ok", "falling" if change < -0.01 else "steady")
     return HealthCheck("L_C per epoch", f"{change:+.1%}", level, word)
 
 
-def _not_numbers(history: History) -> HealthCheck:
-    count = history.not_numbers
+def _check_finite(history: History) -> HealthCheck:
+    count = history.not_finite
     return HealthCheck("not a number", f"{count:,}", "bad" if count else "ok", "diverging" if count else "none")

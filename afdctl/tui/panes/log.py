@@ -1,4 +1,4 @@
-"""The log: the journal's events, or what the trainer printed."""
+"""The log pane: the journal's events, or the trainer's output."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from afdctl.tui.drawing.cells import Cells
 from afdctl.tui.drawing.palette import Palette
 from afdctl.tui.snapshot import Snapshot
-from afdctl.tui.state.history import LogEntry
+from afdctl.tui.state.log_entries import LogEntry
 
 COLOURS = {
     "checkpoint": "dim",
@@ -19,35 +19,44 @@ COLOURS = {
     "sweep": "d_hdh",
     "cell": "L_C",
 }
+# the column of kinds grows for "resume" and "checkpoint" only where they are shown
+MIN_KIND_WIDTH = 5
 
 
-def draw(facts: Snapshot, width: int, height: int, palette: Palette) -> Cells:
-    """The newest lines, the last one lowest."""
+def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
+    """Draw the newest lines, the last one at the bottom."""
     cells = Cells(width, height, palette)
-    output = facts.view.log == "output"
-    name = "Output of the trainer" if output else "Log"
-    shown = f"filter '{facts.view.filter}'" if facts.view.filter else ""
-    cells.frame([(name, palette.ink("strong", bold=True))], [(shown, palette.ink("dim"))] if shown else [])
-    room = height - 2
+    output = snapshot.view.log == "output"
+    title = "Output of the trainer" if output else "Log"
+    filter_text = f"filter '{snapshot.view.filter}'" if snapshot.view.filter else ""
+    right = [(filter_text, palette.ink("dim"))] if filter_text else []
+    cells.frame([(title, palette.ink("strong", bold=True))], right)
     if output:
-        lines = [line for line in facts.output if facts.view.filter.casefold() in line.casefold()][-room:]
-        for y, line in enumerate(lines or ["it has printed nothing"], 1):
-            cells.put(2, y, (line, palette.ink("text" if lines else "dim")), end=width - 1)
+        _draw_output(cells, snapshot)
         return cells
-    for y, entry in enumerate(entries(facts, room), 1):
+    entries = select_entries(snapshot, height - 2)
+    kind_width = max(MIN_KIND_WIDTH, *(len(entry.kind) for entry in entries)) if entries else MIN_KIND_WIDTH
+    for y, entry in enumerate(entries, 1):
         clock = time.strftime("%H:%M:%S", time.localtime(entry.t))
-        x = cells.put(
-            2, y, (clock, palette.ink("faint")), (f" {entry.kind:<5} ", palette.ink(COLOURS.get(entry.kind, "text")))
-        )
+        kind = f" {entry.kind:<{kind_width}} ", palette.ink(COLOURS.get(entry.kind, "text"))
+        x = cells.put(2, y, (clock, palette.ink("faint")), kind)
         cells.put(x, y, (entry.text, palette.ink("warn" if entry.kind == "warn" else "text")), end=width - 1)
     return cells
 
 
-def entries(facts: Snapshot, number: int) -> Sequence[LogEntry]:
-    """The last entries that the filter lets through, those of the dashboard itself among them."""
-    wanted = facts.view.filter.casefold()
-    found = [entry for entry in facts.history.entries if wanted in f"{entry.kind} {entry.text}".casefold()]
-    # most of a log is checkpoints: an epoch's own says it already
-    if not wanted:
-        found = [entry for entry in found if entry.kind != "checkpoint"] or found
-    return sorted([*found[-number:], *facts.notes], key=lambda entry: entry.t)[-number:] if number > 0 else []
+def _draw_output(cells: Cells, snapshot: Snapshot) -> None:
+    words, rows = snapshot.view.filter.casefold(), cells.height - 2
+    lines = [line for line in snapshot.output if words in line.casefold()][-rows:]
+    ink = cells.palette.ink("text" if lines else "dim")
+    for y, line in enumerate(lines or ["it has printed nothing"], 1):
+        cells.put(2, y, (line, ink), end=cells.width - 1)
+
+
+def select_entries(snapshot: Snapshot, number: int) -> Sequence[LogEntry]:
+    """Return the last `number` entries that match the filter, and the dashboard's own notes among them."""
+    words = snapshot.view.filter.casefold()
+    entries = [entry for entry in snapshot.history.entries if words in f"{entry.kind} {entry.text}".casefold()]
+    # without a filter, checkpoints would fill most of the log
+    if not words:
+        entries = [entry for entry in entries if entry.kind != "checkpoint"] or entries
+    return sorted([*entries[-number:], *snapshot.notes], key=lambda entry: entry.t)[-number:] if number > 0 else []

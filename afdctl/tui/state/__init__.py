@@ -1,1 +1,1 @@
-"""From a run folder to what is known of the run."""
+"""The state of a run, derived from its journal, and of the machine."""

@@ -1,39 +1,47 @@
-"""What the log says of a row of the journal."""
+"""The text of the log: one line per event of the journal."""
 
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from afdctl.formatting import format_square_accuracy
 from afdctl.journal import Row
 
 
-def entry(row: Row) -> tuple[str, str] | None:
-    """The kind (a word) and the text of a row's line in the log; None for rows that need none."""
+@dataclass(frozen=True)
+class LogEntry:
+    """A line of the log: the time in seconds since 1970, the kind of event, and a text."""
+
+    t: float
+    kind: str
+    text: str
+
+
+def log_entry(row: Row) -> LogEntry | None:
+    """Return the line of a row; None for rows without one."""
+    entry = _training_entry(row) or _sweep_entry(row)
+    return LogEntry(float(row.get("t") or 0.0), *entry) if entry else None
+
+
+def _training_entry(row: Row) -> tuple[str, str] | None:
     match row["event"]:
         case "run":
-            return (
-                "start",
-                f"{row.get('name', '')} on {row.get('device', '?')}, {row.get('parameters', 0):,} parameters",
-            )
+            device, parameters = row.get("device", "?"), row.get("parameters", 0)
+            return "start", f"{row.get('name', '')} on {device}, {parameters:,} parameters"
         case "resume":
             return "resume", f"at step {row['step']:,} of {row.get('steps_total', 0):,}"
         case "checkpoint":
-            return (
-                "checkpoint",
-                f"step {row['step']:,}{', the best so far' if row.get('best') else ''}  {_short(row.get('file'))}",
-            )
+            best = ", the best so far" if row.get("best") else ""
+            return "checkpoint", f"step {row['step']:,}{best}  {PurePath(str(row.get('file') or '')).name}"
         case "epoch":
             return "epoch", _epoch(row)
         case "test":
-            return "test", (
-                f"{row['checkpoint']} checkpoint, step {row['checkpoint_step']:,}: "
-                f"{_accuracies(row, str(row['attack']))}, {row['n']:,} images"
-            )
+            checkpoint = f"{row['checkpoint']} checkpoint, step {row['checkpoint_step']:,}"
+            return "test", f"{checkpoint}: {_accuracies(row, str(row['attack']))}, {row['n']:,} images"
         case "warning":
             return "warn", str(row.get("message"))
         case "end":
             return _end(row)
-        case _:
-            return _sweeping(row)
+    return None
 
 
 def _epoch(row: Row) -> str:
@@ -49,28 +57,21 @@ def _accuracies(row: Row, attack: str) -> str:
 
 
 def _end(row: Row) -> tuple[str, str]:
-    reason, code = str(row.get("reason")), row.get("exit_code")
+    reason = str(row.get("reason"))
     message = f": {row['message']}" if row.get("message") else ""
-    return (
-        "end" if reason == "finished" else "warn"
-    ), f"{reason} at step {row.get('step', 0):,}, exit code {code}{message}"
+    text = f"{reason} at step {row.get('step', 0):,}, exit code {row.get('exit_code')}{message}"
+    return ("end" if reason == "finished" else "warn"), text
 
 
-def _sweeping(row: Row) -> tuple[str, str] | None:
+def _sweep_entry(row: Row) -> tuple[str, str] | None:
     match row["event"]:
         case "sweep":
             return "sweep", f"{row.get('suite', '')}: {len(row['cells'])} cells on {row.get('n', 0):,} images"
         case "cell":
             accuracy = "?" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
             source = f" from {row['source']}" if row.get("source") else ""
-            return (
-                "cell",
-                f"{row['attack']}{source} at ε {row['epsilon']:.4g}: {accuracy}, {row.get('seconds') or 0:.0f} s",
-            )
+            attack = f"{row['attack']}{source} at ε {row['epsilon']:.4g}"
+            return "cell", f"{attack}: {accuracy}, {row.get('seconds') or 0:.0f} s"
         case "sweep_end":
             return "end", f"sweep {row.get('reason')}, exit code {row.get('exit_code')}"
     return None
-
-
-def _short(file: object) -> str:
-    return PurePath(str(file or "")).name

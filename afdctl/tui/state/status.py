@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from afdctl.formatting import format_duration
 from afdctl.runs.status import OTHER_VERSION
-from afdctl.tui.drawing.axis import duration
 from afdctl.tui.state.history import History
 
 # A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
@@ -46,9 +46,9 @@ def state(history: History, is_written: bool, *, gone: str = "", quiet: float = 
     if replayed and not history.other_schema:
         return State("replay", "▶", "d_hdh")
     word = OTHER_VERSION if history.other_schema else history.status.status(is_written=is_written)
-    if word == "training" and quiet > max(QUIET_SECONDS, QUIET_PAUSES * history.seconds_between_writes):
+    if word == "training" and quiet > max(QUIET_SECONDS, QUIET_PAUSES * history.rates.seconds_between_writes):
         # a trainer that hangs must not look like one that trains; tests and attacks write nothing for long
-        return State(f"quiet {duration(quiet)}", "?", "warn")
+        return State(f"quiet {format_duration(quiet)}", "?", "warn")
     mark, colour = STYLES.get(word, ("✖", "bad"))
     # the process that wrote the last row takes a moment to exit
     return State(word, mark, colour, over=not is_written or history.status.has_ended)

@@ -1,4 +1,4 @@
-"""The machine: GPU, processor, memory and disk, and what the trainer takes of them."""
+"""Load and memory of the machine: GPU, CPU, memory, disk, and the trainer's share."""
 
 import warnings
 from contextlib import suppress
@@ -13,7 +13,6 @@ import psutil
 class Gpu:
     """Load and memory of a GPU: percent, bytes, degrees Celsius."""
 
-    name: str
     load: float
     used: float
     total: float
@@ -22,7 +21,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class System:
-    """Percent of all cores, bytes of memory and disk; `trainer` is its share of one core in percent and its memory."""
+    """CPU load in percent, memory and free disk in bytes; `trainer`: its percent of one core, its memory."""
 
     cpu: float = 0.0
     cores: int = 1
@@ -34,12 +33,12 @@ class System:
 
 
 class SystemMonitor:
-    """Asks the system; what cannot be asked is left out."""
+    """Reads the state of the machine; what is not available is left out."""
 
     def __init__(self) -> None:
         self._process: psutil.Process | None = None
         self._nvml: Any = None
-        # a machine without a driver says so in many ways, and another package of that name with a warning
+        # without a driver there are many kinds of errors, and a deprecated package of this name warns
         with suppress(Exception), warnings.catch_warnings(action="ignore"):
             import pynvml
 
@@ -47,20 +46,20 @@ class SystemMonitor:
             self._nvml = pynvml
         psutil.cpu_percent(None)
 
-    def look(self, folder: Path, pid: int | None) -> System:
-        """The machine now; rates are over the time since the last look."""
+    def read(self, folder: Path, pid: int | None) -> System:
+        """Return the present state; loads are means since the last call."""
         memory = psutil.virtual_memory()
         free = None
         with suppress(OSError):
             free = float(psutil.disk_usage(str(folder)).free)
         return System(
-            psutil.cpu_percent(None),
-            psutil.cpu_count() or 1,
-            float(memory.total - memory.available),
-            float(memory.total),
-            free,
-            self._trainer(pid),
-            self._gpus(),
+            cpu=psutil.cpu_percent(None),
+            cores=psutil.cpu_count() or 1,
+            used=float(memory.total - memory.available),
+            total=float(memory.total),
+            free=free,
+            trainer=self._trainer(pid),
+            gpus=self._gpus(),
         )
 
     def _trainer(self, pid: int | None) -> tuple[float, float] | None:
@@ -77,18 +76,16 @@ class SystemMonitor:
         if self._nvml is None:
             return ()
         nvml = self._nvml
-        with suppress(Exception):  # a driver that goes away takes its numbers with it
-            return tuple(
-                self._gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(at)) for at in range(nvml.nvmlDeviceGetCount())
-            )
+        with suppress(Exception):  # a driver can be unloaded
+            handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+            return tuple(self._gpu(nvml, handle) for handle in handles)
         return ()
 
     @staticmethod
     def _gpu(nvml: Any, handle: Any) -> Gpu:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         temperature = None
-        with suppress(Exception):  # some have no sensor
+        with suppress(Exception):  # not every GPU has a sensor
             temperature = float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
         load = float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-        name = nvml.nvmlDeviceGetName(handle)
-        return Gpu(str(name), load, float(memory.used), float(memory.total), temperature)
+        return Gpu(load=load, used=float(memory.used), total=float(memory.total), temperature=temperature)

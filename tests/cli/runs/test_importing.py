@@ -22,7 +22,8 @@ SETS = " ".join(f"--set {override}" for override in [*SHORT, *OURS])
 def afdctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run `afdctl ...` in this process, in a folder with a checkpoint c.pt of the authors'."""
     monkeypatch.chdir(tmp_path)
-    network = build(short("digits_wgan", *OURS).model, channels=1, image_size=8, classes=10)
+    model = short("digits_wgan", *OURS).model.model_dump()
+    network = build(**model, channels=1, image_size=8, classes=10)
     torch.save(checkpoint(network, SpectralHead(16, 10)), "c.pt")
 
     def run(words: str) -> Ended:

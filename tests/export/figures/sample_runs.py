@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from afdctl import recipe
-from afdctl.evaluation.statistics import wilson
 from afdctl.recipe.dump import dump
 from afdctl.runs import shards
+from afdctl.runs.curves import wilson
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 

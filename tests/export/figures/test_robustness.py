@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from afdctl.errors import RecipeError
-from afdctl.evaluation.statistics import wilson
 from afdctl.export.figures.robustness import TITLES, robustness
+from afdctl.runs.curves import wilson
 from tests.export.figures.sample_runs import N, make_record, sweep_rows
 
 FGSM = {"fgsm": {0.3: 0.2, 0.1: 0.6}}

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from afdctl import recipe
-from afdctl.evaluation.statistics import wilson
 from afdctl.export.tables.paper import table_a2
+from afdctl.runs.curves import wilson
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from tests.journals import run_row

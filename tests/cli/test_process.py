@@ -6,7 +6,7 @@ import pytest
 
 FAULTS = """
 import resource
-from afdctl.cli import malloc
+from afdctl.cli import process
 
 def faults():
     # several at once, as malloc keeps some
@@ -16,7 +16,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 if {keep}:
-    malloc.keep_freed_memory()
+    process.keep_freed_memory()
 faults()
 print(faults())
 """

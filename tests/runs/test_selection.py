@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from afdctl.runs.cells import hidden, returning, shown_analyses, shown_clean, shown_curves
+from afdctl.runs.selection import rows_to_rewrite, selected_analyses, selected_clean, selected_curves, shadowed_rows
 
 Row = dict[str, Any]
 BEST, LAST, OLD = "b" * 64, "c" * 64, "a" * 64
@@ -39,6 +39,10 @@ def curve(*epsilons: float, **changes: Any) -> list[Row]:
     return [cell(epsilon, **changes) for epsilon in epsilons]
 
 
+def cells_of_curves(rows: list[Row]) -> dict[tuple[str, str | None], list[Row]]:
+    return {key: list(curve.cells) for key, curve in selected_curves(rows).items()}
+
+
 FULL = curve(0.1, 0.2)
 WEAKER = {
     "fewer images": {"n": 10},
@@ -55,10 +59,10 @@ def test_a_weaker_result_never_takes_the_place_of_a_fuller_one(changes: Row):
     weaker = curve(0.1, **changes)
     for rows in ([*FULL, *weaker], [*weaker, *FULL]):
         rows = [*CHECKPOINTS, *rows]
-        assert shown_curves(rows) == {("pgd", None): FULL}
-        assert hidden(rows, weaker) == weaker
-        assert returning(rows, weaker) == []
-    assert shown_curves([*CHECKPOINTS, *weaker]) == {("pgd", None): weaker}
+        assert cells_of_curves(rows) == {("pgd", None): FULL}
+        assert shadowed_rows(rows, weaker) == weaker
+        assert rows_to_rewrite(rows, weaker) == []
+    assert cells_of_curves([*CHECKPOINTS, *weaker]) == {("pgd", None): weaker}
 
 
 EQUAL = {"another suite": {"spec": {"steps": 100}}, "another seed": {"seed": 1}}
@@ -68,49 +72,49 @@ EQUAL = {"another suite": {"spec": {"steps": 100}}, "another seed": {"seed": 1}}
 def test_of_equal_results_the_newer_counts_and_the_older_returns_by_being_written_again(changes: Row):
     other = curve(0.1, 0.2, **changes)
     rows = [*CHECKPOINTS, *FULL, *other]
-    assert shown_curves(rows) == {("pgd", None): other}
-    again = returning(rows, [row | {"t": 1.0} for row in FULL])
+    assert cells_of_curves(rows) == {("pgd", None): other}
+    again = rows_to_rewrite(rows, [row | {"t": 1.0} for row in FULL])
     assert again == FULL
-    assert shown_curves([*rows, *again]) == {("pgd", None): FULL}
-    assert returning([*rows, *again], FULL) == []
+    assert cells_of_curves([*rows, *again]) == {("pgd", None): FULL}
+    assert rows_to_rewrite([*rows, *again], FULL) == []
 
 
 def test_what_was_measured_with_changed_settings_may_be_another_suites_own():
     found = curve(0.1, spec={"steps": 1}, changed=["steps"])
     rows = [*CHECKPOINTS, *FULL, *found]
-    again = returning(rows, [row | {"changed": []} for row in found])
+    again = rows_to_rewrite(rows, [row | {"changed": []} for row in found])
     assert again == [row | {"changed": []} for row in found]
-    assert shown_curves([*rows, *again]) == {("pgd", None): again}
+    assert cells_of_curves([*rows, *again]) == {("pgd", None): again}
     # measured already as a suite's own, it is not written again as what was changed
-    assert returning([*CHECKPOINTS, *FULL], [row | {"changed": ["steps"]} for row in FULL]) == []
+    assert rows_to_rewrite([*CHECKPOINTS, *FULL], [row | {"changed": ["steps"]} for row in FULL]) == []
 
 
 def test_epsilons_that_results_call_alike_are_one_point():
-    assert shown_curves([*curve(8 / 255), *curve(0.0313725)]) == {("pgd", None): curve(0.0313725)}
+    assert cells_of_curves([*curve(8 / 255), *curve(0.0313725)]) == {("pgd", None): curve(0.0313725)}
 
 
 def test_more_images_come_before_the_settings():
     few, many = curve(0.1, n=10), curve(0.1, n=360, spec={"steps": 1}, changed=["steps"])
-    assert shown_curves([*many, *few]) == {("pgd", None): many}
+    assert cells_of_curves([*many, *few]) == {("pgd", None): many}
 
 
 def test_one_epsilon_joins_the_curve_of_its_settings():
     alone = curve(0.15, changed=["epsilons"])
-    assert shown_curves([*FULL, *alone]) == {("pgd", None): [FULL[0], *alone, FULL[1]]}
+    assert cells_of_curves([*FULL, *alone]) == {("pgd", None): [FULL[0], *alone, FULL[1]]}
     # at an epsilon of both, the one that was measured in its suite's grid counts: the others may have helped it
-    assert shown_curves([*FULL, *curve(0.1, changed=["epsilons"], accuracy=0.3)]) == {("pgd", None): FULL}
+    assert cells_of_curves([*FULL, *curve(0.1, changed=["epsilons"], accuracy=0.3)]) == {("pgd", None): FULL}
 
 
 def test_a_best_checkpoint_of_today_comes_before_that_of_yesterday_on_any_images():
     old, new = curve(0.1, 0.2, checkpoint=OLD), curve(0.1, checkpoint=BEST, n=10)
-    assert shown_curves([*CHECKPOINTS[:1], *old, *CHECKPOINTS[1:], *new, *old]) == {("pgd", None): new}
+    assert cells_of_curves([*CHECKPOINTS[:1], *old, *CHECKPOINTS[1:], *new, *old]) == {("pgd", None): new}
     # until it is measured, that of yesterday is all there is
-    assert shown_curves([*CHECKPOINTS[:1], *old, *CHECKPOINTS[1:]]) == {("pgd", None): old}
+    assert cells_of_curves([*CHECKPOINTS[:1], *old, *CHECKPOINTS[1:]]) == {("pgd", None): old}
 
 
 def test_attacks_and_sources_are_apart():
     rows = [*FULL, *curve(0.1, source="nt", n=10), *curve(0.1, attack="aa", n=10)]
-    assert {name: len(cells) for name, cells in shown_curves(rows).items()} == {
+    assert {name: len(cells) for name, cells in cells_of_curves(rows).items()} == {
         ("pgd", None): 2,
         ("pgd", "nt"): 1,
         ("aa", None): 1,
@@ -120,9 +124,9 @@ def test_attacks_and_sources_are_apart():
 def test_clean_is_of_most_images_of_the_best_checkpoint():
     test = {"event": "test", "checkpoint": "best", "n": 360, "acc_nat": 0.8}
     for rows in ([test, *curve(0.1, n=10)], [test, cell(checkpoint=LAST)], [*curve(0.1, n=10), test]):
-        assert shown_clean([*CHECKPOINTS, *rows]) == test
-    assert shown_clean([*CHECKPOINTS, test, *FULL]) == FULL[-1]
-    assert shown_clean([]) is None
+        assert selected_clean([*CHECKPOINTS, *rows]) == test
+    assert selected_clean([*CHECKPOINTS, test, *FULL]) == FULL[-1]
+    assert selected_clean([]) is None
 
 
 def test_analyses_follow_the_same_rule():
@@ -132,6 +136,6 @@ def test_analyses_follow_the_same_rule():
 
     full = row()
     for weaker in ({"n": 10}, {"checkpoint": OLD}, {"checkpoint": LAST}, {"changed": ["attacks"]}):
-        assert shown_analyses([*CHECKPOINTS, full, row(**weaker)]) == {"tsne": full}
+        assert selected_analyses([*CHECKPOINTS, full, row(**weaker)]) == {"tsne": full}
     many, few = row(points=1000), row(points=10)
-    assert shown_analyses([many, few]) == {"tsne": many}
+    assert selected_analyses([many, few]) == {"tsne": many}

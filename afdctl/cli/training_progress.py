@@ -1,0 +1,185 @@
+"""Report a training from the lines of its journal."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.columns import Columns
+
+from afdctl.cli.progress import ProgressReporter, progress_reporter, stop_on_broken_pipe
+from afdctl.formatting import format_square_accuracy
+
+Row = dict[str, Any]
+OnLine = Callable[[str], None]
+
+# of constant width, so that columns do not move when values change
+METRICS = {
+    "L_C": "L_C {:6.3f}",
+    "L_D": "L_D {:6.3f}",
+    "L_F": "L_F {:6.3f}",
+    "kl": "KL {:6.3f}",
+    "sensitivity": "Se {:5.3f}",
+    "d_accuracy": "D acc {:4.0%}",
+    "d_hdh_calibrated": "d_HΔH {:5.3f}",
+    "images_per_s": "{:7,.0f} images/s",
+}
+# without a bar, an epoch longer than this also logs some of its steps
+LOG_SECONDS = 10
+
+
+@contextmanager
+def training_progress(as_json: bool) -> Iterator[OnLine]:
+    """Return the function that shows each line of the journal: as it is on stdout, or as progress on stderr.
+
+    It raises StoppedError when its reader is gone.
+    """
+    if as_json:
+        yield stop_on_broken_pipe(typer.echo)
+        return
+    with progress_reporter() as reporter:
+        yield TrainingProgress(reporter).on_line
+
+
+class TrainingProgress:
+    """Says the opening, warnings and results; a bar shows the steps, or a line every few seconds and every epoch."""
+
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.reporter = reporter
+        self.totals: Row = {}
+        self.first_step: Row = {}
+        self.last_step: Row = {}
+        self.validation = ""
+        self.next_log = time.monotonic() + LOG_SECONDS
+        self.tests: list[Row] = []
+
+    def on_line(self, line: str) -> None:
+        self.on_row(json.loads(line))
+
+    def on_row(self, row: Row) -> None:
+        match row["event"]:
+            case "run" | "resume":
+                self.on_start(row)
+            case "step":
+                self.on_step(row)
+            case "epoch":
+                self.on_epoch(row)
+            case "test":
+                self.on_test(row)
+            case "warning":
+                self.reporter.say(f"warning: {row['message']}")
+
+    def on_start(self, row: Row) -> None:
+        self.totals = row
+        self.reporter.say(format_opening(row))
+        step, steps = row.get("step", 0), row["steps_total"]
+        self.reporter.begin(1.0, completed=step / steps, description="starting", counts=f"{step}/{steps}")
+
+    def on_step(self, row: Row) -> None:
+        self.first_step = self.first_step or row
+        self.last_step = row
+        if time.monotonic() >= self.next_log:
+            parts = [
+                self.epoch_count(row),
+                self.step_count(row),
+                *format_metrics(row),
+                format_eta(self.first_step, row, self.totals),
+            ]
+            self.log("  ".join(filter(None, parts)))
+        self.update(row, self.epoch_count(row))
+
+    def on_epoch(self, row: Row) -> None:
+        self.validation = format_validation(row)
+        parts = [self.epoch_count(row), *format_metrics(self.last_step), self.validation]
+        self.log("  ".join(filter(None, parts)))
+        if self.last_step:
+            last = row["epoch"] == self.totals["epochs"]
+            self.update(self.last_step, "testing" if last else self.epoch_count(row))
+
+    def on_test(self, row: Row) -> None:
+        # the best checkpoint is tested after the last one, and is often the same
+        self.tests.append(row)
+        if row["checkpoint"] == "best":
+            self.reporter.say("\n".join(format_results(*self.tests)))
+
+    def update(self, row: Row, description: str) -> None:
+        """Move the bar to a step."""
+        self.reporter.update(
+            completed=completed_share(row, self.totals),
+            description=description,
+            counts=f"{row['step']}/{self.totals['steps_total']}",
+            details=[Columns(format_metrics(row), padding=(0, 2)), self.validation],
+        )
+
+    def log(self, line: str) -> None:
+        """Log a line, and none for steps in the next few seconds."""
+        self.next_log = time.monotonic() + LOG_SECONDS
+        self.reporter.log(line)
+
+    def epoch_count(self, row: Row) -> str:
+        total = str(self.totals["epochs"])
+        return f"epoch {row['epoch']:>{len(total)}}/{total}"
+
+    def step_count(self, row: Row) -> str:
+        total = str(self.totals["steps_total"])
+        return f"step {row['step']:>{len(total)}}/{total}"
+
+
+def format_eta(first: Row, last: Row, totals: Row) -> str:
+    """Format the time to the last step at the pace between two steps; later steps may cost more."""
+    start, now = completed_share(first, totals), completed_share(last, totals)
+    seconds = last.get("t", 0) - first.get("t", 0)
+    if seconds <= 0 or now <= start:
+        return ""
+    minutes, seconds = divmod(round((1 - now) * seconds / (now - start)), 60)
+    return f"eta {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def completed_share(row: Row, totals: Row) -> float:
+    """Return the share of the training's work that is done after a step."""
+    share: float = row.get("progress", row["step"] / totals["steps_total"])
+    return share
+
+
+def format_opening(row: Row) -> str:
+    """Describe the training that starts, or the step that a run resumes at."""
+    if row["event"] == "resume":
+        return f"resuming at step {row['step']} of {row['steps_total']}"
+    recipe, images = row["recipe"], row["images"]
+    return (
+        f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
+        f"{row['epochs']} epochs of {row['steps_per_epoch']} steps on {row['device']}\n"
+        f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
+        f"{images['test']:,} to test"
+    )
+
+
+def format_metrics(row: Row) -> list[str]:
+    """Format the losses and the discriminator's metrics of a step; a value that is not a number is `nan`."""
+    values = {name: float("nan") if row[name] is None else row[name] for name in METRICS if name in row}
+    return [METRICS[name].format(value) for name, value in values.items()]
+
+
+def format_validation(row: Row) -> str:
+    """Format an epoch's accuracies on the hold-out split, if there is one."""
+    if "acc_nat" not in row:
+        return ""
+    robust = f"PGD {row['acc_adv']:6.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack)"
+    return f"validation: clean {row['acc_nat']:6.1%}, {robust}" + ("  best" if row["best"] else "")
+
+
+def format_results(last: Row, best: Row) -> list[str]:
+    """Format a line per tested checkpoint, or one for both where the last checkpoint is the best."""
+    if best["checkpoint_step"] == last["checkpoint_step"]:
+        return [_format_result("best and last", best)]
+    return [_format_result("best", best), _format_result("last", last)]
+
+
+def _format_result(name: str, row: Row) -> str:
+    square = format_square_accuracy(row.get("acc_square"))
+    return (
+        f"test, {name} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
+        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} images"
+    )
