@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from afdctl.cli.analyze_tables import AnalysisOfRuns
 from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
+    from afdctl.cli.analyze_tables import AnalysisOfRuns
     from afdctl.runs.run import Run
 
 # x ascending, and y
@@ -39,7 +39,7 @@ def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alo
     return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
 
 
-def draw_plots(analysis: AnalysisOfRuns, width: int) -> list[str]:
+def draw_plots(analysis: "AnalysisOfRuns", width: int) -> list[str]:
     """Draw an analysis as plots of at most `width` columns."""
     from afdctl.tui.plots import Line, draw_curves
 
@@ -51,7 +51,7 @@ def draw_plots(analysis: AnalysisOfRuns, width: int) -> list[str]:
     return [draw_curves(lines, width)] if any(len(line.x) > 1 for line in lines) else []
 
 
-def draw_embedding(analysis: AnalysisOfRuns, run: str, width: int) -> str:
+def draw_embedding(analysis: "AnalysisOfRuns", run: str, width: int) -> str:
     """Draw the natural images' points, and beside them those at the largest epsilon."""
     from afdctl.tui.plots import draw_scatters
 
@@ -61,21 +61,21 @@ def draw_embedding(analysis: AnalysisOfRuns, run: str, width: int) -> str:
     return draw_scatters(points, arrays["label"], width)
 
 
-def pca(analysis: AnalysisOfRuns) -> dict[str, Points]:
+def pca(analysis: "AnalysisOfRuns") -> dict[str, Points]:
     """Return the cumulative share of the variance by component."""
     shares = {run: analysis.arrays(run)["explained"].tolist() for run in analysis.rows}
     return {run: ([float(number) for number in range(1, len(share) + 1)], share) for run, share in shares.items()}
 
 
-def sensitivity(analysis: AnalysisOfRuns) -> dict[str, Points]:
+def sensitivity(analysis: "AnalysisOfRuns") -> dict[str, Points]:
     return {run: (metrics["epsilons"], metrics["median"]) for run, metrics in analysis.metrics.items()}
 
 
-def margins(analysis: AnalysisOfRuns) -> dict[str, Points]:
+def margins(analysis: "AnalysisOfRuns") -> dict[str, Points]:
     return {run: (metrics["epsilons"], metrics["margin"]["median"]) for run, metrics in analysis.metrics.items()}
 
 
-def hdh(analysis: AnalysisOfRuns) -> dict[str, Points]:
+def hdh(analysis: "AnalysisOfRuns") -> dict[str, Points]:
     """Return half of the probe's d, and the gap that it bounds (Eq. 5), over the grid of the first attack."""
     lines: dict[str, Points] = {}
     for run, metrics in analysis.metrics.items():
@@ -86,7 +86,7 @@ def hdh(analysis: AnalysisOfRuns) -> dict[str, Points]:
     return lines
 
 
-LINES: Final[Mapping[str, Callable[[AnalysisOfRuns], dict[str, Points]]]] = {
+LINES: "Final[Mapping[str, Callable[[AnalysisOfRuns], dict[str, Points]]]]" = {
     "pca": pca,
     "sensitivity": sensitivity,
     "norms": margins,

@@ -4,17 +4,13 @@ Another process may write the run meanwhile. Rows are only ever appended, and ch
 rows, so these must be read before the journal.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from afdctl.journal import JournalOutline
 from afdctl.runs import checkpoints
+from afdctl.runs.kept_results import KEPT, journal_size_of
 from afdctl.runs.run import Run
-
-# Name of a results.h5 that has rows which the journal has lost; `size` is that of the journal it was made from.
-KEPT: Final = "results-{size}.h5"
 
 
 @dataclass(frozen=True)
@@ -70,22 +66,3 @@ def lost_rows(run: Run, step: int | None = None, epoch: int | None = None) -> li
     """
     progress = RecordedProgress.of(run, step, epoch)
     return progress.gaps(JournalOutline(run.journal_path) if run.journal_path.exists() else None)
-
-
-def keep_lost_rows(run: Run, size: int, end: int) -> None:
-    """Rename results.h5 if it was made from `size` bytes of a journal that now ends at byte `end`, before that."""
-    # another process may have renamed it meanwhile
-    if size > end and journal_size_of(run.results_path) == size:
-        run.results_path.replace(run.path / KEPT.format(size=size))
-
-
-def journal_size_of(results: Path) -> int:
-    """Return the size of the journal that a results.h5 was made from; 0 if it is missing or damaged."""
-    if not results.exists():
-        return 0
-
-    import h5py  # slower to import than everything else that `runs ls` needs
-
-    with suppress(OSError, KeyError), h5py.File(results) as file:
-        return int(file.attrs["log_offset"])
-    return 0

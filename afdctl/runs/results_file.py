@@ -17,7 +17,7 @@ from afdctl.formatting import encodable
 from afdctl.journal import SCHEMA, JournalOutline, Row
 from afdctl.runs import hdf5, shards
 from afdctl.runs.checks import Warnings, by_network, warnings_of
-from afdctl.runs.lost_rows import journal_size_of, keep_lost_rows
+from afdctl.runs.kept_results import journal_size_of, keep_lost_rows
 from afdctl.runs.run import Run
 from afdctl.runs.selection import selected_analyses, selected_curves, selected_features
 
@@ -55,7 +55,7 @@ def build(run: Run) -> Path:
         "log_sha256": _digest(run.journal_path, outline.end),
     }
     checks = by_network(rows)
-    keep_lost_rows(run, old_size, outline.end)
+    keep_lost_rows(run.results_path, old_size, outline.end)
     with suppress(_OvertakenError), hdf5.writing(run.results_path) as file:
         hdf5.add_table(file, STEPS, outline.read(["step"]))
         for event, name in TABLES.items():

@@ -15,6 +15,7 @@ from afdctl.formatting import did_you_mean, one_line
 from afdctl.journal import SCHEMA, Journal, check_schema, read_rows
 from afdctl.runs import files, folders
 from afdctl.runs.folders import JOURNAL, RUN
+from afdctl.runs.kept_results import journal_size_of, keep_lost_rows
 
 
 @dataclass(frozen=True)
@@ -205,10 +206,8 @@ class Run:
 
         If the journal has lost its end, a results.h5 made from the lost rows is kept under another name.
         """
-        from afdctl.runs.lost_rows import journal_size_of, keep_lost_rows  # it imports this module
-
         journal = Journal.open(self.journal_path)
-        keep_lost_rows(self, journal_size_of(self.results_path), journal.offset)
+        keep_lost_rows(self.results_path, journal_size_of(self.results_path), journal.offset)
         for folder in (self.path, self.checkpoints, self.shards):
             files.remove_stale_temp_files(folder)
         return journal
