@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from afdctl.cli import app
+from afdctl.journal.events import EVENTS
 from afdctl.recipe.schema import Recipe
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +93,15 @@ def test_recipe_keys_exist(page: Path):
 def test_some_recipe_keys_are_checked():
     assert {"epsilon", "steps"} <= recipe_keys("attack")
     assert {"lr_D", "beta"} <= recipe_keys("defense")
+
+
+def test_the_metrics_of_results_h5_exist():
+    text = (ROOT / "docs" / "scripting.md").read_text()
+    rows = text.partition("| metric | meaning |")[2].partition("\n\n")[0].splitlines()[2:]
+    metrics = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    fields = {name.rstrip("?") for event in EVENTS.values() for name in event}
+    assert len(metrics) > 10
+    assert [name for name in metrics if name not in fields] == []
 
 
 def anchors(page: Path) -> set[str]:
