@@ -149,6 +149,25 @@ def format_tick(value: float) -> str:
     return f"{value:.4g}"
 
 
+def format_percent(fraction: float | None) -> str:
+    """Format a fraction in percent; None is empty."""
+    return "" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def format_minute(time: str | None) -> str:
+    """Format an ISO time as `2026-11-24 09:17`; None is empty."""
+    return "" if time is None else time[:16].replace("T", " ")
+
+
+def format_value(value: object) -> str:
+    """Format a value of a recipe or a result for a table."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

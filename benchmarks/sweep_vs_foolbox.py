@@ -24,8 +24,8 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from afdctl.cli.arguments import dataset_name, split_names
 from afdctl.cli.console import TableConsole
+from afdctl.cli.options import dataset_name, split_names
 from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation import plan, target

@@ -74,8 +74,7 @@ ALSO = {
 LATER = {
     "analysis": {"sklearn", "umap"},
     "export/raw": {"pyarrow"},
-    "export/weights/traced": {"onnxruntime"},
-    "export/weights/state_dict": {"safetensors"},
+    "export/weights/single_file": {"onnxruntime", "safetensors"},
     "runs/checkpoints": {"torch"},
     "runs/provenance": {"torch"},
     "data": {"sklearn"},

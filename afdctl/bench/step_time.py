@@ -1,10 +1,15 @@
-"""Time training steps in turn in one process, so that other load on the machine slows all of them equally."""
+"""Time training steps, or trace a few of them for a profiler's timeline.
 
+Steps are timed in turn in one process, so that other load on the machine slows all of them equally.
+"""
+
+import json
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -12,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 import torch
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from afdctl import data
 from afdctl.defenses.base import Defense, Report
@@ -19,7 +25,7 @@ from afdctl.defenses.step_phases import PhaseCounter, StepPhases
 from afdctl.models.cost import synchronize, timed
 from afdctl.recipe import Recipe, dump
 from afdctl.recipe.schema import DEFENSES, DefenseConfig
-from afdctl.runs import results_file
+from afdctl.runs import files, results_file
 from afdctl.runs.run import Run
 from afdctl.training.cost_estimate import ImageBatch, build_defense, random_batch
 from afdctl.training.metric_buffer import MetricBuffer
@@ -33,6 +39,9 @@ SHARE_STEPS: Final = 3
 JOURNAL_STEPS: Final = 430
 # All attack steps cost the same, so a short attack is enough to compare thread counts.
 THREADS_ATTACK_STEPS: Final = 2
+# Steps in a trace, and rows of its table of operators.
+TRACED_STEPS: Final = 2
+TOP_OPERATORS: Final = 15
 
 
 class RatioEstimate(NamedTuple):
@@ -164,3 +173,60 @@ def candidate_thread_counts() -> list[int]:
     """Return the powers of two up to the number of usable cores, and that number."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return sorted({*(1 << power for power in range(cores.bit_length()) if 1 << power <= cores), cores})
+
+
+class PhaseRegions:
+    """Labels the current phase in the trace."""
+
+    def __init__(self) -> None:
+        self.phase: str | None = None
+        self.region = ExitStack()
+
+    def switch(self, phase: str | None) -> None:
+        """End the current region and begin one for another phase (None: no region)."""
+        if phase == self.phase:
+            return
+        self.phase = phase
+        self.region.close()
+        if phase:
+            self.region.enter_context(record_function(phase))
+
+
+def write_trace(recipe: Recipe, device: torch.device, path: Path) -> str:
+    """Trace the recipe's own step to a file for Perfetto or chrome://tracing; return the table of top operators."""
+    images = make_batch(recipe, device)
+    defense = build_defense(recipe, recipe.defense, recipe.attack.steps, images)
+    for _ in range(warm_up_steps(device)):
+        defense.step(images.x, images.y)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    regions = PhaseRegions()
+    with profile(activities=activities) as profiler, StepPhases(defense, regions.switch):
+        for number in range(TRACED_STEPS):
+            with record_function(f"step {number + 1}"):
+                defense.step(images.x, images.y)
+                synchronize(device)
+                regions.switch(None)
+    with TemporaryDirectory() as folder:
+        raw = Path(folder, "trace.json")
+        profiler.export_chrome_trace(str(raw))
+        trace = json.loads(raw.read_text(encoding="utf-8"))
+    files.write_text(path, json.dumps(clean_trace(trace)))
+    order = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    table: str = profiler.key_averages().table(sort_by=order, row_limit=TOP_OPERATORS, max_name_column_width=40)
+    return table
+
+
+def clean_trace(trace: dict[str, Any]) -> dict[str, Any]:
+    """Remove the profiler's own rows, and give processes and threads readable names.
+
+    The profiler's own rows have text instead of a process id, and Perfetto shows each as a separate process.
+    """
+    events = [event for event in trace["traceEvents"] if isinstance(event["pid"], int)]
+    devices = {event["pid"]: event["args"]["labels"] for event in events if event["name"] == "process_labels"}
+    for event in events:
+        if event["name"] == "process_name" and event["pid"] in devices:
+            event["args"]["name"] = f"afdctl on {devices[event['pid']]}"
+        elif event["name"] == "thread_name":
+            # "thread 4711 (pt_autograd_0)": Perfetto adds the number itself
+            event["args"]["name"] = event["args"]["name"].removeprefix(f"thread {event['tid']} (").removesuffix(")")
+    return trace | {"traceEvents": events}

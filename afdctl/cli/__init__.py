@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from afdctl import __version__
 from afdctl.cli import analyze, attack, bench, data, export, process, recipes, runs, suites, sweep, train, watch
-from afdctl.cli.terminal import broken_pipe_error, discard_output, escape_output
+from afdctl.cli.process import broken_pipe_error, discard_output, escape_output
 from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, compile_failure, out_of_memory
 
 

@@ -1,7 +1,8 @@
 """`afdctl analyze`: what a training did to the features."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +11,9 @@ import typer
 
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
-from afdctl.cli.arguments import dataset_name, find_run, run_names, split_names
 from afdctl.cli.evaluation import print_warnings
-from afdctl.cli.options import takes
-from afdctl.cli.output_path import OutputPath
+from afdctl.cli.options import dataset_name, find_run, run_names, split_names, takes
+from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 
@@ -101,7 +101,6 @@ def analyze(options: AnalyzeOptions) -> None:
     by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
 
     with exit_on_interrupt():
-        from afdctl.cli import analyze_tables
         from afdctl.cli.progress import progress_reporter
         from afdctl.evaluation.plan import attack_warnings
         from afdctl.training.setup import choose_device
@@ -116,7 +115,7 @@ def analyze(options: AnalyzeOptions) -> None:
         for runner in runners:
             run_analyses(runner, reporter)
     results = [(runner.target.run, rows_with_warnings(runner)) for runner in runners]
-    analyze_tables.show_results(results, as_json=options.json, out=options.out)
+    show_results(results, as_json=options.json, out=options.out)
 
 
 def check_out(out: OutputPath) -> None:
@@ -203,3 +202,51 @@ def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:
     """Return the journal's row of each analysis with the warnings of the network's check."""
     warnings = {"warnings": runner.target.check.get("warnings", [])}
     return {name: row | warnings for name, row in runner.rows().items()}
+
+
+def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bool, out: OutputPath | None) -> None:
+    """Print each analysis of all runs and where its figure is; `results` has each run's rows by analysis."""
+    from afdctl.cli.analyze_tables import AnalysisOfRuns, print_tables
+    from afdctl.cli.console import TableConsole
+
+    runs, names = [run for run, _ in results], list(results[0][1])
+    console = TableConsole()
+    figures: dict[str, Path] = {}
+    if out or (console.is_terminal and not as_json):
+        from afdctl.export.figures.catalogue import save_figures
+
+        figures = {name: figure_path(runs, name, out, alone=len(names) == 1) for name in names}
+        save_figures(runs, figures)
+    if as_json:
+        analyses = [json_row(run.name, row) for run, rows in results for row in rows.values()]
+        paths = {"figures": {name: str(path) for name, path in figures.items()}} if figures else {}
+        typer.echo(json.dumps({"schema": "afdctl/1", "analyses": analyses, **paths}))
+        return
+    for name in names:
+        rows = {run.name: rows[name] for run, rows in results}
+        analysis = AnalysisOfRuns(name=name, rows=rows, runs={run.name: run for run in runs})
+        print_tables(console, analysis)
+        if console.is_terminal:
+            from afdctl.tui.plots import draw_analysis
+
+            for plot in draw_analysis(name, analysis.metrics, analysis.arrays, console.width):
+                console.file.write(plot)
+        if name in figures:
+            console.print(f"figure: {figures[name]}", soft_wrap=True)
+        console.print()
+
+
+def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alone: bool) -> Path:
+    """Return the path of an analysis' figure: `out` itself for the only one, else with the analysis in its name."""
+    if out is None:
+        several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
+        return OutputPath(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
+    if out.is_folder:
+        return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
+    return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
+
+
+def json_row(run: str, row: Row) -> Row:
+    """Return what --json prints of an analysis."""
+    fields = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
+    return {"run": run, **{field: row[field] for field in fields}, **row["metrics"]}

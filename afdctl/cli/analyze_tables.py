@@ -1,17 +1,14 @@
-"""Print the results of analyses: tables, plots and figures for people, one JSON object for pipelines."""
+"""Print the results of analyses as tables."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.cli.output_path import OutputPath
 from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:
@@ -61,28 +58,8 @@ class AnalysisOfRuns:
         return sorted({epsilon for metrics in self.metrics.values() for epsilon in metrics["epsilons"]})
 
 
-def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bool, out: OutputPath | None) -> None:
-    """Print each analysis of all runs and where its figure is; `results` has each run's rows by analysis."""
-    from afdctl.cli.analyze_plots import save_figures
-
-    runs, names = {run.name: run for run, _ in results}, list(results[0][1])
-    console = TableConsole()
-    figures = save_figures(list(runs.values()), names, out) if out or (console.is_terminal and not as_json) else {}
-    if as_json:
-        analyses = [json_row(run.name, row) for run, rows in results for row in rows.values()]
-        paths = {"figures": {name: str(path) for name, path in figures.items()}} if figures else {}
-        typer.echo(json.dumps({"schema": "afdctl/1", "analyses": analyses, **paths}))
-        return
-    for name in names:
-        rows = {run.name: rows[name] for run, rows in results}
-        print_analysis(console, AnalysisOfRuns(name=name, rows=rows, runs=runs))
-        if name in figures:
-            console.print(f"figure: {figures[name]}", soft_wrap=True)
-        console.print()
-
-
-def print_analysis(console: TableConsole, analysis: AnalysisOfRuns) -> None:
-    """Print the tables and warnings of an analysis, and on a terminal its plots."""
+def print_tables(console: TableConsole, analysis: AnalysisOfRuns) -> None:
+    """Print the tables and warnings of an analysis."""
     for part in TABLES[analysis.name](analysis):
         if isinstance(part, str):
             console.print(part, soft_wrap=not console.is_terminal)
@@ -91,17 +68,6 @@ def print_analysis(console: TableConsole, analysis: AnalysisOfRuns) -> None:
     for run, row in analysis.rows.items():
         for warning in row["warnings"]:
             console.print(f"Warning on {run}: {warning}.", soft_wrap=True)
-    if console.is_terminal:
-        from afdctl.cli.analyze_plots import draw_plots
-
-        for plot in draw_plots(analysis, console.width):
-            console.file.write(plot)
-
-
-def json_row(run: str, row: Row) -> Row:
-    """Return what --json prints of an analysis."""
-    fields = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
-    return {"run": run, **{field: row[field] for field in fields}, **row["metrics"]}
 
 
 def make_table(*columns: str) -> Table:

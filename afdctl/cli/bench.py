@@ -55,7 +55,7 @@ def bench(
     report = measure(chosen, attack_steps or [chosen.attack.steps], rounds, torch_device)
     typer.echo(json.dumps(report)) if as_json else print_report(report)
     if trace:
-        from afdctl.bench.trace import write_trace
+        from afdctl.bench.step_time import write_trace
 
         path = trace.file("trace.json")
         typer.echo(write_trace(chosen, torch_device, path), err=True)

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from afdctl.cli.terminal import broken_pipe_error, raw_stream
+from afdctl.cli.process import broken_pipe_error, raw_stream
 from afdctl.formatting import printable
 
 # width of tables that are not printed on a terminal

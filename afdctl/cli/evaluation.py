@@ -9,7 +9,7 @@ import typer
 
 from afdctl import registry
 from afdctl.cli import options as shared
-from afdctl.cli.arguments import dataset_name, find_run, parse_numbers, run_names
+from afdctl.cli.options import dataset_name, find_run, parse_numbers, run_names
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, format_count

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl.cli import export_files, export_modes, options, output_path
-from afdctl.cli.arguments import find_run, run_names
 from afdctl.cli.export_modes import ExportOptions
+from afdctl.cli.options import find_run, run_names
 from afdctl.errors import NotFoundError, RecipeError
 
 if TYPE_CHECKING:
@@ -78,9 +78,13 @@ def export(
         raise RecipeError(f"{'--format' if kind else '--paper'}: goes with --table{hint}")
     # a wrong name is reported before any run is read
     if table is not None:
-        export_modes.check_table(table)
+        from afdctl.export.tables.base import check_name
+
+        check_name(table)
     if figure is not None:
-        export_files.check_figure(figure)
+        from afdctl.export.figures.catalogue import find
+
+        find(figure)
     if (table or figure) and not names:
         runs = all_runs(folder)
     else:

@@ -46,13 +46,6 @@ def export_figure(options: ExportOptions, figure: str) -> None:
     typer.echo(json.dumps(result) if options.json else path)
 
 
-def check_figure(figure: str) -> None:
-    """Raise RecipeError for an unknown figure."""
-    from afdctl.export.figures.catalogue import find
-
-    find(figure)
-
-
 def _other_datasets(name: str, spec: "FigureSpec", records: "list[Record]") -> str:
     """Warn of runs whose data set is not in the paper's figure; empty for none."""
     from afdctl.export.groups import dataset_titles

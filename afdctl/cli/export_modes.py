@@ -114,11 +114,11 @@ def write_output(options: ExportOptions, content: str | bytes, name: str) -> Non
 
 def export_table(options: ExportOptions, name: str) -> None:
     """Build a table and write it to --out, draw it on a terminal, or print it as Markdown elsewhere."""
-    from afdctl.export import tables
     from afdctl.export.tables import render
+    from afdctl.export.tables.base import build_table, check_name
 
-    name, kind = tables.check_name(name), _table_format(options)
-    table = tables.build(name, load_records(options), options.paper)
+    name, kind = check_name(name), _table_format(options)
+    table = build_table(name, load_records(options), options.paper)
     if kind is None and sys.stdout.isatty():
         draw(table)
         return
@@ -127,13 +127,6 @@ def export_table(options: ExportOptions, name: str) -> None:
         for line in render.below(table):
             typer.echo(line, err=True)
     write_output(options, render.FORMATS[kind](table), f"table-{name}{render.suffix(kind)}")
-
-
-def check_table(name: str) -> None:
-    """Raise RecipeError for an unknown table."""
-    from afdctl.export import tables
-
-    tables.check_name(name)
 
 
 def _table_format(options: ExportOptions) -> str | None:

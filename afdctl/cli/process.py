@@ -1,12 +1,98 @@
-"""Settings of the process that must come before torch: memory, threads, and Ctrl-C during slow imports."""
+"""The process of a command: its terminal and streams, Ctrl-C during slow imports, memory and threads."""
 
 import ctypes
 import os
 import platform
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import TextIOWrapper
+from typing import Any, Final, TextIO
+
+from afdctl.errors import StoppedError
+from afdctl.formatting import printable
+
+
+def is_interactive() -> bool:
+    """Return whether a dashboard can be opened. It draws on stderr and reads stdin; stdout may be a pipe."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _is_in_foreground()
+
+
+def _is_in_foreground() -> bool:
+    """Return whether this is the foreground job; a background job would be stopped when it reads a key."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:
+        # not a controlling terminal, as in tests
+        return True
+
+
+def is_served() -> bool:
+    """Return whether this process draws for a browser: textual-serve sets the variable."""
+    return "TEXTUAL_DRIVER" in os.environ
+
+
+class EscapingStream:
+    """A text stream that writes control characters as escapes, and is otherwise the stream below it."""
+
+    # click would write to the binary buffer of a stream with another encoding, past this class
+    encoding = "utf-8"
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def escape_output() -> Iterator[None]:
+    """Escape control characters in all that is printed inside, as names and messages can come from any file."""
+    _open_closed_streams()
+    # a character that the terminal cannot show becomes "?" instead of an error after hours of work
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "replace"), (sys.stdin, "surrogateescape")):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=errors)
+    with redirect_stdout(EscapingStream(sys.stdout)), redirect_stderr(EscapingStream(sys.stderr)):
+        yield
+
+
+def raw_stream(stream: TextIO) -> TextIO:
+    """Return the stream below `escape_output`, for text with afdctl's own escape sequences."""
+    return stream.stream if isinstance(stream, EscapingStream) else stream
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null for each standard stream that was closed at the start (`>&-`, as by some cron daemons).
+
+    Otherwise the next file to be opened, such as a journal, would get its descriptor and what libraries print.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
+def broken_pipe_error() -> StoppedError:
+    """Discard further output, and return an error without a message that exits with 141; a training saves first."""
+    discard_output()
+    return StoppedError("", signal.SIGPIPE)
+
+
+def discard_output() -> None:
+    """Send all further output to /dev/null."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        # the interpreter flushes what is left in the buffer at exit, which would fail again
+        os.dup2(null, stream.fileno())
+
 
 # parameter numbers of mallopt(3), and bytes; 32 MiB is the largest mmap threshold that glibc accepts
 MALLOC_SETTINGS: Final = {"TRIM_THRESHOLD": (-1, 1 << 30), "MMAP_THRESHOLD": (-3, 32 << 20)}

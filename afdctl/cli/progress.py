@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from afdctl.cli.console import Console
-from afdctl.cli.terminal import broken_pipe_error
+from afdctl.cli.process import broken_pipe_error
 from afdctl.formatting import format_epsilon
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from afdctl.cli.arguments import split_names
 from afdctl.cli.evaluation import EvaluateOptions, evaluate
-from afdctl.cli.options import takes
+from afdctl.cli.options import split_names, takes
 
 ATTACKS = typer.Option(metavar="NAME,...", help="Run only these attacks; may name attacks that the suite lacks.")
 EPSILONS = typer.Option(metavar="GRID", help="Use this grid instead: 0,0.1,8/255 or 0:0.5:0.1.")

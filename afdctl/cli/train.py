@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli import background, terminal
+from afdctl.cli import background, process
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
@@ -102,9 +102,9 @@ def use_background(tui: bool | None, *, detach: bool, json: bool) -> bool:
         raise RecipeError("--json streams the journal until the training ends; leave --tui and --detach out")
     if tui and detach:
         raise RecipeError("--detach starts without a dashboard; leave --tui out")
-    if tui and not terminal.is_interactive():
+    if tui and not process.is_interactive():
         raise RecipeError("--tui needs a terminal on stdin and stderr; leave it out for plain lines")
-    return detach or (tui is not False and not json and terminal.is_interactive())
+    return detach or (tui is not False and not json and process.is_interactive())
 
 
 def _load_recipes(options: TrainOptions) -> "list[Recipe]":

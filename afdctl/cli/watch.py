@@ -1,18 +1,21 @@
 """`afdctl watch`: the dashboard on any run, live or finished; as one frame; in a browser; or as plain lines."""
 
+import contextlib
 import os
 import re
+import shlex
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from afdctl import paths
-from afdctl.cli import output_path, serving, terminal
-from afdctl.cli.arguments import find_run, run_names
+from afdctl.cli import output_path, process
+from afdctl.cli.options import find_run, run_names
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
@@ -29,6 +32,8 @@ READ_ONLY = typer.Option("--read-only", help="Do not let keys stop the run or re
 SERVE = typer.Option("--serve", help="Serve the dashboard, read-only, to browsers on this machine.")
 PORT = typer.Option(min=1, max=65535, help="The port of --serve.")
 FOLLOW_SECONDS = 0.5
+# --serve is for browsers on this machine only
+HOST = "127.0.0.1"
 
 
 def watch(
@@ -55,8 +60,8 @@ def watch(
     if once:
         _print_frame(folders, width, height, svg)
     elif serve:
-        serving.serve(folders, port)
-    elif terminal.is_interactive() or terminal.is_served():
+        serve_in_browser(folders, port)
+    elif process.is_interactive() or process.is_served():
         _open_dashboard(folders, replay, read_only)
     else:
         _print_lines(folders[0])
@@ -77,10 +82,10 @@ def _print_frame(folders: list[Path], width: int, height: int, svg: output_path.
     if svg is None:
         coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         text = frame.ansi() if coloured else frame.text() + "\n"
-        typer.echo(text, nl=False, file=terminal.raw_stream(sys.stdout))
+        typer.echo(text, nl=False, file=process.raw_stream(sys.stdout))
         return
     from afdctl.runs import files
-    from afdctl.tui.drawing.svg import to_svg
+    from afdctl.tui.export import to_svg
 
     path = svg.file(f"{output_path.runs_in_words([folder.resolve().name for folder in folders])}.svg")
     files.write_text(path, to_svg(frame, f"afdctl: {folders[0].name}"))
@@ -91,7 +96,7 @@ def _open_dashboard(folders: list[Path], replay: float | None, read_only: bool) 
     from afdctl.tui.app import Dashboard
     from afdctl.tui.session import Options
 
-    options = Options(read_only=read_only, served=terminal.is_served(), replay=replay)
+    options = Options(read_only=read_only, served=process.is_served(), replay=replay)
     if number := Dashboard(folders, options).show():
         raise StoppedError("", number)
 
@@ -114,9 +119,62 @@ def _print_lines(folder: Path) -> None:
             except MALFORMED:
                 typer.echo(f"warning: a line that this afdctl cannot read: {row['event']}", err=True)
     except BrokenPipeError:
-        raise terminal.broken_pipe_error() from None
+        raise process.broken_pipe_error() from None
     with suppress(AfdctlError):  # a journal that is damaged elsewhere is reported below
         for words in lost_rows(Run(folder)):
             typer.echo(f"warning: {words}", err=True)
     if run.damaged:
         typer.echo(f"warning: {folder}/{JOURNAL}: {run.damaged} damaged lines were left out", err=True)
+
+
+def serve_in_browser(paths: Sequence[Path], port: int) -> None:
+    """Serve until a signal comes. Each browser tab gets its own dashboard process, which ends with this one."""
+    # exec leaves no shell in between, so that the dashboard notices at once when the server exits
+    command = "exec " + shlex.join(
+        [sys.executable, "-m", "afdctl", "watch", "--read-only", "--", *(str(path.resolve()) for path in paths)]
+    )
+    server = guarded_server(command, port)
+    typer.echo(f"open http://{HOST}:{port}; from another machine, first run ssh -L {port}:{HOST}:{port} HOST", err=True)
+    # stdout is for results, not for messages of the library
+    with contextlib.redirect_stdout(sys.stderr):
+        server.serve()
+
+
+def guarded_server(command: str, port: int) -> Any:
+    """Return a server that only accepts requests of its own pages. AfdctlError if textual-serve is missing."""
+    try:
+        from aiohttp import web
+        from textual_serve.server import Server
+    except ImportError:
+        raise AfdctlError("--serve needs textual-serve; install it with `pip install 'afdctl[serve]'`") from None
+
+    from afdctl.cli.console import Console
+
+    hosts = {f"{name}:{port}" for name in (HOST, "localhost")} | ({HOST, "localhost"} if port == 80 else set())
+    origins = {f"http://{host}" for host in hosts}
+
+    async def refuse_others(request: Any, handler: Any) -> Any:
+        """Answer 403 to a foreign Host (DNS rebinding) and to a foreign Origin (a page of another site)."""
+        host, origin = request.headers.getall("Host", []), request.headers.getall("Origin", [])
+        if len(host) != 1 or host[0].lower() not in hosts or not origins.issuperset(map(str.lower, origin)):
+            raise web.HTTPForbidden(text=f"open http://{HOST}:{port} directly\n")
+        return await handler(request)
+
+    class GuardedServer(Server):  # type: ignore[misc]
+        # textual-serve has no public way to add a middleware
+        async def _make_app(self) -> Any:
+            app = await super()._make_app()
+            app.middlewares.append(web.middleware(refuse_others))
+            return app
+
+        async def on_startup(self, app: Any) -> None:
+            """Print no banner."""
+
+        async def _process_messages(self, websocket: Any, app_service: Any) -> None:
+            # a client that sends something else than the browser's messages is disconnected
+            with contextlib.suppress(AssertionError, AttributeError, LookupError, TypeError, ValueError):
+                await super()._process_messages(websocket, app_service)
+
+    server = GuardedServer(command, host=HOST, port=port, title="afdctl")
+    server.console = Console(stderr=True)
+    return server

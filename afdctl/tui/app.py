@@ -18,7 +18,7 @@ from textual.app import App, ComposeResult
 from afdctl.errors import AfdctlError, DiskFullError
 from afdctl.tui import export, keymap, view_actions
 from afdctl.tui.drawing.canvas import Canvas
-from afdctl.tui.drawing.palette import Depth, Palette
+from afdctl.tui.drawing.cells import Depth, Palette
 from afdctl.tui.driver import ServedDriver, StderrDriver, limit_size
 from afdctl.tui.panes.prompts import Dialog, hint_at
 from afdctl.tui.screen import Frame, compose_frame

@@ -6,7 +6,7 @@ from functools import partial
 
 from afdctl.tui import run_actions, view_actions
 from afdctl.tui.panes.prompts import Dialog, KeyHint
-from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.view import Snapshot
 from afdctl.tui.view_actions import Action, ActionContext
 
 Condition = Callable[[Snapshot], bool]

@@ -1,22 +1,26 @@
-"""Draw plots of analyses as text for a terminal: curves over one x, and points by class."""
+"""Draw analyses as text for a terminal: curves over one x, and points by class."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from afdctl.formatting import format_tick
+from afdctl.formatting import format_epsilon, format_tick
+from afdctl.runs.shards import Arrays
 from afdctl.tui.drawing.axis import Floats, Range, fit
-from afdctl.tui.drawing.cells import Cells
-from afdctl.tui.drawing.palette import COMPARED, Palette
+from afdctl.tui.drawing.cells import COMPARED, Cells, Palette
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
 
 HEIGHT = 15
 MAX_WIDTH = 100
 # marks of the points of the first classes; others are dots
 CLASS_MARKS = "0123456789abcdefghijklmnopqrstuvwxyz"
+# x ascending, and y
+Points = tuple[list[float], list[float]]
+# the metrics of an analysis by run
+Metrics = Mapping[str, Mapping[str, Any]]
 
 
 class Line(NamedTuple):
@@ -25,6 +29,27 @@ class Line(NamedTuple):
     name: str
     x: Sequence[float]
     y: Sequence[float]
+
+
+def draw_analysis(name: str, metrics: Metrics, arrays: Callable[[str], Arrays], width: int) -> list[str]:
+    """Draw an analysis of runs as plots of at most `width` columns; `arrays` reads those of a run."""
+    if name in ("tsne", "umap"):
+        return [draw_embedding(run, metrics[run]["epsilons"][-1], arrays(run), width) for run in metrics]
+    if name == "pca":
+        points = pca({run: arrays(run) for run in metrics})
+    elif name in LINES:
+        points = LINES[name](metrics)
+    else:
+        return []
+    lines = [Line(name, *line) for name, line in points.items()]
+    return [draw_curves(lines, width)] if any(len(line.x) > 1 for line in lines) else []
+
+
+def draw_embedding(run: str, epsilon: float, arrays: Arrays, width: int) -> str:
+    """Draw the natural images' points, and beside them those at the largest epsilon."""
+    strongest = f"{run}, under PGD-L∞ at {format_epsilon(epsilon)}"
+    points = {f"{run}, natural": arrays["points"][0], strongest: arrays["points"][-1]}
+    return draw_scatters(points, arrays["label"], width)
 
 
 def draw_curves(lines: Sequence[Line], width: int) -> str:
@@ -67,3 +92,35 @@ def draw_scatters(points: Mapping[str, Floats], label: NDArray[np.int32], width:
 
 def _palette() -> Palette:
     return Palette(depth="none" if "NO_COLOR" in os.environ else "true")
+
+
+def pca(arrays: Mapping[str, Arrays]) -> dict[str, Points]:
+    """Return the cumulative share of the variance by component."""
+    shares = {run: of_run["explained"].tolist() for run, of_run in arrays.items()}
+    return {run: ([float(number) for number in range(1, len(share) + 1)], share) for run, share in shares.items()}
+
+
+def sensitivity(metrics: Metrics) -> dict[str, Points]:
+    return {run: (of_run["epsilons"], of_run["median"]) for run, of_run in metrics.items()}
+
+
+def norms(metrics: Metrics) -> dict[str, Points]:
+    return {run: (of_run["epsilons"], of_run["margin"]["median"]) for run, of_run in metrics.items()}
+
+
+def hdh(metrics: Metrics) -> dict[str, Points]:
+    """Return half of the probe's d, and the gap that it bounds (Eq. 5), over the grid of the first attack."""
+    lines: dict[str, Points] = {}
+    for run, of_run in metrics.items():
+        cells = [cell for cell in of_run["cells"] if cell["attack"] == of_run["cells"][0]["attack"]]
+        epsilons = [cell["epsilon"] for cell in cells]
+        lines[f"{run}: d/2 (probe)"] = (epsilons, [cell["probe"] / 2 for cell in cells])
+        lines[f"{run}: gap"] = (epsilons, [cell["gap"] for cell in cells])
+    return lines
+
+
+LINES: Final[Mapping[str, Callable[[Metrics], dict[str, Points]]]] = {
+    "sensitivity": sensitivity,
+    "norms": norms,
+    "hdh": hdh,
+}

@@ -9,16 +9,20 @@ from pathlib import Path
 from afdctl.journal import SCHEMA
 from afdctl.tui import keymap
 from afdctl.tui.drawing.axis import Range
-from afdctl.tui.drawing.cells import Cells
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Cells, Palette
 from afdctl.tui.layout import Layout, PanePlace, compute_layout, page_size
-from afdctl.tui.panes import accuracy, attacks, chart, chart_data, charts, header, health, log, prompts, system
+from afdctl.tui.panes import accuracy, attacks, chart, chart_data, charts, header, health, log, prompts
 from afdctl.tui.panes.chart import RenderedChart
 from afdctl.tui.panes.charts import ChartSpec
 from afdctl.tui.session import Options, Session
-from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.history import MALFORMED, History
-from afdctl.tui.view import Settings, View
+from afdctl.tui.system import draw_system
+from afdctl.tui.view import Settings, Snapshot, View
+
+
+def _draw_system(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
+    return draw_system(snapshot.system, snapshot.checkpoint_bytes, width, height, palette)
+
 
 PANES = {
     "header": header.draw,
@@ -26,7 +30,7 @@ PANES = {
     "game": health.draw,
     "accuracy": accuracy.draw,
     "compare": accuracy.draw_compared,
-    "system": system.draw,
+    "system": _draw_system,
     "log": log.draw,
     "grid": attacks.draw_grid,
     "curves": attacks.draw_curves,

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from afdctl.tui.drawing.palette import COMPARED, curve_letter
+from afdctl.tui.drawing.cells import COMPARED, curve_letter
 from afdctl.tui.panes import health
-from afdctl.tui.snapshot import ComparedRun, Snapshot
 from afdctl.tui.state.follower import RunFollower, output
 from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.state.replay import Replay
-from afdctl.tui.state.system import System, SystemMonitor
-from afdctl.tui.view import View
+from afdctl.tui.system import System, SystemMonitor
+from afdctl.tui.view import ComparedRun, Snapshot, View
 
 SLOW_SECONDS = 2.0
 # how long one poll reads a long journal before keys are handled again

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Palette
 from afdctl.tui.layout import tier
 from afdctl.tui.panes import chart_data
 from afdctl.tui.panes.prompts import Dialog

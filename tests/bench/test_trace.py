@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from afdctl.bench.trace import write_trace
+from afdctl.bench.step_time import write_trace
 from afdctl.defenses.step_phases import PHASES
 from tests.conftest import short
 

@@ -11,7 +11,7 @@ import torch
 from afdctl.cli.export import choose_mode
 from afdctl.cli.export_modes import ExportOptions
 from afdctl.errors import RecipeError
-from afdctl.export.weights import state_dict
+from afdctl.export.weights import single_file
 from afdctl.export.weights.format import ExportedModel, Files
 from tests.cli.conftest import Afdctl
 from tests.conftest import short, train
@@ -66,12 +66,12 @@ def test_robustbench_files_are_in_its_folders(afdctl: Afdctl, folder: Path):
 def test_a_file_with_another_network_is_not_written(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
     def tampered(model: ExportedModel) -> Files:
         with torch.no_grad():
-            other = state_dict.copy_state(model.network)
+            other = single_file.copy_state(model.network)
             other["C_phi.bias"] += 0.01
-            network = state_dict.build_with_state(model.metadata, other)
-        return state_dict.pack_torch(replace(model, network=network))
+            network = single_file.build_with_state(model.metadata, other)
+        return single_file.pack_torch(replace(model, network=network))
 
-    monkeypatch.setattr(state_dict, "TORCH", replace(state_dict.TORCH, pack=tampered))
+    monkeypatch.setattr(single_file, "TORCH", replace(single_file.TORCH, pack=tampered))
     before = sorted(folder.iterdir())
     ended = afdctl("export", "nt", "--weights", "torch", "--out", "tampered.pt")
     assert (ended.code, ended.out) == (1, "")

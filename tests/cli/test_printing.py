@@ -11,7 +11,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from afdctl.cli.console import Console
-from afdctl.cli.terminal import escape_output, raw_stream
+from afdctl.cli.process import escape_output, raw_stream
 from tests.cli.conftest import Afdctl
 from tests.cli.trainings import ENVIRONMENT
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from afdctl.cli.serving import guarded_server
+from afdctl.cli.watch import guarded_server
 from tests.tui import journals
 
 aiohttp = pytest.importorskip("aiohttp")

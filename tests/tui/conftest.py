@@ -11,13 +11,12 @@ import pytest
 from textual.pilot import Pilot
 
 from afdctl.tui.app import Dashboard
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Palette
 from afdctl.tui.screen import Frame, compose_frame
 from afdctl.tui.session import Options
-from afdctl.tui.snapshot import Snapshot
-from afdctl.tui.state.status import state
-from afdctl.tui.state.system import Gpu, System
-from afdctl.tui.view import View
+from afdctl.tui.state.history import state
+from afdctl.tui.system import Gpu, System
+from afdctl.tui.view import Snapshot, View
 from tests.tui import journals
 
 MACHINE = System(

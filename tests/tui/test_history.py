@@ -2,8 +2,7 @@
 
 import pytest
 
-from afdctl.tui.state.history import History
-from afdctl.tui.state.status import QUIET_SECONDS, state
+from afdctl.tui.state.history import QUIET_SECONDS, History, state
 from tests.tui import journals
 from tests.tui.journals import BEGIN, PER_EPOCH, checkpoint, epoch, history, lines, step, training
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from afdctl.tui import keymap
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Palette
 from afdctl.tui.panes import charts, health
 from afdctl.tui.screen import PANES, compose_frame
 from afdctl.tui.state.log_entries import LogEntry
@@ -334,8 +334,8 @@ def test_a_sweep_without_autoattack_says_so():
 
 
 def test_compared_runs_and_their_differing_values():
-    from afdctl.tui.snapshot import ComparedRun
-    from afdctl.tui.state.status import state
+    from afdctl.tui.state.history import state
+    from afdctl.tui.view import ComparedRun
 
     other = history([RUN | {"recipe": RECIPE | {"attack": {**RECIPE["attack"], "epsilon": 0.1}}}, *training(300)[1:]])
     base = snapshot(training(620))

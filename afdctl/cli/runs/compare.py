@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from afdctl.cli.runs import options
+from afdctl.cli import options
 from afdctl.errors import RecipeError
-from afdctl.formatting import format_epsilon
+from afdctl.formatting import format_epsilon, format_value
 
 if TYPE_CHECKING:
     from afdctl.runs.record import Record
@@ -19,9 +19,9 @@ ENVIRONMENT: Final = ("afdctl", "commit", "torch", "device", "device_name", "thr
 
 
 def compare(
-    names: options.Names,
+    names: options.NamedRuns,
     everything: Annotated[bool, ALL] = False,
-    folder: options.Folder = Path("runs"),
+    folder: options.Runs = Path("runs"),
     as_json: options.Json = False,
 ) -> None:
     """Compare runs: the values of their recipes, their environments and their results that differ."""
@@ -94,4 +94,4 @@ def _cell(key: str, value: Any) -> str:
     """Format a value; those of results have four digits."""
     if isinstance(value, float) and " " in key:
         return f"{value:.4g}"
-    return options.format_value(value)
+    return format_value(value)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from afdctl.cli.runs import options
+from afdctl.cli import options
 from afdctl.errors import RecipeError
-from afdctl.formatting import NORM_LABELS, did_you_mean, format_bytes, format_epsilon
+from afdctl.formatting import NORM_LABELS, did_you_mean, format_bytes, format_epsilon, format_minute, format_percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 def ls(
-    folder: options.Folder = Path("runs"),
+    folder: options.Runs = Path("runs"),
     where: Annotated[list[str] | None, WHERE] = None,
     sort: Annotated[str | None, SORT] = None,
     as_json: options.Json = False,
@@ -149,12 +149,12 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     epoch = "" if run["epoch"] is None else f"{run['epoch']}/{run['epochs']}"
     brackets = "({})" if run["split"] == "validation" else "{}"
     clean, pgd = (
-        brackets.format(options.percent(run[key])) + _format_n(run[f"{key}_n"]) if run[key] is not None else ""
+        brackets.format(format_percent(run[key])) + _format_n(run[f"{key}_n"]) if run[key] is not None else ""
         for key in ("clean", "pgd")
     )
     aa = ""
     if run["aa"] is not None:
         epsilon = f"{format_epsilon(run['aa_epsilon'])} {NORM_LABELS[run['aa_norm']]}"
-        aa = f"{options.percent(run['aa'])} at {epsilon}{_format_n(run['aa_n'])}"
-    written, size = options.format_minute(run["written"]), format_bytes(run["size"] or 0)
+        aa = f"{format_percent(run['aa'])} at {epsilon}{_format_n(run['aa_n'])}"
+    written, size = format_minute(run["written"]), format_bytes(run["size"] or 0)
     return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, written, size

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from afdctl import paths
+from afdctl.cli import options
 from afdctl.cli.options import SET
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.cli.runs import options
 from afdctl.cli.train import DATA_DIR, NAME, RUNS
 from afdctl.errors import RecipeError
 from afdctl.formatting import format_bytes
@@ -25,7 +25,7 @@ RECIPE = typer.Option(
 )
 
 
-def rm(names: options.Names, yes: Annotated[bool, YES] = False, folder: options.Folder = Path("runs")) -> None:
+def rm(names: options.NamedRuns, yes: Annotated[bool, YES] = False, folder: options.Runs = Path("runs")) -> None:
     """Remove runs with all their files, and print their paths. Asks first; without a terminal, --yes is required."""
     from afdctl.runs import folders
     from afdctl.runs.files import size_on_disk
@@ -51,7 +51,7 @@ def _confirm(runs: str) -> None:
         raise typer.Exit(1)
 
 
-def rebuild(names: options.Names, folder: options.Folder = Path("runs")) -> None:
+def rebuild(names: options.NamedRuns, folder: options.Runs = Path("runs")) -> None:
     """Rebuild results.h5 from the journal and the shards, and print its path."""
     runs = options.find_runs(names, folder)
 

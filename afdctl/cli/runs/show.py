@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from afdctl.cli.arguments import run_names
-from afdctl.cli.runs import options
+from afdctl.cli import options
+from afdctl.cli.options import run_names
 from afdctl.errors import RecipeError
-from afdctl.formatting import NORM_LABELS, format_bytes, format_epsilon, format_square_accuracy
+from afdctl.formatting import (
+    NORM_LABELS,
+    format_bytes,
+    format_epsilon,
+    format_minute,
+    format_percent,
+    format_square_accuracy,
+    format_value,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +54,7 @@ VALUES_PER_LINE: Final = 4
 
 
 def show(
-    name: Annotated[str, NAME] = "latest", folder: options.Folder = Path("runs"), as_json: options.Json = False
+    name: Annotated[str, NAME] = "latest", folder: options.Runs = Path("runs"), as_json: options.Json = False
 ) -> None:
     """Show a run: recipe, provenance, results, attacks, analyses, and files with their digests verified."""
     from afdctl.runs.record import Record
@@ -134,13 +142,13 @@ def _recipe_lines(recipe: dict[str, Any] | None) -> list[str]:
     if recipe is None:
         return ["none: a custom model, which is only evaluated"]
     values = flattened(recipe)
-    texts = [f"{key} = {options.format_value(values[key])}" for key in MAIN_KEYS if values.get(key) is not None]
+    texts = [f"{key} = {format_value(values[key])}" for key in MAIN_KEYS if values.get(key) is not None]
     return [", ".join(texts[first : first + VALUES_PER_LINE]) for first in range(0, len(texts), VALUES_PER_LINE)]
 
 
 def _provenance_lines(content: dict[str, Any]) -> list[str]:
     run, provenance = content["run"], content["provenance"]
-    times = f"{options.format_minute(run['started'])} to {options.format_minute(run['written'])}"
+    times = f"{format_minute(run['started'])} to {format_minute(run['written'])}"
     return [times, *(f"{key} {provenance[key]}" for key in PROVENANCE if provenance.get(key) not in (None, ""))]
 
 
@@ -178,7 +186,7 @@ def _attack_table(curves: list[dict[str, Any]]) -> "Table":
         table.add_column(heading, justify="right" if heading in ("n", "AUC") else "left")
     for curve in curves:
         pairs = zip(curve["epsilons"], curve["accuracies"], strict=True)
-        accuracies = "  ".join(f"{format_epsilon(epsilon)}: {options.percent(accuracy)}" for epsilon, accuracy in pairs)
+        accuracies = "  ".join(f"{format_epsilon(epsilon)}: {format_percent(accuracy)}" for epsilon, accuracy in pairs)
         table.add_row(_title(curve), NORM_LABELS[curve["norm"]], f"{curve['n']:,}", accuracies, f"{curve['auc']:.3f}")
     return table
 

@@ -1,17 +1,19 @@
 """Every figure by name: those of the paper, and one for each analysis."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export.figures.divergence import hdh
 from afdctl.export.figures.embedding import tsne, umap
 from afdctl.export.figures.features import norms, pca, sensitivity, units
-from afdctl.export.figures.page import PaperFigure
+from afdctl.export.figures.page import PaperFigure, save
 from afdctl.export.figures.robustness import TITLES, is_swept, robustness
 from afdctl.export.groups import analysis_gap, commands, full_sweep_gap
 from afdctl.formatting import did_you_mean
 from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 
 AFD: Final = ("AFD-DCGAN", "AFD-HINGE", "AFD-WGAN")
 
@@ -85,3 +87,10 @@ def find(name: str) -> str:
     if name.lower() not in names:
         raise RecipeError(f"--figure {name}: no such figure ({did_you_mean(name, FIGURES)})")
     return names[name.lower()]
+
+
+def save_figures(runs: Sequence[Run], paths: Mapping[str, Path]) -> None:
+    """Draw each named figure of the runs to its path."""
+    records = [Record.of(run) for run in runs]
+    for name, path in paths.items():
+        save(FIGURES[name].build(records), path)

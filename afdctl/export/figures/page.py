@@ -16,7 +16,7 @@ from afdctl import __version__
 from afdctl.errors import RecipeError
 from afdctl.export.figures.style import GREY, styled
 from afdctl.export.groups import Group, dataset_titles
-from afdctl.export.tables.base import checkpoint_of
+from afdctl.export.tables.paper import checkpoint_of
 from afdctl.formatting import printable
 from afdctl.journal import Row
 from afdctl.runs import files, shards

@@ -9,16 +9,8 @@ from afdctl import recipe as recipes
 from afdctl.errors import AfdctlError
 from afdctl.export.groups import Gap, Group, dataset_title, quote_run, sweep_gap, table_groups
 from afdctl.export.tables import notes, paper
-from afdctl.export.tables.base import (
-    Cell,
-    Column,
-    Measurement,
-    Row,
-    Table,
-    accuracy_at,
-    area_under_curve,
-    clean_accuracy,
-)
+from afdctl.export.tables.base import Cell, Column, Row, Table
+from afdctl.export.tables.paper import Measurement, accuracy_at, area_under_curve, clean_accuracy
 from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record, method_of
 from afdctl.runs.run import Run

@@ -1,132 +1,41 @@
-"""What every table is built from: measurements of runs, and rows of cells before any format."""
+"""A table of the paper: its cells, columns and rows before any format, and its builder by name."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
 from statistics import fmean, stdev
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
+from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export.groups import Gap, Group, commands, training_gap
-from afdctl.export.tables.paper import table_a2
-from afdctl.journal import Row as Event
-from afdctl.runs.curves import Interval, RobustnessCurve, accuracy_interval, auc
+from afdctl.export.tables.paper import Measurement
+from afdctl.formatting import did_you_mean
 from afdctl.runs.record import Record
-from afdctl.runs.selection import checkpoint_names
 
 # what a column holds: shares and areas are in [0, 1]; text formats print shares in percent
 Kind = Literal["share", "area", "count", "seconds", "ratio", "text"]
 Value = float | str | None
-# keys of an attack's settings that do not change what is measured
-IGNORED_SETTINGS: Final = {
-    "label",
-    "datasets",
-    "epsilons",
-    "schedule",
-    "early_stop",
-    "batch_size",
-    "device",
-    "library",
+# table -> module and function that builds it
+BUILDERS: Final[Mapping[str, str]] = {
+    "1": "attack_tables:table_1",
+    "2": "attack_tables:table_2",
+    "A1": "hyperparameters:build",
+    "A3": "attack_tables:table_a3",
+    "A4": "features:build",
+    "A5": "discriminators:build",
+    "cost": "cost:build",
 }
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """A metric of one run.
-
-    `n` counts test images. `interval` is Wilson's at 95 %, of an area the widest below it. `seed` is the attack's,
-    `checkpoint` best, last or the start of a digest, `precision` that of the attack's search. `differing` lists
-    settings that differ from Table A2.
-    """
-
-    value: float
-    n: int | None = None
-    interval: Interval | None = None
-    seed: int | None = None
-    checkpoint: str | None = None
-    differing: str = ""
-    epsilon: float | None = None
-    source: str | None = None
-    precision: str | None = None
-
-    @property
-    def margin(self) -> float:
-        """Largest distance from the value to an end of its interval."""
-        return self.interval.margin(self.value) if self.interval else 0.0
-
-
-def clean_accuracy(record: Record) -> Measurement | None:
-    """Return accuracy on natural test images, from a cell or from the test at the end of the training."""
-    row = record.clean()
-    if row is None:
-        return None
-    accuracy, n = row["acc_nat"], row["n"]
-    interval = accuracy_interval(accuracy, n)
-    return Measurement(accuracy, n=n, interval=interval, checkpoint=checkpoint_of(record, row))
-
-
-def accuracy_at(record: Record, curve: RobustnessCurve, epsilon: float) -> Measurement | None:
-    """Return accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
-    row = min(curve.cells, key=lambda cell: abs(cell["epsilon"] - epsilon))
-    if abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
-        return None
-    return Measurement(
-        row["accuracy"],
-        n=row["n"],
-        interval=Interval(row["low"], row["high"]),
-        seed=row["seed"],
-        checkpoint=checkpoint_of(record, row),
-        differing=differing_settings(row, record.dataset),
-        epsilon=row["epsilon"],
-        source=row["source"],
-        precision=row["precision"],
-    )
-
-
-def area_under_curve(record: Record, curve: RobustnessCurve) -> Measurement:
-    """Return the paper's area under the curve, over Table A2's grid where the curve has all of it."""
-    settings = table_a2(record.dataset).get(curve.attack)
-    grid = settings.epsilons if settings else ()
-    exact = {epsilon: row for row in curve.cells for epsilon in grid if abs(row["epsilon"] - epsilon) < 1e-9}
-    complete = grid and set(grid[1:]) <= set(exact)
-    rows: Sequence[Event] = [exact[epsilon] for epsilon in grid[1:]] if complete else curve.cells
-    epsilons = [0.0, *(row["epsilon"] for row in rows)]
-    accuracies = [rows[0]["acc_nat"], *(row["accuracy"] for row in rows)]
-    value = auc(epsilons, accuracies)
-    widest = max(Interval(row["low"], row["high"]).margin(row["accuracy"]) for row in rows)
-    first = rows[0]
-    differing = differing_settings(first, record.dataset)
-    if rows is curve.cells:
-        differing = ", ".join(filter(None, [differing, f"grid {' '.join(f'{epsilon:.4g}' for epsilon in epsilons)}"]))
-    return Measurement(
-        value,
-        n=first["n"],
-        interval=Interval(value - widest, value + widest),
-        seed=first["seed"],
-        checkpoint=checkpoint_of(record, first),
-        differing=differing,
-        precision=curve.precision,
-    )
-
-
-def checkpoint_of(record: Record, row: Event) -> str | None:
-    """Return `best` or `last` for a checkpoint that the run still calls so, else the start of its digest."""
-    digest: str = row["checkpoint"]
-    if record.recipe is None:
-        return None
-    return digest if digest in ("best", "last") else checkpoint_names(record.rows).get(digest, digest[:8])
-
-
-def differing_settings(row: Event, dataset: str) -> str:
-    """List an attack's settings that differ from Table A2: `steps 100 (40)`."""
-    settings = table_a2(dataset).get(row["attack"])
-    if settings is None:
-        return ""
-    published = settings.model_dump(mode="json")
-    keys = [key for key, value in row["spec"].items() if key not in IGNORED_SETTINGS and published.get(key) != value]
-    return ", ".join(f"{key} {_setting_text(row['spec'][key])} ({_setting_text(published.get(key))})" for key in keys)
-
-
-def _setting_text(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+# the runs that a table takes, where it does not take every run
+REQUIRED_RUNS: Final[Mapping[str, str]] = {
+    "A1": "a trained run",
+    "A3": "a run of AT, TRADES or AFD",
+    "A5": "a run of AFD",
+    "cost": "a run trained here",
+}
+COMPARISON_NOTE: Final = "In parentheses: the published value, and ours minus the published one."
+# tables that the paper prints for AFD without its variant
+WITHOUT_VARIANT: Final = ("A3", "A4", "A5", "cost")
+VARIANT_NOTE: Final = "The paper does not say which variant of AFD its values are for."
 
 
 @dataclass(frozen=True)
@@ -222,3 +131,29 @@ class Table:
     def missing(self) -> list[str]:
         """The commands that compute what the cells lack."""
         return commands(gap for row in self.rows for column in self.columns for gap in row.cells[column.key].gaps)
+
+
+Build = Callable[[Sequence[Record], bool], Table]
+
+
+def check_name(name: str) -> str:
+    """Return the table's name as the paper writes it. Error: RecipeError with the nearest name."""
+    names = {known.lower(): known for known in BUILDERS}
+    if name.upper() == "A2":
+        raise RecipeError("--table A2: is a suite of attacks; `afdctl suites show paper-A2` prints it")
+    if name.lower() not in names:
+        raise RecipeError(f"--table {name}: no such table ({did_you_mean(name, BUILDERS)})")
+    return names[name.lower()]
+
+
+def build_table(name: str, records: Sequence[Record], with_paper: bool) -> Table:
+    """Build a table of the runs, with the published numbers if asked. Error: NotFoundError without a suitable run."""
+    module, function = BUILDERS[name].split(":")
+    table = cast(Build, getattr(import_module(f"afdctl.export.tables.{module}"), function))(records, with_paper)
+    if not any(row.runs for row in table.rows):
+        raise NotFoundError(f"--table {name}: needs {REQUIRED_RUNS.get(name, 'a run')}, and none is among those named")
+    compared = any(cell.published is not None for row in table.rows for cell in row.cells.values())
+    if not compared:
+        return table
+    variant = (VARIANT_NOTE,) if name in WITHOUT_VARIANT else ()
+    return replace(table, notes=(*table.notes, COMPARISON_NOTE, *variant))

@@ -5,7 +5,8 @@ from statistics import fmean, stdev
 
 from afdctl.export.groups import Group, dataset_title, group_runs
 from afdctl.export.tables import notes, paper
-from afdctl.export.tables.base import Cell, Column, Measurement, Row, Table
+from afdctl.export.tables.base import Cell, Column, Row, Table
+from afdctl.export.tables.paper import Measurement
 from afdctl.runs.record import Record
 
 # images of each data set's training split; repeated from its DatasetInfo, which would import torch

@@ -45,7 +45,9 @@ def _rows(family: list[Group], records: Sequence[Record], with_paper: bool) -> I
     """Yield the rows of a family in the paper's order; an architecture without a run has an empty row."""
     first = family[0]
     for architecture in DISCRIMINATORS:
-        published = paper.row("tableA5", dataset=first.dataset, discriminator=architecture) if with_paper else {}
+        published = (
+            paper.published_row("tableA5", dataset=first.dataset, discriminator=architecture) if with_paper else {}
+        )
         matching = [group for group in family if _architecture(group.records[0]) == architecture]
         for group in matching or [Group(first.dataset, first.method, first.method)]:
             # the architecture distinguishes the rows, unless several runs have the same

@@ -13,7 +13,8 @@ from afdctl.export.groups import (
     table_groups,
 )
 from afdctl.export.tables import notes, paper
-from afdctl.export.tables.base import Cell, Column, Measurement, Row, Table, checkpoint_of
+from afdctl.export.tables.base import Cell, Column, Row, Table
+from afdctl.export.tables.paper import Measurement, checkpoint_of
 from afdctl.runs.record import Record
 
 # metric -> the analysis that computes it

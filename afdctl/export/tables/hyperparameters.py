@@ -41,7 +41,7 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
 def _row(group: Group, with_paper: bool) -> Row:
     recipe = group.records[0].recipe
     assert recipe is not None
-    published = paper.row("tableA1", dataset=group.dataset) if with_paper else {}
+    published = paper.published_row("tableA1", dataset=group.dataset) if with_paper else {}
     if not isinstance(recipe.defense, AFD):
         published = {key: value for key, value in published.items() if key not in AFD_ONLY}
     cells = {key: Cell(value, published=_text(published.get(key))) for key, value in _values(recipe).items()}

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from afdctl.export.groups import Group, dataset_title
 from afdctl.export.tables import paper
-from afdctl.export.tables.base import Column, Kind, Measurement, Row
+from afdctl.export.tables.base import Column, Kind, Row
+from afdctl.export.tables.paper import Measurement
 from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record
 from afdctl.runs.summary import training_progress

@@ -5,10 +5,10 @@ from typing import Final
 
 # format -> where its WeightFormat is, for `registry.load`
 FORMATS: Final[Mapping[str, str]] = {
-    "safetensors": "afdctl.export.weights.state_dict:SAFETENSORS",
-    "onnx": "afdctl.export.weights.traced:ONNX",
-    "pt2": "afdctl.export.weights.traced:PT2",
-    "torch": "afdctl.export.weights.state_dict:TORCH",
+    "safetensors": "afdctl.export.weights.single_file:SAFETENSORS",
+    "onnx": "afdctl.export.weights.single_file:ONNX",
+    "pt2": "afdctl.export.weights.single_file:PT2",
+    "torch": "afdctl.export.weights.single_file:TORCH",
     "robustbench": "afdctl.export.weights.robustbench:ROBUSTBENCH",
 }
 SUFFIXES: Final[Mapping[str, str]] = {

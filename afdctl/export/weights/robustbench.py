@@ -17,7 +17,7 @@ import torch
 
 from afdctl.errors import RecipeError
 from afdctl.export.weights.format import ExportedModel, Files, Logits, WeightFormat
-from afdctl.export.weights.state_dict import copy_state
+from afdctl.export.weights.single_file import copy_state
 from afdctl.models.feature_classifier import FeatureClassifier, FeatureNorm
 from afdctl.registry import ENCODERS
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from afdctl.formatting import format_tick
 from afdctl.tui.drawing.axis import Floats, Range
-from afdctl.tui.drawing.cells import Cells, braille
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Cells, Palette, braille
 
 # the empty braille character; LOWER + n fills n eighths of a cell from below
 BRAILLE, LOWER = 0x2800, 0x2580

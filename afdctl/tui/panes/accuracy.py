@@ -8,14 +8,12 @@ from afdctl.journal import Row
 from afdctl.runs.diff import differing_keys
 from afdctl.tui.drawing import plot
 from afdctl.tui.drawing.axis import Range
-from afdctl.tui.drawing.cells import Cells, Span
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Cells, Palette, Span
 from afdctl.tui.panes import charts, health
 from afdctl.tui.panes.chart_data import sample_curve, visible_range, x_ticks
 from afdctl.tui.panes.charts import CurveSpec
-from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.history import History
-from afdctl.tui.view import Settings, View
+from afdctl.tui.view import Settings, Snapshot, View
 
 COLOURS = {"acc_nat": "good", "acc_adv": "other", "acc_square": "d_hdh"}
 # the smallest height and width of the curves below the table

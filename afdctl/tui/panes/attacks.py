@@ -6,12 +6,10 @@ import numpy as np
 
 from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_range
 from afdctl.tui.drawing.axis import Floats, Range
-from afdctl.tui.drawing.cells import Cells, Span
-from afdctl.tui.drawing.palette import COMPARED, Palette, curve_letter
+from afdctl.tui.drawing.cells import COMPARED, Cells, Palette, Span, curve_letter, draw_bar
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
-from afdctl.tui.panes.header import draw_bar
-from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.sweep import Cell, Key, SweepProgress
+from afdctl.tui.view import Snapshot
 
 NAME_WIDTH = 24
 UNIT = Range(0, 1)

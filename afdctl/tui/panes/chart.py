@@ -8,14 +8,12 @@ import numpy as np
 from afdctl.formatting import format_number
 from afdctl.tui.drawing import plot
 from afdctl.tui.drawing.axis import Range, clip_outliers, fit, stable_range
-from afdctl.tui.drawing.cells import Cells, Span, length
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Cells, Palette, Span, length
 from afdctl.tui.drawing.plot import Curve, Plot, margins
 from afdctl.tui.panes.chart_data import XRange, metric_history, sample_curve, visible_range, x_ticks
 from afdctl.tui.panes.charts import ChartSpec, CurveSpec
-from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.history import History
-from afdctl.tui.view import Settings
+from afdctl.tui.view import Settings, Snapshot
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """The header: which run, its state, its progress and the time left; on a tiny terminal, this is all there is."""
 
 from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_number
-from afdctl.tui.drawing.cells import Cells, Span, length
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Cells, Palette, Span, draw_bar, length
 from afdctl.tui.panes.health import d_accuracy
-from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.view import Snapshot
 
 DEFENSE_NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
 GAP = 3
@@ -90,16 +89,6 @@ def _put_progress(cells: Cells, y: int, snapshot: Snapshot, left: list[Span], ri
     bar_end = right_begin - length([percent])
     draw_bar(cells, x, bar_end, y, share, snapshot.state.colour if history.steps_total else "faint")
     cells.put(bar_end, y, percent)
-
-
-def draw_bar(cells: Cells, x: int, end: int, y: int, share: float, colour: str) -> None:
-    """Draw a bar from column x to `end`, filled to half a cell."""
-    palette = cells.palette
-    full, half = divmod(round(share * 2 * (end - x)), 2)
-    # without colours the unfilled part is another character
-    rest = "─" if palette.depth == "none" else "━"
-    spans = [("━" * full, palette.ink(colour)), ("╸" * half, palette.ink(colour))]
-    cells.put(x, y, *spans, (rest * (end - x - full - half), palette.ink("faint")), end=end)
 
 
 def _state(snapshot: Snapshot, palette: Palette) -> Span:

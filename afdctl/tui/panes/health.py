@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 
 from afdctl.formatting import format_number
-from afdctl.tui.drawing.cells import Cells
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Cells, Palette
 from afdctl.tui.panes import charts
-from afdctl.tui.snapshot import Snapshot
 from afdctl.tui.state.history import History
+from afdctl.tui.view import Snapshot
 
 MARKS = {"ok": ("✔", "good"), "warn": ("!", "warn"), "bad": ("✖", "bad"), "none": ("·", "dim")}
 LEVELS = ("bad", "warn", "ok", "none")

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Sequence
 
-from afdctl.tui.drawing.cells import Cells
-from afdctl.tui.drawing.palette import Palette
-from afdctl.tui.snapshot import Snapshot
+from afdctl.tui.drawing.cells import Cells, Palette
 from afdctl.tui.state.log_entries import LogEntry
+from afdctl.tui.view import Snapshot
 
 COLOURS = {
     "checkpoint": "dim",

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from afdctl.tui.drawing.cells import Cells, Span, length
-from afdctl.tui.drawing.palette import Palette
+from afdctl.tui.drawing.cells import Cells, Palette, Span, length
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from afdctl.journal import JournalReader, JournalReplaced, Row, Writer, current_writer, rows_between, sample
-from afdctl.tui.state.history import History
-from afdctl.tui.state.status import State, state
+from afdctl.tui.state.history import History, State, state
 
 # A larger journal is shown from a sample of its lines until all of it has been read.
 MAX_BYTES_AT_OPEN: Final = 4 << 20

@@ -1,12 +1,14 @@
-"""The history of a run, built from the rows of its journal in memory that does not grow with the run."""
+"""The history and the status of a run, built from the rows of its journal in memory that does not grow with the run."""
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
+from afdctl.formatting import format_duration
 from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
-from afdctl.runs.status import StatusTracker
+from afdctl.runs.status import OTHER_VERSION, StatusTracker
 from afdctl.tui.state.log_entries import LogEntry, log_entry
 from afdctl.tui.state.rates import Rates, compute_utilisation
 from afdctl.tui.state.sweep import SweepProgress
@@ -21,6 +23,23 @@ ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 # the largest step that a float represents exactly, as the charts need it
 MAX_STEP = 1 << 53
 SWEEP_EVENTS = {"sweep", "sweep_part", "sweep_progress", "cell", "sweep_end", "checkpoint"}
+# A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
+QUIET_SECONDS: Final = 30.0
+QUIET_PAUSES: Final = 5
+# Mark and colour of each status; the others have ended badly.
+STYLES: Final = {
+    OTHER_VERSION: ("?", "warn"),
+    "not started": ("◌", "bad"),
+    "starting": ("◌", "warn"),
+    "training": ("●", "good"),
+    "testing": ("●", "good"),
+    "sweeping": ("●", "good"),
+    "analyzing": ("●", "good"),
+    "finished": ("✔", "good"),
+    "swept": ("✔", "good"),
+    "stopped": ("■", "warn"),
+    "sweep stopped": ("■", "warn"),
+}
 
 
 class History:
@@ -182,3 +201,31 @@ class History:
             return None
         place = min(series.length - 1, max(0, (step - 1 - series.base) // series.width))
         return float(series.mean("elapsed")[place])
+
+
+@dataclass(frozen=True)
+class State:
+    """A word, the mark before it, and the role of its colour. `over`: no process writes the journal."""
+
+    word: str
+    mark: str
+    colour: str
+    over: bool = False
+
+
+def state(history: History, is_written: bool, *, gone: str = "", quiet: float = 0.0, replayed: bool = False) -> State:
+    """Return the state to show.
+
+    `gone` is why nothing can be read; nothing was written for `quiet` seconds; `replayed` is true for a replay.
+    """
+    if gone:
+        return State(gone, "✖", "bad", over=True)
+    if replayed and not history.other_schema:
+        return State("replay", "▶", "d_hdh")
+    word = OTHER_VERSION if history.other_schema else history.status.status(is_written=is_written)
+    if word == "training" and quiet > max(QUIET_SECONDS, QUIET_PAUSES * history.rates.seconds_between_writes):
+        # a trainer that hangs must not look like one that trains; tests and attacks write nothing for long
+        return State(f"quiet {format_duration(quiet)}", "?", "warn")
+    mark, colour = STYLES.get(word, ("✖", "bad"))
+    # the process that wrote the last row takes a moment to exit
+    return State(word, mark, colour, over=not is_written or history.status.has_ended)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from afdctl.journal import JournalReplaced, Line
 from afdctl.tui.state.follower import RunFollower, why_gone
-from afdctl.tui.state.history import History
-from afdctl.tui.state.status import State, state
+from afdctl.tui.state.history import History, State, state
 
 # the longest pause between two rows, in seconds of the run; the night before a resume is skipped
 MAX_PAUSE = 10.0

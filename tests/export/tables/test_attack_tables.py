@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from afdctl import registry
-from afdctl.export import tables
 from afdctl.export.groups import Gap, training_gap
-from afdctl.export.tables.base import Cell, Table
+from afdctl.export.tables.base import Cell, Table, build_table
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from tests.export.tables.sample_runs import Rows, cell_rows, make_record
@@ -25,7 +24,7 @@ def test_seeds_become_mean_and_sample_deviation(tmp_path: Path) -> None:
         make_record(tmp_path, f"at-{seed}", "mnist_at", cell_rows("pgd_linf", {0.3: accuracy}), f"seed={seed}")
         for seed, accuracy in enumerate([0.90, 0.92, 0.97])
     ]
-    table = tables.build("1", runs, with_paper=False)
+    table = build_table("1", runs, with_paper=False)
     assert [row.runs for row in table.rows] == [("at-0", "at-1", "at-2")]
     measured = cell(table, "AT", "pgd_linf_wb")
     # mean 2.79 / 3; squares of -0.03, -0.01, 0.04 sum to 0.0026, over n - 1 = 2 that is 0.0013
@@ -36,7 +35,7 @@ def test_seeds_become_mean_and_sample_deviation(tmp_path: Path) -> None:
 
 def test_a_repeated_seed_is_noted(tmp_path: Path) -> None:
     runs = [make_record(tmp_path, f"at-{number}", "mnist_at", cell_rows("pgd_linf", {0.3: 0.9})) for number in (1, 2)]
-    assert "runs with the same seed are not independent" in " ".join(tables.build("1", runs, with_paper=False).notes)
+    assert "runs with the same seed are not independent" in " ".join(build_table("1", runs, with_paper=False).notes)
 
 
 def test_rows_are_in_the_papers_order_and_recipes_are_kept_apart(tmp_path: Path) -> None:
@@ -53,7 +52,7 @@ def test_rows_are_in_the_papers_order_and_recipes_are_kept_apart(tmp_path: Path)
             ("mn", "mnist_nt", ()),
         ]
     ]
-    assert [row.labels for row in tables.build("1", runs, with_paper=False).rows] == [
+    assert [row.labels for row in build_table("1", runs, with_paper=False).rows] == [
         ("mnist", "NT"),
         ("mnist", "AT (ma2)"),
         ("mnist", "AT (ma)"),
@@ -67,7 +66,7 @@ def test_rows_are_in_the_papers_order_and_recipes_are_kept_apart(tmp_path: Path)
 
 def test_published_values_and_rows_are_added(tmp_path: Path) -> None:
     runs = [make_record(tmp_path, "wgan", "mnist_wgan", cell_rows("aa", {0.3: 0.9212}))]
-    table = tables.build("1", runs, with_paper=True)
+    table = build_table("1", runs, with_paper=True)
     measured = cell(table, "AFD-WGAN", "aa_linf_wb")
     assert (measured.value, measured.published) == (0.9212, 0.9012)
     assert measured.difference == pytest.approx(0.02)
@@ -85,7 +84,7 @@ def test_missing_results_are_computed_by_few_commands(tmp_path: Path, monkeypatc
         make_record(root, "at", "mnist_at", done),
         make_record(root, "wgan", "mnist_wgan", done),
     ]
-    table = tables.build("1", runs, with_paper=False)
+    table = build_table("1", runs, with_paper=False)
     assert table.missing == [
         "afdctl sweep nt at wgan --suite paper-A2 --attacks pgd_linf,cw,aa",
         "afdctl sweep at wgan --suite paper-A2 --from nt --attacks pgd_linf,cw",
@@ -96,7 +95,7 @@ def test_missing_results_are_computed_by_few_commands(tmp_path: Path, monkeypatc
 def test_a_value_of_some_seeds_only_is_named(tmp_path: Path) -> None:
     rows = {1: cell_rows("pgd_linf", {0.3: 0.9}), 2: [*cell_rows("pgd_linf", {0.3: 0.8}), *cell_rows("aa", {0.3: 0.7})]}
     runs = [make_record(tmp_path, f"at-{seed}", "mnist_at", of, f"seed={seed}") for seed, of in rows.items()]
-    table = tables.build("1", runs, with_paper=False)
+    table = build_table("1", runs, with_paper=False)
     assert (cell(table, "AT", "aa_linf_wb").value, cell(table, "AT", "aa_linf_wb").std) == (0.7, None)
     assert "Averaged over only some of the row's runs: AA-L∞ 0.3 (WB) of MNIST AT." in table.notes
 
@@ -105,7 +104,7 @@ def test_an_epsilon_that_the_suite_lacks_is_in_the_command(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     done = [*cell_rows("pgd_linf", {0.1: 0.9}, "digits", n=360), *cell_rows("cw", {0.29: 0.9}, "digits", n=360)]
     runs = [make_record(tmp_path / "elsewhere", "my run", "digits_nt", done)]
-    table = tables.build("1", runs, with_paper=False)
+    table = build_table("1", runs, with_paper=False)
     assert table.missing == ["afdctl sweep 'elsewhere/my run' --suite paper-A2 --epsilons 0,0.1 --attacks aa"]
     assert [column.title for column in table.columns][1:4] == ["PGD-L∞ 0.1 (WB)", "C&W-L2 0.29 (WB)", "AA-L∞ 0.1 (WB)"]
 
@@ -118,13 +117,13 @@ def test_black_box_images_are_those_of_nt(tmp_path: Path) -> None:
     ]
     make_record(tmp_path, "nt", "mnist_nt", [])
     runs = [make_record(tmp_path, "at", "mnist_at", []), make_record(tmp_path, "wgan", "mnist_wgan", rows)]
-    table = tables.build("1", runs, with_paper=False)
+    table = build_table("1", runs, with_paper=False)
     assert cell(table, "AFD-WGAN", "pgd_linf_bb").value == 0.7
     assert "against nt." in table.notes[0]
 
 
 def test_without_nt_black_box_needs_a_run_of_it(tmp_path: Path) -> None:
-    table = tables.build("1", [make_record(tmp_path, "wgan", "cifar10_wgan", [])], with_paper=False)
+    table = build_table("1", [make_record(tmp_path, "wgan", "cifar10_wgan", [])], with_paper=False)
     path = tmp_path / "wgan"
     assert table.missing == [
         f"afdctl sweep {path} --suite paper-A2 --attacks pgd_linf,cw,aa",
@@ -140,7 +139,7 @@ def test_an_area_searched_in_bf16_is_noted_and_float32_is_not(tmp_path: Path) ->
     of = cell_rows("aa", {0.2: 0.9, 0.3: 0.8})
     for precision in ("bf16", "float32"):
         run = make_record(tmp_path, precision, "mnist_at", searched(precision, of))
-        notes = "\n".join(tables.build("2", [run], with_paper=False).notes)
+        notes = "\n".join(build_table("2", [run], with_paper=False).notes)
         assert ("Precision of the attack's search: bf16." in notes) == (precision == "bf16")
 
 
@@ -150,7 +149,7 @@ def test_values_that_cannot_be_compared_are_noted(tmp_path: Path) -> None:
         make_record(tmp_path, "trades", "mnist_trades", searched("bf16", cell_rows("aa", {0.3: 0.9}, n=500, seed=3))),
         make_record(tmp_path, "wgan", "mnist_wgan", cell_rows("pgd_linf", {0.3: 0.9}, checkpoint="c" * 64, steps=100)),
     ]
-    notes = "\n".join(tables.build("1", runs, with_paper=False).notes)
+    notes = "\n".join(build_table("1", runs, with_paper=False).notes)
     assert "Test images: MNIST 1,000 (except TRADES 500)." in notes
     assert "Attack seed: MNIST 0 (except TRADES 3)." in notes
     assert (
@@ -170,7 +169,7 @@ def test_a_run_whose_training_is_not_finished_is_named(tmp_path: Path) -> None:
         {"event": "end", "step": 30, "reason": "stopped", "exit_code": 143, "message": None},
     ]
     runs = [make_record(tmp_path, "at", "mnist_at", stopped), make_record(tmp_path, "wgan", "mnist_wgan", [])]
-    notes = tables.build("1", runs, with_paper=False).notes
+    notes = build_table("1", runs, with_paper=False).notes
     assert "at stopped at epoch 3 of 100." in notes
     assert not any(note.startswith("wgan ") for note in notes)
 
@@ -181,15 +180,15 @@ def test_a_custom_model_has_its_own_row(tmp_path: Path) -> None:
     with run.open_journal() as journal:
         journal.extend(cell_rows("pgd_linf", {0.3: 0.4}, checkpoint="d"))
     runs = [Record.of(run), make_record(tmp_path, "at", "mnist_at", [])]
-    table = tables.build("1", runs, with_paper=False)
+    table = build_table("1", runs, with_paper=False)
     assert [row.labels[1] for row in table.rows] == ["AT", "mine"]
     assert cell(table, "mine", "pgd_linf_wb").value == 0.4
-    assert [row.labels[1] for row in tables.build("A1", runs, with_paper=False).rows] == ["AT"]
+    assert [row.labels[1] for row in build_table("A1", runs, with_paper=False).rows] == ["AT"]
 
 
 def test_clean_accuracy_is_that_on_most_images_of_the_best_checkpoint(tmp_path: Path) -> None:
     def clean(name: str, *rows: dict[str, Any]) -> Any:
-        table = tables.build("1", [make_record(tmp_path, name, "mnist_at", list(rows))], with_paper=False)
+        table = build_table("1", [make_record(tmp_path, name, "mnist_at", list(rows))], with_paper=False)
         return cell(table, "AT", "clean")
 
     test = final_test(0.5, 0.1, n=200)
@@ -214,7 +213,7 @@ def test_a_data_set_without_a_packaged_recipe_and_without_rows_in_table_a2(
     )
     with run.open_journal() as journal:
         journal.extend([*cell_rows("pgd_linf", {0.02: 0.6, 8 / 255: 0.4}), *cell_rows("cw", {1: 0.3})])
-    (row,) = tables.build(name, [Record.of(run)], with_paper=False).rows
+    (row,) = build_table(name, [Record.of(run)], with_paper=False).rows
     assert row.labels == ("shapes", "mine")
     assert column is None or row.cells[column].value
 

@@ -7,9 +7,8 @@ import pytest
 
 from afdctl import registry
 from afdctl.errors import NotFoundError, RecipeError
-from afdctl.export import tables
 from afdctl.export.tables import cost
-from afdctl.export.tables.base import Cell
+from afdctl.export.tables.base import Cell, build_table, check_name
 from tests.export.tables.sample_runs import DIGEST, Rows, cell_rows, make_record
 
 
@@ -17,7 +16,7 @@ def test_an_area_is_the_trapezoid_over_table_a2s_grid(tmp_path: Path) -> None:
     # 0 0.2 0.3 0.35 at 1 0.8 0.6 0.2: (0.9 * 0.2 + 0.7 * 0.1 + 0.4 * 0.05) / 0.35
     curve = cell_rows("aa", {0.2: 0.8, 0.25: 0.0, 0.3: 0.6, 0.35: 0.2}, acc_nat=1.0)
     part = cell_rows("pgd_linf", {0.1: 0.5, 0.2: 0.0}, acc_nat=1.0)
-    table = tables.build("2", [make_record(tmp_path, "wgan", "mnist_wgan", [*curve, *part])], with_paper=True)
+    table = build_table("2", [make_record(tmp_path, "wgan", "mnist_wgan", [*curve, *part])], with_paper=True)
     areas = table.rows[-1].cells
     assert areas["aa"].value == pytest.approx(0.27 / 0.35)
     assert areas["aa"].difference == pytest.approx(0.27 / 0.35 - 0.90)
@@ -31,7 +30,7 @@ def test_hyperparameters_are_the_recipes(tmp_path: Path) -> None:
         make_record(tmp_path, "nt", "cifar10_nt", []),
         make_record(tmp_path, "wgan", "cifar10_wgan", [], "train.epochs=7"),
     ]
-    natural, wgan = tables.build("A1", runs, with_paper=True).rows
+    natural, wgan = build_table("A1", runs, with_paper=True).rows
     assert {key: cell.value for key, cell in wgan.cells.items()} == {
         "model": "resnet18, width 64",
         "lr_F": "0.5",
@@ -56,7 +55,7 @@ def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pyt
         make_record(root, "wgan", "mnist_wgan", cell_rows("pgd_linf", {0.3: 0.8}, source="at")),
         make_record(root, "nt", "mnist_nt", cell_rows("pgd_linf", {0.3: 0.8}, source="at")),
     ]
-    table = tables.build("A3", runs, with_paper=True)
+    table = build_table("A3", runs, with_paper=True)
     by_method = {row.labels[1]: row.cells for row in table.rows}
     assert list(by_method) == ["AT", "TRADES", "AFD-DCGAN", "AFD-WGAN"]
     assert (by_method["AT"]["from_AT"], by_method["AT"]["from_TRADES"].value) == (Cell(), 0.9)
@@ -89,7 +88,7 @@ def test_units_and_dims_have_columns_by_data_set(tmp_path: Path, monkeypatch: py
         make_record(root, "a", "mnist_at", []),
         make_record(root, "b", "digits_at", []),
     ]
-    table = tables.build("A4", runs, with_paper=True)
+    table = build_table("A4", runs, with_paper=True)
     (row,) = (row for row in table.rows if row.labels == ("AFD-WGAN",))
     assert {key: cell.value for key, cell in row.cells.items()} == {
         "mnist_units": 30,
@@ -109,7 +108,7 @@ def test_units_and_dims_have_columns_by_data_set(tmp_path: Path, monkeypatch: py
 
 def test_a_discriminator_without_a_run_is_trained_with_the_recipe_of_another(tmp_path: Path) -> None:
     run = make_record(tmp_path, "w", "mnist_wgan", cell_rows("pgd_linf", {0.3: 0.9}))
-    table = tables.build("A5", [run, make_record(tmp_path, "at", "mnist_at", [])], with_paper=True)
+    table = build_table("A5", [run, make_record(tmp_path, "at", "mnist_at", [])], with_paper=True)
     assert [row.labels for row in table.rows] == [
         ("mnist", "AFD-WGAN", "FC1-PD"),
         ("mnist", "AFD-WGAN", "FC3"),
@@ -125,11 +124,11 @@ def test_a_discriminator_without_a_run_is_trained_with_the_recipe_of_another(tmp
 
 def test_recipes_that_differ_in_more_than_the_discriminator_are_noted(tmp_path: Path) -> None:
     runs = [make_record(tmp_path, "three", "mnist_wgan", []), make_record(tmp_path, "one", "mnist_wgan_fc1pd", [])]
-    table = tables.build("A5", runs, with_paper=False)
+    table = build_table("A5", runs, with_paper=False)
     assert [row.labels[1] for row in table.rows] == ["AFD-WGAN"] * 3
     assert not any("compare" in note for note in table.notes)
     runs.append(make_record(tmp_path, "fc3", "mnist_wgan_fc3", [], "train.epochs=80"))
-    assert any("`afdctl runs compare one fc3 three`" in note for note in tables.build("A5", runs, False).notes)
+    assert any("`afdctl runs compare one fc3 three`" in note for note in build_table("A5", runs, False).notes)
 
 
 def steps(speeds: dict[int, float]) -> Rows:
@@ -146,12 +145,12 @@ def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> No
     at = make_record(tmp_path, "at", "digits_at", steps({1: 10, 2: 1237, 3: 1237 / 3}))
     wgan = make_record(tmp_path, "wgan", "digits_wgan", steps({1: 1237 / 3}), threads=2)
     assert cost.steady_epochs(at) == pytest.approx([1, 3])
-    first, second = tables.build("cost", [wgan, at], with_paper=True).rows
+    first, second = build_table("cost", [wgan, at], with_paper=True).rows
     assert (first.labels[1], first.cells["seconds"].value) == ("AT", pytest.approx(2))
     assert second.cells["over_at"].value == pytest.approx(1.5)
     assert second.cells["over_at"].difference == pytest.approx(1.5 - 1.31)
     assert second.cells["over_trades"].value is None
-    notes = "\n".join(tables.build("cost", [wgan, at], with_paper=False).notes)
+    notes = "\n".join(build_table("cost", [wgan, at], with_paper=False).notes)
     assert "runs on digits have different thread counts" in notes
     assert "standard deviation over the epochs of a run exceeds 10 % in at," in notes
 
@@ -162,13 +161,13 @@ def test_only_epochs_with_all_attack_steps_count(tmp_path: Path) -> None:
         tmp_path, "grown", "digits_at", speeds, "attack.n_fgsm_epochs=1", "attack.steps_warmup_epochs=1"
     )
     assert cost.steady_epochs(grown) == pytest.approx([2, 2])
-    (note,) = [note for note in tables.build("cost", [grown], with_paper=False).notes if "fewer attack steps" in note]
+    (note,) = [note for note in build_table("cost", [grown], with_paper=False).notes if "fewer attack steps" in note]
     assert note.endswith(": grown.")
 
 
 def test_a_one_cycle_schedule_is_named(tmp_path: Path) -> None:
     cycle = make_record(tmp_path, "cycle", "digits_at", [], "train.schedule=one_cycle", "train.milestones=[]")
-    (row,) = tables.build("A1", [cycle], with_paper=False).rows
+    (row,) = build_table("A1", [cycle], with_paper=False).rows
     assert row.cells["milestones"].value == "one cycle"
 
 
@@ -186,12 +185,12 @@ def test_half_an_epoch_does_not_count(tmp_path: Path) -> None:
 )
 def test_an_unknown_table(name: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        tables.check_name(name)
+        check_name(name)
 
 
 def test_a_table_without_a_suitable_run(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="--table A5: needs a run of AFD"):
-        tables.build("A5", [make_record(tmp_path, "nt", "mnist_nt", [])], with_paper=True)
+        build_table("A5", [make_record(tmp_path, "nt", "mnist_nt", [])], with_paper=True)
 
 
 def test_training_images_are_those_of_every_data_set_of_published_size() -> None:

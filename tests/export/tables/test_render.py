@@ -10,9 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from afdctl.errors import AfdctlError
-from afdctl.export import tables
 from afdctl.export.tables import render
-from afdctl.export.tables.base import Table
+from afdctl.export.tables.base import Table, build_table
 from tests.export.tables.sample_runs import cell_rows, make_record
 from tests.journals import final_test
 
@@ -26,7 +25,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     for seed in (1, 2):
         done = cell_rows("pgd_linf", {0.3: 0.8 + seed / 10})
         runs.append(make_record(tmp_path / "runs", f"a|t_{seed}", "mnist_at", done, f"seed={seed}"))
-    return tables.build("1", runs, with_paper=True)
+    return build_table("1", runs, with_paper=True)
 
 
 def test_markdown(table: Table) -> None:
