@@ -1,10 +1,10 @@
-"""The layers of the package: who may import what, and what a quick command must not load."""
+"""Test who may import what, and that quick commands load nothing heavy."""
 
 import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -13,33 +13,64 @@ import pytest
 import afdctl
 
 PACKAGE = Path(afdctl.__file__).parent
+# from the bottom up: a package imports itself and those above its line, so that no two packages import each other
 LAYERS = [
-    {"errors", "paths", "formatting", "registry", "recipe", "suites", "journal", "interrupts"},
-    {"runs"},
-    {"data", "models", "losses", "metrics", "attacks"},
-    {"defenses"},
-    {"training"},
-    {"evaluation"},
-    {"analysis"},
-    {"export"},
-    {"bench"},
-    {"tui"},
-    {"cli"},
-    {"__main__"},
+    "errors",
+    "formatting",
+    "registry",
+    "interrupts",
+    "paths",
+    "journal",
+    "recipe",
+    "suites",
+    "runs",
+    "losses",
+    "metrics",
+    "data",
+    "models",
+    "attacks",
+    "defenses",
+    "training",
+    "evaluation",
+    "analysis",
+    "export",
+    "bench",
+    "tui",
+    "cli",
+    "__main__",
 ]
-LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
-CLI = LAYER["cli"]
+LEVEL = {part: number for number, part in enumerate(LAYERS)}
 
-LIBRARIES = [{"pydantic", "pydantic_core", "tomli", "tomli_w"}, {"h5py", "numpy"}, {"torch", "torchvision", "PIL"}]
-"""What each layer adds to the libraries that the layers below it import at module scope."""
-ALSO = {
+# what a package must not import, although it lies below
+BARRED = {
+    # pure functions on tensors
+    "losses": {"errors", "registry", "recipe", "suites", "journal", "runs"},
+    "metrics": {"errors", "registry", "recipe", "suites", "journal", "runs"},
+    # algorithms take plain values, not config models
+    "data": {"recipe", "suites", "journal", "runs"},
+    "models": {"recipe", "suites", "journal", "runs"},
+    "attacks": {"recipe", "suites", "journal", "runs"},
+    "defenses": {"suites", "journal", "runs"},
+    # a reader of runs, which starts in a moment because it does not know torch
+    "tui": set(LAYERS[LEVEL["runs"] + 1 : LEVEL["tui"]]),
+}
+
+# libraries that a package and all above it import at module scope; the dashboard and the commands have their own lists
+LIBRARIES = {
+    "recipe": {"pydantic", "pydantic_core", "tomli", "tomli_w"},
+    "runs": {"h5py", "numpy"},
+    "losses": {"torch", "torchvision", "PIL"},
+}
+ONLY_LIBRARIES = {
+    "tui": {"h5py", "numpy", "textual", "rich", "psutil"},
     "cli": {"typer", "rich"},
+}
+# libraries of one part only
+ALSO = {
     "export/figures": {"matplotlib"},
     "export/report/page": {"jinja2"},
 }
-"""Libraries of one part: those that print for people, what draws, and what fills templates."""
-FOR_THE_SCREEN = {"h5py", "numpy", "textual", "rich", "psutil"}
-"""All that the dashboard imports: it is a reader, and starts in a moment because it does not know torch."""
+# libraries that one part imports inside functions only
 LATER = {
     "analysis": {"sklearn", "umap"},
     "export/raw": {"pyarrow"},
@@ -50,20 +81,10 @@ LATER = {
     "models/state_dict_io": {"safetensors"},
     "tui": {"pynvml"},
 }
-"""What only a function's body may import."""
-BARRED = {
-    "losses": {"errors", "registry", "recipe", "journal", "runs"},
-    "metrics": {"errors", "registry", "recipe", "journal", "runs"},
-    "attacks": {"recipe", "suites", "journal", "runs"},
-    "models": {"recipe", "suites", "journal", "runs"},
-    "defenses": {"journal", "runs"},
-    "journal": {"registry", "recipe", *LIBRARIES[0]},
-    "errors": {"registry", "recipe", "journal", *LIBRARIES[0]},
-}
 
 
 def imports(tree: ast.AST, later: bool = False) -> Iterator[tuple[str, bool]]:
-    """Each dotted name that the code imports, and whether a function does; not what only a type checker sees."""
+    """Yield each imported dotted name, and whether a function imports it; skip imports for type checkers."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, later) for alias in node.names)
@@ -74,28 +95,38 @@ def imports(tree: ast.AST, later: bool = False) -> Iterator[tuple[str, bool]]:
             yield from imports(node, later or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
 
 
+def package_allowed(part: str, imported: str, later: bool) -> bool:
+    """Whether `part` of afdctl may import `imported`, another part of it."""
+    if imported not in LEVEL:
+        # a name of afdctl itself, such as its version
+        return True
+    if part == "cli" and not later:
+        # commands import what they need when they run, so that --help is quick
+        return LEVEL[imported] < LEVEL["recipe"] or imported in ("recipe", "suites", "cli")
+    return LEVEL[imported] <= LEVEL[part] and imported not in BARRED.get(part, ())
+
+
+def library_allowed(file: str, library: str, later: bool) -> bool:
+    """Whether `file` (such as `runs/run`) may import `library`, a top-level package outside afdctl."""
+    part = file.split("/")[0]
+    if library in sys.stdlib_module_names or (part == "cli" and later):
+        return True
+    libraries = set(ONLY_LIBRARIES.get(part, set()))
+    if part not in ONLY_LIBRARIES:
+        libraries.update(*(names for since, names in LIBRARIES.items() if LEVEL[since] <= LEVEL[part]))
+    libraries.update(*(names for place, names in ALSO.items() if f"{file}/".startswith(f"{place}/")))
+    return library in libraries or (later and library in LATER.get(file, set()) | LATER.get(part, set()))
+
+
 def allowed(file: str, name: str, later: bool) -> bool:
     """Whether `file` (such as `runs/run`) may import `name` (such as `afdctl.journal.read`)."""
     if name.startswith("matplotlib.pyplot"):
         # its figures and settings are global
         return False
-    part, (top, *rest) = file.split("/")[0], name.split(".")
-    own = (rest or ["afdctl"])[0] if top == "afdctl" else None
-    if (own or top) in BARRED.get(part, ()) or top in sys.stdlib_module_names:
-        return top in sys.stdlib_module_names
-    if own and part == "tui":
-        return LAYER.get(own, 0) <= LAYER["runs"] or own == "tui"
-    if own:
-        # a name of afdctl itself, such as its version, belongs to no layer
-        layer = LAYER.get(own, 0)
-        return layer <= LAYER[part] and (part != "cli" or later or layer in (0, CLI))
-    if part == "cli":
-        return later or top in ALSO["cli"]
-    if part == "tui":
-        return top in FOR_THE_SCREEN or (later and top in LATER["tui"])
-    own_libraries = [also for place, also in ALSO.items() if f"{file}/".startswith(f"{place}/")]
-    libraries = set().union(*LIBRARIES[: LAYER[part] + 1], *own_libraries)
-    return top in libraries or (later and top in LATER.get(file, set()) | LATER.get(part, set()))
+    top, *rest = name.split(".")
+    if top == "afdctl":
+        return package_allowed(file.split("/")[0], (rest or ["afdctl"])[0], later)
+    return library_allowed(file, top, later)
 
 
 def violations(file: str, source: str) -> list[str]:
@@ -107,29 +138,27 @@ FILES = [path.relative_to(PACKAGE).with_suffix("").as_posix() for path in sorted
 
 @pytest.mark.parametrize("file", [file for file in FILES if file != "__init__"])
 def test_imports_point_down_only(file: str):
-    assert file.split("/")[0] in LAYER, "give it a layer in LAYERS"
+    assert file.split("/")[0] in LEVEL, "add it to LAYERS"
     assert violations(file, (PACKAGE / f"{file}.py").read_text()) == []
 
 
-def module_file(name: str) -> str | None:
-    """Return the file of a dotted name, which is a module, a package, or a name in one of them."""
-    place = name.removeprefix("afdctl.").replace(".", "/")
-    parent = place.rpartition("/")[0]
-    return next((file for file in (place, f"{place}/__init__", parent, f"{parent}/__init__") if file in FILES), None)
+def test_every_layer_exists():
+    assert sorted(LAYERS) == sorted({file.split("/")[0] for file in FILES} - {"__init__"})
 
 
-def test_no_module_imports_itself_through_others():
-    graph = {
-        file: {
-            imported
-            for name, _ in imports(ast.parse((PACKAGE / f"{file}.py").read_text()))
-            if (imported := module_file(name)) and imported != file
-        }
-        for file in FILES
-    }
-    assert "runs/run" in graph["runs/checkpoints"]
-    # raises CycleError, which names the modules
-    TopologicalSorter(graph).prepare()
+def test_no_module_imports_itself_in_a_circle():
+    modules = {file.removesuffix("/__init__"): file for file in FILES}
+    graph = {module: set(imported_modules(file, modules)) - {module} for module, file in modules.items()}
+    # raises CycleError, which names the circle
+    assert len(list(TopologicalSorter(graph).static_order())) == len(FILES)
+
+
+def imported_modules(file: str, modules: Mapping[str, str]) -> Iterator[str]:
+    """Yield the modules of afdctl that `file` imports, in functions too."""
+    for name, _ in imports(ast.parse((PACKAGE / f"{file}.py").read_text())):
+        path = name.removeprefix("afdctl.").replace(".", "/")
+        # a module, or a name in one; `afdctl` itself imports nothing
+        yield from [module for module in (path, path.rpartition("/")[0]) if module in modules][:1]
 
 
 def test_the_package_itself_imports_nothing():
@@ -148,6 +177,13 @@ def test_the_package_itself_imports_nothing():
         ("journal/reader", "import pydantic"),
         ("journal/reader", "from afdctl.recipe import load"),
         ("attacks/pgd", "from afdctl.journal import Journal"),
+        ("attacks/autoattack", "def aa():\n    from afdctl.suites.schema import Aa"),
+        ("models/feature_classifier", "from afdctl.recipe.schema import Model"),
+        ("data/base", "from afdctl.recipe.schema import Data"),
+        ("models/fused", "from afdctl.attacks.base import Model"),
+        ("losses", "from afdctl import metrics"),
+        ("recipe/load", "from afdctl.suites import load"),
+        ("bench/report", "def report():\n    from afdctl.tui.app import Dashboard"),
         ("defenses/afd", "def step():\n    from afdctl.runs import checkpoints"),
         ("losses", "from afdctl import journal"),
         ("models/resnet", "from afdctl.training.trainer import Trainer"),
