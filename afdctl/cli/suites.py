@@ -4,7 +4,10 @@ from typing import Annotated
 
 import typer
 
+from afdctl import registry
 from afdctl.cli import output_path
+from afdctl.errors import RecipeError
+from afdctl.formatting import did_you_mean, shorten
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and copy attack suites.")
 
@@ -28,6 +31,9 @@ def show(suite: Annotated[str, SUITE] = "strong", dataset: Annotated[str, DATASE
     """Show the attacks of a suite on a data set: grids, schedules and settings."""
     from afdctl.suites.load import load
 
+    if dataset not in registry.DATASETS:
+        hint = did_you_mean(dataset, registry.DATASETS)
+        raise RecipeError(f"--dataset '{shorten(dataset)}': no such data set ({hint})")
     for config in load(suite, dataset).attacks:
         settings = ", ".join(f"{key}={value}" for key, value in config.attack_kwargs().items() if value is not None)
         grid = ", ".join(f"{epsilon:.4g}" for epsilon in config.epsilons)

@@ -107,9 +107,9 @@ def verify_pointed(run: Run) -> None:
     """Raise CorruptError if `last` or `best` names a damaged or missing checkpoint."""
     for checkpoint in list_checkpoints(run):
         if checkpoint.pointers and not checkpoint.intact:
-            raise CorruptError(f"{checkpoint.path}: damaged or missing; {RESTORE}")
+            raise CorruptError(f"{checkpoint.path}: damaged or missing; restore it from a copy")
     for reason in dangling_pointers(run):
-        raise CorruptError(f"{reason}; {RESTORE}")
+        raise CorruptError(f"{reason}; restore it from a copy")
 
 
 def repair_best(run: Run, rows: Iterable[Row], step: float = inf) -> list[str]:

@@ -261,6 +261,9 @@ def test_suites(afdctl: Afdctl, folder: Path):
         "strong",
     ]
     assert "descending" in afdctl("suites", "show", "strong", "--dataset", "digits").out
+    wrong = afdctl("suites", "show", "strong", "--dataset", "cifar")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err.startswith("error: --dataset 'cifar': no such data set (did you mean 'cifar10'?)")
     assert afdctl("suites", "cp", "strong", "my.toml").code == 0
     assert afdctl("suites", "cp", "strong", "my.toml").code == 2
     assert printed(afdctl("sweep", "at", "--suite", "my.toml", "--attacks", "fgsm", "--limit", "16", "--json"))
