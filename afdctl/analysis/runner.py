@@ -20,7 +20,7 @@ from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.runs import results_file, shards
-from afdctl.runs.selection import rows_to_rewrite, selected_analyses, shadowed_rows
+from afdctl.runs.selection import not_selected, rows_to_rewrite, selected_analyses
 from afdctl.suites.attack_config import AttackConfig
 
 # part of every key: raise it when an analysis' results change, so that old ones are computed again
@@ -164,7 +164,7 @@ class AnalysisRunner:
 
     def pending_tasks(self) -> list[Task]:
         """Return the attacks that the missing analyses need, in pieces."""
-        tasks = {task.parts_key: task for name in self.missing() for task in self.tasks(name)}
+        tasks = {task.block_key: task for name in self.missing() for task in self.tasks(name)}
         return self.cache.missing(tasks.values())
 
     def tasks(self, name: str) -> list[Task]:
@@ -174,16 +174,16 @@ class AnalysisRunner:
     def key(self, name: str) -> str:
         """Return the key of an analysis: equal for equal results."""
         request, target = self.request, self.target
-        attacks = [task.parts_key for task in self.tasks(name)]
+        attacks = [task.block_key for task in self.tasks(name)]
         points = request.points if name in EMBEDDINGS else None
         versions = [VERSION, FEATURES_VERSION]
         return make_key([*versions, name, target.digest, target.data_digest, request.n, request.seed, attacks, points])
 
-    def shadowing_rows(self) -> list[Row]:
+    def selected_instead(self) -> list[Row]:
         """Return the rows that tables, figures and results.h5 show in place of requested ones."""
         rows = self._counting_rows()
         selected = selected_analyses(rows)
-        return [selected[row["name"]] for row in shadowed_rows(rows, self.rows().values()) if row["name"] in selected]
+        return [selected[row["name"]] for row in not_selected(rows, self.rows().values()) if row["name"] in selected]
 
     def handle_interrupts(self) -> None:
         """Raise StoppedError where a signal asked to stop."""

@@ -189,14 +189,14 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
     if pending:
         size = runner.cache.batch_size
         passes = time_estimate.pass_seconds(runner.target, size)
-        estimates = {task.parts_key: time_estimate.task_seconds(task, size, *passes) for task in pending}
+        estimates = {task.block_key: time_estimate.task_seconds(task, size, *passes) for task in pending}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in pending))
         seconds = format_duration(sum(estimates.values()))
         images = f"features of {runner.request.n:,} images under {attacks}"
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)
     runner.run(progress.on_images, progress.on_analysis)
-    for row in runner.shadowing_rows():
+    for row in runner.selected_instead():
         reporter.say(f"{name}: results.h5, tables and figures keep {row['name']} of {row['n']:,} images")
 
 

@@ -90,7 +90,7 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     with progress_reporter() as reporter:
         runner.on_row = EvaluationProgress(reporter, estimates).on_row
         rows = runner.run()
-    print_shadowed(runner.cells.shadowed())
+    print_not_selected(runner.cells.not_selected())
     evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
 
 
@@ -216,7 +216,7 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
     return f"{summary}, up to about {format_duration(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
 
 
-def print_shadowed(cells: "Sequence[tuple[str, Row, Row]]") -> None:
+def print_not_selected(cells: "Sequence[tuple[str, Row, Row]]") -> None:
     """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
     lines = []
     for run, cell, selected in cells:

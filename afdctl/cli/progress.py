@@ -146,7 +146,7 @@ class EvaluationProgress:
 
     def on_row(self, row: Row) -> None:
         match row["event"]:
-            case "sweep_progress" | "sweep_part":
+            case "sweep_progress" | "sweep_block":
                 key = row["attack"], row["source"] or row["run"]
                 self.done[key] = row["done"] / row["n"]
                 completed = sum(self.estimates.get(key, 0) * share for key, share in self.done.items())
@@ -174,7 +174,7 @@ class AnalysisProgress:
         """Count images that were attacked; an attack that is done is one line."""
         name = f"{task.source.name}  {task.spec.title}"
         self.images += images
-        self.completed += self.estimates[task.parts_key] * images / task.n
+        self.completed += self.estimates[task.block_key] * images / task.n
         self.reporter.update(completed=self.completed, description=name)
         if self.images >= task.n:
             seconds = time.monotonic() - self.started

@@ -1,7 +1,7 @@
 """What the journals have of a plan: its finished cells, and partial results of its unfinished tasks.
 
-Partial results are saved so that a kill costs seconds. A part is one shard with the rows of consecutive samples, named
-by a `sweep_part` event.
+Partial results are saved so that a kill costs seconds. A stored block is one shard with the rows of consecutive
+samples, named by a `sweep_block` event.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from afdctl.journal import JournalCache, Row, drop_superseded
 from afdctl.runs import shards
 from afdctl.runs.curves import wilson
 from afdctl.runs.run import Run
-from afdctl.runs.selection import rows_to_rewrite, selected_curves, shadowed_rows
+from afdctl.runs.selection import not_selected, rows_to_rewrite, selected_curves
 from afdctl.runs.shards import Arrays
 
 # Rows of finished cells by run and key: two runs can hold the same network, and so the same keys
@@ -71,17 +71,17 @@ class PlannedCells:
         """Return a run's finished cells that would count in place of others if they were written again."""
         return rows_to_rewrite(drop_superseded(self.readers[name].rows), self.finished(name))
 
-    def shadowed(self) -> list[tuple[str, Row, Row]]:
+    def not_selected(self) -> list[tuple[str, Row, Row]]:
         """Return run, finished cell and a cell of the curve that counts in its place, for tables and results.h5."""
-        shadowed = []
+        replaced = []
         for name, reader in self.readers.items():
             reader.of_event("cell")
             rows = drop_superseded(reader.rows)
             curves = selected_curves(rows)
-            for row in shadowed_rows(rows, self.finished(name)):
+            for row in not_selected(rows, self.finished(name)):
                 if curve := curves.get((row["attack"], row["source"])):
-                    shadowed.append((name, row, curve.cells[0]))
-        return shadowed
+                    replaced.append((name, row, curve.cells[0]))
+        return replaced
 
     def _with_started_batch_size(self, task: Task) -> Task:
         """Return the task with its batch size halved as often as finds the most finished cells.
@@ -143,7 +143,7 @@ def _total_passes(arrays: Arrays, epsilon: float) -> int:
 class PartialResults:
     """The results of a task so far: blocks of samples for each target, and the seconds that they took.
 
-    The first `saved` blocks are stored in parts.
+    The first `saved` blocks are stored; each of the others holds one batch.
     """
 
     blocks: list[list[Arrays]]
@@ -166,54 +166,54 @@ class PartialResults:
 
 
 class PartialResultStore:
-    """The parts that the journals of some runs name, `readers` by run; with adversarial images, or without them."""
+    """The blocks that the journals of some runs name, `readers` by run; with adversarial images, or without them."""
 
     def __init__(self, readers: Mapping[str, JournalCache], with_images: bool) -> None:
         self.readers, self.with_images = readers, with_images
 
     def recover(self, task: Task) -> PartialResults:
-        """Load the consecutive parts of a task, from its first sample on, that every target has intact."""
+        """Load the consecutive blocks of a task, from its first sample on, that every target has intact."""
         results = PartialResults([[] for _ in task.targets])
         rows_by_first = [self._newest(task, target.name) for target in task.targets]
-        while parts := [rows[results.done] for rows in rows_by_first if results.done in rows]:
-            if len(parts) < len(task.targets) or len({part["done"] for part in parts}) > 1:
+        while block_rows := [rows[results.done] for rows in rows_by_first if results.done in rows]:
+            if len(block_rows) < len(task.targets) or len({row["done"] for row in block_rows}) > 1:
                 break
-            pairs = list(zip(task.targets, parts, strict=True))
-            if not all(shards.intact(target.run, part["shard"]) for target, part in pairs):
+            pairs = list(zip(task.targets, block_rows, strict=True))
+            if not all(shards.intact(target.run, row["shard"]) for target, row in pairs):
                 break
-            for blocks, (target, part) in zip(results.blocks, pairs, strict=True):
-                blocks.append(shards.read(target.run, part["shard"]))
+            for blocks, (target, row) in zip(results.blocks, pairs, strict=True):
+                blocks.append(shards.read(target.run, row["shard"]))
             results.saved += 1
-            results.done, results.seconds = parts[0]["done"], parts[0]["seconds"]
+            results.done, results.seconds = block_rows[0]["done"], block_rows[0]["seconds"]
         return results
 
     def write(self, task: Task, results: PartialResults) -> Iterator[tuple[str, Row]]:
-        """Store the samples that no part has yet; yield each run's name and the fields of its `sweep_part` event."""
+        """Store the samples that no stored block has yet; yield each run and the fields of its `sweep_block` event."""
         saved = results.saved
         if len(results.blocks[0]) <= saved:
             return
         for number, (target, blocks) in enumerate(zip(task.targets, results.blocks, strict=True)):
-            # from here on one block is one part
+            # the batches since the last stored block become one block
             blocks[saved:] = [_join(blocks[saved:])]
             first = results.done - len(blocks[saved]["label"])
-            shard = shards.write(target.run, f"part-{task.parts_key}-{first:06d}", blocks[saved])
-            fields = {"task": task.parts_key, "first": first, "shard": shard, "images": self.with_images}
+            shard = shards.write(target.run, f"block-{task.block_key}-{first:06d}", blocks[saved])
+            fields = {"task": task.block_key, "first": first, "shard": shard, "images": self.with_images}
             yield target.name, fields | results.summary(number, task)
         results.saved += 1
 
     def clear(self, task: Task) -> None:
-        """Remove the parts of a task that will not be resumed."""
+        """Remove the blocks of a task that will not be resumed."""
         for target in task.targets:
             for row in self._rows(task, target.name):
                 shards.remove(target.run, row["shard"])
 
     def _newest(self, task: Task, name: str) -> dict[int, Row]:
-        """Map the first sample of a part to the newest part that begins there."""
+        """Map the first sample of a block to the newest block that begins there."""
         return {row["first"]: row for row in self._rows(task, name) if row["images"] == self.with_images}
 
     def _rows(self, task: Task, name: str) -> Iterable[Row]:
-        """Read the rows of a run's parts of a task, with and without images."""
-        return (row for row in self.readers[name].of_event("sweep_part") if row["task"] == task.parts_key)
+        """Read the rows of a run's blocks of a task, with and without images."""
+        return (row for row in self.readers[name].of_event("sweep_block") if row["task"] == task.block_key)
 
 
 def _join(blocks: list[Arrays]) -> Arrays:

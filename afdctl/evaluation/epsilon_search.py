@@ -33,7 +33,7 @@ def attack_grid(
     `rng` returns the random streams of the whole batch at an epsilon; a minimum-norm attack gets those of 0. Passes are
     counted at the epsilon that they were spent at, those of one search for the whole grid at its first.
     """
-    batch = SampleBatch(model=model, x=x, y=y, rng=rng)
+    batch = BatchUnderAttack(model=model, x=x, y=y, rng=rng)
     epsilons = [epsilon for epsilon in spec.epsilons if epsilon > 0]
     if spec.order == "once":
         return single_search(batch, spec, epsilons)
@@ -44,7 +44,7 @@ def attack_grid(
 
 
 @dataclass
-class SampleBatch:
+class BatchUnderAttack:
     """Samples under attack: x (n, c, h, w), y (n,), and their random streams at an epsilon."""
 
     model: Model
@@ -85,12 +85,12 @@ class SampleBatch:
         result.part[rows] = torch.where(fooled, result.part[rows], NOT_FOUND)
 
 
-def independent(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+def independent(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
     """Attack all samples at each epsilon."""
     return {epsilon: attack(epsilon, batch.indices) for epsilon in epsilons}
 
 
-def ascending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+def ascending(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
     """Attack from small to large epsilons the samples that are not fooled yet."""
     result, results = AttackResult.empty(batch.x), {}
     for epsilon in epsilons:
@@ -100,7 +100,7 @@ def ascending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[floa
     return results
 
 
-def descending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+def descending(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
     """Attack from large to small epsilons the samples that were fooled in the larger ball.
 
     An image from the larger ball that is inside the smaller one counts there without an attack.
@@ -121,7 +121,7 @@ def descending(batch: SampleBatch, norm: str, attack: Attack, epsilons: list[flo
 STRATEGIES: Final = {"independent": independent, "ascending": ascending, "descending": descending}
 
 
-def single_search(batch: SampleBatch, spec: AttackConfig, epsilons: list[float]) -> dict[float, AttackResult]:
+def single_search(batch: BatchUnderAttack, spec: AttackConfig, epsilons: list[float]) -> dict[float, AttackResult]:
     """Run a minimum-norm attack once for the grid; an image outside a ball may still fool after clipping to it."""
     search, results = batch.attack(spec, 0.0, batch.indices), {}
     for epsilon in epsilons:
@@ -138,7 +138,7 @@ def single_search(batch: SampleBatch, spec: AttackConfig, epsilons: list[float])
 class AutoAttackOverGrid:
     """AutoAttack over a grid: FAB-T minimises the norm whatever the epsilon, so it searches each sample once."""
 
-    def __init__(self, batch: SampleBatch, spec: AA) -> None:
+    def __init__(self, batch: BatchUnderAttack, spec: AA) -> None:
         self._batch, self._parts = batch, spec.parts()
         self._nearest = AttackResult.empty(batch.x)
         self._searched = torch.zeros_like(batch.y, dtype=torch.bool)
@@ -146,15 +146,20 @@ class AutoAttackOverGrid:
     def __call__(self, epsilon: float, indices: Tensor) -> AttackResult:
         """Look up what FAB-T found, then run each part on the samples that the parts before it did not fool."""
         result = self._within(epsilon, indices)
-        remaining = (~result.fooled).nonzero()[:, 0]
-        if len(remaining):
-            run_part = partial(self._run_part, epsilon, indices[remaining])
+        # rows of `result`, which has one for each of the batch's samples `indices`
+        remaining_rows = (~result.fooled).nonzero()[:, 0]
+        if len(remaining_rows):
+            remaining_indices = indices[remaining_rows]
+            run_part = partial(self._run_part, epsilon, remaining_indices)
             parts = [partial(run_part, part) for part in self._parts]
-            result.update(remaining, cascade(self._batch.x[indices[remaining]], parts))
+            result.update(remaining_rows, cascade(self._batch.x[remaining_indices], parts))
         return result
 
-    def _run_part(self, epsilon: float, indices: Tensor, spec: AttackConfig, remaining: Tensor) -> AttackResult:
-        indices = indices[remaining]
+    def _run_part(
+        self, epsilon: float, cascade_indices: Tensor, spec: AttackConfig, cascade_rows: Tensor
+    ) -> AttackResult:
+        """Run a part on some rows of the cascade, whose samples have `cascade_indices` in the batch."""
+        indices = cascade_indices[cascade_rows]
         if not spec.minimises:
             return self._batch.attack(spec, epsilon, indices)
         new = ~self._searched[indices]
@@ -189,7 +194,7 @@ def without_cost(result: AttackResult) -> AttackResult:
 
 
 def _attack_and_confirm(
-    batch: SampleBatch, attack: Attack, result: AttackResult, *, epsilon: float, indices: Tensor
+    batch: BatchUnderAttack, attack: Attack, result: AttackResult, *, epsilon: float, indices: Tensor
 ) -> None:
     """Attack some samples into `result`; a success must be confirmed before later epsilons skip its sample."""
     if len(indices):

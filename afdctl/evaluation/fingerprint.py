@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from afdctl.attacks.query_counter import seed_global_rng
 from afdctl.evaluation.sanity_checks import check_output, forward, preserved_state
+from afdctl.models.precision import true_float32
 
 # how far a fingerprint of the same model may be off, as a share of its largest number: other threads, devices and
 # versions of torch sum float32 in another order (1e-6 measured on the CPU). Rounding to equality would not do, since
@@ -24,7 +25,7 @@ def compute_fingerprint(network: nn.Module, x: Tensor, classes: int) -> list[flo
     with (
         preserved_state(network, x.device),
         seed_global_rng(0, x.device),
-        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        true_float32(network),
     ):
         logits = forward(network, x)
     check_output(logits, len(x), classes)

@@ -100,8 +100,8 @@ class Task:
         )
 
     @property
-    def parts_key(self) -> str:
-        """The key under which this task's partial results are stored."""
+    def block_key(self) -> str:
+        """The key under which the finished blocks of samples of this task are stored."""
         keys = [self.key(target, epsilon) for target in self.targets for epsilon in self.epsilons]
         return sha256("".join(keys).encode()).hexdigest()[:16]
 

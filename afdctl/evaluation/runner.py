@@ -17,7 +17,7 @@ from afdctl.runs import results_file, shards
 from afdctl.runs.shards import Arrays
 
 # the most work that a kill costs, besides the current batch
-PART_SECONDS = 20.0
+BLOCK_SECONDS = 20.0
 # how often the journal, which a dashboard reads, gets a `sweep_progress` event
 PROGRESS_SECONDS = 2.0
 
@@ -39,7 +39,7 @@ class SweepRunner:
         self.cells = PlannedCells([task.with_batch_size(batch_size) for task in tasks], save_images)
         self.suite, self.batch_size, self.save_images, self.on_row = suite, batch_size, save_images, on_row
         self.requests = StopRequests()
-        self.parts = PartialResultStore(self.cells.readers, save_images)
+        self.stored_blocks = PartialResultStore(self.cells.readers, save_images)
         self.builders = {name: results_file.PeriodicBuilder(run) for name, run in self.cells.runs.items()}
         self.journals: dict[str, Journal] = {}
         self.next_progress = 0.0
@@ -65,14 +65,14 @@ class SweepRunner:
                 self.journals[name].extend(cells.rows_to_rewrite(name))
             for task in cells.tasks:
                 if not cells.missing_epsilons(task):
-                    self.parts.clear(task)
+                    self.stored_blocks.clear(task)
             for task in pending:
                 self.run_task(task)
         return cells.rows
 
     def run_task(self, task: Task) -> None:
         """Run a task to its cells, from its first sample or from where an earlier sweep stopped."""
-        results = self.parts.recover(task)
+        results = self.stored_blocks.recover(task)
         model = prepare_model(task.source.network, self.handle_interrupts, task.precision)
         float32_model = None
         if task.precision != "float32":
@@ -84,7 +84,7 @@ class SweepRunner:
             try:
                 blocks = self._attack_next_batch(task, model, float32_model, results.done)
             except StoppedError:
-                self.save_part(task, results)
+                self.save_block(task, results)
                 raise
             except Exception as error:
                 if not out_of_memory(error):
@@ -98,8 +98,8 @@ class SweepRunner:
                 target_blocks.append(block)
             results.done += len(blocks[0]["label"])
             results.seconds = earlier_seconds + time.monotonic() - started
-            if time.monotonic() - saved > PART_SECONDS and results.done < task.n:
-                self.save_part(task, results)
+            if time.monotonic() - saved > BLOCK_SECONDS and results.done < task.n:
+                self.save_block(task, results)
                 saved = time.monotonic()
             self.report_progress(task, results)
         self.finish_task(task, results)
@@ -112,14 +112,14 @@ class SweepRunner:
         """
         size = self._batch_size(task)
         if not task.spec.batch_dependent:
-            self.save_part(task, results)
+            self.save_block(task, results)
         if size == 1:
             raise AfdctlError("the memory is too small for a single image")
         for target in task.targets:
             message = f"the memory is full: {task.spec.title} is attacked in batches of {size // 2}"
             self.append(target.name, "warning", message=message)
         if task.spec.batch_dependent:
-            self.parts.clear(task)
+            self.stored_blocks.clear(task)
             self.cells.tasks = [
                 planned.with_batch_size(size // 2) if planned.identity == task.identity else planned
                 for planned in self.cells.tasks
@@ -132,13 +132,13 @@ class SweepRunner:
             self.run_task(smaller)
 
     def finish_task(self, task: Task, results: PartialResults) -> None:
-        """Write the shard and the cells of each target, then remove the parts.
+        """Write the shard and the cells of each target, then remove the stored blocks.
 
-        All cells of an attack are one write, and parts are kept until every target has its cells.
+        All cells of an attack are one write, and blocks are kept until every target has its cells.
         """
         for number, target in enumerate(task.targets):
             arrays = results.arrays(number)
-            shard = shards.write(target.run, f"{task.spec.title}-{task.parts_key[:8]}", arrays)
+            shard = shards.write(target.run, f"{task.spec.title}-{task.block_key[:8]}", arrays)
             storage = {"shard": shard, "images": self.save_images, "last": task.epsilons[-1]}
             rows = [
                 cell_row(task, target, epsilon, arrays, seconds=results.seconds) | storage for epsilon in task.epsilons
@@ -148,14 +148,14 @@ class SweepRunner:
             self.cells.rows |= {(target.name, row["key"]): row for row in rows}
             for row in rows:
                 self.on_row(row | {"run": target.name})
-        self.parts.clear(task)
+        self.stored_blocks.clear(task)
         for target in task.targets:
             self.builders[target.name].build_if_due()
 
-    def save_part(self, task: Task, results: PartialResults) -> None:
-        """Store the samples that no part has yet."""
-        for name, fields in self.parts.write(task, results):
-            self.append(name, "sweep_part", **self.row_labels(task), **fields)
+    def save_block(self, task: Task, results: PartialResults) -> None:
+        """Store the samples that no stored block has yet."""
+        for name, fields in self.stored_blocks.write(task, results):
+            self.append(name, "sweep_block", **self.row_labels(task), **fields)
             self.journals[name].sync()
 
     def report_progress(self, task: Task, results: PartialResults) -> None:

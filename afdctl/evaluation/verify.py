@@ -7,6 +7,7 @@ from torch import Tensor
 
 from afdctl.attacks.base import Model
 from afdctl.attacks.norms import clip_to_ball, lp_norm
+from afdctl.models.precision import true_float32
 
 # the class of an image with a NaN logit, which is never the right one
 NO_CLASS = -1
@@ -26,8 +27,8 @@ class Verification:
 
 
 def predict(model: Model, x: Tensor) -> Tensor:
-    """Return the predicted class of each image (n,); NO_CLASS where a logit is NaN."""
-    with torch.no_grad():
+    """Return the class predicted in float32 of each image (n,); NO_CLASS where a logit is NaN."""
+    with torch.no_grad(), true_float32(model):
         logits = model(x).float()
     return torch.where(logits.isnan().any(1), NO_CLASS, logits.argmax(1))
 
@@ -43,7 +44,7 @@ def verify(
     epsilon: float,
     norm: str,
 ) -> Verification:
-    """Clip x' (n, c, h, w) to the ball around x and to [0, 1], and classify it.
+    """Clip x' (n, c, h, w) to the ball around x and to [0, 1], and classify it in float32.
 
     A sample is robust where the network classifies x (its predictions are `clean` (n,)) and x' as y. Where it does so
     although the attack `claimed` (n,) success, x' is nudged outwards, clipped and classified again.

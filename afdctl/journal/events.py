@@ -106,7 +106,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "warnings": "array of strings",
     },
     "sweep": {"suite?": "string", "n?": "integer", "seed?": "integer", "cells": "array", "done?": "array"},
-    "sweep_part": {
+    "sweep_block": {
         **_ATTACK,
         "task": "string",
         "first": "integer",

@@ -39,6 +39,13 @@ class JournalReader:
     and does not check fields. `end` is the byte after the last intact line.
     """
 
+    # Between two calls of `read`:
+    # - `offset` is where the next read begins; lines before it are done with.
+    # - `end` is `offset`, or smaller where the lines from `end` to `offset` are damaged.
+    # - `_first_bad` is the first of those lines, None in a tolerant reader, which has counted them. An intact line
+    #   after them proves damage; at the end of the file they may be half written: a strict reader returns to `end`.
+    # - `_bytes_before_offset` end the last line before `offset`; other bytes there mean that the file was replaced.
+
     def __init__(
         self,
         path: Path,
@@ -56,8 +63,8 @@ class JournalReader:
         self._tolerant = tolerant
         self._step: tuple[int, bytes] | None = None
         self._first_bad: int | None = None
-        self._before = b""
-        self._window = 0
+        self._bytes_before_offset = b""
+        self._next_read_size = 0
         self._seen = (-1, -1)
 
     def read(self, limit: int = CHUNK) -> list[Line]:
@@ -70,9 +77,9 @@ class JournalReader:
         data = self._read_bytes(limit)
         if data is None:
             return []
-        # a line longer than the window is read with a larger one
-        self._window = 0 if b"\n" in data or len(data) >= MAX_LINE else 2 * len(data)
-        lines = self._verified(data)
+        # a line that did not fit into one read is read again with twice as many bytes
+        self._next_read_size = 0 if b"\n" in data or len(data) >= MAX_LINE else 2 * len(data)
+        lines = self._verify(data)
         if self.caught_up:
             self._take_step(lines)
         return lines
@@ -92,16 +99,16 @@ class JournalReader:
             self.size, seen = status.st_size, (status.st_size, status.st_mtime_ns)
             if seen == self._seen:
                 return None
-            file.seek(self.offset - len(self._before))
-            if self.size < self.offset or file.read(len(self._before)) != self._before:
+            file.seek(self.offset - len(self._bytes_before_offset))
+            if self.size < self.offset or file.read(len(self._bytes_before_offset)) != self._bytes_before_offset:
                 raise JournalReplaced
-            data = file.read(max(limit, self._window))
+            data = file.read(max(limit, self._next_read_size))
         self.caught_up = self.offset + len(data) >= self.size
         # an unfinished line at the end may be long: read it again only when the file has changed
         self._seen = seen if self.caught_up else (-1, -1)
         return data
 
-    def _verified(self, data: bytes) -> list[Line]:
+    def _verify(self, data: bytes) -> list[Line]:
         """Return the rows of whole lines. Bad lines at the end may be half written: the next call reads them again."""
         lines: list[Line] = []
         begin, first_bad, bad = self.offset, self._first_bad, 0
@@ -132,16 +139,19 @@ class JournalReader:
         self._advance(data, begin, first_bad, bad)
         return lines
 
-    def _advance(self, data: bytes, end: int, first_bad: int | None, bad: int) -> None:
-        """Move `offset` past what need not be read again; the whole lines of `data` end at `end`."""
+    def _advance(self, data: bytes, lines_end: int, first_bad: int | None, bad: int) -> None:
+        """Move `offset` past what need not be read again; the whole lines of `data` end at `lines_end`.
+
+        `first_bad` is where the damaged lines at their end begin, None if the last line is intact; `data` has `bad`.
+        """
         old = self.offset
         if first_bad is None:
-            self.end = self.offset = end
+            self.end = self.offset = lines_end
         elif first_bad >= old:
             self.end = self.offset = first_bad
         if not self.caught_up:
             # more bytes follow, so the bad lines are not half written
-            self.offset = end
+            self.offset = lines_end
             self.damaged += bad
             self._first_bad = None if self._tolerant else first_bad
         elif not self._tolerant:
@@ -149,9 +159,9 @@ class JournalReader:
             self.offset, self._first_bad = self.end, None
         if self.offset > old:
             length = self.offset - old
-            self._before = data[max(0, length - CRC_BYTES) : length]
+            self._bytes_before_offset = data[max(0, length - CRC_BYTES) : length]
         elif self.offset < old:
-            self._before = b""
+            self._bytes_before_offset = b""
 
     def _take_step(self, lines: list[Line]) -> None:
         """Append the last of consecutive steps, if one is waiting."""

@@ -115,7 +115,7 @@ def check_schema(schema: int, path: Path) -> None:
     if schema > SCHEMA:
         raise NotFoundError(f"{path}: has schema {schema}, this afdctl reads {SCHEMA}; upgrade afdctl")
     if schema < SCHEMA:
-        raise NotFoundError(f"{path}: has schema {schema}, this afdctl reads {SCHEMA}; train again")
+        raise NotFoundError(f"{path}: has schema {schema}, this afdctl reads {SCHEMA}; train or evaluate again")
 
 
 def replace_nonfinite(value: Any) -> Any:

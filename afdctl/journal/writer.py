@@ -136,10 +136,22 @@ class Writer:
         """Whether the pid is one of this host since its last boot, so that a signal reaches the writer."""
         return self.pid > 0 and (self.host, self.boot) == (host_name(), boot_id())
 
+    @property
+    def remedy(self) -> str:
+        """How to stop the process."""
+        elsewhere = "stop it there" if self.pid else "stop it on its host"
+        return f"`kill {self.pid}` stops it" if self.is_local else elsewhere
+
     def __str__(self) -> str:
         if not self.pid:
-            return "an unknown process"
-        return f"pid {self.pid}" if self.is_local else f"pid {self.pid} on host {self.host}"
+            return "an unknown process (the lock file does not name it)"
+        if self.is_local:
+            return f"pid {self.pid}"
+        # No lock outlives a reboot of its machine. Another boot id under this host's name is that of another machine,
+        # such as a clone that shares the file system, or of a sandboxed container, which may have its own boot id.
+        same_name = self.host == host_name()
+        place = f"of another machine or container named {self.host}" if same_name else f"on host {self.host}"
+        return f"pid {self.pid} {place}"
 
 
 def host_name() -> str:
@@ -187,13 +199,7 @@ def signal_writer(path: Path, signal_number: int) -> Writer | None:
 
 def unreachable(writer: Writer) -> str:
     """Say why a writer cannot get signals from here; empty if it can."""
-    if writer.is_local:
-        return ""
-    if not writer.pid:
-        return "written by an unknown process (the lock is damaged); stop it on its host"
-    if writer.host == host_name():
-        return f"written by pid {writer.pid} of another boot or machine named {writer.host}; stop it there"
-    return f"written by pid {writer.pid} on host {writer.host}; stop it there"
+    return "" if writer.is_local else f"written by {writer}; {writer.remedy}"
 
 
 def acquire_lock(path: Path) -> int:
@@ -245,5 +251,5 @@ def _busy(path: Path, writer: Writer | None) -> BusyError:
     # the writer may have ended a moment ago
     writer = writer or Writer(pid=0, host="", boot="", since=time.time())
     since = time.strftime("%H:%M", time.localtime(writer.since))
-    remedy = f"`kill {writer.pid}` stops it" if writer.is_local else "stop it on its host"
-    return BusyError(f"run {name} is being written by {writer} since {since}; `afdctl watch {name}` shows it, {remedy}")
+    remedy = f"`afdctl watch {name}` shows it, {writer.remedy}"
+    return BusyError(f"run {name} is being written by {writer} since {since}; {remedy}")

@@ -7,6 +7,7 @@ a search in float32 over one in bf16, the suite's own grid over another one, and
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from afdctl.journal import Row
 from afdctl.runs.curves import RobustnessCurve
@@ -15,12 +16,25 @@ from afdctl.runs.curves import RobustnessCurve
 CurveKey = tuple[str, str | None]
 # Digest of a network -> the warnings of its newest sanity check
 Warnings = Mapping[str, list[str]]
-# Order of two results of the same kind: the larger one counts
-Rank = tuple[float, int, int, bool, bool, bool, int]
 
 CHECKPOINT_RANKS = {"best": 2, "last": 1}
-# the one changed setting that never makes a cell's own accuracy weaker
+# a changed grid does not weaken the attack at one epsilon, so it ranks below other changes
 GRID = "epsilons"
+
+
+class Rank(NamedTuple):
+    """The order of two results of the same kind: the first field in which they differ decides, and the larger counts.
+
+    `checkpoint` is 2 for the best one, 1 for the last one, and below 1 for others.
+    """
+
+    checkpoint: float
+    images: int
+    points: int
+    suite_settings: bool
+    float32: bool
+    suite_grid: bool
+    position: int
 
 
 def selected_curves(rows: Iterable[Row]) -> dict[CurveKey, RobustnessCurve]:
@@ -68,8 +82,12 @@ def selected_clean(rows: Iterable[Row]) -> Row | None:
     rows = list(rows)
     rank = _ranking(rows)
     candidates = [row for row in rows if row["event"] in ("test", "cell")]
-    # settings of an attack do not matter to clean accuracy
-    return max(candidates, key=lambda row: (*rank(row)[:2], rank(row)[-1]), default=None)
+
+    def clean_rank(full: Rank) -> tuple[float, int, int]:
+        # settings of an attack do not matter to clean accuracy
+        return full.checkpoint, full.images, full.position
+
+    return max(candidates, key=lambda row: clean_rank(rank(row)), default=None)
 
 
 def checkpoint_names(rows: Iterable[Row]) -> dict[str, str]:
@@ -90,7 +108,7 @@ def warnings_of(row: Row, checks: Warnings) -> list[str]:
     return [*checks.get(row["checkpoint"], []), *(f"{row['source']}: {line}" for line in of_source)]
 
 
-def shadowed_rows(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]:
+def not_selected(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]:
     """List the candidates, cells or analyses among the rows, in whose place other results count."""
     selected = {row["key"] for row in _selected(list(rows))}
     return [row for row in candidates if row["key"] not in selected]
@@ -104,8 +122,8 @@ def rows_to_rewrite(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]
     """
     rows, candidates = list(rows), list(candidates)
     before, after = (set(map(_identity, _selected(some))) for some in (rows, [*rows, *candidates]))
-    revived = [row for row in candidates if _identity(row) in after - before]
-    return [{key: value for key, value in row.items() if key != "t"} for row in revived]
+    newly_selected = [row for row in candidates if _identity(row) in after - before]
+    return [{key: value for key, value in row.items() if key != "t"} for row in newly_selected]
 
 
 def _selected(rows: list[Row]) -> list[Row]:
@@ -135,14 +153,14 @@ def _ranking(rows: Sequence[Row]) -> Callable[[Row], Rank]:
 
     def rank(row: Row) -> Rank:
         digest, changed = row["checkpoint"], row.get("changed", ())
-        return (
-            CHECKPOINT_RANKS[names[digest]] if digest in names else recency[digest],
-            row["n"],
-            row.get("points") or 0,
-            not set(changed) - {GRID},
-            row.get("precision", "float32") == "float32",
-            GRID not in changed,
-            positions[id(row)],
+        return Rank(
+            checkpoint=CHECKPOINT_RANKS[names[digest]] if digest in names else recency[digest],
+            images=row["n"],
+            points=row.get("points") or 0,
+            suite_settings=not set(changed) - {GRID},
+            float32=row.get("precision", "float32") == "float32",
+            suite_grid=GRID not in changed,
+            position=positions[id(row)],
         )
 
     return rank

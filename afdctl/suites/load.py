@@ -139,7 +139,7 @@ def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, opti
     if grid is None:
         raise RecipeError(f"{options[0]} {title}: the suite has no grid for norm {norm}; name {options[1]}")
     values = {"name": title, "epsilons": list(grid)}
-    source = Layer(values, {("epsilons",): f"{options[1]} "})
+    source = Layer(values, {("epsilons",): f"{options[1]}: "})
     return Row(validate(ATTACKS[title], values, [source], table=title), source)
 
 
@@ -156,4 +156,4 @@ def changes_of(overrides: Sequence[str], rows: Sequence[Row], epsilons: Grid | N
             raise RecipeError(f"--set {shorten(key)}: no selected attack has this key ({did_you_mean(key, known)})")
     if epsilons is None:
         return changes
-    return Layer(changes.values | {"epsilons": list(epsilons)}, changes.where | {("epsilons",): f"{grid_option} "})
+    return Layer(changes.values | {"epsilons": list(epsilons)}, changes.where | {("epsilons",): f"{grid_option}: "})

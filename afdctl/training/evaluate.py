@@ -19,7 +19,7 @@ from afdctl.errors import NotFoundError
 from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
-from afdctl.models.precision import in_float32
+from afdctl.models.precision import true_float32
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Attack, Evaluation
 from afdctl.runs import checkpoints
@@ -162,7 +162,7 @@ def evaluate(
 
 def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
     """Return whether each image is classified correctly, (n,) bool, in float32."""
-    with torch.no_grad(), in_float32(network):
+    with torch.no_grad(), true_float32(network):
         correct: Tensor = network(x).argmax(1) == y
     return correct
 

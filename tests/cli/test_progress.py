@@ -250,7 +250,7 @@ def test_a_real_training_on_a_terminal_draws_on_stderr_and_puts_the_path_on_stdo
 
 CELL = {"event": "cell", "run": "at", "attack": "fgsm", "source": None, "acc_nat": 0.98, "last": 0.2, "seconds": 1.0}
 CELLS = [CELL | {"epsilon": 0.1, "accuracy": 0.9}, CELL | {"epsilon": 0.2, "accuracy": 0.5}]
-PART = {
+PROGRESS_ROW = {
     "event": "sweep_progress",
     "run": "at",
     "attack": "fgsm",
@@ -264,14 +264,19 @@ PART = {
 def test_a_sweep_has_a_line_per_attack_and_its_warnings():
     said: list[str] = []
     progress = EvaluationProgress(ProgressReporter(said.append), {("fgsm", "at"): 4.0})
-    for row in (PART, {"event": "warning", "message": "the memory is full"}, *CELLS, CELLS[0] | {"source": "nt"}):
+    for row in (
+        PROGRESS_ROW,
+        {"event": "warning", "message": "the memory is full"},
+        *CELLS,
+        CELLS[0] | {"source": "nt"},
+    ):
         progress.on_row(row)
     assert said == ["warning: the memory is full", "at  fgsm  0: 98.0%  0.1: 90.0%  0.2: 50.0%  (2.0 s)"]
 
 
 def test_a_sweeps_bar_is_weighed_by_the_seconds_of_its_attacks():
     with BarReporter(Console(file=Terminal(), width=100, force_terminal=True)) as bar:
-        EvaluationProgress(bar, {("fgsm", "at"): 1.0, ("aa", "at"): 9.0}).on_row(PART)
+        EvaluationProgress(bar, {("fgsm", "at"): 1.0, ("aa", "at"): 9.0}).on_row(PROGRESS_ROW)
         page = Console(file=io.StringIO(), width=100)
         page.print(bar.render())
     assert re.match(r"at  fgsm  30/60  0\.1: 90\.0% [━╸╺]+ +5 %  eta", page.file.getvalue())
@@ -279,7 +284,7 @@ def test_a_sweeps_bar_is_weighed_by_the_seconds_of_its_attacks():
 
 def test_an_analysis_logs_its_attacks_and_analyses():
     source = SimpleNamespace(name="at")
-    task: Any = SimpleNamespace(source=source, spec=SimpleNamespace(title="fgsm"), n=60, epsilons=(0.1,), parts_key="k")
+    task: Any = SimpleNamespace(source=source, spec=SimpleNamespace(title="fgsm"), n=60, epsilons=(0.1,), block_key="k")
     said: list[str] = []
     progress = AnalysisProgress(ProgressReporter(said.append), {"k": 4.0})
     progress.on_images(task, 40)

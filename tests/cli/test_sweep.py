@@ -130,7 +130,7 @@ MISTAKES = {
     "attack at --attack pgd_lnf --epsilon 0.1": (2, "--attack pgd_lnf: no such attack (did you mean 'pgd_linf'?)"),
     "attack at --attack pgd_linf --epsilon 8": (
         2,
-        "--epsilon pgd_linf.epsilons = [0.0, 8.0]: images are in [0, 1]; did you mean 8/255?",
+        "--epsilon: pgd_linf.epsilons = [0.0, 8.0]: images are in [0, 1]; did you mean 8/255?",
     ),
     "attack at --attack pgd_linf --epsilon=-0.1": (2, "--epsilon '-0.1': must be 0 or more"),
     "attack at --attack pgd_linf": (2, "--epsilon: missing"),

@@ -169,7 +169,7 @@ class Killed(BaseException):
 def test_a_killed_sweep_goes_on_to_the_same_figures(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, attack: str, done: int
 ):
-    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
     whole, killed = make_subject("whole"), make_subject("killed")
     killed = EvaluationTarget(**{**vars(killed), "digest": whole.digest})
     sweep(tasks(whole, PGD, FGSM)).run()
@@ -190,11 +190,11 @@ def test_a_killed_sweep_goes_on_to_the_same_figures(
     steps = [("pgd_linf", at) for at in (0, 16, 32, N)] + [("fgsm", at) for at in (0, 16, 32, N)]
     assert told == steps[steps.index((attack, done)) :]
     assert_equal(arrays(killed.run), arrays(whole.run))
-    assert not list(killed.run.shards.glob("part-*"))
+    assert not list(killed.run.shards.glob("block-*"))
 
 
-def test_a_damaged_part_is_done_again(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+def test_a_damaged_block_is_done_again(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
     whole, killed = make_subject("whole"), make_subject("killed")
     killed = EvaluationTarget(**{**vars(killed), "digest": whole.digest})
     sweep(tasks(whole, PGD)).run()
@@ -205,7 +205,7 @@ def test_a_damaged_part_is_done_again(make_subject: MakeSubject, monkeypatch: py
 
     with pytest.raises(Killed):
         sweep(tasks(killed, PGD), on_row=kill).run()
-    (second,) = killed.run.shards.glob("part-*-000016-*")
+    (second,) = killed.run.shards.glob("block-*-000016-*")
     second.write_bytes(second.read_bytes()[:-1])
     sweep(tasks(killed, PGD)).run()
     assert_equal(arrays(killed.run), arrays(whole.run))
@@ -222,7 +222,7 @@ def test_a_signal_saves_and_stops(make_subject: MakeSubject):
         sweep(tasks(subject, PGD), on_row=interrupt).run()
     assert stopped.value.exit_code == 143
     assert events(subject.run, "sweep_end")[-1]["reason"] == "stopped"
-    assert events(subject.run, "sweep_part")[-1]["done"] == 16
+    assert events(subject.run, "sweep_block")[-1]["done"] == 16
 
 
 def test_two_runs_of_one_network_are_swept_each(make_subject: MakeSubject):
@@ -348,8 +348,8 @@ def test_once_the_memory_was_full_the_same_attack_begins_with_small_batches(
     assert [one.batch_size for one in sweep(tasks(subject, square), batch_size=6).cells.pending_tasks()] == [6]
 
 
-def test_parts_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+def test_blocks_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
     subject, attack = make_subject(), runner.attack_batch
 
     def later_full(task: Task, model: Any, x: torch.Tensor, y: torch.Tensor, first: int, **options: Any) -> Any:
@@ -360,8 +360,8 @@ def test_parts_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubje
     monkeypatch.setattr(runner, "attack_batch", later_full)
     (row,) = sweep(tasks(subject, APGD)).run().values()
     assert row["spec"]["batch_size"] == 8
-    assert len({part["task"] for part in events(subject.run, "sweep_part")}) == 2
-    assert not list(subject.run.shards.glob("part-*"))
+    assert len({row["task"] for row in events(subject.run, "sweep_block")}) == 2
+    assert not list(subject.run.shards.glob("block-*"))
 
 
 def test_a_single_image_that_does_not_fit_is_one_line(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
@@ -448,14 +448,14 @@ def test_transfer_attacks_at_full_strength_whatever_the_source_makes_of_an_image
     assert (columns["0.1/backwards"] == 5).all()
 
 
-def test_parts_that_only_one_target_has_are_done_again(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
-    """A kill between the parts of two targets."""
-    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+def test_blocks_that_only_one_target_has_are_done_again(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    """A kill between the blocks of two targets."""
+    monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
     source, one, two = make_subject("source", seed=1), make_subject("one"), make_subject("two", seed=2)
     plan = plan_transfers([source], [one, two], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
 
     def kill(row: dict[str, Any]) -> None:
-        if row["event"] == "sweep_part" and row["run"] == "one" and row["done"] == 32:
+        if row["event"] == "sweep_block" and row["run"] == "one" and row["done"] == 32:
             raise Killed
 
     with pytest.raises(Killed):
@@ -504,11 +504,11 @@ def test_a_quick_look_takes_no_place(make_subject: MakeSubject):
     for look in (few, weak):
         looked = sweep(look)
         assert len(looked.run()) > 0
-        assert {(run, row["key"]) for run, row, _ in looked.cells.shadowed()} == {
+        assert {(run, row["key"]) for run, row, _ in looked.cells.not_selected()} == {
             ("model", row["key"]) for row in looked.cells.finished("model")
         }
         assert shown(subject.run) == WHOLE
-        assert not sweep(tasks(subject, PGD)).cells.shadowed()
+        assert not sweep(tasks(subject, PGD)).cells.not_selected()
     assert Record.of(subject.run).clean()["n"] == N
 
 
@@ -523,7 +523,7 @@ def test_a_repeated_sweep_brings_its_result_back(make_subject: MakeSubject):
     assert not again.cells.pending_tasks()
     again.run()
     assert shown(subject.run) == WHOLE
-    assert not again.cells.shadowed()
+    assert not again.cells.not_selected()
     journal = subject.run.journal_path.read_bytes()
     sweep(tasks(subject, PGD)).run()
     assert subject.run.journal_path.read_bytes() == journal
@@ -594,17 +594,17 @@ def test_a_transfer_cut_at_any_line_of_one_target_goes_on_to_the_same_results(
     )
 
 
-def test_parts_that_a_kill_left_of_a_finished_attack_are_removed(
+def test_blocks_that_a_kill_left_of_a_finished_attack_are_removed(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(runner, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
     subject = make_subject()
     monkeypatch.setattr(PartialResultStore, "clear", lambda *_: None)
     sweep(tasks(subject, PGD)).run()
-    assert len(list(subject.run.shards.glob("part-*"))) == 2
+    assert len(list(subject.run.shards.glob("block-*"))) == 2
     monkeypatch.undo()
     sweep(tasks(subject, PGD, FGSM)).run()
-    assert not list(subject.run.shards.glob("part-*"))
+    assert not list(subject.run.shards.glob("block-*"))
 
 
 def test_all_cells_of_an_attack_are_one_write(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from afdctl.attacks.norms import clip_to_ball, lp_norm
+from afdctl.evaluation.fingerprint import compute_fingerprint
 from afdctl.evaluation.verify import NO_CLASS, predict, verify
+from afdctl.models.precision import MixedPrecision
 
 
 def bright(x: Tensor) -> Tensor:
@@ -59,6 +61,38 @@ def test_a_claim_at_the_boundary_is_nudged_over_it():
     assert not verify(bright, x, y, x_adv, clean=clean, claimed=claimed, epsilon=0.2, norm="linf").robust.any()
     assert verify(bright, x, y, x_adv, clean=clean, claimed=~claimed, epsilon=0.2, norm="linf").robust.all()
     assert verify(bright, x, y, x_adv, clean=clean, claimed=claimed, epsilon=0.09999, norm="linf").robust.all()
+
+
+class Recorder(nn.Module):
+    """An encoder that computes in bfloat16, and records in which precision it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = MixedPrecision(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), precision="bf16")
+        self.calls: set[tuple[torch.dtype, bool]] = set()
+        self.encoder[0].register_forward_hook(self.record)
+
+    def record(self, module: nn.Module, inputs: tuple[Tensor, ...], z: Tensor) -> None:
+        self.calls.add((z.dtype, torch.backends.cudnn.allow_tf32))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.encoder(images)
+        return logits
+
+
+def test_a_bf16_network_is_verified_in_float32():
+    network = Recorder().eval()
+    network(x)
+    assert network.calls == {(torch.bfloat16, True)}
+    network.calls.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        verify(network, x, y, x, clean=predict(network, x), claimed=claimed, epsilon=0.1, norm="linf")
+    assert network.calls == {(torch.float32, False)}
+    network.calls.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        compute_fingerprint(network, x, 2)
+    assert network.calls == {(torch.float32, False)}
+    assert network.encoder.precision == "bf16"
 
 
 def test_not_a_number_is_no_class_and_never_robust():

@@ -145,7 +145,7 @@ def test_a_changed_recipe_is_named_with_a_remedy(tmp_path: Path):
 def test_a_run_of_an_older_schema_is_one_line(tmp_path: Path):
     run = Run.create(tmp_path, "toy", "seed = 0\n", FACTS)
     (run.path / "run.json").write_text('{"schema": 1, "device": "cpu"}')
-    with pytest.raises(NotFoundError, match=f"has schema 1, this afdctl reads {SCHEMA}; train again"):
+    with pytest.raises(NotFoundError, match=f"has schema 1, this afdctl reads {SCHEMA}; train or evaluate again"):
         Run.find("toy-001", tmp_path)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from afdctl.runs.selection import rows_to_rewrite, selected_analyses, selected_clean, selected_curves, shadowed_rows
+from afdctl.runs.selection import not_selected, rows_to_rewrite, selected_analyses, selected_clean, selected_curves
 
 Row = dict[str, Any]
 BEST, LAST, OLD = "b" * 64, "c" * 64, "a" * 64
@@ -60,7 +60,7 @@ def test_a_weaker_result_never_takes_the_place_of_a_fuller_one(changes: Row):
     for rows in ([*FULL, *weaker], [*weaker, *FULL]):
         rows = [*CHECKPOINTS, *rows]
         assert cells_of_curves(rows) == {("pgd", None): FULL}
-        assert shadowed_rows(rows, weaker) == weaker
+        assert not_selected(rows, weaker) == weaker
         assert rows_to_rewrite(rows, weaker) == []
     assert cells_of_curves([*CHECKPOINTS, *weaker]) == {("pgd", None): weaker}
 

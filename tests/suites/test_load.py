@@ -166,7 +166,7 @@ def test_a_file_that_is_no_suite(tmp_path: Path, text: str, message: str):
         ({"epsilons": (0, 1)}, "--epsilons: one grid cannot serve the norms l1 and l2 and linf"),
         (
             {"attacks": ["aa"], "epsilons": (0, 8)},
-            "--epsilons aa.epsilons = [0, 8]: images are in [0, 1]; did you mean 8/255?",
+            "--epsilons: aa.epsilons = [0, 8]: images are in [0, 1]; did you mean 8/255?",
         ),
         ({"attacks": ["fgsm"], "overrides": ["restarts=2"]}, "--set restarts: no selected attack has this key"),
     ],

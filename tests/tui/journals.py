@@ -157,7 +157,7 @@ def cell(attack: str, epsilon: float, **changes: Any) -> Row:
 
 
 def sweep(done: int = 9) -> list[Row]:
-    """A sweep of four attacks at four epsilons: `done` cells, and a part of the next attack."""
+    """A sweep of four attacks at four epsilons: `done` cells, and a block of the next attack."""
     plan = [(attack, epsilon) for attack in ATTACKS for epsilon in EPSILONS]
     cells = [{"key": f"{a}-{e}", "attack": a, "norm": "linf", "epsilon": e, "source": None} for a, e in plan]
     rows: list[Row] = [
@@ -174,10 +174,10 @@ def sweep(done: int = 9) -> list[Row]:
     rows += [cell(attack, epsilon, t=BEGIN + 400 + place) for place, (attack, epsilon) in enumerate(plan[:done])]
     if done < len(plan):
         attack, epsilon = plan[done]
-        part = {str(epsilon): accuracy(attack, epsilon)}
+        block_accuracy = {str(epsilon): accuracy(attack, epsilon)}
         rows.append(
             {
-                "event": "sweep_part",
+                "event": "sweep_block",
                 "t": BEGIN + 420,
                 "attack": attack,
                 "norm": "linf",
@@ -186,9 +186,9 @@ def sweep(done: int = 9) -> list[Row]:
                 "first": 0,
                 "done": 320,
                 "n": 1000,
-                "accuracy": part,
+                "accuracy": block_accuracy,
                 "seconds": 3.0,
-                "shard": "part-t-0.h5",
+                "shard": "block-t-0.h5",
                 "images": False,
             }
         )

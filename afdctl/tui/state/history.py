@@ -22,7 +22,7 @@ MAX_EPOCHS = 10000
 ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 # the largest step that a float represents exactly, as the charts need it
 MAX_STEP = 1 << 53
-SWEEP_EVENTS = {"sweep", "sweep_part", "sweep_progress", "cell", "sweep_end", "checkpoint"}
+SWEEP_EVENTS = {"sweep", "sweep_block", "sweep_progress", "cell", "sweep_end", "checkpoint"}
 # A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
 QUIET_SECONDS: Final = 30.0
 QUIET_PAUSES: Final = 5

@@ -54,7 +54,7 @@ class SweepProgress:
         match row["event"]:
             case "sweep":
                 self._start(row)
-            case "sweep_progress" | "sweep_part":
+            case "sweep_progress" | "sweep_block":
                 self._add_part(row)
             case "cell":
                 self._add_cell(row)
