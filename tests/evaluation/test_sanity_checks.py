@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a model, by a model that has it; and nothing said of one that has none."""
+"""Test each sanity check with a model that fails it, and that a sound model causes no warning."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,11 +37,11 @@ def y(x: Tensor) -> Tensor:
     return Model()(x).argmax(1)
 
 
-def test_nothing_is_said_of_a_sound_model(x: Tensor, y: Tensor):
+def test_a_sound_model_causes_no_warning(x: Tensor, y: Tensor):
     assert check(Model().eval(), x, y, CLASSES) == []
 
 
-def test_nothing_is_said_of_a_confident_model(x: Tensor, y: Tensor):
+def test_a_confident_model_causes_no_warning(x: Tensor, y: Tensor):
     """Its probabilities are 1 in float32, and none of its gradients is 0."""
     model = Model(lambda z: 60 * z).eval()
     assert (model(x).softmax(1).gather(1, y[:, None]) == 1).float().mean() > 0.2
@@ -84,7 +84,7 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize("fault", WARNINGS)
-def test_a_fault_is_told_in_one_line(x: Tensor, y: Tensor, fault: str):
+def test_a_fault_is_reported_in_one_line(x: Tensor, y: Tensor, fault: str):
     change, expected = WARNINGS[fault]
     warnings = check(Model(change).eval(), x, y, CLASSES)
     if fault in ("of its batch", "rounded", "rounded and saturated"):
@@ -182,7 +182,7 @@ def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fau
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_fingerprint_tells_models_apart_and_outlives_rounding(x: Tensor):
+def test_a_fingerprint_distinguishes_models_and_tolerates_rounding(x: Tensor):
     model = Model().eval()
     known = compute_fingerprint(model, x, 4)
     assert len(known) == len(x)
@@ -195,7 +195,7 @@ def test_a_fingerprint_tells_models_apart_and_outlives_rounding(x: Tensor):
 
 
 def test_a_random_model_agrees_within_its_noise(x: Tensor):
-    """Its noise is drawn from numpy, which nobody seeds."""
+    """Its noise comes from numpy, whose generator is not seeded."""
 
     def noisy(z: Tensor) -> Tensor:
         return z + torch.from_numpy(np.random.default_rng().normal(0, 0.01, z.shape)).float()

@@ -96,7 +96,7 @@ def test_a_run_without_a_checkpoint(tmp_path: Path):
 
 
 def test_a_run_whose_journal_is_gone(trained: Run):
-    """Results would go into a new one, and nobody would know what the old one said."""
+    """A new journal would hide that the results of the old one were lost."""
     kept = trained.journal_path.rename(trained.journal_path.with_suffix(".kept"))
     try:
         with pytest.raises(CorruptError, match=r"events\.ndjson: missing; restore it from a copy$"):
@@ -151,7 +151,7 @@ def test_a_model_of_ones_own_gets_a_run(net: Path):
     assert "no better than chance" in subject.warnings[0]
 
 
-def test_the_same_model_goes_on_in_the_same_run_and_another_one_does_not(net: Path):
+def test_the_same_model_continues_its_run_and_another_one_does_not(net: Path):
     first = own(net)
     assert own(net).run == first.run
     (net.parent / "moved.py").write_text(NET)

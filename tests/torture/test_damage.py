@@ -125,8 +125,10 @@ def test_rebuild(kind: str, number: int, finished: Path, truth: Truth, attempt: 
         outcome = judged(ended, truth(REBUILD), file, damage)
         if ended.code == 0:
             missing = differences(results(at / "runs/a"), results(finished / "runs/a"))
-            said = file.name in ended.err or in_last_line(file, damage)
-            return worst([outcome, (LOST, f"leaves out {missing[0]} without a word") if missing and not said else FINE])
+            reported = file.name in ended.err or in_last_line(file, damage)
+            return worst(
+                [outcome, (LOST, f"leaves out {missing[0]} without a word") if missing and not reported else FINE]
+            )
         return outcome
 
     attempt(trials("rebuild", finished, kind, number, rebuild))
@@ -159,9 +161,9 @@ def test_resume(kind: str, number: int, stopped: Path, work_of: WorkOf, attempt:
         outcome = judged(ended, ended, file, damage)
         if ended.code == 0:
             different = differences(measured(at / "runs/a"), whole)
-            said = path.name in ended.err or in_last_line(file, damage)
+            reported = path.name in ended.err or in_last_line(file, damage)
             silent = (LOST, f"resumes without a word, and {', '.join(different[:3])} differ")
-            return worst([outcome, silent if different and not said else FINE])
+            return worst([outcome, silent if different and not reported else FINE])
         path.write_bytes(data)
         again = run(RESUME, at)
         same = again.code == 0 and not differences(measured(at / "runs/a"), whole)

@@ -58,7 +58,7 @@ def test_folders(chosen: list[str], attempt: Try, at: Path):
 
 
 def outcome(wanted: str | None, folder: Path) -> Outcome:
-    """What a training on the folder is worth: it trains where `wanted` is None, else the refusal must hold the name."""
+    """Judge a training on the folder: it must train if `wanted` is None, else the refusal must contain that name."""
     ended = run(TRAIN, folder)
     outcomes = [raw(ended)]
     if wanted is None:

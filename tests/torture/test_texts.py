@@ -77,7 +77,7 @@ def load_suite(path: Path) -> Outcome:
 
 
 def guarded(path: Path, load: Callable[[Path], Outcome]) -> Outcome:
-    """What loading the file is worth."""
+    """Judge the loading of the file."""
     try:
         with at_most(SECONDS):
             return load(path)
@@ -127,7 +127,7 @@ def plain(message: str) -> Outcome:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise TooSlowError after so many seconds of this process's own work; other processes do not count."""
+    """Raise TooSlowError after this many seconds of CPU time of this process."""
 
     def stop(*_: object) -> None:
         raise TooSlowError

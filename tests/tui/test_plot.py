@@ -80,9 +80,9 @@ def test_a_spike_in_the_band_is_seen(palette: Palette):
     high[17] = 1.0
     curve = Curve(np.full(40, 0.45), NONE, "L_C", low=low, high=high)
     cells = draw(Plot([curve], Range(0, 1)), 25, 5, 4, 1, palette)
-    beside, spike = (cells.inks[0, 4 + column] for column in (2, 8))
+    neighbour, spike = (cells.inks[0, 4 + column] for column in (2, 8))
     if palette.tints:
-        assert cells.palette.ground_of(int(spike)) == "L_C/0.2" != cells.palette.ground_of(int(beside))
+        assert cells.palette.ground_of(int(spike)) == "L_C/0.2" != cells.palette.ground_of(int(neighbour))
     else:
         assert cells.codes[0, 12] > 0x2800 > cells.codes[0, 6]
 
@@ -154,7 +154,7 @@ def test_a_logarithmic_axis_has_places_by_factors():
     assert axis.ticks(4) == pytest.approx([0.01, 0.1, 1])
 
 
-def test_an_axis_holds_what_is_drawn_and_does_not_twitch():
+def test_an_axis_covers_its_curves_and_is_stable():
     assert fit([]) == Range(0, 1)
     wide = fit([np.array([1.0, 3.0])])
     assert wide.low < 1 < 3 < wide.high
