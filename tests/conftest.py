@@ -1,4 +1,4 @@
-"""What tests of several layers share."""
+"""Fixtures and helpers that tests of several layers share."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Features are computed once, and come again when what they depend on changes."""
+"""Test that features are computed once, and again only when their inputs change."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The analyses' figures against numbers worked by hand."""
+"""Test the analyses' results against values worked by hand."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""FAB's projection in L-infinity is its library's, and ends on whatever it is given."""
+"""Test that FAB's projection in L-infinity equals the library's, and ends on any input."""
 
 import pytest
 import torch

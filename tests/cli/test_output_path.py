@@ -1,4 +1,4 @@
-"""Paths on the command line: `~`, a slash at the end, and files that do not replace each other."""
+"""Test paths on the command line: `~`, a trailing slash, and files that must not replace each other."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a person sees of a training, on a terminal and without one."""
+"""Test the progress output of a training, on a terminal and without one."""
 
 import io
 import json
@@ -122,16 +122,16 @@ def test_without_a_hold_out_there_is_no_validation():
     assert lines(RUN, {"event": "epoch", "epoch": 60, "step": 600, "best": True})[1:] == ["epoch 60/60"]
 
 
-def test_a_loss_that_is_no_number_says_so():
+def test_a_nan_loss_is_reported():
     assert "L_C    nan" in lines(RUN, STEP | {"L_C": None}, EPOCH)[1]
 
 
 @pytest.mark.parametrize("row", [{"event": "checkpoint"}, {"event": "end", "reason": "finished"}])
-def test_what_is_for_programs_is_not_said(row: dict[str, Any]):
+def test_events_for_programs_are_not_printed(row: dict[str, Any]):
     assert lines(RUN, row) == [OPENING]
 
 
-def test_a_warning_is_said():
+def test_a_warning_is_printed():
     assert lines({"event": "warning", "step": 3, "message": "damaged"}) == ["warning: damaged"]
 
 

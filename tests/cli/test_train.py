@@ -1,4 +1,4 @@
-"""`afdctl train` as a user meets it: what it prints where, how it ends, and what it leaves behind."""
+"""Test `afdctl train` from the command line: its output, its end and its files."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Trainings that are stopped, asked to save, or left by their reader: real processes and signals."""
+"""Test trainings that are stopped, asked to save, or lose the reader of their output, with real processes."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What the defenses without a game minimise: weights and figures after one step, from the definitions."""
+"""Test the defenses without a discriminator: weights and metrics after one step, from the definitions."""
 
 import pytest
 from torch import Tensor

@@ -107,7 +107,7 @@ def test_areas_over_different_grids_are_named(make_subject: MakeSubject):
 
 
 def test_the_warnings_of_a_check_accompany_its_numbers(make_subject: MakeSubject):
-    """In the journal once, in results.h5, JSON and the caption with each number."""
+    """They are once in the journal, and with each number in results.h5, JSON and the caption."""
     row = {"event": "sanity_check", "checkpoint": "digest of model", "data": "data", "version": 1, "n": 40}
     subject = replace(make_subject(), check=row | {"warnings": ["its gradients are masked"]})
     curves, (worst,) = measured(subject, STRONG, WEAK)

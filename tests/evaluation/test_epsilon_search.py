@@ -1,4 +1,4 @@
-"""Each order of a grid: who is attacked where, what is known without an attack, and what all that costs."""
+"""Test each order of a grid: which samples are attacked, which results are implied, and the passes."""
 
 from typing import Any
 
@@ -140,7 +140,7 @@ def test_a_false_success_does_not_count(schedule: str, monkeypatch: pytest.Monke
 
 
 def test_a_minimum_is_searched_once(monkeypatch: pytest.MonkeyPatch):
-    """An x' outside of a ball is brought inside, and counts where it still fools."""
+    """An x' outside a ball is clipped to it, and counts if it still fools the model."""
     overshooting = Stub("deepfool", lambda boundary, epsilon: boundary + 0.12)
     found = grid(monkeypatch, ATTACKS["deepfool"](name="deepfool", epsilons=GRID), overshooting)
     assert calls == [("deepfool", 0.0, [0, 1, 2, 3])]

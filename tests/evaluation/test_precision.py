@@ -72,7 +72,7 @@ def test_a_refuted_success_is_searched_again(
     assert {row["precision"] for row in events(low.run, "cell")} == {"bf16"}
 
 
-def test_ours_lowers_only_the_encoder_and_leaves_the_network_alone():
+def test_our_network_computes_only_the_encoder_in_bf16_and_is_unchanged():
     torch.manual_seed(0)
     network = build("resnet18_mnist", width=4, channels=1, image_size=8, classes=3).eval()
     x, y = torch.rand(8, 1, 8, 8), torch.arange(8) % 3

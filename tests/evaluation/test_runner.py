@@ -1,4 +1,4 @@
-"""Sweeps from plan to figures: skipped, killed, resumed, stopped, and short of memory."""
+"""Test sweeps from plan to results: skipped, killed, resumed, stopped, and out of memory."""
 
 import json
 import signal
@@ -225,7 +225,7 @@ def test_a_signal_saves_and_stops(make_subject: MakeSubject):
     assert events(subject.run, "sweep_part")[-1]["done"] == 16
 
 
-def test_two_runs_of_one_network_are_swept_each(make_subject: MakeSubject):
+def test_two_runs_of_one_network_are_both_swept(make_subject: MakeSubject):
     """Their cells have the same keys, and each run needs its own shards."""
     one, two = make_subject("one"), make_subject("two")
     two = replace(two, digest=one.digest)
@@ -393,7 +393,7 @@ def test_the_key_has_the_version_of_the_library_that_takes_the_steps(
 
 
 class InDouble(torch.nn.Module):
-    """Lets logits leave in another precision than images come in."""
+    """A model whose logits have another precision than its images."""
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return z.double()

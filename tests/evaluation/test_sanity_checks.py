@@ -16,7 +16,7 @@ CLASSES = list("abcd")
 
 
 class Model(nn.Module):
-    """Four quarters of an image of 1x4x4, whose brightest is the class, and whatever `change` makes of the logits."""
+    """Classifies images (1, 4, 4) by their brightest quarter; `change` is applied to the logits."""
 
     def __init__(self, change: Callable[[Tensor], Any] = lambda z: z) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def test_full_memory_is_not_the_models_fault(x: Tensor, y: Tensor, room: int):
 
 
 @pytest.mark.parametrize("fault", [None, rejects])
-def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fault: Any):
+def test_modes_gradients_and_generators_are_unchanged(x: Tensor, y: Tensor, fault: Any):
     network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(1).eval(), Model(fault or (lambda z: z + torch.rand(()))))
     grad = network[2].scale.grad = torch.tensor(5.0)
     buffers = [buffer.clone() for buffer in network.buffers()]

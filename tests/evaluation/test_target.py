@@ -1,4 +1,4 @@
-"""What is attacked: the saved weights of a run, and models of one's own with a run of their own."""
+"""Test evaluation targets: the saved weights of a run, and custom models with their own run."""
 
 import json
 from pathlib import Path
@@ -178,7 +178,7 @@ build = Net
 
 
 def test_what_neither_code_nor_tensors_hold_makes_another_model(net: Path):
-    """A plain attribute that comes from a file: the logits tell."""
+    """A plain attribute that is read from a file is detected by the logits."""
     net.write_text(ATTRIBUTE)
     (net.parent / "factor.txt").write_text("1")
     first = own(net)

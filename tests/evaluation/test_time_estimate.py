@@ -1,4 +1,4 @@
-"""The batch of an evaluation."""
+"""Test the batch size and the time estimate of an evaluation."""
 
 from collections.abc import Callable
 

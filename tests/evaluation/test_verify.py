@@ -1,4 +1,4 @@
-"""The last word on x': ball, box, a fresh forward pass."""
+"""Test the verification of x': ball, box, and a new forward pass."""
 
 import pytest
 import torch

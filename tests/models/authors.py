@@ -1,4 +1,4 @@
-"""Checkpoints as the authors' code would save them: our weights under the names that its modules have."""
+"""Checkpoints as the authors' code saves them: our weights under the names of its modules."""
 
 import re
 from typing import Any

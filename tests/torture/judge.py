@@ -1,4 +1,4 @@
-"""Decide what became of a trial from what its commands printed and left."""
+"""Judge the outcome of a trial by the output and the files of its commands."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ FINE: Outcome = (SURVIVED, "")
 
 
 def numbers(out: str) -> Any:
-    """What a command printed without what the clock decides: JSON as such, else the numbers of each line."""
+    """Return the output without times: JSON as an object, other text as the numbers of each line."""
     value = parsed(out)
     return [re.findall(r"[\w.%-]+", line) for line in _timeless(out)] if isinstance(value, str) else _without(value)
 
@@ -222,5 +222,5 @@ def digest(state: Any) -> str:
 
 
 def differences(found: dict[str, Any], truth: dict[str, Any]) -> list[str]:
-    """Names of what is missing, new or different."""
+    """Return the names of missing, new and different items."""
     return [name for name in {**truth, **found} if found.get(name) != truth.get(name)]

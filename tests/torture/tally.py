@@ -1,4 +1,4 @@
-"""Count what became of each trial, and print the counts as a table."""
+"""Count the outcomes of trials, and print the counts as a table."""
 
 import json
 import os
@@ -23,7 +23,7 @@ HEADS = ("survived", "lost", "tracebacks", "unclear", "hung")
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: its row of the table, what was done, what became of it, and the last words where it failed."""
+    """One trial: its row of the table, what was done, its outcome, and the last message if it failed."""
 
     kind: str
     done: str

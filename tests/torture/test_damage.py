@@ -58,7 +58,7 @@ Truth = Callable[[list[str]], Ended]
 
 @pytest.fixture(scope="session")
 def finished(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run `a` with all that a run may hold, and its copy `b`."""
+    """A finished run `a` with every kind of file, and its copy `b`."""
     folder = work_of("analysis").folder(tmp_path_factory.mktemp("finished"))
     shutil.copytree(work_of("analysis").done, folder, dirs_exist_ok=True)
     (folder / "runs/a/log.txt").write_text(LOG)
@@ -183,7 +183,7 @@ def trials(what: str, start: Path, kind: str, number: int, one: Callable[[Path, 
 
 
 def damaged(start: Path, at: Path, file: Path, damage: Damage) -> tuple[Path, bytes]:
-    """A copy of `start` at `at` with the damage done to its `file`, and what the file held."""
+    """Copy `start` to `at` and damage its `file`; return the file and its old content."""
     shutil.rmtree(at, ignore_errors=True)
     shutil.copytree(start, at)
     path, data = at / file.relative_to(start), file.read_bytes()
@@ -200,7 +200,7 @@ def judged(ended: Ended, truth: Ended, file: Path, damage: Damage) -> Outcome:
 
 
 def still(ended: Ended, truth: Ended, path: Path) -> Outcome:
-    """Whether a command finds the true numbers once the file is restored: it has not made things worse."""
+    """Judge whether a command gives the true numbers after the file is restored, so nothing else was damaged."""
     if ended.code == 0 and reading(ended, truth, []) == FINE:
         return FINE
     return LOST, f"with {path.name} restored, `{short(ended)}` exits {ended.code}: {ended.err[-200:]}"
@@ -218,6 +218,6 @@ def names(file: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What files of the runs hold, without results.h5, which may be made again, and locks, which hold a pid."""
+    """Return the content of the runs' files, without results.h5, which may be rebuilt, and locks, which have a pid."""
     files = (file for file in (folder / "runs").rglob("*") if file.is_file() and file.suffix != ".lock")
     return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.name != "results.h5"}

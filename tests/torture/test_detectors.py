@@ -1,4 +1,4 @@
-"""The suite can fail: each kind of wrong outcome is seen where it is made on purpose."""
+"""Test that the torture tests detect each kind of wrong outcome, made on purpose."""
 
 import json
 import os

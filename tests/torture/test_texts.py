@@ -1,4 +1,4 @@
-"""Mutated recipes and suites: each loads, and then is what it says, or is refused in plain lines within a second."""
+"""Test mutated recipes and suites: each loads correctly, or is refused in plain lines within a second."""
 
 import random
 import shutil
@@ -116,7 +116,7 @@ def called(arguments: list[str]) -> tuple[int, str]:
 
 
 def plain(message: str) -> Outcome:
-    """A refusal is one line for each problem, short enough to read, without what a terminal would obey."""
+    """A refusal is one line for each problem, short enough to read, without control characters."""
     lines = message.split("\n")
     if not message or any(not line or len(line) > 1000 for line in lines):
         return UNCLEAR, f"an empty or overlong line in {message[:120]!r}"

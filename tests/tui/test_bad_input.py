@@ -1,4 +1,4 @@
-"""Journals and folders as they should not be: no traceback, and the truth on the screen."""
+"""Test damaged journals and folders: no traceback, and correct values on the screen."""
 
 import shutil
 from pathlib import Path

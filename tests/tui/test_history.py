@@ -1,4 +1,4 @@
-"""What is known of a run, in its normal and in its strange courses."""
+"""Test the state of a run, from normal and from unusual journals."""
 
 import pytest
 
@@ -80,7 +80,7 @@ def test_a_row_that_cannot_be_read_is_reported_and_skipped():
     assert sum("cannot read" in entry.text for entry in known.entries) == 4
 
 
-def test_no_numbers_are_counted():
+def test_nan_values_are_counted():
     known = history([*training(60), step(61, L_C=None, grad_C=None)])
     assert known.not_finite == 2
 

@@ -1,4 +1,4 @@
-"""Input that no keyboard sends: it neither ends the dashboard nor disables its keys."""
+"""Test that input other than keys neither ends the dashboard nor disables its keys."""
 
 import os
 import signal

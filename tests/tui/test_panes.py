@@ -1,4 +1,4 @@
-"""What each pane says."""
+"""Test the text of each pane."""
 
 import re
 
@@ -327,7 +327,7 @@ def test_a_finished_sweep_and_the_way_back_to_the_training():
     assert "L_C classifier" in text(rows, view=View(sweep=False))
 
 
-def test_a_sweep_without_autoattack_says_so():
+def test_a_sweep_without_autoattack_is_marked():
     rows = journals.sweep(4)
     rows[0]["cells"] = [cell for cell in rows[0]["cells"] if cell["attack"] != "aa"]
     assert "no AutoAttack, 1,000 images" in text([*training(), *rows[:5]])

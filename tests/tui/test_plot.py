@@ -1,4 +1,4 @@
-"""The braille chart: what is drawn is what was logged, and a partial repaint equals a full one."""
+"""Test the braille chart: it draws the logged values, and a partial repaint equals a full one."""
 
 import asyncio
 import math
@@ -70,7 +70,7 @@ def test_what_is_no_number_leaves_a_gap():
     assert {column for _, column in dots(picture(list(mean), broken))} == {*range(10), *range(20, 40)}
 
 
-def test_nothing_but_gaps_draws_nothing():
+def test_gaps_alone_draw_nothing():
     assert dots(picture([math.nan] * 40, np.ones(40, bool))) == []
 
 
