@@ -45,7 +45,14 @@ def ddn(
     result.first_success_step[wrong] = 0
     right = (~wrong).nonzero()[:, 0]
     if len(right):
-        state = DDNState(x[right], y[right], gradient[right], rng.select(right), init_epsilon, gamma)
+        state = DDNState(
+            x=x[right],
+            y=y[right],
+            gradient=gradient[right],
+            rng=rng.select(right),
+            init_epsilon=init_epsilon,
+            gamma=gamma,
+        )
         result.update(right, state.run(model, steps))
     return result
 
@@ -63,7 +70,7 @@ class DDNState:
     """The search of samples that are classified correctly at x; all of them take every step."""
 
     def __init__(
-        self, x: Tensor, y: Tensor, gradient: Tensor, rng: SampleRNG, init_epsilon: float, gamma: float
+        self, *, x: Tensor, y: Tensor, gradient: Tensor, rng: SampleRNG, init_epsilon: float, gamma: float
     ) -> None:
         self.x, self.y, self.gamma = x, y, gamma
         self.x_adv, self.gradient = x, gradient

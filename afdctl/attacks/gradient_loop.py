@@ -105,7 +105,7 @@ def run_gradient_attack(
 
 
 def evaluate(model: Model, loss: Loss, x_adv: Tensor, y: Tensor, needs_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logits, losses and gradient; x_adv stands in for a gradient that is not needed."""
+    """Return logits, losses and gradient; x_adv takes the place of a gradient that is not needed."""
     if needs_gradient:
         return loss_and_gradient(model, loss, x_adv, y)
     with torch.no_grad():

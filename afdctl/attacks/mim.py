@@ -27,7 +27,8 @@ def mim(
     early_stop: bool = True,
 ) -> AttackResult:
     """Attack x (n, c, h, w) with `steps` steps along sign(g), from x itself. Draws no random numbers."""
-    step_rule = MomentumStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step), decay, x)
+    length = step_length(epsilon, steps, step_size, rel_step)
+    step_rule = MomentumStep(norm=norm, epsilon=epsilon, step_size=length, decay=decay, x=x)
     result, _ = run_gradient_attack(model, x, y, x, step_rule, steps=steps, early_stop=early_stop)
     return result
 
@@ -35,7 +36,7 @@ def mim(
 class MomentumStep(SteepestStep):
     """g <- decay * g + gradient / ||gradient||_1 (Eq. 6), then a step along g."""
 
-    def __init__(self, norm: str, epsilon: float, step_size: float, decay: float, x: Tensor) -> None:
+    def __init__(self, *, norm: str, epsilon: float, step_size: float, decay: float, x: Tensor) -> None:
         super().__init__(norm, epsilon, step_size)
         self.decay = decay
         self.g = torch.zeros_like(x)

@@ -144,7 +144,7 @@ def start_background(*, quiet: bool) -> Trainer:
         env={**os.environ, TRAINER_ENV: str(write_end), "PYTHONUNBUFFERED": "1"},
     )
     os.close(write_end)
-    trainer = Trainer(process, [], output)
+    trainer = Trainer(process=process, runs=[], output=output)
     try:
         with os.fdopen(read_end) as pipe:
             _await_first_run(pipe, trainer, quiet=quiet)

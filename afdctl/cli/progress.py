@@ -111,7 +111,7 @@ class BarReporter(ProgressReporter):
 
 @contextmanager
 def progress_reporter() -> Iterator[ProgressReporter]:
-    """Choose a bar on a terminal, else plain lines; StoppedError where nobody reads stderr any more."""
+    """Choose a bar on a terminal, else plain lines; a closed stderr raises StoppedError."""
     console = Console(stderr=True)
     if console.file.isatty() and not console.is_dumb_terminal:
         with BarReporter(console) as reporter:

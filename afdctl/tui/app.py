@@ -125,7 +125,7 @@ class Dashboard(App[int]):
         """The colours for this terminal and theme."""
         dark = (self.view.settings.theme or terminal_theme()) == "dark"
         if dark not in self._palettes:
-            self._palettes[dark] = Palette(dark, self._depth or color_depth(self.console.color_system))
+            self._palettes[dark] = Palette(dark=dark, depth=self._depth or color_depth(self.console.color_system))
         return self._palettes[dark]
 
     @property

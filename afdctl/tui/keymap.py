@@ -28,13 +28,12 @@ class Hint:
 
 @dataclass(frozen=True)
 class Binding:
-    """An action and its keys, by Textual's names.
+    """The action of one or several keys.
 
     `help` is a row of the help dialog; it also describes the bindings after this one, up to the next row. A `local`
     action sends signals or writes files, which a browser may not.
     """
 
-    keys: str
     action: Action
     help: tuple[str, str] | None = None
     hint: Hint | None = None
@@ -43,7 +42,9 @@ class Binding:
 
 def show_help(app: ActionContext) -> None:
     """Open the dialog that lists the keys."""
-    app.dialog = Dialog("help", "Keys", help_rows=[binding.help for binding in BINDINGS if binding.help])
+    app.dialog = Dialog(
+        kind="help", title="Keys", help_rows=[binding.help for binding in BINDINGS.values() if binding.help]
+    )
 
 
 def _leave_word(snapshot: Snapshot) -> str:
@@ -87,129 +88,116 @@ def _is_local(snapshot: Snapshot) -> bool:
     return not snapshot.served
 
 
-BINDINGS = (
-    Binding(
-        "q ctrl+q",
+# by keys, in Textual's names
+BINDINGS = {
+    "q ctrl+q": Binding(
         lambda app: app.leave(),
         help=("q", "leave; the training continues"),
         hint=Hint(1, "q", _leave_word),
     ),
-    Binding("ctrl+c", run_actions.interrupt),
-    Binding(
-        "x",
+    "ctrl+c": Binding(run_actions.interrupt),
+    "x": Binding(
         run_actions.ask_to_stop,
         help=("x k", "stop the run (it saves); checkpoint now"),
         hint=Hint(5, "x", "stop", _can_stop),
         local=True,
     ),
-    Binding("k", run_actions.request_checkpoint, hint=Hint(13, "k", "checkpoint", _can_save), local=True),
-    Binding("p space", view_actions.freeze, help=("p space", "freeze the view"), hint=Hint(6, "p", _freeze_word)),
-    Binding(
-        "s",
+    "k": Binding(run_actions.request_checkpoint, hint=Hint(13, "k", "checkpoint", _can_save), local=True),
+    "p space": Binding(view_actions.freeze, help=("p space", "freeze the view"), hint=Hint(6, "p", _freeze_word)),
+    "s": Binding(
         lambda app: app.view.next_beta(1),
         help=("s S", "smoothing: 0, 0.6, 0.9, 0.98, 0.995"),
         hint=Hint(8, "s", "smooth", _has_charts),
     ),
-    Binding("S", lambda app: app.view.next_beta(-1)),
-    Binding(
-        "y",
+    "S": Binding(lambda app: app.view.next_beta(-1)),
+    "y": Binding(
         lambda app: app.view.with_settings(log_y=not app.view.settings.log_y),
         help=("y", "logarithmic y"),
         hint=Hint(9, "y", "log y", _has_charts),
     ),
-    Binding(
-        "l",
+    "l": Binding(
         lambda app: app.view.next_axis(),
         help=("l", "x: steps, epochs, training time"),
         hint=Hint(10, "l", "x axis", _has_charts),
     ),
-    Binding(
-        "w",
+    "w": Binding(
         lambda app: app.view.next_window(1),
         help=("w W", "window: so far, plan, last 10 %, last 1,000"),
         hint=Hint(11, "w", "window", _has_charts),
     ),
-    Binding("W", lambda app: app.view.next_window(-1)),
-    Binding("plus equals_sign", partial(view_actions.zoom, factor=0.5), help=("+ -", "zoom (also the wheel)")),
-    Binding("minus", partial(view_actions.zoom, factor=2.0)),
-    Binding(
-        "left",
+    "W": Binding(lambda app: app.view.next_window(-1)),
+    "plus equals_sign": Binding(partial(view_actions.zoom, factor=0.5), help=("+ -", "zoom (also the wheel)")),
+    "minus": Binding(partial(view_actions.zoom, factor=2.0)),
+    "left": Binding(
         partial(view_actions.move_cursor, columns=-1),
         help=("← →", "cursor on logged steps; shift: ten columns"),
     ),
-    Binding("right", partial(view_actions.move_cursor, columns=1)),
-    Binding("shift+left", partial(view_actions.move_cursor, columns=-10)),
-    Binding("shift+right", partial(view_actions.move_cursor, columns=10)),
-    Binding(
-        "enter",
+    "right": Binding(partial(view_actions.move_cursor, columns=1)),
+    "shift+left": Binding(partial(view_actions.move_cursor, columns=-10)),
+    "shift+right": Binding(partial(view_actions.move_cursor, columns=10)),
+    "enter": Binding(
         view_actions.maximise,
         help=("enter", "one chart only (also a double click)"),
         hint=Hint(12, "enter", "grow", _has_charts),
     ),
-    Binding("tab", partial(view_actions.focus, step=1), help=("tab", "next chart")),
-    Binding("shift+tab", partial(view_actions.focus, step=-1)),
-    Binding("pagedown", partial(view_actions.turn_page, step=1), help=("pgup pgdn", "other charts")),
-    Binding("pageup", partial(view_actions.turn_page, step=-1)),
-    Binding(
-        "escape",
+    "tab": Binding(partial(view_actions.focus, step=1), help=("tab", "next chart")),
+    "shift+tab": Binding(partial(view_actions.focus, step=-1)),
+    "pagedown": Binding(partial(view_actions.turn_page, step=1), help=("pgup pgdn", "other charts")),
+    "pageup": Binding(partial(view_actions.turn_page, step=-1)),
+    "escape": Binding(
         view_actions.back,
         help=("esc", "back: cursor, zoom, chart"),
         hint=Hint(2, "esc", "back", _can_go_back),
     ),
-    Binding("1", partial(view_actions.toggle_pane, name="game"), help=("1 2 3", "game, accuracy, system")),
-    Binding("2", partial(view_actions.toggle_pane, name="accuracy")),
-    Binding("3", partial(view_actions.toggle_pane, name="system")),
-    Binding("4", view_actions.next_log, help=("4 5", "log, output of the trainer, none; header")),
-    Binding("5", partial(view_actions.toggle_pane, name="header")),
-    Binding(
-        "v",
+    "1": Binding(partial(view_actions.toggle_pane, name="health"), help=("1 2 3", "health, accuracy, system")),
+    "2": Binding(partial(view_actions.toggle_pane, name="accuracy")),
+    "3": Binding(partial(view_actions.toggle_pane, name="system")),
+    "4": Binding(view_actions.next_log, help=("4 5", "log, output of the trainer, none; header")),
+    "5": Binding(partial(view_actions.toggle_pane, name="header")),
+    "v": Binding(
         view_actions.toggle_sweep,
         help=("v t", "training or attacks; dark or light"),
         hint=Hint(7, "v", _sweep_word, _has_attacks),
     ),
-    Binding("t", view_actions.toggle_theme),
-    Binding("slash", view_actions.edit_filter, help=("/", "filter log and charts")),
-    Binding("c", run_actions.choose_compared, help=("c", "compare runs"), hint=Hint(14, "c", "compare")),
-    Binding(
-        "r",
+    "t": Binding(view_actions.toggle_theme),
+    "slash": Binding(view_actions.edit_filter, help=("/", "filter log and charts")),
+    "c": Binding(run_actions.choose_compared, help=("c", "compare runs"), hint=Hint(14, "c", "compare")),
+    "r": Binding(
         lambda app: app.view.with_settings(raw=not app.view.settings.raw),
         help=("r b", "band of minimum and maximum; best epoch"),
     ),
-    Binding("b", lambda app: app.view.with_settings(best=not app.view.settings.best)),
-    Binding(
-        "left_square_bracket",
+    "b": Binding(lambda app: app.view.with_settings(best=not app.view.settings.best)),
+    "left_square_bracket": Binding(
         partial(run_actions.move_replay, epochs=-1),
         help=("[ ] .", "replay: back, forward; pause"),
     ),
-    Binding(
-        "right_square_bracket",
+    "right_square_bracket": Binding(
         partial(run_actions.move_replay, epochs=1),
         hint=Hint(4, "[ ]", "epoch back, forward", _is_replay),
     ),
-    Binding("full_stop", run_actions.play_or_freeze, hint=Hint(3, ".", "play, pause", _is_replay)),
-    Binding(
-        "e",
+    "full_stop": Binding(run_actions.play_or_freeze, hint=Hint(3, ".", "play, pause", _is_replay)),
+    "e": Binding(
         lambda app: app.write_svg(),
         help=("e E", "SVG of the screen; text and CSV"),
         hint=Hint(15, "e", "picture", _is_local),
         local=True,
     ),
-    Binding("E", lambda app: app.write_text(), local=True),
-    Binding("0", view_actions.reset, help=("0 ctrl+z", "forget settings; suspend")),
-    Binding("ctrl+z", lambda app: app.action_suspend_process(), local=True),
-    Binding("question_mark h", show_help, hint=Hint(16, "?", "keys")),
-)
-BINDING_OF_KEY = {key: binding for binding in BINDINGS for key in binding.keys.split()}
+    "E": Binding(lambda app: app.write_text(), local=True),
+    "0": Binding(view_actions.reset, help=("0 ctrl+z", "forget settings; suspend")),
+    "ctrl+z": Binding(lambda app: app.action_suspend_process(), local=True),
+    "question_mark h": Binding(show_help, hint=Hint(16, "?", "keys")),
+}
+BINDING_OF_KEY = {key: binding for keys, binding in BINDINGS.items() for key in keys.split()}
 
 
 def hints(snapshot: Snapshot) -> list[KeyHint]:
     """Return the footer's hints for this moment, most important first."""
     shown = []
-    for binding in BINDINGS:
+    for keys, binding in BINDINGS.items():
         hint = binding.hint
         if hint and hint.when(snapshot):
             word = hint.word if isinstance(hint.word, str) else hint.word(snapshot)
-            shown.append((hint.rank, KeyHint(hint.label, word, binding.keys.split()[0])))
+            shown.append((hint.rank, KeyHint(hint.label, word, keys.split()[0])))
     return [hint for _, hint in sorted(shown, key=lambda ranked: ranked[0])]
 
 

@@ -88,11 +88,11 @@ def _place_side_column(
 ) -> int:
     """Place the right column; return its first column of cells."""
     column_width = 40 if width >= 140 else 37
-    names = [name for name in ("game", "accuracy", "system") if name not in hidden]
+    names = [name for name in ("health", "accuracy", "system") if name not in hidden]
     if not names and not compare:
         return width
     x, room = width - column_width, bottom - top
-    heights = {"game": min(HEALTH_HEIGHT, room // 3), "system": SYSTEM_HEIGHT}
+    heights = {"health": min(HEALTH_HEIGHT, room // 3), "system": SYSTEM_HEIGHT}
     if compare:
         # one run's checks make room for the differences of the recipes
         names = ["compare"]

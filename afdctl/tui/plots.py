@@ -57,7 +57,7 @@ def draw_curves(lines: Sequence[Line], width: int) -> str:
     palette, width = _palette(), min(width, MAX_WIDTH)
     cells = Cells(width, HEIGHT + 1, palette)
     y = fit([np.asarray(line.y, np.float64) for line in lines])
-    left, right = margins(Plot([], y), HEIGHT)
+    left, right = margins(Plot(curves=[], y=y), HEIGHT)
     x = Range(min(line.x[0] for line in lines), max(line.x[-1] for line in lines))
     columns = np.linspace(x.low, x.high, 2 * (width - left - right))
     curves, column = [], left
@@ -65,9 +65,9 @@ def draw_curves(lines: Sequence[Line], width: int) -> str:
         column = cells.put(column, 0, ("── ", palette.ink(colour)), (f"{line.name}   ", palette.ink("text")))
         values = np.interp(columns, line.x, line.y, left=np.nan, right=np.nan)
         letter = line.name[0] if palette.depth == "none" else ""
-        curves.append(Curve(values, np.zeros(len(columns), bool), colour, letter))
+        curves.append(Curve(mean=values, broken=np.zeros(len(columns), bool), colour=colour, letter=letter))
     ticks = [(float(x.fraction(np.array(tick))), format_tick(tick)) for tick in x.ticks(max(2, width // 12))]
-    cells.paste(0, 1, draw(Plot(curves, y, ticks=ticks), width, HEIGHT, left, right, palette))
+    cells.paste(0, 1, draw(Plot(curves=curves, y=y, ticks=ticks), width, HEIGHT, left, right, palette))
     return cells.ansi()
 
 

@@ -27,10 +27,10 @@ def ask_to_stop(app: ActionContext) -> None:
     name, sweep = app.session.front.name, app.session.front.history.sweep
     if sweep.plan and sweep.ended is None:
         lines = ("Finished cells are kept. The same command resumes the sweep.",)
-        app.dialog = Dialog("stop", f"Stop attacking {name}?", lines, yes="stop the sweep")
+        app.dialog = Dialog(kind="stop", title=f"Stop attacking {name}?", lines=lines, yes="stop the sweep")
     else:
         lines = ("It finishes its step and saves. It can be resumed later.",)
-        app.dialog = Dialog("stop", f"Stop {name}?", lines, yes="stop the run")
+        app.dialog = Dialog(kind="stop", title=f"Stop {name}?", lines=lines, yes="stop the run")
 
 
 def request_checkpoint(app: ActionContext) -> None:
@@ -95,7 +95,9 @@ def choose_compared(app: ActionContext) -> None:
         app.show_message("there is no other run in this folder")
         return
     chosen = {run.name for run in app.session.compared} or {app.session.front.name}
-    app.dialog = Dialog("choose", "Compare runs", options=[path.name for path in paths], chosen=frozenset(chosen))
+    app.dialog = Dialog(
+        kind="choose", title="Compare runs", options=[path.name for path in paths], chosen=frozenset(chosen)
+    )
 
 
 def answer_dialog(app: ActionContext, dialog: Dialog, key: str) -> None:

@@ -27,7 +27,7 @@ def _draw_system(snapshot: Snapshot, width: int, height: int, palette: Palette) 
 PANES = {
     "header": header.draw,
     "status": header.draw_status,
-    "game": health.draw,
+    "health": health.draw,
     "accuracy": accuracy.draw,
     "compare": accuracy.draw_compared,
     "system": _draw_system,
@@ -174,4 +174,4 @@ def still_frame(paths: Sequence[Path], width: int, height: int, *, colours: bool
     session.slow_poll_due = 0.0
     session.poll(View())
     snapshot = session.snapshot(View(Settings()))
-    return compose_frame(snapshot, width, height, Palette(dark, "true" if colours else "none")).cells
+    return compose_frame(snapshot, width, height, Palette(dark=dark, depth="true" if colours else "none")).cells

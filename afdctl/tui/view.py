@@ -22,7 +22,7 @@ WINDOWS = ("so far", "plan", "last 10 %", "last 1,000")
 AXES: Sequence[Axis] = ("step", "epoch", "time")
 THEMES = ("dark", "light")
 # the panes that the keys 1 to 5 toggle
-TOGGLED_PANES = ("game", "accuracy", "system", "log", "header")
+TOGGLED_PANES = ("health", "accuracy", "system", "log", "header")
 LOGS = ("events", "output", "off")
 
 

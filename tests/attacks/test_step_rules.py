@@ -96,7 +96,7 @@ def test_momentum_weighs_gradients_equally_at_any_scale():
     first, second = images(8).split(4)
     ends = []
     for scale in (1, 2.0**-60):
-        move = MomentumStep("linf", 0.3, 0.1, 1.0, x)
+        move = MomentumStep(norm="linf", epsilon=0.3, step_size=0.1, decay=1.0, x=x)
         ends.append(move(x, move(x, x, first - 0.5), scale * (second - 0.5)))
     assert torch.equal(*ends)
 

@@ -137,7 +137,7 @@ def test_whatever_ends_the_dashboard_the_training_continues_and_that_is_reported
 
     run = Run(journals.write(tmp_path / "runs" / "a", journals.training() if over else journals.training(30)))
     process = subprocess.Popen(["sleep", "0" if over else "60"])
-    trainer = background.Trainer(process, [run], io.BytesIO())
+    trainer = background.Trainer(process=process, runs=[run], output=io.BytesIO())
     monkeypatch.setattr(background, "start_background", lambda quiet: trainer)
     monkeypatch.setattr(background, "show_dashboard", fail)
     try:

@@ -110,7 +110,7 @@ def test_a_browser_only_looks_and_its_dashboard_ends_with_the_server(tmp_path: P
                     await asyncio.sleep(0.1)
             await browser.send_json(["resize", {"width": "wide", "height": None}])
             await browser.send_json(["resize", {"width": 150, "height": 44}])
-            await seen(browser, b"Game health")
+            await seen(browser, b"Health")
             await browser.send_json(["stdin", "eEkxt"])
             await browser.send_json(["resize", {"width": 10**9, "height": 10**9}])
             await browser.send_json(["resize", {"width": 150, "height": 45}])

@@ -32,7 +32,9 @@ def test_the_global_generators_are_unchanged():
 
 def source_of(x, y, test_y=0):
     images = ImageTensors(torch.tensor(x, dtype=torch.uint8), torch.tensor(y))
-    return Dataset("made up", images, ImageTensors(images.x[:1], torch.tensor([test_y])), ("a", "b"))
+    return Dataset(
+        name="made up", train=images, test=ImageTensors(images.x[:1], torch.tensor([test_y])), classes=("a", "b")
+    )
 
 
 def test_the_digest_sees_pixels_labels_shapes_and_both_splits():

@@ -11,12 +11,12 @@ def chart(*lines: Line, share: bool = False) -> Chart:
 
 
 def test_the_smallest_and_largest_value_are_on_the_frame():
-    line = Line("a", 0, np.array([0.0, 5, 10]), np.array([0.0, 2, 1]))
+    line = Line(label="a", colour=0, x=np.array([0.0, 5, 10]), y=np.array([0.0, 2, 1]))
     assert chart(line).path(line) == f"M{LEFT} {BOTTOM}L{(LEFT + RIGHT) / 2} {TOP}L{RIGHT} {(TOP + BOTTOM) / 2}"
 
 
 def test_shares_reach_from_0_to_100_percent():
-    line = Line("a", 0, np.array([0.0, 1]), np.array([0.5, 0.5]), marks=True)
+    line = Line(label="a", colour=0, x=np.array([0.0, 1]), y=np.array([0.5, 0.5]), marks=True)
     one = chart(line, share=True)
     assert one.path(line) == f"M{LEFT} {(TOP + BOTTOM) / 2}L{RIGHT} {(TOP + BOTTOM) / 2}"
     assert [tick.text for tick in one.y_ticks] == ["0", "20", "40", "60", "80", "100"]
@@ -24,26 +24,28 @@ def test_shares_reach_from_0_to_100_percent():
 
 
 def test_a_missing_value_is_a_gap():
-    line = Line("a", 0, np.arange(4.0), np.array([1.0, np.nan, 2, 3]), marks=True)
+    line = Line(label="a", colour=0, x=np.arange(4.0), y=np.array([1.0, np.nan, 2, 3]), marks=True)
     assert chart(line).path(line).count("M") == 2
     assert len(chart(line).points(line)) == 3
 
 
 def test_a_band_is_a_closed_path():
-    line = Line("a", 0, np.array([0.0, 1]), np.array([1.0, 1]), low=np.array([0.0, 0]), high=np.array([2.0, 2]))
+    line = Line(
+        label="a", colour=0, x=np.array([0.0, 1]), y=np.array([1.0, 1]), low=np.array([0.0, 0]), high=np.array([2.0, 2])
+    )
     assert chart(line).band(line) == f"M{LEFT} {TOP}L{RIGHT} {TOP}L{RIGHT} {BOTTOM}L{LEFT} {BOTTOM}Z"
 
 
 def test_a_spike_in_the_band_does_not_flatten_the_line():
     high = np.full(100, 2.0)
     high[50] = 1e6
-    line = Line("a", 0, np.arange(100.0), np.linspace(0, 1, 100), low=np.zeros(100), high=high)
+    line = Line(label="a", colour=0, x=np.arange(100.0), y=np.linspace(0, 1, 100), low=np.zeros(100), high=high)
     assert chart(line).y_range == (0, 2)
 
 
 @pytest.mark.parametrize("values", [[], [np.nan], [3.0], [0.0, 0.0]])
 def test_few_or_equal_values_still_make_a_chart(values: list[float]):
-    line = Line("a", 0, np.arange(float(len(values))), np.array(values))
+    line = Line(label="a", colour=0, x=np.arange(float(len(values))), y=np.array(values))
     one = chart(line)
     assert one.y_range[0] < one.y_range[1]
     assert "nan" not in one.path(line)
@@ -52,6 +54,6 @@ def test_few_or_equal_values_still_make_a_chart(values: list[float]):
 
 
 def test_ticks_of_small_and_large_numbers_are_short():
-    line = Line("a", 0, np.array([0.0, 3e6]), np.array([0.0, 5.5e-4]))
+    line = Line(label="a", colour=0, x=np.array([0.0, 3e6]), y=np.array([0.0, 5.5e-4]))
     assert [tick.text for tick in chart(line).x_ticks] == ["0", "1M", "2M", "3M"]
     assert [tick.text for tick in chart(line).y_ticks][:3] == ["0", "2e-4", "4e-4"]

@@ -132,7 +132,7 @@ def test_freezing_stops_the_view_and_not_the_run(half: Path):
 
 def test_panes_go_and_come_back(run: Path):
     async def steps(pilot: Pilot[int], app: Dashboard) -> None:
-        for key, title in {"1": "─ Game health ─", "2": "─ Accuracy ─", "3": "─ System ─"}.items():
+        for key, title in {"1": "─ Health ─", "2": "─ Accuracy ─", "3": "─ System ─"}.items():
             assert title in shown(app)
             await pilot.press(key)
             assert title not in shown(app)
@@ -158,7 +158,7 @@ def test_the_header_can_be_hidden(run: Path):
 @pytest.mark.parametrize("size", [(80, 24), (70, 24), (44, 12)])
 def test_where_there_is_no_room_a_key_shows_one_pane(run: Path, size: tuple[int, int]):
     async def steps(pilot: Pilot[int], app: Dashboard) -> None:
-        for key, title in {"1": "Game health", "2": "Accuracy", "3": "System", "4": "Log"}.items():
+        for key, title in {"1": "Health", "2": "Accuracy", "3": "System", "4": "Log"}.items():
             assert f"─ {title} ─" not in shown(app)
             await pilot.press(key)
             assert f"─ {title} ─" in shown(app)
@@ -200,7 +200,7 @@ def test_a_light_terminal_is_seen(run: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_settings_are_remembered(run: Path):
     after(run, "y", "s", "1")
-    assert load_settings() == Settings(beta=0.98, log_y=True, hidden=("game",))
+    assert load_settings() == Settings(beta=0.98, log_y=True, hidden=("health",))
     assert json.loads(settings_file().read_text())["log_y"] is True
     assert corner(after(run)) == "smoothing 0.98 · x step · so far · log y"
     after(run, "0")
@@ -222,9 +222,9 @@ def test_settings_that_cannot_be_kept_are_no_error(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_help_has_a_row_for_all_bindings_and_the_footer_names_keys_that_work(run: Path):
-    assert keymap.BINDINGS[0].help, "every binding is described by its own row or the one before it"
+    assert next(iter(keymap.BINDINGS.values())).help, "every binding is described by its own row or the one before it"
     text = shown(after(run, "?"))
-    for binding in keymap.BINDINGS:
+    for binding in keymap.BINDINGS.values():
         if binding.help:
             label, words = binding.help
             assert re.search(rf"  {re.escape(label)} +{re.escape(words)} ", text)
@@ -235,8 +235,8 @@ def test_the_help_has_a_row_for_all_bindings_and_the_footer_names_keys_that_work
 
 
 def test_every_key_has_one_binding_and_every_rank_one_hint():
-    keys = [key for binding in keymap.BINDINGS for key in binding.keys.split()]
-    ranks = [binding.hint.rank for binding in keymap.BINDINGS if binding.hint]
+    keys = [key for names in keymap.BINDINGS for key in names.split()]
+    ranks = [binding.hint.rank for binding in keymap.BINDINGS.values() if binding.hint]
     assert len(keys) == len(set(keys)) == len(keymap.BINDING_OF_KEY)
     assert sorted(ranks) == list(range(1, len(ranks) + 1))
 

@@ -94,7 +94,7 @@ def test_epsilon_is_written_as_people_write_it(epsilon: float | None, text: str)
 
 
 def test_the_checks_of_a_healthy_game():
-    assert pane("game", training(620), height=13) == [
+    assert pane("health", training(620), height=13) == [
         "✔ D accuracy    0.500       balanced",
         "✔ D on x / x'   0.52 / 0.48     both",
         "✔ D saturated   0 steps           no",
@@ -129,7 +129,7 @@ def test_each_check_has_a_mark_and_a_word(change: dict, name: str, level: str, w
     rows = [*training(600), *(step(n, **change) for n in range(601, 631 if "L_C" in change else 801))]
     check = next(check for check in health.run_checks(history(rows)) if check.name == name)
     assert (check.level, check.word) == (level, word)
-    line = next(line for line in pane("game", rows, height=13) if name in line)
+    line = next(line for line in pane("health", rows, height=13) if name in line)
     assert line.startswith(health.MARKS[level][0])
     assert line.endswith(word)
 
@@ -144,7 +144,7 @@ def test_a_game_with_a_zero_of_its_own_is_judged_at_it():
 
 def test_the_worst_checks_stay_where_there_is_little_room():
     rows = [*training(600), *(step(n, fraction_unchanged=0.9) for n in range(601, 801))]
-    assert any("no effect" in line for line in pane("game", rows, height=4))
+    assert any("no effect" in line for line in pane("health", rows, height=4))
 
 
 def test_accuracies_now_best_and_epoch_and_the_bound():

@@ -21,8 +21,8 @@ TRUE = Palette()
 
 def picture(mean: list[float], broken: np.ndarray = NONE, palette: Palette = TRUE, **plot: object) -> list[str]:
     """The rows of a field of 20 x 4 cells."""
-    curve = Curve(np.array(mean, float), broken, "L_C")
-    cells = draw(Plot([curve], Range(0, 1), **plot), 25, 5, 4, 1, palette)
+    curve = Curve(mean=np.array(mean, float), broken=broken, colour="L_C")
+    cells = draw(Plot(curves=[curve], y=Range(0, 1), **plot), 25, 5, 4, 1, palette)
     return [row[4:24] for row in cells.text().splitlines()]
 
 
@@ -78,8 +78,8 @@ def test_gaps_alone_draw_nothing():
 def test_a_spike_in_the_band_is_seen(palette: Palette):
     low, high = np.full(40, 0.4), np.full(40, 0.5)
     high[17] = 1.0
-    curve = Curve(np.full(40, 0.45), NONE, "L_C", low=low, high=high)
-    cells = draw(Plot([curve], Range(0, 1)), 25, 5, 4, 1, palette)
+    curve = Curve(mean=np.full(40, 0.45), broken=NONE, colour="L_C", low=low, high=high)
+    cells = draw(Plot(curves=[curve], y=Range(0, 1)), 25, 5, 4, 1, palette)
     neighbour, spike = (cells.inks[0, 4 + column] for column in (2, 8))
     if palette.tints:
         assert cells.palette.ground_of(int(spike)) == "L_C/0.2" != cells.palette.ground_of(int(neighbour))
@@ -88,8 +88,8 @@ def test_a_spike_in_the_band_is_seen(palette: Palette):
 
 
 def test_a_band_that_leaves_the_picture_is_marked():
-    curve = Curve(np.full(40, 0.5), NONE, "L_C", low=np.full(40, -3.0), high=np.full(40, 9.0))
-    rows = draw(Plot([curve], Range(0, 1)), 25, 5, 4, 1, TRUE).text().splitlines()
+    curve = Curve(mean=np.full(40, 0.5), broken=NONE, colour="L_C", low=np.full(40, -3.0), high=np.full(40, 9.0))
+    rows = draw(Plot(curves=[curve], y=Range(0, 1)), 25, 5, 4, 1, TRUE).text().splitlines()
     assert rows[0][4:24] == "▲" * 20
     assert rows[3][4:24] == "▼" * 20
 

@@ -76,7 +76,7 @@ def test_text_can_be_read_on_its_ground(place: int):
 def test_every_size_is_filled_without_overlaps(width: int, height: int):
     for view in (
         View(),
-        View(Settings(hidden=("game", "log"))),
+        View(Settings(hidden=("health", "log"))),
         View(side="accuracy"),
         View(side="log"),
         View(log="off"),
@@ -130,7 +130,7 @@ def test_the_svg_draws_every_cell_without_a_font_for_dots():
     assert "<title>a &amp; b</title>" in picture
     assert not re.search("[⠀-⣿▁-█━─│╭╮╰╯┈╌]", picture)
     words = re.sub("<[^>]*>", " ", picture)
-    for word in ("mnist_wgan-001", "discriminator", "Game health", "d_HΔH"):
+    for word in ("mnist_wgan-001", "discriminator", "Health", "d_HΔH"):
         assert word in words
     assert picture.count("<path") > 100
 

@@ -15,9 +15,9 @@ READY = b"L_F"
 @pytest.mark.parametrize("size", [(100, 30), (150, 44)])
 def test_the_size_is_that_of_the_terminal_also_where_stdout_is_a_pipe(run: Path, size: tuple[int, int]):
     with Terminal("watch", str(run), folder=run, size=size) as terminal:
-        terminal.wait_for(b"Game health" if size[0] == 150 else READY)
+        terminal.wait_for(b"Health" if size[0] == 150 else READY)
         columns = {int(column) for column in re.findall(rb"\x1b\[\d+;(\d+)H", terminal.written)}
-        assert (b"Game health" in terminal.written) == (size[0] == 150)
+        assert (b"Health" in terminal.written) == (size[0] == 150)
         assert max(columns, default=0) <= size[0]
 
 

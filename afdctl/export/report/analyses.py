@@ -34,7 +34,7 @@ class EmbeddingPanel:
     dots: dict[int, str]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AnalysisSection:
     """A run's analyses as the page shows them; `problems` lists what could not be read."""
 
@@ -49,7 +49,7 @@ def analysis_section(record: Record) -> AnalysisSection:
     """Collect the analyses of a run. Only the arrays that the page shows are read."""
     rows = record.analyses
     dims, units, hdh = (rows[name]["metrics"] if name in rows else None for name in ("pca", "units", "hdh"))
-    section = AnalysisSection(dims, units, hdh)
+    section = AnalysisSection(dims=dims, units=units, hdh=hdh)
     if row := rows.get("tsne"):
         try:
             section.panels = _panels(record, row)

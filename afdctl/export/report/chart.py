@@ -38,7 +38,7 @@ class Point:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """Values `y` at increasing `x`, both (n,); `low` and `high` bound a band. `colour` is the number of the run.
 

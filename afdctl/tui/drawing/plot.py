@@ -14,7 +14,7 @@ from afdctl.tui.drawing.cells import Cells, Palette, braille
 BRAILLE, LOWER = 0x2800, 0x2580
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Curve:
     """Values by column of dots (two per cell). NaN is no value; `broken` marks columns whose values were not finite."""
 
@@ -27,7 +27,7 @@ class Curve:
     right: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plot:
     """Curves on one or two y axes. Ticks and marks of x are fractions of the width."""
 

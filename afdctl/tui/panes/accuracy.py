@@ -87,11 +87,15 @@ def draw_curves(snapshot: Snapshot, width: int, height: int, palette: Palette) -
     """Draw the accuracies of all validations by epoch."""
     validations = snapshot.history.validations
     x_range = visible_range(snapshot.history, View(), "epoch")
-    specs = [CurveSpec(name, "", colour, band=False) for name, colour in COLOURS.items() if name in validations.names]
+    specs = [
+        CurveSpec(metric=name, colour=colour, band=False)
+        for name, colour in COLOURS.items()
+        if name in validations.names
+    ]
     columns = 2 * (width - 5)
     curves = [sample_curve(validations, spec, x_range, columns, Settings(beta=0.0)) for spec in specs]
     ticks = x_ticks(snapshot.history, x_range, Settings(), "epoch", columns // 2)
-    return plot.draw(plot.Plot(curves, Range(0, 1), ticks=ticks), width, height, 4, 1, palette)
+    return plot.draw(plot.Plot(curves=curves, y=Range(0, 1), ticks=ticks), width, height, 4, 1, palette)
 
 
 def column_line(name: Span, *values: Span) -> Line:

@@ -139,7 +139,7 @@ def _draw_norm_curves(sweep: SweepProgress, norm: str, width: int, height: int, 
     legend_width = min(30, max((len(legend_of(key)) for key in keys), default=0) + 3)
     plot_width = inner_width - legend_width
     low, high = 0.0, epsilons[-1] or 1.0
-    left, right = margins(Plot([], UNIT), inner_height)
+    left, right = margins(Plot(curves=[], y=UNIT), inner_height)
     columns = 2 * (plot_width - left - right)
     curves = [
         Curve(
@@ -151,7 +151,8 @@ def _draw_norm_curves(sweep: SweepProgress, norm: str, width: int, height: int, 
         for place, key in enumerate(keys)
     ]
     ticks = [((epsilon - low) / (high - low), format_epsilon(epsilon)) for epsilon in epsilons]
-    cells.paste(2, 1, draw(Plot(curves, UNIT, ticks=ticks), plot_width, inner_height, left, right, palette))
+    plot = Plot(curves=curves, y=UNIT, ticks=ticks)
+    cells.paste(2, 1, draw(plot, plot_width, inner_height, left, right, palette))
     for place, key in enumerate(keys[:inner_height]):
         ink = palette.ink(COMPARED[place % len(COMPARED)], bold=True)
         name = legend_of(key), palette.ink("text")
@@ -164,7 +165,7 @@ def accuracies_in_columns(sweep: SweepProgress, key: Key, low: float, high: floa
     accuracies = np.full(columns, np.nan)
     cells = dict(sweep.cells[key])
     if (clean := sweep.acc_clean(key)) is not None:
-        cells.setdefault(0.0, Cell(0.0, clean))
+        cells.setdefault(0.0, Cell(epsilon=0.0, accuracy=clean))
     for epsilon, cell in cells.items():
         if cell.accuracy is not None:
             column = min(columns - 1, round((epsilon - low) / (high - low) * (columns - 1)))

@@ -16,7 +16,7 @@ from afdctl.tui.state.history import History
 from afdctl.tui.view import Settings, Snapshot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RenderedChart:
     """A chart's cells, its ranges, and the first column and the width of its plot area."""
 
@@ -45,14 +45,14 @@ def draw(
     inner_width, inner_height = width - 4, height - 2
     if inner_width < 8 or inner_height < 2:
         cells.frame(title, (), focused)
-        return RenderedChart(cells, last_y or Range(0, 1), x_range, left=1, plot_width=1)
+        return RenderedChart(cells=cells, y=last_y or Range(0, 1), x_range=x_range, left=1, plot_width=1)
     # tick labels decide how wide the plot is, and that decides which values it shows; two rounds are enough
     left, right = 5, (4 if spec.right else 1)
     for _ in range(2):
         columns = 2 * (inner_width - left - right)
         curves = sample_curves(spec, snapshot, x_range, columns, palette)
         y = _y_range(spec, curves, snapshot.view.settings, last_y)
-        chart_plot = Plot(curves, y, spec.right)
+        chart_plot = Plot(curves=curves, y=y, right=spec.right)
         if margins(chart_plot, inner_height)[0] <= left:
             break
         left = margins(chart_plot, inner_height)[0]
@@ -65,7 +65,7 @@ def draw(
         cursor=_cursor(spec, snapshot, x_range),
     )
     cells.paste(2, 1, plot.draw(chart_plot, inner_width, inner_height, left, right, palette))
-    return RenderedChart(cells, y, x_range, left=2 + left, plot_width=columns // 2)
+    return RenderedChart(cells=cells, y=y, x_range=x_range, left=2 + left, plot_width=columns // 2)
 
 
 def sample_curves(spec: ChartSpec, snapshot: Snapshot, x_range: XRange, columns: int, palette: Palette) -> list[Curve]:

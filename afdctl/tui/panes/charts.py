@@ -22,20 +22,20 @@ def distance(values: Floats) -> Floats:
     return distances
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CurveSpec:
-    """A curve: a metric, its name on screen, its colour, and a transform of its mean. `min_beta`: least smoothing."""
+    """A curve: a metric, its colour, its name on screen, and a transform of its mean. `min_beta`: least smoothing."""
 
     metric: str
-    name: str
     colour: str
+    name: str = ""
     transform: Transform | None = None
     right: bool = False
     band: bool = True
     min_beta: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChartSpec:
     """Curves with common axes. `fixed` and `right` are constant ranges of y; `per` is the unit of x."""
 
@@ -50,12 +50,19 @@ class ChartSpec:
 
 
 UNIT = Range(0, 1)
+
+
+def _loss_chart(metric: str, title: str, about: str, colour: str) -> ChartSpec:
+    """Return the chart of one loss."""
+    return ChartSpec(key=metric, title=title, about=about, curves=(CurveSpec(metric=metric, colour=colour),))
+
+
 LOSSES = (
-    ChartSpec("L_C", "L_C", "classifier", (CurveSpec("L_C", "", "L_C"),)),
-    ChartSpec("L_D", "L_D", "discriminator", (CurveSpec("L_D", "", "L_D"),)),
-    ChartSpec("L_F", "L_F", "feature extractor", (CurveSpec("L_F", "", "L_F"),)),
-    ChartSpec("kl", "KL", "p(x) against p(x')", (CurveSpec("kl", "", "L_D"),)),
-    ChartSpec("sensitivity", "‖F(x) − F(x')‖", "sensitivity", (CurveSpec("sensitivity", "", "L_D"),)),
+    _loss_chart("L_C", "L_C", "classifier", colour="L_C"),
+    _loss_chart("L_D", "L_D", "discriminator", colour="L_D"),
+    _loss_chart("L_F", "L_F", "feature extractor", colour="L_F"),
+    _loss_chart("kl", "KL", "p(x) against p(x')", colour="L_D"),
+    _loss_chart("sensitivity", "‖F(x) − F(x')‖", "sensitivity", colour="L_D"),
 )
 
 
@@ -65,10 +72,12 @@ def discriminator_chart(history: History) -> ChartSpec:
     alpha = "alpha_h_calibrated" if estimate == "calibrated" else "alpha_h"
     curves = (
         # no bands: the transform of the extremes of alpha(h) would be another quantity
-        CurveSpec(alpha, "acc", "good", half, band=False, min_beta=0.9),
-        CurveSpec(alpha, "d_HΔH", "d_hdh", distance, right=True, band=False, min_beta=0.9),
+        CurveSpec(metric=alpha, name="acc", colour="good", transform=half, band=False, min_beta=0.9),
+        CurveSpec(metric=alpha, name="d_HΔH", colour="d_hdh", transform=distance, right=True, band=False, min_beta=0.9),
     )
-    return ChartSpec("D", "D accuracy", estimate, curves, UNIT, Range(0, 2), goal=0.5)
+    return ChartSpec(
+        key="D", title="D accuracy", about=estimate, curves=curves, fixed=UNIT, right=Range(0, 2), goal=0.5
+    )
 
 
 def estimate_of(history: History) -> str:
@@ -95,30 +104,42 @@ def available_charts(history: History) -> list[ChartSpec]:
     charts = [chart for chart in LOSSES if chart.curves[0].metric in metrics]
     if "alpha_h" in metrics:
         charts.append(discriminator_chart(history))
-    accuracies = [CurveSpec("acc_nat", "x", "good"), CurveSpec("acc_adv", "x'", "other")]
+    accuracies = [
+        CurveSpec(metric="acc_nat", name="x", colour="good"),
+        CurveSpec(metric="acc_adv", name="x'", colour="other"),
+    ]
     logged = tuple(curve for curve in accuracies if curve.metric in metrics)
     if logged:
-        charts.append(ChartSpec("accuracy", "accuracy", "on training batches", logged, UNIT))
+        about = "on training batches"
+        charts.append(ChartSpec(key="accuracy", title="accuracy", about=about, curves=logged, fixed=UNIT))
     if history.validations.length:
         charts.append(_validation_chart(history))
     gradients = tuple(
-        CurveSpec(f"grad_{loss}", loss, f"L_{loss}", band=loss == "C") for loss in "CDF" if f"grad_{loss}" in metrics
+        CurveSpec(metric=f"grad_{loss}", name=loss, colour=f"L_{loss}", band=loss == "C")
+        for loss in "CDF"
+        if f"grad_{loss}" in metrics
     )
     if gradients:
-        charts.append(ChartSpec("gradients", "‖∇L‖", "gradient norms", gradients))
+        charts.append(ChartSpec(key="gradients", title="‖∇L‖", about="gradient norms", curves=gradients))
     if "fraction_unchanged" in metrics:
-        curves = (CurveSpec("fraction_unchanged", "", "warn"),)
-        charts.append(ChartSpec("unchanged", "unchanged", "share of images", curves, UNIT))
+        curves = (CurveSpec(metric="fraction_unchanged", colour="warn"),)
+        about = "share of images"
+        charts.append(ChartSpec(key="unchanged", title="unchanged", about=about, curves=curves, fixed=UNIT))
     if "images_per_s" in metrics:
-        charts.append(ChartSpec("speed", "images/s", "training", (CurveSpec("images_per_s", "", "other"),)))
+        curves = (CurveSpec(metric="images_per_s", colour="other"),)
+        charts.append(ChartSpec(key="speed", title="images/s", about="training", curves=curves))
     return sorted(charts, key=lambda chart: ORDER.index(chart.key))
 
 
 def _validation_chart(history: History) -> ChartSpec:
-    curves = [CurveSpec("acc_nat", "clean", "good", band=False), CurveSpec("acc_adv", "PGD", "other", band=False)]
+    curves = [
+        CurveSpec(metric="acc_nat", name="clean", colour="good", band=False),
+        CurveSpec(metric="acc_adv", name="PGD", colour="other", band=False),
+    ]
     if "acc_square" in history.validations.names:
-        curves.append(CurveSpec("acc_square", "Square", "d_hdh", band=False))
-    return ChartSpec("validation", "validation", "no AutoAttack", tuple(curves), UNIT, per="epoch")
+        curves.append(CurveSpec(metric="acc_square", name="Square", colour="d_hdh", band=False))
+    about = "no AutoAttack"
+    return ChartSpec(key="validation", title="validation", about=about, curves=tuple(curves), fixed=UNIT, per="epoch")
 
 
 def filter_charts(charts: list[ChartSpec], text: str) -> list[ChartSpec]:

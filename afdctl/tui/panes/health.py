@@ -17,7 +17,7 @@ SATURATED = 0.45
 VANISHED, LARGE = 1e-6, 100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HealthCheck:
     """A line of the pane: name, value, and the result as a level and a word. `explanation` is for the log."""
 
@@ -38,8 +38,7 @@ def run_checks(history: History) -> list[HealthCheck]:
 def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     """Draw the checks; only the worst ones where there is no room for all."""
     cells = Cells(width, height, palette)
-    title = "Game health" if "alpha_h" in snapshot.history.series.names else "Health"
-    cells.frame([(title, palette.ink("strong", bold=True))])
+    cells.frame([("Health", palette.ink("strong", bold=True))])
     checks = run_checks(snapshot.history)
     if len(checks) > height - 2:
         worst = sorted(checks, key=lambda check: LEVELS.index(check.level))[: height - 2]
@@ -77,7 +76,7 @@ def _check_d_accuracy(history: History) -> HealthCheck | None:
         level, word = "warn", "below chance"
     else:
         level, word = ("warn", "D is ahead") if accuracy < 0.9 else ("bad", "D wins")
-    return HealthCheck("D accuracy", f"{accuracy:.3f}", level, word)
+    return HealthCheck(name="D accuracy", value=f"{accuracy:.3f}", level=level, word=word)
 
 
 def _check_d_sides(history: History) -> HealthCheck | None:
@@ -90,7 +89,8 @@ def _check_d_sides(history: History) -> HealthCheck | None:
         # only the difference of a Wasserstein critic's outputs counts: all may have the same sign
         offset = charts.estimate_of(history) == "calibrated"
         level, word = ("none", "critic offset") if offset else ("warn", "one-sided")
-    return HealthCheck("D on x / x'", f"{natural:.2f} / {adversarial:.2f}", level, word)
+    value = f"{natural:.2f} / {adversarial:.2f}"
+    return HealthCheck(name="D on x / x'", value=value, level=level, word=word)
 
 
 def _check_saturation(history: History) -> HealthCheck | None:
@@ -105,7 +105,13 @@ def _check_saturation(history: History) -> HealthCheck | None:
         steps += history.series.width
     level = "ok" if steps < 50 else "warn" if steps < 500 else "bad"
     word = "no" if level == "ok" else "no gradient"
-    return HealthCheck("D saturated", f"{steps:,} steps", level, word, "L_F gradient vanishes")
+    return HealthCheck(
+        name="D saturated",
+        value=f"{steps:,} steps",
+        level=level,
+        word=word,
+        explanation="L_F gradient vanishes",
+    )
 
 
 def _check_gradients(history: History) -> list[HealthCheck]:
@@ -116,11 +122,11 @@ def _check_gradients(history: History) -> list[HealthCheck]:
             level, word = (
                 ("bad", "vanished") if norm < VANISHED else ("warn", "large") if norm > LARGE else ("ok", "ok")
             )
-            checks.append(HealthCheck(f"‖∇L_{loss}‖", format_number(norm), level, word))
+            checks.append(HealthCheck(name=f"‖∇L_{loss}‖", value=format_number(norm), level=level, word=word))
     C, F = norms["C"], norms["F"]
     if C and F is not None:
         level, word = ("ok", "ok") if 0.001 <= F / C <= 1000 else ("warn", "one-sided")
-        checks.append(HealthCheck("∇L_F : ∇L_C", format_number(F / C), level, word))
+        checks.append(HealthCheck(name="∇L_F : ∇L_C", value=format_number(F / C), level=level, word=word))
     return checks
 
 
@@ -135,7 +141,7 @@ def _check_unchanged(history: History) -> HealthCheck | None:
         level, word, explanation = "warn", "weak attack", ""
     else:
         level, word, explanation = "bad", "no effect", "attack has no effect"
-    return HealthCheck("unchanged", f"{share:.1%}", level, word, explanation)
+    return HealthCheck(name="unchanged", value=f"{share:.1%}", level=level, word=word, explanation=explanation)
 
 
 def _check_loss(history: History) -> HealthCheck | None:
@@ -150,9 +156,10 @@ def _check_loss(history: History) -> HealthCheck | None:
         return None
     change = now / before - 1
     level, word = ("warn", "rising") if change > 0.1 else ("ok", "falling" if change < -0.01 else "steady")
-    return HealthCheck("L_C per epoch", f"{change:+.1%}", level, word)
+    return HealthCheck(name="L_C per epoch", value=f"{change:+.1%}", level=level, word=word)
 
 
 def _check_finite(history: History) -> HealthCheck:
     count = history.not_finite
-    return HealthCheck("not a number", f"{count:,}", "bad" if count else "ok", "diverging" if count else "none")
+    level, word = ("bad", "diverging") if count else ("ok", "none")
+    return HealthCheck(name="not a number", value=f"{count:,}", level=level, word=word)

@@ -8,7 +8,7 @@ from afdctl.tui.drawing.cells import Cells, Palette, Span, length
 
 @dataclass(frozen=True)
 class KeyHint:
-    """A key's label and word in the footer, and the key that a click on them stands for."""
+    """A key's label and word in the footer, and the key that a click on them presses."""
 
     label: str
     word: str
@@ -47,7 +47,7 @@ def hint_at(hints: Sequence[KeyHint], width: int, x: int) -> KeyHint | None:
     return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dialog:
     """A dialog by its `kind`: "help" (`help_rows`), "stop" (a question, y is `yes`) or "choose" (from `options`)."""
 

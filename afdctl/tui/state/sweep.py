@@ -10,7 +10,7 @@ from afdctl.runs.selection import checkpoint_names, selected_clean, selected_cur
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One attack at one epsilon: accuracy in [0, 1] (None: not measured yet) and its confidence interval."""
 
@@ -98,7 +98,7 @@ class SweepProgress:
             key, epsilon = key_of(cell), float(cell["epsilon"])
             self.norms[key] = str(cell.get("norm", ""))
             # results of earlier sweeps are not measured again
-            self.cells.setdefault(key, {})[epsilon] = self.measured.get(str(cell["key"]), Cell(epsilon))
+            self.cells.setdefault(key, {})[epsilon] = self.measured.get(str(cell["key"]), Cell(epsilon=epsilon))
 
     def _add_part(self, row: Row) -> None:
         key = key_of(row)
@@ -106,7 +106,7 @@ class SweepProgress:
         for text, accuracy in row["accuracy"].items():
             epsilon = self._planned_epsilon(key, float(text))
             if accuracy is not None and self._is_open(key, epsilon):
-                self.cells.setdefault(key, {})[epsilon] = Cell(epsilon, float(accuracy), partial=True)
+                self.cells.setdefault(key, {})[epsilon] = Cell(epsilon=epsilon, accuracy=float(accuracy), partial=True)
 
     def _add_cell(self, row: Row) -> None:
         key = key_of(row)
@@ -185,7 +185,7 @@ class SweepProgress:
 
 def _cell_of(row: Row) -> Cell:
     accuracy = None if row["accuracy"] is None else float(row["accuracy"])
-    return Cell(float(row["epsilon"]), accuracy, row.get("low"), row.get("high"))
+    return Cell(epsilon=float(row["epsilon"]), accuracy=accuracy, low=row.get("low"), high=row.get("high"))
 
 
 def key_of(row: Row) -> Key:
