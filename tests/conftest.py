@@ -1,4 +1,4 @@
-"""What tests of several layers share."""
+"""Fixtures and helpers that tests of several layers share."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 # one thread a test process: there are as many of them as cores; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# no test sees the data sets of whoever runs it
+# tests do not use the data sets of the user who runs them
 os.environ.pop("AFDCTL_DATA", None)
 
 import pytest

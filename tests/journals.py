@@ -38,7 +38,7 @@ def written(
 
 
 def sealed(text: bytes) -> bytes:
-    """A journal's line with this JSON object and its checksum, by the words of docs/journal.md."""
+    """A journal's line with this JSON object and its checksum, as docs/journal.md describes it."""
     begin = text.removesuffix(b"}")
     return begin + b',"crc":"%08x"}\n' % crc32(begin)
 

@@ -16,6 +16,7 @@ from afdctl.recipe.schema import Recipe
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+DEVELOPER_PAGES = [ARCHITECTURE, ROOT / "CONTRIBUTING.md"]
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -157,13 +158,35 @@ def test_the_architecture_has_a_line_for_every_module():
     assert sorted(listed_modules(ARCHITECTURE.read_text())) == sorted(modules)
 
 
-def test_every_module_that_the_architecture_names_exists():
-    named = re.findall(r"`([\w/]+\.(?:py|toml))`", ARCHITECTURE.read_text())
-    assert [path for path in named if not any((root / path).exists() for root in (ROOT, ROOT / "afdctl"))] == []
+def located(path: str) -> Path:
+    """Return the path of a file or folder that a page names from the root of the repository or of the package."""
+    return ROOT / path if (ROOT / path).exists() else ROOT / "afdctl" / path
 
 
-def test_every_function_that_the_architecture_names_exists():
-    text = ARCHITECTURE.read_text()
-    for path, name in re.findall(r"`([\w/]+\.py)`[^`\n]{0,3}`([\w.]+)\(?\)?`", text):
-        source = (ROOT / "afdctl" / path).read_text()
-        assert re.search(rf"\b(def|class) {name.rpartition('.')[2]}\b|^{name}\b", source, re.M), f"{path}: {name}"
+def missing_paths(text: str) -> list[str]:
+    named = re.findall(r"`([\w/]+(?:\.(?:py|toml|md)|/))[`:]", text)
+    return [path for path in named if not located(path).exists()]
+
+
+def missing_names(text: str) -> list[str]:
+    """Return the names in phrases such as `module.py` `name` and `name` in `module.py` that the module lacks."""
+    named = re.findall(r"`([\w/]+\.py)`[^`\n]{0,3}`([\w.]+)\(?\)?`", text)
+    named += [(path, name) for name, path in re.findall(r"`(\w+)` in\s+`([\w/]+\.py)`", text)]
+    return [f"{path}: {name}" for path, name in named if not defines(located(path).read_text(), name)]
+
+
+def defines(source: str, name: str) -> bool:
+    return bool(re.search(rf"\b(def|class) {name.rpartition('.')[2]}\b|^{name}\b", source, re.M))
+
+
+@pytest.mark.parametrize("page", DEVELOPER_PAGES, ids=lambda page: page.name)
+def test_paths_and_names_in_the_code_exist(page: Path):
+    text = page.read_text()
+    assert missing_paths(text) == []
+    assert missing_names(text) == []
+
+
+def test_missing_paths_and_names_are_found():
+    assert missing_paths("`metrics.py`, `recipes/`, `tests/test_docs.py` and `runs/nosuch.py`") == ["runs/nosuch.py"]
+    text = "`registry.py` `load`, `registry.py` `unload()`, `ATTACKS` in `registry.py` and `PANES` in `registry.py`"
+    assert missing_names(text) == ["registry.py: unload", "registry.py: PANES"]

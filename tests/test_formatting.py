@@ -1,4 +1,4 @@
-"""Text for people."""
+"""Test the formatting of numbers, durations and names."""
 
 import math
 

@@ -35,7 +35,7 @@ def test_a_blocked_signal_is_delivered_afterwards():
 
 
 def test_the_same_signal_again_exits_at_once(monkeypatch: pytest.MonkeyPatch):
-    """Whatever the previous handler was, which is restored afterwards."""
+    """This holds for any previous handler, which is restored afterwards."""
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
 

@@ -41,7 +41,7 @@ LAYERS = [
 ]
 LEVEL = {part: number for number, part in enumerate(LAYERS)}
 
-# what a package must not import, although it lies below
+# what a package must not import, although it is in a lower layer
 BARRED = {
     # pure functions on tensors
     "losses": {"errors", "registry", "recipe", "suites", "journal", "runs"},

@@ -1,4 +1,4 @@
-"""Equations against numbers worked by hand."""
+"""Test losses against values worked by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Figures against numbers worked by hand."""
+"""Test metrics against values worked by hand."""
 
 import math
 

@@ -47,7 +47,7 @@ def gathered(natural: Features, adversarial: dict[float, Features], **more: Any)
 
 @pytest.fixture
 def make_subject(tmp_path: Path) -> MakeSubject:
-    """A narrow LeNet on random images of which it gets most right, with a run of its own."""
+    """A narrow LeNet on random images that it mostly classifies correctly, with its own run."""
 
     def make(name: str = "model", *, classes: int = CLASSES, digest: str | None = None) -> EvaluationTarget:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Features are computed once, and come again when what they depend on changes."""
+"""Test that features are computed once, and again only when their inputs change."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def test_another_checkpoint_replaces_it_with_fewer_images_too(make_subject: Make
         assert file["analysis/units"].attrs["n"] == 20
 
 
-def test_a_damaged_results_h5_is_made_anew(make_subject: MakeSubject):
+def test_a_damaged_results_h5_is_rebuilt(make_subject: MakeSubject):
     run = make_subject().run
     study(make_subject(), "units").run()
     whole = run.results_path.read_bytes()
@@ -159,7 +159,7 @@ def test_dimensions_need_no_attack(make_subject: MakeSubject):
 
 
 @pytest.mark.parametrize("change", ["checkpoint", "data", "seed", "n"])
-def test_what_features_depend_on_makes_them_anew(make_subject: MakeSubject, change: str):
+def test_features_are_computed_again_when_their_inputs_change(make_subject: MakeSubject, change: str):
     subject = make_subject()
     study(subject, "sensitivity").run()
     if change == "checkpoint":
@@ -264,7 +264,9 @@ def test_a_probe_of_one_image(make_subject: MakeSubject):
 def test_features_that_are_no_numbers_are_not_kept(make_subject: MakeSubject):
     """A discriminator that answers NaN would otherwise have d_HdH = 2, that of a perfect one."""
     subject = make_subject()
-    subject.network.F_theta[0].register_forward_hook(lambda *told: told[2].index_fill(0, torch.tensor([1]), torch.nan))
+    subject.network.F_theta[0].register_forward_hook(
+        lambda *arguments: arguments[2].index_fill(0, torch.tensor([1]), torch.nan)
+    )
     with pytest.raises(
         AfdctlError, match=r"model: the features of 3 of 40 images \(pgd_linf-0.05\) are NaN or infinite"
     ):

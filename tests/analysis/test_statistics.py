@@ -1,4 +1,4 @@
-"""The analyses' figures against numbers worked by hand."""
+"""Test the analyses' results against values worked by hand."""
 
 import math
 from typing import Any
@@ -21,7 +21,7 @@ def barely_trained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def crossed(*lengths: float) -> Any:
-    """Points at +- each length on an axis of its own: the variance along it is proportional to its square."""
+    """Points at +- each length, each on a separate axis: the variance along it is proportional to its square."""
     return np.concatenate(
         [[sign * length * axis for sign in (1, -1)] for length, axis in zip(lengths, np.eye(5), strict=False)]
     )

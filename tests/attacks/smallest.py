@@ -1,4 +1,4 @@
-"""The attacks that minimise a norm, as a sweep calls them, and models for their tests."""
+"""Minimum-norm attacks as a sweep calls them, and models for their tests."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""AutoAttack's parts and their worst case: equal to the library's, and near the optimum."""
+"""Test that AutoAttack's parts and their worst case equal the library's and are near the optimum."""
 
 import pytest
 import torch

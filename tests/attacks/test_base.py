@@ -1,4 +1,4 @@
-"""One answer to when a model is fooled, which iterate is chosen, and what a gradient of NaN is."""
+"""Test when a model counts as fooled, which iterate is chosen, and how a NaN gradient is treated."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""No model is called on an empty batch: many cannot take one."""
+"""Test that no model is called on an empty batch, which many models do not accept."""
 
 import pytest
 import torch

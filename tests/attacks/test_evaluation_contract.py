@@ -63,7 +63,7 @@ def test_fools_within_ball_and_box_and_changes_nothing_else(attack: Case):
     check(attack, x, found)
     assert x.untyped_storage().data_ptr() != found.x_adv.untyped_storage().data_ptr()
     assert fools(model, found.x_adv, y).any()
-    # one sample's worth of difference: a sum in another batch size may round the other way at the very boundary
+    # one sample may differ: at the boundary a sum in another batch size may round the other way
     assert (fools(model, found.x_adv, y) != found.fooled).sum() <= 1
 
 
@@ -191,7 +191,7 @@ def test_a_sample_does_not_depend_on_its_batch(attack: Case):
         for first in range(0, 40, size * 4):
             rows = slice(first, first + size)
             part = attack(model, x[rows], y[rows], SampleRNG(0, "test", range(first, first + size)))
-            # sums over a batch of another size may round otherwise
+            # sums over a batch of another size may round differently
             assert torch.allclose(part.x_adv, whole.x_adv[rows], rtol=0, atol=1e-9)
             assert torch.equal(part.first_success_step, whole.first_success_step[rows])
             assert torch.equal(part.forwards, whole.forwards[rows])

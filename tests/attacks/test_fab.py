@@ -1,4 +1,4 @@
-"""FAB-T takes its library's steps, and attacks several classes in one batch if they fit."""
+"""Test that FAB-T takes the library's steps, and attacks several classes in one batch if they fit."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""FAB's projection in L-infinity is its library's, and ends on whatever it is given."""
+"""Test that FAB's projection in L-infinity equals the library's, and ends on any input."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from afdctl.attacks.fab import plane_projection_linf
 
 
 def planes(pixels: int, reach: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Points of which many lie at the box, as the background of a digit does, and planes with some slopes of 0."""
+    """Points of which many are on the box, as the background of a digit is, and planes with some slopes of 0."""
     generator = Generator().manual_seed(seed)
     x = (2 * torch.rand(40, pixels, generator=generator) - 0.7).clamp(0, 1)
     weight = torch.randn(40, pixels, generator=generator)

@@ -1,4 +1,4 @@
-"""How near the attacks that minimise a norm come: to the exact optimum of linear models, and to foolbox's."""
+"""Test the minimum-norm attacks against the exact optimum of linear models and against foolbox's attacks."""
 
 import warnings
 from typing import Any
@@ -54,7 +54,7 @@ def test_ddn_sees_slopes_that_cross_entropy_hides():
 
 
 class Shelf(nn.Module):
-    """Flat near grey, sloping away from it: a model of which only a random step sees anything."""
+    """Flat near grey, sloping away from it: a model whose slope only a random step finds."""
 
     def forward(self, x: Tensor) -> Tensor:
         away = ((x - 0.5).flatten(1).norm(dim=1) - 0.5).relu()
@@ -164,5 +164,5 @@ def test_cw_is_as_strong_as_foolbox_s(step_size: float):
     grid = other[other.isfinite()].quantile(torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=other.dtype))
     gaps = torch.stack([(one > epsilon).double().mean() - (other > epsilon).double().mean() for epsilon in grid])
     assert gaps.abs().mean() <= 0.01
-    # their rounds end for a whole batch at once, which for a few samples leads to other constants
+    # foolbox ends a round for the whole batch, so a few samples get other constants
     assert gaps.abs().max() <= 0.031

@@ -18,7 +18,7 @@ def test_is_the_noise_and_one_step_of_the_full_epsilon(norm: str):
     start = random_in_ball(x, NOISE * epsilon, norm, Generator().manual_seed(3))
     assert torch.allclose(lp_norm(x_adv - start, norm), torch.full((len(x),), epsilon), atol=1e-6)
     assert lp_norm(x_adv - x, norm).max() > 1.5 * epsilon
-    # the loss of a linear model of two classes rises along its weights alone
+    # the loss of a linear model of two classes rises only along its weights
     towards = (0.5 - y.float())[:, None] * model.weights
     moved = (x_adv - start).flatten(1)
     assert (torch.nn.functional.cosine_similarity(moved, towards.sign() if norm == "linf" else towards) > 0.99).all()

@@ -1,4 +1,4 @@
-"""What noise draws, and when it stops."""
+"""Test which noise is drawn, and when the attack stops."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Projections, steps and starts of all three norms, also where rounding, tiny gradients and NaN decide."""
+"""Test projections, steps and starts of all three norms, also with rounding, tiny gradients and NaN."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_no_perturbation_stays_none(norm: str):
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 @pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e-10, 1.0, 1e13, 1e36])
 def test_a_direction_has_length_1_at_every_scale(norm: str, scale: float, generator: Generator):
-    """Those of a confident model underflow in squares, those of a broken one overflow; neither is slower or faster."""
+    """The squares of a confident model's gradient underflow, those of a broken model's overflow."""
     gradient = torch.randn((5, 1, 4, 4), generator=generator)
     direction = steepest_direction(scale * gradient, norm)
     assert torch.allclose(lp_norm(direction, norm), torch.ones(5), atol=1e-5)

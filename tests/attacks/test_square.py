@@ -1,4 +1,4 @@
-"""Square in every norm: what a NaN costs, when a sample's search ends, and where its images are."""
+"""Test Square in every norm: the cost of a NaN, the end of a sample's search, and the region of its images."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A step does not become slower beside the others than it was."""
+"""Test that no step becomes slower relative to the others."""
 
 import json
 

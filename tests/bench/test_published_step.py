@@ -1,4 +1,4 @@
-"""The published step that benchmarks/ compares with does the published code's work."""
+"""Test that the published step of benchmarks/ performs the operations of the published code."""
 
 import pytest
 import torch

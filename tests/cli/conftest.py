@@ -1,4 +1,4 @@
-"""Commands in this process, for tests of what needs no process of its own."""
+"""Run commands in the process of the tests, where they need no separate one."""
 
 import sys
 from collections.abc import Callable, Iterator

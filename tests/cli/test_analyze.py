@@ -26,7 +26,7 @@ def trained(folder: Path) -> None:
 
 
 def printed(ended: Ended) -> dict[tuple[str, str], dict[str, Any]]:
-    """(run, analysis) -> what is said of it."""
+    """Map (run, analysis) to the printed result."""
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     assert found["schema"] == "afdctl/1"

@@ -63,7 +63,7 @@ def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder
         f"runs/digits_nt-001 continues in the background (pid {pid}). Watch: `afdctl watch runs/digits_nt-001`. "
         f"Stop: `kill {pid}`.\n"
     )
-    assert os.getsid(pid) == pid, "a session of its own: no terminal's hang-up reaches it"
+    assert os.getsid(pid) == pid, "a separate session, which no hang-up of a terminal reaches"
     assert run.provenance["command"].endswith(f"train --detach {shlex.join(LONG)}")
     assert "digits_nt-001: natural on digits" in run.log_path.read_text()
     wait_for(lambda: any(row["event"] == "step" for row in read_rows(run.journal_path)))

@@ -10,7 +10,7 @@ from tests.conftest import SHORT
 SMALL = [*chain.from_iterable(("--set", value) for value in SHORT), "--rounds", "2"]
 
 
-def test_json_is_one_object_and_the_trace_goes_beside_it(afdctl: Afdctl, tmp_path: Path):
+def test_json_is_one_object_and_the_trace_is_a_separate_file(afdctl: Afdctl, tmp_path: Path):
     trace = tmp_path / "trace.json"
     ended = afdctl("bench", "digits_wgan", *SMALL, "--json", "--profile", str(trace))
     assert ended.code == 0

@@ -24,7 +24,7 @@ DASHBOARD = " L_C "
 
 
 class Tmux:
-    """A server of its own, with one window."""
+    """A separate tmux server with one window."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.socket = folder, str(folder / "tmux")
@@ -137,7 +137,7 @@ def test_a_training_watched_to_its_end_stays_to_be_looked_at(tmux: Tmux):
     assert tmux.out == "runs/digits_nt-001\n"
 
 
-def test_its_own_dashboard_stops_it_and_tells_its_exit_code(tmux: Tmux):
+def test_its_own_dashboard_stops_it_and_returns_its_exit_code(tmux: Tmux):
     tmux.run("train", *LONG)
     tmux.shows("● training")
     at_work(the_run(tmux))
@@ -196,7 +196,7 @@ def test_a_mistake_never_opens_a_dashboard(tmux: Tmux):
     assert not list(tmux.folder.glob("runs/*"))
 
 
-def test_resizing_draws_anew_each_time(tmux: Tmux):
+def test_resizing_redraws_each_time(tmux: Tmux):
     tmux.run("train", *LONG)
     tmux.shows("● training")
     for width, height, what in [(150, 44, "Health"), (80, 24, "L_C"), (40, 10, "L_C"), (20, 5, "step")]:

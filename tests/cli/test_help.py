@@ -1,4 +1,4 @@
-"""What the command line says about itself."""
+"""Test the help of the command line."""
 
 import re
 from collections.abc import Mapping

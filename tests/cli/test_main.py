@@ -1,4 +1,4 @@
-"""Whatever a command meets, it ends with one line and the right exit code."""
+"""Test that each error of a command is one line with the right exit code."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Paths on the command line: `~`, a slash at the end, and files that do not replace each other."""
+"""Test paths on the command line: `~`, a trailing slash, and files that must not replace each other."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ def test_runs_in_the_names_of_files_tell_them_apart():
     assert runs_in_words(["caf\udce9"] * 40).startswith("40-runs-")
 
 
-def test_a_copy_replaces_nothing_unless_it_is_told_to():
+def test_a_copy_replaces_a_file_only_with_force():
     Path("mine.toml").write_text("mine")
     source = Path("strong.toml")
     source.write_text("packaged")

@@ -1,4 +1,4 @@
-"""No text that comes from a file steers the terminal."""
+"""Test that text from files cannot control the terminal."""
 
 import io
 import subprocess

@@ -1,4 +1,4 @@
-"""The process of a command: when the dashboard opens by itself, and the memory that malloc keeps."""
+"""Test the process of a command: when the dashboard opens automatically, and the memory that malloc keeps."""
 
 import io
 import os

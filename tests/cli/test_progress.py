@@ -1,4 +1,4 @@
-"""What a person sees of a training, on a terminal and without one."""
+"""Test the progress output of a training, on a terminal and without one."""
 
 import io
 import json
@@ -71,11 +71,11 @@ class Terminal(io.StringIO):
 
 
 def lines(*rows: dict[str, Any]) -> list[str]:
-    said: list[str] = []
-    progress = TrainingProgress(ProgressReporter(said.append))
+    printed: list[str] = []
+    progress = TrainingProgress(ProgressReporter(printed.append))
     for row in rows:
         progress.on_line(json.dumps(row))
-    return said
+    return printed
 
 
 def drawn(width: int, *rows: dict[str, Any]) -> list[str]:
@@ -100,35 +100,38 @@ def test_without_a_terminal_an_epoch_is_one_line():
 def test_a_long_epoch_also_has_lines_of_its_steps(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 5.0, 11.0, 11.0, 12.0, 25.0, 25.0])
     monkeypatch.setattr("afdctl.cli.training_progress.time.monotonic", lambda: next(clock))
-    said = lines(
+    printed = lines(
         RUN, STEP | {"t": 0.0}, STEP | {"step": 44, "t": 8.0}, STEP | {"step": 45}, STEP | {"step": 50, "t": 20.0}
     )
-    assert [line.split("  L_C")[0] for line in said[1:]] == ["epoch  4/60  step  44/600", "epoch  4/60  step  50/600"]
-    assert [line.rpartition("  ")[2] for line in said[1:]] == ["eta 0:18:32", "eta 0:18:20"]
+    assert [line.split("  L_C")[0] for line in printed[1:]] == [
+        "epoch  4/60  step  44/600",
+        "epoch  4/60  step  50/600",
+    ]
+    assert [line.rpartition("  ")[2] for line in printed[1:]] == ["eta 0:18:32", "eta 0:18:20"]
 
 
-def test_the_time_left_counts_that_later_steps_are_dearer(monkeypatch: pytest.MonkeyPatch):
+def test_the_remaining_time_counts_that_later_steps_are_slower(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 5.0, 11.0, 11.0])
     monkeypatch.setattr("afdctl.cli.training_progress.time.monotonic", lambda: next(clock))
-    (said,) = lines(RUN, STEP | {"t": 0.0, "progress": 0.01}, STEP | {"step": 44, "t": 8.0, "progress": 0.02})[1:]
+    (printed,) = lines(RUN, STEP | {"t": 0.0, "progress": 0.01}, STEP | {"step": 44, "t": 8.0, "progress": 0.02})[1:]
     # 1 % took 8 seconds
-    assert said.endswith("eta 0:13:04")
+    assert printed.endswith("eta 0:13:04")
 
 
 def test_without_a_hold_out_there_is_no_validation():
     assert lines(RUN, {"event": "epoch", "epoch": 60, "step": 600, "best": True})[1:] == ["epoch 60/60"]
 
 
-def test_a_loss_that_is_no_number_says_so():
+def test_a_nan_loss_is_reported():
     assert "L_C    nan" in lines(RUN, STEP | {"L_C": None}, EPOCH)[1]
 
 
 @pytest.mark.parametrize("row", [{"event": "checkpoint"}, {"event": "end", "reason": "finished"}])
-def test_what_is_for_programs_is_not_said(row: dict[str, Any]):
+def test_events_for_programs_are_not_printed(row: dict[str, Any]):
     assert lines(RUN, row) == [OPENING]
 
 
-def test_a_warning_is_said():
+def test_a_warning_is_printed():
     assert lines({"event": "warning", "step": 3, "message": "damaged"}) == ["warning: damaged"]
 
 
@@ -152,10 +155,10 @@ def test_the_results_of_one_checkpoint_are_one_line():
 
 
 def test_what_square_left_follows_what_pgd_left():
-    _, said = lines(RUN, EPOCH | {"acc_square": 0.5})
-    assert "clean  98.0%, PGD  69.5%, then Square 50.0% (no AutoAttack)  best" in said
-    (said,) = lines(LAST | {"acc_square": 0.5}, BEST | {"acc_square": 0.6})
-    assert "PGD-40 linf 0.15 62.8%, then Square 60.0% (no AutoAttack)" in said.splitlines()[0]
+    _, printed = lines(RUN, EPOCH | {"acc_square": 0.5})
+    assert "clean  98.0%, PGD  69.5%, then Square 50.0% (no AutoAttack)  best" in printed
+    (printed,) = lines(LAST | {"acc_square": 0.5}, BEST | {"acc_square": 0.6})
+    assert "PGD-40 linf 0.15 62.8%, then Square 60.0% (no AutoAttack)" in printed.splitlines()[0]
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 3), (80, 3), (40, 6)])
@@ -262,8 +265,8 @@ PROGRESS_ROW = {
 
 
 def test_a_sweep_has_a_line_per_attack_and_its_warnings():
-    said: list[str] = []
-    progress = EvaluationProgress(ProgressReporter(said.append), {("fgsm", "at"): 4.0})
+    printed: list[str] = []
+    progress = EvaluationProgress(ProgressReporter(printed.append), {("fgsm", "at"): 4.0})
     for row in (
         PROGRESS_ROW,
         {"event": "warning", "message": "the memory is full"},
@@ -271,7 +274,7 @@ def test_a_sweep_has_a_line_per_attack_and_its_warnings():
         CELLS[0] | {"source": "nt"},
     ):
         progress.on_row(row)
-    assert said == ["warning: the memory is full", "at  fgsm  0: 98.0%  0.1: 90.0%  0.2: 50.0%  (2.0 s)"]
+    assert printed == ["warning: the memory is full", "at  fgsm  0: 98.0%  0.1: 90.0%  0.2: 50.0%  (2.0 s)"]
 
 
 def test_a_sweeps_bar_is_weighed_by_the_seconds_of_its_attacks():
@@ -285,12 +288,12 @@ def test_a_sweeps_bar_is_weighed_by_the_seconds_of_its_attacks():
 def test_an_analysis_logs_its_attacks_and_analyses():
     source = SimpleNamespace(name="at")
     task: Any = SimpleNamespace(source=source, spec=SimpleNamespace(title="fgsm"), n=60, epsilons=(0.1,), block_key="k")
-    said: list[str] = []
-    progress = AnalysisProgress(ProgressReporter(said.append), {"k": 4.0})
+    printed: list[str] = []
+    progress = AnalysisProgress(ProgressReporter(printed.append), {"k": 4.0})
     progress.on_images(task, 40)
-    assert said == []
+    assert printed == []
     progress.on_images(task, 20)
     progress.on_analysis("pca")
-    assert re.fullmatch(r"at  fgsm 0\.1  \(\d\.\d s\)", said[0])
-    assert said[1:] == ["analysing: pca"]
+    assert re.fullmatch(r"at  fgsm 0\.1  \(\d\.\d s\)", printed[0])
+    assert printed[1:] == ["analysing: pca"]
     assert progress.completed == pytest.approx(4.0)

@@ -1,4 +1,4 @@
-"""`afdctl watch --serve`: who may look, how large, and for how long."""
+"""Test `afdctl watch --serve`: allowed clients, sizes and lifetime."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 def asked(ask: Callable[[Any, int], Awaitable[Any]]) -> Any:
-    """What comes of asking a server in this process."""
+    """Return the answer of a server in this process."""
 
     async def run() -> Any:
         port = free_port()
@@ -67,7 +67,7 @@ def test_a_socket_is_opened_for_pages_of_this_server_only():
         for origin in (own, other, "http://evil.example", "null", f"https://127.0.0.1:{port}", "http://127.0.0.1:1"):
             try:
                 async with session.ws_connect(f"ws://127.0.0.1:{port}/ws", headers={"Origin": origin}) as one:
-                    # words that no browser says close it, without a word on this side
+                    # a message that no browser sends closes the connection, without any output here
                     await one.send_str("{")
                     await one.receive(timeout=10)
                     found.append(101)

@@ -185,7 +185,7 @@ def test_a_run_that_is_being_written(afdctl: Afdctl, folder: Path):
     assert "is being written by pid" in ended.err
 
 
-def test_weak_attacks_and_random_models_are_said(afdctl: Afdctl, folder: Path):
+def test_weak_attacks_and_random_models_are_reported(afdctl: Afdctl, folder: Path):
     ended = afdctl("sweep", "at", "--suite", "paper-A2", "--attacks", "pgd_linf", "--epsilons", GRID, "--limit", "16")
     assert "its 40 steps reach 1.33 epsilon" in ended.err
     (folder / "random.py").write_text(

@@ -1,4 +1,4 @@
-"""`afdctl train` as a user meets it: what it prints where, how it ends, and what it leaves behind."""
+"""Test `afdctl train` from the command line: its output, its end and its files."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def test_stdout_holds_a_path_for_each_seed_and_nothing_else(seeds: Ended, folder
 def test_without_a_terminal_stderr_has_a_line_an_epoch(seeds: Ended):
     assert "\x1b" not in seeds.err
     beginnings = ["digits_nt-001: ", "10 classes: ", "epoch 1/2  ", "epoch 2/2  ", "test, best"]
-    # a slow machine is also told its steps
+    # on a slow machine steps are reported too
     lines = [line for line in seeds.err.splitlines() if not re.match("test, last|epoch .*  step ", line)]
     assert [line[: len(start)] for line, start in zip(lines, beginnings * 2, strict=True)] == [
         *beginnings,
@@ -51,10 +51,10 @@ def test_without_a_terminal_stderr_has_a_line_an_epoch(seeds: Ended):
     ]
 
 
-def test_a_pgd_figure_says_that_it_is_no_autoattack(seeds: Ended):
-    told = [line for line in seeds.err.splitlines() if "PGD" in line]
-    assert len(told) >= 6
-    assert [line for line in told if "(no AutoAttack)" not in line] == []
+def test_a_pgd_accuracy_is_marked_as_no_autoattack(seeds: Ended):
+    lines = [line for line in seeds.err.splitlines() if "PGD" in line]
+    assert len(lines) >= 6
+    assert [line for line in lines if "(no AutoAttack)" not in line] == []
 
 
 def test_json_is_the_journal(streamed: Ended, folder: Path):

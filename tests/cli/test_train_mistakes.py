@@ -1,4 +1,4 @@
-"""What a user gets wrong in `afdctl train`: one line that says what, where and what to do, and the exit code."""
+"""Test mistakes in `afdctl train`: one line that says what, where and what to do, and the exit code."""
 
 from pathlib import Path
 

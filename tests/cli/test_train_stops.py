@@ -1,4 +1,4 @@
-"""Trainings that are stopped, asked to save, or left by their reader: real processes and signals."""
+"""Test trainings that are stopped, asked to save, or lose the reader of their output, with real processes."""
 
 import json
 import signal
@@ -36,7 +36,7 @@ def at_work(folder: Path) -> Iterator[AtWork]:
 
 
 @pytest.mark.slow
-def test_a_reader_that_leaves_ends_the_run_quietly_and_it_can_go_on(folder: Path, here: Afdctl):
+def test_a_closed_pipe_ends_the_run_quietly_and_it_can_resume(folder: Path, here: Afdctl):
     process = begin(folder, "digits_nt", "--name", "head", "--json", *options(SHORT))
     assert process.stdout
     assert json.loads(process.stdout.readline())["event"] == "run"
@@ -51,7 +51,7 @@ def test_a_reader_that_leaves_ends_the_run_quietly_and_it_can_go_on(folder: Path
 
 
 @pytest.mark.slow
-def test_a_run_at_work_saves_when_asked_and_is_busy_for_others(at_work: AtWork, here: Afdctl):
+def test_a_training_saves_when_asked_and_is_busy_for_others(at_work: AtWork, here: Afdctl):
     process, run = at_work("busy")
     process.send_signal(signal.SIGUSR1)
     wait_for(lambda: any(row["step"] % 39 for row in events(run, "checkpoint")))

@@ -61,7 +61,7 @@ def test_names_from_stdin(watch, monkeypatch: pytest.MonkeyPatch):
     assert " afdctl a-001 " in watch("-", "--once")[1]
 
 
-def test_without_a_terminal_the_story_is_told_in_lines(watch):
+def test_without_a_terminal_the_history_is_printed_in_lines(watch):
     code, out, err = watch("a-002")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -70,7 +70,7 @@ def test_without_a_terminal_the_story_is_told_in_lines(watch):
     assert lines[-2].startswith("test, best checkpoint")
 
 
-def test_damaged_and_strange_lines_are_told_and_the_story_goes_on(watch, folder: Path):
+def test_damaged_and_unknown_lines_are_reported_and_skipped(watch, folder: Path):
     rows = journals.training()
     strange = [{"event": "epoch"}, {"event": "warning"}, {"event": "run", "epochs": []}]
     text = (

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, for tests of what only a process can do."""
+"""Trainings in separate processes, for tests that need a process."""
 
 import os
 import signal

@@ -63,7 +63,7 @@ def test_the_extracted_folder_is_read(extracted, own_cache):
     assert not own_cache.exists()
 
 
-def test_the_archive_is_unpacked_into_the_cache_and_not_beside_it(archive, own_cache):
+def test_the_archive_is_unpacked_into_the_cache_only(archive, own_cache):
     check(load("cifar10", archive.parent))
     assert list(archive.parent.iterdir()) == [archive]
     assert [path.name for path in own_cache.iterdir()] == ["cifar-10-batches-py"]

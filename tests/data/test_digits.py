@@ -23,7 +23,7 @@ def test_digits_are_all_there_with_sixteen_as_white():
     assert x.max() == 255
 
 
-def test_the_global_generators_are_left_alone():
+def test_the_global_generators_are_unchanged():
     before, state = torch.get_rng_state(), np.random.get_state()[1].copy()
     load("digits", None)
     assert torch.equal(torch.get_rng_state(), before)

@@ -48,7 +48,7 @@ def test_the_data_folder_itself_may_be_the_image_folder(folder):
     assert load("folder", folder, image_size=8).digest == read(folder).digest
 
 
-def test_val_stands_in_for_test(folder):
+def test_val_replaces_a_missing_test(folder):
     expected = read(folder).digest
     (folder / "test").rename(folder / "val")
     assert read(folder).digest == expected

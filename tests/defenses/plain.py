@@ -1,4 +1,4 @@
-"""A plain reading of a training step: what SGD does first, and an attack that every test can name."""
+"""A plain implementation of a training step: the first step of SGD, and a simple attack."""
 
 import torch
 from torch import Generator, Tensor

@@ -1,4 +1,4 @@
-"""The game: which loss moves which weights, and both orders of updates against plain formulas."""
+"""Test AFD: which loss changes which weights, and both orders of updates against plain formulas."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The optimizer's step, whatever the layout of the gradients."""
+"""Test the optimizer's step with gradients of any memory layout."""
 
 import pytest
 import torch

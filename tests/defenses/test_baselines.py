@@ -1,4 +1,4 @@
-"""What the defenses without a game minimise: weights and figures after one step, from the definitions."""
+"""Test the defenses without a discriminator: weights and metrics after one step, from the definitions."""
 
 import pytest
 from torch import Tensor
@@ -57,8 +57,8 @@ def definitions(name: str, defense: Defense) -> tuple[Tensor, dict[str, Tensor |
 def test_a_step_is_the_definition(name: str):
     defense, twin = confident(name), confident(name)
     report = defense.step(x, y)
-    loss, told = definitions(name, twin)
-    assert_same_figures(report, {figure: told[figure] for figure in FIGURES[name].split()})
+    loss, metrics = definitions(name, twin)
+    assert_same_figures(report, {figure: metrics[figure] for figure in FIGURES[name].split()})
     theta_phi = weights(twin.network)
     apply(theta_phi, plain_step(twin, loss, theta_phi, "C", decay=1e-4))
     assert_same_weights(weights(defense.network), theta_phi)

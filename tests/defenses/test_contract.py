@@ -61,7 +61,7 @@ def test_a_step_never_waits_for_the_device(name: str):
 
 @every_defense
 def test_training_learns_the_batch(name: str):
-    # gentle weights and many steps: otherwise it depends on how this processor rounds whether they suffice
+    # small weights and many steps, so that the result does not depend on the processor's rounding
     defense = make(name, **{"trades": {"beta": 1.0}, "matching": {"weight": 0.1}}.get(name, {}))
     losses = [defense.step(x, y)["L_C"].item() for _ in range(50)]
     # the lowest of three steps: with a batch this small the loss on x' jumps

@@ -1,4 +1,4 @@
-"""In a step with bfloat16, only the encoder computes in it."""
+"""Test that in a bfloat16 step only the encoder computes in bfloat16."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -18,7 +18,7 @@ MakeSubject = Callable[..., EvaluationTarget]
 
 @pytest.fixture
 def make_subject(tmp_path: Path) -> MakeSubject:
-    """A linear model of `classes` classes on random images that it mostly gets right, with a run of its own."""
+    """A linear model of `classes` classes on random images that it mostly classifies correctly, with its own run."""
 
     def make(
         name: str = "model", *, seed: int = 0, classes: int = 4, network: nn.Module | None = None

@@ -1,4 +1,4 @@
-"""The sweep and the published notebook's way, on one model: what needs no luck gives the same accuracies."""
+"""Test that deterministic attacks have the same accuracies in a sweep and by the published notebook's method."""
 
 import pytest
 

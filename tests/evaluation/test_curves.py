@@ -44,7 +44,7 @@ def test_the_worst_case_is_at_most_every_curve(make_subject: MakeSubject):
     assert curves[0].optimality > curves[1].optimality  # type: ignore[operator]
 
 
-def test_a_cell_of_another_sweep_goes_by_this_plan_s_name(make_subject: MakeSubject):
+def test_a_cell_of_another_sweep_gets_this_plan_s_name(make_subject: MakeSubject):
     """The same attack under another label is not run again, and does not hide its namesake."""
     subject = make_subject()
     measured(subject, attack(name="pgd_linf", steps=20, rel_step=0.2))
@@ -84,7 +84,7 @@ def test_the_worst_of_all_counts_transfers(make_subject: MakeSubject):
     assert "no bound" not in text
 
 
-def test_transfers_of_earlier_sweeps_are_in_the_worst_of_all(make_subject: MakeSubject):
+def test_transfers_of_earlier_sweeps_are_in_the_worst_case(make_subject: MakeSubject):
     """Here the target's own images are noise, as from a model without gradients."""
     source, target = make_subject("source", seed=1), make_subject("target")
     plan = plan_transfers([source], [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
@@ -106,8 +106,8 @@ def test_areas_over_different_grids_are_named(make_subject: MakeSubject):
     assert describe_mixed_grids([("a", (0.0, 0.1)), ("b", (0.0, 0.1))]) is None
 
 
-def test_the_warnings_of_a_check_are_beside_its_figures(make_subject: MakeSubject):
-    """In the journal once, in results.h5, JSON and the caption with each number."""
+def test_the_warnings_of_a_check_accompany_its_numbers(make_subject: MakeSubject):
+    """They are once in the journal, and with each number in results.h5, JSON and the caption."""
     row = {"event": "sanity_check", "checkpoint": "digest of model", "data": "data", "version": 1, "n": 40}
     subject = replace(make_subject(), check=row | {"warnings": ["its gradients are masked"]})
     curves, (worst,) = measured(subject, STRONG, WEAK)

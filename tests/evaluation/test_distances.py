@@ -10,7 +10,7 @@ INF = np.inf
 
 
 def test_exact_auc_by_hand():
-    """One sample wrong at once, one falls at 0.2, one stays robust beyond the grid: (0 + 0.2 + 0.4) / 3 of 0.4."""
+    """One sample is misclassified, one fooled at 0.2, one robust on the whole grid: (0 + 0.2 + 0.4) / 3 of 0.4."""
     assert exact_auc(np.array([0.0, 0.2, INF]), 0.4) == pytest.approx(0.6 / 3 / 0.4)
 
 

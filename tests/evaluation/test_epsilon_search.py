@@ -1,4 +1,4 @@
-"""Each order of a grid: who is attacked where, what is known without an attack, and what all that costs."""
+"""Test each order of a grid: which samples are attacked, which results are implied, and the passes."""
 
 from typing import Any
 
@@ -100,7 +100,7 @@ def test_independent_attacks_everyone_everywhere(monkeypatch: pytest.MonkeyPatch
     assert fooled(found) == [[0], [0, 1], [1, 2]]
 
 
-def test_ascending_spares_who_is_fooled(monkeypatch: pytest.MonkeyPatch):
+def test_ascending_skips_fooled_samples(monkeypatch: pytest.MonkeyPatch):
     found = grid(monkeypatch, fixed("ascending"), Stub("mim", to_the_sphere, {0.3: [0]}))
     assert calls == [("mim", 0.1, [0, 1, 2, 3]), ("mim", 0.2, [1, 2, 3]), ("mim", 0.3, [2, 3])]
     assert fooled(found) == [[0], [0, 1], [0, 1, 2]]
@@ -111,16 +111,16 @@ def test_ascending_spares_who_is_fooled(monkeypatch: pytest.MonkeyPatch):
     assert [each.backwards.tolist() for each in found.values()] == [[2, 2, 2, 2], [0, 2, 2, 2], [0, 0, 2, 2]]
 
 
-def test_descending_spares_who_stands(monkeypatch: pytest.MonkeyPatch):
+def test_descending_skips_robust_samples(monkeypatch: pytest.MonkeyPatch):
     found = grid(monkeypatch, fixed("descending"), Stub("mim", to_the_sphere, {0.3: [1]}))
     assert calls == [("mim", 0.3, [0, 1, 2, 3]), ("mim", 0.2, [0, 2]), ("mim", 0.1, [0])]
     assert fooled(found) == [[0], [0], [0, 2]]
     assert [each.forwards.tolist() for each in found.values()] == [[2, 0, 0, 0], [2, 0, 1, 0], [2, 1, 2, 1]]
 
 
-def test_descending_credits_what_lies_in_the_smaller_ball(monkeypatch: pytest.MonkeyPatch):
+def test_descending_credits_an_x_adv_in_the_smaller_ball(monkeypatch: pytest.MonkeyPatch):
     found = grid(monkeypatch, fixed("descending"), Stub("mim", just_over))
-    # the second image is not attacked at 0.2, as its x' lies there
+    # the second image is not attacked at 0.2, because its x' is in that ball
     assert calls == [("mim", 0.3, [0, 1, 2, 3]), ("mim", 0.2, [2]), ("mim", 0.1, [1])]
     assert fooled(found) == [[0], [0, 1], [0, 1, 2]]
     assert [each.forwards.tolist() for each in found.values()] == [[0, 1, 0, 0], [0, 0, 1, 0], [2, 2, 2, 1]]
@@ -128,7 +128,7 @@ def test_descending_credits_what_lies_in_the_smaller_ball(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("schedule", ["ascending", "descending"])
-def test_a_success_that_does_not_hold_is_none(schedule: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_false_success_does_not_count(schedule: str, monkeypatch: pytest.MonkeyPatch):
     class Boaster(Stub):
         def __call__(self, *arguments: Any, **knobs: Any) -> AttackResult:
             found = super().__call__(*arguments, **knobs)
@@ -139,8 +139,8 @@ def test_a_success_that_does_not_hold_is_none(schedule: str, monkeypatch: pytest
     assert fooled(found) == [[0], [0, 1], [0, 1, 2]]
 
 
-def test_a_minimum_is_sought_once(monkeypatch: pytest.MonkeyPatch):
-    """An x' outside of a ball is brought inside, and counts where it still fools."""
+def test_a_minimum_is_searched_once(monkeypatch: pytest.MonkeyPatch):
+    """An x' outside a ball is clipped to it, and counts if it still fools the model."""
     overshooting = Stub("deepfool", lambda boundary, epsilon: boundary + 0.12)
     found = grid(monkeypatch, ATTACKS["deepfool"](name="deepfool", epsilons=GRID), overshooting)
     assert calls == [("deepfool", 0.0, [0, 1, 2, 3])]
@@ -159,15 +159,15 @@ def composed(schedule: str) -> AttackConfig:
 
 @pytest.fixture
 def parts() -> list[Stub]:
-    """APGD-CE misses the second image, APGD-T the second and third, Square sees nobody."""
+    """APGD-CE misses the second image, APGD-T the second and third, Square all of them."""
     blind = {epsilon: [1] for epsilon in GRID}
     blinder = {epsilon: [1, 2] for epsilon in GRID}
-    nobody = {epsilon: [0, 1, 2, 3] for epsilon in GRID}
+    all_missed = {epsilon: [0, 1, 2, 3] for epsilon in GRID}
     return [
         Stub("apgd_ce", to_the_sphere, blind),
         Stub("apgd_t", to_the_sphere, blinder),
         Stub("fab_t", just_over),
-        Stub("square", to_the_sphere, nobody),
+        Stub("square", to_the_sphere, all_missed),
     ]
 
 
@@ -178,7 +178,7 @@ def test_autoattack_descends_and_runs_fab_once_a_sample(monkeypatch: pytest.Monk
         ("apgd_t", 0.3, [1, 3]),
         ("fab_t", 0.0, [1, 3]),
         ("square", 0.3, [3]),
-        # FAB-T's x' of the second image lies in this ball already
+        # FAB-T's x' of the second image is in this ball already
         ("apgd_ce", 0.2, [0, 2]),
         ("apgd_t", 0.2, [2]),
         ("fab_t", 0.0, [2]),
@@ -192,23 +192,23 @@ def test_autoattack_descends_and_runs_fab_once_a_sample(monkeypatch: pytest.Monk
     assert [each.backwards.tolist() for each in found.values()] == [[2, 6, 0, 0], [2, 0, 8, 0], [2, 6, 2, 8]]
 
 
-def test_fab_may_fill_the_batch_with_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch, parts: list[Stub]):
-    told: list[tuple[int, int]] = []
+def test_fab_may_fill_the_batch_with_the_remaining_samples(monkeypatch: pytest.MonkeyPatch, parts: list[Stub]):
+    sizes: list[tuple[int, int]] = []
 
-    class Told(Stub):
+    class SizeRecorder(Stub):
         def __call__(self, model: Any, x: Tensor, y: Tensor, *, max_batch: int, **others: Any) -> AttackResult:
-            told.append((len(x), max_batch))
+            sizes.append((len(x), max_batch))
             return super().__call__(model, x, y, **others)
 
-    parts[2] = Told("fab_t", just_over)
+    parts[2] = SizeRecorder("fab_t", just_over)
     grid(monkeypatch, composed("descending"), *parts)
-    assert told == [(2, 4), (1, 4)]
+    assert sizes == [(2, 4), (1, 4)]
 
 
 def test_autoattack_ascends_with_fab_once_a_sample(monkeypatch: pytest.MonkeyPatch, parts: list[Stub]):
     found = grid(monkeypatch, composed("ascending"), *parts)
     assert [call for call in calls if call[0] == "fab_t"] == [("fab_t", 0.0, [1, 2, 3])]
-    # the nearest x' of the second and third image are known before the balls are reached that they lie in
+    # FAB-T found the nearest x' of the second and third image before their balls are reached
     assert [who for name, _, who in calls if name == "apgd_ce"] == [[0, 1, 2, 3], [2, 3], [3]]
     assert fooled(found) == [[0], [0, 1], [0, 1, 2]]
 

@@ -1,4 +1,4 @@
-"""A search in bfloat16: what it finds counts only where float32 confirms it, and what is refuted is searched anew."""
+"""Test that a success of a bfloat16 search counts only if float32 confirms it, and is searched again if not."""
 
 import numpy as np
 import pytest
@@ -39,10 +39,10 @@ def test_the_key_depends_on_it(make_subject: MakeSubject):
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
 @pytest.mark.parametrize("name", ["pgd_linf", "ddn"])
-def test_a_refuted_success_is_searched_anew(
+def test_a_refuted_success_is_searched_again(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, name: str, order: str
 ):
-    """A sample has all its successes confirmed, or the figures of a search in float32."""
+    """Each sample either has all its successes confirmed, or has the results of a search in float32."""
     attack = spec("ddn", steps=20) if name == "ddn" else spec(name, steps=5, schedule=order)
     exact, low = make_subject("exact", network=Coarse()), make_subject("low", network=Coarse())
     again: list[int] = []
@@ -66,13 +66,13 @@ def test_a_refuted_success_is_searched_anew(
         confirmed = columns[f"{epsilon:g}/prediction"] != columns["label"]
         unconfirmed = claimed & ~confirmed
         assert (columns[f"{epsilon:g}/distance"][unconfirmed] == np.inf).all()
-        # a claim that even the search in float32 makes without ground is nobody's fault
+        # a false claim is allowed where the search in float32 makes it too
         assert same[unconfirmed].all()
     assert same.sum() >= refuted
     assert {row["precision"] for row in events(low.run, "cell")} == {"bf16"}
 
 
-def test_ours_lowers_only_the_encoder_and_leaves_the_network_alone():
+def test_our_network_computes_only_the_encoder_in_bf16_and_is_unchanged():
     torch.manual_seed(0)
     network = build("resnet18_mnist", width=4, channels=1, image_size=8, classes=3).eval()
     x, y = torch.rand(8, 1, 8, 8), torch.arange(8) % 3

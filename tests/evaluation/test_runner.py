@@ -1,4 +1,4 @@
-"""Sweeps from plan to figures: skipped, killed, resumed, stopped, and short of memory."""
+"""Test sweeps from plan to results: skipped, killed, resumed, stopped, and out of memory."""
 
 import json
 import signal
@@ -93,7 +93,7 @@ def test_figures_are_those_of_the_samples(make_subject: MakeSubject):
     assert pgd[0] >= pgd[1]
 
 
-def test_what_is_done_is_skipped(make_subject: MakeSubject):
+def test_finished_cells_are_skipped(make_subject: MakeSubject):
     subject = make_subject()
     first = sweep(tasks(subject, PGD)).run()
     journal = subject.run.journal_path.read_bytes()
@@ -153,7 +153,7 @@ def test_whatever_a_figure_depends_on_is_in_its_key(make_subject: MakeSubject, c
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
-def test_a_grid_matters_where_one_epsilon_knows_of_another(make_subject: MakeSubject, order: str):
+def test_a_grid_matters_where_epsilons_depend_on_each_other(make_subject: MakeSubject, order: str):
     subject = make_subject()
     plans = (tasks(subject, spec("pgd_linf", grid, schedule=order)) for grid in (GRID, (0.0, 0.1)))
     one, other = (plan[0].key(subject, 0.1) for plan in plans)
@@ -166,7 +166,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("attack", ["pgd_linf", "fgsm"])
 @pytest.mark.parametrize("done", [0, 16, 32])
-def test_a_killed_sweep_goes_on_to_the_same_figures(
+def test_a_killed_sweep_resumes_to_the_same_results(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, attack: str, done: int
 ):
     monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
@@ -180,15 +180,15 @@ def test_a_killed_sweep_goes_on_to_the_same_figures(
 
     with pytest.raises(Killed):
         sweep(tasks(killed, PGD, FGSM), on_row=kill).run()
-    told: list[tuple[str, int]] = []
+    progress: list[tuple[str, int]] = []
 
     def listen(row: dict[str, Any]) -> None:
         if row["event"] == "sweep_progress":
-            told.append((row["attack"], row["done"]))
+            progress.append((row["attack"], row["done"]))
 
     sweep(tasks(killed, PGD, FGSM), on_row=listen).run()
     steps = [("pgd_linf", at) for at in (0, 16, 32, N)] + [("fgsm", at) for at in (0, 16, 32, N)]
-    assert told == steps[steps.index((attack, done)) :]
+    assert progress == steps[steps.index((attack, done)) :]
     assert_equal(arrays(killed.run), arrays(whole.run))
     assert not list(killed.run.shards.glob("block-*"))
 
@@ -225,8 +225,8 @@ def test_a_signal_saves_and_stops(make_subject: MakeSubject):
     assert events(subject.run, "sweep_block")[-1]["done"] == 16
 
 
-def test_two_runs_of_one_network_are_swept_each(make_subject: MakeSubject):
-    """Their cells have the same keys, and each needs shards of its own."""
+def test_two_runs_of_one_network_are_both_swept(make_subject: MakeSubject):
+    """Their cells have the same keys, and each run needs its own shards."""
     one, two = make_subject("one"), make_subject("two")
     two = replace(two, digest=one.digest)
     sweep(tasks(one, FGSM)).run()
@@ -283,7 +283,7 @@ APGD = spec("apgd_ce", (0.0, 0.1), steps=5)
 
 
 def cramp(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception = FULL[0]) -> list[tuple[str, int]]:
-    """Let the memory have room for so many images; returns the batches that are tried: attack and images."""
+    """Limit the memory to `most` images; return the list of attempted batches: attack and number of images."""
     attack, tried = runner.attack_batch, []
 
     def cramped(task: Task, model: Any, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
@@ -393,7 +393,7 @@ def test_the_key_has_the_version_of_the_library_that_takes_the_steps(
 
 
 class InDouble(torch.nn.Module):
-    """Lets logits leave in another precision than images come in."""
+    """A model whose logits have another precision than its images."""
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return z.double()
@@ -417,8 +417,8 @@ def test_limit_takes_the_first_images(make_subject: MakeSubject):
 
 def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
     source, target, third = make_subject("source", seed=1), make_subject("target"), make_subject("third", seed=2)
-    profile = Suite("mine", (PGD,))
-    plan = plan_transfers([source], [target, third], lambda _: profile, seed=0, limit=None)
+    suite = Suite("mine", (PGD,))
+    plan = plan_transfers([source], [target, third], lambda _: suite, seed=0, limit=None)
     sweep(plan, save_images=True).run()
     assert not events(source.run, "cell")
     images = []
@@ -529,7 +529,7 @@ def test_a_repeated_sweep_brings_its_result_back(make_subject: MakeSubject):
     assert subject.run.journal_path.read_bytes() == journal
 
 
-def test_one_epsilon_beside_a_sweep_adds_a_point(make_subject: MakeSubject):
+def test_one_epsilon_after_a_sweep_adds_a_point(make_subject: MakeSubject):
     subject = make_subject()
     sweep(tasks(subject, PGD)).run()
     sweep(
@@ -561,7 +561,7 @@ def assert_finishes_alike(plan: list[Task], cut: Callable[[list[list[bytes]]], I
         assert sweep_curves(again.cells.tasks, again.cells.rows)
 
 
-def test_a_sweep_cut_at_any_line_goes_on_to_the_same_results(
+def test_a_sweep_cut_at_any_line_resumes_to_the_same_results(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
 ):
     """As where a machine loses power: whole lines are lost, some of an attack's cells too."""
@@ -577,7 +577,7 @@ def test_a_sweep_cut_at_any_line_goes_on_to_the_same_results(
     assert_finishes_alike(tasks(subject, PGD, FGSM, ddn, mim), cut)
 
 
-def test_a_transfer_cut_at_any_line_of_one_target_goes_on_to_the_same_results(
+def test_a_transfer_cut_at_any_line_of_one_target_resumes_to_the_same_results(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(results_file, "build", lambda run: None)

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a model, by a model that has it; and nothing said of one that has none."""
+"""Test each sanity check with a model that fails it, and that a sound model causes no warning."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ CLASSES = list("abcd")
 
 
 class Model(nn.Module):
-    """Four quarters of an image of 1x4x4, whose brightest is the class, and whatever `change` makes of the logits."""
+    """Classifies images (1, 4, 4) by their brightest quarter; `change` is applied to the logits."""
 
     def __init__(self, change: Callable[[Tensor], Any] = lambda z: z) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ def y(x: Tensor) -> Tensor:
     return Model()(x).argmax(1)
 
 
-def test_nothing_is_said_of_a_sound_model(x: Tensor, y: Tensor):
+def test_a_sound_model_causes_no_warning(x: Tensor, y: Tensor):
     assert check(Model().eval(), x, y, CLASSES) == []
 
 
-def test_nothing_is_said_of_a_confident_model(x: Tensor, y: Tensor):
+def test_a_confident_model_causes_no_warning(x: Tensor, y: Tensor):
     """Its probabilities are 1 in float32, and none of its gradients is 0."""
     model = Model(lambda z: 60 * z).eval()
     assert (model(x).softmax(1).gather(1, y[:, None]) == 1).float().mean() > 0.2
@@ -84,7 +84,7 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize("fault", WARNINGS)
-def test_a_fault_is_told_in_one_line(x: Tensor, y: Tensor, fault: str):
+def test_a_fault_is_reported_in_one_line(x: Tensor, y: Tensor, fault: str):
     change, expected = WARNINGS[fault]
     warnings = check(Model(change).eval(), x, y, CLASSES)
     if fault in ("of its batch", "rounded", "rounded and saturated"):
@@ -164,7 +164,7 @@ def test_full_memory_is_not_the_models_fault(x: Tensor, y: Tensor, room: int):
 
 
 @pytest.mark.parametrize("fault", [None, rejects])
-def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fault: Any):
+def test_modes_gradients_and_generators_are_unchanged(x: Tensor, y: Tensor, fault: Any):
     network = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(1).eval(), Model(fault or (lambda z: z + torch.rand(()))))
     grad = network[2].scale.grad = torch.tensor(5.0)
     buffers = [buffer.clone() for buffer in network.buffers()]
@@ -182,7 +182,7 @@ def test_modes_gradients_and_generators_are_left_alone(x: Tensor, y: Tensor, fau
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_fingerprint_tells_models_apart_and_outlives_rounding(x: Tensor):
+def test_a_fingerprint_distinguishes_models_and_tolerates_rounding(x: Tensor):
     model = Model().eval()
     known = compute_fingerprint(model, x, 4)
     assert len(known) == len(x)
@@ -195,7 +195,7 @@ def test_a_fingerprint_tells_models_apart_and_outlives_rounding(x: Tensor):
 
 
 def test_a_random_model_agrees_within_its_noise(x: Tensor):
-    """Its noise is drawn from numpy, which nobody seeds."""
+    """Its noise comes from numpy, whose generator is not seeded."""
 
     def noisy(z: Tensor) -> Tensor:
         return z + torch.from_numpy(np.random.default_rng().normal(0, 0.01, z.shape)).float()

@@ -1,4 +1,4 @@
-"""What is attacked: the saved weights of a run, and models of one's own with a run of their own."""
+"""Test evaluation targets: the saved weights of a run, and custom models with their own run."""
 
 import json
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_a_run_without_a_checkpoint(tmp_path: Path):
 
 
 def test_a_run_whose_journal_is_gone(trained: Run):
-    """Results would go into a new one, and nobody would know what the old one said."""
+    """A new journal would hide that the results of the old one were lost."""
     kept = trained.journal_path.rename(trained.journal_path.with_suffix(".kept"))
     try:
         with pytest.raises(CorruptError, match=r"events\.ndjson: missing; restore it from a copy$"):
@@ -151,7 +151,7 @@ def test_a_model_of_ones_own_gets_a_run(net: Path):
     assert "no better than chance" in subject.warnings[0]
 
 
-def test_the_same_model_goes_on_in_the_same_run_and_another_one_does_not(net: Path):
+def test_the_same_model_continues_its_run_and_another_one_does_not(net: Path):
     first = own(net)
     assert own(net).run == first.run
     (net.parent / "moved.py").write_text(NET)
@@ -178,7 +178,7 @@ build = Net
 
 
 def test_what_neither_code_nor_tensors_hold_makes_another_model(net: Path):
-    """A plain attribute that comes from a file: the logits tell."""
+    """A plain attribute that is read from a file is detected by the logits."""
     net.write_text(ATTRIBUTE)
     (net.parent / "factor.txt").write_text("1")
     first = own(net)

@@ -1,4 +1,4 @@
-"""The batch of an evaluation."""
+"""Test the batch size and the time estimate of an evaluation."""
 
 from collections.abc import Callable
 
@@ -83,7 +83,7 @@ def test_a_batch_that_does_not_fit_is_not_taken(make_subject: MakeSubject, monke
     assert time_estimate.choose_batch_size(subject, 1000, SPECS) == 128
 
 
-def test_full_memory_is_told_from_other_faults():
+def test_full_memory_is_distinguished_from_other_errors():
     def full() -> None:
         raise MemoryError
 
@@ -96,8 +96,8 @@ def test_full_memory_is_told_from_other_faults():
 
 
 def task_of(subject: EvaluationTarget, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int) -> Task:
-    profile = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
-    (task,) = plan_white_box([subject], lambda _: profile, 0, None)
+    suite = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
+    (task,) = plan_white_box([subject], lambda _: suite, 0, None)
     return task
 
 

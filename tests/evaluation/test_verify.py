@@ -1,4 +1,4 @@
-"""The last word on x': ball, box, a fresh forward pass."""
+"""Test the verification of x': ball, box, and a new forward pass."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ claimed = torch.ones(3, dtype=torch.bool)
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.05), ("l2", 0.1), ("l1", 0.2)])
-def test_what_lies_outside_is_brought_in(norm: str, epsilon: float, generator: torch.Generator):
+def test_an_x_adv_outside_is_clipped(norm: str, epsilon: float, generator: torch.Generator):
     images = torch.rand((50, 3, 4, 4), generator=generator)
     moved = clip_to_ball(images + torch.randn(images.shape, generator=generator), images, epsilon, norm)
     assert lp_norm(moved - images, norm).max() <= epsilon * (1 + 1e-5)
@@ -31,7 +31,7 @@ def test_what_lies_outside_is_brought_in(norm: str, epsilon: float, generator: t
     assert moved.max() <= 1
 
 
-def test_what_lies_inside_stays_to_the_bit(generator: torch.Generator):
+def test_an_x_adv_inside_keeps_its_bits(generator: torch.Generator):
     images = torch.rand((50, 1, 4, 4), generator=generator)
     moved = (images + 0.01 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
     for norm in ("l2", "l1"):

@@ -158,7 +158,7 @@ def test_an_unfinished_run_and_a_damaged_shard_are_marked(tmp_path: Path, wgan: 
 
 
 def test_the_epsilons_of_an_embedding_share_a_scale(wgan: Run):
-    """The points come nearer to each other under attack, and so they do on the page."""
+    """The points approach each other under attack, also on the page."""
     natural = np.array([[0.0, 0.0], [8.0, 8.0]])
     points = {"points": np.stack([natural, natural / 4]), "label": np.array([0, 0])}
     analysed(wgan, "tsne", {"attack": "pgd_linf", "norm": "linf", "epsilons": [0, 8 / 255], "perplexity": 30}, points)

@@ -1,4 +1,4 @@
-"""Test that each weight format holds the network and its metadata, and that a wrong file is result."""
+"""Test that each weight format holds the network and its metadata, and that a wrong file is refused."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""Checkpoints as the authors' code would save them: our weights under the names that its modules have."""
+"""Checkpoints as the authors' code saves them: our weights under the names of its modules."""
 
 import re
 from typing import Any
@@ -75,7 +75,7 @@ def renamed(name: str, names: dict[str, Any]) -> str:
 
 
 def shake(*modules: nn.Module) -> None:
-    """Give every weight and statistic a value of its own, as a training does."""
+    """Give every weight and statistic a different value, as a training does."""
     for module in modules:
         for name, tensor in module.state_dict().items():
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and not name.endswith(("_u", "_v")):

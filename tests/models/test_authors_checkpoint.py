@@ -1,4 +1,4 @@
-"""The authors' names for weights, and ours: the same weights make the same network."""
+"""Test that a checkpoint with the authors' weight names gives the same network as ours."""
 
 import re
 from contextlib import nullcontext

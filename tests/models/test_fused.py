@@ -1,4 +1,4 @@
-"""The fused copy computes what the network computes in evaluation mode, and leaves the network alone."""
+"""Test that the fused copy computes the same as the network in evaluation mode, and does not change it."""
 
 from itertools import product
 from typing import Any

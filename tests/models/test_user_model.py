@@ -85,12 +85,12 @@ def test_weights_are_loaded(x: torch.Tensor):
     assert torch.equal(load("net.py:build", Path("w.pth"))(x), trained(x))
 
 
-def test_what_the_file_prints_is_no_result(capsys: pytest.CaptureFixture[str]):
+def test_output_of_the_file_is_not_a_result(capsys: pytest.CaptureFixture[str]):
     load("net.py:build")
     assert capsys.readouterr() == ("", "building\n")
 
 
-def test_building_draws_from_a_stream_of_its_own_and_leaves_the_path_alone(x: torch.Tensor):
+def test_building_uses_a_separate_random_stream_and_keeps_the_path(x: torch.Tensor):
     before, path = torch.get_rng_state(), list(sys.path)
     networks = [load("net.py:build"), load("net.py:build")]
     assert torch.equal(torch.get_rng_state(), before)
@@ -329,7 +329,7 @@ def test_full_memory_is_one_line(here: Path):
     assert raised.value.exit_code == 1
 
 
-def test_what_the_forward_pass_prints_is_no_result(here: Path, x: torch.Tensor, capsys: pytest.CaptureFixture[str]):
+def test_output_of_the_forward_pass_is_not_a_result(here: Path, x: torch.Tensor, capsys: pytest.CaptureFixture[str]):
     (here / "net.py").write_text(NET.replace("return self.body(x)", "print('passed'); return self.body(x)"))
     load("net.py:build")(x)
     assert capsys.readouterr() == ("", "building\npassed\npassed\n")

@@ -1,4 +1,4 @@
-"""Which layer wins: the bases, the presets that files name, the files, the command line."""
+"""Test the precedence of bases, presets, files and the command line."""
 
 from pathlib import Path
 

@@ -85,7 +85,7 @@ def test_a_damaged_best_is_restored_from_the_journal(run: Run, pointer: str | No
     assert repair_best(run, [], 20) == []
 
 
-def test_the_newest_stay_beside_last_and_best(run: Run) -> None:
+def test_the_newest_are_kept_in_addition_to_last_and_best(run: Run) -> None:
     for step in range(10, 80, 10):
         save_step(run, step, best=step == 20, keep=2)
     assert kept(run) == [20, 50, 60, 70]

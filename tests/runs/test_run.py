@@ -47,7 +47,7 @@ def test_the_name_of_a_file_becomes_one_that_a_run_can_have(tmp_path: Path) -> N
     assert not any(map(name_fault, names))
 
 
-def test_many_who_create_at_once_get_a_run_each(tmp_path: Path) -> None:
+def test_concurrent_creations_get_distinct_runs(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda _: create(tmp_path), range(24)))
     assert sorted(run.name for run in runs) == [f"toy-{number:03d}" for number in range(1, 25)]

@@ -1,4 +1,4 @@
-"""Which of many results count: more images, then the suite's own settings, then newer."""
+"""Test which of several results counts: more images, then the suite's own settings, then newer."""
 
 from typing import Any
 
@@ -85,7 +85,7 @@ def test_what_was_measured_with_changed_settings_may_be_another_suites_own():
     again = rows_to_rewrite(rows, [row | {"changed": []} for row in found])
     assert again == [row | {"changed": []} for row in found]
     assert cells_of_curves([*rows, *again]) == {("pgd", None): again}
-    # measured already as a suite's own, it is not written again as what was changed
+    # a result with the suite's own settings is not written again as a changed one
     assert rows_to_rewrite([*CHECKPOINTS, *FULL], [row | {"changed": ["steps"]} for row in FULL]) == []
 
 

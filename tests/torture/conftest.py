@@ -1,4 +1,4 @@
-"""What the torture tests share: the works, their system calls, and where trials are counted."""
+"""Fixtures of the torture tests: kinds of work, their system calls, and the counts of trials."""
 
 import time
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Odd image folders: each function makes one in `images/`, beside a normal class or in place of one."""
+"""Odd image folders, made in `images/`: an odd file in a normal class, or an odd class."""
 
 import os
 import struct
@@ -21,7 +21,7 @@ def case(make: Make) -> Make:
 
 
 def normal(images: Path, classes: tuple[str | bytes, ...] = ("a", "b"), each: int = 12) -> None:
-    """Images that are lighter from class to class."""
+    """Make images that are lighter from class to class."""
     for split in ("train", "test"):
         for label, name in enumerate(classes):
             folder = os.path.join(os.fsencode(images / split), os.fsencode(name))
@@ -35,58 +35,58 @@ def picture(index: int, label: int, mode: str = "RGB") -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8)).convert(mode)
 
 
-def beside(images: Path, name: str = "x.png") -> Path:
-    """Normal classes, and the path of an odd file in one of them."""
+def odd_file(images: Path, name: str = "x.png") -> Path:
+    """Make normal classes; return the path for an odd file in one of them."""
     normal(images)
     return images / "train/a" / name
 
 
 @case
 def fifo(images: Path) -> str:
-    os.mkfifo(beside(images))
+    os.mkfifo(odd_file(images))
     return "x.png"
 
 
 @case
 def link_to_a_device(images: Path) -> str:
-    beside(images).symlink_to("/dev/zero")
+    odd_file(images).symlink_to("/dev/zero")
     return "x.png"
 
 
 @case
 def endless_file(images: Path) -> str:
-    with beside(images).open("wb") as file:
+    with odd_file(images).open("wb") as file:
         file.truncate(1 << 40)
     return "x.png"
 
 
 @case
 def folder_called_png(images: Path) -> str:
-    beside(images).mkdir()
+    odd_file(images).mkdir()
     return "x.png"
 
 
 @case
 def link_to_itself(images: Path) -> str:
-    beside(images).symlink_to("x.png")
+    odd_file(images).symlink_to("x.png")
     return "x.png"
 
 
 @case
 def text_called_png(images: Path) -> str:
-    beside(images).write_text("no image")
+    odd_file(images).write_text("no image")
     return "x.png"
 
 
 @case
 def empty_file(images: Path) -> str:
-    beside(images).touch()
+    odd_file(images).touch()
     return "x.png"
 
 
 @case
 def half_a_file(images: Path) -> str:
-    path = beside(images)
+    path = odd_file(images)
     picture(0, 0).save(path)
     path.write_bytes(path.read_bytes()[:60])
     return "x.png"
@@ -94,13 +94,13 @@ def half_a_file(images: Path) -> str:
 
 @case
 def bomb(images: Path) -> str:
-    """A small file that says it has 60,000 x 60,000 pixels."""
+    """A small file whose header claims 60,000 x 60,000 pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    beside(images).write_bytes(
+    odd_file(images).write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     )
     return "x.png"
@@ -108,7 +108,7 @@ def bomb(images: Path) -> str:
 
 @case
 def sixteen_bits(images: Path) -> str:
-    Image.fromarray(np.full((SIDE, SIDE), 40000, np.uint16)).save(beside(images))
+    Image.fromarray(np.full((SIDE, SIDE), 40000, np.uint16)).save(odd_file(images))
     return "x.png"
 
 
@@ -124,19 +124,19 @@ def alpha(images: Path) -> None:
 def exif(images: Path) -> None:
     about = Image.Exif()
     about[0x0112] = 6
-    picture(0, 0).save(beside(images, "x.jpg"), exif=about)
+    picture(0, 0).save(odd_file(images, "x.jpg"), exif=about)
 
 
 @case
 def other_modes(images: Path) -> None:
-    path = beside(images)
+    path = odd_file(images)
     for mode, suffix in (("CMYK", "jpg"), ("P", "png"), ("1", "png"), ("L", "tif"), ("LA", "png")):
         picture(0, 0, mode).save(path.with_name(f"{mode}.{suffix}"))
 
 
 @case
 def odd_shapes(images: Path) -> None:
-    path = beside(images)
+    path = odd_file(images)
     for width, height in ((1, 1), (1, 3000), (3000, 1)):
         Image.new("RGB", (width, height), (9, 9, 9)).save(path.with_name(f"{width}.png"))
 
@@ -172,7 +172,7 @@ def no_test(images: Path) -> str:
 
 @case
 def subfolders(images: Path) -> None:
-    path = beside(images, "deeper")
+    path = odd_file(images, "deeper")
     path.mkdir()
     picture(0, 0).save(path / "0.png")
 
@@ -196,7 +196,7 @@ def escapes_in_a_class(images: Path) -> str:
 
 @case
 def escapes_in_a_broken_file(images: Path) -> str:
-    beside(images, "\x1b[2Jx.png").write_text("no image")
+    odd_file(images, "\x1b[2Jx.png").write_text("no image")
     return "x.png"
 
 
@@ -208,7 +208,7 @@ def class_that_is_not_utf8(images: Path) -> str:
 
 @case
 def broken_file_that_is_not_utf8(images: Path) -> str:
-    path = os.path.join(os.fsencode(beside(images).parent), b"caf\xe9.png")
+    path = os.path.join(os.fsencode(odd_file(images).parent), b"caf\xe9.png")
     with open(path, "wb") as file:
         file.write(b"no image")
     return "caf"
@@ -221,4 +221,4 @@ def awkward_names(images: Path) -> None:
 
 @case
 def capital_suffix(images: Path) -> None:
-    picture(0, 0).save(beside(images, "X.PNG"))
+    picture(0, 0).save(odd_file(images, "X.PNG"))

@@ -1,4 +1,4 @@
-"""Decide what became of a trial from what its commands printed and left."""
+"""Judge the outcome of a trial by the output and the files of its commands."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,16 +33,16 @@ CLOCK = {
 }
 """Keys whose values differ from one time to the next."""
 ADMITS = re.compile(r"damaged|missing|corrupt|changed|torn|\blost\b|not (?:whole|intact|what)", re.I)
-"""Words of a command that knows of a damage."""
-TOLD = ("damage", "warnings")
-"""Keys of JSON under which a command speaks of damages; its other words are data."""
+"""Words of a command that reports damage."""
+# keys of JSON whose text describes damage; all other text is data
+DAMAGE_KEYS = ("damage", "warnings")
 
 Outcome = tuple[str, str]
 FINE: Outcome = (SURVIVED, "")
 
 
 def numbers(out: str) -> Any:
-    """What a command printed without what the clock decides: JSON as such, else the numbers of each line."""
+    """Return the output without times: JSON as an object, other text as the numbers of each line."""
     value = parsed(out)
     return [re.findall(r"[\w.%-]+", line) for line in _timeless(out)] if isinstance(value, str) else _without(value)
 
@@ -83,16 +83,16 @@ def refusal(ended: Ended, names: Iterable[str] = (), codes: Iterable[int] = ()) 
         return UNCLEAR, f"`{short(ended)}` exits {ended.code} with {len(errors)} error lines: {ended.err[-200:]!r}"
     if (wanted := set(codes)) and ended.code not in wanted:
         return UNCLEAR, f"`{short(ended)}` exits {ended.code}, not {sorted(wanted)}: {errors[0]}"
-    told = [*errors, *(line for line in ended.err.splitlines() if line.startswith("warning: "))]
+    messages = [*errors, *(line for line in ended.err.splitlines() if line.startswith("warning: "))]
     if (wanted_names := [name for name in names if name]) and not any(
-        name in line for name in wanted_names for line in told
+        name in line for name in wanted_names for line in messages
     ):
         return UNCLEAR, f"`{short(ended)}` exits {ended.code} without naming {wanted_names[0]}: {errors[0]}"
     return FINE
 
 
 def reading(ended: Ended, truth: Ended, names: Sequence[str]) -> Outcome:
-    """What a command on a damaged run is worth: the true numbers, or words about the damage."""
+    """Judge a command on a damaged run: it prints the true numbers, or reports the damage."""
     if ended.code != 0:
         return refusal(ended, names)
     if bad := crash(ended):
@@ -108,23 +108,23 @@ def reading(ended: Ended, truth: Ended, names: Sequence[str]) -> Outcome:
 
 
 def admissions(ended: Ended) -> list[str]:
-    """The lines in which a command may speak of a damage: none of the data that it prints as JSON."""
+    """Return the lines that may report damage, without the data that the command prints as JSON."""
     values = [parsed(ended.out)]
     if isinstance(values[0], str):
         values = [parsed(line) for line in ended.out.splitlines()]
-    return [*ended.err.splitlines(), *(line for value in values for line in _told(value))]
+    return [*ended.err.splitlines(), *(line for value in values for line in _damage_messages(value))]
 
 
-def _told(value: Any, told: bool = True) -> Iterator[str]:
+def _damage_messages(value: Any, describes_damage: bool = True) -> Iterator[str]:
     if isinstance(value, dict):
         if value.get("intact") is False:
             yield f"damaged: {value}"
         for key, item in value.items():
-            yield from _told(item, key in TOLD)
+            yield from _damage_messages(item, key in DAMAGE_KEYS)
     elif isinstance(value, list):
         for item in value:
-            yield from _told(item, told)
-    elif told and isinstance(value, str):
+            yield from _damage_messages(item, describes_damage)
+    elif describes_damage and isinstance(value, str):
         yield value
 
 
@@ -201,7 +201,7 @@ def _array(array: Any) -> str:
 
 
 def digest(state: Any) -> str:
-    """SHA-256 of all that a checkpoint holds."""
+    """Return the SHA-256 of the whole content of a checkpoint."""
     code = sha256()
 
     def visit(value: Any) -> None:
@@ -222,5 +222,5 @@ def digest(state: Any) -> str:
 
 
 def differences(found: dict[str, Any], truth: dict[str, Any]) -> list[str]:
-    """Names of what is missing, new or different."""
+    """Return the names of missing, new and different items."""
     return [name for name in {**truth, **found} if found.get(name) != truth.get(name)]

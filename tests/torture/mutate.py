@@ -1,4 +1,4 @@
-"""Mutate a TOML text as careless hands, editors, scripts and disks do."""
+"""Mutate a TOML text as careless users, editors, scripts and disks do."""
 
 import random
 import re

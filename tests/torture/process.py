@@ -26,7 +26,7 @@ PATIENCE = 30.0
 MEMORY = 4 << 30
 """Bytes that a command may take, for the sake of what else runs here."""
 OUTPUT = ".said"
-"""The folder, in the one where a command runs, that holds what it prints."""
+"""The subfolder of a command's folder with its output."""
 STRACE = shutil.which("strace")
 PRELOADED = [
     "__main__",
@@ -69,7 +69,7 @@ class Ended:
 
 
 class Started:
-    """A child at work on its commands."""
+    """A child process that runs its commands."""
 
     def __init__(self, commands: Sequence[Sequence[str]], folder: Path, traced: Sequence[str] = ()) -> None:
         """`traced`: options of strace, which then holds the child."""
@@ -93,7 +93,7 @@ class Started:
             (os.killpg if group else os.kill)(self.pid, number)
 
     def wait(self) -> list[Ended]:
-        """What each command left, in turn; those after a killed one are missing."""
+        """Return the results of the commands in order; those after a killed one are missing."""
         self.process.join(PATIENCE)
         hung = self.process.is_alive()
         self.send(signal.SIGKILL, group=True)
@@ -125,7 +125,7 @@ def run_all(commands: Sequence[Sequence[str]], folder: Path) -> list[Ended]:
 
 
 def _attach(process: BaseProcess, options: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Let strace hold the child, which has stopped itself: so calls are counted from the same one each time."""
+    """Attach strace to the child, which has stopped itself, so that calls are counted from the same one each time."""
     assert STRACE
     _wait_until(process, "State:\tT")
     strace = subprocess.Popen([STRACE, "-qq", *options, "-p", str(process.pid)], stderr=subprocess.DEVNULL)
@@ -135,7 +135,7 @@ def _attach(process: BaseProcess, options: Sequence[str]) -> subprocess.Popen[by
 
 
 def _wait_until(process: BaseProcess, words: str) -> None:
-    """Wait until the child's status in /proc holds the words, or it has ended."""
+    """Wait until the child's status in /proc contains the words, or the child has ended."""
     patience = time.monotonic() + PATIENCE
     while process.is_alive() and words not in Path(f"/proc/{process.pid}/status").read_text():
         assert time.monotonic() < patience, words

@@ -1,4 +1,4 @@
-"""Count what became of each trial, and print the counts as a table."""
+"""Count the outcomes of trials, and print the counts as a table."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.torture.forms import SHARE
 
 SURVIVED, LOST, TRACEBACK, UNCLEAR, HUNG = "survived", "lost", "traceback", "unclear", "hung"
 BEGIN, END = "<!-- torture -->", "<!-- /torture -->"
-"""Marks in a Markdown file: the page stands between them."""
+"""Marks in a Markdown file, before and after the page."""
 OUTCOMES = (SURVIVED, LOST, TRACEBACK, UNCLEAR, HUNG)
 HEADS = ("survived", "lost", "tracebacks", "unclear", "hung")
 """Lost: work or a right number. Unclear: no traceback, but not one line that names the file, or a wrong exit code."""
@@ -23,7 +23,7 @@ HEADS = ("survived", "lost", "tracebacks", "unclear", "hung")
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial: its row of the table, what was done, what became of it, and the last words where it failed."""
+    """One trial: its row of the table, what was done, its outcome, and the last message if it failed."""
 
     kind: str
     done: str
@@ -71,10 +71,10 @@ class Tally:
     def page(self) -> str:
         """The table with its date and machine, and one line for each class of failure."""
         machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
-        said = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {machine}"
-        said += f", share {SHARE:g} of the full form" if SHARE != 1 else ""
+        heading = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {machine}"
+        heading += f", share {SHARE:g} of the full form" if SHARE != 1 else ""
         found = [f"- {line}" for line in failures(self.trials)]
-        return "\n".join([said, "", self.table(), "", *found, ""])
+        return "\n".join([heading, "", self.table(), "", *found, ""])
 
     def write(self, path: Path) -> None:
         """Write all trials to `path` (.json), or the page: between the marks of a file that has them, else alone."""

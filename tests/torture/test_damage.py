@@ -58,7 +58,7 @@ Truth = Callable[[list[str]], Ended]
 
 @pytest.fixture(scope="session")
 def finished(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run `a` with all that a run may hold, and its copy `b`."""
+    """A finished run `a` with every kind of file, and its copy `b`."""
     folder = work_of("analysis").folder(tmp_path_factory.mktemp("finished"))
     shutil.copytree(work_of("analysis").done, folder, dirs_exist_ok=True)
     (folder / "runs/a/log.txt").write_text(LOG)
@@ -125,8 +125,10 @@ def test_rebuild(kind: str, number: int, finished: Path, truth: Truth, attempt: 
         outcome = judged(ended, truth(REBUILD), file, damage)
         if ended.code == 0:
             missing = differences(results(at / "runs/a"), results(finished / "runs/a"))
-            said = file.name in ended.err or in_last_line(file, damage)
-            return worst([outcome, (LOST, f"leaves out {missing[0]} without a word") if missing and not said else FINE])
+            reported = file.name in ended.err or in_last_line(file, damage)
+            return worst(
+                [outcome, (LOST, f"leaves out {missing[0]} without a word") if missing and not reported else FINE]
+            )
         return outcome
 
     attempt(trials("rebuild", finished, kind, number, rebuild))
@@ -159,9 +161,9 @@ def test_resume(kind: str, number: int, stopped: Path, work_of: WorkOf, attempt:
         outcome = judged(ended, ended, file, damage)
         if ended.code == 0:
             different = differences(measured(at / "runs/a"), whole)
-            said = path.name in ended.err or in_last_line(file, damage)
+            reported = path.name in ended.err or in_last_line(file, damage)
             silent = (LOST, f"resumes without a word, and {', '.join(different[:3])} differ")
-            return worst([outcome, silent if different and not said else FINE])
+            return worst([outcome, silent if different and not reported else FINE])
         path.write_bytes(data)
         again = run(RESUME, at)
         same = again.code == 0 and not differences(measured(at / "runs/a"), whole)
@@ -181,7 +183,7 @@ def trials(what: str, start: Path, kind: str, number: int, one: Callable[[Path, 
 
 
 def damaged(start: Path, at: Path, file: Path, damage: Damage) -> tuple[Path, bytes]:
-    """A copy of `start` at `at` with the damage done to its `file`, and what the file held."""
+    """Copy `start` to `at` and damage its `file`; return the file and its old content."""
     shutil.rmtree(at, ignore_errors=True)
     shutil.copytree(start, at)
     path, data = at / file.relative_to(start), file.read_bytes()
@@ -198,7 +200,7 @@ def judged(ended: Ended, truth: Ended, file: Path, damage: Damage) -> Outcome:
 
 
 def still(ended: Ended, truth: Ended, path: Path) -> Outcome:
-    """Whether a command finds the true numbers once the file is restored: it has not made things worse."""
+    """Judge whether a command gives the true numbers after the file is restored, so nothing else was damaged."""
     if ended.code == 0 and reading(ended, truth, []) == FINE:
         return FINE
     return LOST, f"with {path.name} restored, `{short(ended)}` exits {ended.code}: {ended.err[-200:]}"
@@ -216,6 +218,6 @@ def names(file: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What files of the runs hold, without results.h5, which may be made again, and locks, which hold a pid."""
+    """Return the content of the runs' files, without results.h5, which may be rebuilt, and locks, which have a pid."""
     files = (file for file in (folder / "runs").rglob("*") if file.is_file() and file.suffix != ".lock")
     return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.name != "results.h5"}

@@ -1,4 +1,4 @@
-"""The suite can fail: each kind of wrong outcome is seen where it is made on purpose."""
+"""Test that the torture tests detect each kind of wrong outcome, made on purpose."""
 
 import json
 import os
@@ -151,7 +151,7 @@ def test_the_table_counts_each_outcome_and_groups_failures():
     assert "| cuts | 3 | 1 | 2 |" in tally.page()
 
 
-def test_the_page_replaces_what_stands_between_the_marks(tmp_path: Path):
+def test_the_page_replaces_the_text_between_the_marks(tmp_path: Path):
     tally, path = Tally(), tmp_path / "page.md"
     path.write_text(f"before {BEGIN} old {END} after")
     tally.add([Trial("cuts", "at 1")])

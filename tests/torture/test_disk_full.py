@@ -21,7 +21,7 @@ SEED = 3
 
 
 def mounting() -> bool:
-    """Whether this process may mount; tried in a mount namespace of its own, so that nothing is left."""
+    """Whether this process may mount; tried in a separate mount namespace, which leaves nothing mounted."""
     command = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     return (
         os.geteuid() == 0

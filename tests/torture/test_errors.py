@@ -68,6 +68,6 @@ def judged(ended: Ended, path: str, error: str, work: Work, folder: Path) -> Out
 
 
 def named(path: str) -> list[str]:
-    """Words that name a file: itself, what a temporary one is to become, or the folder that holds it."""
+    """Return the words that name a file: its name, that of the file it will replace, or its folder's."""
     name = Path(path).name.removeprefix(".").removesuffix(".PID.tmp")
     return [name, Path(path).parent.name] if Path(path).parent.name in ("checkpoints", "shards") else [name]

@@ -58,7 +58,7 @@ def test_folders(chosen: list[str], attempt: Try, at: Path):
 
 
 def outcome(wanted: str | None, folder: Path) -> Outcome:
-    """What a training on the folder is worth: it trains where `wanted` is None, else the refusal must hold the name."""
+    """Judge a training on the folder: it must train if `wanted` is None, else the refusal must contain that name."""
     ended = run(TRAIN, folder)
     outcomes = [raw(ended)]
     if wanted is None:
@@ -70,7 +70,7 @@ def outcome(wanted: str | None, folder: Path) -> Outcome:
 
 
 def raw(ended: Ended) -> Outcome:
-    """Whether control characters of a name come out as they are."""
+    """Whether control characters of a name are printed unescaped."""
     odd = {char for char in ended.out + ended.err if (ord(char) < 32 and char != "\n") or char == "\x7f"}
     return (UNCLEAR, f"`{short(ended)}` prints {sorted(map(repr, odd))} raw") if odd else FINE
 

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: whatever reads the run works, and the same command finishes with equal results."""
+"""Test SIGKILL at any moment: every command reads the run, and the same command finishes with equal results."""
 
 import random
 import signal

@@ -54,7 +54,7 @@ Reached = Callable[[Path], bool]
 
 
 def journal_has(words: bytes, times: int = 1) -> Reached:
-    """Whether the journal has come so far."""
+    """Whether the journal has reached this stage."""
 
     def reached(folder: Path) -> bool:
         path = folder / "runs/a/events.ndjson"
@@ -97,7 +97,7 @@ def test_signals(stage: str, number: int, slow_of: WorkOf, attempt: Try, at: Pat
 
 
 def strike(work: Work, hit: Hit, reached: Reached, folder: Path) -> Outcome | None:
-    """Send the signal as soon as the work has come so far."""
+    """Send the signal as soon as the work has reached this stage."""
     started = Started([work.command], folder)
     while started.process.is_alive() and not reached(folder):
         time.sleep(0.001)

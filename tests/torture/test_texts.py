@@ -1,4 +1,4 @@
-"""Mutated recipes and suites: each loads, and then is what it says, or is refused in plain lines within a second."""
+"""Test mutated recipes and suites: each loads correctly, or is refused in plain lines within a second."""
 
 import random
 import shutil
@@ -77,7 +77,7 @@ def load_suite(path: Path) -> Outcome:
 
 
 def guarded(path: Path, load: Callable[[Path], Outcome]) -> Outcome:
-    """What loading the file is worth."""
+    """Judge the loading of the file."""
     try:
         with at_most(SECONDS):
             return load(path)
@@ -116,7 +116,7 @@ def called(arguments: list[str]) -> tuple[int, str]:
 
 
 def plain(message: str) -> Outcome:
-    """A refusal is one line for each problem, short enough to read, without what a terminal would obey."""
+    """A refusal is one line for each problem, short enough to read, without control characters."""
     lines = message.split("\n")
     if not message or any(not line or len(line) > 1000 for line in lines):
         return UNCLEAR, f"an empty or overlong line in {message[:120]!r}"
@@ -127,7 +127,7 @@ def plain(message: str) -> Outcome:
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise TooSlowError after so many seconds of this process's own work; other processes do not count."""
+    """Raise TooSlowError after this many seconds of CPU time of this process."""
 
     def stop(*_: object) -> None:
         raise TooSlowError

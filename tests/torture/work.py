@@ -1,4 +1,4 @@
-"""The three kinds of work that are tortured: a training, a sweep and an analysis, each a second long."""
+"""The work of the torture tests: a training, a sweep and an analysis of about a second each."""
 
 import shutil
 import time
@@ -68,7 +68,7 @@ READERS = [["runs", "ls"], ["runs", "show", "a"], ["watch", "--once", "a"]]
 
 @dataclass(frozen=True)
 class Work:
-    """A command, the folder that it starts from (None: an empty one), and what it finds when nothing disturbs it.
+    """A command, the folder that it starts from (None: an empty one), and its result when it is not disturbed.
 
     `done` is the folder where nothing did, and `seconds` is what that took.
     """
@@ -112,7 +112,7 @@ class Work:
 
 
 def make(name: str, command: list[str], start: Path | None, folder: Path) -> Work:
-    """Do a work undisturbed in `folder`, and keep what it finds."""
+    """Run the work undisturbed in `folder`, and keep its result."""
     run(["--version"], folder.parent)  # the fork server imports the program: no part of what a work takes
     if start:
         shutil.copytree(start, folder, dirs_exist_ok=True)

@@ -42,7 +42,7 @@ def test_the_initial_weights_are_soon_forgotten(network: FeatureClassifier):
     assert average.network.C_phi.bias.min() > 0.999
 
 
-def test_the_copy_is_frozen_and_the_network_is_left_alone(network: FeatureClassifier):
+def test_the_copy_is_frozen_and_the_network_is_unchanged(network: FeatureClassifier):
     network.train()
     average = ExponentialMovingAverage(network, decay=0.9)
     average.update(1)

@@ -1,6 +1,6 @@
 """The cost of the dashboard: CPU, output, start time and memory. `python -m tests.tui.cost [LINES]` takes some minutes.
 
-Throughput is measured in paired windows: the dashboard of a training is paused and continued in turn, and each window
+Throughput is measured in paired windows: the dashboard of a training is paused and continued by turns, and each window
 with it is compared with its two neighbours without it. On a shared machine, unpaired runs are not comparable.
 """
 

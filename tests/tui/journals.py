@@ -1,4 +1,4 @@
-"""Journals made by hand: a training of AFD, its attacks, and what can be wrong with them."""
+"""Synthetic journals: a training of AFD, its attacks, and damage to them."""
 
 import json
 import math

@@ -54,7 +54,7 @@ class Terminal:
         os.close(self.theirs)
 
     def read(self, seconds: float) -> None:
-        """Read what is written within this time."""
+        """Read the output of this period."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and select.select([self.ours], [], [], left)[0]:
             self.written += os.read(self.ours, 1 << 16)

@@ -1,4 +1,4 @@
-"""Journals and folders as they should not be: no traceback, and the truth on the screen."""
+"""Test damaged journals and folders: no traceback, and correct values on the screen."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_journal_cut_in_the_middle_of_a_line(half: Path):
     assert "damaged" not in seen(half)
 
 
-def test_a_bad_line_among_good_ones_is_said(half: Path):
+def test_a_bad_line_among_good_ones_is_reported(half: Path):
     journal = half / "events.ndjson"
     journal.write_bytes(journal.read_bytes().replace(b'"step":300,', b'"step":309,', 1))
     assert "1 damaged lines" in seen(half)

@@ -1,4 +1,4 @@
-"""What the dashboard may cost; on a quiet machine."""
+"""Test the cost of the dashboard, on an otherwise idle machine."""
 
 from pathlib import Path
 

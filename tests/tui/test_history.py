@@ -1,4 +1,4 @@
-"""What is known of a run, in its normal and in its strange courses."""
+"""Test the state of a run, from normal and from unusual journals."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_rows_in_any_portions_give_the_same():
     assert (other.elapsed, other.entries) == (one.elapsed, one.entries)
 
 
-def test_a_resumed_run_forgets_what_it_does_again_and_the_night_between():
+def test_a_resumed_run_drops_repeated_steps_and_the_pause():
     again = [step(n, L_C=7.0, t=BEGIN + 9999 + n - 100) for n in range(101, 111)]
     known = history([*training(130), STOP, RESUME, *again])
     assert known.step == 110
@@ -67,7 +67,7 @@ def test_the_speed_counts_the_validations():
     assert known.rates.seconds_left == pytest.approx(380 / known.rates.steps_per_second)
 
 
-def test_a_row_that_cannot_be_read_is_said_and_passed_over():
+def test_a_row_that_cannot_be_read_is_reported_and_skipped():
     strange = [
         {"event": "step"},
         {"event": "epoch", "epoch": "x"},
@@ -80,20 +80,19 @@ def test_a_row_that_cannot_be_read_is_said_and_passed_over():
     assert sum("cannot read" in entry.text for entry in known.entries) == 4
 
 
-def test_no_numbers_are_counted():
+def test_nan_values_are_counted():
     known = history([*training(60), step(61, L_C=None, grad_C=None)])
     assert known.not_finite == 2
 
 
-def test_the_log_tells_what_happened():
-    told = [
-        (entry.kind, entry.text) for entry in history([*training(), {"event": "warning", "message": "damaged"}]).entries
-    ]
-    assert told[0] == ("start", "mnist_wgan-001 on cuda:0, 262,896 parameters")
-    assert ("epoch", "1: clean 39.0%, PGD 10.0%, no AutoAttack, the best so far") in told
-    assert ("checkpoint", "step 50, the best so far  step-00000050-0123456789abcdef.pt") in told
-    assert told[-2] == ("end", "finished at step 1,000, exit code 0")
-    assert told[-1] == ("warn", "damaged")
+def test_the_log_has_all_events():
+    known = history([*training(), {"event": "warning", "message": "damaged"}])
+    log = [(entry.kind, entry.text) for entry in known.entries]
+    assert log[0] == ("start", "mnist_wgan-001 on cuda:0, 262,896 parameters")
+    assert ("epoch", "1: clean 39.0%, PGD 10.0%, no AutoAttack, the best so far") in log
+    assert ("checkpoint", "step 50, the best so far  step-00000050-0123456789abcdef.pt") in log
+    assert log[-2] == ("end", "finished at step 1,000, exit code 0")
+    assert log[-1] == ("warn", "damaged")
 
 
 def test_without_a_hold_out_an_epoch_is_just_done():
@@ -165,7 +164,7 @@ def test_attacks_before_a_resume_stay_with_their_checkpoint():
 
 
 def test_after_a_sweep_the_results_that_count_are_shown():
-    """A quick look stands in the dashboard while it is at work, and no longer."""
+    """A quick look is shown while it runs; after its end the full sweep is shown again."""
     full, quick = journals.sweep(16), journals.sweep(16)
     quick = [
         row | {"key": f"few {row['key']}", "n": 10, "accuracy": 0.5} if row["event"] == "cell" else row for row in quick

@@ -1,4 +1,4 @@
-"""Input that no keyboard sends: it neither ends the dashboard nor disables its keys."""
+"""Test that input other than keys neither ends the dashboard nor disables its keys."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def keys(*chunks: bytes) -> list[str]:
         ([b"\x1b[200~a paste without an end", b"\x1b[99;5u"], ["ctrl+c"]),
     ],
 )
-def test_what_is_no_key_is_ignored_and_the_next_key_is_heard(chunks: list[bytes], pressed: list[str]):
+def test_other_input_is_ignored_and_the_next_key_works(chunks: list[bytes], pressed: list[str]):
     assert keys(*chunks) == pressed
 
 
@@ -52,7 +52,7 @@ def test_a_size_is_one_that_can_be_drawn(claimed: tuple[int, int], limited: tupl
     assert limit_size(events.Resize.from_dimensions(claimed, None)).size == limited
 
 
-def test_keys_are_heard_after_a_click_outside_the_known_size(run: Path):
+def test_keys_work_after_a_click_outside_the_known_size(run: Path):
     async def steps(pilot: Pilot[int], app: Dashboard) -> None:
         for kind in (events.MouseDown, events.MouseUp, events.MouseMove, events.MouseScrollUp):
             app._driver.send_message(kind(None, 998, 998, 0, 0, 1, False, False, False, 998, 998))

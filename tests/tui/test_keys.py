@@ -198,7 +198,7 @@ def test_a_light_terminal_is_seen(run: Path, monkeypatch: pytest.MonkeyPatch):
     assert not after(run).palette.dark
 
 
-def test_what_was_set_is_remembered(run: Path):
+def test_settings_are_remembered(run: Path):
     after(run, "y", "s", "1")
     assert load_settings() == Settings(beta=0.98, log_y=True, hidden=("health",))
     assert json.loads(settings_file().read_text())["log_y"] is True
@@ -287,7 +287,7 @@ def test_a_checkpoint_on_demand(half: Path, alive: Alive):
 
 
 @pytest.mark.parametrize("key", ["x", "k"])
-def test_who_only_looks_stops_nothing(half: Path, alive: Alive, key: str):
+def test_a_read_only_dashboard_stops_nothing(half: Path, alive: Alive, key: str):
     assert "this dashboard is read-only" in shown(after(half, key, read_only=True))
     assert not alive.sent
 

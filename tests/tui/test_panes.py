@@ -1,4 +1,4 @@
-"""What each pane says."""
+"""Test the text of each pane."""
 
 import re
 
@@ -35,25 +35,25 @@ def test_the_header_of_a_running_training():
     )
 
 
-def test_the_header_says_how_near_the_step_comes_to_a_matrix_product():
+def test_the_header_shows_the_utilisation():
     run, *rest = training(620)
-    told = {"event": "cost", "flop": {"C": 1e9}, "batch_size": 128, "product_flop_per_s": 1e11, "floor_seconds": 0.01}
+    cost = {"event": "cost", "flop": {"C": 1e9}, "batch_size": 128, "product_flop_per_s": 1e11, "floor_seconds": 0.01}
     # 5120 images a second are 40 steps of 128, of 10 ms each at the ceiling
-    assert "8 it/s · 5,120 images/s  40% MFU" in text([run, told, *rest]).splitlines()[1]
-    assert "MFU" not in text([run, told | {"floor_seconds": None}, *rest])
+    assert "8 it/s · 5,120 images/s  40% MFU" in text([run, cost, *rest]).splitlines()[1]
+    assert "MFU" not in text([run, cost | {"floor_seconds": None}, *rest])
 
 
-def test_a_short_attack_at_the_beginning_is_said_and_counted():
+def test_a_short_attack_at_the_beginning_is_shown_and_counted():
     recipe = RECIPE | {"attack": {**RECIPE["attack"], "n_fgsm_epochs": 2, "steps_warmup_epochs": 3}}
     rows = [RUN | {"recipe": recipe}, *training(620)[1:]]
-    told = {
+    cost = {
         "event": "cost",
         "flop": {"attack": 8e8, "C": 2e8},
         "attack_step_flop": 10_000_000,
         "batch_size": 128,
         "floor_seconds": 0.01,
     }
-    rows[1:1] = [told]
+    rows[1:1] = [cost]
     full, _ = text(rows).splitlines()[1:3]
     assert "40% MFU" in full
     short = [row | {"attack_steps": 20} if row["event"] == "step" else row for row in rows]
@@ -65,7 +65,7 @@ def test_a_short_attack_at_the_beginning_is_said_and_counted():
     assert "N-FGSM, then APGD-CE 40 steps" in text(single)
 
 
-def test_the_time_left_counts_that_later_steps_are_dearer():
+def test_the_remaining_time_counts_that_later_steps_are_slower():
     even = history(training(500))
     assert even.rates.seconds_left == pytest.approx(500 / even.rates.steps_per_second)
     ramped = [row | {"progress": 0.2 * row["step"] / 500} if row["event"] == "step" else row for row in training(500)]
@@ -80,7 +80,7 @@ def test_the_header_says_what_is_unusual():
     assert looks.endswith("smoothing 0.98 · x step · so far · log y · filter 'warn'")
 
 
-def test_epsilon_is_said_while_it_grows():
+def test_epsilon_is_shown_while_it_grows():
     recipe = RECIPE | {"attack": {**RECIPE["attack"], "epsilon_warmup_epochs": 2.0}}
     growing = [RUN | {"recipe": recipe}, *training(50)[1:]]
     assert "ε now 0.1530" in text(growing)
@@ -327,7 +327,7 @@ def test_a_finished_sweep_and_the_way_back_to_the_training():
     assert "L_C classifier" in text(rows, view=View(sweep=False))
 
 
-def test_a_sweep_without_autoattack_says_so():
+def test_a_sweep_without_autoattack_is_marked():
     rows = journals.sweep(4)
     rows[0]["cells"] = [cell for cell in rows[0]["cells"] if cell["attack"] != "aa"]
     assert "no AutoAttack, 1,000 images" in text([*training(), *rows[:5]])

@@ -1,4 +1,4 @@
-"""The braille chart: what is drawn is what was logged, and a partial repaint equals a full one."""
+"""Test the braille chart: it draws the logged values, and a partial repaint equals a full one."""
 
 import asyncio
 import math
@@ -70,7 +70,7 @@ def test_what_is_no_number_leaves_a_gap():
     assert {column for _, column in dots(picture(list(mean), broken))} == {*range(10), *range(20, 40)}
 
 
-def test_nothing_but_gaps_draws_nothing():
+def test_gaps_alone_draw_nothing():
     assert dots(picture([math.nan] * 40, np.ones(40, bool))) == []
 
 
@@ -80,9 +80,9 @@ def test_a_spike_in_the_band_is_seen(palette: Palette):
     high[17] = 1.0
     curve = Curve(mean=np.full(40, 0.45), broken=NONE, colour="L_C", low=low, high=high)
     cells = draw(Plot(curves=[curve], y=Range(0, 1)), 25, 5, 4, 1, palette)
-    beside, spike = (cells.inks[0, 4 + column] for column in (2, 8))
+    neighbour, spike = (cells.inks[0, 4 + column] for column in (2, 8))
     if palette.tints:
-        assert cells.palette.ground_of(int(spike)) == "L_C/0.2" != cells.palette.ground_of(int(beside))
+        assert cells.palette.ground_of(int(spike)) == "L_C/0.2" != cells.palette.ground_of(int(neighbour))
     else:
         assert cells.codes[0, 12] > 0x2800 > cells.codes[0, 6]
 
@@ -154,7 +154,7 @@ def test_a_logarithmic_axis_has_places_by_factors():
     assert axis.ticks(4) == pytest.approx([0.01, 0.1, 1])
 
 
-def test_an_axis_holds_what_is_drawn_and_does_not_twitch():
+def test_an_axis_covers_its_curves_and_is_stable():
     assert fit([]) == Range(0, 1)
     wide = fit([np.array([1.0, 3.0])])
     assert wide.low < 1 < 3 < wide.high

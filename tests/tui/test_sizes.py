@@ -1,4 +1,4 @@
-"""The picture at every size, in every depth of colour: golden texts, made anew with AFDCTL_GOLDEN=1."""
+"""Test frames of every size and colour depth against golden texts, which AFDCTL_GOLDEN=1 rewrites."""
 
 import os
 import re

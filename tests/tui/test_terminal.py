@@ -1,4 +1,4 @@
-"""The dashboard on a real terminal: it is restored whatever ends it, and gets only the colours that it supports."""
+"""Test the dashboard on a real terminal, which it restores at any end, with supported colours only."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def test_a_signal_gives_the_terminal_back(run: Path, number: signal.Signals):
         assert b"Traceback" not in terminal.written
 
 
-def test_leaving_gives_the_terminal_back_and_256_colours_are_all_it_got(run: Path):
+def test_leaving_restores_a_terminal_and_uses_256_colours_only(run: Path):
     with Terminal("watch", str(run), folder=run, COLORTERM="") as terminal:
         terminal.wait_for(READY)
         terminal.press("q")

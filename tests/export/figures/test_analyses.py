@@ -94,13 +94,13 @@ def test_figure_3_plots_the_gap_over_d(tmp_path: Path, panel_of, curve_of):
 def test_a_run_without_a_discriminator_has_the_probe_only(tmp_path: Path):
     alone = hdh([sample_runs.with_hdh(sample_runs.make_record(tmp_path, "digits_at"), own=False)])
     assert len(alone.axes) == 3, "(a) with its two axes, and one scatter"
-    beside = hdh(
+    together = hdh(
         [
             *map(sample_runs.with_hdh, [sample_runs.make_record(tmp_path, "digits_wgan")]),
             sample_runs.with_hdh(sample_runs.make_record(tmp_path, "digits_nt"), own=False),
         ]
     )
-    texts = [text.get_text() for panel in beside.axes for text in panel.texts]
+    texts = [text.get_text() for panel in together.axes for text in panel.texts]
     assert texts == ["trained without\na discriminator"] * 2
 
 

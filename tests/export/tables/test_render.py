@@ -18,7 +18,7 @@ from tests.journals import final_test
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
-    """Two rows: AT of two seeds with no more than PGD, and NT with nothing but what the test at its end found."""
+    """Two rows: AT of two seeds under PGD only, and NT with only the results of its final test."""
     monkeypatch.chdir(tmp_path)
     test = [final_test(0.5, 0.1) | {"n": 1000}]
     runs = [make_record(tmp_path / "runs", "nt", "mnist_nt", test)]
@@ -75,7 +75,7 @@ def test_latex(table: Table) -> None:
     text = str(render.FORMATS["latex"](table))
     assert text.isascii()
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
-    # what is left of braces without their escaped ones is balanced, and nothing that TeX would take for its own is bare
+    # unescaped braces are balanced, and every special character of TeX is escaped
     plain = re.sub(r"\\[{}%&#_$]", "", text)
     assert plain.count("{") == plain.count("}")
     assert not re.search(r"[%#]", plain)
