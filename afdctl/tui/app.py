@@ -55,7 +55,8 @@ class Dashboard(App[int]):
         self.frame: Frame | None = None
         self._palettes: dict[bool, Palette] = {}
         self._depth = depth
-        self._message = ("", 0.0)
+        # the text, when it expires, and whether it is dropped when the run ends
+        self._message = ("", 0.0, False)
         self._drawn_at = 0.0
 
     def show(self) -> int:
@@ -91,8 +92,9 @@ class Dashboard(App[int]):
         """Poll the session; redraw if something changed, and once a second for the clocks."""
         changed = not self.view.frozen and self.session.poll(self.view)
         now = time.monotonic()
-        if self._message[0] and now > self._message[1]:
-            self._message, changed = ("", 0.0), True
+        text, expires, while_running = self._message
+        if text and (now > expires or (while_running and self.session.front.state.over)):
+            self._message, changed = ("", 0.0, False), True
         if (changed or int(now) != int(self._drawn_at)) and now - self._drawn_at >= 0.8 * POLL_INTERVAL:
             self.draw()
         catching_up = self.session.front.share < 1
@@ -144,9 +146,9 @@ class Dashboard(App[int]):
             save_settings(view.settings)
         self.view = view
 
-    def show_message(self, text: str) -> None:
-        """Show a message in the footer for a few seconds."""
-        self._message = (text, time.monotonic() + MESSAGE_SECONDS)
+    def show_message(self, text: str, *, while_running: bool = False) -> None:
+        """Show a message in the footer for a few seconds; `while_running`: at most until the run ends."""
+        self._message = (text, time.monotonic() + MESSAGE_SECONDS, while_running)
 
     def leave(self, number: int = 0) -> None:
         """Exit the dashboard. The training is another process and continues."""

@@ -61,7 +61,7 @@ def _sweep_word(snapshot: Snapshot) -> str:
 
 def _can_go_back(snapshot: Snapshot) -> bool:
     view = snapshot.view
-    return view.cursor is not None or bool(view.maximised or view.zoom)
+    return view.cursor is not None or bool(view.filter or view.maximised or view.zoom)
 
 
 def _can_stop(snapshot: Snapshot) -> bool:
@@ -92,7 +92,7 @@ def _is_local(snapshot: Snapshot) -> bool:
 BINDINGS = {
     "q ctrl+q": Binding(
         lambda app: app.leave(),
-        help=("q", "leave; the training continues"),
+        help=("q", "quit or detach; the training continues"),
         hint=Hint(1, "q", _leave_word),
     ),
     "ctrl+c": Binding(run_actions.interrupt),
@@ -146,7 +146,7 @@ BINDINGS = {
     "pageup": Binding(partial(view_actions.turn_page, step=-1)),
     "escape": Binding(
         view_actions.back,
-        help=("esc", "back: cursor, zoom, chart"),
+        help=("esc", "back: filter, cursor, zoom, chart"),
         hint=Hint(2, "esc", "back", _can_go_back),
     ),
     "1": Binding(partial(view_actions.toggle_pane, name="health"), help=("1 2 3", "health, accuracy, system")),

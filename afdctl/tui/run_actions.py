@@ -70,7 +70,7 @@ def _send_signal(app: ActionContext, number: signal.Signals, message: str) -> No
     if writer is None:
         app.show_message("nothing is running here any more")
     else:
-        app.show_message(f"{front.name}: {message}")
+        app.show_message(f"{front.name}: {message}", while_running=True)
         app.session.add_note(message)
 
 

@@ -121,9 +121,9 @@ class View:
         return self.with_settings(hidden=tuple(sorted(set(self.settings.hidden) ^ {pane})))
 
     def back(self) -> Self:
-        """Undo the topmost of cursor, zoom, maximised chart, side pane, filter and focus; self if none is set."""
+        """Undo the topmost of filter, cursor, zoom, maximised chart, side pane and focus; self if none is set."""
         default = View()
-        for name in ("cursor", "zoom", "maximised", "side", "filter", "focus"):
+        for name in ("filter", "cursor", "zoom", "maximised", "side", "focus"):
             if getattr(self, name):
                 return replace(self, **{name: getattr(default, name)})
         return self

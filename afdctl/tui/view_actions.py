@@ -32,7 +32,7 @@ class ActionContext(Protocol):
     @property
     def chart_columns(self) -> int: ...
     def change_view(self, view: View) -> None: ...
-    def show_message(self, text: str) -> None: ...
+    def show_message(self, text: str, *, while_running: bool = False) -> None: ...
     def write_svg(self) -> None: ...
     def write_text(self) -> None: ...
     def leave(self) -> None: ...
@@ -140,12 +140,10 @@ def toggle_theme(app: ActionContext) -> View:
 
 def toggle_sweep(app: ActionContext) -> View:
     """Switch between the training and the attacks on it."""
-    sweep = app.session.front.history.sweep
-    if not sweep.cells:
+    if not app.session.front.history.sweep.cells:
         app.show_message("this run has not been attacked yet")
         return app.view
-    shown = app.view.sweep if app.view.sweep is not None else bool(sweep.plan)
-    return replace(app.view, sweep=not shown)
+    return replace(app.view, sweep=not app.session.snapshot(app.view).shows_sweep)
 
 
 def reset(app: ActionContext) -> View:

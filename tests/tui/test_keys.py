@@ -101,6 +101,14 @@ def test_escape_undoes_what_is_most_on_top(run: Path):
         assert {name for name in ("cursor", "zoom", "maximised") if getattr(view, name)} == remaining
 
 
+def test_escape_clears_a_filter_before_all_else(run: Path):
+    assert " esc back " in shown(after(run, "/", *"xy", "enter"))
+    app = after(run, "left", "/", *"xy", "enter", "escape")
+    assert app.view.filter == ""
+    assert app.view.cursor is not None
+    assert "filter 'xy'" not in shown(app)
+
+
 def test_tab_lights_a_chart_and_enter_gives_it_all_the_room(run: Path):
     app = after(run, "tab", "tab", "enter")
     assert app.view.maximised == "L_D"
@@ -175,6 +183,13 @@ def test_the_filter_is_for_log_and_charts(run: Path):
     assert "epoch 20:" not in shown(app)
     assert after(run, "/", *"test", "escape").view.filter == ""
     assert "/tes▏" in shown(after(run, "/", *"tes"))
+
+
+def test_a_filter_without_a_match_says_so(run: Path):
+    (run / "log.txt").write_text("a word of torch\n")
+    assert "nothing matches the filter" in shown(after(run, "/", *"xy", "enter"))
+    assert "nothing matches the filter" in shown(after(run, "4", "/", *"xy", "enter"))
+    assert "nothing matches the filter" not in shown(after(run, "/", *"test", "enter"))
 
 
 def test_keys_in_the_filter_are_letters(run: Path):
@@ -275,6 +290,23 @@ def test_stopping_asks_first(half: Path, alive: Alive):
     assert "asked to stop: it finishes its step and saves" in shown(app).splitlines()[-1]
 
 
+def test_the_request_to_stop_is_dropped_when_the_run_has_stopped(half: Path, alive: Alive):
+    async def steps(pilot: Pilot[int], app: Dashboard) -> None:
+        await pilot.press("x", "y")
+        app.tick()
+        app.draw()
+        assert "asked to stop" in shown(app).splitlines()[-1]
+        end = journals.END | {"reason": "stopped", "step": 620, "exit_code": 143}
+        with (half / "events.ndjson").open("ab") as file:
+            file.write(journals.line(end))
+        app.tick()
+        app.draw()
+        assert "stopped" in shown(app).splitlines()[0]
+        assert "asked to stop" not in shown(app).splitlines()[-1]
+
+    drive(steps, half)
+
+
 def test_ctrl_c_asks_the_owner(half: Path, alive: Alive):
     assert "Stop mnist_wgan-002?" in shown(after(half, "ctrl+c", owner=True))
     after(half, "ctrl+c", "ctrl+c", owner=True)
@@ -373,6 +405,20 @@ def test_training_or_attacks(tmp_path: Path):
     assert "─ Attacks " in shown(after(path))
     assert "L_C classifier" in shown(after(path, "v"))
     assert "─ Attacks " in shown(after(path, "v", "v"))
+
+
+def test_the_first_v_switches_what_a_comparison_shows(tmp_path: Path):
+    rows = [*journals.training(), *journals.sweep(16)]
+    paths = [journals.write(tmp_path / name, rows) for name in ("a", "b")]
+
+    async def steps(pilot: Pilot[int], app: Dashboard) -> None:
+        assert "L_C classifier" in shown(app)
+        await pilot.press("v")
+        assert "─ Attacks " in shown(app)
+        await pilot.press("v")
+        assert "L_C classifier" in shown(app)
+
+    drive(steps, *paths)
 
 
 def test_no_attacks_yet(run: Path):

@@ -20,6 +20,7 @@ COLOURS = {
 }
 # the column of kinds grows for "resume" and "checkpoint" only where they are shown
 MIN_KIND_WIDTH = 5
+NO_MATCH = "nothing matches the filter"
 
 
 def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
@@ -34,6 +35,8 @@ def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells
         _draw_output(cells, snapshot)
         return cells
     entries = select_entries(snapshot, height - 2)
+    if not entries and filter_text:
+        cells.put(2, 1, (NO_MATCH, palette.ink("dim")), end=width - 1)
     kind_width = max(MIN_KIND_WIDTH, *(len(entry.kind) for entry in entries)) if entries else MIN_KIND_WIDTH
     for y, entry in enumerate(entries, 1):
         clock = time.strftime("%H:%M:%S", time.localtime(entry.t))
@@ -47,7 +50,8 @@ def _draw_output(cells: Cells, snapshot: Snapshot) -> None:
     words, rows = snapshot.view.filter.casefold(), cells.height - 2
     lines = [line for line in snapshot.output if words in line.casefold()][-rows:]
     ink = cells.palette.ink("text" if lines else "dim")
-    for y, line in enumerate(lines or ["it has printed nothing"], 1):
+    reason = NO_MATCH if snapshot.output else "it has printed nothing"
+    for y, line in enumerate(lines or [reason], 1):
         cells.put(2, y, (line, ink), end=cells.width - 1)
 
 
