@@ -87,8 +87,13 @@ def format_n(counts: Iterable[int]) -> str:
 
 
 def format_count(count: int, noun: str) -> str:
-    """Format a count with its noun: `1 model`, `2 models`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """Format a count with its noun: `1 model`, `1,200 models`."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def with_article(noun: str) -> str:
+    """Put the indefinite article before a noun or a type's name: `a tuple`, `an int`."""
+    return f"{'an' if noun.lower().startswith(tuple('aeiou')) else 'a'} {noun}"
 
 
 def format_number(value: float | None) -> str:

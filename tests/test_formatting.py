@@ -19,6 +19,7 @@ from afdctl.formatting import (
     round_ticks,
     shorten,
     shorten_list,
+    with_article,
 )
 
 
@@ -66,6 +67,11 @@ def test_numbers_of_images():
     assert (format_range([]), format_range([360, 360]), format_range([10_000, 500])) == ("", "360", "500 to 10,000")
     assert (format_n([]), format_n([360])) == ("", "n = 360")
     assert (format_count(1, "model"), format_count(2, "model")) == ("1 model", "2 models")
+    assert format_count(1200, "step") == "1,200 steps"
+
+
+def test_the_article_suits_the_noun():
+    assert (with_article("tuple"), with_article("int")) == ("a tuple", "an int")
 
 
 @pytest.mark.parametrize(

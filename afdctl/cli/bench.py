@@ -10,6 +10,7 @@ import typer
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.formatting import format_count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -143,10 +144,11 @@ def recipe_time_table(eta: Row | None) -> "Table":
         table.add_row("time", "unknown: depends on the size of the image folder")
         return table
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
-    table.add_row(f"epoch of {eta['steps_per_epoch']:,} steps{mean}", format_duration(eta["epoch_seconds"]))
+    steps = format_count(eta["steps_per_epoch"], "step")
+    table.add_row(f"epoch of {steps}{mean}", format_duration(eta["epoch_seconds"]))
     table.add_row("validation after it", format_duration(eta["validation_seconds"]))
     table.add_row("test of two checkpoints", format_duration(eta["test_seconds"]))
-    table.add_row(f"all {eta['epochs']} epochs", format_duration(eta["total_seconds"]), style="bold")
+    table.add_row(f"all {format_count(eta['epochs'], 'epoch')}", format_duration(eta["total_seconds"]), style="bold")
     return table
 
 

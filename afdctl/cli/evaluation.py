@@ -135,10 +135,12 @@ def load_targets(
 def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "EvaluationTarget":
     """Load the model that --model names."""
     from afdctl.evaluation.target import load_user_target
+    from afdctl.models import user_model
 
     assert options.model is not None
     assert options.dataset is not None
     mean, std = parse_numbers(options.mean, "--mean"), parse_numbers(options.std, "--std")
+    user_model.check_spec(options.model)
     typer.echo(f"executing {options.model.rpartition(':')[0] or options.model} to build the model", err=True)
     return load_user_target(
         options.model,

@@ -1,5 +1,6 @@
 """`afdctl suites`: list, show and copy attack suites."""
 
+import json
 from typing import Annotated
 
 import typer
@@ -16,14 +17,19 @@ DATASET = typer.Option(help="The data set whose attacks are shown.")
 
 
 @app.command()
-def ls() -> None:
+def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the packaged suites."""
     import tomli
 
     from afdctl.suites.load import packaged
 
-    for path in packaged().values():
-        typer.echo(f"{path.stem:<16}{tomli.loads(path.read_text(encoding='utf-8'))['title'].partition(': ')[2]}")
+    titles = {name: tomli.loads(path.read_text(encoding="utf-8"))["title"] for name, path in packaged().items()}
+    rows = [{"name": name, "title": title.partition(": ")[2]} for name, title in titles.items()]
+    if as_json:
+        typer.echo(json.dumps({"schema": "afdctl/1", "suites": rows}))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:<16}{row['title']}")
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 from rich.columns import Columns
 
 from afdctl.cli.progress import ProgressReporter, progress_reporter, stop_on_broken_pipe
-from afdctl.formatting import format_square_accuracy
+from afdctl.formatting import format_count, format_square_accuracy
 
 Row = dict[str, Any]
 OnLine = Callable[[str], None]
@@ -150,7 +150,7 @@ def format_opening(row: Row) -> str:
     recipe, images = row["recipe"], row["images"]
     return (
         f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
-        f"{row['epochs']} epochs of {row['steps_per_epoch']} steps on {row['device']}\n"
+        f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
         f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
         f"{images['test']:,} to test"
     )

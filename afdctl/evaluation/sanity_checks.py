@@ -12,7 +12,7 @@ from afdctl.attacks.base import margin
 from afdctl.data import Dataset
 from afdctl.data.loader import Split, as_floats
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError, fit_in_memory, out_of_memory
-from afdctl.formatting import one_line_error
+from afdctl.formatting import one_line_error, with_article
 from afdctl.journal import JournalOutline, Row
 from afdctl.models.precision import MixedPrecision
 from afdctl.models.user_model import UserModel
@@ -143,7 +143,8 @@ def _shape(x: Tensor) -> str:
 def check_output(logits: object, n: int, classes: int) -> None:
     """Raise RecipeError unless the output is finite logits (n, classes)."""
     if not isinstance(logits, Tensor):
-        raise RecipeError(f"the model returns a {type(logits).__name__}, not a tensor of logits ({n}, {classes})")
+        kind = with_article(type(logits).__name__)
+        raise RecipeError(f"the model returns {kind}, not a tensor of logits ({n}, {classes})")
     if logits.dim() == 2 and len(logits) == n and logits.shape[1] != classes:
         raise RecipeError(f"the model has {logits.shape[1]} classes, the data set has {classes}")
     if logits.shape != (n, classes):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from afdctl import paths
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.formatting import one_line_error, shorten_list
+from afdctl.formatting import one_line_error, shorten_list, with_article
 
 # keys under which checkpoints store a state dict
 WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -45,7 +45,8 @@ def parse(data: bytes, path: Path) -> Any:
             raise CorruptError(
                 f"{path}: holds more than weights, and reading it would execute code; save model.state_dict() instead"
             ) from error
-        raise CorruptError(f"{path}: not a file of weights, or damaged ({one_line_error(error)})") from error
+        # without the parser's words: torch's recommend weights_only=False, which executes code
+        raise CorruptError(f"{path}: not a file of weights (.pt, .pth, .safetensors), or damaged") from error
 
 
 def state_dict(path: Path) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def load_state_dict_strict(network: nn.Module, state: Mapping[str, Any], where: 
 def _content(payload: Any) -> str:
     """Describe what a file contains instead of a state dict."""
     if not isinstance(payload, Mapping):
-        return f"but a {type(payload).__name__}"
+        return f"but {with_article(type(payload).__name__)}"
     if "E_state_dict" in payload:
         return "but a checkpoint of the authors' AFD code, which `afdctl runs import` takes"
     return f"under {' or '.join(WRAPPERS)} (keys: {shorten_list(list(map(str, payload)))})"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from afdctl.errors import NotFoundError, RecipeError, fit_in_memory
-from afdctl.formatting import did_you_mean, one_line_error, shorten, shorten_list
+from afdctl.formatting import did_you_mean, one_line_error, shorten, shorten_list, with_article
 from afdctl.models import state_dict_io as files
 from afdctl.models.user_code import Imports, blame_user_code, executing
 from afdctl.paths import path as expanded
@@ -129,6 +129,13 @@ def _unreadable(name: str, error: Exception) -> str:
     return f"the model's tensor {name} cannot be read: {one_line_error(error)}"
 
 
+def check_spec(spec: str) -> None:
+    """Raise RecipeError for a spec without a function, NotFoundError for an unreadable file; execute nothing."""
+    place, _ = _parts(spec)
+    if _is_file(place):
+        _read_code(Path(place))
+
+
 def absolute(spec: str) -> str:
     """Return the spec with an absolute path, for any working directory."""
     place, name = _parts(spec)
@@ -174,14 +181,18 @@ def _is_file(place: str) -> bool:
     return place.endswith(".py") or "/" in place
 
 
-def _run_file(path: Path, imports: Imports) -> ModuleType:
-    """Execute the file from the text that the digest covers; an import could use an outdated .pyc."""
+def _read_code(path: Path) -> bytes:
     try:
-        text = read(path, CODE_BYTES)
+        return read(path, CODE_BYTES)
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _run_file(path: Path, imports: Imports) -> ModuleType:
+    """Execute the file from the text that the digest covers; an import could use an outdated .pyc."""
+    text = _read_code(path)
     # the name is not part of the digest, as a file that was moved is the same model
     imports.texts["__file__"] = text
     module = ModuleType(f"afdctl_model_{path.stem}")
@@ -221,7 +232,7 @@ def _build(module: ModuleType, name: str, place: str) -> nn.Module:
     ):
         model = factory()
     if not isinstance(model, nn.Module):
-        raise RecipeError(f"{place}: {name}() returned a {type(model).__name__}, not a torch.nn.Module")
+        raise RecipeError(f"{place}: {name}() returned {with_article(type(model).__name__)}, not a torch.nn.Module")
     return model
 
 

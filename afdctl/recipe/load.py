@@ -14,7 +14,7 @@ import tomli_w
 import afdctl
 from afdctl import paths
 from afdctl.errors import RecipeError
-from afdctl.formatting import shorten
+from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
 from afdctl.recipe.defenses import DEFENSES
 from afdctl.recipe.errors import validate
@@ -83,7 +83,9 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
         raise RecipeError(f"{subject}: {reason}")
     base, family = find_base(extends, path), (*descendants, path)
     if base is None:
-        raise RecipeError(f"{subject}: no such file beside this one, and no packaged recipe")
+        names = [*packaged(), *(f"bases/{name}" for name in paths.packaged_files(folder() / "bases"))]
+        hint = did_you_mean(extends, names, "`afdctl recipes ls` lists them")
+        raise RecipeError(f"{subject}: no such file beside this one, and no packaged recipe ({hint})")
     if any(base.samefile(member) for member in family):
         circle = " -> ".join(str(paths.display_path(member)) for member in (*family, base))
         raise RecipeError(f"{subject}: the files extend each other in a circle: {circle}")

@@ -131,6 +131,10 @@ def test_events_for_programs_are_not_printed(row: dict[str, Any]):
     assert lines(RUN, row) == [OPENING]
 
 
+def test_one_epoch_is_not_plural():
+    assert "1 epoch of 430 steps on cpu" in lines(RUN | {"epochs": 1, "steps_per_epoch": 430})[0]
+
+
 def test_a_warning_is_printed():
     assert lines({"event": "warning", "step": 3, "message": "damaged"}) == ["warning: damaged"]
 

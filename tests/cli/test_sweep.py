@@ -118,6 +118,18 @@ def test_a_model_of_ones_own_goes_on_where_it_was(afdctl: Afdctl, folder: Path):
     assert printed(second)["curves"] == printed(first)["curves"]
 
 
+@pytest.mark.parametrize(
+    ("spec", "code", "message"),
+    [
+        ("m.py", 2, "--model 'm.py': name a function too, such as path/to/file.py:build"),
+        ("m.py:build", 3, "m.py: no such file"),
+    ],
+)
+def test_no_model_is_executed_before_its_file_is_found(afdctl: Afdctl, spec: str, code: int, message: str):
+    ended = afdctl("sweep", "--model", spec, "--dataset", "digits", "--attacks", "fgsm")
+    assert (ended.code, ended.out, ended.err) == (code, "", f"error: {message}\n")
+
+
 def test_runs_from_stdin(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
     import io
 
@@ -260,6 +272,8 @@ def test_suites(afdctl: Afdctl, folder: Path):
         "paper-notebook",
         "strong",
     ]
+    rows = printed(afdctl("suites", "ls", "--json"))["suites"]
+    assert rows[1] == {"name": "paper-notebook", "title": "the attacks of the authors' notebook"}
     assert "descending" in afdctl("suites", "show", "strong", "--dataset", "digits").out
     wrong = afdctl("suites", "show", "strong", "--dataset", "cifar")
     assert (wrong.code, wrong.out) == (2, "")

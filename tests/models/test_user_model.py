@@ -351,6 +351,7 @@ MISTAKES = [
     ("net.py:zzzz", 2, "net.py: has no 'zzzz' (it must be a function or a class)"),
     ("bad.py:fails", 2, "bad.py:2: fails() failed: ValueError: boom"),
     ("bad.py:needs", 2, "bad.py: needs() failed: TypeError: needs() missing 1 required positional argument: 'width'"),
+    ("bad.py:number", 2, "bad.py: number() returned an int, not a torch.nn.Module"),
     ("bad.py:none", 2, "bad.py: none() returned a NoneType, not a torch.nn.Module"),
     ("bad.py:leaves", 2, "bad.py:6: leaves() failed: SystemExit: 3"),
     ("syntax.py:build", 2, "syntax.py:2: SyntaxError: '(' was never closed"),
@@ -363,6 +364,7 @@ def needs(width): pass
 def none(): pass
 def leaves():
     exit(3)
+def number(): return 3
 """
 
 

@@ -183,7 +183,14 @@ VALUES = [
     (
         "[data]",
         'extends = "y.toml"\n[data]',
-        'x.toml:1: extends = "y.toml": no such file beside this one, and no packaged recipe',
+        'x.toml:1: extends = "y.toml": no such file beside this one, and no packaged recipe '
+        "(`afdctl recipes ls` lists them)",
+    ),
+    (
+        "[data]",
+        'extends = "mnist_wgna"\n[data]',
+        'x.toml:1: extends = "mnist_wgna": no such file beside this one, and no packaged recipe '
+        "(did you mean 'mnist_wgan'?)",
     ),
     ("[data]", "[data", "x.toml:1:6: not TOML: expected ']' at the end of a table declaration"),
     (

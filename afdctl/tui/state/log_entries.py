@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from afdctl.formatting import format_square_accuracy
+from afdctl.formatting import format_count, format_square_accuracy
 from afdctl.journal import Row
 
 
@@ -66,7 +66,8 @@ def _end(row: Row) -> tuple[str, str]:
 def _sweep_entry(row: Row) -> tuple[str, str] | None:
     match row["event"]:
         case "sweep":
-            return "sweep", f"{row.get('suite', '')}: {len(row['cells'])} cells on {row.get('n', 0):,} images"
+            cells = format_count(len(row["cells"]), "cell")
+            return "sweep", f"{row.get('suite', '')}: {cells} on {format_count(row.get('n', 0), 'image')}"
         case "cell":
             accuracy = "?" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
             source = f" from {row['source']}" if row.get("source") else ""

@@ -61,7 +61,7 @@ def test_an_imported_run_cannot_be_resumed(afdctl: Callable[..., Ended]):
     [
         ("nosuch.pt --recipe digits_wgan", 3, "nosuch.pt: no such file"),
         ("c.pt --recipe digits_wagn", 2, "digits_wagn: no such recipe (did you mean 'digits_wgan'?)"),
-        ("bad.pt --recipe digits_wgan", 3, "bad.pt: not a file of weights, or damaged ("),
+        ("bad.pt --recipe digits_wgan", 3, "bad.pt: not a file of weights (.pt, .pth, .safetensors), or damaged\n"),
         ("c.pt --recipe digits_wgan --set model.norm=none", 2, "c.pt: its encoder is resnet18norm, the recipe has "),
         ("c.pt --recipe digits_wgan --set model.encoder=resnet18", 2, "c.pt: does not fit the model: "),
     ],
