@@ -49,7 +49,7 @@ def exit_now(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def catch_signals() -> Iterator[StopRequests]:
-    """Record SIGINT, SIGTERM, SIGHUP (stop) and SIGUSR1 (save) as requests; restore the handlers afterwards."""
+    """Record SIGINT, SIGTERM, SIGHUP (stop) and SIGUSR1 (save) as requests, until the end of the block."""
     requests = StopRequests()
     handlers: Handlers = dict.fromkeys(STOP_SIGNALS, requests.on_stop)
     with _handle(handlers | {signal.SIGUSR1: requests.on_save}):
@@ -79,7 +79,7 @@ def signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def _handle(handlers: Handlers) -> Iterator[None]:
-    """Install signal handlers; restore the previous ones afterwards."""
+    """Install signal handlers; restore the previous ones afterwards, except where a stop was requested."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         del handlers[signal.SIGHUP]  # nohup asked to ignore it
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -87,4 +87,6 @@ def _handle(handlers: Handlers) -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # after a request to stop the process is about to exit: a second Ctrl-C must not raise KeyboardInterrupt
+            if signal.getsignal(number) is not exit_now:
+                signal.signal(number, handler)

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from afdctl.errors import StoppedError
-from afdctl.interrupts import catch_signals, raise_on_signal, signals_blocked
+from afdctl.interrupts import catch_signals, exit_now, raise_on_signal, signals_blocked
 
 
 def test_requests_are_recorded_and_a_stop_raises_with_a_hint():
@@ -35,7 +37,7 @@ def test_a_blocked_signal_is_delivered_afterwards():
 
 
 def test_the_same_signal_again_exits_at_once(monkeypatch: pytest.MonkeyPatch):
-    """This holds for any previous handler, which is restored afterwards."""
+    """This holds for any previous handler, and also after the block, while the process exits."""
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
 
@@ -48,7 +50,7 @@ def test_the_same_signal_again_exits_at_once(monkeypatch: pytest.MonkeyPatch):
             assert requests.stop == signal.SIGINT
             signal.raise_signal(signal.SIGINT)
         assert codes == [130]
-        assert signal.getsignal(signal.SIGINT) is handler
+        assert signal.getsignal(signal.SIGINT) is exit_now
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -61,3 +63,16 @@ def test_nohup_is_respected():
             assert requests.stop is None
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_interrupt_after_the_block_ends_the_process_without_a_traceback():
+    code = (
+        "import os, signal\n"
+        "from afdctl.interrupts import catch_signals\n"
+        "with catch_signals() as requests:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "assert requests.stop == signal.SIGINT\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")
