@@ -165,7 +165,7 @@ def format_minute(time: str | None) -> str:
 
 
 def format_value(value: object) -> str:
-    """Format a value of a recipe or a result for a table."""
+    """Format a value of a recipe or a result much as TOML does; a dash for None."""
     if value is None:
         return "—"
     if isinstance(value, bool):

@@ -10,11 +10,9 @@ import torch
 
 from afdctl.analysis.base import AnalysisInputs, AttackGrid
 from afdctl.analysis.features import Features
-from afdctl.data.base import ImageTensors
-from afdctl.data.loader import Split
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.models.feature_classifier import build
-from afdctl.runs.run import Run
+from tests.targets import target_of
 
 N, CLASSES = 40, 4
 MakeSubject = Callable[..., EvaluationTarget]
@@ -52,26 +50,8 @@ def make_subject(tmp_path: Path) -> MakeSubject:
     def make(name: str = "model", *, classes: int = CLASSES, digest: str | None = None) -> EvaluationTarget:
         torch.manual_seed(0)
         network = build("lenet", width=4, channels=1, image_size=8, classes=classes)
-        network = network.eval().requires_grad_(False)
         x = torch.randint(256, (N, 1, 8, 8), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
-        with torch.no_grad():
-            y = network(x / 255).argmax(1)
-        y[:3] = (y[:3] + 1) % classes
-        path = tmp_path / "runs" / name
-        run = Run(path) if path.exists() else Run.create(path.parent, name, None, {"kind": "external"}, name=name)
-        run.open_journal().close()
-        split = Split(ImageTensors(x, y), "cpu")
-        return EvaluationTarget(
-            name=name,
-            network=network,
-            split=split,
-            classes=classes,
-            digest=digest or f"digest of {name}",
-            data_digest="data",
-            seed=0,
-            run=run,
-            dataset="digits",
-            warnings=[],
-        )
+        digest = digest or f"digest of {name}"
+        return target_of(network, x, name=name, classes=classes, digest=digest, runs=tmp_path / "runs")
 
     return make

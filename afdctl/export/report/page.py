@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from afdctl import __version__
 from afdctl.export.report import analyses, attacks, training
-from afdctl.formatting import NORM_LABELS, format_epsilon, printable
+from afdctl.formatting import NORM_LABELS, format_epsilon, format_value, printable
 from afdctl.journal import Row
 from afdctl.runs.curves import Interval, accuracy_interval
 from afdctl.runs.provenance import differing_keys, flattened
@@ -127,15 +127,6 @@ def _template() -> Template:
 def format_percent(share: float | None) -> str:
     """Format a share in percent: `91.4`; a dash for None."""
     return "—" if share is None else f"{100 * share:.1f}"
-
-
-def format_value(value: Any) -> str:
-    """Format a recipe's value much as TOML does; a dash for None."""
-    if value is None:
-        return "—"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def format_epsilon_or_clean(epsilon: float) -> str:
