@@ -13,7 +13,7 @@ from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Evaluation
 from afdctl.training.cost_estimate import ImageBatch, build_network
 from afdctl.training.evaluate import evaluate
-from afdctl.training.schedule import Schedule
+from afdctl.training.schedule import AdversarySchedule
 
 # The test evaluates the last checkpoint and the best one.
 TESTED_CHECKPOINTS: Final = 2
@@ -40,7 +40,7 @@ def estimate_recipe_time(
     if info is None:
         return None
     steps = count_batches(info.train - recipe.data.holdout, recipe.train.batch_size)
-    attack_steps = Schedule(recipe, steps).mean_attack_steps()
+    attack_steps = AdversarySchedule(recipe, steps).mean_attack_steps()
     flop, measured_flop = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
     step_seconds = step.seconds * flop / measured_flop
     pass_seconds = time_evaluation_pass(recipe, images)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from afdctl.formatting import format_duration
 from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
-from afdctl.runs.status import OTHER_VERSION, StatusTracker
+from afdctl.runs.summary import OTHER_VERSION, StatusTracker
 from afdctl.tui.state.log_entries import LogEntry, log_entry
 from afdctl.tui.state.rates import Rates, compute_utilisation
 from afdctl.tui.state.sweep import SweepProgress
