@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 
 from afdctl.export.figures.page import (
     TEXT_WIDTH,
+    TITLES,
     PaperFigure,
     analysis_checkpoints,
     analysis_metrics,
     titles_of,
     write_in_panel,
 )
-from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import (
     BLACK,
     BLUE,

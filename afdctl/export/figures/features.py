@@ -13,13 +13,13 @@ from afdctl import registry
 from afdctl.export.figures.page import (
     PANEL_WIDTH,
     TEXT_WIDTH,
+    TITLES,
     PaperFigure,
     analysis_arrays,
     analysis_checkpoints,
     analysis_metrics,
     titles_of,
 )
-from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import (
     GREY,
     LineStyle,

@@ -1,7 +1,6 @@
 """Figures 2, A1 to A3 and A5: accuracy under nine white-box attacks over epsilon."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +9,10 @@ from matplotlib.lines import Line2D
 from afdctl.errors import RecipeError
 from afdctl.export.figures.page import (
     TEXT_WIDTH,
+    TITLES,
     PaperFigure,
     checkpoints,
+    is_swept,
     titles_of,
     write_in_panel,
 )
@@ -28,19 +29,6 @@ from afdctl.export.groups import Group, plot_groups
 from afdctl.formatting import format_n
 from afdctl.journal import Row
 from afdctl.runs.record import Record
-
-# the paper's panels, in its order
-TITLES: Final[Mapping[str, str]] = {
-    "pgd_linf": r"PGD-$L_\infty$",
-    "pgd_l1": "PGD-$L_1$",
-    "pgd_l2": "PGD-$L_2$",
-    "fgsm": "FGSM",
-    "mim": "MIM",
-    "ddn": "DDN",
-    "deepfool": "DeepFool",
-    "cw": "C&W",
-    "aa": "AutoAttack",
-}
 
 
 @styled
@@ -68,11 +56,6 @@ def robustness(records: Sequence[Record]) -> PaperFigure:
     absent = ", ".join(group.label for group in groups if group not in swept)
     page.caption(f"{titles_of(groups)} test split", *_precision(swept), absent and f"no results yet: {absent}")
     return page
-
-
-def is_swept(record: Record) -> bool:
-    """Return whether the run has a curve of one of the attacks."""
-    return any((attack, None) in record.curves for attack in TITLES)
 
 
 def _draw(panel: Axes, group: Group, attack: str, style: LineStyle) -> Line2D | None:

@@ -58,11 +58,6 @@ def analysis_section(record: Record) -> AnalysisSection:
     return section
 
 
-def missing(record: Record) -> list[str]:
-    """List the analyses that the run lacks."""
-    return [name for name in NAMES if name not in record.analyses]
-
-
 def note(records: Sequence[Record]) -> str:
     """Describe the images, the attack and the bands of the charts."""
     rows = [record.analyses[name] for record in records for name in ("sensitivity", "norms") if name in record.analyses]

@@ -19,10 +19,10 @@ Value = float | str | None
 BUILDERS: Final[Mapping[str, str]] = {
     "1": "attack_tables:table_1",
     "2": "attack_tables:table_2",
-    "A1": "hyperparameters:build",
+    "A1": "appendix:table_a1",
     "A3": "attack_tables:table_a3",
-    "A4": "features:build",
-    "A5": "discriminators:build",
+    "A4": "appendix:table_a4",
+    "A5": "appendix:table_a5",
     "cost": "cost:build",
 }
 # the runs that a table takes, where it does not take every run
