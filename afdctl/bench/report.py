@@ -114,21 +114,30 @@ def defense_ratios(seconds: Mapping[str, Sequence[float]], own: str) -> dict[str
 
 def roofline(
     count: StepCount, seconds: Mapping[str, Sequence[float]], own: str, product_flop: int, copied: int
-) -> dict[str, float]:
-    """Return the device's peak rates, the minimum time of a step and how close the step is, as medians over rounds.
+) -> dict[str, float | None]:
+    """Return the device's peak speeds, the minimum time of a step, and how close the median step is to it.
 
-    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth.
+    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth. Both
+    are None where a step was faster than its minimum, because other work slowed every product or copy.
     """
-    flop = count.total_flop
-    rounds = list(zip(seconds["product"], seconds["copy"], seconds[own], strict=True))
-    floors = [max(flop / product_flop * a, count.traffic / copied * b) for a, b, _ in rounds]
+    # the fastest of all rounds: on a busy machine the median is that of a disturbed product, and a step then appears
+    # to exceed the peak
+    product, copy = min(seconds["product"]), min(seconds["copy"])
+    step = median(seconds[own])
+    flop_floor = count.total_flop / product_flop * product
+    floor = max(flop_floor, count.traffic / copied * copy)
     return {
-        "product_flop_per_s": product_flop / median(seconds["product"]),
-        "copy_bytes_per_s": copied / median(seconds["copy"]),
-        "floor_seconds": median(floors),
-        "floor_over_step": median(floor / step for floor, (_, _, step) in zip(floors, rounds, strict=True)),
-        "utilisation": median(flop / product_flop * a / step for a, _, step in rounds),
+        "product_flop_per_s": product_flop / product,
+        "copy_bytes_per_s": copied / copy,
+        "floor_seconds": floor,
+        "floor_over_step": possible_share(floor / step),
+        "utilisation": possible_share(flop_floor / step),
     }
+
+
+def possible_share(share: float) -> float | None:
+    """Return a share of the peak, or None for one above 1, which shows that the peak was measured too low."""
+    return share if share <= 1 else None
 
 
 def phase_table(

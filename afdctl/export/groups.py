@@ -84,6 +84,12 @@ def table_groups(records: Iterable[Record], with_paper: bool) -> list[Group]:
     return sorted([*groups, *absent], key=_rank)
 
 
+def has_seeds(records: Iterable[Record]) -> bool:
+    """Return whether runs have two different seeds, so that they have a deviation over seeds."""
+    # the same seed again repeats the sample: its deviation of 0 would pass for a precise result
+    return len({record.seed for record in records}) > 1
+
+
 def method_rank(label: str) -> tuple[bool, int]:
     """Return the sort key of a label: the paper's methods in its order, custom models last."""
     known = [*METHODS, "AFD-HINGE", "Matching"]

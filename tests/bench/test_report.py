@@ -6,6 +6,7 @@ from torch import nn
 
 from afdctl import recipe
 from afdctl.bench import report, step_time
+from afdctl.bench.flop_counter import StepCount
 from afdctl.bench.report import MeasuredStep, estimate_recipe_time, measure
 from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, make_batch
 from afdctl.models import cost
@@ -78,6 +79,23 @@ def test_shares_add_up_and_the_floor_is_below_the_ceiling():
     assert 0 < row["utilisation"] <= row["floor_over_step"]
     assert row["bytes"] < row["bytes_unfused"]
     assert row["peak_bytes"] > 1e7
+
+
+COUNT = StepCount(passes={}, flop={"C": 90}, traffic=10, unfused=10, largest=1)
+
+
+def test_a_product_slowed_by_other_work_does_not_lower_the_peak():
+    seconds = {"product": [3.0, 1.0, 3.0], "copy": [1.0, 5.0, 5.0], "at": [2.0, 1.0, 1.0]}
+    line = report.roofline(COUNT, seconds, "at", product_flop=100, copied=20)
+    assert (line["product_flop_per_s"], line["copy_bytes_per_s"]) == (100, 20)
+    assert line["utilisation"] == line["floor_over_step"] == line["floor_seconds"] == 0.9
+
+
+def test_no_share_of_the_peak_is_above_one():
+    busy = {"product": [3.0, 3.0], "copy": [1.0, 1.0], "at": [1.0, 1.0]}
+    line = report.roofline(COUNT, busy, "at", product_flop=100, copied=20)
+    assert (line["utilisation"], line["floor_over_step"]) == (None, None)
+    assert line["floor_seconds"] == pytest.approx(2.7)
 
 
 def test_every_step_has_the_recipes_precision():

@@ -28,7 +28,7 @@ from afdctl.export.figures.style import (
     mean_over_runs,
     styled,
 )
-from afdctl.export.groups import Group, plot_groups
+from afdctl.export.groups import Group, has_seeds, plot_groups
 from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 
@@ -135,11 +135,11 @@ def _draw_scatter(panel: Axes, group: Group, estimate: str, attack_styles: Mappi
 
 def _correlation(group: Group, estimate: str) -> str:
     """Format r with its interval, or its mean and deviation over several runs."""
-    correlations = [analysis_metrics(record, "hdh")["correlation"][estimate] for record in group.records]
-    correlations = [correlation for correlation in correlations if correlation is not None]
+    results = {record: analysis_metrics(record, "hdh")["correlation"][estimate] for record in group.records}
+    correlations = {record: correlation for record, correlation in results.items() if correlation is not None}
     if not correlations:
         return ""
-    if len(correlations) == 1:
-        return "r {r:.2f} [{low:.2f}, {high:.2f}]".format_map(correlations[0])
-    values = [correlation["r"] for correlation in correlations]
-    return f"r {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+    values = [correlation["r"] for correlation in correlations.values()]
+    if len(values) == 1:
+        return "r {r:.2f} [{low:.2f}, {high:.2f}]".format_map(*correlations.values())
+    return f"r {np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if has_seeds(correlations) else "")

@@ -29,7 +29,7 @@ from afdctl.export.figures.style import (
     mean_over_runs,
     styled,
 )
-from afdctl.export.groups import Group, dataset_title, plot_groups
+from afdctl.export.groups import Group, dataset_title, has_seeds, plot_groups
 from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
@@ -99,7 +99,7 @@ def _draw_counts(
         line.set_marker("none")
         counts = [analysis_metrics(record, analysis)[count] for record in group.records]
         _mark(panel, line, float(np.mean(counts)), style)
-        lines[f"{group.label}: {_format_mean(counts)} {count}"] = legend_line(style)
+        lines[f"{group.label}: {_format_mean(counts, has_seeds(group.records))} {count}"] = legend_line(style)
     page.legend_above(lines, columns=2)
     n = format_n(record.analyses[analysis]["n"] for group in groups for record in group.records)
     marker = f"marker: number of {count}"
@@ -110,10 +110,11 @@ def _sorted(values: Array, analysis: str) -> Array:
     return np.sort(values)[::-1] if analysis == "units" else values
 
 
-def _format_mean(counts: Sequence[int]) -> str:
+def _format_mean(counts: Sequence[int], seeds: bool) -> str:
+    """Format a count, or the mean of several runs, with its deviation where `seeds` differ."""
     if len(counts) == 1:
         return f"{counts[0]:,}"
-    return f"{np.mean(counts):.1f} ± {np.std(counts, ddof=1):.1f}"
+    return f"{np.mean(counts):.1f}" + (f" ± {np.std(counts, ddof=1):.1f}" if seeds else "")
 
 
 def _mark(panel: Axes, line: Line2D, count: float, style: LineStyle) -> None:

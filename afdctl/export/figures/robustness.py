@@ -78,7 +78,7 @@ def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
     if not panel.get_lines():
         panel.set_xticks([])
         panel.grid(visible=False)
-        write_in_panel(panel, f"not measured yet:\nafdctl sweep RUN\n--attacks {attack}")
+        write_in_panel(panel, f"not measured yet:\nafdctl sweep RUN\n--suite paper-A2\n--attacks {attack}")
     elif missing:
         text = f"no {missing[0]}" if len(missing) == 1 else f"{len(missing)} not swept"
         panel.set_title(text, loc="right", color=GREY, fontsize=7)

@@ -43,7 +43,7 @@ ROBUST: Final = Column("pgd_linf", "PGD-L∞ (WB)", "share")
 
 
 def table_a1(records: Sequence[Record], with_paper: bool) -> Table:
-    """Build one row per recipe; a custom model has no recipe and no row."""
+    """Build Table A1: one row per recipe; a custom model has no recipe and no row."""
     groups = [group for group in group_runs(records) if group.records[0].recipe]
     return Table(
         name="A1",
@@ -95,13 +95,13 @@ def _recipe_notes(groups: Sequence[Group], without: Sequence[str]) -> Iterator[s
     yield "LR_E, LR_Da, LR_EDc: the recipe's lr_F, lr_D, lr_C. Weight decay: for L_C. GP: gradient penalty weight."
     several = [f"{group.label} {len(group.records)}" for group in groups if len(group.records) > 1]
     if several:
-        yield f"Runs with several seeds: {', '.join(several)}."
+        yield f"Several runs of one recipe: {', '.join(several)}."
     if without:
         yield f"No recipe, because not trained here: {', '.join(without)}."
 
 
 def table_a4(records: Sequence[Record], with_paper: bool) -> Table:
-    """Build the table in the paper's layout: one row per method, two columns per data set."""
+    """Build Table A4 in the paper's layout: one row per method, two columns per data set."""
     groups = table_groups(records, with_paper)
     rows = [_feature_row(group, with_paper) for group in groups]
     datasets = list(dict.fromkeys(group.dataset for group in groups))
@@ -166,7 +166,7 @@ def _feature_notes(rows: Sequence[Row], groups: Sequence[Group]) -> Iterator[str
 
 
 def table_a5(records: Sequence[Record], with_paper: bool) -> Table:
-    """Build the table: at least one row per architecture for each data set and variant of AFD."""
+    """Build Table A5: at least one row per architecture for each data set and variant of AFD."""
     groups = [group for group in group_runs(records) if _architecture(group.records[0])]
     pairs = [pair for family in _families(groups) for pair in _discriminator_rows(family, records, with_paper)]
     rows = tuple(row for _, row in pairs)

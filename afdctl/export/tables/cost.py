@@ -56,7 +56,7 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
 
 
 def _mean_seconds(group: Group, epochs: EpochSeconds) -> Cell:
-    return Cell.mean_of(Measurement(fmean(epochs[record])) for record in group.records if epochs[record])
+    return Cell.mean_of({record: Measurement(fmean(epochs[record])) for record in group.records if epochs[record]})
 
 
 def _ratios(group: Group, seconds: Cell, means: Sequence[tuple[Group, Cell]], with_paper: bool) -> dict[str, Cell]:

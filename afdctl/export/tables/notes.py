@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from afdctl.export.groups import Group, dataset_title
+from afdctl.export.groups import Group, dataset_title, has_seeds
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Column, Kind, Row
 from afdctl.export.tables.paper import Measurement
@@ -45,9 +45,13 @@ def of_measurements(columns: Sequence[Column], rows: Sequence[Row], groups: Sequ
 
 def of_groups(groups: Iterable[Group]) -> Iterator[str]:
     """Yield notes on groups of several seeds, unfinished trainings, and warnings."""
-    several = [group for group in groups if len(group.records) > 1]
+    several = [group for group in groups if has_seeds(group.records)]
     if several:
         yield "Mean ± sample standard deviation over seeds: " + "; ".join(map(_seeds, several)) + "."
+    repeated = [group for group in groups if len(group.records) > 1 and group not in several]
+    if repeated:
+        names = "; ".join(f"{_row_name(group)} {len(group.records)} runs" for group in repeated)
+        yield f"Mean without ±, because the runs have the same seed and are not independent: {names}."
     for record in (record for group in groups for record in group.records):
         if progress := training_progress(record):
             yield f"{record.name} {progress}."
