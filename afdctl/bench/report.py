@@ -183,6 +183,7 @@ def estimate_recipe_time(
         return None
     steps = count_batches(info.train - recipe.data.holdout, recipe.train.batch_size)
     attack_steps = Schedule(recipe, steps).mean_attack_steps()
+    # by FLOP and not by attack steps, because L_C, L_D and L_F cost the same at any attack length
     flop, measured_flop = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
     step_seconds = step.seconds * flop / measured_flop
     pass_seconds = time_evaluation_pass(recipe, images)
@@ -213,6 +214,7 @@ def time_evaluation_pass(recipe: Recipe, images: ImageBatch) -> float:
     device = images.x.device
     short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "square_queries": 0, "limit": None})
     n = min(short.batch_size, 2 * len(images.x))
+    # the batch of the step may be smaller than that of the evaluation, and small batches are slower per image
     x = images.x.repeat(-(-n // len(images.x)), 1, 1, 1)[:n]
     split = Split(ImageTensors((255 * x).byte(), torch.zeros(n, dtype=torch.int64)), device)
     network, noise = build_network(recipe, images), Generator(device).manual_seed(0)

@@ -47,9 +47,9 @@ Cells = list[dict[str, Any]]
 
 @styled
 def hdh(records: Sequence[Record]) -> PaperFigure:
-    """Draw a row per method: (a) estimates and gap over epsilon for PGD-Linf, (b) a scatter per estimate, all attacks.
+    """Draw a row per method.
 
-    The axes of (a) put d / 2 and the gap at the same height. Where the gap is higher, Eq. 5 holds only with its lambda.
+    (a) shows the estimates and the gap over epsilon for PGD-Linf, (b) a scatter per estimate for all attacks.
     """
     groups = plot_groups(record for record in records if "hdh" in record.analyses)
     cells = [cell for group in groups for cell in _cells(group)]
@@ -92,6 +92,7 @@ def _cells_of(record: Record) -> Cells:
 
 def _attack_styles(cells: Cells) -> dict[str, LineStyle]:
     """Choose each attack's colour and marker, the same in all panels; the paper's attacks first."""
+    # from all groups, so that a colour means the same attack in every row
     present = {cell["attack"] for cell in cells}
     ordered = [*(attack for attack in TITLES if attack in present), *sorted(present - set(TITLES))]
     return {attack: line_style(number) for number, attack in enumerate(ordered)}
@@ -112,6 +113,7 @@ def _draw_over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, LineSt
     panel.set(ylim=(0, 2), ylabel=D_HDH)
     panel.set_xlim(left=0)
     panel.set_title(f"(a) {group.label}", loc="left")
+    # half of the range of d: where the gap is above d / 2, Eq. 5 holds only with its lambda
     gaps.set(ylim=(0, 1), ylabel="Error gap")
     gaps.spines["right"].set_visible(True)
     gaps.grid(visible=False)

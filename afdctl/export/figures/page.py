@@ -59,6 +59,7 @@ class PaperFigure(Figure):
     def caption(self, *parts: str) -> None:
         """Write the non-empty parts below the figure."""
         text = "; ".join(part for part in parts if part) + "."
+        # a run's name would be broken at its hyphens, and could not be copied
         text = fill(text, int(self.get_figwidth() * CHARACTERS_PER_INCH), break_on_hyphens=False)
         self.supxlabel(text, x=0.01, ha="left", fontsize=7, color=GREY)
 
@@ -211,6 +212,7 @@ def save(figure: Figure, path: Path) -> None:
     Errors: RecipeError for a suffix that is none of FORMATS, DiskFullError.
     """
     kind = format_of(path)
+    # in memory first: an error while drawing must not leave half a file in place of a whole one
     image = BytesIO()
     figure.savefig(image, format=kind, metadata=_metadata(figure, kind))
     files.write_bytes(path, image.getvalue())

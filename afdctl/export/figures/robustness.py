@@ -38,6 +38,7 @@ def robustness(records: Sequence[Record]) -> PaperFigure:
     The band of one run is Wilson's 95 % interval, that of several seeds one standard deviation.
     """
     groups = plot_groups(records)
+    # an epsilon means another strength on images of another data set
     if len({group.dataset for group in groups}) > 1:
         raise RecipeError(f"the runs are of several data sets ({titles_of(groups)}); name runs of one for this figure")
     styles, lines = line_styles(groups), dict[str, Line2D]()
@@ -48,6 +49,7 @@ def robustness(records: Sequence[Record]) -> PaperFigure:
         drawn = {group.label: line for group in swept if (line := _draw(panel, group, attack, styles[group.label]))}
         lines |= drawn
         _label(panel, attack, title, [group.label for group in swept if group.label not in drawn])
+    # the panels share this axis
     panels[0, 0].set_ylim(0, 100)
     for left, bottom in zip(panels[:, 0], panels[-1], strict=True):
         left.set_ylabel("Accuracy (%)")
@@ -64,6 +66,7 @@ def _draw(panel: Axes, group: Group, attack: str, style: LineStyle) -> Line2D | 
     mean = mean_over_runs([curve.by_epsilon() for curve in curves])
     if mean is None:
         return None
+    # draw_curve shades the deviation over several runs
     if mean.runs == 1:
         low, high = 100 * np.array(curves[0].intervals).T
         fill_band(panel, mean.x, low, high, style.colour)
@@ -76,8 +79,10 @@ def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
     panel.margins(x=0)
     panel.locator_params(axis="x", nbins=4)
     if not panel.get_lines():
+        # ticks of matplotlib's default range would look like a grid of epsilons
         panel.set_xticks([])
         panel.grid(visible=False)
+        # in lines, because a third of the text width holds about 35 characters
         write_in_panel(panel, f"not measured yet:\nafdctl sweep RUN\n--suite paper-A2\n--attacks {attack}")
     elif missing:
         text = f"no {missing[0]}" if len(missing) == 1 else f"{len(missing)} not swept"

@@ -39,6 +39,7 @@ class TrainingSection:
     @property
     def steps_per_epoch(self) -> int:
         header: Row = next(iter(self.record.of_kind("run")), {})
+        # without its first row, the axis counts steps in place of epochs
         return int(header.get("steps_per_epoch") or 1)
 
 
@@ -86,6 +87,7 @@ def _step_chart(
         values = metric(section.history)
         if values is None or not np.isfinite(values).any():
             continue
+        # the bands of several runs would cover each other's lines
         low, high = section.history.band(band_of) if band_of and len(sections) == 1 else (None, None)
         epochs = section.history.steps() / section.steps_per_epoch
         lines.append(Line(label=section.record.name, colour=number, x=epochs, y=values, low=low, high=high))
@@ -130,6 +132,7 @@ class AttackSection:
     @property
     def by_attack(self) -> dict[str, list[MeasuredCurve]]:
         """Attack -> its rows, AutoAttack last."""
+        # AutoAttack is the number to report; a reader looks for it in the last line
         titles = dict.fromkeys(row.curve.title for row in sorted(self.rows, key=lambda row: row.curve.autoattack))
         return {title: [row for row in self.rows if row.curve.title == title] for title in titles}
 
@@ -161,6 +164,7 @@ def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
     curves: dict[tuple[bool, str, str], list[MeasuredCurve]] = {}
     for number, record in enumerate(records):
         for curve in record.curves.values():
+            # a black-box accuracy is only an upper bound on robust accuracy, so it has a table of its own
             key = (curve.source is not None, record.dataset, curve.norm)
             curves.setdefault(key, []).append(MeasuredCurve(number, curve))
     order = sorted(curves, key=lambda key: (key[0], key[1], list(NORM_LABELS).index(key[2])))

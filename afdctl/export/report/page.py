@@ -112,7 +112,9 @@ def build(records: Sequence[Record]) -> str:
 def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
+        # names of runs and messages of errors are text, never markup
         autoescape=True,
+        # a wrong name in the template is an error, not an empty place on the page
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

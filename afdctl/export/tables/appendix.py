@@ -153,6 +153,7 @@ def _measure_feature(metric: str, record: Record) -> Measurement | None:
 
 
 def _feature_notes(rows: Sequence[Row], groups: Sequence[Group]) -> Iterator[str]:
+    # rows of single data sets, before they are joined by method
     columns = [Column(metric, metric, "count") for metric in ANALYSES]
     yield from notes.of_measurements(columns, rows, groups)
     sizes = dict.fromkeys(
@@ -231,6 +232,7 @@ def _without_discriminator(group: Group) -> str:
     """Return the recipe without its seed and discriminator, for comparison."""
     recipe = group.records[0].recipe
     assert recipe is not None
+    # what remains must be equal, or the rows do not measure the discriminator alone
     return recipe.model_dump_json(exclude={"seed": True, "defense": {"discriminator"}})
 
 

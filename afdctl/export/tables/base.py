@@ -150,6 +150,7 @@ def check_name(name: str) -> str:
 
 def build_table(name: str, records: Sequence[Record], with_paper: bool) -> Table:
     """Build a table of the runs, with the published numbers if asked. Error: NotFoundError without a suitable run."""
+    # imported here, because the modules that build import this one
     module, function = BUILDERS[name].split(":")
     table = cast(Build, getattr(import_module(f"afdctl.export.tables.{module}"), function))(records, with_paper)
     if not any(row.runs for row in table.rows):

@@ -30,6 +30,7 @@ def of_measurements(columns: Sequence[Column], rows: Sequence[Row], groups: Sequ
         for measurement in row.cells[column.key].measurements
     ]
     if entries:
+        # all columns of a table with measurements are of one kind
         yield _sample_size(entries, columns[0].kind)
         yield from _conditions(entries)
     incomplete = [
@@ -61,6 +62,7 @@ def of_groups(groups: Iterable[Group]) -> Iterator[str]:
 
 def without_autoattack(rows: Sequence[Row], groups: Sequence[Group], aa: str | None = None) -> Iterator[str]:
     """Yield a note on rows without AutoAttack; `aa` is its column, None for a table without one."""
+    # a row without any measurement makes no claim
     attacked = [
         (_row_name(group), row)
         for group, row in zip(groups, rows, strict=True)
@@ -95,6 +97,7 @@ def _sample_size(entries: Sequence[Entry], kind: Kind) -> str:
     n = f"Test images: {_summarize(entries, lambda measurement: measurement.n)}."
     if all(entry.measurement.interval is None for entry in entries):
         return n
+    # one line for the table: an interval beside each value would hide the values
     widest = max(entry.measurement.margin for entry in entries)
     accuracies = "the accuracies behind the areas" if kind == "area" else "the accuracies of single runs"
     return f"{n} Wilson 95 % intervals of {accuracies}: at most ±{100 * widest:.1f} percentage points."
@@ -104,6 +107,7 @@ def _conditions(entries: Sequence[Entry]) -> Iterator[str]:
     """Yield the checkpoint, and seed, precision and settings where they are not the default ones."""
     if checkpoint := _summarize(entries, lambda measurement: measurement.checkpoint):
         yield f"Checkpoint: {checkpoint}."
+    # the defaults, seed 0 and float32, need no words
     seeds = _summarize(entries, lambda measurement: measurement.seed)
     if seeds not in ("", "0"):
         yield f"Attack seed: {seeds}."
@@ -136,6 +140,7 @@ def _summarize(entries: Sequence[Entry], field: Callable[[Measurement], object])
         for entry, value in valued:
             if entry.dataset == dataset:
                 by_value.setdefault(value, []).append(entry)
+        # the most common value once, so that only exceptions are named
         most_common, *others = sorted(by_value, key=lambda value: -len(by_value[value]))
         dataset_entries = [entry for subset in by_value.values() for entry in subset]
         exceptions = [f"{', '.join(_cell_names(by_value[other], dataset_entries))} {_text(other)}" for other in others]
