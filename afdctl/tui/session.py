@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from afdctl.journal import unreachable
 from afdctl.tui.drawing.cells import COMPARED, curve_letter
 from afdctl.tui.panes import health
-from afdctl.tui.state.follower import RunFollower, output
+from afdctl.tui.state.follower import RunFollower
 from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.state.replay import Replay
 from afdctl.tui.system import System, SystemMonitor
@@ -93,7 +94,7 @@ class Session:
     def read_output(self, view: View) -> None:
         """Read the end of log.txt, if the view shows it."""
         if view.log == "output":
-            self._output = output(self.front.path)
+            self._output = last_output(self.front.path)
 
     def _log_worse_checks(self) -> None:
         """Add a note for each health check that became worse."""
@@ -147,6 +148,15 @@ class Session:
             for place, run in enumerate(self.compared)
         ]
 
+    @property
+    def unreachable_reason(self) -> str:
+        """Why the run in front cannot be sent a signal; empty if it can."""
+        if self.options.read_only:
+            return "this dashboard is read-only"
+        if isinstance(self.front, Replay) or self.front.writer is None:
+            return "nothing is running here"
+        return unreachable(self.front.writer)
+
     def sibling_runs(self) -> list[Path]:
         """Return the runs in the folder of the one in front, itself first."""
         folders = sorted(file.parent for file in self.front.path.parent.glob("*/run.json"))
@@ -162,3 +172,13 @@ class Session:
                 run = RunFollower(path)
                 run.open()
             self.compared.append(run)
+
+
+def last_output(path: Path, lines: int = 200) -> list[str]:
+    """Return the last lines that the trainer printed."""
+    try:
+        with (path / "log.txt").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 200 * lines))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []

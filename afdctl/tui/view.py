@@ -10,7 +10,8 @@ from typing import Literal, Self, TypeVar
 
 from afdctl.errors import DiskFullError
 from afdctl.runs import files
-from afdctl.tui.state.history import History, State
+from afdctl.tui.state.follower import State
+from afdctl.tui.state.history import History
 from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.system import System
 

@@ -9,9 +9,9 @@ import pytest
 from textual.app import App, ComposeResult
 
 from afdctl.tui.drawing.axis import Range, clip_outliers, fit, stable_range
-from afdctl.tui.drawing.canvas import Canvas, changed_regions
 from afdctl.tui.drawing.cells import Cells, Palette, braille, one_cell_each
 from afdctl.tui.drawing.plot import Curve, Plot, draw
+from afdctl.tui.terminal import Canvas, changed_regions
 from tests.tui import journals
 from tests.tui.conftest import screen
 

@@ -3,6 +3,7 @@
 from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_number
 from afdctl.tui.drawing.cells import Cells, Palette, Span, draw_bar, length
 from afdctl.tui.panes.health import d_accuracy
+from afdctl.tui.state.history import History
 from afdctl.tui.view import Snapshot
 
 DEFENSE_NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
@@ -154,10 +155,32 @@ def _times(snapshot: Snapshot, palette: Palette) -> list[list[Span]]:
     if speed:
         steps = f"{speed:.3g} it/s" if speed >= 1 else f"{1 / speed:.3g} s/it"
         groups.append([(steps, text), (f" · {images:,.0f} images/s" if isinstance(images, int | float) else "", dim)])
-    utilisation = history.utilisation
+    utilisation = _utilisation(history)
     if utilisation is not None:
         groups.append([(f"{utilisation:.0%}", text), (" MFU", dim)])
     return groups
+
+
+def _utilisation(history: History) -> float | None:
+    """Return FLOP/s relative to a matrix product on this machine; None where the journal lacks the cost of a step."""
+    cost, images = history.cost, history.last.get("images_per_s")
+    batch_size, floor_seconds = cost.get("batch_size"), cost.get("floor_seconds")
+    if not isinstance(images, int | float) or not isinstance(floor_seconds, int | float):
+        return None
+    if not isinstance(batch_size, int) or not batch_size:
+        return None
+    return floor_seconds * _share_of_full_step(history) * images / batch_size
+
+
+def _share_of_full_step(history: History) -> float:
+    """Return the FLOP of the last step relative to one with all attack steps; training may begin with fewer."""
+    steps, all_steps = history.last.get("attack_steps"), history.table("attack").get("steps")
+    attack_step_flop, flop = history.cost.get("attack_step_flop"), history.cost.get("flop")
+    if not isinstance(steps, int) or not isinstance(all_steps, int):
+        return 1.0
+    if not isinstance(attack_step_flop, int) or not isinstance(flop, dict):
+        return 1.0
+    return 1 - (all_steps - steps) * attack_step_flop / float(sum(flop.values()))
 
 
 def _recipe(snapshot: Snapshot, palette: Palette) -> list[Span]:

@@ -1,15 +1,19 @@
-"""Actions that change the view, and the interface through which all actions use the app."""
+"""What the keys do: actions on the view and on the run, and the interface through which they use the app."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from afdctl.errors import BusyError
+from afdctl.journal import signal_writer
 from afdctl.tui.drawing.cells import Palette
 from afdctl.tui.layout import tier
 from afdctl.tui.panes import chart_data
 from afdctl.tui.panes.prompts import Dialog
 from afdctl.tui.session import Session
-from afdctl.tui.view import LOGS, Settings, View, zoom_range
+from afdctl.tui.state.replay import Replay
+from afdctl.tui.view import LOGS, View, zoom_range
 
 # the smallest part of the x axis that zooming shows, in steps
 MIN_SPAN = 20.0
@@ -134,10 +138,6 @@ def _has_all_panes(app: ActionContext) -> bool:
     return tier(*app.size) in ("full", "wall")
 
 
-def toggle_theme(app: ActionContext) -> View:
-    return app.view.with_settings(theme="light" if app.palette.dark else "dark")
-
-
 def toggle_sweep(app: ActionContext) -> View:
     """Switch between the training and the attacks on it."""
     if not app.session.front.history.sweep.cells:
@@ -146,11 +146,104 @@ def toggle_sweep(app: ActionContext) -> View:
     return replace(app.view, sweep=not app.session.snapshot(app.view).shows_sweep)
 
 
-def reset(app: ActionContext) -> View:
-    """Return to the default view; the theme stays."""
-    return View(Settings(theme=app.view.settings.theme))
+def interrupt(app: ActionContext) -> None:
+    """Ask whether to stop a training that this command started; otherwise leave."""
+    if app.session.options.owner and not app.session.front.state.over:
+        ask_to_stop(app)
+    else:
+        app.leave()
 
 
-def edit_filter(app: ActionContext) -> None:
-    """Start typing a filter for log and charts."""
-    app.filter_input = app.view.filter
+def ask_to_stop(app: ActionContext) -> None:
+    """Open the dialog that confirms a stop."""
+    if reason := app.session.unreachable_reason:
+        app.show_message(reason)
+        return
+    name, sweep = app.session.front.name, app.session.front.history.sweep
+    if sweep.plan and sweep.ended is None:
+        lines = ("Finished cells are kept. The same command resumes the sweep.",)
+        app.dialog = Dialog(kind="stop", title=f"Stop attacking {name}?", lines=lines, yes="stop the sweep")
+    else:
+        lines = ("It finishes its step and saves. It can be resumed later.",)
+        app.dialog = Dialog(kind="stop", title=f"Stop {name}?", lines=lines, yes="stop the run")
+
+
+def request_checkpoint(app: ActionContext) -> None:
+    """Send SIGUSR1 to the trainer, which then saves a checkpoint."""
+    history = app.session.front.history
+    reason = app.session.unreachable_reason
+    if not reason and (history.sweep.plan or not 0 < history.step < history.steps_total):
+        # the trainer handles the signal between its first and its last step only
+        reason = "there is nothing new to save now"
+    if reason:
+        app.show_message(reason)
+    else:
+        _send_signal(app, signal.SIGUSR1, "asked for a checkpoint")
+
+
+def _send_signal(app: ActionContext, number: signal.Signals, message: str) -> None:
+    front = app.session.front
+    try:
+        writer = signal_writer(front.journal, number)
+    except BusyError as error:
+        app.show_message(str(error))
+        return
+    except OSError as error:
+        app.show_message(f"pid {front.pid}: {(error.strerror or '').lower()}")
+        return
+    front.refresh_writer()
+    if writer is None:
+        app.show_message("nothing is running here any more")
+    else:
+        app.show_message(f"{front.name}: {message}", while_running=True)
+        app.session.add_note(message)
+
+
+def play_or_freeze(app: ActionContext) -> View | None:
+    """Pause or continue a replay; freeze the view of any other run."""
+    if isinstance(front := app.session.front, Replay):
+        front.playing = not front.playing
+        return None
+    return freeze(app)
+
+
+def move_replay(app: ActionContext, epochs: int) -> None:
+    """Move a replay forward or back by whole epochs."""
+    if isinstance(front := app.session.front, Replay):
+        front.to_epoch(epochs)
+
+
+def choose_compared(app: ActionContext) -> None:
+    """Open the list of runs to compare."""
+    paths = app.session.sibling_runs()
+    if len(paths) < 2:
+        app.show_message("there is no other run in this folder")
+        return
+    chosen = {run.name for run in app.session.compared} or {app.session.front.name}
+    app.dialog = Dialog(
+        kind="choose", title="Compare runs", options=[path.name for path in paths], chosen=frozenset(chosen)
+    )
+
+
+def answer_dialog(app: ActionContext, dialog: Dialog, key: str) -> None:
+    """Handle a key while a dialog is open."""
+    if dialog.kind == "choose":
+        _choose_runs(app, dialog, key)
+    elif dialog.kind == "stop" and key in ("y", "enter", "ctrl+c"):
+        app.dialog = None
+        _send_signal(app, signal.SIGTERM, "asked to stop: it finishes its step and saves")
+    elif dialog.kind != "stop" or key in ("n", "escape", "q"):
+        app.dialog = None
+
+
+def _choose_runs(app: ActionContext, dialog: Dialog, key: str) -> None:
+    if key == "space":
+        app.dialog = replace(dialog, chosen=dialog.chosen ^ {dialog.options[dialog.selected]})
+    elif key == "enter":
+        folder = app.session.front.path.parent
+        app.session.compare([folder / name for name in dialog.options if name in dialog.chosen])
+        app.dialog = None
+    elif key in ("escape", "q", "c"):
+        app.dialog = None
+    elif step := {"up": -1, "down": 1, "k": -1, "j": 1}.get(key, 0):
+        app.dialog = replace(dialog, selected=(dialog.selected + step) % len(dialog.options))
