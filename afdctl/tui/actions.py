@@ -60,6 +60,7 @@ def zoom(app: ActionContext, factor: float, step: int | None = None) -> View:
     x = chart_data.x_of_step(history, centre, view.settings) if centre is not None else None
     whole = chart_data.visible_range(history, replace(view, zoom=None), "step")
     zoomed = zoom_range(x_range.low, x_range.high, factor, x, x_range.following, MIN_SPAN)
+    # the whole window is no zoom, or esc would have nothing to undo
     return replace(view, zoom=None if zoomed.span >= whole.high - whole.low else zoomed)
 
 
@@ -80,6 +81,7 @@ def set_cursor(app: ActionContext, step: int) -> View:
     history, view = app.session.front.history, app.view
     row = app.session.front.logged_at(min(max(1, step), max(1, history.step)))
     view = replace(view, cursor=int(row["step"]) if row else None)
+    # a zoom of the time axis is in seconds, which a step cannot be compared with
     if view.zoom and view.cursor is not None and view.settings.axis != "time":
         x_range = chart_data.visible_range(history, view, "step")
         if not x_range.low <= view.cursor <= x_range.high:
@@ -130,6 +132,7 @@ def next_log(app: ActionContext) -> View:
         return replace(view, side="log")
     log = LOGS[(LOGS.index(view.log) + 1) % len(LOGS)]
     view = replace(view, log=log, side="log" if log != "off" and not _has_all_panes(app) else None)
+    # the pane would be empty until the next slow poll
     app.session.read_output(view)
     return view
 
@@ -143,6 +146,7 @@ def toggle_sweep(app: ActionContext) -> View:
     if not app.session.front.history.sweep.cells:
         app.show_message("this run has not been attacked yet")
         return app.view
+    # what is shown, not what one run would show, or the first press would do nothing in a comparison
     return replace(app.view, sweep=not app.session.snapshot(app.view).shows_sweep)
 
 
@@ -191,6 +195,7 @@ def _send_signal(app: ActionContext, number: signal.Signals, message: str) -> No
     except OSError as error:
         app.show_message(f"pid {front.pid}: {(error.strerror or '').lower()}")
         return
+    # the writer may have ended since the last poll
     front.refresh_writer()
     if writer is None:
         app.show_message("nothing is running here any more")

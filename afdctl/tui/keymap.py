@@ -74,6 +74,7 @@ def _can_stop(snapshot: Snapshot) -> bool:
 
 
 def _can_save(snapshot: Snapshot) -> bool:
+    # a training that has ended has saved all there is
     return _can_stop(snapshot) and not snapshot.history.end
 
 
@@ -100,6 +101,7 @@ BINDINGS = {
         help=("q", "quit or detach; the training continues"),
         hint=Hint(1, "q", _leave_word),
     ),
+    # what it does depends on who started the training, so no hint names it
     "ctrl+c": Binding(actions.interrupt),
     "x": Binding(
         actions.ask_to_stop,
@@ -193,6 +195,7 @@ BINDINGS = {
         lambda app: View(Settings(theme=app.view.settings.theme)),
         help=("0 ctrl+z", "forget settings; suspend"),
     ),
+    # a browser has no shell to return to
     "ctrl+z": Binding(lambda app: app.action_suspend_process(), local=True),
     "question_mark h": Binding(show_help, hint=Hint(16, "?", "keys")),
 }
@@ -236,6 +239,7 @@ def _type_filter(app: ActionContext, text: str, key: str, character: str | None)
         run_binding(app, key)
     elif key in ("enter", "escape"):
         app.filter_input = None
+        # another filter selects other charts, so it shows their first page
         app.change_view(replace(app.view, filter=text if key == "enter" else "", page=0))
     elif key == "backspace":
         app.filter_input = text[:-1]

@@ -50,11 +50,13 @@ class Session:
 
     def open(self) -> None:
         """Read enough of each run for a first frame."""
+        # the run in front is usually one of the compared
         for run in {id(run): run for run in [*self.compared, self.front]}.values():
             run.open()
 
     def poll(self, view: View) -> bool:
         """Read what was written since the last call; return whether there is something new to draw."""
+        # all runs share the time, or several long journals would delay the keys
         seconds = POLL_SECONDS / max(1, len(self.compared))
         # a sum, as `any` would stop at the first run with news
         changed = sum(run.poll(seconds) for run in self.compared or [self.front]) > 0
@@ -72,6 +74,7 @@ class Session:
         if place < len(self.runs) and self.runs[place].journal.exists():
             self.front = self.runs[place]
             self.front.open()
+            # what is bad in the next run is noted again
             self._levels.clear()
             return True
         return False
@@ -164,6 +167,7 @@ class Session:
 
     def compare(self, paths: Sequence[Path]) -> None:
         """Compare these runs; fewer than two end the comparison."""
+        # kept open, or a long journal would be read again from its start
         open_runs = {run.path.resolve(): run for run in [self.front, *self.compared]}
         self.compared = []
         for path in paths if len(paths) > 1 else ():

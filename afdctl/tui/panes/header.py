@@ -107,6 +107,7 @@ def _run(snapshot: Snapshot, palette: Palette) -> list[Span]:
         ("  ", palette.ink("dim")),
         _state(snapshot, palette),
     ]
+    # the newest rows of a growing journal are unread at almost any moment
     if snapshot.share < 0.999:
         spans.append((f"  reading {snapshot.share:.0%}", palette.ink("dim")))
     if snapshot.damaged:
@@ -131,6 +132,7 @@ def _epoch_and_step(snapshot: Snapshot, palette: Palette) -> list[Span]:
     history = snapshot.history
     if not history.run:
         return [("waiting for the first line of the journal", palette.ink("dim"))]
+    # padded to the width of the total, so that the bar keeps its place as the numbers grow
     epochs, steps = int(history.run.get("epochs") or 0), history.steps_total
     return [
         ("epoch ", palette.ink("dim")),
@@ -165,6 +167,7 @@ def _utilisation(history: History) -> float | None:
     """Return FLOP/s relative to a matrix product on this machine; None where the journal lacks the cost of a step."""
     cost, images = history.cost, history.last.get("images_per_s")
     batch_size, floor_seconds = cost.get("batch_size"), cost.get("floor_seconds")
+    # a wrong type in one row must not replace the header by an error
     if not isinstance(images, int | float) or not isinstance(floor_seconds, int | float):
         return None
     if not isinstance(batch_size, int) or not batch_size:
@@ -199,6 +202,7 @@ def _recipe_words(snapshot: Snapshot) -> list[str]:
     name = str(defense.get("name"))
     label = f"AFD-{str(defense.get('game')).upper()}" if name == "afd" else DEFENSE_NAMES.get(name, name)
     words = [f"{label} on {history.table('data').get('dataset')}"]
+    # natural training uses the table of the attack in validations only
     if name != "natural":
         norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))
         words.append(f"ε {_format_epsilon(attack.get('epsilon'))} {norm}")
@@ -224,6 +228,7 @@ def _warmup_epsilon(snapshot: Snapshot) -> str:
     warmup_steps = float(attack.get("epsilon_warmup_epochs") or 0) * int(history.run.get("steps_per_epoch") or 1)
     if history.step >= warmup_steps:
         return ""
+    # of the step in progress: the trainer's schedule counts from 0
     return f" · ε now {float(attack.get('epsilon') or 0) * (history.step + 1) / max(1.0, warmup_steps):.4f}"
 
 

@@ -130,6 +130,7 @@ class RunFollower:
             self.history = History()
             with suppress(OSError):
                 self.history.extend(sample(self.journal, SAMPLED_LINES))
+            # the reader sets it with its first read, but the first frame shows the share already
             self._reader.size = status.st_size
             self._sampled = True
             self.refresh_writer()
@@ -167,6 +168,7 @@ class RunFollower:
     def rows(self, seconds: float, wait: Callable[[float], None]) -> Iterator[Row]:
         """Yield all rows, old and new, until no process writes the journal; `wait` is called while nothing is new."""
         while True:
+            # before the read: what a writer leaves that ends in between is still yielded
             self.refresh_writer()
             writer = self.writer
             try:

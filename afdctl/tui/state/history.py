@@ -134,6 +134,7 @@ class History:
         if self.other_schema:
             # the meaning of its rows is unknown
             return
+        # first: it raises for a row with missing fields before anything has changed
         entry = log_entry(row)
         self._update_clock(row)
         self.status.take(row)
@@ -175,6 +176,7 @@ class History:
             self.run = row
 
     def _resume(self, row: Row) -> None:
+        # the steps to be cut must be in the series
         self._flush()
         step, epoch = int(row["step"]), int(row["epoch"])
         self.run = self.run | {key: row[key] for key in ("epochs", "steps_per_epoch", "steps_total") if key in row}
@@ -183,6 +185,7 @@ class History:
         self.validations.cut(epoch)
         while self.epochs and self.epochs[-1]["epoch"] > epoch:
             self.epochs.pop()
+        # the training ends again, with tests of its new checkpoints
         self.tests.clear()
         self.sweep.resume(row)
         self.rates.clear()
@@ -206,6 +209,7 @@ class History:
         if epoch > 0 and "acc_nat" in row:
             accuracies = {name: float(row[name]) for name in ACCURACIES if name in row}
             self.validations.extend([{"step": epoch, **accuracies, "elapsed": self.elapsed}], [offset])
+        # also without a validation: a replay moves by epochs
         self.epochs.append(row | {"elapsed": self.elapsed})
 
     def _flush(self) -> None:
