@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from traceback import format_exception_only
-from typing import Final
+from typing import Any, Final
 
 # control characters except tab and line feed, bidirectional marks, line separators, and lone surrogates
 UNPRINTABLE: Final = re.compile(
@@ -16,6 +16,8 @@ QUOTED_CHARACTERS: Final = 80
 EXCEPTION_CHARACTERS: Final = 500
 # items of a list that a message names
 LISTED_ITEMS: Final = 3
+# rules by which test images are chosen, other than `all`
+SUBSET_LABELS: Final[Mapping[str, str]] = {"sample": "random sample", "first": "first images"}
 NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 
 
@@ -80,10 +82,42 @@ def format_range(numbers: Iterable[int]) -> str:
     return " to ".join(f"{number:,}" for number in (ordered[:1] + ordered[1:][-1:]))
 
 
-def format_n(counts: Iterable[int]) -> str:
-    """Format numbers of images as `n = 360` or `n = 500 to 10,000`; empty for none."""
-    counts_range = format_range(counts)
-    return f"n = {counts_range}" if counts_range else ""
+def format_n(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Format numbers of images as `n = 360` or `n = 500 to 10,000, random sample`; empty for no rows.
+
+    Rows are those of `format_subset`.
+    """
+    rows = list(rows)
+    return ", ".join([f"n = {format_range(row['n'] for row in rows)}", *subset_labels(rows)]) if rows else ""
+
+
+def subset_labels(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """List how the images of results were chosen, where that is not the whole split."""
+    subsets = dict.fromkeys(row.get("subset") or "" for row in rows)
+    return [SUBSET_LABELS[subset] for subset in subsets if subset in SUBSET_LABELS]
+
+
+def format_subset(row: Mapping[str, Any], noun: str = "") -> str:
+    """Format the number and choice of a result's images: `360`, `100 (random sample)`, `first 100`.
+
+    A row has `n`, and perhaps `subset` and `split_n`, as in the journal; `noun` follows the number.
+    """
+    count = f"{row['n']:,} {noun}".rstrip()
+    first = f"the first {count}" if noun else f"first {count}"
+    return {"first": first, "sample": f"{count} (random sample)"}.get(row.get("subset", ""), count)
+
+
+def format_images(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Format the test images of results: `360 test images`, `100 of 360 test images, random sample`.
+
+    Rows are those of `format_subset`; different ones are joined by `and`.
+    """
+    texts: dict[tuple[int, str], None] = {}
+    for row in rows:
+        n, split_n, subset = row["n"], row.get("split_n"), row.get("subset")
+        part = f"{n:,} of {split_n:,} test images" if split_n and n < split_n else f"{n:,} test images"
+        texts[n, {"first": f"first {part}", "sample": f"{part}, random sample"}.get(subset or "", part)] = None
+    return " and ".join(text for _, text in sorted(texts))
 
 
 def format_count(count: int, noun: str) -> str:

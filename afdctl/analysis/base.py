@@ -22,13 +22,14 @@ class AttackGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisInputs:
-    """The features of a test split's first n images, natural and under attack.
+    """The features of n test images, natural and under attack; `index` (n,) has their numbers in the test split.
 
     `grid` is the attack whose strength varies; `attacks` are all that are compared, `grid` first. `features_at` reads
     the features under an attack (by title) at an epsilon. `discriminator` is the run's trained D_psi, or None.
     `points` bounds the images of an embedding; `seed` decides what is random.
     """
 
+    index: Array
     label: Array
     classes: int
     natural: Features

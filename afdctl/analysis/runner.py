@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
 from torch import nn
 
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult, AttackGrid
@@ -14,17 +15,18 @@ from afdctl.analysis.embedding import tsne, umap
 from afdctl.analysis.features import VERSION as FEATURES_VERSION
 from afdctl.analysis.features import FeatureCache, OnImages
 from afdctl.analysis.statistics import norms, pca, sensitivity, units
+from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, full_strength, make_key
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.runs import results_file, shards
-from afdctl.runs.selection import not_selected, rows_to_rewrite, selected_analyses
+from afdctl.runs.selection import not_selected, replaced_by_other_images, rows_to_rewrite, selected_analyses
 from afdctl.suites.attack_config import AttackConfig
 
 # part of every key: raise it when an analysis' results change, so that old ones are computed again
-VERSION = 1
+VERSION = 2
 # the analyses that `points` matters to
 EMBEDDINGS = ("tsne", "umap")
 
@@ -58,7 +60,7 @@ def ignore(*_: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisRequest:
-    """Which analyses to run on the first `n` test images; `grid` is the attack whose strength varies.
+    """Which analyses to run on the test images of `subset`; `grid` is the attack whose strength varies.
 
     `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what differs from
     the suite: settings of the grid attack, and "attacks" where other attacks are compared.
@@ -67,7 +69,7 @@ class AnalysisRequest:
     names: Sequence[str]
     grid: AttackConfig
     attacks: Sequence[AttackConfig]
-    n: int
+    subset: Subset
     seed: int
     points: int
     changed: tuple[str, ...] = ()
@@ -86,15 +88,16 @@ class AnalysisRunner:
     ) -> None:
         self.target, self.request, self.discriminator = target, request, discriminator
         self.requests = StopRequests()
-        self.cache = FeatureCache(target, request.n, batch_size, self.handle_interrupts)
+        self.cache = FeatureCache(target, request.subset, batch_size, self.handle_interrupts)
         if target.classes < 2 and any(ANALYSES[name].needs != "natural" for name in request.names):
             raise RecipeError(f"{target.name}: {target.dataset} has one class; adversarial images need two")
-        if request.n < 2 and "hdh" in request.names:
+        if request.subset.n < 2 and "hdh" in request.names:
             raise RecipeError("--hdh: half of the images train the probe, the others measure it; give two or more")
         self.grid = self._task(request.grid)
         # once: the cells of a repeated attack would count twice in the correlation
         compared = [self._task(spec) for spec in request.attacks if spec.title != request.grid.title]
         self.attacks = [self.grid, *compared]
+        self.selected_before = selected_analyses(self._counting_rows())
 
     def run(self, on_images: OnImages = ignore, on_analysis: OnAnalysis = ignore) -> dict[str, Row]:
         """Run the missing analyses; return the row of each by name. `on_analysis` is called when its features exist.
@@ -138,7 +141,9 @@ class AnalysisRunner:
             "name": name,
             "key": self.key(name),
             "checkpoint": self.target.digest,
-            "n": self.request.n,
+            "subset": self.request.subset.rule,
+            "n": self.request.subset.n,
+            "split_n": self.request.subset.split_n,
             "points": self.request.points if name in EMBEDDINGS else None,
             "changed": self._changed(name),
             "seed": self.request.seed,
@@ -180,14 +185,18 @@ class AnalysisRunner:
         request, target = self.request, self.target
         attacks = [task.block_key for task in self.tasks(name)]
         points = request.points if name in EMBEDDINGS else None
-        versions = [VERSION, FEATURES_VERSION]
-        return make_key([*versions, name, target.digest, target.data_digest, request.n, request.seed, attacks, points])
+        parts = [VERSION, FEATURES_VERSION, name, target.digest, target.data_digest, *request.subset.key]
+        return make_key([*parts, request.seed, attacks, points])
 
     def selected_instead(self) -> list[Row]:
         """Return the rows that tables, figures and results.h5 show in place of requested ones."""
         rows = self._counting_rows()
         selected = selected_analyses(rows)
         return [selected[row["name"]] for row in not_selected(rows, self.rows().values()) if row["name"] in selected]
+
+    def replaced_by_other_images(self) -> list[tuple[Row, Row]]:
+        """Return pairs of a row that counted before this work and the one of other test images that counts now."""
+        return replaced_by_other_images(self.selected_before, selected_analyses(self._counting_rows()))
 
     def handle_interrupts(self) -> None:
         """Raise StoppedError where a signal asked to stop."""
@@ -200,7 +209,7 @@ class AnalysisRunner:
             source=self.target,
             targets=(self.target,),
             seed=self.request.seed,
-            n=self.request.n,
+            subset=self.request.subset,
         )
         return task.with_batch_size(self.cache.batch_size)
 
@@ -228,6 +237,7 @@ class AnalysisRunner:
         tasks = {task.spec.title: task for task in self.attacks}
         natural, label = self.cache.natural(journal)
         return AnalysisInputs(
+            index=self.request.subset.index.numpy().astype(np.int32),
             label=label,
             classes=self.target.classes,
             natural=natural,

@@ -16,6 +16,7 @@ from afdctl.cli.options import dataset_name, find_run, run_names, split_names, t
 from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
+from afdctl.formatting import format_images
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,7 @@ class AnalyzeOptions:
     epsilons: Annotated[str | None, EPSILONS] = None
     suite: Annotated[str, SUITE] = "paper-A2"
     limit: shared.Limit = None
+    first: shared.First = None
     points: Annotated[int, POINTS] = 1000
     checkpoint: shared.Checkpoint = "best"
     seed: shared.Seed = 0
@@ -90,6 +92,7 @@ def analyze(options: AnalyzeOptions) -> None:
     --sensitivity --norms.
     """
     # every mistake that can be found is reported before torch is imported, which takes seconds
+    shared.check_images(options.limit, options.first)
     attacks = split_names(options.attacks)
     if attacks and not options.hdh:
         raise RecipeError("--attacks: are what --hdh compares; the other analyses use PGD-Linf")
@@ -155,7 +158,7 @@ def make_runner(
     """Load a run's network and prepare its analyses."""
     from afdctl.analysis.divergence import load_discriminator
     from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
-    from afdctl.evaluation.plan import sample_count
+    from afdctl.data.subset import Subset
     from afdctl.evaluation.target import load_run_target
     from afdctl.evaluation.time_estimate import choose_batch_size
 
@@ -165,7 +168,7 @@ def make_runner(
         names=options.analyses,
         grid=grid_attack,
         attacks=compared,
-        n=sample_count(target, options.limit),
+        subset=Subset.of(len(target.split), limit=options.limit, first=options.first),
         seed=options.seed,
         points=options.points,
         changed=changed,
@@ -175,7 +178,7 @@ def make_runner(
         target,
         request,
         discriminator=load_discriminator(run, options.checkpoint, target),
-        batch_size=options.batch_size or choose_batch_size(target, request.n, used),
+        batch_size=options.batch_size or choose_batch_size(target, request.subset.n, used),
     )
 
 
@@ -192,12 +195,17 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
         estimates = {task.block_key: time_estimate.task_seconds(task, size, *passes) for task in pending}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in pending))
         seconds = format_duration(sum(estimates.values()))
-        images = f"features of {runner.request.n:,} images under {attacks}"
+        images = f"features of {runner.request.subset.n:,} images under {attacks}"
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)
     runner.run(progress.on_images, progress.on_analysis)
     for row in runner.selected_instead():
-        reporter.say(f"{name}: results.h5, tables and figures keep {row['name']} of {row['n']:,} images")
+        reporter.say(f"{name}: results.h5, tables and figures keep {row['name']} of {format_images([row])}")
+    for old, new in runner.replaced_by_other_images():
+        reporter.say(
+            f"{name}: results.h5, tables and figures now have {new['name']} of {format_images([new])}, in place of "
+            f"{format_images([old])}"
+        )
 
 
 def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:
@@ -208,7 +216,7 @@ def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:
 
 def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bool, out: OutputPath | None) -> None:
     """Print each analysis of all runs and where its figure is; `results` has each run's rows by analysis."""
-    from afdctl.cli.analyze_tables import AnalysisOfRuns, print_tables
+    from afdctl.cli.analyze_tables import AnalysisOfRuns, json_row, print_tables
     from afdctl.cli.console import TableConsole
 
     runs, names = [run for run, _ in results], list(results[0][1])
@@ -246,9 +254,3 @@ def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alo
     if out.is_folder:
         return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
     return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
-
-
-def json_row(run: str, row: Row) -> Row:
-    """Return what --json prints of an analysis."""
-    fields = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
-    return {"run": run, **{field: row[field] for field in fields}, **row["metrics"]}

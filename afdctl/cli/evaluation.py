@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from afdctl.evaluation.plan import Task
     from afdctl.evaluation.runner import SweepRunner
     from afdctl.evaluation.target import EvaluationTarget
-    from afdctl.journal import Row
     from afdctl.runs.run import Run
     from afdctl.suites.load import Suite
 
@@ -37,6 +37,7 @@ class EvaluateOptions:
     runs: shared.RunNames = None
     overrides: shared.AttackSettings = None
     limit: shared.Limit = None
+    first: shared.First = None
     sources: shared.From = None
     checkpoint: shared.Checkpoint = "best"
     seed: shared.Seed = 0
@@ -90,12 +91,14 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     with progress_reporter() as reporter:
         runner.on_row = EvaluationProgress(reporter, estimates).on_row
         rows = runner.run()
-    print_not_selected(runner.cells.not_selected())
+    evaluation_tables.print_not_selected(runner.cells.not_selected())
+    evaluation_tables.print_replaced(runner.cells.replaced_by_other_images())
     evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
 
 
 def check_options(options: EvaluateOptions, matrix: bool) -> None:
     """Raise RecipeError for options that contradict each other."""
+    shared.check_images(options.limit, options.first)
     if options.precision not in PRECISIONS:
         raise RecipeError(f"--precision {options.precision}: must be {' or '.join(PRECISIONS)}")
     if matrix and options.sources:
@@ -182,22 +185,23 @@ def plan_tasks(
     options: EvaluateOptions, targets: "Targets", sources: "Targets", suites: "Suites", *, matrix: bool
 ) -> "list[Task]":
     """Plan white-box attacks, or transfer attacks where sources are named."""
+    from afdctl.data.subset import Subset
     from afdctl.evaluation import plan
 
     def suite_of(target: "EvaluationTarget") -> "Suite":
         return suites[target.dataset]
 
-    seed, limit = options.seed, options.limit
+    seed, choose = options.seed, partial(Subset.of, limit=options.limit, first=options.first)
     if matrix:
         if len(targets) < 2:
             raise RecipeError("--matrix: name at least two runs; each is attacked with the others' images")
-        tasks = plan.plan_transfers(targets, targets, suite_of, seed=seed, limit=limit)
+        tasks = plan.plan_transfers(targets, targets, suite_of, seed=seed, choose=choose)
     elif sources:
-        tasks = plan.plan_transfers(sources, targets, suite_of, seed=seed, limit=limit)
+        tasks = plan.plan_transfers(sources, targets, suite_of, seed=seed, choose=choose)
         if not tasks:
             raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
     else:
-        tasks = plan.plan_white_box(targets, suite_of, seed=seed, limit=limit)
+        tasks = plan.plan_white_box(targets, suite_of, seed=seed, choose=choose)
     return [task.with_precision(options.precision) for task in tasks]
 
 
@@ -216,28 +220,3 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
         return summary
     runs = " ".join(str(run.path) for run in runner.cells.runs.values())
     return f"{summary}, up to about {format_duration(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
-
-
-def print_not_selected(cells: "Sequence[tuple[str, Row, Row]]") -> None:
-    """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
-    lines = []
-    for run, cell, selected in cells:
-        pairs = zip(describe_rank(cell), describe_rank(selected), strict=True)
-        differences = [(here, there) for here, there in pairs if here != there]
-        here, there = (", ".join(words) for words in zip(*differences, strict=True))
-        lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {there}, not this of {here}")
-    for line in dict.fromkeys(lines):
-        typer.echo(line, err=True)
-
-
-def describe_rank(cell: "Row") -> tuple[str, ...]:
-    """Describe what decides which of two results counts."""
-    changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
-    return (
-        f"{cell['n']:,} images",
-        f"checkpoint {cell['checkpoint'][:8]}",
-        changed,
-        cell["precision"],
-        f"suite {cell['suite']}",
-        f"seed {cell['seed']}",
-    )

@@ -9,12 +9,13 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.formatting import NORM_LABELS, format_epsilon
+from afdctl.formatting import NORM_LABELS, format_epsilon, format_images, format_subset
 
 if TYPE_CHECKING:
     from afdctl.evaluation.cells import Rows
     from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
     from afdctl.evaluation.plan import Task
+    from afdctl.journal import Row
 
 TRANSFER_NOTE = (
     "Images made against another model (black box): an upper bound on robust accuracy, which white-box attacks lower."
@@ -54,7 +55,7 @@ def accuracy_table(
 ) -> Table:
     """Tabulate one run's accuracies (%) in one norm: a row per attack, a column per epsilon, then optional columns."""
     first = curves[0]
-    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {first.n:,} test images"
+    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {format_images([first.cells[0]])}"
     table = Table(title=title, title_justify="left")
     epsilons = sorted({epsilon for curve in curves for epsilon in curve.epsilons})
     table.add_column("attack", no_wrap=True)
@@ -107,3 +108,43 @@ def caption(curves: "Sequence[SampleCurve]") -> str:
             notes.append(f"{curve.attack} at {format_epsilon(curve.epsilons[-1])} fooled by: {counts} images.")
     warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
     return " ".join([*notes, *(f"Warning: {warning}." for warning in warnings)])
+
+
+def print_not_selected(cells: "Sequence[tuple[str, Row, Row]]") -> None:
+    """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
+    lines = []
+    for run, cell, selected in cells:
+        here, there = describe_differences(cell, selected)
+        lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {there}, not this of {here}")
+    for line in dict.fromkeys(lines):
+        typer.echo(line, err=True)
+
+
+def print_replaced(cells: "Sequence[tuple[str, Row, Row]]") -> None:
+    """Name the attacks whose results here take the place of results on other images."""
+    for run, old, new in cells:
+        before, now = describe_differences(old, new)
+        typer.echo(
+            f"{run}: tables, figures and results.h5 now have {new['attack']} of {now}, in place of {before}", err=True
+        )
+
+
+def describe_differences(one: "Row", other: "Row") -> tuple[str, str]:
+    """Describe two results by the points of their rank in which they differ."""
+    pairs = zip(describe_rank(one), describe_rank(other), strict=True)
+    differences = [(here, there) for here, there in pairs if here != there]
+    here, there = (", ".join(words) for words in zip(*differences, strict=True))
+    return here, there
+
+
+def describe_rank(cell: "Row") -> tuple[str, ...]:
+    """Describe what decides which of two results counts."""
+    changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
+    return (
+        format_subset(cell, "images"),
+        f"checkpoint {cell['checkpoint'][:8]}",
+        changed,
+        cell["precision"],
+        f"suite {cell['suite']}",
+        f"seed {cell['seed']}",
+    )

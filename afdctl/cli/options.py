@@ -49,6 +49,10 @@ AttackSettings = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", parser=paths.path, help="The folder that holds the runs.")]
 Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]
 Limit = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST, help="Evaluate only N test images, a fixed random sample.", show_default=False),
+]
+First = Annotated[
     int | None, typer.Option(min=1, max=MOST, help="Evaluate only the first N test images.", show_default=False)
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of every random draw.")]
@@ -137,6 +141,14 @@ def read_stdin_lines() -> list[str]:
     if not lines:
         raise NotFoundError("-: stdin has no run's path")
     return lines
+
+
+def check_images(limit: int | None, first: int | None) -> None:
+    """Raise RecipeError for both options that choose test images."""
+    if limit and first:
+        raise RecipeError(
+            f"--limit {limit} and --first {first}: take a random sample and the first images; leave one out"
+        )
 
 
 def find_run(name: str, folder: Path) -> "Run":

@@ -29,6 +29,8 @@ Item = TypeVar("Item")
 
 # steps and attacks differ in pace, so the time left follows from the last ten minutes
 SPEED_SECONDS = 600
+# seconds between two lines of a running attack where there is no bar
+LINE_SECONDS = 5.0
 
 
 class ProgressReporter:
@@ -142,6 +144,7 @@ class EvaluationProgress:
         self.reporter, self.estimates = reporter, estimates
         self.done: dict[tuple[str, str], float] = {}
         self.cells: list[Row] = []
+        self.next_line = time.monotonic() + LINE_SECONDS
         reporter.begin(sum(estimates.values()) or 1, description="starting")
 
     def on_row(self, row: Row) -> None:
@@ -150,8 +153,11 @@ class EvaluationProgress:
                 key = row["attack"], row["source"] or row["run"]
                 self.done[key] = row["done"] / row["n"]
                 completed = sum(self.estimates.get(key, 0) * share for key, share in self.done.items())
-                samples = f"{row['done']}/{row['n']}  {format_accuracies(row['accuracy'])}"
-                self.reporter.update(completed=completed, description=f"{key[1]}  {key[0]}  {samples}")
+                samples = f"{key[1]}  {key[0]}  {row['done']}/{row['n']}  {format_accuracies(row['accuracy'])}".rstrip()
+                self.reporter.update(completed=completed, description=samples)
+                if time.monotonic() > self.next_line:
+                    self.reporter.log(f"{samples}  ({self.format_pace(key, row)})")
+                    self.next_line = time.monotonic() + LINE_SECONDS
             case "cell":
                 self.cells.append(row)
                 if row["epsilon"] == row["last"]:
@@ -159,6 +165,13 @@ class EvaluationProgress:
                     self.cells = []
             case "warning":
                 self.reporter.say(f"warning: {row['message']}")
+
+    def format_pace(self, key: tuple[str, str], row: Row) -> str:
+        """Format how far an attack is in its batch and time: `next batch: 812 passes, 35 s of up to about 14 min`."""
+        passes = f"next batch: {row['passes']:,} passes, " if "passes" in row else ""
+        estimate = self.estimates.get(key, 0)
+        limit = f" of up to about {format_duration(estimate)}" if estimate > row["seconds"] else ""
+        return f"{passes}{format_duration(row['seconds'])}{limit}"
 
 
 class AnalysisProgress:

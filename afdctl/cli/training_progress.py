@@ -10,7 +10,7 @@ import typer
 from rich.columns import Columns
 
 from afdctl.cli.progress import ProgressReporter, progress_reporter, stop_on_broken_pipe
-from afdctl.formatting import format_count, format_square_accuracy
+from afdctl.formatting import format_count, format_square_accuracy, format_subset
 
 Row = dict[str, Any]
 OnLine = Callable[[str], None]
@@ -181,5 +181,5 @@ def _format_result(name: str, row: Row) -> str:
     square = format_square_accuracy(row.get("acc_square"))
     return (
         f"test, {name} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
-        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} images"
+        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {format_subset(row, 'images')}"
     )

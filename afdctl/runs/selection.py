@@ -1,19 +1,21 @@
 """Which results of a journal count, decided once for tables, figures, reports, results.h5 and the dashboard.
 
 Of two results of the same kind, these points decide in turn: the checkpoint (the best one, then the last one, then the
-one measured most recently), more images (then more points of an embedding), the suite's own settings over changed ones,
-a search in float32 over one in bf16, the suite's own grid over another one, and last the newer result.
+one measured most recently), more images (then a random sample over the first ones, then more points of an embedding),
+the suite's own settings over changed ones, a search in float32 over one in bf16, the suite's own grid over another one,
+and last the newer result.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from afdctl.journal import Row
 from afdctl.runs.curves import RobustnessCurve
 
 # An attack's title, and the run that its images were made on: None for a white-box attack
 CurveKey = tuple[str, str | None]
+Key = TypeVar("Key")
 # Digest of a network -> the warnings of its newest sanity check
 Warnings = Mapping[str, list[str]]
 
@@ -30,6 +32,7 @@ class Rank(NamedTuple):
 
     checkpoint: float
     images: int
+    representative: bool
     points: int
     suite_settings: bool
     float32: bool
@@ -84,9 +87,9 @@ def selected_clean(rows: Iterable[Row]) -> Row | None:
     rank = _ranking(rows)
     candidates = [row for row in rows if row["event"] in ("test", "cell")]
 
-    def clean_rank(full: Rank) -> tuple[float, int, int]:
+    def clean_rank(full: Rank) -> tuple[float, int, bool, int]:
         # settings of an attack do not matter to clean accuracy
-        return full.checkpoint, full.images, full.position
+        return full.checkpoint, full.images, full.representative, full.position
 
     return max(candidates, key=lambda row: clean_rank(rank(row)), default=None)
 
@@ -114,6 +117,15 @@ def not_selected(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]:
     """List the candidates, cells or analyses among the rows, in whose place other results count."""
     selected = {row["key"] for row in _selected(list(rows))}
     return [row for row in candidates if row["key"] not in selected]
+
+
+def replaced_by_other_images(before: Mapping[Key, Row], after: Mapping[Key, Row]) -> list[tuple[Row, Row]]:
+    """Pair each row that counted before with the one that counts now, where it was measured on other images.
+
+    The images of a larger sample, or all images, are not others.
+    """
+    pairs = [(old, after[key]) for key, old in before.items() if key in after]
+    return [(old, new) for old, new in pairs if old.get("subset") != new.get("subset") != "all"]
 
 
 def rows_to_rewrite(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]:
@@ -160,6 +172,8 @@ def _ranking(rows: Sequence[Row]) -> Callable[[Row], Rank]:
         return Rank(
             checkpoint=CHECKPOINT_RANKS[names[digest]] if digest in names else recency[digest],
             images=row["n"],
+            # the first images of a split may be easier than the others; without a subset, they are the first ones
+            representative=row.get("subset", "first") != "first",
             points=row.get("points") or 0,
             suite_settings=not set(changed) - {GRID},
             float32=row.get("precision", "float32") == "float32",
@@ -173,5 +187,6 @@ def _ranking(rows: Sequence[Row]) -> Callable[[Row], Rank]:
 def _settings(row: Row) -> str:
     """Serialize everything except epsilon that a cell's accuracy depends on: equal for the cells of one curve."""
     spec = {key: value for key, value in row["spec"].items() if key != GRID}
-    settings = [spec, row["precision"], *(row[key] for key in ("schedule", "checkpoint", "seed", "n"))]
+    fields = ("precision", "schedule", "checkpoint", "seed", "n")
+    settings = [spec, *(row[field] for field in fields), row.get("subset")]
     return json.dumps(settings, sort_keys=True)

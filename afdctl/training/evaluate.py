@@ -15,6 +15,7 @@ from afdctl.attacks.base import Model
 from afdctl.attacks.pgd import pgd_ce
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
+from afdctl.data.subset import Subset
 from afdctl.errors import NotFoundError
 from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier
@@ -103,6 +104,7 @@ class Evaluator:
             checkpoint_step=checkpoint_step,
             attack=f"PGD-{self.recipe.test.steps} {attack.norm} {attack.epsilon:.4g}",
             **accuracy.row(),
+            subset=Subset.of(len(self.test_split), limit=self.recipe.test.limit).rule,
             split_n=len(self.test_split),
         )
 
@@ -121,7 +123,7 @@ def evaluate(
     are taken with the network itself in float32. PGD draws from `generator`; Square has its own fixed seed.
     `between_batches` is also called between two queries of Square and may raise; the network's mode is restored anyway.
     """
-    split = split.head(table.limit)
+    split = split.select(Subset.of(len(split), limit=table.limit).index)
     fused, was_training = FusedModel(network), network.training
     runs_square = bool(table.square_queries) and square_starts(attack.norm, *split.x.shape[2:])
     # on the device, so that no batch waits for it

@@ -1,5 +1,6 @@
 """Test accuracies on models whose adversarial examples are known."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor, nn
@@ -87,6 +88,14 @@ def test_a_network_in_training_is_evaluated_with_its_running_statistics():
     assert accuracy == Accuracy(1, 1, 70)
     assert network.training
     assert all(torch.equal(value, kept[name]) for name, value in network.named_buffers())
+
+
+def test_a_limit_takes_the_sample_that_attacks_take():
+    """Here the first images are the hardest: all of them are misclassified."""
+    images = split(torch.full((100, 1, 1, 1), 0.9), (torch.arange(100) < 30).long())
+    chosen = np.random.RandomState(0).permutation(100)[:30]
+    accuracy = evaluate(Shell(), images, Evaluation(steps=1, limit=30), AdversaryConfig(epsilon=1e-6), Generator())
+    assert accuracy.acc_nat == pytest.approx((chosen >= 30).mean())
 
 
 class Masked(nn.Module):

@@ -63,6 +63,7 @@ def results(record: "Record") -> dict[str, Any]:
         # areas over different grids cannot be compared, so each grid has its row
         values[f"{curve.title} AUC over {' '.join(map(format_epsilon, curve.epsilons))}"] = curve.auc
         values[f"{curve.title} images"] = curve.n
+        values[f"{curve.title} subset"] = curve.subset
     for name, row in record.analyses.items():
         metrics = flattened(row["metrics"])
         values |= {f"{name} {key}": value for key, value in metrics.items() if isinstance(value, int | float)}

@@ -14,9 +14,11 @@ from afdctl.formatting import (
     NORM_LABELS,
     format_bytes,
     format_epsilon,
+    format_images,
     format_minute,
     format_percent,
     format_square_accuracy,
+    format_subset,
     format_value,
 )
 
@@ -98,7 +100,7 @@ def _content(record: "Record") -> dict[str, Any]:
         ],
         "attacks": [curve.as_json() for curve in record.curves.values()],
         "analyses": [
-            {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "metrics", "shard")}
+            {key: row.get(key) for key in ("name", "checkpoint", "subset", "n", "split_n", "seed", "metrics", "shard")}
             | {"warnings": warnings_of(row, record.checks)}
             for row in record.analyses.values()
         ],
@@ -162,7 +164,7 @@ def _training_lines(content: dict[str, Any]) -> list[str]:
         square = format_square_accuracy(row.get("acc_square"))
         lines.append(
             f"{row['checkpoint']} checkpoint (step {row['checkpoint_step']:,}): clean {row['acc_nat']:.1%}, "
-            f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} test images"
+            f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {format_images([row])}"
         )
     end = content["end"]
     if end and end["message"]:
@@ -187,7 +189,9 @@ def _attack_table(curves: list[dict[str, Any]]) -> "Table":
     for curve in curves:
         pairs = zip(curve["epsilons"], curve["accuracies"], strict=True)
         accuracies = "  ".join(f"{format_epsilon(epsilon)}: {format_percent(accuracy)}" for epsilon, accuracy in pairs)
-        table.add_row(_title(curve), NORM_LABELS[curve["norm"]], f"{curve['n']:,}", accuracies, f"{curve['auc']:.3f}")
+        table.add_row(
+            _title(curve), NORM_LABELS[curve["norm"]], format_subset(curve), accuracies, f"{curve['auc']:.3f}"
+        )
     return table
 
 
