@@ -10,7 +10,7 @@ import typer
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.formatting import format_count
+from afdctl.formatting import format_count, format_estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -137,18 +137,16 @@ def ratio_table(row: Row) -> "Table":
 
 def recipe_time_table(eta: Row | None) -> "Table":
     """Show the time that the whole recipe takes."""
-    from afdctl.cli.progress import format_duration
-
     table = make_table("whole recipe", "", "")
     if eta is None:
         table.add_row("time", "unknown: depends on the size of the image folder")
         return table
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
     steps = format_count(eta["steps_per_epoch"], "step")
-    table.add_row(f"epoch of {steps}{mean}", format_duration(eta["epoch_seconds"]))
-    table.add_row("validation after it", format_duration(eta["validation_seconds"]))
-    table.add_row("test of two checkpoints", format_duration(eta["test_seconds"]))
-    table.add_row(f"all {format_count(eta['epochs'], 'epoch')}", format_duration(eta["total_seconds"]), style="bold")
+    table.add_row(f"epoch of {steps}{mean}", format_estimate(eta["epoch_seconds"]))
+    table.add_row("validation after it", format_estimate(eta["validation_seconds"]))
+    table.add_row("test of two checkpoints", format_estimate(eta["test_seconds"]))
+    table.add_row(f"all {format_count(eta['epochs'], 'epoch')}", format_estimate(eta["total_seconds"]), style="bold")
     return table
 
 

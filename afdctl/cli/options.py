@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import wraps
 from pathlib import Path
@@ -146,12 +146,34 @@ def find_run(name: str, folder: Path) -> "Run":
     return Run.find(name, folder)
 
 
+def check_not_training(runs: "Iterable[Run]") -> None:
+    """Raise BusyError for a run that is still being trained."""
+    from afdctl.journal import check_not_busy
+
+    for run in runs:
+        # a finished run may be busy with a sweep, and what is already measured can be shown meanwhile
+        if not run.finished:
+            check_not_busy(run.journal_path)
+
+
 def find_runs(names: list[str], folder: Path) -> "list[Run]":
     """Return the named runs, each once, in any condition."""
     from afdctl.runs.run import Run
 
     runs = [Run.at(name, folder) for name in run_names(names)]
     return list({run.path.absolute(): run for run in runs}.values())
+
+
+def distinct_runs(runs: "Iterable[Run]") -> "list[Run]":
+    """Keep each run once: named twice, it would count as two."""
+    return list({run.path.resolve(): run for run in runs}.values())
+
+
+def check_names_differ(names: Iterable[str]) -> None:
+    """Raise RecipeError for two runs of one name, such as `a/x` and `b/x`."""
+    names = list(names)
+    if len(set(names)) < len(names):
+        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
 
 
 def dataset_name(run: "Run") -> str:

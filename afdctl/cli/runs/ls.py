@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from afdctl.cli import options
-from afdctl.errors import RecipeError
+from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import NORM_LABELS, did_you_mean, format_bytes, format_epsilon, format_minute, format_percent
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ def _rows(folder: Path) -> list[Row]:
     from afdctl.runs.run import Run
     from afdctl.runs.summary import quick_summary
 
+    # before the first training there is no `runs`, which is no mistake; a folder that the user names must exist
     if not folder.is_dir() and folder != Path("runs"):
-        raise RecipeError(f"--runs {folder}: no such folder")
+        raise NotFoundError(f"--runs {folder}: no such folder")
     rows = []
     for run_summary, record in map(quick_summary, Run.all(folder)):
         recipe = record.recipe.model_dump(mode="json") if record and record.recipe else {}
