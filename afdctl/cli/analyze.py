@@ -12,16 +12,7 @@ import typer
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
 from afdctl.cli.evaluation import print_warnings
-from afdctl.cli.options import (
-    check_names_differ,
-    check_not_training,
-    dataset_name,
-    distinct_runs,
-    find_run,
-    run_names,
-    split_names,
-    takes,
-)
+from afdctl.cli.options import dataset_name, find_run, run_names, split_names, takes
 from afdctl.cli.output_path import OutputPath, figure_path
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
@@ -109,9 +100,10 @@ def analyze(options: AnalyzeOptions) -> None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
     if options.out:
         check_out(options.out)
-    runs = distinct_runs(find_run(name, options.folder) for name in run_names(options.runs or []))
-    check_names_differ(run.name for run in runs)
-    check_not_training(runs)
+    runs = shared.distinct_runs(find_run(name, options.folder) for name in run_names(options.runs or []))
+    shared.check_names_differ(run.name for run in runs)
+    shared.check_not_training(runs)
+    # a suite is resolved once for each data set, so a mistake in it is reported once
     by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
 
     with exit_on_interrupt():
@@ -151,6 +143,7 @@ def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "
         options.suite, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--suite", "--epsilons")
     )
     (grid_attack,) = suite.attacks
+    # kept with the result: one with other settings does not replace that of the suite
     changed = (*suite.changes(grid_attack), *(["attacks"] if attacks else []))
     return grid_attack, load.load(options.suite, dataset, attacks=attacks).attacks, changed
 
@@ -176,6 +169,7 @@ def make_runner(
         points=options.points,
         changed=changed,
     )
+    # only --hdh runs the attacks that it compares
     used = [grid_attack, *(compared if options.hdh else [])]
     return AnalysisRunner(
         target,
@@ -220,6 +214,7 @@ def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bo
     runs, names = [run for run, _ in results], list(results[0][1])
     console = TableConsole()
     figures: dict[str, Path] = {}
+    # a script that names no file gets none
     if out or (console.is_terminal and not as_json):
         from afdctl.export.figures.catalogue import save_figures
 
@@ -238,6 +233,7 @@ def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bo
             from afdctl.tui.plots import draw_analysis
 
             for plot in draw_analysis(name, analysis.metrics, analysis.arrays, console.width):
+                # not print, which would escape the plot's own colours
                 console.file.write(plot)
         if name in figures:
             console.print(f"figure: {figures[name]}", soft_wrap=True)

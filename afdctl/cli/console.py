@@ -32,6 +32,7 @@ class Console(RichConsole):
 
     def __init__(self, *, stderr: bool = False) -> None:
         file = sys.stderr if stderr else sys.stdout
+        # no markup: rich would take the brackets in `a[red]` for a colour
         super().__init__(file=file and raw_stream(file), highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -151,6 +152,7 @@ class BarReporter(ProgressReporter):
 def progress_reporter() -> Iterator[ProgressReporter]:
     """Choose a bar on a terminal, else plain lines; a closed stderr raises StoppedError."""
     console = Console(stderr=True)
+    # a dumb terminal cannot move the cursor back to redraw the bar
     if console.file.isatty() and not console.is_dumb_terminal:
         with BarReporter(console) as reporter:
             yield reporter

@@ -53,6 +53,7 @@ def fetch(
     roots = search_path(data_dir)
     for name in names:
         loader = loader_of(name)
+        # found in any folder that a training would search, so it is not downloaded again
         if location := loader.find(roots):
             typer.echo(f"{name}: already present ({location})")
         else:
@@ -100,6 +101,7 @@ def verify_dataset(name: str, data_dir: Path | None) -> str:
 
     loader = loader_of(name)
     try:
+        # loading compares the digests, exactly as a training does
         dataset = loader.load(search_path(data_dir), image_size=CHECK_IMAGE_SIZE if loader.resizes else None)
     except DataMissingError:
         typer.echo(f"{name:<14} missing")

@@ -80,6 +80,7 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     tasks = plan_tasks(options, targets, sources, suites, matrix=matrix)
     runner = SweepRunner(
         tasks,
+        # the suite has the same name for every data set
         suite=next(iter(suites.values())).name,
         save_images=options.save,
         batch_size=options.batch_size
@@ -121,6 +122,7 @@ def load_targets(
     """Load the networks that are attacked, and those that the images are made on."""
     from afdctl.evaluation.target import load_run_target
 
+    # a run may be target and source, or be named twice: it is loaded once
     loaded = {
         run.path.resolve(): load_run_target(run, options.checkpoint, device, options.data_dir)
         for run in [*target_runs, *source_runs]
@@ -141,6 +143,7 @@ def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "Eval
     assert options.dataset is not None
     mean, std = parse_numbers(options.mean, "--mean"), parse_numbers(options.std, "--std")
     user_model.check_spec(options.model)
+    # the file runs with the user's rights, so it is named before it does
     typer.echo(f"executing {options.model.rpartition(':')[0] or options.model} to build the model", err=True)
     return load_user_target(
         options.model,
@@ -163,10 +166,12 @@ def check_models(options: EvaluateOptions, targets: "Targets", suites: "Suites")
 
     if options.precision != "float32":
         for target in targets:
+            # two images show whether the network can run in this precision at all
             check_precision(target.network, as_floats(target.split.x[:2]), options.precision)
     warnings = [f"{target.name}: {warning}" for target in targets for warning in target.warnings]
     for target in targets:
         warnings += [*target.notes, *attack_warnings(suites[target.dataset].attacks, target.classes)]
+    # before the check, which may end the command
     print_warnings(warnings)
     for target in targets:
         check_epsilons(suites[target.dataset].attacks, target)

@@ -36,6 +36,7 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
     )
     done = f", {cells - missing} done already" if missing < cells else ""
     summary = f"{counts}: {format_count(cells, 'cell')}{done}"
+    # nothing will be attacked, so there is no time to estimate and nothing to watch
     if not pending:
         return summary
     runs = " ".join(str(run.path) for run in runner.cells.runs.values())
@@ -60,6 +61,7 @@ def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite:
         return
     console = TableConsole()
     for run, of_run in curves.items():
+        # a table for each norm: an epsilon has another meaning in each
         for norm in dict.fromkeys(curve.norm for curve in of_run):
             shown = [curve for curve in of_run if curve.norm == norm]
             worst = [worst_case for worst_case in worst_cases if (worst_case.run, worst_case.norm) == (run, norm)]
@@ -132,6 +134,7 @@ def print_not_selected(cells: "Sequence[tuple[str, Row, Row]]") -> None:
     """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
     lines = []
     for run, cell, selected in cells:
+        # of the six values, only those that differ are named
         pairs = zip(describe_rank(cell), describe_rank(selected), strict=True)
         differences = [(here, there) for here, there in pairs if here != there]
         here, there = (", ".join(words) for words in zip(*differences, strict=True))

@@ -150,6 +150,7 @@ def _check_weight_options(options: ExportOptions, kind: str) -> None:
 
     if kind not in FORMATS:
         raise RecipeError(f"--weights {kind}: no such format ({did_you_mean(kind, FORMATS)})")
+    # logits are compared with those of the format's own runtime, on the CPU
     if options.device not in ("auto", "cpu"):
         raise RecipeError(f"--device {options.device}: weights are written and checked on the CPU; leave --device out")
     if options.out is None:
@@ -168,6 +169,7 @@ def _weight_format(kind: str) -> "WeightFormat":
     from afdctl.export.weights import FORMATS
 
     weight_format: WeightFormat = registry.load(FORMATS, kind)
+    # find_spec does not import them, which would take seconds
     if missing := [module for module in weight_format.needs if find_spec(module) is None]:
         raise AfdctlError(
             f"--weights {kind} needs {' and '.join(missing)}; "
@@ -186,6 +188,7 @@ def _export_network(options: ExportOptions, kind: str, weight_format: "WeightFor
     target = load_run_target(run, options.checkpoint, torch.device("cpu"), options.data_dir)
     model = exported_model(target)
     files = weight_format.pack(model)
+    # before anything is written: a file that gives other logits is never seen
     check = check_round_trip(model, weight_format, files)
     paths = [str(path) for path in _write_weights(options, files)]
     for warning in target.warnings:

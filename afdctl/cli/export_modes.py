@@ -30,6 +30,7 @@ def load_records(options: ExportOptions) -> "list[Record]":
         try:
             records.append(Record.of(run))
         except (AfdctlError, OSError) as error:
+            # one damaged run must not prevent a table of all, but a run that is named is wanted
             if options.named:
                 raise
             typer.echo(f"warning: {run.name} left out: {error}", err=True)
@@ -48,10 +49,12 @@ def export_table(options: ExportOptions, name: str) -> None:
 
     name, kind = check_name(name), _table_format(options)
     table = build_table(name, load_records(options), options.paper)
+    # a reader at a terminal wants columns; in a pipe, Markdown is what a document needs
     if kind is None and sys.stdout.isatty():
         draw(table)
         return
     kind = kind or "md"
+    # these formats have rows only, and the notes must not get lost
     if kind in render.WITHOUT_NOTES:
         for line in render.below(table):
             typer.echo(line, err=True)
@@ -129,6 +132,7 @@ def _export_rows(
         raise RecipeError(f"--{name} {kind}: no such format ({did_you_mean(kind, raw.FORMATS)})")
     check_suffix(options, f"--{name}", kind, SUFFIXES)
     rows = list_rows(load_records(options))
+    # an empty file would look like a success to a script
     if not rows:
         run_names = ", ".join(run.name for run in options.runs)
         raise NotFoundError(f"--{name}: {run_names} has none: {reason_for_none}")
@@ -146,6 +150,7 @@ def export_figure(options: ExportOptions, figure: str) -> None:
     # before anything is drawn
     options.destination.check()
     format_of(Path(default_name) if options.in_folder else options.destination.path)
+    # without a name, only the runs that the paper's figure would show
     records = [record for record in load_records(options) if options.named or spec.shows(record)]
     if not records:
         raise NotFoundError(f"--figure {name}: no run here is {_default_runs(spec)}, as the figure is; name other runs")

@@ -80,8 +80,10 @@ class OutputPath:
             )
 
     def _replaceable(self, path: Path) -> Path:
+        # such as /dev/null, which the atomic write would replace by a file
         if path.exists() and not path.is_file():
             raise RecipeError(f"{self.option} {path}: exists and is not a regular file, so it is not replaced")
+        # the atomic write would replace the link itself and leave the file behind it as it was
         return path.resolve() if path.is_symlink() else path
 
 
@@ -115,6 +117,7 @@ def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alo
     if out is None:
         several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
         return OutputPath(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
+    # figures of several runs or analyses in one folder must not replace each other
     if out.is_folder:
         return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
     return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")

@@ -65,6 +65,7 @@ class TrainingProgress:
         self.reporter.begin(1.0, completed=step / steps, description="starting", counts=f"{step}/{steps}")
 
     def on_step(self, row: Row) -> None:
+        # the pace is that of this process: a resumed run may be on another machine
         self.first_step = self.first_step or row
         self.last_step = row
         if time.monotonic() >= self.next_log:
@@ -82,6 +83,7 @@ class TrainingProgress:
         parts = [self.epoch_count(row), *format_metrics(self.last_step), self.validation]
         self.log("  ".join(filter(None, parts)))
         if self.last_step:
+            # the test after the last epoch takes a while, in which the bar does not move
             last = row["epoch"] == self.totals["epochs"]
             self.update(self.last_step, "testing" if last else self.epoch_count(row))
 
@@ -126,6 +128,7 @@ def format_eta(first: Row, last: Row, totals: Row) -> str:
 
 def completed_share(row: Row, totals: Row) -> float:
     """Return the share of the training's work that is done after a step."""
+    # `progress` weighs steps by their cost; without it all count the same
     share: float = row.get("progress", row["step"] / totals["steps_total"])
     return share
 
@@ -194,6 +197,7 @@ class EvaluationProgress:
                 self.reporter.update(completed=completed, description=f"{key[1]}  {key[0]}  {samples}")
             case "cell":
                 self.cells.append(row)
+                # an attack's cells arrive together, in the order of its grid
                 if row["epsilon"] == row["last"]:
                     self.reporter.say(format_result(self.cells))
                     self.cells = []
@@ -207,6 +211,7 @@ class AnalysisProgress:
     def __init__(self, reporter: ProgressReporter, estimates: Mapping[str, float]) -> None:
         self.reporter, self.estimates = reporter, estimates
         self.completed, self.images, self.started = 0.0, 0, time.monotonic()
+        # features that the run already holds cost no time
         if estimates:
             reporter.begin(sum(estimates.values()))
 

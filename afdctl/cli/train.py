@@ -130,6 +130,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
 
     stem = Path(options.recipe or "").stem
     with interrupts.raise_on_signal(), ExitStack() as stack:
+        # all are reserved first: a name that is taken must not be found after hours of training
         runs = [stack.enter_context(Run.begin(options.runs, stem, options.name)) for _ in recipes]
         if parent:
             parent.report(runs=[str(run.path) for run, _ in runs])
@@ -146,6 +147,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
                     on_line=on_line,
                     on_ready=partial(parent.start_run, run) if parent else None,
                 )
+            # the next command of a pipe may write to the run once its path is printed
             journal.close()
             if not options.json:
                 typer.echo(run.path)
@@ -226,6 +228,7 @@ def _check_finished(run: "Run") -> None:
 def _parse_seeds(text: str | None) -> list[int]:
     if text is None:
         return []
+    # 19 digits, as the largest 64-bit integer
     if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", text):
         raise RecipeError(f"--seeds '{shorten(text)}': must be whole numbers with commas between, such as 0,1,2")
     seeds = [int(number) for number in text.split(",")]
@@ -235,5 +238,6 @@ def _parse_seeds(text: str | None) -> list[int]:
 
 
 def _check_device(device: str | None) -> None:
+    # only its form: which devices exist is known once torch is imported
     if device is not None and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise RecipeError(f"--device '{device}': must be auto, cpu, cuda, cuda:N or mps")
