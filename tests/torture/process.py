@@ -65,7 +65,7 @@ class Ended:
 
     @property
     def errors(self) -> list[str]:
-        return [line for line in self.err.splitlines() if line.startswith(("error: ", "Error: "))]
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
 class Started:
