@@ -69,9 +69,11 @@ def _correlate(cells: list[dict[str, Any]], estimate: str) -> dict[str, Any] | N
     The cells share their images and their network, so the interval is narrower than that of independent trials.
     """
     pairs = np.array([(cell[estimate], cell["gap"]) for cell in cells if cell[estimate] is not None])
+    # the interval divides by the root of n - 3, and r is not defined for constant values
     if len(pairs) < 4 or (np.ptp(pairs, axis=0) == 0).any():
         return None
     r = float(np.corrcoef(pairs.T)[0, 1])
+    # arctanh(1) is infinite
     centre, half = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)), Z_95 / np.sqrt(len(pairs) - 3)
     return {"r": r, "low": float(np.tanh(centre - half)), "high": float(np.tanh(centre + half)), "cells": len(pairs)}
 
@@ -83,6 +85,7 @@ def probe_alpha_h(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: in
     vice versa; the result is their mean. The network is the paper's discriminator without spectral norm, which would
     limit it, trained by L_D of Eq. 9.
     """
+    # alternate samples: the images of a folder are sorted by class, and each half needs all classes
     even = torch.arange(len(y), device=y.device) % 2 == 0
     alphas = []
     for training in (even, ~even):
@@ -99,6 +102,7 @@ class StandardisedProbe(nn.Module):
     def __init__(self, body: nn.Module, z: Tensor) -> None:
         super().__init__()
         self.body, self.mean = body, z.mean(0)
+        # a unit that is never active has deviation 0
         self.std = z.std(0).clamp(min=1e-6)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -108,6 +112,8 @@ class StandardisedProbe(nn.Module):
 
 def _train_probe(z: Tensor, z_adv: Tensor, y: Tensor, *, classes: int, seed: int) -> nn.Module:
     """Train a probe on batches of pairs z, z'."""
+    # built on the CPU, so that the probe is the same on every device, and in a fork, so that the caller's random
+    # numbers do not change
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         body = fc3_pd(z.shape[1], classes, PROBE_UNITS, lambda layer: layer).to(z.device)

@@ -16,6 +16,7 @@ NEIGHBORS = 15
 def tsne(inputs: AnalysisInputs) -> AnalysisResult:
     """Embed by scikit-learn's t-SNE (van der Maaten & Hinton 2008), initialised with principal components."""
 
+    # t-SNE compares a point with 3 * perplexity neighbours, which must exist
     perplexity = min(PERPLEXITY, (_point_count(inputs) - 1) / 3)
 
     def embed(z: Array) -> Array:
@@ -37,6 +38,7 @@ def umap(inputs: AnalysisInputs) -> AnalysisResult:
     neighbors = min(NEIGHBORS, _point_count(inputs) - 1)
 
     def embed(z: Array) -> Array:
+        # one job: with more, the order of threads would decide the result despite the seed
         points: Array = UMAP(n_neighbors=neighbors, random_state=inputs.seed, n_jobs=1).fit_transform(z)
         return points
 

@@ -97,6 +97,7 @@ def _custom_model_extractor(network: nn.Module) -> Extract:
             hook.remove()
         if not layer_inputs:
             raise RecipeError("the model does not use its last linear layer, before which its features would be taken")
+        # a model may apply the layer several times: the last use makes the logits
         z = layer_inputs[-1].flatten(1).float()
         return z, z.norm(dim=1), logits.float()
 
@@ -179,6 +180,7 @@ class FeatureCache:
                     epsilon=epsilon,
                     norm=task.spec.norm,
                 )
+                # the verified x', inside its ball: a larger perturbation would pass for a larger divergence
                 features[epsilon].append(self.extract(verification.x_adv))
             on_images(task, len(x))
         facts = {

@@ -92,6 +92,7 @@ class AnalysisRunner:
         if request.n < 2 and "hdh" in request.names:
             raise RecipeError("--hdh: half of the images train the probe, the others measure it; give two or more")
         self.grid = self._task(request.grid)
+        # once: the cells of a repeated attack would count twice in the correlation
         compared = [self._task(spec) for spec in request.attacks if spec.title != request.grid.title]
         self.attacks = [self.grid, *compared]
 
@@ -101,6 +102,7 @@ class AnalysisRunner:
         Errors: BusyError, DiskFullError, StoppedError; finished work is kept.
         """
         run = self.target.run
+        # a finished request takes no lock, so it is shown also while another process writes to the run
         if not self.missing() and not self._missing_checks() and not self._rows_to_rewrite():
             results_file.refresh(run)
             return self.rows()
@@ -129,6 +131,7 @@ class AnalysisRunner:
         on_analysis(name)
         started = time.monotonic()
         result = ANALYSES[name].compute(inputs)
+        # the shard before its row: after a crash between them, a row would name a shard that is not there
         shard = shards.write(self.target.run, name, result.arrays) if result.arrays else None
         row = {
             "event": "analysis",
@@ -154,6 +157,7 @@ class AnalysisRunner:
         return {
             name: row
             for name, row in rows.items()
+            # an analysis whose shard is lost is computed again
             if row and (row["shard"] is None or shards.intact(self.target.run, row["shard"]))
         }
 

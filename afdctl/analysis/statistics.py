@@ -16,6 +16,7 @@ def pca(inputs: AnalysisInputs) -> AnalysisResult:
     """Count the principal components that hold 99 % of the variance of z; arrays: the cumulative shares (m,)."""
     z = inputs.natural.z.astype(np.float64)
     centred = z - z.mean(0)
+    # of the covariance (m, m), far smaller than z; rounding makes its smallest eigenvalues negative
     variances = np.linalg.eigvalsh(centred.T @ centred / len(z))[::-1].clip(0)
     total = variances.sum()
     explained = np.cumsum(variances) / total if total > 0 else np.ones_like(variances)

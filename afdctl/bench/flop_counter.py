@@ -81,6 +81,7 @@ def count_step(defense: Defense, x: Tensor, y: Tensor) -> StepCount:
 
 def count_forward(network: nn.Module, x: Tensor) -> int:
     """Return the FLOP of one forward pass in evaluation mode."""
+    # in training mode the pass would change the running statistics of BatchNorm
     network.eval()
     with torch.no_grad(), FlopCounter() as counter:
         network(x)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import torch
+from torch import Generator
 
+from afdctl import data
 from afdctl.bench.flop_counter import StepCount, count_forward, count_step
-from afdctl.bench.recipe_time import MeasuredStep, estimate_recipe_time
 from afdctl.bench.step_time import (
     RatioEstimate,
     build_defenses,
@@ -22,12 +23,29 @@ from afdctl.bench.step_time import (
     time_phases,
     warm_up_steps,
 )
+from afdctl.data.base import ImageTensors
+from afdctl.data.loader import Split, count_batches
 from afdctl.defenses.base import Defense
 from afdctl.defenses.step_phases import PHASES
-from afdctl.models.cost import CopyBenchmark, MatmulBenchmark, ceiling_dtype
+from afdctl.models.cost import CopyBenchmark, CostEstimate, MatmulBenchmark, ceiling_dtype, timed
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
-from afdctl.training.cost_estimate import COUNTED_IMAGES, ImageBatch, build_defense, estimate_cost, with_train_settings
+from afdctl.recipe.schema import Evaluation
+from afdctl.training.cost_estimate import (
+    COUNTED_IMAGES,
+    ImageBatch,
+    build_defense,
+    build_network,
+    estimate_cost,
+    with_train_settings,
+)
+from afdctl.training.evaluate import evaluate
+from afdctl.training.schedule import Schedule
+
+# The test evaluates the last checkpoint and the best one.
+TESTED_CHECKPOINTS: Final = 2
+# The evaluation that is timed has this number of PGD steps.
+TIMED_PGD_STEPS: Final = 2
 
 
 def measure(
@@ -96,21 +114,30 @@ def defense_ratios(seconds: Mapping[str, Sequence[float]], own: str) -> dict[str
 
 def roofline(
     count: StepCount, seconds: Mapping[str, Sequence[float]], own: str, product_flop: int, copied: int
-) -> dict[str, float]:
-    """Return the device's peak rates, the minimum time of a step and how close the step is, as medians over rounds.
+) -> dict[str, float | None]:
+    """Return the device's peak speeds, the minimum time of a step, and how close the median step is to it.
 
-    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth.
+    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth. Both
+    are None where a step was faster than its minimum, because other work slowed every product or copy.
     """
-    flop = count.total_flop
-    rounds = list(zip(seconds["product"], seconds["copy"], seconds[own], strict=True))
-    floors = [max(flop / product_flop * a, count.traffic / copied * b) for a, b, _ in rounds]
+    # the fastest of all rounds: on a busy machine the median is that of a disturbed product, and a step then appears
+    # to exceed the peak
+    product, copy = min(seconds["product"]), min(seconds["copy"])
+    step = median(seconds[own])
+    flop_floor = count.total_flop / product_flop * product
+    floor = max(flop_floor, count.traffic / copied * copy)
     return {
-        "product_flop_per_s": product_flop / median(seconds["product"]),
-        "copy_bytes_per_s": copied / median(seconds["copy"]),
-        "floor_seconds": median(floors),
-        "floor_over_step": median(floor / step for floor, (_, _, step) in zip(floors, rounds, strict=True)),
-        "utilisation": median(flop / product_flop * a / step for a, _, step in rounds),
+        "product_flop_per_s": product_flop / product,
+        "copy_bytes_per_s": copied / copy,
+        "floor_seconds": floor,
+        "floor_over_step": possible_share(floor / step),
+        "utilisation": possible_share(flop_floor / step),
     }
+
+
+def possible_share(share: float) -> float | None:
+    """Return a share of the peak, or None for one above 1, which shows that the peak was measured too low."""
+    return share if share <= 1 else None
 
 
 def phase_table(
@@ -134,3 +161,66 @@ def phase_table(
     }
     no_counts = dict.fromkeys(("passes", "flop", "flop_passes", "predicted"))
     return rows | {"journal": {**no_counts, "share": journal_share / (1 + journal_share)}}
+
+
+class MeasuredStep(NamedTuple):
+    """Seconds of a step at one length of the attack."""
+
+    attack_steps: int
+    seconds: float
+
+
+def estimate_recipe_time(
+    recipe: Recipe, images: ImageBatch, step: MeasuredStep, cost: CostEstimate
+) -> dict[str, float] | None:
+    """Return the seconds of the whole training on this machine; None for an image folder, whose size is unknown.
+
+    The measured step is scaled by FLOP to the recipe's attack length. If a schedule changes the length, values are
+    means over all epochs.
+    """
+    info = data.loader_of(recipe.data.dataset).info
+    if info is None:
+        return None
+    steps = count_batches(info.train - recipe.data.holdout, recipe.train.batch_size)
+    attack_steps = Schedule(recipe, steps).mean_attack_steps()
+    # by FLOP and not by attack steps, because L_C, L_D and L_F cost the same at any attack length
+    flop, measured_flop = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
+    step_seconds = step.seconds * flop / measured_flop
+    pass_seconds = time_evaluation_pass(recipe, images)
+    validation_images = min(recipe.data.holdout, recipe.validation.limit)
+    validation = pass_seconds * validation_images * evaluation_passes(recipe.validation)
+    test_images = TESTED_CHECKPOINTS * min(info.test, recipe.test.limit or info.test)
+    test = pass_seconds * test_images * evaluation_passes(recipe.test)
+    epochs = recipe.train.epochs
+    return {
+        "epochs": epochs,
+        "steps_per_epoch": steps,
+        "attack_steps": attack_steps,
+        "step_seconds": step_seconds,
+        "epoch_seconds": steps * step_seconds,
+        "validation_seconds": validation,
+        "test_seconds": test,
+        "total_seconds": epochs * (steps * step_seconds + validation) + test,
+    }
+
+
+def evaluation_passes(table: Evaluation) -> int:
+    """Return the maximum of forward-equivalents per image: PGD, clean and attacked images, all queries of Square."""
+    return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
+
+
+def time_evaluation_pass(recipe: Recipe, images: ImageBatch) -> float:
+    """Time a short evaluation; return the seconds of one forward-equivalent of one image."""
+    device = images.x.device
+    short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "square_queries": 0, "limit": None})
+    n = min(short.batch_size, 2 * len(images.x))
+    # the batch of the step may be smaller than that of the evaluation, and small batches are slower per image
+    x = images.x.repeat(-(-n // len(images.x)), 1, 1, 1)[:n]
+    split = Split(ImageTensors((255 * x).byte(), torch.zeros(n, dtype=torch.int64)), device)
+    network, noise = build_network(recipe, images), Generator(device).manual_seed(0)
+
+    def run() -> None:
+        evaluate(network, split, short, recipe.attack, noise)
+
+    run()  # warm-up
+    return timed(run, device) / n / evaluation_passes(short)

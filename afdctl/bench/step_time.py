@@ -33,7 +33,7 @@ from afdctl.training.metric_buffer import MetricBuffer
 # Names of defenses in reports that differ from those in a recipe.
 SHORT_NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
 COMPARED: Final = ("afd", "adversarial", "trades")
-# Steps timed by phase, and steps of the epoch whose journal is timed.
+# Steps timed by phase, and steps of the epoch whose journal is timed: 55,000 images of MNIST in batches of 128.
 SHARE_STEPS: Final = 3
 JOURNAL_STEPS: Final = 430
 # All attack steps cost the same, so a short attack is enough to compare thread counts.
@@ -100,6 +100,7 @@ def warm_up_steps(device: torch.device) -> int:
 
 def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> RatioEstimate:
     """Compare two steps by their times in the same round."""
+    # in pairs, because other work on the machine slows both steps of a round
     pairs = [a / b for a, b in zip(numerators, denominators, strict=True)]
     low, _, high = quantiles(pairs, n=4)
     return RatioEstimate(median(pairs), low, high)

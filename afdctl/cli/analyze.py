@@ -216,7 +216,7 @@ def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bo
     figures: dict[str, Path] = {}
     # a script that names no file gets none
     if out or (console.is_terminal and not as_json):
-        from afdctl.export.figures.catalogue import save_figures
+        from afdctl.export.figures.page import save_figures
 
         figures = {name: figure_path(runs, name, out, alone=len(names) == 1) for name in names}
         save_figures(runs, figures)

@@ -116,8 +116,8 @@ def roofline_table(report: Row, row: Row) -> "Table":
         "minimum time of a step": milliseconds(row["floor_seconds"]),
         "measured step": milliseconds(step_seconds),
         "FLOP/s of the step": f"{row['flop'] / step_seconds / 1e9:.4g} GFLOP/s",
-        "model FLOP utilisation": f"{row['utilisation']:.1%}",
-        "minimum over measured": f"{row['floor_over_step']:.1%}",
+        "model FLOP utilisation": format_share(row["utilisation"]),
+        "minimum over measured": format_share(row["floor_over_step"]),
         "peak memory": f"{row['peak_bytes'] / 1e6:.4g} MB",
     }
     for name, value in lines.items():
@@ -179,6 +179,11 @@ def display_name(defense: str) -> str:
 def milliseconds(seconds: float) -> str:
     """Format seconds with at least three digits: `75.3 ms`, `4,788 ms`."""
     return f"{1000 * seconds:,.{1 if seconds < 0.1 else 0}f} ms"
+
+
+def format_share(share: float | None) -> str:
+    """Format a share of the device's peak; None is one that the busy machine made impossible to measure."""
+    return "unknown: machine busy, run again" if share is None else f"{share:.1%}"
 
 
 def format_ratio(ratio: Sequence[float]) -> str:

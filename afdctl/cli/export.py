@@ -92,7 +92,7 @@ def export(
 
         check_name(table)
     if figure is not None:
-        from afdctl.export.figures.catalogue import find
+        from afdctl.export.figures.page import find
 
         find(figure)
     if (table or figure) and not names:

@@ -13,7 +13,7 @@ from afdctl.errors import AfdctlError, NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
-    from afdctl.export.figures.catalogue import FigureSpec
+    from afdctl.export.figures.page import FigureSpec
     from afdctl.export.tables.base import Table
     from afdctl.runs.record import Record
 
@@ -141,8 +141,7 @@ def _export_rows(
 
 def export_figure(options: ExportOptions, figure: str) -> None:
     """Draw the figure of the named runs, by default those of the paper's figure, and print the file's path."""
-    from afdctl.export.figures.catalogue import FIGURES, find
-    from afdctl.export.figures.page import format_of, save
+    from afdctl.export.figures.page import FIGURES, find, format_of, save
 
     name = find(figure)
     spec = FIGURES[name]

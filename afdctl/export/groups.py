@@ -65,6 +65,7 @@ def group_runs(records: Iterable[Record], *, distinct_labels: bool = False) -> l
 def plot_groups(records: Iterable[Record]) -> list[Group]:
     """Group runs under distinct labels that matplotlib draws literally, `$` and control characters included."""
     groups = group_runs(records, distinct_labels=True)
+    # matplotlib reads the text between two $ as a formula, and a run's name may contain them
     return [replace(group, label=printable(group.label).replace("$", r"\$")) for group in groups]
 
 
@@ -82,6 +83,12 @@ def table_groups(records: Iterable[Record], with_paper: bool) -> list[Group]:
         if (dataset, method) not in present
     ]
     return sorted([*groups, *absent], key=_rank)
+
+
+def has_seeds(records: Iterable[Record]) -> bool:
+    """Return whether runs have two different seeds, so that they have a deviation over seeds."""
+    # the same seed again repeats the sample: its deviation of 0 would pass for a precise result
+    return len({record.seed for record in records}) > 1
 
 
 def method_rank(label: str) -> tuple[bool, int]:
@@ -126,6 +133,7 @@ def commands(gaps: Iterable[Gap]) -> list[str]:
 
 def sweep_gap(record: Record, attack: str, options: str = "") -> Gap:
     """Describe a missing sweep of the run under an attack of suite paper-A2."""
+    # with the suite: the default one has other grids, whose results a table of the paper notes as different
     return Gap(f"afdctl sweep {{runs}} --suite paper-A2{options} --attacks {{attacks}}", quote_run(record.run), attack)
 
 
@@ -147,6 +155,7 @@ def training_gap(dataset: str, method: str) -> Gap | None:
 
 def quote_run(run: Run, *inside: str) -> str:
     """Quote a run, or a file inside it, for a shell; runs under `runs`, the default folder, by name alone."""
+    # resolved, because either path may contain a symbolic link
     if not inside and run.path.resolve().parent == Path("runs").resolve():
         return shlex.quote(run.name)
     return shlex.quote(str(display_path(run.path.joinpath(*inside))))
@@ -157,5 +166,6 @@ def _label(record: Record, *, alone: bool) -> str:
 
 
 def _rank(group: Group) -> tuple[int, tuple[bool, int]]:
+    # data sets that the paper does not use come after its own
     datasets = list(dict.fromkeys([*DATASETS, *registry.DATASETS]))
     return datasets.index(group.dataset), method_rank(group.label)

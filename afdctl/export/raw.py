@@ -33,6 +33,7 @@ def cells(records: Iterable[Record]) -> Rows:
     """
     rows = []
     for record in records:
+        # rows are dictionaries, which no set can hold; a curve has the same objects
         shown = {id(row) for curve in record.curves.values() for row in curve.cells}
         target = {"run": record.name, "dataset": record.dataset, "method": record.method}
         for row in record.of_kind("cell"):
@@ -53,6 +54,7 @@ def as_csv(rows: Rows) -> str:
 
 def as_json(rows: Rows) -> str:
     """Write one object whose `rows` have the keys of their event."""
+    # the journal has null for NaN, which JSON lacks
     return json.dumps({"schema": "afdctl/1", "rows": rows}, allow_nan=False) + "\n"
 
 
@@ -75,6 +77,7 @@ def parquet(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str] | Non
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: pa.array([_encodable(row.get(name)) for row in rows]) for name in names}
     for name, column in columns.items():
+        # a column of type null would differ from that of another file, and both could not be read as one table
         if pa.types.is_null(column.type):
             columns[name] = column.cast(pa.float64())
     texts = {name: encodable(value) for name, value in (metadata or {}).items()}

@@ -16,13 +16,12 @@ from textual import events
 from textual.app import App, ComposeResult
 
 from afdctl.errors import AfdctlError, DiskFullError
-from afdctl.tui import export, keymap, view_actions
-from afdctl.tui.drawing.canvas import Canvas
+from afdctl.tui import actions, export, keymap
 from afdctl.tui.drawing.cells import Depth, Palette
-from afdctl.tui.driver import ServedDriver, StderrDriver, limit_size
 from afdctl.tui.panes.prompts import Dialog, hint_at
 from afdctl.tui.screen import Frame, compose_frame
 from afdctl.tui.session import Options, Session
+from afdctl.tui.terminal import Canvas, ServedDriver, StderrDriver, limit_size
 from afdctl.tui.view import View, load_settings, save_settings
 
 POLL_INTERVAL = 0.25
@@ -195,21 +194,21 @@ class Dashboard(App[int]):
         elif self.frame and pane and pane in self.frame.charts:
             self.change_view(replace(self.view, focus=self.frame.charts[pane][0].key))
             if event.count == 2:
-                self.change_view(replace(view_actions.maximise(self), cursor=None))
+                self.change_view(replace(actions.maximise(self), cursor=None))
             elif (step := self._step_at(event.x, event.y)) is not None:
-                self.change_view(view_actions.set_cursor(self, step))
+                self.change_view(actions.set_cursor(self, step))
         self.draw()
 
     def on_canvas_dragged(self, event: Canvas.Dragged) -> None:
         """Move the cursor."""
         if (step := self._step_at(event.x, event.y)) is not None:
-            self.change_view(view_actions.set_cursor(self, step))
+            self.change_view(actions.set_cursor(self, step))
             self.draw()
 
     def on_canvas_scrolled(self, event: Canvas.Scrolled) -> None:
         """Zoom around the pointer."""
         if (step := self._step_at(event.x, event.y)) is not None:
-            self.change_view(view_actions.zoom(self, WHEEL_UP if event.up else WHEEL_DOWN, step))
+            self.change_view(actions.zoom(self, WHEEL_UP if event.up else WHEEL_DOWN, step))
             self.draw()
 
     def _step_at(self, x: int, y: int) -> int | None:

@@ -56,6 +56,7 @@ def write_text(frame: Frame, snapshot: Snapshot, palette: Palette, folder: Path)
     """Write the screen as text and its data as CSV. Errors: OSError, DiskFullError."""
     path = free_path(folder, f"{snapshot.name}-step-{snapshot.history.step}", ".txt")
     files.write_text(path, frame.cells.text() + "\n")
+    # in memory, so that the file is written completely or not at all
     buffer = StringIO(newline="")
     table = csv.writer(buffer)
     table.writerow(["chart", "metric", "run", "x", "mean", "low", "high"])
@@ -137,6 +138,7 @@ def _draw_row(cells: Cells, y: int, ground: str) -> list[str]:
             grounds.append(_box(x, y, len(text), back))
         for begin, word in _split_words(text):
             bold = ' class="b"' if style and style.bold else ""
+            # a viewer may lack the fonts; the word still takes its cells
             length = f' textLength="{len(word) * WIDTH:.5g}"' if len(word) > 1 else ""
             place = f'x="{(x + begin) * WIDTH:.5g}" y="{y * HEIGHT + 12.6:.5g}"'
             texts.append(f'<text {place}{length}{bold} fill="{front}">{escape(word)}</text>')
@@ -155,6 +157,7 @@ def _split_words(text: str) -> list[tuple[int, str]]:
     """Return the parts of a text that are not drawn as shapes, with their first columns."""
     words: list[tuple[int, str]] = []
     word, begin = "", 0
+    # the rule at the end completes the last word
     for place, character in enumerate([*text, "─"]):
         drawn = (
             character in RULES or character in BARS or 0x2580 <= ord(character) <= 0x2588 or ord(character) >= 0x2800
@@ -213,6 +216,7 @@ def _tokens(path: str) -> list[str]:
 
 
 def _dot(left: float, top: float, bit: int) -> str:
+    # braille first had three rows of dots; bits 6 and 7 are the fourth
     column, row = (0, bit) if bit < 3 else (1, bit - 3) if bit < 6 else (bit - 6, 3)
     x, y = left + (column + 0.5) * WIDTH / 2 - 1.25, top + (row + 0.5) * HEIGHT / 4 - 1.25
     return f"M{x:.5g} {y + 1.25:.5g}a1.25 1.25 0 1 0 2.5 0a1.25 1.25 0 1 0-2.5 0"

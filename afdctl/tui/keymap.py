@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from afdctl.tui import run_actions, view_actions
+from afdctl.tui import actions
+from afdctl.tui.actions import Action, ActionContext
 from afdctl.tui.panes.prompts import Dialog, KeyHint
-from afdctl.tui.view import Snapshot
-from afdctl.tui.view_actions import Action, ActionContext
+from afdctl.tui.view import Settings, Snapshot, View
 
 Condition = Callable[[Snapshot], bool]
 
@@ -47,6 +47,11 @@ def show_help(app: ActionContext) -> None:
     )
 
 
+def edit_filter(app: ActionContext) -> None:
+    """Start typing a filter for log and charts."""
+    app.filter_input = app.view.filter
+
+
 def _leave_word(snapshot: Snapshot) -> str:
     return "detach" if snapshot.owner and not snapshot.state.over else "quit"
 
@@ -69,6 +74,7 @@ def _can_stop(snapshot: Snapshot) -> bool:
 
 
 def _can_save(snapshot: Snapshot) -> bool:
+    # a training that has ended has saved all there is
     return _can_stop(snapshot) and not snapshot.history.end
 
 
@@ -95,15 +101,16 @@ BINDINGS = {
         help=("q", "quit or detach; the training continues"),
         hint=Hint(1, "q", _leave_word),
     ),
-    "ctrl+c": Binding(run_actions.interrupt),
+    # what it does depends on who started the training, so no hint names it
+    "ctrl+c": Binding(actions.interrupt),
     "x": Binding(
-        run_actions.ask_to_stop,
+        actions.ask_to_stop,
         help=("x k", "stop the run (it saves); checkpoint now"),
         hint=Hint(5, "x", "stop", _can_stop),
         local=True,
     ),
-    "k": Binding(run_actions.request_checkpoint, hint=Hint(13, "k", "checkpoint", _can_save), local=True),
-    "p space": Binding(view_actions.freeze, help=("p space", "freeze the view"), hint=Hint(6, "p", _freeze_word)),
+    "k": Binding(actions.request_checkpoint, hint=Hint(13, "k", "checkpoint", _can_save), local=True),
+    "p space": Binding(actions.freeze, help=("p space", "freeze the view"), hint=Hint(6, "p", _freeze_word)),
     "s": Binding(
         lambda app: app.view.next_beta(1),
         help=("s S", "smoothing: 0, 0.6, 0.9, 0.98, 0.995"),
@@ -126,56 +133,56 @@ BINDINGS = {
         hint=Hint(11, "w", "window", _has_charts),
     ),
     "W": Binding(lambda app: app.view.next_window(-1)),
-    "plus equals_sign": Binding(partial(view_actions.zoom, factor=0.5), help=("+ -", "zoom (also the wheel)")),
-    "minus": Binding(partial(view_actions.zoom, factor=2.0)),
+    "plus equals_sign": Binding(partial(actions.zoom, factor=0.5), help=("+ -", "zoom (also the wheel)")),
+    "minus": Binding(partial(actions.zoom, factor=2.0)),
     "left": Binding(
-        partial(view_actions.move_cursor, columns=-1),
+        partial(actions.move_cursor, columns=-1),
         help=("← →", "cursor on logged steps; shift: ten columns"),
     ),
-    "right": Binding(partial(view_actions.move_cursor, columns=1)),
-    "shift+left": Binding(partial(view_actions.move_cursor, columns=-10)),
-    "shift+right": Binding(partial(view_actions.move_cursor, columns=10)),
+    "right": Binding(partial(actions.move_cursor, columns=1)),
+    "shift+left": Binding(partial(actions.move_cursor, columns=-10)),
+    "shift+right": Binding(partial(actions.move_cursor, columns=10)),
     "enter": Binding(
-        view_actions.maximise,
+        actions.maximise,
         help=("enter", "one chart only (also a double click)"),
         hint=Hint(12, "enter", "grow", _has_charts),
     ),
-    "tab": Binding(partial(view_actions.focus, step=1), help=("tab", "next chart")),
-    "shift+tab": Binding(partial(view_actions.focus, step=-1)),
-    "pagedown": Binding(partial(view_actions.turn_page, step=1), help=("pgup pgdn", "other charts")),
-    "pageup": Binding(partial(view_actions.turn_page, step=-1)),
+    "tab": Binding(partial(actions.focus, step=1), help=("tab", "next chart")),
+    "shift+tab": Binding(partial(actions.focus, step=-1)),
+    "pagedown": Binding(partial(actions.turn_page, step=1), help=("pgup pgdn", "other charts")),
+    "pageup": Binding(partial(actions.turn_page, step=-1)),
     "escape": Binding(
-        view_actions.back,
+        actions.back,
         help=("esc", "back: filter, cursor, zoom, chart"),
         hint=Hint(2, "esc", "back", _can_go_back),
     ),
-    "1": Binding(partial(view_actions.toggle_pane, name="health"), help=("1 2 3", "health, accuracy, system")),
-    "2": Binding(partial(view_actions.toggle_pane, name="accuracy")),
-    "3": Binding(partial(view_actions.toggle_pane, name="system")),
-    "4": Binding(view_actions.next_log, help=("4 5", "log, output of the trainer, none; header")),
-    "5": Binding(partial(view_actions.toggle_pane, name="header")),
+    "1": Binding(partial(actions.toggle_pane, name="health"), help=("1 2 3", "health, accuracy, system")),
+    "2": Binding(partial(actions.toggle_pane, name="accuracy")),
+    "3": Binding(partial(actions.toggle_pane, name="system")),
+    "4": Binding(actions.next_log, help=("4 5", "log, output of the trainer, none; header")),
+    "5": Binding(partial(actions.toggle_pane, name="header")),
     "v": Binding(
-        view_actions.toggle_sweep,
+        actions.toggle_sweep,
         help=("v t", "training or attacks; dark or light"),
         hint=Hint(7, "v", _sweep_word, _has_attacks),
     ),
-    "t": Binding(view_actions.toggle_theme),
-    "slash": Binding(view_actions.edit_filter, help=("/", "filter log and charts")),
-    "c": Binding(run_actions.choose_compared, help=("c", "compare runs"), hint=Hint(14, "c", "compare")),
+    "t": Binding(lambda app: app.view.with_settings(theme="light" if app.palette.dark else "dark")),
+    "slash": Binding(edit_filter, help=("/", "filter log and charts")),
+    "c": Binding(actions.choose_compared, help=("c", "compare runs"), hint=Hint(14, "c", "compare")),
     "r": Binding(
         lambda app: app.view.with_settings(raw=not app.view.settings.raw),
         help=("r b", "band of minimum and maximum; best epoch"),
     ),
     "b": Binding(lambda app: app.view.with_settings(best=not app.view.settings.best)),
     "left_square_bracket": Binding(
-        partial(run_actions.move_replay, epochs=-1),
+        partial(actions.move_replay, epochs=-1),
         help=("[ ] .", "replay: back, forward; pause"),
     ),
     "right_square_bracket": Binding(
-        partial(run_actions.move_replay, epochs=1),
+        partial(actions.move_replay, epochs=1),
         hint=Hint(4, "[ ]", "epoch back, forward", _is_replay),
     ),
-    "full_stop": Binding(run_actions.play_or_freeze, hint=Hint(3, ".", "play, pause", _is_replay)),
+    "full_stop": Binding(actions.play_or_freeze, hint=Hint(3, ".", "play, pause", _is_replay)),
     "e": Binding(
         lambda app: app.write_svg(),
         help=("e E", "SVG of the screen; text and CSV"),
@@ -183,7 +190,12 @@ BINDINGS = {
         local=True,
     ),
     "E": Binding(lambda app: app.write_text(), local=True),
-    "0": Binding(view_actions.reset, help=("0 ctrl+z", "forget settings; suspend")),
+    # the theme fits the terminal and is no choice of what to see
+    "0": Binding(
+        lambda app: View(Settings(theme=app.view.settings.theme)),
+        help=("0 ctrl+z", "forget settings; suspend"),
+    ),
+    # a browser has no shell to return to
     "ctrl+z": Binding(lambda app: app.action_suspend_process(), local=True),
     "question_mark h": Binding(show_help, hint=Hint(16, "?", "keys")),
 }
@@ -206,7 +218,7 @@ def press(app: ActionContext, key: str, character: str | None) -> None:
     if app.filter_input is not None:
         _type_filter(app, app.filter_input, key, character)
     elif app.dialog:
-        run_actions.answer_dialog(app, app.dialog, key)
+        actions.answer_dialog(app, app.dialog, key)
     else:
         run_binding(app, key)
 
@@ -227,6 +239,7 @@ def _type_filter(app: ActionContext, text: str, key: str, character: str | None)
         run_binding(app, key)
     elif key in ("enter", "escape"):
         app.filter_input = None
+        # another filter selects other charts, so it shows their first page
         app.change_view(replace(app.view, filter=text if key == "enter" else "", page=0))
     elif key == "backspace":
         app.filter_input = text[:-1]

@@ -81,6 +81,7 @@ def draw_scatters(points: Mapping[str, Floats], label: NDArray[np.int32], width:
     for number, (title, positions) in enumerate(points.items()):
         field = Cells(field_width - 1, cells.height, palette)
         field.frame([(title, palette.ink("strong", bold=True))])
+        # points on one line have no span across it
         shares = (positions - lowest) / np.where(spans > 0, spans, 1)
         for (x, y), class_number in zip(shares.tolist(), label.tolist(), strict=True):
             mark = CLASS_MARKS[class_number] if class_number < len(CLASS_MARKS) else "·"

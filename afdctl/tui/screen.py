@@ -20,6 +20,7 @@ from afdctl.tui.system import draw_system
 from afdctl.tui.view import Settings, Snapshot, View
 
 
+# tui/system.py cannot import Snapshot, which has a System
 def _draw_system(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells:
     return draw_system(snapshot.system, snapshot.checkpoint_bytes, width, height, palette)
 
@@ -60,6 +61,7 @@ class Frame:
         if name is None or name not in self.charts:
             return None
         spec, rendered = self.charts[name]
+        # the middle of the cell
         share = (x - self.places[name].x - rendered.left + 0.5) / max(1, rendered.plot_width)
         x_range = rendered.x_range
         value = x_range.low + min(1.0, max(0.0, share)) * (x_range.high - x_range.low)
@@ -143,6 +145,7 @@ def select_charts(snapshot: Snapshot) -> list[ChartSpec]:
 def charts_of_page(snapshot: Snapshot, available: Sequence[ChartSpec], size: int) -> Sequence[ChartSpec]:
     """Return the charts of the current page. The last page is filled up with charts of the one before."""
     size = max(1, size)
+    # turning back from the first page shows the last
     pages = max(1, -(-len(available) // size))
     first = (snapshot.view.page % pages) * size
     return available[max(0, min(first, len(available) - size)) :][:size]
@@ -166,6 +169,7 @@ def still_frame(paths: Sequence[Path], width: int, height: int, *, colours: bool
     session = Session(paths, Options(read_only=True))
     session.open()
     for run in session.compared or [session.front]:
+        # a picture shows the whole of a long journal, not a sample of its lines
         while run.share < 1:
             run.poll(1.0)
     session.poll(View())

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from afdctl.journal import unreachable
 from afdctl.tui.drawing.cells import COMPARED, curve_letter
 from afdctl.tui.panes import health
-from afdctl.tui.state.follower import RunFollower, output
+from afdctl.tui.state.follower import RunFollower
 from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.state.replay import Replay
 from afdctl.tui.system import System, SystemMonitor
@@ -49,11 +50,13 @@ class Session:
 
     def open(self) -> None:
         """Read enough of each run for a first frame."""
+        # the run in front is usually one of the compared
         for run in {id(run): run for run in [*self.compared, self.front]}.values():
             run.open()
 
     def poll(self, view: View) -> bool:
         """Read what was written since the last call; return whether there is something new to draw."""
+        # all runs share the time, or several long journals would delay the keys
         seconds = POLL_SECONDS / max(1, len(self.compared))
         # a sum, as `any` would stop at the first run with news
         changed = sum(run.poll(seconds) for run in self.compared or [self.front]) > 0
@@ -71,6 +74,7 @@ class Session:
         if place < len(self.runs) and self.runs[place].journal.exists():
             self.front = self.runs[place]
             self.front.open()
+            # what is bad in the next run is noted again
             self._levels.clear()
             return True
         return False
@@ -93,7 +97,7 @@ class Session:
     def read_output(self, view: View) -> None:
         """Read the end of log.txt, if the view shows it."""
         if view.log == "output":
-            self._output = output(self.front.path)
+            self._output = last_output(self.front.path)
 
     def _log_worse_checks(self) -> None:
         """Add a note for each health check that became worse."""
@@ -147,6 +151,15 @@ class Session:
             for place, run in enumerate(self.compared)
         ]
 
+    @property
+    def unreachable_reason(self) -> str:
+        """Why the run in front cannot be sent a signal; empty if it can."""
+        if self.options.read_only:
+            return "this dashboard is read-only"
+        if isinstance(self.front, Replay) or self.front.writer is None:
+            return "nothing is running here"
+        return unreachable(self.front.writer)
+
     def sibling_runs(self) -> list[Path]:
         """Return the runs in the folder of the one in front, itself first."""
         folders = sorted(file.parent for file in self.front.path.parent.glob("*/run.json"))
@@ -154,6 +167,7 @@ class Session:
 
     def compare(self, paths: Sequence[Path]) -> None:
         """Compare these runs; fewer than two end the comparison."""
+        # kept open, or a long journal would be read again from its start
         open_runs = {run.path.resolve(): run for run in [self.front, *self.compared]}
         self.compared = []
         for path in paths if len(paths) > 1 else ():
@@ -162,3 +176,13 @@ class Session:
                 run = RunFollower(path)
                 run.open()
             self.compared.append(run)
+
+
+def last_output(path: Path, lines: int = 200) -> list[str]:
+    """Return the last lines that the trainer printed."""
+    try:
+        with (path / "log.txt").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 200 * lines))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return []

@@ -10,7 +10,8 @@ from typing import Literal, Self, TypeVar
 
 from afdctl.errors import DiskFullError
 from afdctl.runs import files
-from afdctl.tui.state.history import History, State
+from afdctl.tui.state.follower import State
+from afdctl.tui.state.history import History
 from afdctl.tui.state.log_entries import LogEntry
 from afdctl.tui.system import System
 
@@ -140,6 +141,7 @@ def zoom_range(low: float, high: float, factor: float, centre: float | None, fol
     span = max(min_span, (high - low) * factor)
     if centre is None:
         return Zoom(span, None if following else high)
+    # the centre keeps its place on the screen
     return Zoom(span, centre + (high - centre) * span / (high - low))
 
 
@@ -182,5 +184,6 @@ class Snapshot:
         """Whether attacks are shown instead of the training: by key v, or because they are the newer part."""
         if not self.history.sweep.cells:
             return False
+        # a resumed training clears the plan
         newer = bool(self.history.sweep.plan) and not self.others
         return newer if self.view.sweep is None else self.view.sweep

@@ -5,15 +5,18 @@ import torch
 from torch import nn
 
 from afdctl import recipe
-from afdctl.bench import step_time
-from afdctl.bench.report import measure
+from afdctl.bench import report, step_time
+from afdctl.bench.flop_counter import StepCount
+from afdctl.bench.report import MeasuredStep, estimate_recipe_time, measure
 from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, make_batch
 from afdctl.models import cost
+from afdctl.models.cost import CostEstimate
 from afdctl.models.precision import precision_of
 from afdctl.training.cost_estimate import attack_for, cost_event, with_train_settings
 from tests.conftest import short
 
 CPU = torch.device("cpu")
+COST = CostEstimate(attack_start=1.0, attack_step=2.0, losses={"C": 5.0})
 
 
 def test_ratio_is_the_median_of_the_pairs():
@@ -28,9 +31,9 @@ def test_steps_are_taken_in_turn():
 
 
 def test_report_of_a_small_recipe():
-    report = measure(short("digits_wgan"), [1, 2], rounds=3, device=CPU, try_threads=False)
-    assert [row["attack_steps"] for row in report["steps"]] == [1, 2]
-    for row in report["steps"]:
+    measured = measure(short("digits_wgan"), [1, 2], rounds=3, device=CPU, try_threads=False)
+    assert [row["attack_steps"] for row in measured["steps"]] == [1, 2]
+    for row in measured["steps"]:
         assert row["afd_seconds"] > 0
         assert row["afd_over_at"].low <= row["afd_over_at"].median <= row["afd_over_at"].high
         assert 0 < row["journal_share"] < 1
@@ -38,19 +41,19 @@ def test_report_of_a_small_recipe():
 
 @pytest.mark.parametrize("name", ["digits_nt", "digits_at", "digits_trades"])
 def test_a_recipe_of_any_defense_is_measured(name: str):
-    report = measure(
+    measured = measure(
         short(name, "attack.epsilon_warmup_epochs=0", "train.batch_size=8"),
         [1],
         rounds=2,
         device=CPU,
         try_threads=False,
     )
-    (row,) = report["steps"]
-    own = report["defense"]
-    assert report["defense"] == {"digits_nt": "nt", "digits_at": "at", "digits_trades": "trades"}[name]
+    (row,) = measured["steps"]
+    own = measured["defense"]
+    assert measured["defense"] == {"digits_nt": "nt", "digits_at": "at", "digits_trades": "trades"}[name]
     assert {f"{other}_seconds" for other in (own, "afd", "at", "trades")} <= set(row)
     assert {f"{own}_over_{other}" for other in ("afd", "at", "trades") if other != own} <= set(row)
-    assert report["eta"]["total_seconds"] > 0
+    assert measured["eta"]["total_seconds"] > 0
 
 
 def test_only_trades_uses_pgd_kl():
@@ -76,6 +79,23 @@ def test_shares_add_up_and_the_floor_is_below_the_ceiling():
     assert 0 < row["utilisation"] <= row["floor_over_step"]
     assert row["bytes"] < row["bytes_unfused"]
     assert row["peak_bytes"] > 1e7
+
+
+COUNT = StepCount(passes={}, flop={"C": 90}, traffic=10, unfused=10, largest=1)
+
+
+def test_a_product_slowed_by_other_work_does_not_lower_the_peak():
+    seconds = {"product": [3.0, 1.0, 3.0], "copy": [1.0, 5.0, 5.0], "at": [2.0, 1.0, 1.0]}
+    line = report.roofline(COUNT, seconds, "at", product_flop=100, copied=20)
+    assert (line["product_flop_per_s"], line["copy_bytes_per_s"]) == (100, 20)
+    assert line["utilisation"] == line["floor_over_step"] == line["floor_seconds"] == 0.9
+
+
+def test_no_share_of_the_peak_is_above_one():
+    busy = {"product": [3.0, 3.0], "copy": [1.0, 1.0], "at": [1.0, 1.0]}
+    line = report.roofline(COUNT, busy, "at", product_flop=100, copied=20)
+    assert (line["utilisation"], line["floor_over_step"]) == (None, None)
+    assert line["floor_seconds"] == pytest.approx(2.7)
 
 
 def test_every_step_has_the_recipes_precision():
@@ -108,9 +128,9 @@ def test_the_ceiling_is_the_recipes_product_unless_float32_is_faster(monkeypatch
 
 def test_the_report_names_precision_and_ceiling():
     chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.epsilon_warmup_epochs=0")
-    report = measure(chosen, [1], rounds=2, device=CPU, try_threads=False)
-    assert (report["precision"], report["compile"]) == ("bf16", False)
-    assert report["dtype"] in {"bf16", "float32"}
+    measured = measure(chosen, [1], rounds=2, device=CPU, try_threads=False)
+    assert (measured["precision"], measured["compile"]) == ("bf16", False)
+    assert measured["dtype"] in {"bf16", "float32"}
     event = cost_event(chosen, (1, 8, 8), 10, CPU)
     assert event["dtype"] in {"bf16", "float32"}
     assert event["floor_seconds"] == pytest.approx(sum(event["flop"].values()) / event["product_flop_per_s"])
@@ -127,11 +147,41 @@ def test_comparing_thread_counts_leaves_the_current_one():
     assert medians == sorted(medians)
 
 
+def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(report, "time_evaluation_pass", lambda *_: 0.001)
+    chosen = short(
+        "digits_wgan",
+        "train.epochs=60",
+        "train.batch_size=128",
+        "attack.steps=10",
+        "data.holdout=200",
+        "validation.steps=20",
+        "validation.square_queries=100",
+        "test.steps=40",
+    )
+    # a step with 10 attack steps costs 26 FLOP, with 4 it costs 14
+    measured = MeasuredStep(attack_steps=4, seconds=1.4)
+    eta = estimate_recipe_time(chosen, make_batch(chosen, CPU), measured, COST)
+    assert eta is not None
+    assert eta["steps_per_epoch"] == 10, "1237 images in batches of 128"
+    assert eta["step_seconds"] == pytest.approx(2.6)
+    limit = min(chosen.validation.limit, 200)
+    assert eta["validation_seconds"] == pytest.approx(0.001 * limit * (43 + 103))
+    tested = chosen.test.limit or 360
+    assert eta["test_seconds"] == pytest.approx(0.001 * 2 * tested * 83)
+    assert eta["total_seconds"] == pytest.approx(60 * (26 + eta["validation_seconds"]) + eta["test_seconds"])
+
+
+def test_the_time_of_an_image_folder_is_unknown():
+    chosen = short("folder_wgan", "data.image_size=8", "train.batch_size=4")
+    assert estimate_recipe_time(chosen, make_batch(chosen, CPU), MeasuredStep(1, 1.0), COST) is None
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", [False, "default", "reduce-overhead"])
 def test_a_step_is_measured_on_a_gpu(mode: str | bool):
     chosen = with_train_settings(short("digits_wgan", "train.precision=bf16", "train.batch_size=64"), compile=mode)
-    report = measure(chosen, [2], rounds=2, device=torch.device("cuda"))
-    assert report["dtype"] == "bf16"
-    assert report["steps"][0]["utilisation"] > 0
-    assert report["thread_counts"] == []
+    measured = measure(chosen, [2], rounds=2, device=torch.device("cuda"))
+    assert measured["dtype"] == "bf16"
+    assert measured["steps"][0]["utilisation"] > 0
+    assert measured["thread_counts"] == []

@@ -4,6 +4,7 @@ import json
 from itertools import chain
 from pathlib import Path
 
+from afdctl.cli.bench import format_share
 from tests.cli.conftest import Afdctl
 from tests.conftest import SHORT
 
@@ -39,6 +40,11 @@ def test_the_tables_name_every_phase(afdctl: Afdctl):
         "OMP_NUM_THREADS",
     ):
         assert word in out, word
+
+
+def test_a_share_that_a_busy_machine_hides_is_no_percentage():
+    assert format_share(0.5) == "50.0%"
+    assert format_share(None) == "unknown: machine busy, run again"
 
 
 def test_a_trace_that_could_not_be_written_is_refused_before_any_work(afdctl: Afdctl):

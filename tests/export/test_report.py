@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from afdctl.export.report import analyses, page, training
+from afdctl.export.report import analyses, curves, page
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from tests.journals import Row, analysed, end, epoch, final_test, resumed, steps, swept, trained, written
@@ -191,11 +191,11 @@ def test_names_and_messages_are_text_and_no_markup(tmp_path: Path):
 def test_a_long_run_makes_a_small_page(tmp_path: Path):
     run = written(tmp_path, "long", [*steps(1, 20000), final_test(), end()])
     assert len(page_of(run)) < 100_000
-    assert training.step_history(Record.of(run)).length <= training.MAX_BUCKETS
+    assert curves.step_history(Record.of(run)).length <= curves.MAX_BUCKETS
 
 
 def test_steps_repeated_after_a_resume_replace_the_old_ones(tmp_path: Path):
     again = resumed(10, 1)
     rows = [*steps(1, 17), again, *({**row, "L_C": 7.0} for row in steps(11, 20))]
-    history = training.step_history(Record.of(written(tmp_path, "one", rows)))
+    history = curves.step_history(Record.of(written(tmp_path, "one", rows)))
     assert history.mean("L_C").tolist() == pytest.approx([2 / number for number in range(1, 11)] + [7.0] * 10)

@@ -14,7 +14,7 @@ from afdctl.tui.app import Dashboard
 from afdctl.tui.drawing.cells import Palette
 from afdctl.tui.screen import Frame, compose_frame
 from afdctl.tui.session import Options
-from afdctl.tui.state.history import state
+from afdctl.tui.state.follower import state
 from afdctl.tui.system import Gpu, System
 from afdctl.tui.view import Snapshot, View
 from tests.tui import journals

@@ -8,8 +8,8 @@ from textual.pilot import Pilot
 
 from afdctl.journal import Journal
 from afdctl.tui.app import Dashboard
-from afdctl.tui.session import Options
-from afdctl.tui.state.follower import MAX_BYTES_AT_OPEN, RunFollower, output
+from afdctl.tui.session import Options, last_output
+from afdctl.tui.state.follower import MAX_BYTES_AT_OPEN, RunFollower
 from afdctl.tui.state.replay import Replay
 from tests.journals import sealed
 from tests.tui import journals
@@ -208,9 +208,9 @@ def test_the_cursors_row_is_read_from_the_journal_where_buckets_hold_many(half: 
 
 
 def test_the_output_of_a_trainer_is_its_last_lines(tmp_path: Path):
-    assert output(tmp_path) == []
+    assert last_output(tmp_path) == []
     (tmp_path / "log.txt").write_bytes(b"".join(b"line %d \xff\n" % n for n in range(1000)))
-    assert output(tmp_path, 3)[-1].startswith("line 999")
+    assert last_output(tmp_path, 3)[-1].startswith("line 999")
 
 
 def test_a_replay_shows_the_run_again(run: Path):

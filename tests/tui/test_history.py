@@ -2,7 +2,8 @@
 
 import pytest
 
-from afdctl.tui.state.history import QUIET_SECONDS, History, state
+from afdctl.tui.state.follower import QUIET_SECONDS, state
+from afdctl.tui.state.history import History
 from tests.tui import journals
 from tests.tui.journals import BEGIN, PER_EPOCH, checkpoint, epoch, history, lines, step, training
 

@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 from afdctl.errors import AfdctlError
 from afdctl.journal import Journal
 from afdctl.tui.app import CrashError, Dashboard
-from afdctl.tui.driver import MAX_COLUMNS, MAX_ROWS, InputParser, limit_size
 from afdctl.tui.session import Options, Session
+from afdctl.tui.terminal import MAX_COLUMNS, MAX_ROWS, InputParser, limit_size
 from tests.tui.conftest import drive, shown
 from tests.tui.screenshot import Terminal
 

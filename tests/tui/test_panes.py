@@ -334,7 +334,7 @@ def test_a_sweep_without_autoattack_is_marked():
 
 
 def test_compared_runs_and_their_differing_values():
-    from afdctl.tui.state.history import state
+    from afdctl.tui.state.follower import state
     from afdctl.tui.view import ComparedRun
 
     other = history([RUN | {"recipe": RECIPE | {"attack": {**RECIPE["attack"], "epsilon": 0.1}}}, *training(300)[1:]])

@@ -1,19 +1,14 @@
-"""Test the braille chart: it draws the logged values, and a partial repaint equals a full one."""
+"""Test the braille chart: it draws the logged values on stable axes."""
 
-import asyncio
 import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from textual.app import App, ComposeResult
 
 from afdctl.tui.drawing.axis import Range, clip_outliers, fit, stable_range
-from afdctl.tui.drawing.canvas import Canvas, changed_regions
-from afdctl.tui.drawing.cells import Cells, Palette, braille, one_cell_each
+from afdctl.tui.drawing.cells import Palette, braille, one_cell_each
 from afdctl.tui.drawing.plot import Curve, Plot, draw
-from tests.tui import journals
-from tests.tui.conftest import screen
 
 NONE = np.zeros(40, bool)
 TRUE = Palette()
@@ -98,45 +93,6 @@ def test_a_goal_a_cursor_and_ticks():
     rows = picture([math.nan] * 40, goal=0.5, cursor=0.5, ticks=[(0.0, "0"), (0.9, "600")])
     assert rows[2] == "╌" * 10 + "│" + "╌" * 9
     assert rows[4].split() == ["0", "600"]
-
-
-def test_two_frames_that_differ_in_one_cell_repaint_little():
-    one, other = Cells(50, 3, TRUE), Cells(50, 3, TRUE)
-    other.put(10, 1, ("x", TRUE.ink("text")))
-    assert changed_regions(one, other) == [(10, 1, 1, 1)]
-    other.put(40, 1, ("y", TRUE.ink("text")))
-    assert changed_regions(one, other) == [(10, 1, 1, 1), (40, 1, 1, 1)]
-
-
-class Alone(App[None]):
-    def compose(self) -> ComposeResult:
-        yield Canvas()
-
-
-def test_the_partial_repaint_equals_the_full_one():
-    frames = [screen(journals.training(last)).cells for last in (0, 1, 40, 55, 300, 610, 620)]
-
-    async def run() -> None:
-        app = Alone()
-        async with app.run_test(size=(150, 44)) as pilot:
-            canvas = app.query_one(Canvas)
-            # one palette, as in a dashboard: its numbers stay
-            palette = frames[0].palette
-            for cells in frames:
-                for style in cells.palette.styles:
-                    assert style is not None
-                again = Cells(cells.width, cells.height, palette)
-                again.codes = cells.codes
-                lookup = [palette.ink(*key) for key in cells.palette._numbers]
-                again.inks = np.array(lookup, np.uint16)[cells.inks]
-                canvas.show(again)
-                await pilot.pause()
-                drawn = [strip.text.rstrip() for strip in app.screen._compositor.render_strips()]
-                assert "\n".join(drawn) == cells.text()
-                full = [again.strip(y) for y in range(again.height)]
-                assert [canvas.render_line(y) for y in range(again.height)] == full
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,19 @@
-"""Test the dashboard on a real terminal, which it restores at any end, with supported colours only."""
+"""Test the dashboard on a terminal: it repaints changed cells only, in supported colours, and any end restores it."""
 
+import asyncio
 import os
 import re
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from textual.app import App, ComposeResult
 
+from afdctl.tui.drawing.cells import Cells, Palette
+from afdctl.tui.terminal import Canvas, changed_regions
+from tests.tui import journals
+from tests.tui.conftest import screen
 from tests.tui.screenshot import Terminal
 
 READY = b"L_F"
@@ -76,3 +83,43 @@ def test_ctrl_z_gives_the_shell_its_turn_and_fg_brings_it_back(run: Path):
 
 def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_two_frames_that_differ_in_one_cell_repaint_little():
+    palette = Palette()
+    one, other = Cells(50, 3, palette), Cells(50, 3, palette)
+    other.put(10, 1, ("x", palette.ink("text")))
+    assert changed_regions(one, other) == [(10, 1, 1, 1)]
+    other.put(40, 1, ("y", palette.ink("text")))
+    assert changed_regions(one, other) == [(10, 1, 1, 1), (40, 1, 1, 1)]
+
+
+class Alone(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Canvas()
+
+
+def test_the_partial_repaint_equals_the_full_one():
+    frames = [screen(journals.training(last)).cells for last in (0, 1, 40, 55, 300, 610, 620)]
+
+    async def run() -> None:
+        app = Alone()
+        async with app.run_test(size=(150, 44)) as pilot:
+            canvas = app.query_one(Canvas)
+            # one palette, as in a dashboard: its numbers stay
+            palette = frames[0].palette
+            for cells in frames:
+                for style in cells.palette.styles:
+                    assert style is not None
+                again = Cells(cells.width, cells.height, palette)
+                again.codes = cells.codes
+                lookup = [palette.ink(*key) for key in cells.palette._numbers]
+                again.inks = np.array(lookup, np.uint16)[cells.inks]
+                canvas.show(again)
+                await pilot.pause()
+                drawn = [strip.text.rstrip() for strip in app.screen._compositor.render_strips()]
+                assert "\n".join(drawn) == cells.text()
+                full = [again.strip(y) for y in range(again.height)]
+                assert [canvas.render_line(y) for y in range(again.height)] == full
+
+    asyncio.run(run())

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 
 from afdctl.export.figures.page import (
     TEXT_WIDTH,
+    TITLES,
     PaperFigure,
     analysis_checkpoints,
     analysis_metrics,
     titles_of,
     write_in_panel,
 )
-from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import (
     BLACK,
     BLUE,
@@ -28,7 +28,7 @@ from afdctl.export.figures.style import (
     mean_over_runs,
     styled,
 )
-from afdctl.export.groups import Group, plot_groups
+from afdctl.export.groups import Group, has_seeds, plot_groups
 from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 
@@ -47,9 +47,9 @@ Cells = list[dict[str, Any]]
 
 @styled
 def hdh(records: Sequence[Record]) -> PaperFigure:
-    """Draw a row per method: (a) estimates and gap over epsilon for PGD-Linf, (b) a scatter per estimate, all attacks.
+    """Draw a row per method.
 
-    The axes of (a) put d / 2 and the gap at the same height. Where the gap is higher, Eq. 5 holds only with its lambda.
+    (a) shows the estimates and the gap over epsilon for PGD-Linf, (b) a scatter per estimate for all attacks.
     """
     groups = plot_groups(record for record in records if "hdh" in record.analyses)
     cells = [cell for group in groups for cell in _cells(group)]
@@ -92,6 +92,7 @@ def _cells_of(record: Record) -> Cells:
 
 def _attack_styles(cells: Cells) -> dict[str, LineStyle]:
     """Choose each attack's colour and marker, the same in all panels; the paper's attacks first."""
+    # from all groups, so that a colour means the same attack in every row
     present = {cell["attack"] for cell in cells}
     ordered = [*(attack for attack in TITLES if attack in present), *sorted(present - set(TITLES))]
     return {attack: line_style(number) for number, attack in enumerate(ordered)}
@@ -112,6 +113,7 @@ def _draw_over_epsilon(panel: Axes, group: Group, estimates: Mapping[str, LineSt
     panel.set(ylim=(0, 2), ylabel=D_HDH)
     panel.set_xlim(left=0)
     panel.set_title(f"(a) {group.label}", loc="left")
+    # half of the range of d: where the gap is above d / 2, Eq. 5 holds only with its lambda
     gaps.set(ylim=(0, 1), ylabel="Error gap")
     gaps.spines["right"].set_visible(True)
     gaps.grid(visible=False)
@@ -135,11 +137,11 @@ def _draw_scatter(panel: Axes, group: Group, estimate: str, attack_styles: Mappi
 
 def _correlation(group: Group, estimate: str) -> str:
     """Format r with its interval, or its mean and deviation over several runs."""
-    correlations = [analysis_metrics(record, "hdh")["correlation"][estimate] for record in group.records]
-    correlations = [correlation for correlation in correlations if correlation is not None]
+    results = {record: analysis_metrics(record, "hdh")["correlation"][estimate] for record in group.records}
+    correlations = {record: correlation for record, correlation in results.items() if correlation is not None}
     if not correlations:
         return ""
-    if len(correlations) == 1:
-        return "r {r:.2f} [{low:.2f}, {high:.2f}]".format_map(correlations[0])
-    values = [correlation["r"] for correlation in correlations]
-    return f"r {np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+    values = [correlation["r"] for correlation in correlations.values()]
+    if len(values) == 1:
+        return "r {r:.2f} [{low:.2f}, {high:.2f}]".format_map(*correlations.values())
+    return f"r {np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if has_seeds(correlations) else "")

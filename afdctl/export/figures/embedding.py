@@ -13,13 +13,13 @@ from matplotlib.patheffects import withStroke
 
 from afdctl.export.figures.page import (
     TEXT_WIDTH,
+    TITLES,
     PaperFigure,
     analysis_arrays,
     analysis_checkpoints,
     analysis_metrics,
     titles_of,
 )
-from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import styled
 from afdctl.export.groups import Group, plot_groups
 from afdctl.runs.record import Record

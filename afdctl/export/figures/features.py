@@ -13,13 +13,13 @@ from afdctl import registry
 from afdctl.export.figures.page import (
     PANEL_WIDTH,
     TEXT_WIDTH,
+    TITLES,
     PaperFigure,
     analysis_arrays,
     analysis_checkpoints,
     analysis_metrics,
     titles_of,
 )
-from afdctl.export.figures.robustness import TITLES
 from afdctl.export.figures.style import (
     GREY,
     LineStyle,
@@ -29,7 +29,7 @@ from afdctl.export.figures.style import (
     mean_over_runs,
     styled,
 )
-from afdctl.export.groups import Group, dataset_title, plot_groups
+from afdctl.export.groups import Group, dataset_title, has_seeds, plot_groups
 from afdctl.formatting import format_n
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
@@ -49,9 +49,11 @@ def pca(records: Sequence[Record]) -> PaperFigure:
     page, panel, groups = _single_panel(records, "pca", "Cumulative variance of the features")
     share = analysis_metrics(groups[0].records[0], "pca")["share"]
     panel.axhline(100 * share, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
+    # x as a share of the panel's width, so that the text stays at the edge of a logarithmic axis
     across_axes = panel.get_yaxis_transform()
     panel.text(0.01, 100 * share - 1, f"{100 * share:g} %", transform=across_axes, va="top", color=GREY)
     _draw_counts(page, panel, groups, "pca", array="explained", count="dims", scale=100)
+    # a few of the components explain most: a linear axis would press them against the left edge
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter("{x:g}")
@@ -96,10 +98,11 @@ def _draw_counts(
         mean = mean_over_runs([dict(enumerate(map(float, curve), 1)) for curve in curves])
         assert mean, "a group has a run"
         line = draw_curve(panel, mean, style, group.label, scale)
+        # a marker at each of hundreds of features would hide the line
         line.set_marker("none")
         counts = [analysis_metrics(record, analysis)[count] for record in group.records]
         _mark(panel, line, float(np.mean(counts)), style)
-        lines[f"{group.label}: {_format_mean(counts)} {count}"] = legend_line(style)
+        lines[f"{group.label}: {_format_mean(counts, has_seeds(group.records))} {count}"] = legend_line(style)
     page.legend_above(lines, columns=2)
     n = format_n(record.analyses[analysis]["n"] for group in groups for record in group.records)
     marker = f"marker: number of {count}"
@@ -107,13 +110,15 @@ def _draw_counts(
 
 
 def _sorted(values: Array, analysis: str) -> Array:
+    # explained variance is already in order
     return np.sort(values)[::-1] if analysis == "units" else values
 
 
-def _format_mean(counts: Sequence[int]) -> str:
+def _format_mean(counts: Sequence[int], seeds: bool) -> str:
+    """Format a count, or the mean of several runs, with its deviation where `seeds` differ."""
     if len(counts) == 1:
         return f"{counts[0]:,}"
-    return f"{np.mean(counts):.1f} ± {np.std(counts, ddof=1):.1f}"
+    return f"{np.mean(counts):.1f}" + (f" ± {np.std(counts, ddof=1):.1f}" if seeds else "")
 
 
 def _mark(panel: Axes, line: Line2D, count: float, style: LineStyle) -> None:
@@ -148,6 +153,7 @@ def sensitivity(records: Sequence[Record]) -> PaperFigure:
         panel.set_title(dataset_title(name), loc="left")
         for group in dataset_groups:
             lines |= _draw_medians(panel, group, "sensitivity", lambda metrics: metrics, styles[group.label])
+        # narrow panels have no room for five labels
         _label(panel, ticks=5 - len(datasets) // 2)
         # sensitivity at epsilon 0 is 0
         panel.set(xlim=(0, None), ylim=(0, None))
@@ -169,6 +175,7 @@ def norms(records: Sequence[Record]) -> PaperFigure:
             drawn = _draw_medians(panel, group, "norms", itemgetter(quantity), styles[group.label])
             lines |= drawn
             for line in drawn.values():
+                # the grid of norms starts with epsilon 0
                 natural = np.asarray(line.get_ydata())[0]
                 panel.axhline(natural, color=line.get_color(), linestyle=":", linewidth=0.7, zorder=1)
         _label(panel)

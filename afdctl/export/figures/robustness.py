@@ -1,7 +1,6 @@
 """Figures 2, A1 to A3 and A5: accuracy under nine white-box attacks over epsilon."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +9,10 @@ from matplotlib.lines import Line2D
 from afdctl.errors import RecipeError
 from afdctl.export.figures.page import (
     TEXT_WIDTH,
+    TITLES,
     PaperFigure,
     checkpoints,
+    is_swept,
     titles_of,
     write_in_panel,
 )
@@ -29,19 +30,6 @@ from afdctl.formatting import format_n
 from afdctl.journal import Row
 from afdctl.runs.record import Record
 
-# the paper's panels, in its order
-TITLES: Final[Mapping[str, str]] = {
-    "pgd_linf": r"PGD-$L_\infty$",
-    "pgd_l1": "PGD-$L_1$",
-    "pgd_l2": "PGD-$L_2$",
-    "fgsm": "FGSM",
-    "mim": "MIM",
-    "ddn": "DDN",
-    "deepfool": "DeepFool",
-    "cw": "C&W",
-    "aa": "AutoAttack",
-}
-
 
 @styled
 def robustness(records: Sequence[Record]) -> PaperFigure:
@@ -50,6 +38,7 @@ def robustness(records: Sequence[Record]) -> PaperFigure:
     The band of one run is Wilson's 95 % interval, that of several seeds one standard deviation.
     """
     groups = plot_groups(records)
+    # an epsilon means another strength on images of another data set
     if len({group.dataset for group in groups}) > 1:
         raise RecipeError(f"the runs are of several data sets ({titles_of(groups)}); name runs of one for this figure")
     styles, lines = line_styles(groups), dict[str, Line2D]()
@@ -60,6 +49,7 @@ def robustness(records: Sequence[Record]) -> PaperFigure:
         drawn = {group.label: line for group in swept if (line := _draw(panel, group, attack, styles[group.label]))}
         lines |= drawn
         _label(panel, attack, title, [group.label for group in swept if group.label not in drawn])
+    # the panels share this axis
     panels[0, 0].set_ylim(0, 100)
     for left, bottom in zip(panels[:, 0], panels[-1], strict=True):
         left.set_ylabel("Accuracy (%)")
@@ -70,17 +60,13 @@ def robustness(records: Sequence[Record]) -> PaperFigure:
     return page
 
 
-def is_swept(record: Record) -> bool:
-    """Return whether the run has a curve of one of the attacks."""
-    return any((attack, None) in record.curves for attack in TITLES)
-
-
 def _draw(panel: Axes, group: Group, attack: str, style: LineStyle) -> Line2D | None:
     """Draw the curve of a group's runs under an attack; None where no run was attacked."""
     curves = [record.curves[attack, None] for record in group.records if (attack, None) in record.curves]
     mean = mean_over_runs([curve.by_epsilon() for curve in curves])
     if mean is None:
         return None
+    # draw_curve shades the deviation over several runs
     if mean.runs == 1:
         low, high = 100 * np.array(curves[0].intervals).T
         fill_band(panel, mean.x, low, high, style.colour)
@@ -93,9 +79,11 @@ def _label(panel: Axes, attack: str, title: str, missing: list[str]) -> None:
     panel.margins(x=0)
     panel.locator_params(axis="x", nbins=4)
     if not panel.get_lines():
+        # ticks of matplotlib's default range would look like a grid of epsilons
         panel.set_xticks([])
         panel.grid(visible=False)
-        write_in_panel(panel, f"not measured yet:\nafdctl sweep RUN\n--attacks {attack}")
+        # in lines, because a third of the text width holds about 35 characters
+        write_in_panel(panel, f"not measured yet:\nafdctl sweep RUN\n--suite paper-A2\n--attacks {attack}")
     elif missing:
         text = f"no {missing[0]}" if len(missing) == 1 else f"{len(missing)} not swept"
         panel.set_title(text, loc="right", color=GREY, fontsize=7)

@@ -102,6 +102,7 @@ def line_styles(groups: Iterable[Group]) -> dict[str, LineStyle]:
         style = LINE_STYLES.get(group.method)
         if style is None or style in styles.values():
             used = {*styles.values(), *LINE_STYLES.values()}
+            # 7 colours, 5 dashes and 13 markers repeat only after 455 styles
             style = next(style for style in map(line_style, range(1000)) if style not in used)
         styles[group.label] = style
     return styles
@@ -118,6 +119,7 @@ class MeanCurve(NamedTuple):
 
 def mean_over_runs(curves: Sequence[Mapping[float, float]]) -> MeanCurve | None:
     """Average curves (x -> y) at every x that all of them have; None if there is no such x."""
+    # where a run lacks a value, the mean of the others would make a step in the curve
     x = sorted(set.intersection(*map(set, curves))) if curves else []
     if not x:
         return None

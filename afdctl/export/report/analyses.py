@@ -54,13 +54,9 @@ def analysis_section(record: Record) -> AnalysisSection:
         try:
             section.panels = _panels(record, row)
         except CorruptError as error:
+            # a damaged shard costs this part of the page, not the whole page
             section.problems.append(f"t-SNE: {error}")
     return section
-
-
-def missing(record: Record) -> list[str]:
-    """List the analyses that the run lacks."""
-    return [name for name in NAMES if name not in record.analyses]
 
 
 def note(records: Sequence[Record]) -> str:
@@ -97,6 +93,7 @@ def _scatter(records: Sequence[Record]) -> Chart:
     lines = []
     for number, record in enumerate(records):
         if row := record.analyses.get("hdh"):
+            # a Line needs increasing x
             cells = sorted(row["metrics"]["cells"], key=lambda cell: float(cell["probe"]))
             x, y = (np.array([cell[key] for cell in cells], float) for key in ("probe", "gap"))
             lines.append(Line(label=record.name, colour=number, x=x, y=y, marks=True, joined=False))
@@ -115,6 +112,7 @@ def _panels(record: Record, row: Row) -> list[EmbeddingPanel]:
 def _fit_to_square(points: Any) -> Any:
     """Scale points (e, n, 2) into a square of SIDE with a margin, the same for all epsilons."""
     low, high = points.min((0, 1)), points.max((0, 1))
+    # all points of an embedding may coincide
     extent = max(float((high - low).max()), 1e-9)
     return SIDE / 2 + (points - (low + high) / 2) / extent * (SIDE - 2 * MARGIN)
 

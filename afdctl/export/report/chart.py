@@ -100,6 +100,7 @@ class Chart:
             return ""
         finite = np.isfinite(line.low) & np.isfinite(line.high)
         x, low, high = self._x(line.x[finite]), self._y(line.low[finite]), self._y(line.high[finite])
+        # forwards along the upper bound, and back along the lower one
         return _path(np.r_[x, x[::-1]], np.r_[high, low[::-1]]) + "Z" if len(x) else ""
 
     def points(self, line: Line) -> list[Point]:
@@ -134,6 +135,7 @@ def _range(values: Iterable[Floats]) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = float(finite.min()), float(finite.max())
     if low == high:
+        # an axis of length 0 would divide by 0
         margin = 0.1 * abs(low) or 0.5
         return low - margin, high + margin
     return low, high

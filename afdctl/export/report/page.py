@@ -11,10 +11,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from afdctl import __version__
-from afdctl.export.report import analyses, attacks, training
+from afdctl.export.report import analyses, curves
 from afdctl.formatting import NORM_LABELS, format_epsilon, format_value, printable
 from afdctl.journal import Row
-from afdctl.runs.curves import Interval, accuracy_interval
+from afdctl.runs.curves import Interval, accuracy_interval, lacks_autoattack
 from afdctl.runs.provenance import differing_keys, flattened
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
@@ -75,9 +75,11 @@ class ReportRun:
         gaps = []
         if self.record.run.kind == "trained" and not self.record.of_kind("test"):
             gaps.append(("training not finished", f"afdctl train --resume {path}"))
-        if gap := attacks.missing(self.record):
-            gaps.append((gap, f"afdctl sweep {path}"))
-        if names := analyses.missing(self.record):
+        if not self.record.curves:
+            gaps.append(("not attacked yet", f"afdctl sweep {path}"))
+        elif lacks_autoattack(self.record.curves.values()):
+            gaps.append(("no AutoAttack; robust accuracy may be lower", f"afdctl sweep {path}"))
+        if names := [name for name in analyses.NAMES if name not in self.record.analyses]:
             gaps.append((f"no {', '.join(names)}", f"afdctl analyze {path} {' '.join(f'--{name}' for name in names)}"))
         return gaps
 
@@ -90,7 +92,7 @@ def build(records: Sequence[Record]) -> str:
     """Build the HTML page of one run or several."""
     names = [record.name for record in records]
     recipes = [record.recipe.model_dump(mode="json") if record.recipe else {} for record in records]
-    trainings = [training.TrainingSection(record, training.step_history(record)) for record in records]
+    trainings = [curves.TrainingSection(record, curves.step_history(record)) for record in records]
     page = _template().render(
         title=", ".join(names),
         version=__version__,
@@ -98,8 +100,8 @@ def build(records: Sequence[Record]) -> str:
         runs=[ReportRun(number, record) for number, record in enumerate(records)],
         names=names,
         differences=differing_keys(recipes),
-        training_charts=training.charts(trainings),
-        attack_sections=[(section, section.charts(names)) for section in attacks.attack_sections(records)],
+        training_charts=curves.training_charts(trainings),
+        attack_sections=[(section, section.charts(names)) for section in curves.attack_sections(records)],
         analysis_charts=analyses.charts(records),
         analysis_note=analyses.note(records),
     )
@@ -110,7 +112,9 @@ def build(records: Sequence[Record]) -> str:
 def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
+        # names of runs and messages of errors are text, never markup
         autoescape=True,
+        # a wrong name in the template is an error, not an empty place on the page
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -188,10 +188,7 @@ def attack_cell(
 def _transfer_accuracy(
     record: Record, attack: str, epsilon: float, method: str, records: Sequence[Record]
 ) -> Measurement | None:
-    """Return accuracy on images made against a run of another method.
-
-    Prefers a source among `records`, then one of the same seed, then more images, then the newest result.
-    """
+    """Return accuracy on images made against a run of another method."""
     given = {source.name: source for source in _source_runs(record, method, records)}
     candidates: list[tuple[tuple[bool, bool, int, float], Measurement]] = []
     for (name, source), curve in record.curves.items():
@@ -199,6 +196,7 @@ def _transfer_accuracy(
             continue
         # a cell names its source run; the method is in that run's recipe
         if _method_on_disk(record, source) == method:
+            # first a source that the user named, then one of the same seed, then more images, then the newest result
             same_seed = source in given and given[source].seed == record.seed
             rank = (source in given, same_seed, curve.n, max(cell["t"] for cell in curve.cells))
             candidates.append((rank, measurement))

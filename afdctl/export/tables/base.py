@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Final, Literal, cast
 
 from afdctl.errors import NotFoundError, RecipeError
-from afdctl.export.groups import Gap, Group, commands, training_gap
+from afdctl.export.groups import Gap, Group, commands, has_seeds, training_gap
 from afdctl.export.tables.paper import Measurement
 from afdctl.formatting import did_you_mean
 from afdctl.runs.record import Record
@@ -19,10 +19,10 @@ Value = float | str | None
 BUILDERS: Final[Mapping[str, str]] = {
     "1": "attack_tables:table_1",
     "2": "attack_tables:table_2",
-    "A1": "hyperparameters:build",
+    "A1": "appendix:table_a1",
     "A3": "attack_tables:table_a3",
-    "A4": "features:build",
-    "A5": "discriminators:build",
+    "A4": "appendix:table_a4",
+    "A5": "appendix:table_a5",
     "cost": "cost:build",
 }
 # the runs that a table takes, where it does not take every run
@@ -52,14 +52,15 @@ class Cell:
     published: Value = None
 
     @classmethod
-    def mean_of(cls, measurements: Iterable[Measurement], gaps: Iterable[Gap] = (), published: Value = None) -> "Cell":
-        """Average one measurement per run, with the sample standard deviation of two or more."""
-        measurements = tuple(measurements)
-        values = [measurement.value for measurement in measurements]
+    def mean_of(
+        cls, measurements: Mapping[Record, Measurement], gaps: Iterable[Gap] = (), published: Value = None
+    ) -> "Cell":
+        """Average one measurement per run, with the sample standard deviation of two or more seeds."""
+        values = [measurement.value for measurement in measurements.values()]
         return cls(
             value=fmean(values) if values else None,
-            std=stdev(values) if len(values) > 1 else None,
-            measurements=measurements,
+            std=stdev(values) if has_seeds(measurements) else None,
+            measurements=tuple(measurements.values()),
             gaps=tuple(gaps),
             published=published,
         )
@@ -76,9 +77,10 @@ class Cell:
         if not group.records:
             gap = training_gap(group.dataset, group.method)
             return cls(gaps=(gap,) if gap else (), published=published)
-        results = [(record, measure(record)) for record in group.records]
-        gaps = [missing(record) for record, measurement in results if measurement is None]
-        return cls.mean_of((measurement for _, measurement in results if measurement), filter(None, gaps), published)
+        results = {record: measure(record) for record in group.records}
+        gaps = [missing(record) for record, measurement in results.items() if measurement is None]
+        measured = {record: measurement for record, measurement in results.items() if measurement}
+        return cls.mean_of(measured, filter(None, gaps), published)
 
     @property
     def difference(self) -> float | None:
@@ -148,6 +150,7 @@ def check_name(name: str) -> str:
 
 def build_table(name: str, records: Sequence[Record], with_paper: bool) -> Table:
     """Build a table of the runs, with the published numbers if asked. Error: NotFoundError without a suitable run."""
+    # imported here, because the modules that build import this one
     module, function = BUILDERS[name].split(":")
     table = cast(Build, getattr(import_module(f"afdctl.export.tables.{module}"), function))(records, with_paper)
     if not any(row.runs for row in table.rows):

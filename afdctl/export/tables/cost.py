@@ -56,13 +56,14 @@ def build(records: Sequence[Record], with_paper: bool) -> Table:
 
 
 def _mean_seconds(group: Group, epochs: EpochSeconds) -> Cell:
-    return Cell.mean_of(Measurement(fmean(epochs[record])) for record in group.records if epochs[record])
+    return Cell.mean_of({record: Measurement(fmean(epochs[record])) for record in group.records if epochs[record]})
 
 
 def _ratios(group: Group, seconds: Cell, means: Sequence[tuple[Group, Cell]], with_paper: bool) -> dict[str, Cell]:
     """Divide a group's time by that of AT and of TRADES on the same data set."""
     cells = {}
     for method, column in RATIOS.items():
+        # the first of several recipes of a method, in the order of the rows
         bases = [base.value for other, base in means if (other.dataset, other.method) == (group.dataset, method)]
         base = bases[0] if bases else None
         ratio = seconds.value / base if isinstance(seconds.value, float) and isinstance(base, float) else None
@@ -86,6 +87,7 @@ def steady_epochs(record: Record) -> list[float]:
             speeds_by_epoch.setdefault(row["epoch"], []).append(row["images_per_s"])
     run_rows = record.of_kind("run")
     steps_per_epoch = run_rows[0]["steps_per_epoch"] if run_rows else None
+    # an epoch that a stop or a resume divided has fewer steps in the journal
     complete = [speeds for _, speeds in sorted(speeds_by_epoch.items()) if len(speeds) == steps_per_epoch]
     training_images = TRAINING_IMAGES.get(record.dataset)
     seconds = []
@@ -95,6 +97,7 @@ def steady_epochs(record: Record) -> list[float]:
         if training_images:
             last = min(batch_size, training_images - record.recipe.data.holdout - batch_size * (len(speeds) - 1))
         seconds.append(sum(batch_size / speed for speed in speeds[:-1]) + last / speeds[-1])
+    # the first epoch also compiles and fills caches
     return seconds[1:] or seconds
 
 

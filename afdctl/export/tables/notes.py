@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from afdctl.export.groups import Group, dataset_title
+from afdctl.export.groups import Group, dataset_title, has_seeds
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Column, Kind, Row
 from afdctl.export.tables.paper import Measurement
@@ -30,6 +30,7 @@ def of_measurements(columns: Sequence[Column], rows: Sequence[Row], groups: Sequ
         for measurement in row.cells[column.key].measurements
     ]
     if entries:
+        # all columns of a table with measurements are of one kind
         yield _sample_size(entries, columns[0].kind)
         yield from _conditions(entries)
     incomplete = [
@@ -45,9 +46,13 @@ def of_measurements(columns: Sequence[Column], rows: Sequence[Row], groups: Sequ
 
 def of_groups(groups: Iterable[Group]) -> Iterator[str]:
     """Yield notes on groups of several seeds, unfinished trainings, and warnings."""
-    several = [group for group in groups if len(group.records) > 1]
+    several = [group for group in groups if has_seeds(group.records)]
     if several:
         yield "Mean ± sample standard deviation over seeds: " + "; ".join(map(_seeds, several)) + "."
+    repeated = [group for group in groups if len(group.records) > 1 and group not in several]
+    if repeated:
+        names = "; ".join(f"{_row_name(group)} {len(group.records)} runs" for group in repeated)
+        yield f"Mean without ±, because the runs have the same seed and are not independent: {names}."
     for record in (record for group in groups for record in group.records):
         if progress := training_progress(record):
             yield f"{record.name} {progress}."
@@ -57,6 +62,7 @@ def of_groups(groups: Iterable[Group]) -> Iterator[str]:
 
 def without_autoattack(rows: Sequence[Row], groups: Sequence[Group], aa: str | None = None) -> Iterator[str]:
     """Yield a note on rows without AutoAttack; `aa` is its column, None for a table without one."""
+    # a row without any measurement makes no claim
     attacked = [
         (_row_name(group), row)
         for group, row in zip(groups, rows, strict=True)
@@ -91,6 +97,7 @@ def _sample_size(entries: Sequence[Entry], kind: Kind) -> str:
     n = f"Test images: {_summarize(entries, lambda measurement: measurement.n)}."
     if all(entry.measurement.interval is None for entry in entries):
         return n
+    # one line for the table: an interval beside each value would hide the values
     widest = max(entry.measurement.margin for entry in entries)
     accuracies = "the accuracies behind the areas" if kind == "area" else "the accuracies of single runs"
     return f"{n} Wilson 95 % intervals of {accuracies}: at most ±{100 * widest:.1f} percentage points."
@@ -100,6 +107,7 @@ def _conditions(entries: Sequence[Entry]) -> Iterator[str]:
     """Yield the checkpoint, and seed, precision and settings where they are not the default ones."""
     if checkpoint := _summarize(entries, lambda measurement: measurement.checkpoint):
         yield f"Checkpoint: {checkpoint}."
+    # the defaults, seed 0 and float32, need no words
     seeds = _summarize(entries, lambda measurement: measurement.seed)
     if seeds not in ("", "0"):
         yield f"Attack seed: {seeds}."
@@ -132,6 +140,7 @@ def _summarize(entries: Sequence[Entry], field: Callable[[Measurement], object])
         for entry, value in valued:
             if entry.dataset == dataset:
                 by_value.setdefault(value, []).append(entry)
+        # the most common value once, so that only exceptions are named
         most_common, *others = sorted(by_value, key=lambda value: -len(by_value[value]))
         dataset_entries = [entry for subset in by_value.values() for entry in subset]
         exceptions = [f"{', '.join(_cell_names(by_value[other], dataset_entries))} {_text(other)}" for other in others]

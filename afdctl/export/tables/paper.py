@@ -136,6 +136,7 @@ def clean_accuracy(record: Record) -> Measurement | None:
 def accuracy_at(record: Record, curve: RobustnessCurve, epsilon: float) -> Measurement | None:
     """Return accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
     row = min(curve.cells, key=lambda cell: abs(cell["epsilon"] - epsilon))
+    # the paper rounds: its 0.015 is 4/255 = 0.0157, almost 5 % more
     if abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
         return None
     return Measurement(
@@ -156,11 +157,13 @@ def area_under_curve(record: Record, curve: RobustnessCurve) -> Measurement:
     settings = table_a2(record.dataset).get(curve.attack)
     grid = settings.epsilons if settings else ()
     exact = {epsilon: row for row in curve.cells for epsilon in grid if abs(row["epsilon"] - epsilon) < 1e-9}
+    # the first epsilon of a grid is 0, whose accuracy every cell has
     complete = grid and set(grid[1:]) <= set(exact)
     rows: Sequence[Event] = [exact[epsilon] for epsilon in grid[1:]] if complete else curve.cells
     epsilons = [0.0, *(row["epsilon"] for row in rows)]
     accuracies = [rows[0]["acc_nat"], *(row["accuracy"] for row in rows)]
     value = auc(epsilons, accuracies)
+    # the area cannot be further off than its least certain point
     widest = max(Interval(row["low"], row["high"]).margin(row["accuracy"]) for row in rows)
     first = rows[0]
     differing = differing_settings(first, record.dataset)

@@ -30,6 +30,7 @@ LATEX_ESCAPES: Final = str.maketrans(
 
 def heading(table: Table) -> str:
     """Format the title: `Table 1. Accuracy ...`."""
+    # the paper compares times in its text, not in a numbered table
     return f"{table.title}." if table.name == "cost" else f"Table {table.name}. {table.title}."
 
 
@@ -160,6 +161,7 @@ def _number(value: Value, kind: Kind, sign: str = "") -> str:
             text = f"{value:{sign}.4g}"
         case _:
             text = f"{value:{sign}.2f}"
+    # a minus sign, which is as wide as a plus and never breaks a line
     return text.replace("-", "−")
 
 
@@ -167,6 +169,7 @@ def _markdown_line(cells: Sequence[str], widths: Sequence[int], numeric: Sequenc
     padded = [
         (cell.rjust if right else cell.ljust)(width) for cell, width, right in zip(cells, widths, numeric, strict=True)
     ]
+    # a run's name may contain the column separator
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in padded) + " |"
 
 

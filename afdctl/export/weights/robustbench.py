@@ -82,6 +82,7 @@ def pack(model: ExportedModel) -> Files:
             "copied; register it with RobustBench yourself, and use --weights torch for the weights"
         )
     name = re.sub(r"\W", "_", model.name)
+    # the user imports the file by this name
     name = name if name.isidentifier() else f"_{name}"
     dataset, threat = metadata["dataset"], THREAT_MODELS[metadata["threat_model"]]
     path = f"{dataset}/{threat}/{name}.pt"
@@ -99,6 +100,7 @@ def unpack(files: Files) -> Logits:
     """Build the network by executing the Python file, and load the weights."""
     weights, code = files.values()
     namespace: dict[str, Any] = {"__name__": "standalone"}
+    # our own text, written a moment ago; without this module's compiler flags, as the user will import it
     exec(compile(code, "standalone.py", "exec", dont_inherit=True), namespace)
     network = namespace["build"]()
     network.load_state_dict(torch.load(BytesIO(weights), map_location="cpu", weights_only=True))

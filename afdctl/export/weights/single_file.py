@@ -32,6 +32,7 @@ INPUT, OUTPUT = "images", "logits"
 
 def copy_state(network: nn.Module) -> dict[str, Any]:
     """Copy the state dict, each tensor with its own memory; a custom model keeps its own names."""
+    # safetensors refuses tensors that share memory, such as tied weights
     state = without_normalisation(network).state_dict()
     return {name: value.clone().contiguous() if isinstance(value, Tensor) else value for name, value in state.items()}
 

@@ -46,6 +46,7 @@ def fit(values: Iterable[Floats], log: bool = False) -> Range:
     low, high = float(joined.min()), float(joined.max())
     if log:
         return Range(low / 1.15, max(high * 1.15, low * 1.5), True)
+    # a constant curve gets a margin too, as an axis needs a length
     margin = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
     # the axis of a loss that comes near zero begins at zero
     return Range(0.0 if 0 <= low < 0.25 * high else low - margin, high + margin)
@@ -78,6 +79,7 @@ def stable_range(old: Range | None, new: Range) -> Range:
 
 
 def _log_ticks(low: float, high: float, number: int) -> list[float]:
+    # the more decades, the fewer ticks in each
     for factors in ((1, 2, 5), (1, 3), (1,)):
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
         ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]

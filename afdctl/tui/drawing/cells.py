@@ -95,6 +95,7 @@ class Palette:
         """Return the parameters of the escape code that sets a style, each after a semicolon."""
         key = (number, color_system)
         if key not in self._codes:
+            # only its parameters, as the caller puts a reset before them
             rendered = self.styles[number].render("x", color_system=SYSTEMS.get(color_system or ""))
             self._codes[key] = ";" + rendered[2 : rendered.index("m")] if rendered != "x" else ""
         return self._codes[key]
@@ -154,6 +155,7 @@ class Cells:
     def put_right(self, x: int, y: int, *spans: Span) -> int:
         """Write spans that end before column x, or nothing if they do not fit; return their first column."""
         begin = x - length(spans)
+        # a number without its first digits would be another number
         if begin >= 0:
             self.put(begin, y, *spans)
             return begin
@@ -215,6 +217,7 @@ def length(spans: Iterable[Span]) -> int:
 @lru_cache(4096)
 def one_cell_each(text: str) -> str:
     """Replace each character that does not take exactly one cell by a dot."""
+    # a wide or invisible character would move the rest of its row
     if text.isascii() and text.isprintable():
         return text
     return "".join(char if char.isprintable() and cell_len(char) == 1 else "·" for char in text)

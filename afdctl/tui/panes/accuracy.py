@@ -93,6 +93,7 @@ def draw_curves(snapshot: Snapshot, width: int, height: int, palette: Palette) -
         if name in validations.names
     ]
     columns = 2 * (width - 5)
+    # a validation is a mean over its images already
     curves = [sample_curve(validations, spec, x_range, columns, Settings(beta=0.0)) for spec in specs]
     ticks = x_ticks(snapshot.history, x_range, Settings(), "epoch", columns // 2)
     return plot.draw(plot.Plot(curves=curves, y=Range(0, 1), ticks=ticks), width, height, 4, 1, palette)
@@ -135,6 +136,7 @@ def _validation_lines(snapshot: Snapshot, rows: list[Row], palette: Palette) -> 
     fresh = snapshot.history.epoch - last["epoch"] <= 1
     lines = [column_line(("", dim), ("now", dim), ("best", dim), ("epoch", dim))]
     for name, metric in metrics:
+        # a row may lack Square, and NaN is null in the journal
         best = max(rows, key=lambda row: float(row.get(metric) or 0))
         lines.append(
             column_line(
@@ -145,6 +147,7 @@ def _validation_lines(snapshot: Snapshot, rows: list[Row], palette: Palette) -> 
             )
         )
     age = ""
+    # the time since a training ended means nothing
     if not snapshot.state.over and not snapshot.history.end:
         age = f", {format_duration(snapshot.history.elapsed - last['elapsed'])} ago"
     lines.append(column_line((f"no AutoAttack; epoch {last['epoch']}{age}", dim)))

@@ -54,6 +54,7 @@ def _draw_norm(cells: Cells, y: int, sweep: SweepProgress, norm: str) -> int:
 
 def describe(sweep: SweepProgress) -> str:
     """Describe the sweep in progress, or the results: suite, clean accuracy, images, seed."""
+    # results of several sweeps are shown after the end; the last plan is not that of all
     plan = {} if sweep.ended else sweep.plan
     words = [str(plan.get(name)) for name in ("suite", "checkpoint") if plan.get(name)]
     if sweep.acc_nat is not None:
@@ -121,6 +122,7 @@ def draw_curves(snapshot: Snapshot, width: int, height: int, palette: Palette) -
     max_charts = max(1, width // MIN_CURVES_WIDTH)
     if len(norms) > max_charts:
         running = sweep.norms.get(sweep.running or ("", ""), "")
+        # the running attack must be seen
         norms = sorted(norms, key=lambda norm: norm != running)[:max_charts]
     for place, norm in enumerate(norms):
         x, end = width * place // len(norms), width * (place + 1) // len(norms)
@@ -165,6 +167,7 @@ def accuracies_in_columns(sweep: SweepProgress, key: Key, low: float, high: floa
     accuracies = np.full(columns, np.nan)
     cells = dict(sweep.cells[key])
     if (clean := sweep.acc_clean(key)) is not None:
+        # a curve begins at the clean accuracy, as its AUC does
         cells.setdefault(0.0, Cell(epsilon=0.0, accuracy=clean))
     for epsilon, cell in cells.items():
         if cell.accuracy is not None:

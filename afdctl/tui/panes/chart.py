@@ -75,6 +75,7 @@ def sample_curves(spec: ChartSpec, snapshot: Snapshot, x_range: XRange, columns:
     if not snapshot.others:
         history = metric_history(snapshot.history, spec, x_range, settings)
         return [
+            # without colours, letters distinguish the curves
             sample_curve(history, curve, x_range, columns, settings, curve.name[:1] if palette.depth == "none" else "")
             for curve in spec.curves
             if curve.metric in history.names and history.length
@@ -151,6 +152,7 @@ def _corner(snapshot: Snapshot, y: Range, palette: Palette) -> list[Span]:
 
 def _best_epoch_mark(spec: ChartSpec, snapshot: Snapshot, x_range: XRange) -> list[tuple[float, str]]:
     """Return the position and colour of the vertical line at the best epoch."""
+    # the lines of several runs could not be distinguished
     show = snapshot.view.settings.best and not snapshot.others
     best = snapshot.history.best_epoch() if show else None
     if best is None:

@@ -73,6 +73,7 @@ def _bucket_x(series: MetricHistory, settings: Settings) -> Floats:
     """Return the x of each bucket."""
     if settings.axis == "time":
         times = series.mean("elapsed")
+        # ascending for searchsorted; a bucket without a time takes the one before
         ordered: Floats = np.maximum.accumulate(np.nan_to_num(times, nan=0.0))
         return ordered
     return series.steps()
@@ -122,6 +123,7 @@ def _reduce_by_column(reduce: np.ufunc, values: NDArray[Any], bounds: NDArray[np
     filled = bounds[1:] > bounds[:-1]
     starts = bounds[:-1][filled]
     if len(starts):
+        # cut at the last bound: the last part of reduceat goes to the end of its array
         columns[filled] = reduce.reduceat(values[: bounds[-1]], starts)
     return columns
 

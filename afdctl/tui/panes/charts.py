@@ -72,6 +72,7 @@ def discriminator_chart(history: History) -> ChartSpec:
     alpha = "alpha_h_calibrated" if estimate == "calibrated" else "alpha_h"
     curves = (
         # no bands: the transform of the extremes of alpha(h) would be another quantity
+        # always smoothed: alpha(h) of a single batch is too noisy to read
         CurveSpec(metric=alpha, name="acc", colour="good", transform=half, band=False, min_beta=0.9),
         CurveSpec(metric=alpha, name="d_HΔH", colour="d_hdh", transform=distance, right=True, band=False, min_beta=0.9),
     )
@@ -115,6 +116,7 @@ def available_charts(history: History) -> list[ChartSpec]:
     if history.validations.length:
         charts.append(_validation_chart(history))
     gradients = tuple(
+        # three bands would cover each other
         CurveSpec(metric=f"grad_{loss}", name=loss, colour=f"L_{loss}", band=loss == "C")
         for loss in "CDF"
         if f"grad_{loss}" in metrics
@@ -146,4 +148,5 @@ def filter_charts(charts: list[ChartSpec], text: str) -> list[ChartSpec]:
     """Return the charts whose names contain the text, or all if none does."""
     text = text.casefold()
     matching = [chart for chart in charts if text in f"{chart.key} {chart.title} {chart.about}".casefold()]
+    # the text may be meant for the log alone
     return matching or charts

@@ -3,6 +3,7 @@
 from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_number
 from afdctl.tui.drawing.cells import Cells, Palette, Span, draw_bar, length
 from afdctl.tui.panes.health import d_accuracy
+from afdctl.tui.state.history import History
 from afdctl.tui.view import Snapshot
 
 DEFENSE_NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
@@ -106,6 +107,7 @@ def _run(snapshot: Snapshot, palette: Palette) -> list[Span]:
         ("  ", palette.ink("dim")),
         _state(snapshot, palette),
     ]
+    # the newest rows of a growing journal are unread at almost any moment
     if snapshot.share < 0.999:
         spans.append((f"  reading {snapshot.share:.0%}", palette.ink("dim")))
     if snapshot.damaged:
@@ -130,6 +132,7 @@ def _epoch_and_step(snapshot: Snapshot, palette: Palette) -> list[Span]:
     history = snapshot.history
     if not history.run:
         return [("waiting for the first line of the journal", palette.ink("dim"))]
+    # padded to the width of the total, so that the bar keeps its place as the numbers grow
     epochs, steps = int(history.run.get("epochs") or 0), history.steps_total
     return [
         ("epoch ", palette.ink("dim")),
@@ -154,10 +157,33 @@ def _times(snapshot: Snapshot, palette: Palette) -> list[list[Span]]:
     if speed:
         steps = f"{speed:.3g} it/s" if speed >= 1 else f"{1 / speed:.3g} s/it"
         groups.append([(steps, text), (f" · {images:,.0f} images/s" if isinstance(images, int | float) else "", dim)])
-    utilisation = history.utilisation
+    utilisation = _utilisation(history)
     if utilisation is not None:
         groups.append([(f"{utilisation:.0%}", text), (" MFU", dim)])
     return groups
+
+
+def _utilisation(history: History) -> float | None:
+    """Return FLOP/s relative to a matrix product on this machine; None where the journal lacks the cost of a step."""
+    cost, images = history.cost, history.last.get("images_per_s")
+    batch_size, floor_seconds = cost.get("batch_size"), cost.get("floor_seconds")
+    # a wrong type in one row must not replace the header by an error
+    if not isinstance(images, int | float) or not isinstance(floor_seconds, int | float):
+        return None
+    if not isinstance(batch_size, int) or not batch_size:
+        return None
+    return floor_seconds * _share_of_full_step(history) * images / batch_size
+
+
+def _share_of_full_step(history: History) -> float:
+    """Return the FLOP of the last step relative to one with all attack steps; training may begin with fewer."""
+    steps, all_steps = history.last.get("attack_steps"), history.table("attack").get("steps")
+    attack_step_flop, flop = history.cost.get("attack_step_flop"), history.cost.get("flop")
+    if not isinstance(steps, int) or not isinstance(all_steps, int):
+        return 1.0
+    if not isinstance(attack_step_flop, int) or not isinstance(flop, dict):
+        return 1.0
+    return 1 - (all_steps - steps) * attack_step_flop / float(sum(flop.values()))
 
 
 def _recipe(snapshot: Snapshot, palette: Palette) -> list[Span]:
@@ -176,6 +202,7 @@ def _recipe_words(snapshot: Snapshot) -> list[str]:
     name = str(defense.get("name"))
     label = f"AFD-{str(defense.get('game')).upper()}" if name == "afd" else DEFENSE_NAMES.get(name, name)
     words = [f"{label} on {history.table('data').get('dataset')}"]
+    # natural training uses the table of the attack in validations only
     if name != "natural":
         norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))
         words.append(f"ε {_format_epsilon(attack.get('epsilon'))} {norm}")
@@ -201,6 +228,7 @@ def _warmup_epsilon(snapshot: Snapshot) -> str:
     warmup_steps = float(attack.get("epsilon_warmup_epochs") or 0) * int(history.run.get("steps_per_epoch") or 1)
     if history.step >= warmup_steps:
         return ""
+    # of the step in progress: the trainer's schedule counts from 0
     return f" · ε now {float(attack.get('epsilon') or 0) * (history.step + 1) / max(1.0, warmup_steps):.4f}"
 
 

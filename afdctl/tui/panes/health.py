@@ -42,6 +42,7 @@ def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells
     checks = run_checks(snapshot.history)
     if len(checks) > height - 2:
         worst = sorted(checks, key=lambda check: LEVELS.index(check.level))[: height - 2]
+        # in their usual order, where the reader looks for them
         checks = [check for check in checks if check in worst]
     for y, check in enumerate(checks, 1):
         mark, colour = MARKS[check.level]
@@ -100,6 +101,7 @@ def _check_saturation(history: History) -> HealthCheck | None:
     accuracies = history.series.smooth(_alpha_metric(history), 0.9) / 2
     steps = 0
     for accuracy in accuracies[::-1].tolist():
+        # not `<=`, so that NaN ends the count
         if not abs(accuracy - 0.5) > SATURATED:
             break
         steps += history.series.width

@@ -33,6 +33,7 @@ def place_hints(hints: Sequence[KeyHint], width: int) -> list[tuple[int, KeyHint
     placed, x = [], 1
     for hint in others:
         size = len(hint.label) + len(hint.word) + 3
+        # a shorter one further on may still fit
         if x + size + len(last.word) + 3 <= width:
             placed.append((x, hint))
             x += size
@@ -77,6 +78,7 @@ def _dialog_rows(dialog: Dialog, palette: Palette, height: int) -> list[list[Spa
     text, key = palette.ink("text"), palette.ink("key", bold=True)
     if dialog.kind == "help":
         rows: list[list[Span]] = [[(f"{label:<10}", key), (words, text)] for label, words in dialog.help_rows]
+        # all keys must be visible at once, as the help does not scroll
         return rows if len(rows) <= height else _two_columns(rows, text)
     rows = [[(line, text)] for line in dialog.lines]
     if dialog.kind == "choose":
@@ -87,6 +89,7 @@ def _dialog_rows(dialog: Dialog, palette: Palette, height: int) -> list[list[Spa
 
 def _option_rows(dialog: Dialog, palette: Palette, height: int) -> list[list[Span]]:
     """Return the options; a list longer than the screen scrolls with the selected one."""
+    # room for the blank line and the keys below them
     first = max(0, min(dialog.selected - height // 2, len(dialog.options) - height + 3))
     rows: list[list[Span]] = []
     for place, option in list(enumerate(dialog.options))[first : first + max(1, height - 3)]:

@@ -1,19 +1,67 @@
-"""Follow a run: read its journal as it grows, and see which process writes it."""
+"""Follow a run: read its journal as it grows, see which process writes it, and name its state."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from afdctl.formatting import format_duration
 from afdctl.journal import JournalReader, JournalReplaced, Row, Writer, current_writer, rows_between, sample
-from afdctl.tui.state.history import History, State, state
+from afdctl.runs.status import OTHER_VERSION
+from afdctl.tui.state.history import History
 
 # A larger journal is shown from a sample of its lines until all of it has been read.
 MAX_BYTES_AT_OPEN: Final = 4 << 20
 SAMPLED_LINES: Final = 800
 CHUNK: Final = 1 << 18
+# A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
+QUIET_SECONDS: Final = 30.0
+QUIET_PAUSES: Final = 5
+# Mark and colour of each status; the others have ended badly.
+STYLES: Final = {
+    OTHER_VERSION: ("?", "warn"),
+    "not started": ("◌", "bad"),
+    "starting": ("◌", "warn"),
+    "training": ("●", "good"),
+    "testing": ("●", "good"),
+    "sweeping": ("●", "good"),
+    "analyzing": ("●", "good"),
+    "finished": ("✔", "good"),
+    "swept": ("✔", "good"),
+    "stopped": ("■", "warn"),
+    "sweep stopped": ("■", "warn"),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """A word, the mark before it, and the role of its colour. `over`: no process writes the journal."""
+
+    word: str
+    mark: str
+    colour: str
+    over: bool = False
+
+
+def state(history: History, is_written: bool, *, gone: str = "", quiet: float = 0.0, replayed: bool = False) -> State:
+    """Return the state to show.
+
+    `gone` is why nothing can be read; nothing was written for `quiet` seconds; `replayed` is true for a replay.
+    """
+    if gone:
+        return State(gone, "✖", "bad", over=True)
+    if replayed and not history.other_schema:
+        return State("replay", "▶", "d_hdh")
+    word = OTHER_VERSION if history.other_schema else history.status.status(is_written=is_written)
+    if word == "training" and quiet > max(QUIET_SECONDS, QUIET_PAUSES * history.rates.seconds_between_writes):
+        # a trainer that hangs must not look like one that trains; tests and attacks write nothing for long
+        return State(f"quiet {format_duration(quiet)}", "?", "warn")
+    mark, colour = STYLES.get(word, ("✖", "bad"))
+    # the process that wrote the last row takes a moment to exit
+    return State(word, mark, colour, over=not is_written or history.status.has_ended)
 
 
 class RunFollower:
@@ -82,6 +130,7 @@ class RunFollower:
             self.history = History()
             with suppress(OSError):
                 self.history.extend(sample(self.journal, SAMPLED_LINES))
+            # the reader sets it with its first read, but the first frame shows the share already
             self._reader.size = status.st_size
             self._sampled = True
             self.refresh_writer()
@@ -119,6 +168,7 @@ class RunFollower:
     def rows(self, seconds: float, wait: Callable[[float], None]) -> Iterator[Row]:
         """Yield all rows, old and new, until no process writes the journal; `wait` is called while nothing is new."""
         while True:
+            # before the read: what a writer leaves that ends in between is still yielded
             self.refresh_writer()
             writer = self.writer
             try:
@@ -165,13 +215,3 @@ def why_gone(path: Path, error: OSError) -> str:
     if not os.path.exists(path):
         return "deleted"
     return "" if isinstance(error, FileNotFoundError) else "unreadable"
-
-
-def output(path: Path, lines: int = 200) -> list[str]:
-    """Return the last lines that the trainer printed."""
-    try:
-        with (path / "log.txt").open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - 200 * lines))
-            return file.read().decode(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return []

@@ -1,21 +1,20 @@
-"""The history and the status of a run, built from the rows of its journal in memory that does not grow with the run."""
+"""The history and the speed of a run, from the rows of its journal in memory that does not grow with the run."""
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, NamedTuple
 
-from afdctl.formatting import format_duration
 from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
-from afdctl.runs.status import OTHER_VERSION, StatusTracker
+from afdctl.runs.status import StatusTracker
 from afdctl.tui.state.log_entries import LogEntry, log_entry
-from afdctl.tui.state.rates import Rates, compute_utilisation
 from afdctl.tui.state.sweep import SweepProgress
 
 # what a row with missing or wrong fields raises where it is used
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 RECENT_STEPS = 12288
+# how many rows of steps the speed is measured over
+RATE_SAMPLES = 200
 VALIDATIONS = 1024
 MAX_ENTRIES = 2000
 MAX_EPOCHS = 10000
@@ -23,23 +22,54 @@ ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
 # the largest step that a float represents exactly, as the charts need it
 MAX_STEP = 1 << 53
 SWEEP_EVENTS = {"sweep", "sweep_block", "sweep_progress", "cell", "sweep_end", "checkpoint"}
-# A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
-QUIET_SECONDS: Final = 30.0
-QUIET_PAUSES: Final = 5
-# Mark and colour of each status; the others have ended badly.
-STYLES: Final = {
-    OTHER_VERSION: ("?", "warn"),
-    "not started": ("◌", "bad"),
-    "starting": ("◌", "warn"),
-    "training": ("●", "good"),
-    "testing": ("●", "good"),
-    "sweeping": ("●", "good"),
-    "analyzing": ("●", "good"),
-    "finished": ("✔", "good"),
-    "swept": ("✔", "good"),
-    "stopped": ("■", "warn"),
-    "sweep stopped": ("■", "warn"),
-}
+
+
+class ProgressSample(NamedTuple):
+    """A step, the fraction of the training's work that was done after it, and the training time until then."""
+
+    step: int
+    share: float
+    elapsed: float
+
+
+class Rates:
+    """Rates over the latest steps, with the validations between them."""
+
+    def __init__(self) -> None:
+        self._samples: deque[ProgressSample] = deque(maxlen=RATE_SAMPLES)
+
+    def add(self, step: int, share: float, elapsed: float) -> None:
+        """Add a step. Steps that were written together have one time; only the last of them is kept."""
+        if self._samples and self._samples[-1].elapsed == elapsed:
+            self._samples.pop()
+        self._samples.append(ProgressSample(step, share, elapsed))
+
+    def clear(self) -> None:
+        self._samples.clear()
+
+    @property
+    def steps_per_second(self) -> float | None:
+        if len(self._samples) < 2:
+            return None
+        first, last = self._samples[0], self._samples[-1]
+        seconds, steps = last.elapsed - first.elapsed, last.step - first.step
+        return steps / seconds if seconds > 0 and steps > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time to the last step. Uses the share of work, as later steps may cost more."""
+        if len(self._samples) < 2:
+            return None
+        first, last = self._samples[0], self._samples[-1]
+        seconds, work = last.elapsed - first.elapsed, last.share - first.share
+        return (1 - last.share) * seconds / work if seconds > 0 and work > 0 and last.share <= 1 else None
+
+    @property
+    def seconds_between_writes(self) -> float:
+        """The mean time between two writes of steps; 0 where it is unknown."""
+        if len(self._samples) < 2:
+            return 0.0
+        return (self._samples[-1].elapsed - self._samples[0].elapsed) / (len(self._samples) - 1)
 
 
 class History:
@@ -100,15 +130,11 @@ class History:
     def epoch(self) -> int:
         return int(self.last.get("epoch") or 0)
 
-    @property
-    def utilisation(self) -> float | None:
-        """FLOP/s relative to a matrix product on this machine."""
-        return compute_utilisation(self.last, self.cost, self.table("attack"))
-
     def _add(self, offset: int, row: Row) -> None:
         if self.other_schema:
             # the meaning of its rows is unknown
             return
+        # first: it raises for a row with missing fields before anything has changed
         entry = log_entry(row)
         self._update_clock(row)
         self.status.take(row)
@@ -150,6 +176,7 @@ class History:
             self.run = row
 
     def _resume(self, row: Row) -> None:
+        # the steps to be cut must be in the series
         self._flush()
         step, epoch = int(row["step"]), int(row["epoch"])
         self.run = self.run | {key: row[key] for key in ("epochs", "steps_per_epoch", "steps_total") if key in row}
@@ -158,6 +185,7 @@ class History:
         self.validations.cut(epoch)
         while self.epochs and self.epochs[-1]["epoch"] > epoch:
             self.epochs.pop()
+        # the training ends again, with tests of its new checkpoints
         self.tests.clear()
         self.sweep.resume(row)
         self.rates.clear()
@@ -181,6 +209,7 @@ class History:
         if epoch > 0 and "acc_nat" in row:
             accuracies = {name: float(row[name]) for name in ACCURACIES if name in row}
             self.validations.extend([{"step": epoch, **accuracies, "elapsed": self.elapsed}], [offset])
+        # also without a validation: a replay moves by epochs
         self.epochs.append(row | {"elapsed": self.elapsed})
 
     def _flush(self) -> None:
@@ -201,31 +230,3 @@ class History:
             return None
         place = min(series.length - 1, max(0, (step - 1 - series.base) // series.width))
         return float(series.mean("elapsed")[place])
-
-
-@dataclass(frozen=True)
-class State:
-    """A word, the mark before it, and the role of its colour. `over`: no process writes the journal."""
-
-    word: str
-    mark: str
-    colour: str
-    over: bool = False
-
-
-def state(history: History, is_written: bool, *, gone: str = "", quiet: float = 0.0, replayed: bool = False) -> State:
-    """Return the state to show.
-
-    `gone` is why nothing can be read; nothing was written for `quiet` seconds; `replayed` is true for a replay.
-    """
-    if gone:
-        return State(gone, "✖", "bad", over=True)
-    if replayed and not history.other_schema:
-        return State("replay", "▶", "d_hdh")
-    word = OTHER_VERSION if history.other_schema else history.status.status(is_written=is_written)
-    if word == "training" and quiet > max(QUIET_SECONDS, QUIET_PAUSES * history.rates.seconds_between_writes):
-        # a trainer that hangs must not look like one that trains; tests and attacks write nothing for long
-        return State(f"quiet {format_duration(quiet)}", "?", "warn")
-    mark, colour = STYLES.get(word, ("✖", "bad"))
-    # the process that wrote the last row takes a moment to exit
-    return State(word, mark, colour, over=not is_written or history.status.has_ended)

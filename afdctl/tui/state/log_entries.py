@@ -46,6 +46,7 @@ def _training_entry(row: Row) -> tuple[str, str] | None:
 
 def _epoch(row: Row) -> str:
     if not isinstance(row.get("acc_nat"), int | float):
+        # not every epoch is validated; without a hold-out, none is
         return f"{row['epoch']} done"
     best = ", the best so far" if row.get("best") else ""
     return f"{row['epoch']}: {_accuracies(row, 'PGD')}{best}"
@@ -53,6 +54,7 @@ def _epoch(row: Row) -> str:
 
 def _accuracies(row: Row, attack: str) -> str:
     square = format_square_accuracy(row.get("acc_square"))
+    # a PGD accuracy is never printed without these words
     return f"clean {row['acc_nat']:.1%}, {attack} {row['acc_adv']:.1%}{square}, no AutoAttack"
 
 

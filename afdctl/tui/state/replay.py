@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from afdctl.journal import JournalReplaced, Line
-from afdctl.tui.state.follower import RunFollower, why_gone
-from afdctl.tui.state.history import History, State, state
+from afdctl.tui.state.follower import RunFollower, State, state, why_gone
+from afdctl.tui.state.history import History
 
 # the longest pause between two rows, in seconds of the run; the night before a resume is skipped
 MAX_PAUSE = 10.0

@@ -136,3 +136,11 @@ def test_classes_have_distinct_colours(tmp_path: Path):
     many = tsne([sample_runs.with_map(sample_runs.make_record(tmp_path, "cifar100_at"), classes=100)])
     assert len(np.unique(many.axes[0].collections[0].get_facecolor(), axis=0)) == 100
     assert not many.axes[0].texts
+
+
+def test_the_same_seed_twice_has_no_deviation(tmp_path: Path):
+    runs = [sample_runs.make_record(tmp_path / folder, "digits_at") for folder in "ab"]
+    (legend,) = pca([sample_runs.with_pca(run, [0.9, 1.0], 2) for run in runs]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["AT: 2.0 dims"]
+    titles = [panel.get_title(loc="left") for panel in hdh([sample_runs.with_hdh(run) for run in runs]).axes]
+    assert not [title for title in titles if "±" in title]

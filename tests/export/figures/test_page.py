@@ -11,9 +11,8 @@ from PIL import Image
 
 from afdctl import __version__
 from afdctl.errors import RecipeError
-from afdctl.export.figures.catalogue import FIGURES, find
 from afdctl.export.figures.features import pca
-from afdctl.export.figures.page import FORMATS, PaperFigure, save
+from afdctl.export.figures.page import FIGURES, FORMATS, PaperFigure, find, save
 from afdctl.export.figures.robustness import robustness
 from tests.export.figures import sample_runs
 
@@ -88,7 +87,7 @@ def test_user_settings_do_not_affect_figures_and_are_not_changed(tmp_path: Path)
 
 def test_drawing_needs_neither_pyplot_nor_torch():
     code = (
-        "import sys; from afdctl.export.figures import catalogue;"
+        "import sys; from afdctl.export.figures import divergence, embedding, features, robustness;"
         "print({'matplotlib.pyplot', 'torch', 'sklearn'} & set(sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -112,7 +111,7 @@ def test_every_figure_can_be_drawn(tmp_path: Path):
     run = sample_runs.with_hdh(
         sample_runs.with_map(sample_runs.with_map(sample_runs.with_norms(run), "umap", n=20), n=20)
     )
-    for spec in {spec.draw: spec for spec in FIGURES.values()}.values():
+    for spec in {spec.function: spec for spec in FIGURES.values()}.values():
         page = spec.build([run])
         page.draw_without_rendering()
         # none of the run's own: it was analysed, and then trained on

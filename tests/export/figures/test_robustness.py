@@ -52,7 +52,7 @@ def test_missing_curves_are_named_in_their_panels(tmp_path: Path, panel_of):
     page = robustness([make_record(tmp_path, "digits_wgan"), nt, at])
     assert panel_of(page, "FGSM").get_title(loc="right") == "no NT"
     empty = panel_of(page, "AutoAttack")
-    assert "afdctl sweep RUN\n--attacks aa" in empty.texts[0].get_text()
+    assert "afdctl sweep RUN --suite paper-A2 --attacks aa" in " ".join(empty.texts[0].get_text().split())
     assert not empty.get_lines()
     (legend,) = page.legends
     assert [text.get_text() for text in legend.get_texts()] == ["NT", "AT"]

@@ -33,9 +33,25 @@ def test_seeds_become_mean_and_sample_deviation(tmp_path: Path) -> None:
     assert any("MNIST AT 3 runs (seeds 0, 1, 2)" in note for note in table.notes)
 
 
-def test_a_repeated_seed_is_noted(tmp_path: Path) -> None:
-    runs = [make_record(tmp_path, f"at-{number}", "mnist_at", cell_rows("pgd_linf", {0.3: 0.9})) for number in (1, 2)]
-    assert "runs with the same seed are not independent" in " ".join(build_table("1", runs, with_paper=False).notes)
+def table_of_seeds(root: Path, *seeds: int) -> Table:
+    rows = cell_rows("pgd_linf", {0.3: 0.9})
+    runs = [make_record(root, f"at-{i}", "mnist_at", rows, f"seed={seed}") for i, seed in enumerate(seeds)]
+    return build_table("1", runs, with_paper=False)
+
+
+def test_the_same_seed_twice_is_no_second_sample(tmp_path: Path) -> None:
+    table = table_of_seeds(tmp_path, 3, 3)
+    measured = cell(table, "AT", "pgd_linf_wb")
+    assert (measured.value, measured.std, len(measured.measurements)) == (0.9, None, 2)
+    notes = " ".join(table.notes)
+    assert "Mean without ±, because the runs have the same seed and are not independent: MNIST AT 2 runs." in notes
+    assert "sample standard deviation" not in notes
+
+
+def test_a_repeated_seed_among_others_is_noted(tmp_path: Path) -> None:
+    table = table_of_seeds(tmp_path, 0, 1, 1)
+    assert cell(table, "AT", "pgd_linf_wb").std == 0
+    assert "(seeds 0, 1, 1; runs with the same seed are not independent)" in " ".join(table.notes)
 
 
 def test_rows_are_in_the_papers_order_and_recipes_are_kept_apart(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
-"""Actions that change the view, and the interface through which all actions use the app."""
+"""What the keys do: actions on the view and on the run, and the interface through which they use the app."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from afdctl.errors import BusyError
+from afdctl.journal import signal_writer
 from afdctl.tui.drawing.cells import Palette
 from afdctl.tui.layout import tier
 from afdctl.tui.panes import chart_data
 from afdctl.tui.panes.prompts import Dialog
 from afdctl.tui.session import Session
-from afdctl.tui.view import LOGS, Settings, View, zoom_range
+from afdctl.tui.state.replay import Replay
+from afdctl.tui.view import LOGS, View, zoom_range
 
 # the smallest part of the x axis that zooming shows, in steps
 MIN_SPAN = 20.0
@@ -56,6 +60,7 @@ def zoom(app: ActionContext, factor: float, step: int | None = None) -> View:
     x = chart_data.x_of_step(history, centre, view.settings) if centre is not None else None
     whole = chart_data.visible_range(history, replace(view, zoom=None), "step")
     zoomed = zoom_range(x_range.low, x_range.high, factor, x, x_range.following, MIN_SPAN)
+    # the whole window is no zoom, or esc would have nothing to undo
     return replace(view, zoom=None if zoomed.span >= whole.high - whole.low else zoomed)
 
 
@@ -76,6 +81,7 @@ def set_cursor(app: ActionContext, step: int) -> View:
     history, view = app.session.front.history, app.view
     row = app.session.front.logged_at(min(max(1, step), max(1, history.step)))
     view = replace(view, cursor=int(row["step"]) if row else None)
+    # a zoom of the time axis is in seconds, which a step cannot be compared with
     if view.zoom and view.cursor is not None and view.settings.axis != "time":
         x_range = chart_data.visible_range(history, view, "step")
         if not x_range.low <= view.cursor <= x_range.high:
@@ -126,6 +132,7 @@ def next_log(app: ActionContext) -> View:
         return replace(view, side="log")
     log = LOGS[(LOGS.index(view.log) + 1) % len(LOGS)]
     view = replace(view, log=log, side="log" if log != "off" and not _has_all_panes(app) else None)
+    # the pane would be empty until the next slow poll
     app.session.read_output(view)
     return view
 
@@ -134,23 +141,114 @@ def _has_all_panes(app: ActionContext) -> bool:
     return tier(*app.size) in ("full", "wall")
 
 
-def toggle_theme(app: ActionContext) -> View:
-    return app.view.with_settings(theme="light" if app.palette.dark else "dark")
-
-
 def toggle_sweep(app: ActionContext) -> View:
     """Switch between the training and the attacks on it."""
     if not app.session.front.history.sweep.cells:
         app.show_message("this run has not been attacked yet")
         return app.view
+    # what is shown, not what one run would show, or the first press would do nothing in a comparison
     return replace(app.view, sweep=not app.session.snapshot(app.view).shows_sweep)
 
 
-def reset(app: ActionContext) -> View:
-    """Return to the default view; the theme stays."""
-    return View(Settings(theme=app.view.settings.theme))
+def interrupt(app: ActionContext) -> None:
+    """Ask whether to stop a training that this command started; otherwise leave."""
+    if app.session.options.owner and not app.session.front.state.over:
+        ask_to_stop(app)
+    else:
+        app.leave()
 
 
-def edit_filter(app: ActionContext) -> None:
-    """Start typing a filter for log and charts."""
-    app.filter_input = app.view.filter
+def ask_to_stop(app: ActionContext) -> None:
+    """Open the dialog that confirms a stop."""
+    if reason := app.session.unreachable_reason:
+        app.show_message(reason)
+        return
+    name, sweep = app.session.front.name, app.session.front.history.sweep
+    if sweep.plan and sweep.ended is None:
+        lines = ("Finished cells are kept. The same command resumes the sweep.",)
+        app.dialog = Dialog(kind="stop", title=f"Stop attacking {name}?", lines=lines, yes="stop the sweep")
+    else:
+        lines = ("It finishes its step and saves. It can be resumed later.",)
+        app.dialog = Dialog(kind="stop", title=f"Stop {name}?", lines=lines, yes="stop the run")
+
+
+def request_checkpoint(app: ActionContext) -> None:
+    """Send SIGUSR1 to the trainer, which then saves a checkpoint."""
+    history = app.session.front.history
+    reason = app.session.unreachable_reason
+    if not reason and (history.sweep.plan or not 0 < history.step < history.steps_total):
+        # the trainer handles the signal between its first and its last step only
+        reason = "there is nothing new to save now"
+    if reason:
+        app.show_message(reason)
+    else:
+        _send_signal(app, signal.SIGUSR1, "asked for a checkpoint")
+
+
+def _send_signal(app: ActionContext, number: signal.Signals, message: str) -> None:
+    front = app.session.front
+    try:
+        writer = signal_writer(front.journal, number)
+    except BusyError as error:
+        app.show_message(str(error))
+        return
+    except OSError as error:
+        app.show_message(f"pid {front.pid}: {(error.strerror or '').lower()}")
+        return
+    # the writer may have ended since the last poll
+    front.refresh_writer()
+    if writer is None:
+        app.show_message("nothing is running here any more")
+    else:
+        app.show_message(f"{front.name}: {message}", while_running=True)
+        app.session.add_note(message)
+
+
+def play_or_freeze(app: ActionContext) -> View | None:
+    """Pause or continue a replay; freeze the view of any other run."""
+    if isinstance(front := app.session.front, Replay):
+        front.playing = not front.playing
+        return None
+    return freeze(app)
+
+
+def move_replay(app: ActionContext, epochs: int) -> None:
+    """Move a replay forward or back by whole epochs."""
+    if isinstance(front := app.session.front, Replay):
+        front.to_epoch(epochs)
+
+
+def choose_compared(app: ActionContext) -> None:
+    """Open the list of runs to compare."""
+    paths = app.session.sibling_runs()
+    if len(paths) < 2:
+        app.show_message("there is no other run in this folder")
+        return
+    chosen = {run.name for run in app.session.compared} or {app.session.front.name}
+    app.dialog = Dialog(
+        kind="choose", title="Compare runs", options=[path.name for path in paths], chosen=frozenset(chosen)
+    )
+
+
+def answer_dialog(app: ActionContext, dialog: Dialog, key: str) -> None:
+    """Handle a key while a dialog is open."""
+    if dialog.kind == "choose":
+        _choose_runs(app, dialog, key)
+    elif dialog.kind == "stop" and key in ("y", "enter", "ctrl+c"):
+        app.dialog = None
+        _send_signal(app, signal.SIGTERM, "asked to stop: it finishes its step and saves")
+    elif dialog.kind != "stop" or key in ("n", "escape", "q"):
+        app.dialog = None
+
+
+def _choose_runs(app: ActionContext, dialog: Dialog, key: str) -> None:
+    if key == "space":
+        app.dialog = replace(dialog, chosen=dialog.chosen ^ {dialog.options[dialog.selected]})
+    elif key == "enter":
+        folder = app.session.front.path.parent
+        app.session.compare([folder / name for name in dialog.options if name in dialog.chosen])
+        app.dialog = None
+    elif key in ("escape", "q", "c"):
+        app.dialog = None
+    elif step := {"up": -1, "down": 1, "k": -1, "j": 1}.get(key, 0):
+        app.dialog = replace(dialog, selected=(dialog.selected + step) % len(dialog.options))

@@ -1,4 +1,4 @@
-"""The report's part on trainings: charts of losses, of the discriminator and of the hold-out."""
+"""The report's curves: trainings over steps and epochs, and attacks over epsilon, the latter also as tables."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from afdctl.export.report.chart import Chart, Floats, Line
+from afdctl.formatting import NORM_LABELS, format_range
 from afdctl.journal import Row
+from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids
 from afdctl.runs.metric_history import MetricHistory
 from afdctl.runs.record import Record
 
@@ -37,6 +39,7 @@ class TrainingSection:
     @property
     def steps_per_epoch(self) -> int:
         header: Row = next(iter(self.record.of_kind("run")), {})
+        # without its first row, the axis counts steps in place of epochs
         return int(header.get("steps_per_epoch") or 1)
 
 
@@ -45,7 +48,7 @@ def step_history(record: Record) -> MetricHistory:
     return MetricHistory.of(record.read_rows(["step"]), MAX_BUCKETS)
 
 
-def charts(sections: Sequence[TrainingSection]) -> list[Chart]:
+def training_charts(sections: Sequence[TrainingSection]) -> list[Chart]:
     """Chart each metric that some run has, with a line per run."""
     all_charts = [_step_chart(title, sections, _mean(name), band_of=name) for name, title in LOSSES.items()]
     all_charts += [
@@ -84,6 +87,7 @@ def _step_chart(
         values = metric(section.history)
         if values is None or not np.isfinite(values).any():
             continue
+        # the bands of several runs would cover each other's lines
         low, high = section.history.band(band_of) if band_of and len(sections) == 1 else (None, None)
         epochs = section.history.steps() / section.steps_per_epoch
         lines.append(Line(label=section.record.name, colour=number, x=epochs, y=values, low=low, high=high))
@@ -98,3 +102,85 @@ def _epoch_chart(title: str, sections: Sequence[TrainingSection], name: str) -> 
             x, y = (np.array([row[key] for row in rows], float) for key in ("epoch", name))
             lines.append(Line(label=section.record.name, colour=number, x=x, y=y, marks=len(rows) < 30))
     return Chart(title, "epoch", lines, share=True)
+
+
+@dataclass(frozen=True)
+class MeasuredCurve:
+    """One row of a table: the curve of a run, by its number, under an attack."""
+
+    run: int
+    curve: RobustnessCurve
+
+
+@dataclass(frozen=True)
+class AttackSection:
+    """The attacks of one norm on the runs of one data set; `black_box`: with images made against another run."""
+
+    dataset: str
+    norm: str
+    black_box: bool
+    rows: list[MeasuredCurve]
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset}, {NORM_LABELS[self.norm]}" + (", black box" if self.black_box else "")
+
+    @property
+    def epsilons(self) -> list[float]:
+        return sorted({epsilon for row in self.rows for epsilon in row.curve.epsilons})
+
+    @property
+    def by_attack(self) -> dict[str, list[MeasuredCurve]]:
+        """Attack -> its rows, AutoAttack last."""
+        # AutoAttack is the number to report; a reader looks for it in the last line
+        titles = dict.fromkeys(row.curve.title for row in sorted(self.rows, key=lambda row: row.curve.autoattack))
+        return {title: [row for row in self.rows if row.curve.title == title] for title in titles}
+
+    @property
+    def images(self) -> str:
+        """Number of test images: `360`, or `100 to 360`."""
+        return format_range(row.curve.n for row in self.rows)
+
+    @property
+    def warnings(self) -> list[tuple[int, str]]:
+        """Warnings of the sanity checks: the number of the run, and a line."""
+        return list(dict.fromkeys((row.run, line) for row in self.rows for line in row.curve.warnings))
+
+    @property
+    def grids(self) -> str | None:
+        """A note on attacks whose areas cannot be compared, because their grids differ."""
+        return describe_mixed_grids((row.curve.title, row.curve.epsilons) for row in self.rows)
+
+    def charts(self, names: Sequence[str]) -> list[Chart]:
+        """Chart each attack, with a line per run and a band of its Wilson 95 % interval."""
+        return [
+            Chart(f"{title}: accuracy (%)", "ε", [_accuracy_line(row, names[row.run]) for row in rows], share=True)
+            for title, rows in self.by_attack.items()
+        ]
+
+
+def attack_sections(records: Sequence[Record]) -> list[AttackSection]:
+    """Group all measured curves by data set and norm, white box first."""
+    curves: dict[tuple[bool, str, str], list[MeasuredCurve]] = {}
+    for number, record in enumerate(records):
+        for curve in record.curves.values():
+            # a black-box accuracy is only an upper bound on robust accuracy, so it has a table of its own
+            key = (curve.source is not None, record.dataset, curve.norm)
+            curves.setdefault(key, []).append(MeasuredCurve(number, curve))
+    order = sorted(curves, key=lambda key: (key[0], key[1], list(NORM_LABELS).index(key[2])))
+    return [
+        AttackSection(dataset, norm, black_box, curves[black_box, dataset, norm]) for black_box, dataset, norm in order
+    ]
+
+
+def _accuracy_line(row: MeasuredCurve, name: str) -> Line:
+    bounds = np.array(row.curve.intervals)
+    return Line(
+        label=name,
+        colour=row.run,
+        x=np.array(row.curve.epsilons),
+        y=np.array(row.curve.accuracies),
+        low=bounds[:, 0],
+        high=bounds[:, 1],
+        marks=True,
+    )
