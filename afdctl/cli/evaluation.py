@@ -161,8 +161,8 @@ def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "Eval
 def check_models(options: EvaluateOptions, targets: "Targets", suites: "Suites") -> None:
     """Print warnings; raise RecipeError for models and epsilons that cannot be evaluated."""
     from afdctl.data.loader import as_floats
+    from afdctl.evaluation.batch import check_precision
     from afdctl.evaluation.plan import attack_warnings, check_epsilons
-    from afdctl.evaluation.sanity_checks import check_precision
 
     if options.precision != "float32":
         for target in targets:

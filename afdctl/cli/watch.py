@@ -106,8 +106,8 @@ def _print_lines(folder: Path) -> None:
     from afdctl.cli.console import ProgressReporter
     from afdctl.cli.progress import TrainingProgress
     from afdctl.runs.folders import JOURNAL
+    from afdctl.runs.record import lost_rows
     from afdctl.runs.run import Run
-    from afdctl.runs.status import lost_rows
     from afdctl.tui.state.follower import RunFollower
     from afdctl.tui.state.history import MALFORMED
 

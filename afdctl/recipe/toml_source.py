@@ -57,6 +57,7 @@ def read(path: Path) -> Layer:
     """Read a file."""
     source = str(paths.display_path(path))
     try:
+        # some Windows editors begin a file with a byte order mark
         text = paths.read(path, TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{source}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
@@ -207,6 +208,7 @@ def check_limits(text: str, source: str) -> None:
 
 def exceeded_limit(values: Mapping[str, Any]) -> str | None:
     """Name a value that is nested too deep or too large for its readers; None if there is none."""
+    # not recursive, because the value may be nested deeper than Python's stack
     pending: list[tuple[tuple[str, ...], int, Any]] = [((), 0, values)]
     while pending:
         keys, depth, value = pending.pop()
