@@ -142,11 +142,8 @@ def key_paths(values: Mapping[str, Any]) -> Iterator[Keys]:
 
 def lines(text: str) -> dict[Keys, int]:
     """Map every table and key of a valid TOML text to its line, from 1: `("attack", "epsilon") -> 9`."""
-    line_of: dict[Keys, int] = {}
-    for line, new_keys in placed_keys(text):
-        for keys in new_keys:
-            line_of.setdefault(keys, line)
-    return line_of
+    # of a table, the first line counts, so it comes last
+    return {keys: line for line, new_keys in reversed([*placed_keys(text)]) for keys in new_keys}
 
 
 def placed_keys(text: str) -> Iterator[tuple[int, list[Keys]]]:
@@ -243,11 +240,9 @@ def repeated_key(error: tomli.TOMLDecodeError) -> str:
         if line > error.lineno:
             break
         # of `train.epochs = 2`, the table may be known and only the key be repeated
-        again = [keys for keys in new_keys if keys in first][-1:]
-        message = ""
-        for keys in again:
-            name = ".".join(key for key in keys if isinstance(key, str))
-            message = f"{name}: already set in line {first[keys]}; keep one of them"
+        again = [keys for keys in new_keys if keys in first]
+        name = ".".join(key for key in again[-1] if isinstance(key, str)) if again else ""
+        message = f"{name}: already set in line {first[again[-1]]}; keep one of them" if again else ""
         first |= {keys: line for keys in new_keys if keys not in first}
     return message
 
