@@ -198,7 +198,7 @@ def test_a_run_that_is_being_written(afdctl: Afdctl, folder: Path):
 
 
 def test_the_choice_of_images_is_in_the_output(afdctl: Afdctl):
-    command = ("attack", "nt", "--attack", "fgsm", "--epsilon", "0.07")
+    command = ("attack", "nt", "--attack", "mim", "--epsilon", "0.07", "--set", "steps=2")
     found = printed(afdctl(*command, "--first", "16", "--json"))
     names = ("subset", "n", "split_n")
     for row in (*found["cells"], *found["curves"]):
@@ -206,7 +206,7 @@ def test_the_choice_of_images_is_in_the_output(afdctl: Afdctl):
     assert "nt: accuracy (%) in L∞, first 16 of 360 test images" in afdctl(*command, "--first", "16").out
     ended = afdctl(*command, "--limit", "16")
     assert "keep" not in ended.err
-    assert "results.h5 now have fgsm of 16 images (random sample), in place of the first 16 images" in ended.err
+    assert "results.h5 now have mim of 16 images (random sample), in place of the first 16 images" in ended.err
     shown = afdctl("analyze", "nt", "--pca", "--first", "9").out
     assert "hold 99 % of its variance, first 9 of 360 test images" in shown
 
