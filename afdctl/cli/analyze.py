@@ -12,7 +12,7 @@ import typer
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
 from afdctl.cli.evaluation import print_warnings
-from afdctl.cli.options import dataset_name, find_run, run_names, split_names, takes
+from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
 from afdctl.cli.output_path import OutputPath, runs_in_words
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
@@ -55,7 +55,7 @@ OUT = output_path.option(
 class AnalyzeOptions:
     """The options of `analyze`."""
 
-    runs: shared.RunNames = None
+    runs: shared.TargetNames = None
     pca: Annotated[bool, PCA] = False
     units: Annotated[bool, UNITS] = False
     sensitivity: Annotated[bool, SENSITIVITY] = False
@@ -97,7 +97,7 @@ def analyze(options: AnalyzeOptions) -> None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
     if options.out:
         check_out(options.out)
-    runs = distinct_runs([find_run(name, options.folder) for name in run_names(options.runs or [])])
+    runs = distinct_runs(find_targets(run_names(options.runs or []), options.folder, options.data_dir))
     by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
 
     with exit_on_interrupt():

@@ -9,7 +9,7 @@ import typer
 
 from afdctl import registry
 from afdctl.cli import options as shared
-from afdctl.cli.options import dataset_name, find_run, parse_numbers, run_names
+from afdctl.cli.options import dataset_name, find_targets, parse_numbers, run_names
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, format_count
@@ -34,7 +34,7 @@ PRECISIONS = ("float32", "bf16")
 class EvaluateOptions:
     """The options of `attack` and `sweep`."""
 
-    runs: shared.RunNames = None
+    runs: shared.TargetNames = None
     overrides: shared.AttackSettings = None
     limit: shared.Limit = None
     sources: shared.From = None
@@ -60,8 +60,8 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     check_options(options, matrix)
     target_runs = []
     if options.model is None:
-        target_runs = [find_run(name, options.folder) for name in run_names(options.runs or [])]
-    source_runs = [find_run(name, options.folder) for name in options.sources or []]
+        target_runs = find_targets(run_names(options.runs or []), options.folder, options.data_dir)
+    source_runs = find_targets(options.sources or [], options.folder, options.data_dir)
     # every mistake in a suite is reported before torch is imported, which takes seconds
     datasets = {dataset_name(run) for run in [*target_runs, *source_runs]} | ({options.dataset} - {None})
     suites = {dataset: load_suite(dataset) for dataset in datasets if dataset}

@@ -8,7 +8,7 @@ import typer
 
 from afdctl.cli import export_files, export_modes, options, output_path
 from afdctl.cli.export_modes import ExportOptions
-from afdctl.cli.options import find_run, run_names
+from afdctl.cli.options import find_targets, run_names
 from afdctl.errors import NotFoundError, RecipeError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Mode = Callable[[ExportOptions, str], None]
 
 
 def export(
-    names: options.RunNames = None,
+    names: options.TargetNames = None,
     table: Annotated[str | None, TABLE] = None,
     figure: Annotated[str | None, FIGURE] = None,
     weights: Annotated[str | None, WEIGHTS] = None,
@@ -88,7 +88,7 @@ def export(
     if (table or figure) and not names:
         runs = all_runs(folder)
     else:
-        runs = distinct_runs(find_run(spec, folder) for spec in run_names(names or []))
+        runs = distinct_runs(find_targets(run_names(names or []), folder, data_dir))
     mode(
         ExportOptions(
             runs=runs,
