@@ -1,5 +1,6 @@
 """Models to start from: weights in a safetensors file, and beside it a card (TOML) that describes and measures them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import tomli_w
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from afdctl import paths, recipe
 from afdctl.errors import CorruptError, NotFoundError
@@ -32,7 +33,14 @@ REMEDY: Final = "install afdctl again, or make the model again with `afdctl mode
 CLEAN: Final = "clean"
 AUTOATTACK: Final = "aa"
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+def _check_digest(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("must be a SHA-256, 64 hexadecimal digits")
+    return text
+
+
+Digest = Annotated[str, AfterValidator(_check_digest)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -177,6 +185,7 @@ def describe(record: Record, *, digest: str, weights: bytes, parameters: int, li
 def _metrics(record: Record, chosen: recipe.Recipe, digest: str) -> Iterator[Metric]:
     """Yield clean accuracy, the final test, and the attacks in the norm and at the epsilon of the training."""
     epsilon, norm = chosen.attack.epsilon, chosen.attack.norm
+    # images made on another model are a weaker attack, and another checkpoint is another model
     curves = [curve for curve in record.curves.values() if curve.source is None and curve.checkpoint == digest]
     cells = [
         (curve, cell) for curve in curves for cell in curve.cells if (curve.norm, cell["epsilon"]) == (norm, epsilon)
@@ -187,6 +196,7 @@ def _metrics(record: Record, chosen: recipe.Recipe, digest: str) -> Iterator[Met
             f"{record.name}: no AutoAttack with its own settings at {NORM_LABELS[norm]} {format_epsilon(epsilon)} on "
             f"the best checkpoint; run `{command}`"
         )
+    # of the best checkpoint, which outranks all others and has the cells above
     clean = record.clean()
     assert clean is not None
     yield _metric(CLEAN, 0.0, clean["acc_nat"], clean["n"])
@@ -212,8 +222,10 @@ def _metric(attack: str, epsilon: float, accuracy: float, n: int, **more: Any) -
 
 
 def _is_full_autoattack(curve: RobustnessCurve, cell: Row) -> bool:
-    """Whether a cell is AutoAttack without changed settings, such as fewer queries, which would flatter the model."""
-    return curve.autoattack and curve.attack == AUTOATTACK and not set(cell["changed"]) - {GRID}
+    """Whether a cell is AutoAttack without what would flatter the model, such as fewer queries."""
+    full = curve.autoattack and curve.precision == "float32" and not set(cell["changed"]) - {GRID}
+    # a suite may label a variant of it
+    return full and curve.attack == AUTOATTACK
 
 
 def _training_seconds(run: Run) -> float:

@@ -173,7 +173,7 @@ def test_a_run_that_cannot_become_a_model(afdctl: Afdctl, card: Path, folder: Pa
         (lambda text: text.replace("parameters", "params"), 2, ":3: params: no such key (did you mean 'parameters'?)"),
         (lambda text: text.replace('attack = "aa"', 'attack = "ab"'), 2, "a card needs the attack aa"),
         (lambda text: text + "x", 2, "not TOML"),
-        (lambda text: text.replace('weights = "', 'weights = "0'), 2, "weights = "),
+        (lambda text: text.replace('weights = "', 'weights = "0'), 2, "must be a SHA-256, 64 hexadecimal digits"),
         (lambda text: text.replace("width = 4", "width = 8"), 2, "does not fit the model: "),
     ],
 )
