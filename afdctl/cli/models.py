@@ -49,7 +49,7 @@ def ls(as_json: options.Json = False) -> None:
 
 @app.command()
 def show(model: Annotated[str, MODEL], as_json: options.Json = False) -> None:
-    """Show a model's card: limits, metrics, training, and the recipe with every value."""
+    """Show a model's card: metrics, training, recipe."""
     from afdctl import recipe
     from afdctl.runs.model_card import load
 
@@ -78,10 +78,11 @@ def add(
     folder: options.Runs = Path("runs"),
     data_dir: options.DataDir = None,
 ) -> None:
-    """Make a model of a run's best checkpoint: NAME.safetensors and its card NAME.toml. Print the card's path.
+    """Make a model of a run's best checkpoint.
 
-    The weights are those that are evaluated (their average where the recipe has one). Metrics are the run's results at
-    the epsilon of its training. Packaged models are in recipes/models/.
+    Writes NAME.safetensors and its card NAME.toml, and prints the card's path. The weights are those that are evaluated
+    (their average where the recipe has one). Metrics are the run's results at the epsilon of its training. Packaged
+    models are in recipes/models/.
     """
     from afdctl.runs import files
     from afdctl.runs.folders import name_fault

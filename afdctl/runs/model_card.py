@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import AfterValidator, Field, field_validator
 
 from afdctl import paths, recipe
-from afdctl.errors import CorruptError, NotFoundError
+from afdctl.errors import CorruptError, NotFoundError, RecipeError
 from afdctl.formatting import NORM_LABELS, format_epsilon
 from afdctl.journal import Row, read_rows
 from afdctl.recipe.errors import validate
@@ -140,6 +140,8 @@ def packaged() -> dict[str, Path]:
 
 def load(path_or_name: str) -> StoredModel:
     """Load a model by its name or the path of its card. Error: RecipeError for an unknown name or a wrong card."""
+    if not path_or_name:
+        raise RecipeError(f"{PREFIX} names no model; `afdctl models ls` lists the packaged ones")
     path = paths.find_packaged(path_or_name, packaged(), "model")
     layer = read(path)
     card = validate(ModelCard, layer.values, [layer])

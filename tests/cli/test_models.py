@@ -1,7 +1,6 @@
 """Test `afdctl models`, and `model:NAME` as the RUN of other commands."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +117,7 @@ def test_a_card_as_it_is_shown(afdctl: Afdctl, card: Path):
     assert found["model"]["recipe"]["defense"]["name"] == "afd"
 
 
-def test_the_packaged_models_are_listed(
-    afdctl: Afdctl, card: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_packaged_models_are_listed(afdctl: Afdctl, card: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(model_card, "packaged", dict)
     assert afdctl("models", "ls") == Ended(0, "", "no model is packaged; make one with `afdctl models add`\n")
     monkeypatch.setattr(model_card, "packaged", lambda: {"mine": folder / "mine.toml"})
@@ -128,9 +125,10 @@ def test_the_packaged_models_are_listed(
     assert "mine │ digits   │ AFD-WGAN │ L∞ 0.1" in lines[3]
     assert "n=2 " in lines[3]
     assert [model["name"] for model in printed(afdctl("models", "ls", "--json"))["models"]] == ["mine"]
-    os.chdir(tmp_path)
     ended = afdctl("sweep", "model:mien")
     assert (ended.code, ended.err) == (2, "error: mien: no such model (did you mean 'mine'?)\n")
+    ended = afdctl("sweep", "model:")
+    assert (ended.code, ended.err) == (2, "error: model: names no model; `afdctl models ls` lists the packaged ones\n")
 
 
 def test_models_are_searched_beside_the_packaged_recipes():
