@@ -66,7 +66,7 @@ class Training(Table):
 
     run: str
     checkpoint: Digest
-    checkpoint_step: CountOrZero
+    checkpoint_step: CountOrZero | None = None
     epochs: Count
     steps: Count
     images: Count
@@ -159,7 +159,7 @@ def describe(record: Record, *, digest: str, weights: bytes, parameters: int, li
     if progress := training_progress(record):
         raise NotFoundError(f"{run.name}: {progress}; finish it with `afdctl train --resume {run.path}`")
     (header,), saved = record.of_kind("run")[:1], record.of_kind("checkpoint")
-    facts = run.provenance
+    facts, metrics = run.provenance, tuple(_metrics(record, chosen, digest))
     return ModelCard(
         limits=limits or _default_limits(chosen),
         weights=sha256(weights).hexdigest(),
@@ -167,7 +167,7 @@ def describe(record: Record, *, digest: str, weights: bytes, parameters: int, li
         training=Training(
             run=run.name,
             checkpoint=digest,
-            checkpoint_step=next(row["step"] for row in saved if row["digest"] == digest),
+            checkpoint_step=next((row["step"] for row in saved if row["digest"] == digest), None),
             epochs=header["epochs"],
             steps=header["steps_total"],
             images=header["images"]["train"],
@@ -179,7 +179,7 @@ def describe(record: Record, *, digest: str, weights: bytes, parameters: int, li
             commit=facts["commit"],
             torch=facts["torch"],
         ),
-        metrics=tuple(_metrics(record, chosen, digest)),
+        metrics=metrics,
         recipe=chosen,
     )
 
