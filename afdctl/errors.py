@@ -38,7 +38,7 @@ class CorruptError(NotFoundError):
     """The content of a file differs from what was written."""
 
 
-class DataMissingError(AfdctlError):
+class DataMissingError(NotFoundError):
     """A data set is not on this machine and could not be downloaded."""
 
 

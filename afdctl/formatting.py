@@ -119,6 +119,13 @@ def format_duration(seconds: float | None) -> str:
     return f"{whole // 60:02d}:{whole % 60:02d}"
 
 
+def format_estimate(seconds: float) -> str:
+    """Format an estimated time in the unit that a person would use: `45 s`, `12 min`, `3.1 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def format_bytes(count: float) -> str:
     """Format a size in units of 1000 bytes: `831 B`, `4.2 MB`."""
     unit = "B"

@@ -28,6 +28,7 @@ class AdversarialLoss(NamedTuple):
     L_F: Callable[[Tensor], Tensor]
 
 
+# softplus(-s) is -log sigmoid(s) without its overflow
 def _dcgan_D(nat: Tensor, adv: Tensor) -> Tensor:
     """Eq. 9."""
     return softplus(-nat).mean() + softplus(adv).mean()
@@ -65,6 +66,7 @@ def gradient_penalty(D_psi: Callable[[Tensor], Tensor], z: Tensor, z_adv: Tensor
 
     z, z_adv: features (n, m); share: (n, 1) in [0, 1]. The result has a gradient in D_psi's weights.
     """
+    # the penalty is part of L_D, which moves psi only
     z_mix = (share * z + (1 - share) * z_adv).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(D_psi(z_mix).sum(), z_mix, create_graph=True)
     norm: Tensor = torch.linalg.vector_norm(gradient, dim=1)

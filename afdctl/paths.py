@@ -82,4 +82,5 @@ def read(file: Path, max_bytes: int) -> bytes:
         reason = f"has {status.st_size:,} bytes; the limit is {max_bytes:,}"
         raise OSError(errno.EOVERFLOW, reason, str(file))
     with file.open("rb") as stream:
+        # not more than was checked, as the file may grow meanwhile
         return stream.read(status.st_size)

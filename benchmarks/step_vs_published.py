@@ -21,7 +21,7 @@ from afdctl.defenses.base import Report
 from afdctl.errors import AfdctlError
 from afdctl.losses import L_C, gradient_penalty
 from afdctl.recipe import Recipe
-from afdctl.recipe.schema import Attack
+from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.training.adversary import Adversary
 from afdctl.training.cost_estimate import ImageBatch, attack_for, build_defense, build_network, with_train_settings
 from afdctl.training.setup import choose_device
@@ -30,7 +30,7 @@ from afdctl.training.setup import choose_device
 class UnfusedAdversary(Adversary):
     """The same adversary on the network itself, in evaluation mode with frozen parameters."""
 
-    def __init__(self, network: nn.Module, attack: Attack, generator: Generator) -> None:
+    def __init__(self, network: nn.Module, attack: AdversaryConfig, generator: Generator) -> None:
         super().__init__(network, attack, generator)
         self.network = network
 

@@ -202,7 +202,7 @@ def test_the_package_itself_imports_nothing():
         ("export/report", "from matplotlib.figure import Figure"),
         ("evaluation/curves", "import matplotlib"),
         ("export/figures/style", "from matplotlib import pyplot"),
-        ("cli/export_files", "from afdctl.export.figures.page import save"),
+        ("cli/export_modes", "from afdctl.export.figures.page import save"),
     ],
 )
 def test_what_points_up_is_found(file: str, source: str):

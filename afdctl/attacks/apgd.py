@@ -43,6 +43,7 @@ def apgd_from(
     x_adv = previous = start
     logits, losses, gradient = loss_and_gradient(model, cross_entropy_per_sample, x_adv, y)
     tracker.update(x_adv, logits, losses)
+    # the paper's first step: the diameter of the ball
     step_size = APGDStepSize(x_adv, losses, gradient, 2 * epsilon)
     for step in range(1, steps + 1):
         target = project(x_adv + step_size.value * steepest_direction(gradient, norm), x, epsilon, norm)
@@ -81,6 +82,7 @@ class APGDStepSize:
     def __init__(self, x_adv: Tensor, losses: Tensor, gradient: Tensor, step_size: float) -> None:
         self.best_x, self.best_gradient, self.best_loss = x_adv, gradient, losses
         self.best_loss_at_checkpoint = losses
+        # true, as in AutoAttack's code: the first checkpoint judges by the rises alone
         self.halved = torch.ones_like(losses, dtype=torch.bool)
         self.value = per_sample(torch.full_like(losses, step_size), x_adv)
         # the first interval counts a step from loss 0, as AutoAttack's implementation does

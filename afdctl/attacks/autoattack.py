@@ -43,6 +43,7 @@ def aa(
     def run(name: str, kwargs: Mapping[str, Any], rows: Tensor) -> AttackResult:
         part_rng = rng.select(rows)
         if name == "fab_t":
+            # one class at a time, so that a fooled sample is not searched for the next class
             result = fab_t(model, x[rows], y[rows], rng=part_rng, max_batch=1, stop_within=epsilon, **kwargs)
             return within(result, x[rows], epsilon, norm)
         return BUDGET_PARTS[name](model, x[rows], y[rows], epsilon=epsilon, rng=part_rng, **kwargs)
@@ -201,6 +202,7 @@ def _square(counter: CountingModel, epsilon: float, norm: str, queries: int) -> 
         norm=LIBRARY_NORMS[norm],
         n_queries=queries,
         eps=epsilon,
+        # as in the standard version
         resc_schedule=False,
         device=counter.x.device,
     )

@@ -28,10 +28,12 @@ def cross_entropy_per_sample(logits: Tensor, y: Tensor) -> Tensor:
 
 def loss_and_gradient(model: Model, loss: Loss, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits, losses (n,) and the gradient of their sum in x (n, ...), all detached; its NaN become 0."""
+    # the caller may have switched gradients off
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         logits = model(x)
         losses = loss(logits, y)
+        # samples do not interact in evaluation mode, so each row is its sample's gradient
         (gradient,) = torch.autograd.grad(losses.sum(), x)
     return logits.detach(), losses.detach(), gradient.nan_to_num()
 
@@ -87,6 +89,7 @@ class IterateTracker:
             self.x_adv = x_adv
             return
         if self.return_iterate == "best_loss":
+            # of equal iterates the first one stays
             better = losses > self.best_loss
             self.best_loss = torch.where(better, losses, self.best_loss)
         else:

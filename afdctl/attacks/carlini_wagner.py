@@ -142,6 +142,7 @@ def record(
 ) -> None:
     """Count a pass of the samples `number` (m,) and keep the iterates that fool the model from nearer than before."""
     first = number[success & (result.first_success_step[number] == NOT_FOUND)]
+    # steps of earlier rounds count too
     result.first_success_step[first] = result.backwards[first]
     result.forwards[number] += 1
     result.backwards[number] += 1

@@ -112,6 +112,7 @@ class DDNState:
         first = self.fooled & (self.result.first_success_step == NOT_FOUND)
         self.result.first_success_step.masked_fill_(first, step)
         distance = lp_norm(self.x_adv - self.x, "l2")
+        # or equal, because the farthest corner is at the initial distance
         nearer = self.fooled & (distance <= self.distance)
         self.distance = torch.where(nearer, distance, self.distance)
         self.result.x_adv = torch.where(per_sample(nearer, self.x), self.x_adv, self.result.x_adv)

@@ -110,6 +110,7 @@ def run_towards(model: Model, x: Tensor, y: Tensor, target: Tensor, *, norm: str
         nearest.distance = torch.where(nearer, distance, nearest.distance)
         first = fooled & (nearest.first_success_step == NOT_FOUND)
         nearest.first_success_step = torch.where(first, step, nearest.first_success_step)
+        # back towards x, so that the next step searches nearer
         x_adv = torch.where(per_sample(fooled, x), x + (x_adv - x) * BACKWARD, x_adv)
     return nearest
 

@@ -82,6 +82,7 @@ def run_gradient_attack(
     remaining = torch.arange(len(x), device=x.device)
     tracker = IterateTracker(return_iterate, x, y)
     x_adv = start
+    # the last iterate is evaluated too; a model is never called on an empty batch
     for step in range(steps + 1 if len(x) else 0):
         needs_gradient = step_rule.needs_gradient and step < steps
         logits, losses, gradient = evaluate(model, loss, x_adv, y, needs_gradient)
@@ -91,6 +92,7 @@ def run_gradient_attack(
         settled[remaining] = done = fooled | logits.isnan().any(1)
         if step == steps:
             break
+        # `any` waits for the device, which a training must not; it has no early stop
         if early_stop and done.any():
             result.x_adv[remaining] = x_adv
             active = ~done

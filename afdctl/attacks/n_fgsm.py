@@ -32,6 +32,7 @@ def n_fgsm(
     start = random_in_ball(x, NOISE * epsilon, norm, generator) if random_start else x
     _, _, gradient = loss_and_gradient(model, cross_entropy_per_sample, start, y)
     x_adv = (start + epsilon * steepest_direction(gradient, norm)).clamp_(0, 1)
+    # the only iterate is the last one and has the largest loss: evaluating it would waste a pass
     if return_iterate != "last_success":
         return x_adv
     tracker = IterateTracker(return_iterate, x, y)

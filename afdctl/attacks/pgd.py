@@ -88,6 +88,7 @@ def pgd_kl(
     with torch.no_grad():
         logits_nat = model(x)
     start = x
+    # KL has no gradient at x itself
     if random_start:
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         start = project(x + TRADES_NOISE * noise, x, epsilon, norm)

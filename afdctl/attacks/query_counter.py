@@ -133,6 +133,7 @@ class CountingModel:
         if claimed.any():
             wrong = is_misclassified(self(result.x_adv), self.y)
             result.first_success_step = torch.where(claimed & wrong, result.first_success_step, NOT_FOUND)
+        # an image that is not finite cannot be clipped to its ball
         broken = ~result.x_adv.isfinite().flatten(1).all(1)
         result.x_adv[broken] = self.x[broken]
         result.forwards, result.backwards = self._forwards.round().long(), self._backwards.round().long()

@@ -40,7 +40,7 @@ from afdctl.training.cost_estimate import (
     with_train_settings,
 )
 from afdctl.training.evaluate import evaluate
-from afdctl.training.schedule import Schedule
+from afdctl.training.schedule import AdversarySchedule
 
 # The test evaluates the last checkpoint and the best one.
 TESTED_CHECKPOINTS: Final = 2
@@ -182,7 +182,7 @@ def estimate_recipe_time(
     if info is None:
         return None
     steps = count_batches(info.train - recipe.data.holdout, recipe.train.batch_size)
-    attack_steps = Schedule(recipe, steps).mean_attack_steps()
+    attack_steps = AdversarySchedule(recipe, steps).mean_attack_steps()
     # by FLOP and not by attack steps, because L_C, L_D and L_F cost the same at any attack length
     flop, measured_flop = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
     step_seconds = step.seconds * flop / measured_flop

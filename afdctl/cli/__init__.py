@@ -4,8 +4,9 @@ Modules here import only typer and the lowest layer at module scope, so that `--
 import what they need when they run.
 """
 
+import re
 import sys
-from typing import Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -13,17 +14,60 @@ from typer.core import TyperGroup
 from afdctl import __version__
 from afdctl.cli import analyze, attack, bench, data, export, process, recipes, runs, suites, sweep, train, watch
 from afdctl.cli.process import broken_pipe_error, discard_output, escape_output
-from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, compile_failure, out_of_memory
+from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, RecipeError, compile_failure, out_of_memory
+
+# typer's usage errors as afdctl's: what a pattern matches, and what is printed instead
+USAGE: Final = (
+    (r"^Invalid value for '(.+?)': ", r"\1: "),
+    (r"^Option '(.+?)' ", r"\1: "),
+    (r"^Missing argument '(.+?)'\.", r"\1: missing"),
+    (r"^No such (option|command):? '?([^ ']+)'?\.?", r"\2: no such \1"),
+    (r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)", r"unexpected: \1"),
+    (r"\(Possible options: (.*)\)", r"(did you mean \1?)"),
+    (r" Did you mean (.*)\?$", r" (did you mean \1?)"),
+    # typer validates numbers with pydantic
+    (r"Input should be ", "must be "),
+    (r"a valid integer\b.*", "a whole number"),
+    (r"a valid number\b.*", "a number"),
+    (r"greater than or equal to ", "at least "),
+    (r"less than or equal to ", "at most "),
+    (r"\.$", ""),
+)
+# ancestors of a public class, because typer moved its copy of click from one private place to another
+USAGE_ERROR: Final[Any] = typer.BadParameter.__bases__[0]
 
 
 class Commands(TyperGroup):
-    """The command tree. Handles a broken pipe before typer, which would exit with 1."""
+    """The command tree. Ends errors and broken pipes as afdctl does, not as typer would."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command. typer would print "Usage" and "Error: " for a mistake, in three lines."""
+        try:
+            # the name would be `python -m afdctl` where that started it
+            code = super().main(*args, **{"prog_name": "afdctl", **options, "standalone_mode": False})
+        except USAGE_ERROR as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+                sys.exit(RecipeError.exit_code)
+            raise RecipeError(usage_message(error)) from None
+        except typer.Abort:
+            raise AfdctlError("no answer, so nothing was done") from None
+        sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise broken_pipe_error() from None
+
+
+def usage_message(error: Any) -> str:
+    """Return the message of typer's error in afdctl's words, with the command that shows the options."""
+    message = error.format_message()
+    for pattern, words in USAGE:
+        message = re.sub(pattern, words, message)
+    # typer's parser does not know the command of an option without its value
+    return f"{message}; see `{error.ctx.command_path} --help`" if error.ctx else message
 
 
 app = typer.Typer(

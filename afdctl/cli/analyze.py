@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,15 +13,16 @@ from afdctl.cli import options as shared
 from afdctl.cli import output_path
 from afdctl.cli.evaluation import print_warnings
 from afdctl.cli.options import dataset_name, find_run, run_names, split_names, takes
-from afdctl.cli.output_path import OutputPath, runs_in_words
+from afdctl.cli.output_path import OutputPath, figure_path
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
+from afdctl.formatting import format_estimate
 
 if TYPE_CHECKING:
     import torch
 
     from afdctl.analysis.runner import AnalysisRunner
-    from afdctl.cli.progress import ProgressReporter
+    from afdctl.cli.console import ProgressReporter
     from afdctl.runs.run import Run
     from afdctl.suites.attack_config import AttackConfig
 
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 DEFAULT_ANALYSES = ("pca", "units", "sensitivity", "norms")
+# they are only points in a plane, so they have no table
+PLOTS = ("tsne", "umap")
 # in the order of their output
-ANALYSES = (*DEFAULT_ANALYSES, "hdh", "tsne", "umap")
+ANALYSES = (*DEFAULT_ANALYSES, "hdh", *PLOTS)
 # the attack whose strength the analyses vary (Figures 3a, A4, A6 to A8)
 GRID_ATTACK = "pgd_linf"
 
@@ -97,11 +100,14 @@ def analyze(options: AnalyzeOptions) -> None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
     if options.out:
         check_out(options.out)
-    runs = distinct_runs([find_run(name, options.folder) for name in run_names(options.runs or [])])
+    runs = shared.distinct_runs(find_run(name, options.folder) for name in run_names(options.runs or []))
+    shared.check_names_differ(run.name for run in runs)
+    shared.check_not_training(runs)
+    # a suite is resolved once for each data set, so a mistake in it is reported once
     by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
 
     with exit_on_interrupt():
-        from afdctl.cli.progress import progress_reporter
+        from afdctl.cli.console import progress_reporter
         from afdctl.evaluation.plan import attack_warnings
         from afdctl.training.setup import choose_device
 
@@ -127,14 +133,6 @@ def check_out(out: OutputPath) -> None:
         format_of(out.path)
 
 
-def distinct_runs(runs: "list[Run]") -> "list[Run]":
-    """Return each run once; RecipeError for two of one name, which tables could not tell apart."""
-    by_path = {run.path.resolve(): run for run in runs}
-    if len({run.name for run in by_path.values()}) < len(by_path):
-        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
-    return list(by_path.values())
-
-
 def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "AnalysisAttacks":
     """Load the attack whose strength varies, those that are compared, and what differs from the suite."""
     from afdctl.suites import load
@@ -145,6 +143,7 @@ def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "
         options.suite, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--suite", "--epsilons")
     )
     (grid_attack,) = suite.attacks
+    # kept with the result: one with other settings does not replace that of the suite
     changed = (*suite.changes(grid_attack), *(["attacks"] if attacks else []))
     return grid_attack, load.load(options.suite, dataset, attacks=attacks).attacks, changed
 
@@ -170,6 +169,7 @@ def make_runner(
         points=options.points,
         changed=changed,
     )
+    # only --hdh runs the attacks that it compares
     used = [grid_attack, *(compared if options.hdh else [])]
     return AnalysisRunner(
         target,
@@ -181,7 +181,7 @@ def make_runner(
 
 def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None:
     """Run the analyses of one run and report their progress."""
-    from afdctl.cli.progress import AnalysisProgress, format_duration
+    from afdctl.cli.progress import AnalysisProgress
     from afdctl.evaluation import time_estimate
 
     name, pending = runner.target.name, runner.pending_tasks()
@@ -191,7 +191,7 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
         passes = time_estimate.pass_seconds(runner.target, size)
         estimates = {task.block_key: time_estimate.task_seconds(task, size, *passes) for task in pending}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in pending))
-        seconds = format_duration(sum(estimates.values()))
+        seconds = format_estimate(sum(estimates.values()))
         images = f"features of {runner.request.n:,} images under {attacks}"
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)
@@ -214,6 +214,7 @@ def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bo
     runs, names = [run for run, _ in results], list(results[0][1])
     console = TableConsole()
     figures: dict[str, Path] = {}
+    # a script that names no file gets none
     if out or (console.is_terminal and not as_json):
         from afdctl.export.figures.page import save_figures
 
@@ -232,20 +233,14 @@ def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bo
             from afdctl.tui.plots import draw_analysis
 
             for plot in draw_analysis(name, analysis.metrics, analysis.arrays, console.width):
+                # not print, which would escape the plot's own colours
                 console.file.write(plot)
         if name in figures:
             console.print(f"figure: {figures[name]}", soft_wrap=True)
+        elif name in PLOTS:
+            # in a pipe no figure is written unasked, and these have no table that would hold the result
+            typer.echo(f"{name}: the plot needs a terminal or a file; add --out {name}.svg", err=True)
         console.print()
-
-
-def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alone: bool) -> Path:
-    """Return the path of an analysis' figure: `out` itself for the only one, else with the analysis in its name."""
-    if out is None:
-        several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
-        return OutputPath(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
-    if out.is_folder:
-        return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
-    return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
 
 
 def json_row(run: str, row: Row) -> Row:

@@ -62,6 +62,7 @@ def print_tables(console: TableConsole, analysis: AnalysisOfRuns) -> None:
     """Print the tables and warnings of an analysis."""
     for part in TABLES[analysis.name](analysis):
         if isinstance(part, str):
+            # in a pipe a line stays whole, so that grep finds all of it
             console.print(part, soft_wrap=not console.is_terminal)
         else:
             console.print_dropping_columns(*part)
@@ -73,6 +74,7 @@ def print_tables(console: TableConsole, analysis: AnalysisOfRuns) -> None:
 def make_table(*columns: str) -> Table:
     """Make a table with text in its first column and numbers in the others."""
     table = Table()
+    # a wrapped number would be read as two, so columns that do not fit are dropped instead
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table
@@ -107,6 +109,7 @@ def sensitivity(analysis: AnalysisOfRuns) -> Parts:
 
 
 def norms(analysis: AnalysisOfRuns) -> Parts:
+    # a table for each: three medians per epsilon would be too wide for most terminals
     for name, meaning in NORMS.items():
         yield f"{name}: {meaning}, under PGD-L∞, median (± deviation where there is room), {analysis.images}"
         yield epsilon_table(analysis, itemgetter(name)), 1
@@ -126,6 +129,7 @@ def epsilon_table(
                 epsilon: format_median(median, std, with_std=optional > 0)
                 for epsilon, (median, std) in zip(metrics["epsilons"], values, strict=True)
             }
+            # runs of other data sets have other grids
             table.add_row(run, *(texts.get(epsilon, "") for epsilon in epsilons))
         return table
 
@@ -154,6 +158,7 @@ def hdh(analysis: AnalysisOfRuns) -> Parts:
 
 def divergence_table(cells: list[Mapping[str, Any]], optional: int) -> Table:
     """Tabulate estimates by attack and epsilon, with some of the three slacks, the probe's first."""
+    # the probe's comes first, as it is the only one of a run without a discriminator
     slacks = ESTIMATES[::-1][:optional]
     table = make_table("attack", "ε", "err_adv", "gap", *ESTIMATES, *(f"slack {name}" for name in slacks))
     for cell in cells:

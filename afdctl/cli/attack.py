@@ -28,6 +28,7 @@ def attack(options: AttackOptions) -> None:
     from afdctl.suites import load
     from afdctl.suites.attack_config import parse_epsilon
 
+    # typer's message for a required option would not say what a radius looks like
     if options.epsilon is None:
         raise RecipeError("--epsilon: missing; name the radius, such as 0.3 or 8/255")
     epsilon = parse_epsilon(options.epsilon)
@@ -39,6 +40,7 @@ def attack(options: AttackOptions) -> None:
             load.DEFAULT,
             dataset,
             attacks=[options.attack],
+            # with 0, so that clean accuracy is that of the same images
             epsilons=(0.0, epsilon),
             overrides=options.overrides or [],
             options=("--attack", "--epsilon"),

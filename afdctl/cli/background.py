@@ -37,13 +37,11 @@ class TrainerError(AfdctlError):
         self.exit_code = exit_code
 
 
-# in the trainer
-
-
 class ParentProcess:
     """The process that started this trainer: the pipe to it, and its file for output before a run has started."""
 
     def __init__(self, descriptor: int) -> None:
+        # a child with a copy would keep the pipe open, and the parent waits for its end
         os.set_inheritable(descriptor, False)
         self.pipe = os.fdopen(descriptor, "w")
         self.output = os.dup(sys.stderr.fileno())
@@ -63,6 +61,7 @@ class ParentProcess:
         with file_errors(run.log_path):
             log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             size = os.fstat(self.output).st_size
+            # pread does not move the offset of the file, at which stdout and stderr are still written
             os.write(log, os.pread(self.output, size - self.copied_bytes, self.copied_bytes))
         self.copied_bytes = size
         redirect_output(log)
@@ -81,9 +80,6 @@ def redirect_output(descriptor: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
-
-
-# in the process on the terminal
 
 
 @dataclass(frozen=True)
@@ -139,10 +135,13 @@ def start_background(*, quiet: bool) -> Trainer:
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
+        # Ctrl-C and a closing terminal signal the terminal's session, which the training must survive
         start_new_session=True,
         pass_fds=[write_end],
+        # unbuffered, so that what a killed trainer printed is not lost
         env={**os.environ, TRAINER_ENV: str(write_end), "PYTHONUNBUFFERED": "1"},
     )
+    # with a copy here, reading would not end when the trainer does
     os.close(write_end)
     trainer = Trainer(process=process, runs=[], output=output)
     try:
@@ -238,6 +237,7 @@ class RunEnd:
 def read_end(run: "Run") -> RunEnd | None:
     """Read how a run ended; None while it is being written, or if the trainer was killed."""
 
+    # sweeps and analyses write after the end of a training
     rows = [row for _, row in read_tail(run.journal_path) if row["event"] in ("end", "resume", "run", "step")]
     if not rows or rows[-1]["event"] != "end":
         return None

@@ -10,7 +10,7 @@ import typer
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.formatting import format_count
+from afdctl.formatting import format_count, format_estimate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +21,7 @@ NAMES: Final = {"afd": "AFD", "at": "AT", "trades": "TRADES", "nt": "NT"}
 ATTACK_STEPS = typer.Option(
     min=1, max=10**6, help="Measure with N attack steps; repeatable. By default the recipe's.", metavar="N"
 )
+# quartiles need at least two rounds
 ROUNDS = typer.Option(min=2, max=10**6, help="Number of times each step is measured, in turn.")
 TRACE = output_path.option("--profile", metavar="FILE.json", help="Also trace two steps; print the top operators.")
 DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps.")
@@ -42,6 +43,7 @@ def bench(
     """
     from afdctl import recipe as recipes
 
+    # a mistake is reported before torch is imported and anything is measured
     chosen = recipes.load(recipe, overrides or [])
     if trace:
         trace.check()
@@ -56,6 +58,7 @@ def bench(
     report = measure(chosen, attack_steps or [chosen.attack.steps], rounds, torch_device)
     typer.echo(json.dumps(report)) if as_json else print_report(report)
     if trace:
+        # after the measurement, because tracing slows the step down
         from afdctl.bench.step_time import write_trace
 
         path = trace.file("trace.json")
@@ -88,6 +91,7 @@ def phase_table(report: Row, row: Row) -> "Table":
     title += f", compiled ({report['compile']}); shares of time: eager" if report["compile"] else ""
     table = make_table(title, "phase", "passes", "by FLOP", "GFLOP", "predicted", "of the time")
     for name, phase in row["phases"].items():
+        # it has no passes or FLOP to count, only a share of the time
         if phase["passes"] is None:
             table.add_row(name, "", "", "", "", f"{phase['share']:.2%}")
             continue
@@ -137,18 +141,16 @@ def ratio_table(row: Row) -> "Table":
 
 def recipe_time_table(eta: Row | None) -> "Table":
     """Show the time that the whole recipe takes."""
-    from afdctl.cli.progress import format_duration
-
     table = make_table("whole recipe", "", "")
     if eta is None:
         table.add_row("time", "unknown: depends on the size of the image folder")
         return table
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
     steps = format_count(eta["steps_per_epoch"], "step")
-    table.add_row(f"epoch of {steps}{mean}", format_duration(eta["epoch_seconds"]))
-    table.add_row("validation after it", format_duration(eta["validation_seconds"]))
-    table.add_row("test of two checkpoints", format_duration(eta["test_seconds"]))
-    table.add_row(f"all {format_count(eta['epochs'], 'epoch')}", format_duration(eta["total_seconds"]), style="bold")
+    table.add_row(f"epoch of {steps}{mean}", format_estimate(eta["epoch_seconds"]))
+    table.add_row("validation after it", format_estimate(eta["validation_seconds"]))
+    table.add_row("test of two checkpoints", format_estimate(eta["test_seconds"]))
+    table.add_row(f"all {format_count(eta['epochs'], 'epoch')}", format_estimate(eta["total_seconds"]), style="bold")
     return table
 
 

@@ -9,18 +9,16 @@ import typer
 
 from afdctl import registry
 from afdctl.cli import options as shared
-from afdctl.cli.options import dataset_name, find_run, parse_numbers, run_names
+from afdctl.cli.options import check_names_differ, check_not_training, dataset_name, find_run, parse_numbers, run_names
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
-from afdctl.formatting import did_you_mean, format_count
+from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
     import torch
 
     from afdctl.evaluation.plan import Task
-    from afdctl.evaluation.runner import SweepRunner
     from afdctl.evaluation.target import EvaluationTarget
-    from afdctl.journal import Row
     from afdctl.runs.run import Run
     from afdctl.suites.load import Suite
 
@@ -61,6 +59,8 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     target_runs = []
     if options.model is None:
         target_runs = [find_run(name, options.folder) for name in run_names(options.runs or [])]
+    # before the plan, which imports torch and attacks a few images to estimate the time
+    check_not_training(target_runs)
     source_runs = [find_run(name, options.folder) for name in options.sources or []]
     # every mistake in a suite is reported before torch is imported, which takes seconds
     datasets = {dataset_name(run) for run in [*target_runs, *source_runs]} | ({options.dataset} - {None})
@@ -68,7 +68,8 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
 
     with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
-        from afdctl.cli.progress import EvaluationProgress, progress_reporter
+        from afdctl.cli.console import progress_reporter
+        from afdctl.cli.progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
         from afdctl.evaluation.runner import SweepRunner
         from afdctl.training.setup import choose_device
@@ -79,6 +80,7 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     tasks = plan_tasks(options, targets, sources, suites, matrix=matrix)
     runner = SweepRunner(
         tasks,
+        # the suite has the same name for every data set
         suite=next(iter(suites.values())).name,
         save_images=options.save,
         batch_size=options.batch_size
@@ -86,11 +88,11 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     )
     pending = runner.cells.pending_tasks()
     estimates = time_estimate.estimate_seconds(pending, runner.batch_size)
-    typer.echo(format_plan(runner, pending, sum(estimates.values()), device), err=True)
+    typer.echo(evaluation_tables.format_plan(runner, pending, sum(estimates.values()), device), err=True)
     with progress_reporter() as reporter:
         runner.on_row = EvaluationProgress(reporter, estimates).on_row
         rows = runner.run()
-    print_not_selected(runner.cells.not_selected())
+    evaluation_tables.print_not_selected(runner.cells.not_selected())
     evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
 
 
@@ -120,12 +122,12 @@ def load_targets(
     """Load the networks that are attacked, and those that the images are made on."""
     from afdctl.evaluation.target import load_run_target
 
+    # a run may be target and source, or be named twice: it is loaded once
     loaded = {
         run.path.resolve(): load_run_target(run, options.checkpoint, device, options.data_dir)
         for run in [*target_runs, *source_runs]
     }
-    if len({target.name for target in loaded.values()}) < len(loaded):
-        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
+    check_names_differ(target.name for target in loaded.values())
     sources = [loaded[run.path.resolve()] for run in source_runs]
     if options.model is not None:
         return [load_custom_model(options, device)], sources
@@ -141,6 +143,7 @@ def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "Eval
     assert options.dataset is not None
     mean, std = parse_numbers(options.mean, "--mean"), parse_numbers(options.std, "--std")
     user_model.check_spec(options.model)
+    # the file runs with the user's rights, so it is named before it does
     typer.echo(f"executing {options.model.rpartition(':')[0] or options.model} to build the model", err=True)
     return load_user_target(
         options.model,
@@ -158,15 +161,17 @@ def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "Eval
 def check_models(options: EvaluateOptions, targets: "Targets", suites: "Suites") -> None:
     """Print warnings; raise RecipeError for models and epsilons that cannot be evaluated."""
     from afdctl.data.loader import as_floats
+    from afdctl.evaluation.batch import check_precision
     from afdctl.evaluation.plan import attack_warnings, check_epsilons
-    from afdctl.evaluation.sanity_checks import check_precision
 
     if options.precision != "float32":
         for target in targets:
+            # two images show whether the network can run in this precision at all
             check_precision(target.network, as_floats(target.split.x[:2]), options.precision)
     warnings = [f"{target.name}: {warning}" for target in targets for warning in target.warnings]
     for target in targets:
         warnings += [*target.notes, *attack_warnings(suites[target.dataset].attacks, target.classes)]
+    # before the check, which may end the command
     print_warnings(warnings)
     for target in targets:
         check_epsilons(suites[target.dataset].attacks, target)
@@ -199,45 +204,3 @@ def plan_tasks(
     else:
         tasks = plan.plan_white_box(targets, suite_of, seed=seed, limit=limit)
     return [task.with_precision(options.precision) for task in tasks]
-
-
-def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float, device: "torch.device") -> str:
-    """Summarise the work: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`."""
-    from afdctl.cli.progress import format_duration
-
-    tasks = runner.cells.tasks
-    cells, missing = (sum(len(task.cells()) for task in some) for some in (tasks, pending))
-    counts = f"{format_count(len(runner.cells.targets), 'model')}, " + format_count(
-        len({task.spec.title for task in tasks}), "attack"
-    )
-    done = f", {cells - missing} done already" if missing < cells else ""
-    summary = f"{counts}: {format_count(cells, 'cell')}{done}"
-    if not pending:
-        return summary
-    runs = " ".join(str(run.path) for run in runner.cells.runs.values())
-    return f"{summary}, up to about {format_duration(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
-
-
-def print_not_selected(cells: "Sequence[tuple[str, Row, Row]]") -> None:
-    """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
-    lines = []
-    for run, cell, selected in cells:
-        pairs = zip(describe_rank(cell), describe_rank(selected), strict=True)
-        differences = [(here, there) for here, there in pairs if here != there]
-        here, there = (", ".join(words) for words in zip(*differences, strict=True))
-        lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {there}, not this of {here}")
-    for line in dict.fromkeys(lines):
-        typer.echo(line, err=True)
-
-
-def describe_rank(cell: "Row") -> tuple[str, ...]:
-    """Describe what decides which of two results counts."""
-    changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
-    return (
-        f"{cell['n']:,} images",
-        f"checkpoint {cell['checkpoint'][:8]}",
-        changed,
-        cell["precision"],
-        f"suite {cell['suite']}",
-        f"seed {cell['seed']}",
-    )

@@ -1,4 +1,4 @@
-"""Print the results of a sweep: tables for people, one JSON object for pipelines."""
+"""Print the plan and the results of a sweep: tables for people, one JSON object for pipelines."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -9,18 +9,38 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.formatting import NORM_LABELS, format_epsilon
+from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate
 
 if TYPE_CHECKING:
+    import torch
+
     from afdctl.evaluation.cells import Rows
     from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
     from afdctl.evaluation.plan import Task
+    from afdctl.evaluation.runner import SweepRunner
+    from afdctl.journal import Row
 
 TRANSFER_NOTE = (
     "Images made against another model (black box): an upper bound on robust accuracy, which white-box attacks lower."
 )
 # columns that a narrow terminal drops, the last one first
 OPTIONAL = ("AUC", "optimality", "AUC (exact)", "passes", "schedule")
+
+
+def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float, device: "torch.device") -> str:
+    """Summarise the work: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`."""
+    tasks = runner.cells.tasks
+    cells, missing = (sum(len(task.cells()) for task in some) for some in (tasks, pending))
+    counts = f"{format_count(len(runner.cells.targets), 'model')}, " + format_count(
+        len({task.spec.title for task in tasks}), "attack"
+    )
+    done = f", {cells - missing} done already" if missing < cells else ""
+    summary = f"{counts}: {format_count(cells, 'cell')}{done}"
+    # nothing will be attacked, so there is no time to estimate and nothing to watch
+    if not pending:
+        return summary
+    runs = " ".join(str(run.path) for run in runner.cells.runs.values())
+    return f"{summary}, up to about {format_estimate(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
 
 
 def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite: str) -> None:
@@ -41,6 +61,7 @@ def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite:
         return
     console = TableConsole()
     for run, of_run in curves.items():
+        # a table for each norm: an epsilon has another meaning in each
         for norm in dict.fromkeys(curve.norm for curve in of_run):
             shown = [curve for curve in of_run if curve.norm == norm]
             worst = [worst_case for worst_case in worst_cases if (worst_case.run, worst_case.norm) == (run, norm)]
@@ -107,3 +128,29 @@ def caption(curves: "Sequence[SampleCurve]") -> str:
             notes.append(f"{curve.attack} at {format_epsilon(curve.epsilons[-1])} fooled by: {counts} images.")
     warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
     return " ".join([*notes, *(f"Warning: {warning}." for warning in warnings)])
+
+
+def print_not_selected(cells: "Sequence[tuple[str, Row, Row]]") -> None:
+    """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
+    lines = []
+    for run, cell, selected in cells:
+        # of the six values, only those that differ are named
+        pairs = zip(describe_rank(cell), describe_rank(selected), strict=True)
+        differences = [(here, there) for here, there in pairs if here != there]
+        here, there = (", ".join(words) for words in zip(*differences, strict=True))
+        lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {there}, not this of {here}")
+    for line in dict.fromkeys(lines):
+        typer.echo(line, err=True)
+
+
+def describe_rank(cell: "Row") -> tuple[str, ...]:
+    """Describe what decides which of two results counts."""
+    changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
+    return (
+        f"{cell['n']:,} images",
+        f"checkpoint {cell['checkpoint'][:8]}",
+        changed,
+        cell["precision"],
+        f"suite {cell['suite']}",
+        f"seed {cell['seed']}",
+    )

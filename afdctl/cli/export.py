@@ -1,17 +1,27 @@
-"""`afdctl export`: write what runs hold as files for other programs and for people."""
+"""`afdctl export`: write what runs hold as files for other programs and for people.
 
-from collections.abc import Callable, Iterable, Mapping
+The networks' weights are written here, all else by `cli.export_modes`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from afdctl.cli import export_files, export_modes, options, output_path
-from afdctl.cli.export_modes import ExportOptions
-from afdctl.cli.options import find_run, run_names
-from afdctl.errors import NotFoundError, RecipeError
+from afdctl import registry
+from afdctl.cli import export_modes, options, output_path
+from afdctl.cli.options import distinct_runs, find_run, run_names
+from afdctl.cli.output_path import ExportOptions, check_suffix
+from afdctl.cli.process import exit_on_interrupt
+from afdctl.errors import AfdctlError, NotFoundError, RecipeError
+from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
+    from afdctl.export.weights.format import Files, WeightFormat
     from afdctl.runs.run import Run
 
 TABLE = typer.Option(metavar="NAME", help="A table of the paper: 1, 2, A1, A3, A4, A5 or cost.", show_default=False)
@@ -60,15 +70,15 @@ def export(
     folder: options.Runs = Path("runs"),
     device: options.Device = "auto",
     data_dir: options.DataDir = None,
-    json: options.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Export what runs hold, in exactly one mode. Without RUN: the newest run, or all runs for --table and --figure."""
     mode, value = choose_mode(
         {
             "--table": (table, export_modes.export_table),
-            "--figure": (figure, export_files.export_figure),
-            "--weights": (weights, export_files.export_weights),
-            "--report": (report, export_files.export_report),
+            "--figure": (figure, export_modes.export_figure),
+            "--weights": (weights, export_weights),
+            "--report": (report, export_modes.export_report),
             "--events": (events, export_modes.export_events),
             "--cells": (cells, export_modes.export_cells),
         }
@@ -97,7 +107,7 @@ def export(
             out=out,
             data_dir=data_dir,
             device=device,
-            json=json,
+            json=as_json,
             format=kind,
             paper=paper,
         ),
@@ -126,6 +136,82 @@ def all_runs(folder: Path) -> "list[Run]":
     return runs
 
 
-def distinct_runs(runs: "Iterable[Run]") -> "list[Run]":
-    """Keep each run once: named twice, it would count as two."""
-    return list({run.path.resolve(): run for run in runs}.values())
+def export_weights(options: ExportOptions, kind: str) -> None:
+    """Write each run's network as `kind` once it is checked, and print the paths."""
+    _check_weight_options(options, kind)
+    weight_format = _weight_format(kind)
+    for run in options.runs:
+        _export_network(options, kind, weight_format, run)
+
+
+def _check_weight_options(options: ExportOptions, kind: str) -> None:
+    """Raise RecipeError for every mistake that can be found without importing torch."""
+    from afdctl.export.weights import FORMATS, SUFFIXES
+
+    if kind not in FORMATS:
+        raise RecipeError(f"--weights {kind}: no such format ({did_you_mean(kind, FORMATS)})")
+    # logits are compared with those of the format's own runtime, on the CPU
+    if options.device not in ("auto", "cpu"):
+        raise RecipeError(f"--device {options.device}: weights are written and checked on the CPU; leave --device out")
+    if options.out is None:
+        return
+    # several files need a folder, whether its name ends with a slash or not
+    (replace(options.out, slash=True) if kind == "robustbench" else options.out).check()
+    if options.in_folder or kind == "robustbench":
+        return
+    check_suffix(options, "--weights", kind, SUFFIXES)
+    if len(options.runs) > 1:
+        raise RecipeError(f"--out {options.out}: one file for {len(options.runs)} runs; name a folder, such as files/")
+
+
+def _weight_format(kind: str) -> "WeightFormat":
+    """Load the format. Error: AfdctlError with the extra to install where its library is missing."""
+    from afdctl.export.weights import FORMATS
+
+    weight_format: WeightFormat = registry.load(FORMATS, kind)
+    # find_spec does not import them, which would take seconds
+    if missing := [module for module in weight_format.needs if find_spec(module) is None]:
+        raise AfdctlError(
+            f"--weights {kind} needs {' and '.join(missing)}; "
+            f"install with `pip install 'afdctl[{weight_format.extra}]'`"
+        )
+    return weight_format
+
+
+def _export_network(options: ExportOptions, kind: str, weight_format: "WeightFormat", run: "Run") -> None:
+    with exit_on_interrupt():
+        import torch
+
+        from afdctl.evaluation.target import load_run_target
+        from afdctl.export.weights.format import check_round_trip, exported_model
+
+    target = load_run_target(run, options.checkpoint, torch.device("cpu"), options.data_dir)
+    model = exported_model(target)
+    files = weight_format.pack(model)
+    # before anything is written: a file that gives other logits is never seen
+    check = check_round_trip(model, weight_format, files)
+    paths = [str(path) for path in _write_weights(options, files)]
+    for warning in target.warnings:
+        typer.echo(f"warning: {target.name}: {warning}", err=True)
+    typer.echo(
+        f"{run.name}: read back, the logits of {check.n} test images differ by at most {check.max_difference:.2g} "
+        f"(rounding allows {check.tolerance:.2g}), {check.differing} predictions differ",
+        err=True,
+    )
+    if options.json:
+        head = {"schema": "afdctl/1", "run": run.name, "checkpoint": target.digest, "file": paths[0], "files": paths}
+        typer.echo(json.dumps(head | {"format": kind} | asdict(check) | {"metadata": model.metadata}))
+    else:
+        typer.echo("\n".join(paths))
+
+
+def _write_weights(options: ExportOptions, files: "Files") -> list[Path]:
+    """Write a single file where --out says, several into the folder that it names."""
+    from afdctl.runs.files import write_bytes
+
+    # the name of a single file already contains the run's
+    output_path = options.destination.file if len(files) == 1 else options.destination.within
+    paths = [output_path(name) for name in files]
+    for path, data in zip(paths, files.values(), strict=True):
+        write_bytes(path, data)
+    return paths

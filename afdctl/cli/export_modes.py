@@ -1,61 +1,21 @@
-"""Options and output shared by all modes of `afdctl export`, and the modes that print rows: tables, events, cells."""
+"""The modes of `afdctl export` that read the records of runs: tables, events, cells, figures, the report."""
 
+import json
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from afdctl.cli.output_path import OutputPath, runs_in_words
+from afdctl.cli.output_path import ExportOptions, OutputPath, check_suffix, write_output
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean
 
 if TYPE_CHECKING:
+    from afdctl.export.figures.page import FigureSpec
     from afdctl.export.tables.base import Table
     from afdctl.runs.record import Record
-    from afdctl.runs.run import Run
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Options that all modes share; `runs` has at least one run.
-
-    `named` is False where no run was named, so that `runs` are all runs or the newest.
-    """
-
-    runs: list["Run"]
-    named: bool
-    checkpoint: str
-    out: OutputPath | None
-    data_dir: Path | None
-    device: str
-    json: bool
-    format: str | None = None
-    paper: bool = False
-
-    @property
-    def destination(self) -> OutputPath:
-        """--out, or the current folder."""
-        return self.out or OutputPath(Path())
-
-    @property
-    def in_folder(self) -> bool:
-        """Whether the file gets its default name."""
-        return self.out is None or self.out.is_folder
-
-    @property
-    def prefix(self) -> str:
-        """Start of a default file name: the runs' names, or nothing where all runs are exported."""
-        return f"{runs_in_words([run.name for run in self.runs])}-" if self.named or len(self.runs) == 1 else ""
-
-    def output_file(self, name: str) -> Path:
-        """Return --out itself, or in a folder the default `name` after the runs' names.
-
-        Follows a link, as a copy would. Error: RecipeError where no file can be written.
-        """
-        return self.destination.file(f"{self.prefix}{name}")
 
 
 def load_records(options: ExportOptions) -> "list[Record]":
@@ -70,6 +30,7 @@ def load_records(options: ExportOptions) -> "list[Record]":
         try:
             records.append(Record.of(run))
         except (AfdctlError, OSError) as error:
+            # one damaged run must not prevent a table of all, but a run that is named is wanted
             if options.named:
                 raise
             typer.echo(f"warning: {run.name} left out: {error}", err=True)
@@ -81,37 +42,6 @@ def load_records(options: ExportOptions) -> "list[Record]":
     return records
 
 
-def check_suffix(options: ExportOptions, option: str, kind: str, suffixes: Mapping[str, str]) -> None:
-    """Raise RecipeError where an option and the suffix of --out name different formats."""
-    if options.out is None or options.in_folder:
-        return
-    named = suffixes.get(options.out.path.suffix.lower(), kind)
-    if named != kind:
-        raise RecipeError(f"--out {options.out}: its suffix is that of {named}, but {option} says {kind}; change one")
-
-
-def write_output(options: ExportOptions, content: str | bytes, name: str) -> None:
-    """Write the content to --out atomically and print the path, or write it to stdout.
-
-    `name` is the default file name in a folder. Error: RecipeError for bytes to a terminal.
-    """
-    if options.out is not None:
-        from afdctl.runs import files
-
-        path = options.output_file(name)
-        if isinstance(content, str):
-            files.write_text(path, content)
-        else:
-            files.write_bytes(path, content)
-        typer.echo(path)
-    elif isinstance(content, str):
-        typer.echo(content, nl=False)
-    elif sys.stdout.isatty():
-        raise RecipeError("parquet is not for a terminal; name a file with --out")
-    else:
-        sys.stdout.buffer.write(content)
-
-
 def export_table(options: ExportOptions, name: str) -> None:
     """Build a table and write it to --out, draw it on a terminal, or print it as Markdown elsewhere."""
     from afdctl.export.tables import render
@@ -119,10 +49,12 @@ def export_table(options: ExportOptions, name: str) -> None:
 
     name, kind = check_name(name), _table_format(options)
     table = build_table(name, load_records(options), options.paper)
+    # a reader at a terminal wants columns; in a pipe, Markdown is what a document needs
     if kind is None and sys.stdout.isatty():
         draw(table)
         return
     kind = kind or "md"
+    # these formats have rows only, and the notes must not get lost
     if kind in render.WITHOUT_NOTES:
         for line in render.below(table):
             typer.echo(line, err=True)
@@ -200,7 +132,67 @@ def _export_rows(
         raise RecipeError(f"--{name} {kind}: no such format ({did_you_mean(kind, raw.FORMATS)})")
     check_suffix(options, f"--{name}", kind, SUFFIXES)
     rows = list_rows(load_records(options))
+    # an empty file would look like a success to a script
     if not rows:
         run_names = ", ".join(run.name for run in options.runs)
         raise NotFoundError(f"--{name}: {run_names} has none: {reason_for_none}")
     write_output(options, raw.FORMATS[kind](rows), f"{name}.{kind}")
+
+
+def export_figure(options: ExportOptions, figure: str) -> None:
+    """Draw the figure of the named runs, by default those of the paper's figure, and print the file's path."""
+    from afdctl.export.figures.page import FIGURES, find, format_of, save
+
+    name = find(figure)
+    spec = FIGURES[name]
+    default_name = f"figure-{name}.pdf"
+    # before anything is drawn
+    options.destination.check()
+    format_of(Path(default_name) if options.in_folder else options.destination.path)
+    # without a name, only the runs that the paper's figure would show
+    records = [record for record in load_records(options) if options.named or spec.shows(record)]
+    if not records:
+        raise NotFoundError(f"--figure {name}: no run here is {_default_runs(spec)}, as the figure is; name other runs")
+    page = spec.build(records)
+    warnings = [f"{record.name}: {line}" for record in records for line in record.shown_warnings]
+    for line in filter(None, [_other_datasets(name, spec, records), spec.hint(records), *warnings]):
+        typer.echo(f"warning: {line}", err=True)
+    path = options.output_file(default_name)
+    save(page, path)
+    result = {"schema": "afdctl/1", "figure": name, "path": str(path), "title": page.title, "runs": page.runs}
+    typer.echo(json.dumps(result) if options.json else path)
+
+
+def _other_datasets(name: str, spec: "FigureSpec", records: "list[Record]") -> str:
+    """Warn of runs whose data set is not in the paper's figure; empty for none."""
+    from afdctl.export.groups import dataset_titles
+
+    others = dataset_titles(record.dataset for record in records if not spec.has_dataset(record))
+    if not others:
+        return ""
+    return f"the paper's figure {name} is of {dataset_titles(spec.datasets)}; drawn with runs of {others}"
+
+
+def _default_runs(spec: "FigureSpec") -> str:
+    """Describe the runs that a figure takes by default: `of MNIST`, `of CIFAR-10 by AFD-DCGAN, AFD-WGAN`."""
+    from afdctl.export.groups import dataset_titles
+
+    return f"of {dataset_titles(spec.datasets)}" + (f" by {', '.join(spec.methods)}" if spec.methods else "")
+
+
+def export_report(options: ExportOptions, path_text: str) -> None:
+    """Write the report's page, and print its path."""
+    if options.out is not None:
+        raise RecipeError("--report: names its own file; leave --out out")
+    destination = OutputPath.of(path_text, "--report")
+    if not destination.is_folder and destination.path.suffix.lower() not in (".html", ".htm"):
+        raise RecipeError(f"--report {destination}: is an HTML page; give it the suffix .html, or name a folder")
+    destination.check()
+
+    from afdctl.export.report.page import build
+    from afdctl.runs import files
+
+    page = build(load_records(options))
+    path = destination.file(f"{options.prefix}report.html")
+    files.write_text(path, page)
+    typer.echo(json.dumps({"schema": "afdctl/1", "report": str(path)}) if options.json else path)

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import wraps
 from pathlib import Path
@@ -51,6 +51,7 @@ Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name 
 Limit = Annotated[
     int | None, typer.Option(min=1, max=MOST, help="Evaluate only the first N test images.", show_default=False)
 ]
+# as in a recipe, whose integers have 64 bits
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="The seed of every random draw.")]
 BatchSize = Annotated[
     int | None,
@@ -110,6 +111,7 @@ def takes(options: type[Options]) -> Callable[[Callable[[Options], None]], Calla
         own = options.__annotations__
         ordered = [first, *sorted(others, key=lambda field: field.name not in own)]
         parameters = [_parameter(field, hints[field.name]) for field in ordered]
+        # typer reads the options from the signature and the annotations
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = hints
         return run
@@ -131,6 +133,7 @@ def run_names(names: Sequence[str]) -> list[str]:
 
 
 def read_stdin_lines() -> list[str]:
+    # otherwise the command would wait for input without a word
     if sys.stdin.isatty():
         raise RecipeError("-: reads the runs' paths from stdin, and stdin is a terminal; pipe them in")
     lines = [line.strip() for line in sys.stdin if line.strip()]
@@ -146,18 +149,42 @@ def find_run(name: str, folder: Path) -> "Run":
     return Run.find(name, folder)
 
 
+def check_not_training(runs: "Iterable[Run]") -> None:
+    """Raise BusyError for a run that is still being trained."""
+    from afdctl.journal import check_not_busy
+
+    for run in runs:
+        # a finished run may be busy with a sweep, and what is already measured can be shown meanwhile
+        if not run.finished:
+            check_not_busy(run.journal_path)
+
+
 def find_runs(names: list[str], folder: Path) -> "list[Run]":
     """Return the named runs, each once, in any condition."""
     from afdctl.runs.run import Run
 
+    # unlike Run.find, Run.at takes damaged runs, which can still be listed and removed
     runs = [Run.at(name, folder) for name in run_names(names)]
     return list({run.path.absolute(): run for run in runs}.values())
+
+
+def distinct_runs(runs: "Iterable[Run]") -> "list[Run]":
+    """Keep each run once: named twice, it would count as two."""
+    return list({run.path.resolve(): run for run in runs}.values())
+
+
+def check_names_differ(names: Iterable[str]) -> None:
+    """Raise RecipeError for two runs of one name, such as `a/x` and `b/x`."""
+    names = list(names)
+    if len(set(names)) < len(names):
+        raise RecipeError("two of the runs have the same name, which tables could not tell apart; rename a folder")
 
 
 def dataset_name(run: "Run") -> str:
     """Return the data set of a trained run or of a custom model."""
     from afdctl import recipe
 
+    # a custom model has no recipe
     if run.kind == "external":
         return str(run.provenance["dataset"])
     return recipe.loads(run.recipe_text).data.dataset

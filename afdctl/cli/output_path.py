@@ -1,17 +1,21 @@
-"""Output files: at the path of an option, or in the folder that it names."""
+"""Output files: at the path of an option, or in the folder that it names; what `export` writes, also to stdout."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from afdctl import paths
 from afdctl.errors import RecipeError, file_errors
+
+if TYPE_CHECKING:
+    from afdctl.runs.run import Run
 
 # the longest run names in a file name, which has at most 255 bytes
 MAX_RUNS_BYTES = 150
@@ -76,8 +80,10 @@ class OutputPath:
             )
 
     def _replaceable(self, path: Path) -> Path:
+        # such as /dev/null, which the atomic write would replace by a file
         if path.exists() and not path.is_file():
             raise RecipeError(f"{self.option} {path}: exists and is not a regular file, so it is not replaced")
+        # the atomic write would replace the link itself and leave the file behind it as it was
         return path.resolve() if path.is_symlink() else path
 
 
@@ -104,6 +110,88 @@ def runs_in_words(names: Sequence[str]) -> str:
     if len(os.fsencode(words)) > MAX_RUNS_BYTES:
         words = f"{len(names)}-runs-{sha256(os.fsencode('/'.join(names))).hexdigest()[:8]}"
     return words
+
+
+def figure_path(runs: "Sequence[Run]", name: str, out: OutputPath | None, *, alone: bool) -> Path:
+    """Return the path of an analysis' figure: `out` itself for the only one, else with the analysis in its name."""
+    if out is None:
+        several = f"-of-{len(runs)}-runs" if len(runs) > 1 else ""
+        return OutputPath(runs[0].path / "figures", slash=True).file(f"{name}{several}.svg")
+    # figures of several runs or analyses in one folder must not replace each other
+    if out.is_folder:
+        return out.file(f"{runs_in_words([run.name for run in runs])}-{name}.svg")
+    return out.file("") if alone else replace(out, path=out.path.with_stem(f"{out.path.stem}-{name}")).file("")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options that all modes share; `runs` has at least one run.
+
+    `named` is False where no run was named, so that `runs` are all runs or the newest.
+    """
+
+    runs: "list[Run]"
+    named: bool
+    checkpoint: str
+    out: OutputPath | None
+    data_dir: Path | None
+    device: str
+    json: bool
+    format: str | None = None
+    paper: bool = False
+
+    @property
+    def destination(self) -> OutputPath:
+        """--out, or the current folder."""
+        return self.out or OutputPath(Path())
+
+    @property
+    def in_folder(self) -> bool:
+        """Whether the file gets its default name."""
+        return self.out is None or self.out.is_folder
+
+    @property
+    def prefix(self) -> str:
+        """Start of a default file name: the runs' names, or nothing where all runs are exported."""
+        return f"{runs_in_words([run.name for run in self.runs])}-" if self.named or len(self.runs) == 1 else ""
+
+    def output_file(self, name: str) -> Path:
+        """Return --out itself, or in a folder the default `name` after the runs' names.
+
+        Follows a link, as a copy would. Error: RecipeError where no file can be written.
+        """
+        return self.destination.file(f"{self.prefix}{name}")
+
+
+def check_suffix(options: ExportOptions, option: str, kind: str, suffixes: Mapping[str, str]) -> None:
+    """Raise RecipeError where an option and the suffix of --out name different formats."""
+    if options.out is None or options.in_folder:
+        return
+    named = suffixes.get(options.out.path.suffix.lower(), kind)
+    if named != kind:
+        raise RecipeError(f"--out {options.out}: its suffix is that of {named}, but {option} says {kind}; change one")
+
+
+def write_output(options: ExportOptions, content: str | bytes, name: str) -> None:
+    """Write the content to --out atomically and print the path, or write it to stdout.
+
+    `name` is the default file name in a folder. Error: RecipeError for bytes to a terminal.
+    """
+    if options.out is not None:
+        from afdctl.runs import files
+
+        path = options.output_file(name)
+        if isinstance(content, str):
+            files.write_text(path, content)
+        else:
+            files.write_bytes(path, content)
+        typer.echo(path)
+    elif isinstance(content, str):
+        typer.echo(content, nl=False)
+    elif sys.stdout.isatty():
+        raise RecipeError("parquet is not for a terminal; name a file with --out")
+    else:
+        sys.stdout.buffer.write(content)
 
 
 def copy(source: Path, to: OutputPath | None, *, force: bool) -> Path:

@@ -80,16 +80,19 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
-def broken_pipe_error() -> StoppedError:
-    """Discard further output, and return an error without a message that exits with 141; a training saves first."""
-    discard_output()
-    return StoppedError("", signal.SIGPIPE)
+def broken_pipe_error(message: str = "") -> StoppedError:
+    """Discard further output, and return an error that exits with 141; a training saves first.
+
+    Most commands end without a message, as `head` expects of them. A message appears if only stdout is closed.
+    """
+    discard_output(*([sys.stdout] if message else []))
+    return StoppedError(message, signal.SIGPIPE)
 
 
-def discard_output() -> None:
-    """Send all further output to /dev/null."""
+def discard_output(*streams: TextIO) -> None:
+    """Send all further output to /dev/null, by default that of stdout and stderr."""
     null = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams or (sys.stdout, sys.stderr):
         # the interpreter flushes what is left in the buffer at exit, which would fail again
         os.dup2(null, stream.fileno())
 

@@ -1,135 +1,178 @@
-"""Report progress on stderr: a bar on a terminal, plain lines elsewhere.
+"""Turn the events of trainings, sweeps and analyses into progress on stderr."""
 
-`ProgressReporter` is the one mechanism. Trainings (`cli.training_progress`), sweeps and analyses each have an adapter
-that turns their events into its four calls.
-"""
-
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console as RichConsole
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
+from rich.columns import Columns
 
-from afdctl.cli.console import Console
-from afdctl.cli.process import broken_pipe_error
-from afdctl.formatting import format_epsilon
+from afdctl.cli.console import ProgressReporter
+from afdctl.formatting import format_count, format_epsilon, format_square_accuracy
 
 if TYPE_CHECKING:
     from afdctl.evaluation.plan import Task
 
 Row = dict[str, Any]
-Item = TypeVar("Item")
 
-# steps and attacks differ in pace, so the time left follows from the last ten minutes
-SPEED_SECONDS = 600
-
-
-class ProgressReporter:
-    """Prints plain lines with `write`, and ignores what only moves a bar."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self.write = write
-
-    def say(self, text: str) -> None:
-        """Print a line that is wanted with or without a bar."""
-        self.write(text)
-
-    def log(self, text: str) -> None:
-        """Print a line that a bar makes redundant."""
-        self.write(text)
-
-    def begin(self, total: float | None, *, completed: float = 0.0, description: str = "", counts: str = "") -> None:
-        """Start a bar over `total` units of work; None where its length is unknown."""
-
-    def update(
-        self,
-        *,
-        completed: float | None = None,
-        description: str | None = None,
-        counts: str = "",
-        details: Sequence[RenderableType] | None = None,
-    ) -> None:
-        """Move the bar; `counts` replaces the percentage, `details` are shown below the bar."""
+# of constant width, so that columns do not move when values change
+METRICS = {
+    "L_C": "L_C {:6.3f}",
+    "L_D": "L_D {:6.3f}",
+    "L_F": "L_F {:6.3f}",
+    "kl": "KL {:6.3f}",
+    "sensitivity": "Se {:5.3f}",
+    "d_accuracy": "D acc {:4.0%}",
+    "d_hdh_calibrated": "d_HΔH {:5.3f}",
+    "images_per_s": "{:7,.0f} images/s",
+}
+# without a bar, an epoch longer than this also logs some of its steps
+LOG_SECONDS = 10
 
 
-class BarReporter(ProgressReporter):
-    """Draws a bar at the bottom of the terminal; lines scroll past above it, and nothing of it remains at the end."""
+class TrainingProgress:
+    """Says the opening, warnings and results; a bar shows the steps, or a line every few seconds and every epoch."""
 
-    def __init__(self, console: RichConsole) -> None:
-        super().__init__(console.print)
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(None),
-            TextColumn("{task.fields[counts]}  eta"),
-            TimeRemainingColumn(table_column=Column(no_wrap=True)),
-            speed_estimate_period=SPEED_SECONDS,
-            expand=True,
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.reporter = reporter
+        self.totals: Row = {}
+        self.first_step: Row = {}
+        self.last_step: Row = {}
+        self.validation = ""
+        self.next_log = time.monotonic() + LOG_SECONDS
+        self.tests: list[Row] = []
+
+    def on_line(self, line: str) -> None:
+        self.on_row(json.loads(line))
+
+    def on_row(self, row: Row) -> None:
+        match row["event"]:
+            case "run" | "resume":
+                self.on_start(row)
+            case "step":
+                self.on_step(row)
+            case "epoch":
+                self.on_epoch(row)
+            case "test":
+                self.on_test(row)
+            case "warning":
+                self.reporter.say(f"warning: {row['message']}")
+
+    def on_start(self, row: Row) -> None:
+        self.totals = row
+        self.reporter.say(format_opening(row))
+        step, steps = row.get("step", 0), row["steps_total"]
+        self.reporter.begin(1.0, completed=step / steps, description="starting", counts=f"{step}/{steps}")
+
+    def on_step(self, row: Row) -> None:
+        # the pace is that of this process: a resumed run may be on another machine
+        self.first_step = self.first_step or row
+        self.last_step = row
+        if time.monotonic() >= self.next_log:
+            parts = [
+                self.epoch_count(row),
+                self.step_count(row),
+                *format_metrics(row),
+                format_eta(self.first_step, row, self.totals),
+            ]
+            self.log("  ".join(filter(None, parts)))
+        self.update(row, self.epoch_count(row))
+
+    def on_epoch(self, row: Row) -> None:
+        self.validation = format_validation(row)
+        parts = [self.epoch_count(row), *format_metrics(self.last_step), self.validation]
+        self.log("  ".join(filter(None, parts)))
+        if self.last_step:
+            # the test after the last epoch takes a while, in which the bar does not move
+            last = row["epoch"] == self.totals["epochs"]
+            self.update(self.last_step, "testing" if last else self.epoch_count(row))
+
+    def on_test(self, row: Row) -> None:
+        # the best checkpoint is tested after the last one, and is often the same
+        self.tests.append(row)
+        if row["checkpoint"] == "best":
+            self.reporter.say("\n".join(format_results(*self.tests)))
+
+    def update(self, row: Row, description: str) -> None:
+        """Move the bar to a step."""
+        self.reporter.update(
+            completed=completed_share(row, self.totals),
+            description=description,
+            counts=f"{row['step']}/{self.totals['steps_total']}",
+            details=[Columns(format_metrics(row), padding=(0, 2)), self.validation],
         )
-        self.task = self.progress.add_task("", total=None, counts="")
-        self.details: Sequence[RenderableType] = ()
-        self.live = Live(get_renderable=self.render, console=console, transient=True)
 
-    def __enter__(self) -> Self:
-        return self
+    def log(self, line: str) -> None:
+        """Log a line, and none for steps in the next few seconds."""
+        self.next_log = time.monotonic() + LOG_SECONDS
+        self.reporter.log(line)
 
-    def __exit__(self, *_: object) -> None:
-        self.live.stop()
+    def epoch_count(self, row: Row) -> str:
+        total = str(self.totals["epochs"])
+        return f"epoch {row['epoch']:>{len(total)}}/{total}"
 
-    def log(self, text: str) -> None:
-        pass
-
-    def begin(self, total: float | None, *, completed: float = 0.0, description: str = "", counts: str = "") -> None:
-        self.progress.remove_task(self.task)
-        # what an earlier process did is completed, but says nothing about the pace
-        self.task = self.progress.add_task(description, total=total, completed=completed, counts="")  # type: ignore[arg-type]
-        self.update(counts=counts)
-        self.live.start()
-
-    def update(
-        self,
-        *,
-        completed: float | None = None,
-        description: str | None = None,
-        counts: str = "",
-        details: Sequence[RenderableType] | None = None,
-    ) -> None:
-        self.progress.update(self.task, completed=completed, description=description)
-        self.progress.update(self.task, counts=counts or f"{self.progress.tasks[0].percentage:>3.0f} %")
-        if details is not None:
-            self.details = details
-
-    def render(self) -> Group:
-        return Group(self.progress, *self.details)
+    def step_count(self, row: Row) -> str:
+        total = str(self.totals["steps_total"])
+        return f"step {row['step']:>{len(total)}}/{total}"
 
 
-@contextmanager
-def progress_reporter() -> Iterator[ProgressReporter]:
-    """Choose a bar on a terminal, else plain lines; a closed stderr raises StoppedError."""
-    console = Console(stderr=True)
-    if console.file.isatty() and not console.is_dumb_terminal:
-        with BarReporter(console) as reporter:
-            yield reporter
-    else:
-        yield ProgressReporter(stop_on_broken_pipe(partial(typer.echo, err=True)))
+def format_eta(first: Row, last: Row, totals: Row) -> str:
+    """Format the time to the last step at the pace between two steps; later steps may cost more."""
+    start, now = completed_share(first, totals), completed_share(last, totals)
+    seconds = last.get("t", 0) - first.get("t", 0)
+    if seconds <= 0 or now <= start:
+        return ""
+    minutes, seconds = divmod(round((1 - now) * seconds / (now - start)), 60)
+    return f"eta {minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
-def stop_on_broken_pipe(write: Callable[[Item], None]) -> Callable[[Item], None]:
-    """Wrap a function that prints, so that a broken pipe raises StoppedError."""
+def completed_share(row: Row, totals: Row) -> float:
+    """Return the share of the training's work that is done after a step."""
+    # `progress` weighs steps by their cost; without it all count the same
+    share: float = row.get("progress", row["step"] / totals["steps_total"])
+    return share
 
-    def print_or_stop(item: Item) -> None:
-        try:
-            write(item)
-        except BrokenPipeError:
-            raise broken_pipe_error() from None
 
-    return print_or_stop
+def format_opening(row: Row) -> str:
+    """Describe the training that starts, or the step that a run resumes at."""
+    if row["event"] == "resume":
+        return f"resuming at step {row['step']} of {row['steps_total']}"
+    recipe, images = row["recipe"], row["images"]
+    return (
+        f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
+        f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
+        f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
+        f"{images['test']:,} to test"
+    )
+
+
+def format_metrics(row: Row) -> list[str]:
+    """Format the losses and the discriminator's metrics of a step; a value that is not a number is `nan`."""
+    values = {name: float("nan") if row[name] is None else row[name] for name in METRICS if name in row}
+    return [METRICS[name].format(value) for name, value in values.items()]
+
+
+def format_validation(row: Row) -> str:
+    """Format an epoch's accuracies on the hold-out split, if there is one."""
+    if "acc_nat" not in row:
+        return ""
+    robust = f"PGD {row['acc_adv']:6.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack)"
+    return f"validation: clean {row['acc_nat']:6.1%}, {robust}" + ("  best" if row["best"] else "")
+
+
+def format_results(last: Row, best: Row) -> list[str]:
+    """Format a line per tested checkpoint, or one for both where the last checkpoint is the best."""
+    if best["checkpoint_step"] == last["checkpoint_step"]:
+        return [_format_result("best and last", best)]
+    return [_format_result("best", best), _format_result("last", last)]
+
+
+def _format_result(name: str, row: Row) -> str:
+    square = format_square_accuracy(row.get("acc_square"))
+    return (
+        f"test, {name} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
+        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} images"
+    )
 
 
 class EvaluationProgress:
@@ -154,6 +197,7 @@ class EvaluationProgress:
                 self.reporter.update(completed=completed, description=f"{key[1]}  {key[0]}  {samples}")
             case "cell":
                 self.cells.append(row)
+                # an attack's cells arrive together, in the order of its grid
                 if row["epsilon"] == row["last"]:
                     self.reporter.say(format_result(self.cells))
                     self.cells = []
@@ -167,6 +211,7 @@ class AnalysisProgress:
     def __init__(self, reporter: ProgressReporter, estimates: Mapping[str, float]) -> None:
         self.reporter, self.estimates = reporter, estimates
         self.completed, self.images, self.started = 0.0, 0, time.monotonic()
+        # features that the run already holds cost no time
         if estimates:
             reporter.begin(sum(estimates.values()))
 
@@ -197,10 +242,3 @@ def format_result(cells: Sequence[Row]) -> str:
 
 def format_accuracies(accuracies: Mapping[str, float]) -> str:
     return "  ".join(f"{float(epsilon):.4g}: {accuracy:.1%}" for epsilon, accuracy in accuracies.items())
-
-
-def format_duration(seconds: float) -> str:
-    """Format seconds in the unit that a person would use: `45 s`, `12 min`, `3.1 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -25,6 +25,7 @@ def ls(as_json: Annotated[bool, AS_JSON] = False) -> None:
     """List the packaged recipes."""
     from afdctl.recipe import load, packaged
 
+    # resolved, as most values come from the recipes that a file extends
     rows = [summary(name, load(str(path))) for name, path in packaged().items()]
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", "recipes": rows}))
@@ -48,6 +49,7 @@ def summary(name: str, recipe: "Recipe") -> dict[str, Any]:
 
 def format_row(row: Mapping[str, Any]) -> str:
     """Format a line of the table of `ls`."""
+    # the columns are in the order of `summary`
     return ROW_FORMAT.format(*{**row, "epsilon": f"{row['epsilon']:.3g}"}.values())
 
 
@@ -64,6 +66,7 @@ def show(
     if as_json:
         document = {"schema": "afdctl/1", "digest": digest(resolved), "recipe": resolved.model_dump(mode="json")}
         typer.echo(json.dumps(document))
+    # in a pipe the output is a recipe that can be saved, so it has no colours
     elif sys.stdout.isatty():
         from rich.syntax import Syntax
 
@@ -91,6 +94,7 @@ def validate(files: Annotated[list[str], typer.Argument(metavar="FILE...", help=
     """Check recipes and print every problem; exit code 2 if there is one."""
     from afdctl.recipe import load
 
+    # all files are checked, so that one command shows every mistake
     valid = True
     for file in files:
         try:

@@ -23,6 +23,7 @@ def ls(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = Fa
 
     from afdctl.suites.load import packaged
 
+    # only titles are read: a suite is resolved for a data set, and here there is none
     titles = {name: tomli.loads(path.read_text(encoding="utf-8"))["title"] for name, path in packaged().items()}
     rows = [{"name": name, "title": title.partition(": ")[2]} for name, title in titles.items()]
     if as_json:

@@ -31,6 +31,7 @@ def sweep(options: SweepOptions) -> None:
     from afdctl.suites import load
     from afdctl.suites.attack_config import parse_grid
 
+    # parsed before any run is opened: these mistakes do not depend on the runs
     attacks = split_names(options.attacks)
     epsilons = None if options.epsilons is None else parse_grid(options.epsilons)
     evaluate(

@@ -2,7 +2,8 @@
 
 import re
 import signal
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -124,19 +125,19 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
     # torch takes seconds to import; by now the recipe is known to be valid
     with exit_on_interrupt():
         from afdctl import interrupts
-        from afdctl.cli.training_progress import training_progress
         from afdctl.runs.run import Run
         from afdctl.training import setup
 
     stem = Path(options.recipe or "").stem
     with interrupts.raise_on_signal(), ExitStack() as stack:
+        # all are reserved first: a name that is taken must not be found after hours of training
         runs = [stack.enter_context(Run.begin(options.runs, stem, options.name)) for _ in recipes]
         if parent:
             parent.report(runs=[str(run.path) for run, _ in runs])
         for recipe, (run, journal) in zip(recipes, runs, strict=True):
             if parent:
                 parent.prepare_run()
-            with training_progress(options.json) as on_line:
+            with training_progress(run, as_json=options.json) as on_line:
                 setup.start(
                     recipe,
                     run,
@@ -146,6 +147,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
                     on_line=on_line,
                     on_ready=partial(parent.start_run, run) if parent else None,
                 )
+            # the next command of a pipe may write to the run once its path is printed
             journal.close()
             if not options.json:
                 typer.echo(run.path)
@@ -168,12 +170,11 @@ def _resume(
     else:
         with exit_on_interrupt():
             from afdctl import interrupts
-            from afdctl.cli.training_progress import training_progress
             from afdctl.training import setup
 
         if parent:
             parent.report(runs=[str(run.path)])
-        with interrupts.raise_on_signal(), training_progress(options.json) as on_line:
+        with interrupts.raise_on_signal(), training_progress(run, as_json=options.json) as on_line:
             setup.resume(
                 run,
                 device=options.device,
@@ -183,6 +184,33 @@ def _resume(
             )
     if not options.json:
         typer.echo(run.path)
+
+
+@contextmanager
+def training_progress(run: "Run", *, as_json: bool) -> Iterator[Callable[[str], None]]:
+    """Return the function that shows each line of the journal: as it is on stdout, or as progress on stderr.
+
+    It raises StoppedError when its reader is gone.
+    """
+    if as_json:
+        yield partial(_print_line, run)
+        return
+    from afdctl.cli.console import progress_reporter
+    from afdctl.cli.progress import TrainingProgress
+
+    with progress_reporter() as reporter:
+        yield TrainingProgress(reporter).on_line
+
+
+def _print_line(run: "Run", line: str) -> None:
+    try:
+        typer.echo(line)
+    except BrokenPipeError:
+        # `head -1` leaves before the first checkpoint is complete, and without one the run would be removed; the next
+        # line fails too, and by then the run can be resumed
+        if run.exists:
+            resume = f"resume with `afdctl train --resume {run.path}`"
+            raise process.broken_pipe_error(f"{run.path}: stopped, because stdout was closed; {resume}") from None
 
 
 def _check_finished(run: "Run") -> None:
@@ -200,6 +228,7 @@ def _check_finished(run: "Run") -> None:
 def _parse_seeds(text: str | None) -> list[int]:
     if text is None:
         return []
+    # 19 digits, as the largest 64-bit integer
     if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", text):
         raise RecipeError(f"--seeds '{shorten(text)}': must be whole numbers with commas between, such as 0,1,2")
     seeds = [int(number) for number in text.split(",")]
@@ -209,5 +238,6 @@ def _parse_seeds(text: str | None) -> list[int]:
 
 
 def _check_device(device: str | None) -> None:
+    # only its form: which devices exist is known once torch is imported
     if device is not None and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise RecipeError(f"--device '{device}': must be auto, cpu, cuda, cuda:N or mps")

@@ -103,11 +103,11 @@ def _open_dashboard(folders: list[Path], replay: float | None, read_only: bool) 
 
 def _print_lines(folder: Path) -> None:
     """Print a line for each event, past and new, until no process writes the run."""
-    from afdctl.cli.progress import ProgressReporter
-    from afdctl.cli.training_progress import TrainingProgress
+    from afdctl.cli.console import ProgressReporter
+    from afdctl.cli.progress import TrainingProgress
     from afdctl.runs.folders import JOURNAL
+    from afdctl.runs.record import lost_rows
     from afdctl.runs.run import Run
-    from afdctl.runs.status import lost_rows
     from afdctl.tui.state.follower import RunFollower
     from afdctl.tui.state.history import MALFORMED
 

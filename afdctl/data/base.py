@@ -112,6 +112,7 @@ class DatasetLoader(ABC):
 
     def download(self, folder: Path) -> None:
         """Download the files into an empty folder and check their MD5."""
+        # imported here, because only a download needs torchvision
         from torchvision.datasets.utils import download_url
 
         for file in self.files:
@@ -183,5 +184,6 @@ def move(source: Path, target: Path) -> None:
     try:
         os.replace(source, target)
     except OSError:
+        # a folder with files cannot be replaced, and need not be: the other process's copy passed the same check
         if not target.is_dir():
             raise

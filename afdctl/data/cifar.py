@@ -28,6 +28,7 @@ class CIFAR10(DatasetLoader):
     )
 
     def find(self, roots: Sequence[Path]) -> str | None:
+        # extracted folders first, because an archive would be unpacked again
         extracted = (root / self.folder for root in roots if (root / self.folder).is_dir())
         archives = (root / self.files[0].path for root in roots if (root / self.files[0].path).is_file())
         return next(map(str, (*extracted, *archives)), None)
@@ -59,6 +60,7 @@ class CIFAR10(DatasetLoader):
             raise CorruptError(f"{location}: its md5 is not {self.name}'s {self.files[0].md5}: replace it")
         # a data folder is never written to, even if it is writable
         with staging([cache_dir()]) as (cache, folder), tarfile.open(location) as archive:
+            # the filter refuses members that would be written outside the folder
             archive.extractall(folder, filter="data")
             move(folder / self.folder, cache / self.folder)
         return cache

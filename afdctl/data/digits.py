@@ -22,8 +22,10 @@ class Digits(DatasetLoader):
         from sklearn.model_selection import train_test_split
 
         digits = load_digits()
+        # 17 grey levels, from 0 to 16
         x = torch.from_numpy(digits.images * 255 / 16).round().to(torch.uint8).unsqueeze(1)
         y = torch.from_numpy(digits.target).long()
+        # not from the recipe's seed, so that all runs share one test split
         train, test = train_test_split(torch.arange(len(y)), test_size=360, stratify=y, random_state=0)
         return Dataset(
             name=self.name,

@@ -23,6 +23,7 @@ from afdctl import paths
 from afdctl.data.base import ImageTensors
 from afdctl.errors import AfdctlError, CorruptError
 
+# Pillow reads more formats, some with external programs (EPS with Ghostscript).
 FORMATS: Final = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 SUFFIXES: Final = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MODES: Final = ("1", "L", "P", "RGB", "RGBX", "LA", "PA", "RGBA", "YCbCr", "CMYK")
@@ -74,12 +75,14 @@ def decode(image_files: Sequence[ImageFile], side: int, channels: int) -> Decode
     Error: CorruptError names an image that cannot be decoded, or only with a choice that is the user's.
     """
     x = np.empty((len(image_files), channels, side, side), np.uint8)
+    # entries are replaced, never changed, so they may share one list
     remarks: list[list[Remark]] = [[]] * len(image_files)
 
     def decode_chunk(start: int) -> None:
         for index in range(start, min(start + CHUNK, len(image_files))):
             x[index], remarks[index] = _decode_image(image_files[index], side, channels)
 
+    # Pillow releases the interpreter lock while it decodes
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         # pillow warns above 89 million pixels and raises above twice as many; raise for both
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -59,6 +59,7 @@ def _test_split(root: Path) -> Path:
 
 
 def _visible(folder: Path) -> list[Path]:
+    # not .DS_Store and the like
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 

@@ -18,6 +18,7 @@ class Split:
     """Labelled images on a device: x uint8 (n, c, h, w), y int64 (n,)."""
 
     def __init__(self, images: "ImageTensors | Split", device: torch.device | str) -> None:
+        # as uint8, which takes a quarter of the memory; each batch is converted when it is used
         self.x: Tensor = images.x.to(device)
         self.y: Tensor = images.y.to(device)
 
@@ -126,6 +127,7 @@ class Sampler:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Move to a saved position; leaves both generators as they are."""
         self.epoch, self.batch, self._epoch_start = state["epoch"], state["batch"], state["shuffle"]
+        # repeats the epoch's order without advancing the caller's generator
         current = self.shuffle_generator.get_state()
         self.shuffle_generator.set_state(self._epoch_start)
         self._shuffle()

@@ -84,6 +84,7 @@ class MNIST(DatasetLoader):
     def _holds_other_dataset(self, folder: Path) -> bool:
         try:
             digests = [_md5(_unpack(path)) for path in _copies(folder, f"{TEST_LABELS}.gz")]
+        # the read that needs the file reports the damage
         except CorruptError:
             return False
         others = {digest for name, digest in TEST_LABELS_MD5.items() if name != self.name}
@@ -145,5 +146,6 @@ def _md5(content: bytes) -> str:
 
 def _images(x: bytes, y: bytes) -> ImageTensors:
     """Convert the content of two idx files whose MD5, and with it the header, is as published."""
+    # copies, because torch warns of a buffer that it cannot write to
     images = torch.frombuffer(bytearray(x), dtype=torch.uint8, offset=IMAGE_HEADER).view(-1, 1, 28, 28)
     return ImageTensors(images, torch.frombuffer(bytearray(y), dtype=torch.uint8, offset=LABEL_HEADER).long())

@@ -40,14 +40,11 @@ class AFD(Defense):
         return update(x, x_adv, y) | {"fraction_unchanged": metrics.fraction_unchanged(x, x_adv)}
 
     def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
-        """Algorithm 1: three losses at the same weights, then three updates.
-
-        All gradients are taken before any update, as an update changes weights that the graphs still hold. The graph of
-        x is freed before that of x' is built, which halves the memory.
-        """
+        """Algorithm 1: three losses at the same weights, then three updates."""
         z = self.F_theta(x)
         logits = self.C_phi(z)
         loss_C = L_C(logits, y)
+        # frees the graph of x before that of x' is built, which halves the memory
         grads_C = gradients_of(loss_C, self.network)
         z, z_adv = z.detach(), self.F_theta(x_adv)
         if self.table.classify == "both":
@@ -60,6 +57,7 @@ class AFD(Defense):
         grads_D = gradients_of(loss_D, self.D_psi, retain_graph=True)
         loss_F = self.game.L_F(adv)
         grads_F = gradients_of(loss_F, self.F_theta)
+        # only now, because an update changes weights that the graphs of the other losses still hold
         norms = [
             apply_gradients(self.optimizers[loss_name], gradients)
             for loss_name, gradients in zip("CDF", (grads_C, grads_D, grads_F), strict=True)

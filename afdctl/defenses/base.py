@@ -87,5 +87,6 @@ def apply_gradients(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor
         same_layout = gradient.stride() == parameter.stride()
         parameter.grad = gradient if same_layout else torch.empty_like(parameter).copy_(gradient)
     optimizer.step()
+    # frees the gradients before the next attack needs the memory
     optimizer.zero_grad()
     return nn.utils.get_total_norm(gradients)

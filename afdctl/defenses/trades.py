@@ -12,6 +12,7 @@ class Trades(Defense):
 
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
+        # two calls, as in the published code: BatchNorm normalises x and x' separately
         logits, logits_adv = self.network(x), self.network(x_adv)
         natural, kl = L_C(logits, y), kl_divergence(logits, logits_adv).mean()
         return {

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from afdctl.attacks.base import AttackResult, Model
 from afdctl.attacks.sample_rng import SampleRNG
-from afdctl.evaluation.epsilon_search import attack_grid
+from afdctl.errors import RecipeError, out_of_memory
+from afdctl.evaluation.epsilon_search import Results, attack_grid
 from afdctl.evaluation.plan import Task
+from afdctl.evaluation.sanity_checks import preserved_state
 from afdctl.evaluation.verify import Verification, predict, verify
+from afdctl.formatting import one_line_error
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
 from afdctl.models.precision import MixedPrecision
 from afdctl.runs.shards import Arrays
 from afdctl.suites.attack_config import AttackConfig
-
-# Attack results by epsilon
-Results = dict[float, AttackResult]
 
 
 def prepare_model(network: nn.Module, check: Callable[[], None], precision: str = "float32") -> Model:
@@ -40,6 +40,19 @@ def prepare_model(network: nn.Module, check: Callable[[], None], precision: str 
         return logits + 0 * x.flatten(1).sum(1, keepdim=True) if detached else logits
 
     return forward
+
+
+def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
+    """Feed images x (n, c, h, w) as a search would; RecipeError where the model computes in float32 only."""
+    try:
+        with preserved_state(network, x.device), torch.no_grad():
+            MixedPrecision(network, precision=precision)(x)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise RecipeError(
+            f"--precision {precision}: the model cannot compute in it: {one_line_error(error)}"
+        ) from error
 
 
 def attack_batch(
@@ -70,6 +83,7 @@ def attack_batch(
 
 def search(spec: AttackConfig, model: Model, x: Tensor, y: Tensor, *, seed: int, numbers: list[int]) -> Results:
     """Attack samples at each epsilon; `numbers`, those of the samples in the test split, decide their random draws."""
+    # by name, not by label, so that an attack that a suite renames gives the same result
     return attack_grid(spec, model, x, y, rng=lambda epsilon: SampleRNG(seed, f"{spec.name}@{epsilon:g}", numbers))
 
 

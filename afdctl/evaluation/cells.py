@@ -176,6 +176,7 @@ class PartialResultStore:
         results = PartialResults([[] for _ in task.targets])
         rows_by_first = [self._newest(task, target.name) for target in task.targets]
         while block_rows := [rows[results.done] for rows in rows_by_first if results.done in rows]:
+            # a block counts only if every target has it, over the same samples
             if len(block_rows) < len(task.targets) or len({row["done"] for row in block_rows}) > 1:
                 break
             pairs = list(zip(task.targets, block_rows, strict=True))
@@ -196,6 +197,7 @@ class PartialResultStore:
             # the batches since the last stored block become one block
             blocks[saved:] = [_join(blocks[saved:])]
             first = results.done - len(blocks[saved]["label"])
+            # before its row: the journal must never name a file that was not written
             shard = shards.write(target.run, f"block-{task.block_key}-{first:06d}", blocks[saved])
             fields = {"task": task.block_key, "first": first, "shard": shard, "images": self.with_images}
             yield target.name, fields | results.summary(number, task)
@@ -205,6 +207,7 @@ class PartialResultStore:
         """Remove the blocks of a task that will not be resumed."""
         for target in task.targets:
             for row in self._rows(task, target.name):
+                # the rows stay in the journal; without its shard a block is ignored
                 shards.remove(target.run, row["shard"])
 
     def _newest(self, task: Task, name: str) -> dict[int, Row]:

@@ -169,6 +169,7 @@ def smallest_distances(distances: Sequence[Array]) -> Array:
 
 def accuracy_at(distances: Array, epsilon: float) -> float:
     """Compute the share of samples without an adversarial image within epsilon, up to float32 rounding."""
+    # twice the tolerance of `attacks.norms`, within which x' is still in its ball
     return float((distances > epsilon * (1 + 1e-5)).mean())
 
 

@@ -21,13 +21,15 @@ from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.schema import AA
 
+# Attack results by epsilon
+Results = dict[float, AttackResult]
 # Attacks the samples with the indices (m,) of a batch at one epsilon
-Attack = Callable[[float, Tensor], AttackResult]
+AttackAtEpsilon = Callable[[float, Tensor], AttackResult]
 
 
 def attack_grid(
     spec: AttackConfig, model: Model, x: Tensor, y: Tensor, *, rng: Callable[[float], SampleRNG]
-) -> dict[float, AttackResult]:
+) -> Results:
     """Attack correctly classified samples x (n, c, h, w), y (n,) at each epsilon of the grid but 0.
 
     `rng` returns the random streams of the whole batch at an epsilon; a minimum-norm attack gets those of 0. Passes are
@@ -37,7 +39,7 @@ def attack_grid(
     epsilons = [epsilon for epsilon in spec.epsilons if epsilon > 0]
     if spec.order == "once":
         return single_search(batch, spec, epsilons)
-    attack: Attack = partial(batch.attack, spec)
+    attack: AttackAtEpsilon = partial(batch.attack, spec)
     if isinstance(spec, AA) and spec.order != "independent":
         attack = AutoAttackOverGrid(batch, spec)
     return STRATEGIES[spec.order](batch, spec.norm, attack, epsilons)
@@ -85,12 +87,12 @@ class BatchUnderAttack:
         result.part[rows] = torch.where(fooled, result.part[rows], NOT_FOUND)
 
 
-def independent(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+def independent(batch: BatchUnderAttack, norm: str, attack: AttackAtEpsilon, epsilons: list[float]) -> Results:
     """Attack all samples at each epsilon."""
     return {epsilon: attack(epsilon, batch.indices) for epsilon in epsilons}
 
 
-def ascending(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+def ascending(batch: BatchUnderAttack, norm: str, attack: AttackAtEpsilon, epsilons: list[float]) -> Results:
     """Attack from small to large epsilons the samples that are not fooled yet."""
     result, results = AttackResult.empty(batch.x), {}
     for epsilon in epsilons:
@@ -100,7 +102,7 @@ def ascending(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: list
     return results
 
 
-def descending(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: list[float]) -> dict[float, AttackResult]:
+def descending(batch: BatchUnderAttack, norm: str, attack: AttackAtEpsilon, epsilons: list[float]) -> Results:
     """Attack from large to small epsilons the samples that were fooled in the larger ball.
 
     An image from the larger ball that is inside the smaller one counts there without an attack.
@@ -121,7 +123,7 @@ def descending(batch: BatchUnderAttack, norm: str, attack: Attack, epsilons: lis
 STRATEGIES: Final = {"independent": independent, "ascending": ascending, "descending": descending}
 
 
-def single_search(batch: BatchUnderAttack, spec: AttackConfig, epsilons: list[float]) -> dict[float, AttackResult]:
+def single_search(batch: BatchUnderAttack, spec: AttackConfig, epsilons: list[float]) -> Results:
     """Run a minimum-norm attack once for the grid; an image outside a ball may still fool after clipping to it."""
     search, results = batch.attack(spec, 0.0, batch.indices), {}
     for epsilon in epsilons:
@@ -131,6 +133,7 @@ def single_search(batch: BatchUnderAttack, spec: AttackConfig, epsilons: list[fl
         result.x_adv = torch.where(per_sample(outside, batch.x), clipped, search.x_adv)
         batch.confirm(result, batch.indices, outside)
         results[epsilon] = result
+        # the first epsilon has paid for the search
         search = without_cost(search)
     return results
 
@@ -164,6 +167,7 @@ class AutoAttackOverGrid:
             return self._batch.attack(spec, epsilon, indices)
         new = ~self._searched[indices]
         if new.any():
+            # where few samples remain, several of their classes share a batch
             search = self._batch.attack(spec, epsilon, indices[new], max_batch=len(self._batch.x))
             self._nearest.update(indices[new], search)
             self._searched[indices] = True
@@ -194,7 +198,7 @@ def without_cost(result: AttackResult) -> AttackResult:
 
 
 def _attack_and_confirm(
-    batch: BatchUnderAttack, attack: Attack, result: AttackResult, *, epsilon: float, indices: Tensor
+    batch: BatchUnderAttack, attack: AttackAtEpsilon, result: AttackResult, *, epsilon: float, indices: Tensor
 ) -> None:
     """Attack some samples into `result`; a success must be confirmed before later epsilons skip its sample."""
     if len(indices):

@@ -102,6 +102,7 @@ class Task:
     @property
     def block_key(self) -> str:
         """The key under which the finished blocks of samples of this task are stored."""
+        # all of them, so that a block never serves another grid or other targets
         keys = [self.key(target, epsilon) for target in self.targets for epsilon in self.epsilons]
         return sha256("".join(keys).encode()).hexdigest()[:16]
 
@@ -161,6 +162,7 @@ def plan_transfers(
     """Plan black-box attacks: images made on each source, verified on every target but itself."""
     tasks = []
     for source in sources:
+        # on its source a transfer would be a white-box attack
         others = tuple(target for target in targets if target.digest != source.digest)
         for target in others:
             if target.data_digest != source.data_digest:
@@ -195,7 +197,7 @@ def _tasks_of(
 def full_strength(spec: AttackConfig) -> AttackConfig:
     """Return the attack without early stop: an image that barely fools its source rarely fools another model."""
     update: dict[str, Any] = {"early_stop": False} if "early_stop" in type(spec).model_fields else {}
-    if "independent" in spec.schedules:
+    if "independent" in spec.orders:
         update["schedule"] = "independent"
     return spec.model_copy(update=update)
 

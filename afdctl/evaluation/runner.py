@@ -47,6 +47,7 @@ class SweepRunner:
     def run(self) -> Rows:
         """Measure the missing cells; return the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
         cells = self.cells
+        # without the lock, so that finished results can be printed while another process writes the run
         if not cells.pending_tasks() and not any(
             cells.missing_checks(name) or cells.rows_to_rewrite(name) for name in cells.runs
         ):
@@ -144,6 +145,7 @@ class SweepRunner:
                 cell_row(task, target, epsilon, arrays, seconds=results.seconds) | storage for epsilon in task.epsilons
             ]
             self.journals[target.name].extend(rows)
+            # on the disk before the blocks are removed: a power cut must not lose both
             self.journals[target.name].sync()
             self.cells.rows |= {(target.name, row["key"]): row for row in rows}
             for row in rows:

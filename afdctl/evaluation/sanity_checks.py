@@ -1,7 +1,7 @@
-"""Check whether a model can be attacked at all, and whether results on it will mean what they seem to mean."""
+"""What a model's outputs show: whether it can be attacked, whether results mean what they seem to, and its identity."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
 
 from afdctl.attacks.base import margin
+from afdctl.attacks.query_counter import seed_global_rng
 from afdctl.data import Dataset
 from afdctl.data.loader import Split, as_floats
-from afdctl.errors import AfdctlError, NotFoundError, RecipeError, fit_in_memory, out_of_memory
+from afdctl.errors import AfdctlError, RecipeError, fit_in_memory, out_of_memory
 from afdctl.formatting import one_line_error, with_article
-from afdctl.journal import JournalOutline, Row
-from afdctl.models.precision import MixedPrecision
+from afdctl.journal import Row
+from afdctl.models.precision import true_float32
 from afdctl.models.user_model import UserModel
-from afdctl.runs.run import Run
 
 # raise it when the checks change, so that earlier warnings do not pass for new ones
 VERSION = 1
@@ -31,23 +31,12 @@ SINGLE_IMAGES = 8
 # share of images without a gradient that is more than coincidence
 DEAD_SHARE = 0.01
 SUM_TOLERANCE = 1e-3
-
-
-def find_check(run: Run, digest: str, data_digest: str) -> Row | None:
-    """Find the newest check of these weights on these images in the run's journal."""
-    rows: list[Row] = []
-    # no journal yet, or a damaged one, which does not matter to what only needs the weights
-    with suppress(NotFoundError):
-        rows = JournalOutline(run.journal_path).rows
-    checks = [
-        row for row in rows if row["event"] == "sanity_check" and check_identity(row) == (digest, data_digest, VERSION)
-    ]
-    return checks[-1] if checks else None
-
-
-def check_identity(row: Row) -> tuple[Any, ...]:
-    """Return what a check is of: network, images, version of the checks."""
-    return row["checkpoint"], row["data"], row["version"]
+# how far a fingerprint of the same model may be off, as a share of its largest number: other threads, devices and
+# versions of torch sum float32 in another order (1e-6 measured on the CPU). Rounding to equality would not do, since
+# of a hundred numbers some are always next to the edge between two rounded values.
+ROUNDING = 1e-4
+# how many times the difference of two passes of a random model a fingerprint may be off too
+NOISE = 3
 
 
 def run_check(network: nn.Module, dataset: Dataset, device: torch.device, digest: str) -> Row:
@@ -77,6 +66,7 @@ def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> l
     Modes, gradients and torch's generators are left as they were. Error: RecipeError where the model cannot be
     attacked because it rejects the images or returns anything but finite logits (n, classes).
     """
+    # before `preserved_state`, which switches to evaluation mode
     in_training = any(part.training for part in network.modules())
     with preserved_state(network, x.device):
         logits = forward(network, x)
@@ -89,19 +79,6 @@ def check(network: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str]) -> l
         warnings += _gradient_warnings(network, x, y)
         warnings += _chance_warnings(logits, y, len(classes), isinstance(network, UserModel))
     return warnings
-
-
-def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
-    """Feed images x (n, c, h, w) as a search would; RecipeError where the model computes in float32 only."""
-    try:
-        with preserved_state(network, x.device), torch.no_grad():
-            MixedPrecision(network, precision=precision)(x)
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise RecipeError(
-            f"--precision {precision}: the model cannot compute in it: {one_line_error(error)}"
-        ) from error
 
 
 @contextmanager
@@ -171,6 +148,7 @@ def _random_warnings(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]
 
 def _batch_warnings(network: nn.Module, x: Tensor, logits: Tensor) -> list[str]:
     alone = torch.cat([forward(network, image) for image in torch.split(x[:SINGLE_IMAGES], 1)])
+    # a model that squeezes its output loses the batch dimension of a single image
     if alone.shape == logits[:SINGLE_IMAGES].shape:
         difference = (softmax(alone, 1) - softmax(logits[:SINGLE_IMAGES], 1)).abs().max()
         if difference <= BATCH_DIFFERENCE:
@@ -201,6 +179,7 @@ def _gradient_warnings(network: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     if parts is None:
         return ["the outputs have no gradient with respect to the image; attacks that follow one find nothing"]
     zero_ce, zero_margin = (torch.cat(masks) for masks in zip(*parts, strict=True))
+    # an image without either gradient is reported once, in the more serious warning
     zero_ce &= ~zero_margin
     warnings = []
     if _many(zero_margin):
@@ -236,3 +215,29 @@ def _chance_warnings(logits: Tensor, y: Tensor, classes: int, custom: bool) -> l
         return []
     hint = "; missing --weights, or --mean and --std?" if custom else ""
     return [f"only {correct} of {n} images are classified correctly, no better than chance{hint}"]
+
+
+def compute_fingerprint(network: nn.Module, x: Tensor, classes: int) -> list[float]:
+    """Compute one number per image x (n, c, h, w): a fixed mix of its logits. Errors: those of `check`.
+
+    It distinguishes models that share code and tensors but not plain attributes, files that they read, or globals.
+    """
+    with preserved_state(network, x.device), seed_global_rng(0, x.device), true_float32(network):
+        logits = forward(network, x)
+    check_output(logits, len(x), classes)
+    # a different weight for each class, so that exchanged classes change the number
+    mix = torch.arange(1, classes + 1, dtype=torch.float64).cos()
+    numbers: list[float] = (logits.double().cpu() @ mix).tolist()
+    return numbers
+
+
+def matches_fingerprint(network: nn.Module, x: Tensor, classes: int, fingerprint: Sequence[float]) -> bool:
+    """Whether the network gives the images this fingerprint, up to rounding and its own noise."""
+    expected, actual = torch.tensor(fingerprint), torch.tensor(compute_fingerprint(network, x, classes))
+    if expected.shape != actual.shape:
+        return False
+    difference, tolerance = (actual - expected).abs().max(), ROUNDING * expected.abs().max()
+    if difference <= tolerance:
+        return True
+    noise = (actual - torch.tensor(compute_fingerprint(network, x, classes))).abs().max()
+    return bool(difference <= tolerance + NOISE * noise)

@@ -1,6 +1,7 @@
 """Load what is attacked: a run's network or a custom model, with the test images and the digests that key results."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,18 +14,18 @@ from torch import nn
 from afdctl import recipe, registry
 from afdctl.data import Dataset
 from afdctl.data.loader import Split
-from afdctl.errors import AfdctlError, CorruptError, RecipeError
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.evaluation import sanity_checks
-from afdctl.evaluation.fingerprint import compute_fingerprint, matches_fingerprint
+from afdctl.evaluation.sanity_checks import compute_fingerprint, matches_fingerprint
 from afdctl.formatting import did_you_mean
-from afdctl.journal import JournalCache, Row, drop_superseded
+from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
 from afdctl.runs.provenance import environment
+from afdctl.runs.record import lost_rows
 from afdctl.runs.run import Run
-from afdctl.runs.status import lost_rows
 from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
 
 # what two runs of a custom model must share, besides the fingerprint, for their results to be the same
@@ -64,6 +65,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         return _reload_user_target(run, device, data_dir)
     config = recipe.loads(run.recipe_text)
     checkpoint = checkpoints.load(run, which)
+    # a sweep would begin a new journal, which knows nothing of the training
     if not run.journal_path.exists():
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
     dataset = load_run_dataset(run, config.data, data_dir)
@@ -124,8 +126,8 @@ def load_user_target(
 
 def missing_checks(targets: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
     """Return the checks of these targets that the journal of a run with results on them lacks."""
-    written = {sanity_checks.check_identity(row) for row in drop_superseded(reader.of_event("sanity_check"))}
-    checks = {sanity_checks.check_identity(target.check): target.check for target in targets if target.check}
+    written = {_check_identity(row) for row in drop_superseded(reader.of_event("sanity_check"))}
+    checks = {_check_identity(target.check): target.check for target in targets if target.check}
     missing = [check for identity, check in checks.items() if identity not in written]
     return [{key: value for key, value in check.items() if key != "t"} for check in missing]
 
@@ -146,7 +148,7 @@ def _make_target(
     try:
         check = (
             check
-            or sanity_checks.find_check(run, digest, dataset.digest)
+            or _find_check(run, digest, dataset.digest)
             or sanity_checks.run_check(network, dataset, device, digest)
         )
     except RecipeError as error:
@@ -166,6 +168,22 @@ def _make_target(
         notes=dataset.notes,
         check=check,
     )
+
+
+def _find_check(run: Run, digest: str, data_digest: str) -> Row | None:
+    """Find the newest check of these weights on these images in the run's journal."""
+    rows: list[Row] = []
+    # no journal yet, or a damaged one, which does not matter to what only needs the weights
+    with suppress(NotFoundError):
+        rows = JournalOutline(run.journal_path).rows
+    identity = (digest, data_digest, sanity_checks.VERSION)
+    checks = [row for row in rows if row["event"] == "sanity_check" and _check_identity(row) == identity]
+    return checks[-1] if checks else None
+
+
+def _check_identity(row: Row) -> tuple[Any, ...]:
+    """Return what a check is of: network, images, version of the checks."""
+    return row["checkpoint"], row["data"], row["version"]
 
 
 def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:

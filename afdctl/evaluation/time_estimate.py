@@ -98,11 +98,9 @@ def task_seconds(task: Task, batch_size: int, forward: float, backward: float) -
 
 
 def _overhead(task: Task, part: AttackConfig, batch_size: int, *, forward: float, backward: float) -> float:
-    """Time a short trial of an attack, relative to its passes through the network; 1 for a slow network.
-
-    On a small network an attack's own arithmetic takes as long as the passes: on digits the ratio is 1.2 (PGD) to
-    3 (FGSM).
-    """
+    """Time a short trial of an attack, relative to its passes through the network; 1 for a slow network."""
+    # on a small network an attack's own arithmetic takes as long as the passes: on digits the ratio is 1.2 (PGD) to 3
+    # (FGSM)
     if (forward + backward) * batch_size > FAST_BATCH_SECONDS:
         return 1.0
     settings = {

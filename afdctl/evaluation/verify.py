@@ -30,6 +30,7 @@ def predict(model: Model, x: Tensor) -> Tensor:
     """Return the class predicted in float32 of each image (n,); NO_CLASS where a logit is NaN."""
     with torch.no_grad(), true_float32(model):
         logits = model(x).float()
+    # argmax would choose the class of the NaN, which may be the right one
     return torch.where(logits.isnan().any(1), NO_CLASS, logits.argmax(1))
 
 

@@ -1,12 +1,21 @@
-"""F_theta and C_phi: an encoder with normalised features, and a linear classifier."""
+"""F_theta and C_phi: an encoder with normalised features, and a linear classifier; how fast they compute."""
+
+from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from afdctl.errors import CorruptError
-from afdctl.models.precision import MixedPrecision
+from afdctl.models.precision import MixedPrecision, set_precision
 from afdctl.registry import ENCODERS, load
+
+# the modes of torch.compile that also capture CUDA graphs, where the module is on a CUDA device
+CAPTURING_MODES: Final = ("reduce-overhead", "max-autotune")
+# torch compiles at most eight variants of a function by default and runs further ones uncompiled. The network and its
+# fused copies share one count: with and without gradients, for each batch size, a training reaches ten.
+RECOMPILE_LIMIT: Final = 64
 
 
 class FeatureNorm(nn.Module):
@@ -67,3 +76,44 @@ def build(
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
     # stride 2.
     return network.to(memory_format=torch.channels_last) if width % 16 == 0 else network
+
+
+def set_performance(network: FeatureClassifier, precision: str, compile_mode: str | None) -> None:
+    """Set the encoder's precision, and compile it unless the mode is None; fused copies made later follow."""
+    set_precision(network, precision)
+    if compile_mode:
+        torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
+        compile_in_place(network.F_theta[0], compile_mode)
+
+
+def compile_in_place(module: nn.Module, mode: str) -> None:
+    """Compile the calls of a module from images to features.
+
+    Each batch size gets its own kernels. An epoch has two sizes, and kernels for any size would be slower for both.
+    """
+    module.compile(dynamic=False, mode=mode)
+    # nn.Module does not store the mode, which `FusedModel` needs for its copy
+    vars(module)["compile_mode"] = mode
+    if mode in CAPTURING_MODES and any(parameter.is_cuda for parameter in module.parameters()):
+        copy_results(module)
+
+
+def copy_results(module: nn.Module) -> None:
+    """Copy the results of a compiled module out of the memory of its CUDA graph.
+
+    The next call overwrites that memory, or torch refuses to read it, but a step keeps features and gradients of one
+    call during the next: AFD's gradients of L_C while it encodes x', APGD's best gradient while it searches on.
+    """
+    compiled: Callable[[Tensor], Tensor] | None = module._compiled_call_impl
+    assert compiled is not None
+
+    def call(x: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            x = x.view_as(x)
+            x.register_hook(torch.clone)  # type: ignore[no-untyped-call]
+        return compiled(x).clone()
+
+    module._compiled_call_impl = call
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            parameter.register_hook(torch.clone)  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, fold, linear
 
-from afdctl.models.compiled import compile_in_place
+from afdctl.models.feature_classifier import compile_in_place
 from afdctl.models.precision import DTYPES, precision_of, set_precision
 from afdctl.models.resnet import ConvBN
 

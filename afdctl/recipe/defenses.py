@@ -1,12 +1,21 @@
-"""The keys of a recipe's [defense] table, for each defense."""
+"""The keys of [defense], for each defense, and of [attack], the adversary that most of them train against."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.fields import Momentum, NonNegative, Table, registered
+from afdctl.recipe.fields import (
+    Count,
+    CountOrZero,
+    Fraction,
+    Momentum,
+    NonNegative,
+    Table,
+    check_applicable,
+    registered,
+)
 
 
 class DefenseConfig(Table):
@@ -79,3 +88,59 @@ DEFENSES: Final[Mapping[str, type[DefenseConfig]]] = {
     "matching": Matching,
     "afd": AFD,
 }
+
+
+class AdversaryConfig(Table):
+    """The training adversary; validation and test attack with its norm and epsilon."""
+
+    name: Annotated[str, *registered(registry.ADVERSARIES)] = "apgd_ce"
+    norm: Literal["linf", "l2"] = Field("linf", description="norm of the ball")
+    epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
+    # the default is validated too, as n_fgsm refuses it
+    steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
+    step_size: Fraction | None = Field(None, description="pgd and pgd_kl only, absolute; none: 2.5 epsilon / steps")
+    random_start: bool = Field(True, description="start from a random point, not from x")
+    return_iterate: Literal["best_loss", "last", "last_success"] = Field(
+        "best_loss",
+        description="which iterate becomes x'; last_success: the last that fooled the model, or x where none did",
+    )
+    epsilon_warmup_epochs: NonNegative = Field(0.0, description="epochs over which epsilon grows linearly from 0")
+    steps_warmup_epochs: CountOrZero = Field(
+        0, description="epochs over which the number of gradient steps grows to `steps`, in equal parts"
+    )
+    n_fgsm_epochs: CountOrZero = Field(
+        0,
+        description="first epochs, before those of steps_warmup_epochs, with N-FGSM on cross-entropy as the adversary: "
+        "one step from random noise (de Jorge et al. 2022)",
+    )
+
+    @field_validator("step_size")
+    @classmethod
+    def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
+        return check_applicable(value, info, "name")
+
+    @property
+    def curriculum_epochs(self) -> int:
+        """The first epochs, which take fewer gradient steps than `steps`."""
+        return self.n_fgsm_epochs + self.steps_warmup_epochs
+
+    @field_validator("steps")
+    @classmethod
+    def _n_fgsm_takes_one(cls, steps: int, info: ValidationInfo) -> int:
+        if info.data.get("name") == "n_fgsm" and steps != 1:
+            raise ValueError("n_fgsm takes one step; set steps = 1")
+        return steps
+
+    @field_validator("steps_warmup_epochs", "n_fgsm_epochs")
+    @classmethod
+    def _n_fgsm_has_no_curriculum(cls, epochs: int, info: ValidationInfo) -> int:
+        if info.data.get("name") == "n_fgsm" and epochs:
+            raise ValueError("n_fgsm takes one step in all epochs; remove this key")
+        return epochs
+
+    @field_validator("epsilon")
+    @classmethod
+    def _is_in_image_units(cls, epsilon: float, info: ValidationInfo) -> float:
+        if info.data.get("norm") == "linf" and epsilon > 1:
+            raise ValueError(f"images are in [0, 1]; did you mean {epsilon:g}/255?")
+        return epsilon

@@ -16,10 +16,10 @@ from afdctl import paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
-from afdctl.recipe.defenses import DEFENSES
+from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import KEYS_BY_KIND, Table
-from afdctl.recipe.schema import Attack, Data, Recipe
+from afdctl.recipe.schema import Data, Recipe
 from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
 
 PACKAGE: Final = Path(afdctl.__file__).parent
@@ -58,6 +58,7 @@ def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def loads(text: str) -> Recipe:
     """Load a recipe that `dump` wrote; RecipeError if it was edited into an invalid one."""
+    # without presets, because `dump` wrote every value
     return resolve([parse(text, "recipe.toml")])
 
 
@@ -86,6 +87,7 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
         names = [*packaged(), *(f"bases/{name}" for name in paths.packaged_files(folder() / "bases"))]
         hint = did_you_mean(extends, names, "`afdctl recipes ls` lists them")
         raise RecipeError(f"{subject}: no such file beside this one, and no packaged recipe ({hint})")
+    # one file may have several paths
     if any(base.samefile(member) for member in family):
         circle = " -> ".join(str(paths.display_path(member)) for member in (*family, base))
         raise RecipeError(f"{subject}: the files extend each other in a circle: {circle}")
@@ -152,12 +154,13 @@ def inheritable(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, An
 
 def keys_of_kind(table: str, kind: str) -> set[str]:
     """Return the keys of [data], [defense] or [attack] for a data set, a defense or an adversary."""
-    models: dict[str, type[Table]] = {"data": Data, "attack": Attack, "defense": DEFENSES.get(kind, Table)}
+    models: dict[str, type[Table]] = {"data": Data, "attack": AdversaryConfig, "defense": DEFENSES.get(kind, Table)}
     return {key for key in models[table].model_fields if kind in KEYS_BY_KIND.get(key, (kind,))}
 
 
 def dump(recipe: Recipe) -> str:
     """Write a recipe as TOML with every value visible, except keys that are None."""
+    # TOML has no null
     return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 

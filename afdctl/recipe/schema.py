@@ -9,13 +9,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.defenses import Defense, Trades
+from afdctl.recipe.defenses import AdversaryConfig, Defense, Trades
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
     CountOrZero,
     Fraction,
-    NonNegative,
     Table,
     check_applicable,
     check_path,
@@ -34,6 +33,7 @@ class Data(Table):
     path: Annotated[str, AfterValidator(check_path)] | None = Field(
         None, description="folder only: the image folder, which contains train/ and test/ (or val/)"
     )
+    # validated also where it is missing, because a folder needs it
     image_size: Annotated[int, Field(ge=8, le=512)] | None = Field(
         None,
         validate_default=True,
@@ -70,61 +70,6 @@ class Model(Table):
     )
 
 
-class Attack(Table):
-    """The training adversary; validation and test attack with its norm and epsilon."""
-
-    name: Annotated[str, *registered(registry.ADVERSARIES)] = "apgd_ce"
-    norm: Literal["linf", "l2"] = Field("linf", description="norm of the ball")
-    epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
-    steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
-    step_size: Fraction | None = Field(None, description="pgd and pgd_kl only, absolute; none: 2.5 epsilon / steps")
-    random_start: bool = Field(True, description="start from a random point, not from x")
-    return_iterate: Literal["best_loss", "last", "last_success"] = Field(
-        "best_loss",
-        description="which iterate becomes x'; last_success: the last that fooled the model, or x where none did",
-    )
-    epsilon_warmup_epochs: NonNegative = Field(0.0, description="epochs over which epsilon grows linearly from 0")
-    steps_warmup_epochs: CountOrZero = Field(
-        0, description="epochs over which the number of gradient steps grows to `steps`, in equal parts"
-    )
-    n_fgsm_epochs: CountOrZero = Field(
-        0,
-        description="first epochs, before those of steps_warmup_epochs, with N-FGSM on cross-entropy as the adversary: "
-        "one step from random noise (de Jorge et al. 2022)",
-    )
-
-    @field_validator("step_size")
-    @classmethod
-    def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_applicable(value, info, "name")
-
-    @property
-    def curriculum_epochs(self) -> int:
-        """The first epochs, which take fewer gradient steps than `steps`."""
-        return self.n_fgsm_epochs + self.steps_warmup_epochs
-
-    @field_validator("steps")
-    @classmethod
-    def _n_fgsm_takes_one(cls, steps: int, info: ValidationInfo) -> int:
-        if info.data.get("name") == "n_fgsm" and steps != 1:
-            raise ValueError("n_fgsm takes one step; set steps = 1")
-        return steps
-
-    @field_validator("steps_warmup_epochs", "n_fgsm_epochs")
-    @classmethod
-    def _n_fgsm_has_no_curriculum(cls, epochs: int, info: ValidationInfo) -> int:
-        if info.data.get("name") == "n_fgsm" and epochs:
-            raise ValueError("n_fgsm takes one step in all epochs; remove this key")
-        return epochs
-
-    @field_validator("epsilon")
-    @classmethod
-    def _is_in_image_units(cls, epsilon: float, info: ValidationInfo) -> float:
-        if info.data.get("norm") == "linf" and epsilon > 1:
-            raise ValueError(f"images are in [0, 1]; did you mean {epsilon:g}/255?")
-        return epsilon
-
-
 class Evaluation(Table):
     """PGD with the recipe's norm and epsilon, which returns the iterate of highest loss, then optionally Square."""
 
@@ -158,6 +103,7 @@ class Train(Table):
     batch_size: Annotated[int, Field(ge=2, le=MAX_COUNT)] = Field(
         128, description="at least 2, because BatchNorm cannot train on one image"
     )
+    # TOML has lists, and strict mode takes only Python's tuples
     milestones: Annotated[tuple[Count, ...], Field(strict=False, max_length=1000)] = Field(
         (),
         description="epochs after which every learning rate is multiplied by lr_decay; no effect after the last epoch",
@@ -210,6 +156,7 @@ class Train(Table):
     @field_validator("compile", mode="before")
     @classmethod
     def _is_off_or_a_mode(cls, mode: Any) -> Any:
+        # pydantic's message would list Python's False, which TOML does not have
         if mode is not False and mode not in COMPILE_MODES:
             raise ValueError(f"must be false or one of {', '.join(map(repr, COMPILE_MODES))}")
         return mode
@@ -232,14 +179,14 @@ class Recipe(Table):
     data: Data
     model: Model
     defense: Defense
-    attack: Attack
+    attack: AdversaryConfig
     train: Train
     validation: Validation = Validation()
     test: TestEvaluation = TestEvaluation()
 
     @field_validator("attack")
     @classmethod
-    def _fits_defense(cls, attack: Attack, info: ValidationInfo) -> Attack:
+    def _fits_defense(cls, attack: AdversaryConfig, info: ValidationInfo) -> AdversaryConfig:
         defense = info.data.get("defense")
         if isinstance(defense, Trades) and attack.name != "pgd_kl":
             raise cross_table_error("name", "defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term")
@@ -248,6 +195,7 @@ class Recipe(Table):
     @field_validator("train")
     @classmethod
     def _fits_other_tables(cls, train: Train, info: ValidationInfo) -> Train:
+        # tables are validated in their order above; one that failed is missing here
         data, attack = info.data.get("data"), info.data.get("attack")
         if attack and attack.epsilon_warmup_epochs > train.epochs:
             warmup = f"attack.epsilon_warmup_epochs = {attack.epsilon_warmup_epochs:g}"

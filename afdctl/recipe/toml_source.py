@@ -57,6 +57,7 @@ def read(path: Path) -> Layer:
     """Read a file."""
     source = str(paths.display_path(path))
     try:
+        # some Windows editors begin a file with a byte order mark
         text = paths.read(path, TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{source}: not UTF-8 (byte {error.start}); save the file as UTF-8") from None
@@ -72,7 +73,9 @@ def parse(text: str, source: str) -> Layer:
         check_limits(text, source)
         where: dict[Keys, str] = {keys: f"{source}:{line}: " for keys, line in lines(text).items()}
     except tomli.TOMLDecodeError as error:
-        raise RecipeError(f"{source}:{error.lineno}:{error.colno}: not TOML: {explain(error)}") from None
+        repeated = repeated_key(error)
+        place = error.lineno if repeated else f"{error.lineno}:{error.colno}: not TOML"
+        raise RecipeError(f"{source}:{place}: {repeated or explain(error)}") from None
     except (RecursionError, ValueError):
         raise RecipeError(f"{source}{parser_limit(text)}") from None
     return Layer(values, {(): f"{source}: ", **where})
@@ -139,7 +142,12 @@ def key_paths(values: Mapping[str, Any]) -> Iterator[Keys]:
 
 def lines(text: str) -> dict[Keys, int]:
     """Map every table and key of a valid TOML text to its line, from 1: `("attack", "epsilon") -> 9`."""
-    line_of: dict[Keys, int] = {}
+    # of a table, the first line counts, so it comes last
+    return {keys: line for line, new_keys in reversed([*placed_keys(text)]) for keys in new_keys}
+
+
+def placed_keys(text: str) -> Iterator[tuple[int, list[Keys]]]:
+    """Yield the first line of every header and assignment, and the tables and keys that it sets."""
     table: Keys = ()
     # `[[table]]` -> index of its latest entry
     latest: dict[Keys, int] = {}
@@ -148,12 +156,9 @@ def lines(text: str) -> dict[Keys, int]:
         header = statement.lstrip()
         if header.startswith("["):
             table = header_keys(keys_of_statement[-1], header.startswith("[["), latest)
-            new_keys = [table[:-1], table] if isinstance(table[-1], int) else [table]
+            yield line, [table[:-1], table] if isinstance(table[-1], int) else [table]
         else:
-            new_keys = [table + keys for keys in keys_of_statement]
-        for keys in new_keys:
-            line_of.setdefault(keys, line)
-    return line_of
+            yield line, [table + keys for keys in keys_of_statement]
 
 
 def header_keys(header: Keys, is_array: bool, latest: dict[Keys, int]) -> Keys:
@@ -200,6 +205,7 @@ def check_limits(text: str, source: str) -> None:
 
 def exceeded_limit(values: Mapping[str, Any]) -> str | None:
     """Name a value that is nested too deep or too large for its readers; None if there is none."""
+    # not recursive, because the value may be nested deeper than Python's stack
     pending: list[tuple[tuple[str, ...], int, Any]] = [((), 0, values)]
     while pending:
         keys, depth, value = pending.pop()
@@ -223,6 +229,22 @@ def parser_limit(text: str) -> str:
     except UnreadableError as error:
         return f":{error.line}: {error}"
     return ": nested too deep"
+
+
+def repeated_key(error: tomli.TOMLDecodeError) -> str:
+    """Describe the key that is set twice, with its first line; empty for another error."""
+    first: dict[Keys, int] = {}
+    message = ""
+    # tomli only reports "Cannot overwrite a value" or "Cannot declare ('train',) twice"
+    for line, new_keys in placed_keys(error.doc) if error.msg.startswith("Cannot ") else ():
+        if line > error.lineno:
+            break
+        # of `train.epochs = 2`, the table may be known and only the key be repeated
+        again = [keys for keys in new_keys if keys in first]
+        name = ".".join(key for key in again[-1] if isinstance(key, str)) if again else ""
+        message = f"{name}: already set in line {first[again[-1]]}; keep one of them" if again else ""
+        first |= {keys: line for keys in new_keys if keys not in first}
+    return message
 
 
 def explain(error: tomli.TOMLDecodeError) -> str:

@@ -64,6 +64,7 @@ def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, 
     """
     import torch
 
+    # in memory first, because the digest is part of the file's name
     buffer = BytesIO()
     torch.save({"step": step, "epoch": epoch, "state": state}, buffer)
     data = buffer.getvalue()
@@ -74,6 +75,7 @@ def save(run: Run, state: dict[str, Any], *, step: int, epoch: int, best: bool, 
     # `best` first: a run resumed from `last` takes the best epoch from that checkpoint's state
     for pointer in POINTERS if best else POINTERS[1:]:
         files.write_text(run.checkpoints / pointer, f"{path.name}\n")
+    # last, when both pointers name files that stay
     _prune(run, step, keep)
     return SavedCheckpoint(path, digest)
 
@@ -192,6 +194,7 @@ def _candidates(run: Run, which: str) -> list[Path]:
     if which not in POINTERS and not NAME.fullmatch(which):
         names = ", ".join(path.name for path in _newest_first(run))
         raise NotFoundError(f"run {run.name} has no checkpoint '{which}'; it has best, last, {names or 'no other'}")
+    # only `last` has a substitute: an earlier step resumes the same training, another `best` is another result
     fallbacks = _newest_first(run) if which == "last" else []
     if first is None and not fallbacks:
         raise NotFoundError(f"run {run.name} has no {'' if which == 'last' else which + ' '}checkpoint; train it first")
@@ -214,6 +217,7 @@ def _pointed(run: Run, pointer: str) -> Path | None:
     """Return the path that a pointer names, or None if there is no such pointer."""
     try:
         with file_errors(run.checkpoints / pointer):
+            # a damaged pointer may contain any bytes
             return run.checkpoints / (run.checkpoints / pointer).read_text(errors="replace").strip()
     except FileNotFoundError:
         return None

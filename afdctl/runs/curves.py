@@ -37,6 +37,7 @@ def wilson(successes: int, n: int, z: float = Z_95) -> Interval:
 
 def accuracy_interval(accuracy: float, n: int) -> Interval:
     """Compute Wilson's 95 % interval of an accuracy in [0, 1] measured on n samples."""
+    # the journal has the share; its product with n is a whole number up to rounding
     return wilson(round(accuracy * n), n)
 
 

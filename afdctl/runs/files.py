@@ -16,6 +16,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     with writing(path) as file:
         rest = memoryview(data)
         while rest:
+            # an unbuffered write may be short, as on a full disk
             rest = rest[file.write(rest) :]
 
 
@@ -27,13 +28,16 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def writing(path: Path) -> Iterator[FileIO]:
     """Open an unbuffered temporary file that replaces `path` when the block ends without an error."""
+    # the pid keeps processes apart, and shows later whether the writer still lives
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with file_errors(path):
             with FileIO(temporary, "w+") as file:
                 yield file
+                # before the rename: otherwise a power cut may leave an empty file under the final name
                 os.fsync(file.fileno())
             temporary.replace(path)
+            # the rename is durable only once the folder is
             _sync_folder(path.parent)
     finally:
         # if it cannot be removed now, `remove_stale_temp_files` does so later; the first error matters more
@@ -67,6 +71,7 @@ def size_on_disk(path: Path) -> int:
                         total += entry.stat(follow_symlinks=False).st_size
         except NotADirectoryError:
             total += path.lstat().st_size
+        # another process replaces and removes files meanwhile
         except FileNotFoundError:
             continue
     return total

@@ -95,9 +95,11 @@ def _claim(folder: Path) -> Journal | None:
     try:
         journal = Journal.open(file)
     except (OSError, DiskFullError):
+        # a folder that was here before may be a user's
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    # a NotFoundError too, but its journal is damaged, not of another version
     except CorruptError:
         raise
     except NotFoundError:
@@ -122,6 +124,7 @@ def never_trained(folder: Path) -> bool:
     checkpoints = [path.name for path in folder.glob("checkpoints/*") if not files.is_temporary(path)]
     if names - WRITTEN_BEFORE_FIRST_STEP or not all(map(FIRST_CHECKPOINT.fullmatch, checkpoints)):
         return False
+    # only steps are worth keeping: everything before them can be written again
     return JOURNAL not in names or STEP_LINE not in (folder / JOURNAL).read_bytes()
 
 

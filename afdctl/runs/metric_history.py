@@ -33,7 +33,6 @@ class MetricHistory:
         self.width = 1
         self.length = 0
         self.names: dict[str, int] = {}
-        self.version = 0
         self.rows: NDArray[np.int64] = np.zeros(INITIAL_BUCKETS, np.int64)
         self.offsets: NDArray[np.int64] = np.zeros(INITIAL_BUCKETS, np.int64)
         self._low, self._high = (np.full((0, INITIAL_BUCKETS), np.nan, np.float32) for _ in range(2))
@@ -72,6 +71,7 @@ class MetricHistory:
     ) -> None:
         """Merge values (names, rows) into the buckets `into`; `starts` are the rows at which each bucket begins."""
         finite = np.isfinite(values)
+        # fmin and fmax ignore NaN, so one bad step does not hide the bucket's others
         self._low[:, into] = np.fmin(self._low[:, into], np.fmin.reduceat(values, starts, axis=1))
         self._high[:, into] = np.fmax(self._high[:, into], np.fmax.reduceat(values, starts, axis=1))
         self._total[:, into] += np.add.reduceat(np.where(finite, values, 0), starts, axis=1)
@@ -88,7 +88,6 @@ class MetricHistory:
         self._count[:, length : self.length] = 0
         self.rows[length : self.length] = 0
         self.length = length
-        self.version += 1
         self._smooth.clear()
 
     def steps(self) -> Floats:
@@ -166,6 +165,7 @@ class MetricHistory:
         self._high[:, :half] = np.fmax(self._high[:, ::2], self._high[:, 1::2])
         self._total[:, :half] = self._total[:, ::2] + self._total[:, 1::2]
         self._count[:, :half] = self._count[:, ::2] + self._count[:, 1::2]
+        # the left bucket of a pair may have no row
         self.offsets[:half] = np.where(self.rows[::2] > 0, self.offsets[::2], self.offsets[1::2])
         self.rows[:half] = self.rows[::2] + self.rows[1::2]
         self._low[:, half:] = self._high[:, half:] = np.nan
@@ -174,7 +174,6 @@ class MetricHistory:
         self.rows[half:] = 0
         self.width *= 2
         self.length = -(-self.length // 2)
-        self.version += 1
         self._smooth.clear()
 
 
@@ -191,7 +190,6 @@ class RecentSteps(MetricHistory):
         self._total[:, length:] = 0
         self._count[:, length:] = 0
         self.rows[length:] = 0
-        self.version += 1
         self._smooth.clear()
 
 

@@ -31,6 +31,7 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if on_cuda else platform.processor(),
         "platform": platform.platform(),
+        # the rounding of sums depends on it, so a resume sets the same number
         "threads": torch.get_num_threads(),
         "command": shlex.join(sys.argv),
     }
@@ -44,6 +45,7 @@ def source_commit() -> str | None:
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
+    # no tags: the commit alone identifies the source
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT)

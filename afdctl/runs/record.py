@@ -1,18 +1,22 @@
-"""What a run's journal holds, as tables, figures and reports need it: the training, and the results that count."""
+"""What a run's journal holds, as tables, figures and reports need it, and the rows that it has lost.
+
+Lost rows are detected by comparing the journal with checkpoints and results.h5.
+"""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Final
+from typing import Final, Self
 
 from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
 from afdctl.journal import JournalOutline, Row
 from afdctl.recipe.defenses import AFD
 from afdctl.recipe.schema import Recipe
+from afdctl.runs import checkpoints
 from afdctl.runs.curves import RobustnessCurve
-from afdctl.runs.run import Run
+from afdctl.runs.run import KEPT, Run
 from afdctl.runs.selection import (
     CurveKey,
     Warnings,
@@ -22,10 +26,60 @@ from afdctl.runs.selection import (
     warnings_by_network,
     warnings_of,
 )
-from afdctl.runs.status import RecordedProgress
 
 # The paper's terms for the defenses.
 METHODS: Final = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
+
+
+@dataclass(frozen=True)
+class RecordedProgress:
+    """How far a journal had come when other files were made from it: step, epochs (None: unknown), size in bytes.
+
+    Another process may write the run meanwhile. Rows are only ever appended, and checkpoints and results.h5 are made
+    from rows, so these must be read before the journal.
+    """
+
+    run: Run
+    step: int
+    epoch: int | None
+    size: int
+
+    @classmethod
+    def of(cls, run: Run, step: int | None = None, epoch: int | None = None) -> Self:
+        """Read results.h5 and, without `step`, the pointer `last`. Call it before the journal is read."""
+        return cls(
+            run=run,
+            step=checkpoints.last_step(run) if step is None else step,
+            epoch=epoch,
+            size=run.results_journal_size,
+        )
+
+    def gaps(self, outline: JournalOutline | None) -> list[str]:
+        """Return a sentence for each kind of rows that the journal lacks, usually none; `outline` was read later."""
+        journal = self.run.journal_path
+        if outline is None:
+            # without a checkpoint and results.h5 there was nothing to lose
+            return [f"{journal}: missing; restore it from a copy"] if self.step or self.size else []
+        step = max((row["step"] for row in outline.rows if isinstance(row.get("step"), int)), default=0)
+        epoch = max((row["epoch"] for row in outline.rows if row["event"] == "epoch"), default=0)
+        lost = f"{journal}: its last rows are missing:"
+        remedy = "restore the file from a copy, or continue without these rows"
+        gaps = []
+        if step < self.step:
+            gaps.append(f"{lost} it ends at step {step:,}, the checkpoint is of step {self.step:,}; {remedy}")
+        elif self.epoch is not None and epoch < self.epoch:
+            gaps.append(
+                f"{lost} it ends in epoch {epoch + 1}, the checkpoint is of the end of epoch {self.epoch}; {remedy}"
+            )
+        if outline.end < self.size:
+            gaps.append(
+                f"{lost} it has {outline.end:,} bytes, results.h5 was made from {self.size:,}; {remedy} (results.h5 "
+                f"has them, and is kept as {KEPT.format(size=self.size)} when it is rebuilt)"
+            )
+        return gaps + [
+            f"{path}: has rows that events.ndjson has lost; look at it, then delete it"
+            for path in sorted(self.run.path.glob(KEPT.format(size="*")))
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +102,7 @@ class Record:
             chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
         except RecipeError as error:
             raise CorruptError(f"{run.path}/{str(error).splitlines()[0]}; restore the file from a copy") from None
+        # before the journal: a row that another process appends meanwhile must not look lost
         recorded = RecordedProgress.of(run)
         outline = JournalOutline(run.journal_path) if run.journal_path.exists() else None
         rows = outline.rows if outline else []
@@ -129,3 +184,12 @@ def method_of(chosen: Recipe | None, name: str) -> str:
         return name
     defense = chosen.defense
     return METHODS[defense.name] + (f"-{defense.game.upper()}" if isinstance(defense, AFD) else "")
+
+
+def lost_rows(run: Run, step: int | None = None, epoch: int | None = None) -> list[str]:
+    """Return a sentence for each kind of rows that a run's journal has lost. Errors: those of `JournalOutline`.
+
+    `step` and `epoch` are those of a checkpoint, by default the one that `last` names.
+    """
+    progress = RecordedProgress.of(run, step, epoch)
+    return progress.gaps(JournalOutline(run.journal_path) if run.journal_path.exists() else None)

@@ -56,6 +56,7 @@ def build(run: Run) -> Path:
     another process has meanwhile built it from a longer journal, that one stays.
     """
     # never held open for writing: a kill leaves up to 5 % of such files unreadable, and readers are locked out
+    # read before the journal, so that rows appended meanwhile do not look lost
     old_size = run.results_journal_size
     outline = JournalOutline(run.journal_path)
     rows = outline.rows
@@ -83,6 +84,7 @@ def build(run: Run) -> Path:
                 place = FEATURES.format(**row) if row["attack"] else NATURAL
                 file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
         _describe(file, attributes)
+        # checked last, as another process may have built a newer one meanwhile
         if run.results_journal_size > outline.end:
             raise _OvertakenError
     return run.results_path
@@ -211,6 +213,7 @@ def _append(data: h5py.Dataset, table: shards.Array) -> None:
 
 def _with_columns(file: h5py.File, name: str, columns: dict[str, Any]) -> h5py.Dataset:
     """Replace a table by one with more columns."""
+    # HDF5 cannot add a field to a data set
     old_name, old = f"{name} before", file[name]
     file.move(name, old_name)
     new = _create_table(file, name, [*((column, old.dtype[column]) for column in old.dtype.names), *columns.items()])

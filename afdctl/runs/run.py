@@ -98,6 +98,7 @@ class Run:
     @classmethod
     def _latest(cls, root: Path) -> Self:
         journals = {run: run.journal_path for run in cls.all(root) if run.exists}
+        # a run without a row can be neither shown nor resumed
         started = [run for run, path in journals.items() if path.exists() and path.stat().st_size]
         if not started:
             raise NotFoundError(f"{root}: no run here; start one with `afdctl train`, or name the folder with --runs")
@@ -105,6 +106,7 @@ class Run:
 
     @classmethod
     def _named(cls, spec: str, root: Path) -> Self:
+        # the path first, so that a run of this name cannot hide the folder that the user named
         places = (paths.path(spec), root / spec)
         for path in places:
             if (path / RUN).is_file():
@@ -199,6 +201,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the training was finished, according to the journal."""
+        # a resume after the end means that the training is unfinished again
         ends = read_rows(self.journal_path, events=("resume", "end"))
         last = next(iter(list(ends)[-1:]), {})
         return last.get("reason") == "finished"

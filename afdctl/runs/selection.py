@@ -47,6 +47,7 @@ def selected_curves(rows: Iterable[Row]) -> dict[CurveKey, RobustnessCurve]:
             cells.setdefault((row["attack"], row["source"]), {}).setdefault(_settings(row), []).append(row)
     curves = {}
     for key, by_settings in cells.items():
+        # a curve never mixes settings: its accuracies could not be compared
         chosen = _one_per_epsilon(max(by_settings.values(), key=lambda cells: max(map(rank, cells))), rank)
         curves[key] = RobustnessCurve(cells=chosen, warnings=tuple(warnings_of(chosen[0], checks)))
     return curves
@@ -94,6 +95,7 @@ def checkpoint_names(rows: Iterable[Row]) -> dict[str, str]:
     """Map digests to `best` or `last`, for the present best and last checkpoints; `best` where one is both."""
     saved = [row for row in rows if row["event"] == "checkpoint"]
     best = [row for row in saved if row["best"]]
+    # `best` overrides `last` where one checkpoint is both
     return {row["digest"]: "last" for row in saved[-1:]} | {row["digest"]: "best" for row in best[-1:]}
 
 
@@ -123,6 +125,7 @@ def rows_to_rewrite(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]
     rows, candidates = list(rows), list(candidates)
     before, after = (set(map(_identity, _selected(some))) for some in (rows, [*rows, *candidates]))
     newly_selected = [row for row in candidates if _identity(row) in after - before]
+    # the journal gives a row without `t` the time at which it is written
     return [{key: value for key, value in row.items() if key != "t"} for row in newly_selected]
 
 
@@ -146,6 +149,7 @@ def _one_per_epsilon(cells: list[Row], rank: Callable[[Row], Rank]) -> tuple[Row
 
 def _ranking(rows: Sequence[Row]) -> Callable[[Row], Rank]:
     """Return the function that ranks these rows; of two equal ones the later row counts."""
+    # a `test` row names its checkpoint by the pointer, other rows by the digest
     names = {"best": "best", "last": "last"} | checkpoint_names(rows)
     positions = {id(row): position for position, row in enumerate(rows)}
     # recently measured first, all below the rank of `last`

@@ -42,6 +42,7 @@ def write(
     Error: DiskFullError.
     """
     data = h5_bytes(arrays, attributes or {})
+    # the same content gets the same name, so a repeated write is harmless
     name = f"{stem}-{sha256(data).hexdigest()[:16]}.h5"
     with file_errors(run.shards):
         run.shards.mkdir(exist_ok=True)
@@ -114,6 +115,7 @@ def h5_bytes(arrays: Mapping[str, np.ndarray[Any, Any]], attributes: Mapping[str
 
 def add_array(group: h5py.Group, path: str, array: Array) -> None:
     """Add a compressed data set."""
+    # HDF5 compresses only data sets in chunks
     group.create_dataset(path, data=array, chunks=True, **COMPRESSION)
 
 

@@ -1,6 +1,6 @@
-"""One-line summary of a run."""
+"""A run in one line, and its status in one word, for `runs ls`, `runs show`, the dashboard and the report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,10 +11,70 @@ from afdctl.runs import checkpoints
 from afdctl.runs.files import size_on_disk
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
-from afdctl.runs.status import DAMAGED, OTHER_VERSION, StatusTracker
 
+# Statuses of runs whose journal cannot be read.
+DAMAGED: Final = "damaged"
+OTHER_VERSION: Final = "other version"
+
+_TRAINING: Final = frozenset({"run", "resume", "step"})
+_ANALYSIS: Final = frozenset({"features", "analysis"})
+_DECIDING: Final = _TRAINING | {"end", "sweep", "sweep_end"}
 # Exceptions that reading a damaged run can raise.
 UNREADABLE: Final = (AfdctlError, OSError, LookupError, TypeError, ValueError, AttributeError)
+
+
+class StatusTracker:
+    """Takes the rows of a journal in order; `status` is what the last ones mean.
+
+    starting, training, testing, sweeping, analyzing: a process writes the run. not started, crashed, sweep crashed: the
+    process ended without an end row. finished, stopped, diverged, failed: how the training ended. swept, sweep stopped,
+    sweep failed: how the sweep after it ended.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._event: str | None = None
+        self._reason = ""
+        self._step = self._steps_total = 0
+        self._analyzing = False
+        for row in rows:
+            self.take(row)
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        """Take the next row. Errors: KeyError, TypeError, ValueError for a malformed one."""
+        event = row["event"]
+        self._analyzing = event in _ANALYSIS
+        # a warning, a checkpoint or a sanity check does not show what the process does
+        if event not in _DECIDING:
+            return
+        if event in _TRAINING:
+            self._step = int(row.get("step") or 0)
+        if event in ("run", "resume"):
+            self._steps_total = int(row.get("steps_total") or 0)
+        self._event, self._reason = event, str(row.get("reason"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last row is an end: of the training or of a sweep."""
+        return self._event in ("end", "sweep_end") and not self._analyzing
+
+    def status(self, *, is_written: bool) -> str:
+        """Return the status; `is_written` says whether a process writes the journal."""
+        event, reason = self._event, self._reason
+        if is_written and self._analyzing:
+            return "analyzing"
+        if event is None:
+            return "starting" if is_written else "not started"
+        if event == "sweep":
+            return "sweeping" if is_written else "sweep crashed"
+        if event in _TRAINING:
+            if not is_written:
+                return "crashed"
+            # no event begins the final test; it follows the last step
+            return "testing" if 0 < self._steps_total <= self._step else "training"
+        # the process that wrote an end takes a moment to exit
+        if event == "end":
+            return reason
+        return "swept" if reason == "finished" else f"sweep {reason}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +145,7 @@ def quick_summary(run: Run) -> tuple[RunSummary, Record | None]:
         record = Record.of(run)
         return RunSummary.of(record), record
     except UNREADABLE as error:
+        # CorruptError is a NotFoundError too; only the plain one means another schema
         is_other_version = isinstance(error, NotFoundError) and not isinstance(error, CorruptError)
         summary = RunSummary(
             name=run.name,
@@ -141,6 +202,7 @@ def _accuracies(record: Record) -> dict[str, Any]:
             "pgd_attack": test["attack"],
             "pgd_n": _partial_n(test),
         }
+    # an imported or custom model has no test of a training, but its cells have a clean accuracy
     if record.clean():
         return {"split": "test", **_clean(record)}
     if validations := [row for row in record.of_kind("epoch") if "acc_nat" in row]:
@@ -172,6 +234,7 @@ def _autoattack(record: Record) -> dict[str, Any]:
     training_attack = record.recipe.attack if record.recipe else None
     same_norm = [cell for cell in cells if training_attack and cell["norm"] == training_attack.norm] or cells
     epsilon = training_attack.epsilon if training_attack else 0.0
+    # of two cells that are equally near, the one on more images
     nearest = min(same_norm, key=lambda cell: (abs(cell["epsilon"] - epsilon), -cell["n"]))
     return {
         "aa": nearest["accuracy"],

@@ -1,4 +1,4 @@
-"""Settings that every attack of a suite has: name, norm, schedule and epsilon grid."""
+"""Settings that every attack of a suite has: name, norm, epsilon grid and the order in which it is attacked."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -10,7 +10,7 @@ from afdctl.formatting import shorten
 from afdctl.recipe.fields import Count, Epsilon, Fraction, Table, check_name_in, parse_decimal, parse_fraction
 
 Norm = Literal["linf", "l2", "l1"]
-Schedule = Literal["independent", "ascending", "descending", "once"]
+GridOrder = Literal["independent", "ascending", "descending", "once"]
 Grid = tuple[float, ...]
 MAX_EPSILONS = 200
 
@@ -18,8 +18,8 @@ MAX_EPSILONS = 200
 class AttackConfig(Table):
     """One attack of a suite; `norm` is that of its ball, or of the distance that it minimises."""
 
-    # schedules that the attack supports, its default first
-    schedules: ClassVar[tuple[Schedule, ...]] = ("ascending", "independent", "descending")
+    # orders of the epsilons that the attack supports, its default first
+    orders: ClassVar[tuple[GridOrder, ...]] = ("ascending", "independent", "descending")
     # looks for the smallest perturbation, without a budget
     minimises: ClassVar[bool] = False
     # all samples of a batch share one random generator, so a result depends on the batch size
@@ -34,7 +34,7 @@ class AttackConfig(Table):
     datasets: tuple[str, ...] = Field((), strict=False, description="only for these data sets; none: for all others")
     norm: Norm = "linf"
     epsilons: tuple[Epsilon, ...] = Field(strict=False, description="the grid, ascending from 0 (clean accuracy)")
-    schedule: Schedule | None = Field(None, description="order of the epsilons; none: the attack's default")
+    schedule: GridOrder | None = Field(None, description="order of the epsilons; none: the attack's default")
 
     @field_validator("datasets")
     @classmethod
@@ -50,9 +50,9 @@ class AttackConfig(Table):
 
     @field_validator("schedule")
     @classmethod
-    def _is_supported(cls, schedule: Schedule | None) -> Schedule | None:
-        if schedule is not None and schedule not in cls.schedules:
-            raise ValueError(f"this attack has {' and '.join(cls.schedules)}")
+    def _is_supported(cls, schedule: GridOrder | None) -> GridOrder | None:
+        if schedule is not None and schedule not in cls.orders:
+            raise ValueError(f"this attack has {' and '.join(cls.orders)}")
         return schedule
 
     @property
@@ -61,9 +61,9 @@ class AttackConfig(Table):
         return self.label or self.name
 
     @property
-    def order(self) -> Schedule:
-        """The schedule in effect."""
-        return self.schedule or self.schedules[0]
+    def order(self) -> GridOrder:
+        """The order of the epsilons in effect."""
+        return self.schedule or self.orders[0]
 
     def attack_kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments of the attack's function, except epsilon."""
@@ -99,6 +99,7 @@ class FixedStepAttack(AttackConfig):
 
     def attack_kwargs(self) -> dict[str, Any]:
         kwargs = super().attack_kwargs()
+        # not a stored default, because it follows `steps`
         if self.step_size is None and self.rel_step is None:
             kwargs["rel_step"] = 2.5 / self.steps
         return kwargs
@@ -111,7 +112,7 @@ class FixedStepAttack(AttackConfig):
 class MinimumNormAttack(AttackConfig):
     """An attack that minimises the perturbation, so that one run serves a whole grid."""
 
-    schedules = ("once",)
+    orders = ("once",)
     minimises = True
 
 
@@ -121,6 +122,7 @@ def check_grid(epsilons: Grid) -> Grid:
         raise ValueError(f"are {len(epsilons):,} epsilons, more than {MAX_EPSILONS}")
     if not epsilons or epsilons[0] != 0:
         raise ValueError("must begin with 0: accuracy at 0 is clean accuracy, which the area under the curve needs")
+    # results.h5 and shards name an epsilon by its first six digits
     if list(epsilons) != sorted(set(epsilons)) or len({f"{epsilon:g}" for epsilon in epsilons}) < len(epsilons):
         raise ValueError("must ascend, and differ in the first six digits, such as [0, 0.1, 0.3]")
     if len(epsilons) == 1:
@@ -167,4 +169,5 @@ def _parse_range(text: str) -> Grid:
     steps = (stop - start) / step + 1e-6
     if steps >= MAX_EPSILONS:
         raise ValueError(f"makes {steps + 1:.6g} epsilons, more than {MAX_EPSILONS}")
+    # 0:0.3:0.1 must end with 0.3: 0.30000000000000004 would have another key
     return tuple(round(start + index * step, 12) for index in range(int(steps) + 1))

@@ -133,6 +133,7 @@ def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, opti
     if title not in ATTACKS:
         known = dict.fromkeys([*rows, *ATTACKS])
         raise RecipeError(f"{options[0]} {shorten(title)}: no such attack ({did_you_mean(title, known)})")
+    # any valid grid serves: only the default norm is read
     norm = ATTACKS[title](name=title, epsilons=(0.0, 1.0)).norm
     grids = [row.config.epsilons for row in rows.values() if row.config.norm == norm]
     grid = next(iter(grids), epsilons)

@@ -12,7 +12,7 @@ from afdctl.suites.attack_config import AttackConfig, FixedStepAttack, MinimumNo
 class FGSM(AttackConfig):
     """One step of length epsilon (Goodfellow et al. 2015)."""
 
-    schedules = ("independent",)
+    orders = ("independent",)
     name: Literal["fgsm"]
     norm: Literal["linf"] = "linf"
     random_start: bool = False
@@ -31,6 +31,7 @@ class PGD(FixedStepAttack):
     @model_validator(mode="before")
     @classmethod
     def _norm_of_name(cls, values: Any) -> Any:
+        # before validation, because a missing `norm` would get its default
         name = values.get("name") if isinstance(values, dict) else None
         if isinstance(name, str) and name.startswith("pgd_") and "norm" not in values:
             return {**values, "norm": name.removeprefix("pgd_")}
@@ -161,6 +162,7 @@ class FABT(MinimumNormAttack):
     targets: Count = 9
 
     def passes(self, classes: int) -> tuple[int, int]:
+        # a step differentiates one iterate and classifies the next; x and x' are classified before and after
         targets = min(self.targets, classes - 1)
         return targets * 2 * self.steps + 2, targets * self.steps
 
@@ -173,13 +175,15 @@ class Square(AttackConfig):
     queries: Count = 5000
 
     def passes(self, classes: int) -> tuple[int, int]:
+        # the start is a query as well; x and x' are classified before and after
         return self.queries + 3, 0
 
 
 class AA(AttackConfig):
     """AutoAttack, version standard: the worst case of APGD-CE, APGD-T, FAB-T and Square."""
 
-    schedules = ("descending", "ascending", "independent")
+    # a robust sample takes all parts, so the order that spares it the smaller balls is the cheapest
+    orders = ("descending", "ascending", "independent")
     batch_dependent = library_dependent = True
     name: Literal["aa"]
     version: Literal["standard"] = "standard"
@@ -215,7 +219,7 @@ class Noise(AttackConfig):
         return self.samples, 0
 
 
-Attack = Annotated[
+AnyAttackConfig = Annotated[
     FGSM | PGD | MIM | DDN | DeepFool | CW | AA | APGD | APGDT | FABT | Square | Noise, Field(discriminator="name")
 ]
 ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
@@ -241,7 +245,7 @@ class SuiteFile(Table):
     """The tables of a suite's file."""
 
     title: str = Field("", description="name and one-line description")
-    attack: tuple[Attack, ...] = Field((), strict=False, validate_default=True)
+    attack: tuple[AnyAttackConfig, ...] = Field((), strict=False, validate_default=True)
 
     @field_validator("attack", mode="before")
     @classmethod

@@ -5,25 +5,26 @@ from typing import Final
 from torch import Generator, Tensor, nn
 
 from afdctl.models.fused import FusedModel
-from afdctl.recipe.schema import Attack
+from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.registry import ADVERSARIES, load
 
-# Keys of the table that are arguments of the attack; the others belong to its schedule.
+# Keys of the table that are arguments of the attack; the others belong to `AdversarySchedule`.
 ATTACK_KEYS: Final = {"norm", "epsilon", "steps", "step_size", "random_start", "return_iterate"}
 
 
 class Adversary:
     """Makes adversarial images x_adv (n, c, h, w) against the network's current weights.
 
-    The trainer replaces `table` before each step, as epsilon and the number of steps may follow a schedule.
+    The trainer replaces `table` before each step, as epsilon, steps and the attack itself may change over the epochs.
     """
 
-    def __init__(self, network: nn.Module, table: Attack, generator: Generator) -> None:
+    def __init__(self, network: nn.Module, table: AdversaryConfig, generator: Generator) -> None:
         self.table, self.generator = table, generator
         # BatchNorm folded into the convolutions: 1.46 times as fast on MNIST, 1.27 times on CIFAR
         self._fused = FusedModel(network)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        # once a batch, because weights do not change during an attack
         self._fused.update()
         return self.attack(self._fused, x, y)
 

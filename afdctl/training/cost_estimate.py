@@ -10,12 +10,11 @@ from afdctl import registry
 from afdctl.defenses.base import Defense
 from afdctl.defenses.step_phases import PhaseCounter, StepPhases
 from afdctl.models.cost import CostEstimate, FlopCounter, ceiling_dtype, matmul_rate
-from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
-from afdctl.recipe.schema import Attack
+from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.training.adversary import Adversary
-from afdctl.training.performance import apply_performance_settings
 
 # The fewest images that BatchNorm can train on; FLOP are proportional to the batch size.
 COUNTED_IMAGES = 2
@@ -44,7 +43,7 @@ def with_train_settings(recipe: Recipe, **settings: Any) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
 
 
-def attack_for(attack: Attack, defense: str, steps: int) -> Attack:
+def attack_for(attack: AdversaryConfig, defense: str, steps: int) -> AdversaryConfig:
     """Return the recipe's attack with `steps` steps; TRADES always uses pgd_kl, other defenses never."""
     if defense == "trades" and attack.name != "pgd_kl":
         return attack.model_copy(update={"name": "pgd_kl", "step_size": None, "steps": steps})
@@ -58,7 +57,7 @@ def build_network(recipe: Recipe, images: ImageBatch) -> FeatureClassifier:
     _, channels, side, _ = images.x.shape
     network = build(**recipe.model.model_dump(), channels=channels, image_size=side, classes=images.classes)
     network = network.to(images.x.device)
-    apply_performance_settings(network, recipe.train)
+    set_performance(network, recipe.train.precision, recipe.train.compile or None)
     return network
 
 

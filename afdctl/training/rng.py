@@ -36,6 +36,7 @@ class TrainingRNG:
 def seeded_init(seed: int) -> Iterator[None]:
     """Seed torch's global generator for initial weights, and restore it afterwards; layers draw from no other."""
     cpu = torch.device("cpu")
+    # layers are built on the CPU, so no CUDA generator needs to be restored
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(make_generator(seed, "init", cpu).initial_seed())
         yield

@@ -10,15 +10,41 @@ from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
 from afdctl.recipe import Recipe
-from afdctl.recipe.schema import Attack, Train
+from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.schema import Train
 
 N_FGSM: Final = "n_fgsm"
 # Forward-equivalents of AFD's updates in a step; those of other defenses are similar.
 NON_ATTACK_PASSES: Final = 6
 
 
-class Schedule:
-    """The schedules of a recipe; steps and epochs count from 0."""
+class LearningRateSchedule:
+    """The factor of all learning rates over the training (`train.schedule`); steps count from 0."""
+
+    def __init__(self, train: Train, steps_per_epoch: int) -> None:
+        self.train, self.steps_per_epoch = train, steps_per_epoch
+        # Goyal et al. 2017 (arXiv:1706.02677): the learning rate grows linearly with the batch size
+        self._batch_factor = train.batch_size / train.reference_batch_size if train.reference_batch_size else 1.0
+
+    def factor(self, step: int) -> float:
+        """Return the factor in a step."""
+        one_cycle = self.train.schedule == "one_cycle"
+        return self._batch_factor * (self._one_cycle_factor(step) if one_cycle else self._milestone_factor(step))
+
+    def _milestone_factor(self, step: int) -> float:
+        passed = sum(milestone <= step // self.steps_per_epoch for milestone in self.train.milestones)
+        return self.train.lr_decay**passed
+
+    def _one_cycle_factor(self, step: int) -> float:
+        """Rise linearly to 1, then fall linearly to 0 (Smith and Topin 2019, arXiv:1708.07120)."""
+        # at the middle of a step, so that no step has a learning rate of 0
+        share = (step + 0.5) / (self.train.epochs * self.steps_per_epoch)
+        rise = self.train.warmup_fraction
+        return min(share / rise, (1 - share) / (1 - rise))
+
+
+class AdversarySchedule:
+    """The strength of the adversary over the training, and the work that it takes; steps and epochs count from 0."""
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
@@ -26,18 +52,11 @@ class Schedule:
         # entry n: forward-equivalents per image of the first n epochs
         self._passes_before_epoch = [0, *accumulate(passes)]
 
-    def lr_factor(self, step: int) -> float:
-        """Return the factor of all learning rates in a step."""
-        train = self.recipe.train
-        # Goyal et al. 2017 (arXiv:1706.02677): the learning rate grows linearly with the batch size
-        batch_factor = train.batch_size / train.reference_batch_size if train.reference_batch_size else 1.0
-        factor = self._one_cycle_factor(step) if train.schedule == "one_cycle" else self._milestone_factor(step)
-        return batch_factor * factor
-
-    def attack(self, step: int) -> Attack:
+    def table(self, step: int) -> AdversaryConfig:
         """Return the recipe's [attack] table with the values for a step."""
         attack, epoch = self.recipe.attack, step // self.steps_per_epoch
         warmup_steps = max(1.0, attack.epsilon_warmup_epochs * self.steps_per_epoch)
+        # step + 1, because an adversary of epsilon 0 in the first step would do nothing
         epsilon = attack.epsilon * min(1.0, (step + 1) / warmup_steps)
         if epoch < attack.n_fgsm_epochs:
             return attack.model_copy(update={"epsilon": epsilon, "name": N_FGSM, "steps": 1, "step_size": None})
@@ -49,7 +68,7 @@ class Schedule:
 
         N-FGSM does not evaluate its only iterate.
         """
-        attack = self.attack(epoch * self.steps_per_epoch)
+        attack = self.table(epoch * self.steps_per_epoch)
         return 2 * attack.steps + (attack.name != N_FGSM)
 
     def mean_attack_steps(self) -> float:
@@ -66,19 +85,9 @@ class Schedule:
         """Return the completed share of the training's work in [0, 1] after `step` steps, counted in passes."""
         epoch, steps = divmod(step, self.steps_per_epoch)
         before = self._passes_before_epoch[epoch]
+        # after the last step there is no next epoch
         after = self._passes_before_epoch[min(epoch + 1, self.recipe.train.epochs)]
         return (before + (after - before) * steps / self.steps_per_epoch) / self._passes_before_epoch[-1]
-
-    def _milestone_factor(self, step: int) -> float:
-        passed = sum(milestone <= step // self.steps_per_epoch for milestone in self.recipe.train.milestones)
-        return self.recipe.train.lr_decay**passed
-
-    def _one_cycle_factor(self, step: int) -> float:
-        """Rise linearly to 1, then fall linearly to 0 (Smith and Topin 2019, arXiv:1708.07120)."""
-        # at the middle of a step, so that no step has a learning rate of 0
-        share = (step + 0.5) / (self.recipe.train.epochs * self.steps_per_epoch)
-        rise = self.recipe.train.warmup_fraction
-        return min(share / rise, (1 - share) / (1 - rise))
 
 
 def ineffective_settings(recipe: Recipe, image_size: int) -> Iterator[str]:

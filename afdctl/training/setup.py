@@ -24,8 +24,8 @@ from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
 from afdctl.runs.provenance import environment
+from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
-from afdctl.runs.status import RecordedProgress
 from afdctl.training.trainer import Trainer
 
 # Called with each line of the journal.
@@ -172,6 +172,7 @@ def load_dataset(table: Data, data_dir: Path | None, *, recorded: Path | None = 
 def load_run_dataset(run: Run, table: Data, data_dir: Path | None) -> Dataset:
     """Read a run's data set from --data-dir or its original folder. Error: CorruptError for other images."""
     dataset = load_dataset(table, data_dir, recorded=Path(run.provenance["data_dir"]))
+    # the same path may contain other images by now
     if dataset.digest != run.provenance["data_digest"]:
         raise CorruptError(f"{run.path}: not the images that this run used; name their folder with --data-dir")
     return dataset

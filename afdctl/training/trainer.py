@@ -13,7 +13,7 @@ from afdctl.defenses.base import Defense
 from afdctl.errors import DivergedError
 from afdctl.interrupts import StopRequests
 from afdctl.journal import SCHEMA, Journal
-from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
 from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
@@ -22,9 +22,8 @@ from afdctl.training.cost_estimate import cost_event
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
 from afdctl.training.metric_buffer import MetricBuffer, first_divergence
-from afdctl.training.performance import apply_performance_settings
 from afdctl.training.rng import TrainingRNG, seeded_init
-from afdctl.training.schedule import Schedule, ineffective_settings
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ineffective_settings
 
 
 class Trainer:
@@ -51,7 +50,8 @@ class Trainer:
             between_batches=self.handle_interrupts,
         )
         self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
-        self.schedule = Schedule(recipe, self.sampler.steps_per_epoch)
+        self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
+        self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.metrics = MetricBuffer()
         self.results = results_file.PeriodicBuilder(run)
         self.stop_requests = StopRequests()
@@ -64,9 +64,10 @@ class Trainer:
         recipe, (channels, image_size, _) = self.recipe, shape
         self.image_shape, self.classes = shape, classes
         with seeded_init(recipe.seed):
+            # on the CPU, so that initial weights are the same for every device
             network = build(**recipe.model.model_dump(), channels=channels, image_size=image_size, classes=classes)
             self.network = network.to(self.device)
-            apply_performance_settings(self.network, recipe.train)
+            set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
             self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
                 table=recipe.defense,
@@ -156,16 +157,17 @@ class Trainer:
     def train_step(self) -> None:
         """Train on one batch; its metrics stay on the device until they are written."""
         x, y = self.sampler.next()
-        self.defense.set_lr_factor(self.schedule.lr_factor(self.step))
-        self.adversary.table = self.schedule.attack(self.step)
+        self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
+        self.adversary.table = self.adversary_schedule.table(self.step)
         report = self.defense.step(x, y)
         self.step += 1
         if self.ema:
             self.ema.update(self.step)
         # only values that the host knows: reading a loss would wait for the device
         row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.learning_rates()}
-        if self.schedule.varies:
-            row |= {"attack_steps": self.adversary.table.steps, "progress": self.schedule.progress(self.step)}
+        if self.adversary_schedule.varies:
+            progress = self.adversary_schedule.progress(self.step)
+            row |= {"attack_steps": self.adversary.table.steps, "progress": progress}
         self.metrics.add(row, len(y), report)
 
     def flush_metrics(self) -> None:

@@ -89,6 +89,11 @@ def test_an_embedding(afdctl: Afdctl):
     shown = afdctl("analyze", "nt", *SMALL, "--tsne", "--points", "16")
     assert shown.code == 0, shown.err
     assert "tsne: nt, 16 test images, natural and under PGD-L∞ at 0.05, 0.1" in shown.out
+    # in a pipe there is no plot, and no file that nobody asked for
+    assert shown.err.splitlines()[-1] == "tsne: the plot needs a terminal or a file; add --out tsne.svg"
+    drawn = afdctl("analyze", "nt", *SMALL, "--tsne", "--points", "16", "--out", "tsne.svg")
+    assert "figure: tsne.svg" in drawn.out
+    assert "the plot needs" not in drawn.err
 
 
 def test_pictures(afdctl: Afdctl, folder: Path):

@@ -76,7 +76,7 @@ def test_verify_says_what_is_whole_and_what_is_missing(afdctl, fruit):
 
 def test_verify_of_a_missing_name_fails(afdctl):
     code, out, _ = afdctl("verify", "digits", "mnist")
-    assert code == 1
+    assert code == 3
     assert [line.split()[:2] for line in out.splitlines()] == [["digits", "ok"], ["mnist", "missing"]]
 
 
@@ -98,7 +98,7 @@ def test_fetch_of_what_is_present(afdctl, fruit):
 
 def test_fetch_without_network(afdctl):
     code, out, err = afdctl("fetch", "cifar10")
-    assert (code, out) == (1, "")
+    assert (code, out) == (3, "")
     assert err.startswith("error: cifar10 is not on this machine, and downloading it failed (")
     assert "md5 c58f30108f718f92721af3b95e74349a" in err
 

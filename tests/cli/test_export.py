@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from afdctl.cli.export import choose_mode
-from afdctl.cli.export_modes import ExportOptions
+from afdctl.cli.output_path import ExportOptions
 from afdctl.errors import RecipeError
 from afdctl.export.weights import single_file
 from afdctl.export.weights.format import ExportedModel, Files
@@ -80,7 +80,7 @@ def test_a_file_with_another_network_is_not_written(afdctl: Afdctl, folder: Path
 
 
 def test_a_missing_package_names_the_extra(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("afdctl.cli.export_files.find_spec", lambda name: None)
+    monkeypatch.setattr("afdctl.cli.export.find_spec", lambda name: None)
     ended = afdctl("export", "nt", "--weights", "onnx")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == (

@@ -15,8 +15,10 @@ import pytest
 from rich.console import Console
 
 import afdctl
-from afdctl.cli.progress import AnalysisProgress, BarReporter, EvaluationProgress, ProgressReporter
-from afdctl.cli.training_progress import TrainingProgress, training_progress
+from afdctl.cli.console import BarReporter, ProgressReporter
+from afdctl.cli.progress import AnalysisProgress, EvaluationProgress, TrainingProgress
+from afdctl.cli.train import training_progress
+from afdctl.runs.run import Run
 from tests.conftest import SHORT
 
 RECIPE = {"defense": {"name": "afd"}, "data": {"dataset": "digits"}}
@@ -99,7 +101,7 @@ def test_without_a_terminal_an_epoch_is_one_line():
 
 def test_a_long_epoch_also_has_lines_of_its_steps(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 5.0, 11.0, 11.0, 12.0, 25.0, 25.0])
-    monkeypatch.setattr("afdctl.cli.training_progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("afdctl.cli.progress.time.monotonic", lambda: next(clock))
     printed = lines(
         RUN, STEP | {"t": 0.0}, STEP | {"step": 44, "t": 8.0}, STEP | {"step": 45}, STEP | {"step": 50, "t": 20.0}
     )
@@ -112,7 +114,7 @@ def test_a_long_epoch_also_has_lines_of_its_steps(monkeypatch: pytest.MonkeyPatc
 
 def test_the_remaining_time_counts_that_later_steps_are_slower(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 5.0, 11.0, 11.0])
-    monkeypatch.setattr("afdctl.cli.training_progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("afdctl.cli.progress.time.monotonic", lambda: next(clock))
     (printed,) = lines(RUN, STEP | {"t": 0.0, "progress": 0.01}, STEP | {"step": 44, "t": 8.0, "progress": 0.02})[1:]
     # 1 % took 8 seconds
     assert printed.endswith("eta 0:13:04")
@@ -212,14 +214,14 @@ def test_the_bar_leaves_the_opening_and_the_results():
     ],
 )
 def test_only_a_terminal_gets_escape_codes(
-    monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], variables: dict[str, str], bar: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], variables: dict[str, str], bar: bool
 ):
     monkeypatch.setattr(sys, "stderr", stream())
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with training_progress(as_json=False) as on_line:
+    with training_progress(Run(tmp_path), as_json=False) as on_line:
         on_line(json.dumps(RUN))
     assert ("\x1b" in sys.stderr.getvalue()) == bar
     assert OPENING.split(":")[0] in sys.stderr.getvalue()

@@ -281,3 +281,15 @@ def test_suites(afdctl: Afdctl, folder: Path):
     assert afdctl("suites", "cp", "strong", "my.toml").code == 0
     assert afdctl("suites", "cp", "strong", "my.toml").code == 2
     assert printed(afdctl("sweep", "at", "--suite", "my.toml", "--attacks", "fgsm", "--limit", "16", "--json"))
+
+
+@pytest.mark.parametrize("command", ["sweep", "analyze"])
+def test_a_run_in_training_is_busy_before_anything_is_planned(afdctl: Afdctl, folder: Path, command: str):
+    young = Run(folder / "runs/nt")
+    with young.open_journal() as journal:
+        # the writer of a finished run is a sweep or an analysis
+        journal.append("resume", step=0, epoch=0, epochs=2, steps_per_epoch=1, steps_total=2)
+        ended = afdctl(command, "nt")
+        journal.append("end", step=2, reason="finished", exit_code=0, message=None)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (4, "", 1)
+    assert ended.err.startswith("error: run nt is being written by pid ")

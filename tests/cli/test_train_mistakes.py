@@ -64,6 +64,13 @@ def test_a_mistake_is_one_line_and_an_exit_code(
     assert here(*arguments) == (code, "", f"error: {message}\n")
 
 
+def test_an_image_folder_that_is_not_there(here: Afdctl, tmp_path: Path):
+    ended = here("folder_wgan", "--data-dir", str(tmp_path / "nosuch"))
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith(f"error: {tmp_path}/nosuch: not an image folder with train/<class>/")
+    assert ended.err.count("\n") == 1
+
+
 def test_a_folder_of_data_that_is_not_there(here: Afdctl, tmp_path: Path, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network in tests")
@@ -71,7 +78,7 @@ def test_a_folder_of_data_that_is_not_there(here: Afdctl, tmp_path: Path, monkey
     monkeypatch.setattr("urllib.request.urlopen", refuse)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     ended = here("mnist_nt", "--data-dir", str(tmp_path / "nosuch"))
-    assert (ended.code, ended.out) == (1, "")
+    assert (ended.code, ended.out) == (3, "")
     assert "error: mnist is not on this machine" in ended.err
     assert str(tmp_path / "nosuch") in ended.err
 

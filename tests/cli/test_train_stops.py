@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.train import training_progress
+from afdctl.errors import StoppedError
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
@@ -36,18 +39,37 @@ def at_work(folder: Path) -> Iterator[AtWork]:
 
 
 @pytest.mark.slow
-def test_a_closed_pipe_ends_the_run_quietly_and_it_can_resume(folder: Path, here: Afdctl):
+def test_a_closed_pipe_stops_the_run_and_its_message_resumes_it(folder: Path, here: Afdctl):
     process = begin(folder, "digits_nt", "--name", "head", "--json", *options(SHORT))
     assert process.stdout
     assert json.loads(process.stdout.readline())["event"] == "run"
-    assert any('"event":"step"' in line for line in process.stdout)
+    # as `head -1` does, which is before the first checkpoint
     process.stdout.close()
     process.stdout = None
     ended = end(process)
-    assert (ended.code, ended.err) == (141, "")
+    resume = "`afdctl train --resume runs/head`"
+    assert (ended.code, ended.err) == (
+        141,
+        f"error: runs/head: stopped, because stdout was closed; resume with {resume}\n",
+    )
     resumed = here("--resume", "head")
     assert (resumed.code, resumed.out) == (0, "runs/head\n")
     assert events(Run(folder / "runs/head"), "end")[-1]["reason"] == "finished"
+
+
+def test_a_closed_stdout_waits_until_the_run_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(typer, "echo", fail)
+    monkeypatch.setattr("afdctl.cli.process.discard_output", lambda *_: None)
+    run = Run(tmp_path)
+    with training_progress(run, as_json=True) as on_line:
+        on_line("{}")
+        (tmp_path / "run.json").write_text("{}")
+        with pytest.raises(StoppedError, match=f"resume with `afdctl train --resume {tmp_path}`") as stopped:
+            on_line("{}")
+    assert stopped.value.exit_code == 141
 
 
 @pytest.mark.slow

@@ -10,8 +10,7 @@ from torch import Generator, Tensor, nn
 from afdctl import registry
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.defenses import DEFENSES
-from afdctl.recipe.schema import Attack
+from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
 from afdctl.training.adversary import Adversary
 from tests.conftest import NoWaitingForTheDevice
 
@@ -24,7 +23,7 @@ x = (0.2 + 0.4 * x + 0.2 * torch.rand(x.shape, generator=Generator().manual_seed
 def make(name: str, seed: int = 0, **table: object) -> Defense:
     torch.manual_seed(seed)
     network = build("resnet18_mnist", width=2, channels=1, image_size=8, classes=3)
-    attack = Attack(name="pgd_kl" if name == "trades" else "apgd_ce", epsilon=0.1, steps=2)
+    attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", epsilon=0.1, steps=2)
     adversary = Adversary(network, attack, Generator().manual_seed(2))
     cls = registry.load(registry.DEFENSES, name)
     settings = DEFENSES[name].model_validate({"name": name, **table})

@@ -11,8 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from afdctl import registry
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.models.precision import set_precision
-from afdctl.recipe.defenses import DEFENSES
-from afdctl.recipe.schema import Attack
+from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
 from afdctl.training.adversary import Adversary
 
 x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.arange(16) % 3
@@ -77,7 +76,7 @@ def tensors(values: Any) -> Iterator[Tensor]:
 def test_in_a_step_only_the_encoder_sees_bf16(name: str):
     """Not the perturbation, the projection, the losses, D_psi, the gradient penalty, or the optimizers."""
     network = low_precision_network()
-    attack = Attack(name="pgd_kl" if name == "trades" else "apgd_ce", norm="l2", epsilon=0.5, steps=2)
+    attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", norm="l2", epsilon=0.5, steps=2)
     adversary = Adversary(network, attack, Generator())
     table = DEFENSES[name].model_validate({"name": name, **({"gp_weight": 1.0} if name == "afd" else {})})
     defense = registry.load(registry.DEFENSES, name)(table, network, adversary, 3, Generator())
@@ -90,7 +89,7 @@ def test_in_a_step_only_the_encoder_sees_bf16(name: str):
 
 
 def test_x_adv_is_float32_in_its_ball_and_in_the_box():
-    adversary = Adversary(low_precision_network(), Attack(epsilon=0.1, steps=3), Generator())
+    adversary = Adversary(low_precision_network(), AdversaryConfig(epsilon=0.1, steps=3), Generator())
     x_adv = adversary(x, y)
     assert x_adv.dtype is torch.float32
     assert (x_adv - x).abs().max() <= 0.1 + 1e-6

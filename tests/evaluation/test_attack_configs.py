@@ -13,7 +13,8 @@ from afdctl.data.loader import Split
 from afdctl.evaluation.batch import prepare_model, sample_numbers, search
 from afdctl.evaluation.epsilon_search import attack_grid
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Attack, Evaluation
+from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.schema import Evaluation
 from afdctl.suites.schema import AA, ATTACKS, AttackConfig
 from afdctl.training.evaluate import evaluate
 from tests.attacks.cases import EPSILON, cases, images, small_model
@@ -61,7 +62,7 @@ def test_a_sweep_calls_no_model_on_an_empty_batch(config: AttackConfig, right: i
     model, x = small_model(), images(6)
     y = labels(model, x, right)
     attacked = torch.arange(6) < right
-    for schedule in config.schedules:
+    for schedule in config.orders:
         grid = config.model_copy(update={"schedule": schedule})
         picky, numbers = prepare_model(Picky(model), lambda: None), sample_numbers(attacked, 0)
         results = search(grid, picky, x[attacked], y[attacked], seed=0, numbers=numbers)
@@ -76,5 +77,5 @@ def test_a_validation_that_no_image_survives_calls_no_model_on_an_empty_batch():
         y = network.eval()(x / 255).argmin(1)
     split, table = Split(ImageTensors(x, y), "cpu"), Evaluation(batch_size=4, steps=1, square_queries=5)
     network.register_forward_pre_hook(lambda _, given: Picky.refuse(given[0]))
-    accuracy = evaluate(network, split, table, Attack(epsilon=0.1), Generator())
+    accuracy = evaluate(network, split, table, AdversaryConfig(epsilon=0.1), Generator())
     assert (accuracy.acc_nat, accuracy.acc_adv, accuracy.acc_square) == (0, 0, 0)

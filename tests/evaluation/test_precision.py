@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from afdctl.attacks.base import cross_entropy_per_sample, loss_and_gradient
 from afdctl.errors import RecipeError
 from afdctl.evaluation import batch
-from afdctl.evaluation.batch import prepare_model
-from afdctl.evaluation.sanity_checks import check_precision
+from afdctl.evaluation.batch import check_precision, prepare_model
 from afdctl.models.feature_classifier import build
 from afdctl.runs.selection import selected_curves
 from tests.evaluation.conftest import MakeSubject

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.evaluation.fingerprint import compute_fingerprint, matches_fingerprint
-from afdctl.evaluation.sanity_checks import check
+from afdctl.evaluation.sanity_checks import check, compute_fingerprint, matches_fingerprint
 
 CLASSES = list("abcd")
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.attacks.norms import clip_to_ball, lp_norm
-from afdctl.evaluation.fingerprint import compute_fingerprint
+from afdctl.evaluation.sanity_checks import compute_fingerprint
 from afdctl.evaluation.verify import NO_CLASS, predict, verify
 from afdctl.models.precision import MixedPrecision
 

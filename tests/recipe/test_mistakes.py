@@ -200,7 +200,13 @@ VALUES = [
         'text needs quotes: epsilon = "8/255"',
     ),
     ('name = "afd"', "name = afd", 'x.toml:6:8: not TOML: invalid value; text needs quotes: name = "afd"'),
-    ("epochs = 2", "epochs = 2\nepochs = 3", "x.toml:11:11: not TOML: cannot overwrite a value"),
+    ("epochs = 2", "epochs = 2\nepochs = 3", "x.toml:11: train.epochs: already set in line 10; keep one of them"),
+    ("[train]", "[train]\nepochs = 3\n[train]", "x.toml:11: train: already set in line 9; keep one of them"),
+    (
+        "epochs = 2",
+        "epochs.x = 2\nepochs.x = [\n3]",
+        "x.toml:12: train.epochs.x: already set in line 10; keep one of them",
+    ),
 ]
 
 OVERRIDES = [

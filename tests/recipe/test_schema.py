@@ -1,9 +1,9 @@
 """The models of a recipe's tables."""
 
 from afdctl import registry
-from afdctl.recipe.defenses import DEFENSES
+from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
 from afdctl.recipe.fields import KEYS_BY_KIND
-from afdctl.recipe.schema import Attack, Data
+from afdctl.recipe.schema import Data
 
 
 def test_every_registered_defense_has_a_table() -> None:
@@ -14,5 +14,5 @@ def test_every_registered_defense_has_a_table() -> None:
 
 
 def test_keys_of_some_kinds_only_name_keys_and_kinds_that_exist() -> None:
-    assert set(KEYS_BY_KIND) <= {*Data.model_fields, *Attack.model_fields}
+    assert set(KEYS_BY_KIND) <= {*Data.model_fields, *AdversaryConfig.model_fields}
     assert {kind for kinds in KEYS_BY_KIND.values() for kind in kinds} <= {*registry.DATASETS, *registry.ADVERSARIES}

@@ -39,8 +39,8 @@ PRELOADED = [
     "jinja2.ext",
     "afdctl.cli",
     "afdctl.cli.evaluation",
+    "afdctl.cli.console",
     "afdctl.cli.progress",
-    "afdctl.cli.training_progress",
     "afdctl.export.report",
     "afdctl.export.tables",
     "afdctl.evaluation.runner",
@@ -65,7 +65,7 @@ class Ended:
 
     @property
     def errors(self) -> list[str]:
-        return [line for line in self.err.splitlines() if line.startswith(("error: ", "Error: "))]
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
 class Started:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from afdctl import registry
 from afdctl.models.feature_classifier import FeatureClassifier, build
-from afdctl.recipe.schema import Attack
+from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.training.adversary import Adversary
 
 x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.arange(16) % 3
@@ -23,7 +23,7 @@ def network() -> FeatureClassifier:
 @pytest.mark.parametrize("name", registry.ADVERSARIES)
 def test_attacks_the_current_weights(name: str, network: FeatureClassifier):
     """The adversary keeps a fused copy, which must follow updates of the network."""
-    attack = Attack(name=name, epsilon=0.1, steps=1)
+    attack = AdversaryConfig(name=name, epsilon=0.1, steps=1)
     generator = Generator().manual_seed(5)
     adversary = Adversary(network, attack, generator)
     before = adversary(x, y)
@@ -36,7 +36,7 @@ def test_attacks_the_current_weights(name: str, network: FeatureClassifier):
 
 
 def attack_arguments(
-    network: FeatureClassifier, attack: Attack, monkeypatch: pytest.MonkeyPatch, epsilon: float
+    network: FeatureClassifier, attack: AdversaryConfig, monkeypatch: pytest.MonkeyPatch, epsilon: float
 ) -> Any:
     """Return the arguments of the attack after a schedule has set `epsilon`."""
     arguments: dict[str, Any] = {}
@@ -56,10 +56,10 @@ def attack_arguments(
 
 def test_every_key_of_the_table_arrives(network: FeatureClassifier, monkeypatch: pytest.MonkeyPatch):
     table = {"norm": "l2", "steps": 7, "step_size": 0.03, "random_start": False, "return_iterate": "last_success"}
-    attack = Attack(name="pgd", epsilon=0.5, **table)
+    attack = AdversaryConfig(name="pgd", epsilon=0.5, **table)
     assert attack_arguments(network, attack, monkeypatch, epsilon=0.25) == table | {"epsilon": 0.25}
 
 
 def test_without_a_step_size_the_attack_chooses(network: FeatureClassifier, monkeypatch: pytest.MonkeyPatch):
-    attack = Attack(name="pgd", epsilon=0.5, steps=7)
+    attack = AdversaryConfig(name="pgd", epsilon=0.5, steps=7)
     assert "step_size" not in attack_arguments(network, attack, monkeypatch, epsilon=0.5)

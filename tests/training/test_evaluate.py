@@ -7,7 +7,8 @@ from torch import Generator, Tensor, nn
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Attack, Evaluation
+from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.schema import Evaluation
 from afdctl.training.evaluate import Accuracy, evaluate
 from tests.attacks.linear import Linear, model_and_images
 
@@ -33,7 +34,7 @@ def test_an_image_is_fooled_by_any_iterate():
     table = Evaluation(steps=3, step_size=0.4, batch_size=200)
     labels = torch.zeros(200, dtype=torch.long)
     generator = Generator().manual_seed(1)
-    accuracy = evaluate(Shell(), split(grey, labels), table, Attack(epsilon=0.2), generator)
+    accuracy = evaluate(Shell(), split(grey, labels), table, AdversaryConfig(epsilon=0.2), generator)
     starts = THIN + 0.2 * (2 * torch.rand(grey.shape, generator=generator.manual_seed(1)) - 1)
     fooled = int(((starts - 0.5).abs() < 0.05).sum())
     assert 20 < fooled < 80
@@ -54,7 +55,8 @@ def test_robust_images_are_correct_and_farther_from_the_boundary_than_epsilon(no
     model, images, right = linear()
     distances = model.distance(images.x / 255, norm)
     epsilon = distances.quantile(0.6).item()  # none is within 2 % below it, where PGD may fail
-    accuracy = evaluate(model, images, Evaluation(batch_size=20), Attack(norm=norm, epsilon=epsilon), Generator())
+    attack = AdversaryConfig(norm=norm, epsilon=epsilon)
+    accuracy = evaluate(model, images, Evaluation(batch_size=20), attack, Generator())
     robust = int((right & (distances > epsilon)).sum())
     assert 15 < robust < 26
     assert accuracy == Accuracy(54 / 64, robust / 64, 64)
@@ -64,7 +66,7 @@ def test_misclassified_images_are_never_robust(monkeypatch: pytest.MonkeyPatch):
     """This attack inverts the model's answers, so that the misclassified images become correct."""
     model, images, _ = linear()
     monkeypatch.setattr("afdctl.training.evaluate.pgd_ce", lambda twin, x, y, **knobs: 1 - x)
-    assert evaluate(model, images, Evaluation(), Attack(epsilon=0.1), Generator()) == Accuracy(54 / 64, 0, 64)
+    assert evaluate(model, images, Evaluation(), AdversaryConfig(epsilon=0.1), Generator()) == Accuracy(54 / 64, 0, 64)
 
 
 def test_a_network_in_training_is_evaluated_with_its_running_statistics():
@@ -80,7 +82,8 @@ def test_a_network_in_training_is_evaluated_with_its_running_statistics():
     assert not torch.equal(images.y, by_batch)
     network.train()
     kept = {name: value.clone() for name, value in network.named_buffers()}
-    accuracy = evaluate(network, images, Evaluation(batch_size=30, limit=70), Attack(epsilon=1e-6), Generator())
+    table, attack = Evaluation(batch_size=30, limit=70), AdversaryConfig(epsilon=1e-6)
+    accuracy = evaluate(network, images, table, attack, Generator())
     assert accuracy == Accuracy(1, 1, 70)
     assert network.training
     assert all(torch.equal(value, kept[name]) for name, value in network.named_buffers())
@@ -98,7 +101,7 @@ class Masked(nn.Module):
 def test_square_finds_what_masked_gradients_hide(norm: str):
     """Grey images whose ball crosses the boundary, and others whose ball does not."""
     images = split(torch.cat([torch.full((6, 1, 8, 8), 0.45), torch.full((4, 1, 8, 8), 0.1)]), torch.zeros(10).long())
-    attack = Attack(norm=norm, epsilon={"linf": 0.2, "l2": 1.0}[norm])
+    attack = AdversaryConfig(norm=norm, epsilon={"linf": 0.2, "l2": 1.0}[norm])
     before = torch.get_rng_state()
     pgd_only, first, second = (
         evaluate(Masked(), images, Evaluation(steps=5, square_queries=queries), attack, Generator().manual_seed(0))
@@ -115,13 +118,14 @@ def test_square_finds_what_masked_gradients_hide(norm: str):
 
 def test_square_that_cannot_start_has_no_accuracy():
     images = split(torch.full((3, 1, 12, 12), 0.1), torch.zeros(3).long())
-    accuracy = evaluate(Masked(), images, Evaluation(square_queries=5), Attack(norm="l2", epsilon=0.1), Generator())
+    attack = AdversaryConfig(norm="l2", epsilon=0.1)
+    accuracy = evaluate(Masked(), images, Evaluation(square_queries=5), attack, Generator())
     assert accuracy == Accuracy(1, 1, 3, None)
 
 
 def test_square_does_not_run_without_robust_images():
     model, images, _ = linear()
-    accuracy = evaluate(model, images, Evaluation(square_queries=5), Attack(epsilon=1.0), Generator())
+    accuracy = evaluate(model, images, Evaluation(square_queries=5), AdversaryConfig(epsilon=1.0), Generator())
     assert accuracy == Accuracy(54 / 64, 0, 64, 0)
 
 
@@ -134,4 +138,4 @@ def test_square_can_be_interrupted_between_two_queries():
 
     model, images, _ = linear()
     with pytest.raises(InterruptedError):
-        evaluate(model, images, Evaluation(square_queries=1000), Attack(epsilon=0.001), Generator(), interrupt)
+        evaluate(model, images, Evaluation(square_queries=1000), AdversaryConfig(epsilon=0.001), Generator(), interrupt)

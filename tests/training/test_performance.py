@@ -1,20 +1,15 @@
 """Test precision and compilation: what they must not change, and what they may change a little."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from afdctl.errors import StoppedError
 from afdctl.journal import drop_superseded, read_rows
-from afdctl.models.feature_classifier import build
-from afdctl.models.fused import FusedModel
 from afdctl.recipe import Recipe, dump
-from afdctl.recipe.schema import COMPILE_MODES, Train
+from afdctl.recipe.schema import COMPILE_MODES
 from afdctl.runs.run import Run
-from afdctl.training.performance import apply_performance_settings
 from afdctl.training.setup import load_dataset, resume
 from afdctl.training.trainer import Trainer
 from tests.conftest import short
@@ -47,31 +42,6 @@ def assert_resumed_to_the_bit(whole: Run, recipe: Recipe, runs: Path, stop_at: i
     resume(parts, device=None, data_dir=None, on_line=quiet)
     assert_same_state(whole, parts)
     assert figures(whole) == figures(parts)
-
-
-@pytest.mark.slow
-def test_the_recompile_limit_is_raised():
-    """A training needs ten variants; by default torch runs the ninth and later ones uncompiled."""
-    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
-    with torch._dynamo.config.patch(recompile_limit=8):
-        apply_performance_settings(network, Train(epochs=1))
-        assert torch._dynamo.config.recompile_limit == 8
-        apply_performance_settings(network, Train(epochs=1, compile="default"))
-        assert torch._dynamo.config.recompile_limit >= 32
-
-
-@pytest.mark.parametrize("mode", COMPILE_MODES)
-def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: str):
-    """Also for the fused copy that the adversary attacks."""
-    calls: list[tuple[nn.Module, dict[str, Any]]] = []
-    monkeypatch.setattr(torch, "compile", lambda call, **knobs: calls.append((call.__self__, knobs)) or call)
-    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
-    apply_performance_settings(network, Train(epochs=1))
-    assert calls == []
-    apply_performance_settings(network, Train(epochs=1, compile=mode))
-    fused = FusedModel(network).copy
-    assert [module for module, _ in calls] == [network.F_theta[0], fused.F_theta[0]]
-    assert [knobs for _, knobs in calls] == 2 * [{"dynamic": False, "mode": mode}]
 
 
 @pytest.mark.parametrize("name", ["digits_wgan", "digits_trades"])

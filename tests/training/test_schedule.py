@@ -5,45 +5,48 @@ from itertools import pairwise
 import pytest
 
 from afdctl.recipe import Recipe, load
-from afdctl.training.schedule import Schedule
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule
 from tests.conftest import short
 
 PER_EPOCH = 5
 
 
-def make_schedule(*overrides: str, name: str = "digits_wgan") -> Schedule:
-    return Schedule(short(name, "train.epochs=10", "train.milestones=[]", "attack.steps=20", *overrides), PER_EPOCH)
+def recipe_of(*overrides: str, name: str = "digits_wgan") -> Recipe:
+    return short(name, "train.epochs=10", "train.milestones=[]", "attack.steps=20", *overrides)
 
 
-def factors(schedule: Schedule) -> list[float]:
-    return [schedule.lr_factor(step) for step in range(10 * PER_EPOCH)]
+def make_schedule(*overrides: str, name: str = "digits_wgan") -> AdversarySchedule:
+    return AdversarySchedule(recipe_of(*overrides, name=name), PER_EPOCH)
+
+
+def factors(*overrides: str) -> list[float]:
+    schedule = LearningRateSchedule(recipe_of(*overrides).train, PER_EPOCH)
+    return [schedule.factor(step) for step in range(10 * PER_EPOCH)]
 
 
 def test_milestones_decay_the_learning_rate_from_the_next_epoch():
-    values = factors(make_schedule("train.milestones=[4,8]"))
+    values = factors("train.milestones=[4,8]")
     assert values == pytest.approx([1.0] * 20 + [0.1] * 20 + [0.01] * 10)
 
 
 def test_one_cycle_rises_and_falls_in_equal_parts():
-    values = factors(make_schedule("train.schedule=one_cycle", "train.warmup_fraction=0.3"))
+    values = factors("train.schedule=one_cycle", "train.warmup_fraction=0.3")
     assert values[:15] == pytest.approx([(step + 0.5) / 15 for step in range(15)])
     assert values[15:] == pytest.approx([(49.5 - step) / 35 for step in range(15, 50)])
     assert min(values) > 0
 
 
 def test_the_learning_rate_grows_with_the_batch_size():
-    assert factors(make_schedule("train.batch_size=512", "train.reference_batch_size=128")) == [4.0] * 50
-    plain = factors(make_schedule("train.schedule=one_cycle"))
-    assert factors(make_schedule("train.schedule=one_cycle", "train.reference_batch_size=512")) == [
-        factor / 2 for factor in plain
-    ]
+    assert factors("train.batch_size=512", "train.reference_batch_size=128") == [4.0] * 50
+    plain = factors("train.schedule=one_cycle")
+    assert factors("train.schedule=one_cycle", "train.reference_batch_size=512") == [factor / 2 for factor in plain]
 
 
 def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
     schedule = make_schedule(
         "attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3", "attack.name=pgd", "attack.step_size=0.02"
     )
-    tables = [schedule.attack(PER_EPOCH * epoch + 4) for epoch in range(10)]
+    tables = [schedule.table(PER_EPOCH * epoch + 4) for epoch in range(10)]
     assert [(table.name, table.steps) for table in tables[:2]] == [("n_fgsm", 1)] * 2
     assert [(table.name, table.steps) for table in tables[2:6]] == [("pgd", steps) for steps in (5, 10, 15, 20)]
     assert tables[6:] == [schedule.recipe.attack] * 4
@@ -55,12 +58,12 @@ def test_the_adversary_begins_with_n_fgsm_and_ramps_its_steps():
 )
 def test_a_ramp_never_takes_fewer_than_one_step_nor_more_than_all(ramp: int, steps: list[int]):
     schedule = make_schedule(f"attack.steps_warmup_epochs={ramp}", "attack.steps=3")
-    assert [schedule.attack(PER_EPOCH * epoch).steps for epoch in range(len(steps))] == steps
+    assert [schedule.table(PER_EPOCH * epoch).steps for epoch in range(len(steps))] == steps
 
 
 def test_epsilon_grows_within_the_epochs_of_n_fgsm_too():
     schedule = make_schedule("attack.n_fgsm_epochs=2", "attack.epsilon_warmup_epochs=2", "attack.epsilon=0.1")
-    assert [schedule.attack(step).epsilon for step in (0, 4, 9, 10)] == pytest.approx([0.01, 0.05, 0.1, 0.1])
+    assert [schedule.table(step).epsilon for step in (0, 4, 9, 10)] == pytest.approx([0.01, 0.05, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("overrides", [[], ["attack.n_fgsm_epochs=2", "attack.steps_warmup_epochs=3"]])
@@ -84,7 +87,7 @@ def test_mean_attack_steps():
 
 def test_n_fgsm_in_all_epochs_takes_one_step():
     schedule = make_schedule("attack.name=n_fgsm", "attack.steps=1")
-    assert schedule.attack(7) == schedule.recipe.attack
+    assert schedule.table(7) == schedule.recipe.attack
     assert schedule.attack_passes(3) == 2
     assert not schedule.varies
 
@@ -98,7 +101,7 @@ def test_natural_training_does_not_vary():
 @pytest.mark.parametrize("name", ["mnist_wgan", "cifar10_wgan"])
 def test_the_fast_recipes_take_at_most_a_quarter_of_the_passes(name: str):
     def passes(recipe: Recipe) -> float:
-        schedule = Schedule(recipe, 1)
+        schedule = AdversarySchedule(recipe, 1)
         return recipe.train.epochs * (2 * schedule.mean_attack_steps() + 7)
 
     assert passes(load(f"{name}_fast")) <= 0.25 * passes(load(name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from afdctl.cli import options
-from afdctl.errors import RecipeError
+from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import NORM_LABELS, did_you_mean, format_bytes, format_epsilon, format_minute, format_percent
 
 if TYPE_CHECKING:
@@ -58,12 +58,14 @@ def _rows(folder: Path) -> list[Row]:
     from afdctl.runs.run import Run
     from afdctl.runs.summary import quick_summary
 
+    # before the first training there is no `runs`, which is no mistake; a folder that the user names must exist
     if not folder.is_dir() and folder != Path("runs"):
-        raise RecipeError(f"--runs {folder}: no such folder")
+        raise NotFoundError(f"--runs {folder}: no such folder")
     rows = []
     for run_summary, record in map(quick_summary, Run.all(folder)):
         recipe = record.recipe.model_dump(mode="json") if record and record.recipe else {}
         summary = run_summary.as_json()
+        # where both have a key, such as a name, --where means the one that is shown
         rows.append(Row(summary=summary, values=flattened(recipe) | summary))
     return rows
 
@@ -92,11 +94,13 @@ def _check_key(option: str, key: str, keys: list[str]) -> None:
 
 def _equal(value: Any, text: str) -> bool:
     """Whether a value equals a text, case ignored; a number may be written as a fraction such as 8/255."""
+    # TOML's `true` is Python's `True`
     if value is None or isinstance(value, bool | str):
         return value is not None and str(value).lower() == text.lower()
     if isinstance(value, int | float):
         numerator, slash, denominator = text.partition("/")
         try:
+            # 8/255 has no exact decimal, and a recipe may hold a rounded one
             return abs(value - float(numerator) / float(denominator if slash else 1)) < 1e-9
         except (ValueError, ZeroDivisionError):
             return False

@@ -84,6 +84,7 @@ def _content(record: "Record") -> dict[str, Any]:
         "provenance": run.provenance,
         "tests": record.of_kind("test"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
+        # a resumed training logs some warnings again
         "warnings": list(dict.fromkeys([*messages, *record.lost, *checkpoints.dangling_pointers(run)])),
         "checks": record.of_kind("sanity_check"),
         "checkpoints": [
@@ -91,6 +92,7 @@ def _content(record: "Record") -> dict[str, Any]:
                 "file": checkpoint.path.name,
                 "step": checkpoint.step,
                 "pointers": checkpoint.pointers,
+                # reads the whole file to verify its digest
                 "intact": checkpoint.intact,
                 "size": size_on_disk(checkpoint.path),
             }
@@ -132,6 +134,7 @@ def _print(content: dict[str, Any]) -> None:
 
 
 def _print_section(heading: str, lines: Iterable[str]) -> None:
+    # printed without the console, which would wrap a path or digest that is to be copied
     for number, line in enumerate(lines):
         typer.echo(f"{heading if number == 0 else '':<13}{line}")
 
@@ -200,8 +203,10 @@ def _attack_notes(content: dict[str, Any]) -> list[str]:
     from afdctl.runs.curves import describe_mixed_grids
 
     curves, checkpoints = content["attacks"], content["checkpoints"]
+    # a checkpoint's file name ends with the first 16 digits of its digest
     best = {item["file"].split("-")[-1][:16] for item in checkpoints if "best" in item["pointers"]}
     lines = []
+    # images made on another run are no test of this one's worst case
     if not any(curve["autoattack"] and curve["source"] is None for curve in curves):
         lines.append("No AutoAttack: robust accuracy may be lower.")
     if best and any(curve["checkpoint"][:16] not in best for curve in curves):

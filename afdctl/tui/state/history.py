@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
-from afdctl.runs.status import StatusTracker
+from afdctl.runs.summary import StatusTracker
 from afdctl.tui.state.log_entries import LogEntry, log_entry
 from afdctl.tui.state.sweep import SweepProgress
 

@@ -78,11 +78,14 @@ def test_runs_are_chosen_and_sorted(afdctl: Afdctl, runs: Runs, arguments: list[
         (["--sort", "claen"], "--sort claen: no such key; did you mean 'clean'?"),
         (["--where", "digits"], "--where digits: write KEY=VALUE, such as dataset=mnist"),
         (["--where", "=mnist"], "--where =mnist: write KEY=VALUE, such as dataset=mnist"),
-        (["--runs", "nowhere"], "--runs nowhere: no such folder"),
     ],
 )
 def test_a_mistake_is_one_line(afdctl: Afdctl, runs: Runs, arguments: list[str], message: str):
     assert afdctl("runs", "ls", *arguments) == (2, "", f"error: {message}\n")
+
+
+def test_a_folder_that_is_named_and_not_there_is_not_found(afdctl: Afdctl):
+    assert afdctl("runs", "ls", "--runs", "nowhere") == (3, "", "error: --runs nowhere: no such folder\n")
 
 
 def test_no_runs_are_no_error(afdctl: Afdctl):

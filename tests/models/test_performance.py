@@ -1,9 +1,14 @@
-"""What a compiled encoder returns is kept when its CUDA graph runs again."""
+"""Compilation reaches the encoder and its fused copy, and results are kept when a CUDA graph runs again."""
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
-from afdctl.models.compiled import copy_results
+from afdctl.models.feature_classifier import build, copy_results, set_performance
+from afdctl.models.fused import FusedModel
+from afdctl.recipe.schema import COMPILE_MODES
 
 
 class Reused(torch.autograd.Function):
@@ -46,3 +51,28 @@ def test_results_outlive_the_next_call():
     assert torch.equal(gradient_w, first)
     with torch.no_grad():
         assert torch.equal(module(second), 5 * module.weight)
+
+
+@pytest.mark.slow
+def test_the_recompile_limit_is_raised():
+    """A training needs ten variants; by default torch runs the ninth and later ones uncompiled."""
+    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        set_performance(network, "float32", None)
+        assert torch._dynamo.config.recompile_limit == 8
+        set_performance(network, "float32", "default")
+        assert torch._dynamo.config.recompile_limit >= 32
+
+
+@pytest.mark.parametrize("mode", COMPILE_MODES)
+def test_the_mode_reaches_torch_compile(monkeypatch: pytest.MonkeyPatch, mode: str):
+    """Also for the fused copy that the adversary attacks."""
+    calls: list[tuple[nn.Module, dict[str, Any]]] = []
+    monkeypatch.setattr(torch, "compile", lambda call, **knobs: calls.append((call.__self__, knobs)) or call)
+    network = build("lenet", width=2, channels=1, image_size=8, classes=3)
+    set_performance(network, "float32", None)
+    assert calls == []
+    set_performance(network, "float32", mode)
+    fused = FusedModel(network).copy
+    assert [module for module, _ in calls] == [network.F_theta[0], fused.F_theta[0]]
+    assert [knobs for _, knobs in calls] == 2 * [{"dynamic": False, "mode": mode}]
