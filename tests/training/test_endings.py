@@ -26,7 +26,7 @@ from afdctl.runs.run import Run
 from afdctl.training.schedule import ineffective_settings
 from afdctl.training.setup import resume
 from tests.conftest import short, train
-from tests.runs.test_status import cut_behind
+from tests.runs.test_record import cut_behind
 from tests.training.test_resume import quiet, stop_after
 
 
