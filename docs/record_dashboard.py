@@ -28,7 +28,7 @@ from afdctl.tui.state.history import History
 from afdctl.tui.system import System
 from afdctl.tui.view import Settings, Snapshot, View
 
-# in cells: as wide as the page of a README, and the smallest size with three columns
+# in cells: as wide as the page of a README, and the smallest size with a side column
 SIZE: Final = (110, 34)
 ATTACKS: Final = "fgsm,pgd_linf,mim,deepfool,aa"
 # frames of the training and of the sweep, seconds of each frame, and seconds that each end remains
