@@ -129,7 +129,8 @@ def _robust_images(record: Record, cell: Row) -> tuple[Array, Array]:
 
 def image_indices(cell: Row, arrays: Arrays) -> Array:
     """Return the indices (n,) in the test split of the images that a cell was measured on."""
-    return np.arange(cell["n"])
+    # a sweep that does not store them attacked the first images
+    return arrays["index"] if "index" in arrays else np.arange(cell["n"])
 
 
 def format_p(p: float) -> str:

@@ -67,6 +67,11 @@ def test_images_are_paired_by_their_index(tmp_path: Path, monkeypatch: pytest.Mo
     assert (test.reason, test.n, test.p) == ("no shared images", None, None)
 
 
+def test_indices_are_those_of_the_sweep_or_the_first_ones():
+    assert paired.image_indices({"n": 2}, {"index": np.array([7, 3])}).tolist() == [7, 3]
+    assert paired.image_indices({"n": 2}, {}).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
