@@ -196,8 +196,8 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)
     runner.run(progress.on_images, progress.on_analysis)
-    for row in runner.selected_instead():
-        reporter.say(f"{name}: results.h5, tables and figures keep {row['name']} of {row['n']:,} images")
+    for line in runner.shown_instead():
+        reporter.say(f"{name}: {line}")
 
 
 def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:

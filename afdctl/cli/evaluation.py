@@ -99,6 +99,8 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
         runner.on_row = EvaluationProgress(reporter, estimates).on_row
         rows = runner.run()
     evaluation_tables.print_not_selected(runner.cells.not_selected())
+    for line in runner.cells.other_checkpoints():
+        typer.echo(line, err=True)
     evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
 
 
