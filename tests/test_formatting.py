@@ -5,12 +5,12 @@ import math
 import pytest
 
 from afdctl.formatting import (
+    describe_images,
     did_you_mean,
     format_bytes,
     format_count,
     format_duration,
     format_epsilon,
-    format_images,
     format_n,
     format_number,
     format_range,
@@ -80,11 +80,11 @@ def test_how_images_were_chosen_is_named():
     )
     assert [format_subset(row) for row in (every, sample, first)] == ["10,000", "1,000 (random sample)", "first 1,000"]
     assert format_subset(first, "images") == "the first 1,000 images"
-    assert format_images([every, every]) == "10,000 test images"
-    assert format_images([sample]) == "1,000 of 10,000 test images, random sample"
-    assert format_images([first]) == "first 1,000 of 10,000 test images"
+    assert describe_images([every, every]) == "10,000 test images"
+    assert describe_images([sample]) == "1,000 of 10,000 test images, random sample"
+    assert describe_images([first]) == "first 1,000 of 10,000 test images"
     # results of older versions
-    assert format_images([{"n": 200}, {"n": 100, "split_n": 200}]) == "100 of 200 test images and 200 test images"
+    assert describe_images([{"n": 200}, {"n": 100, "split_n": 200}]) == "100 of 200 test images and 200 test images"
 
 
 def test_the_article_suits_the_noun():

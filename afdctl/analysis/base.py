@@ -1,14 +1,15 @@
 """What an analysis receives, and what it returns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from afdctl.analysis.features import Features
+from afdctl.data.subset import Subset
 from afdctl.runs.shards import Array, Arrays
-from afdctl.suites.attack_config import Norm
+from afdctl.suites.attack_config import AttackConfig, Norm
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,23 @@ class AttackGrid:
     title: str
     norm: Norm
     epsilons: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisRequest:
+    """Which analyses to run on the test images of `subset`; `grid` is the attack whose strength varies.
+
+    `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what differs from
+    the suite: settings of the grid attack, and "attacks" where other attacks are compared.
+    """
+
+    names: Sequence[str]
+    grid: AttackConfig
+    attacks: Sequence[AttackConfig]
+    subset: Subset
+    seed: int
+    points: int
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Run the analyses of a network; each result is kept in the run, keyed by everything that it depends on."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,20 +9,26 @@ from typing import Final, Literal
 import numpy as np
 from torch import nn
 
-from afdctl.analysis.base import AnalysisInputs, AnalysisResult, AttackGrid
+from afdctl.analysis.base import AnalysisInputs, AnalysisRequest, AnalysisResult, AttackGrid
 from afdctl.analysis.divergence import hdh
 from afdctl.analysis.embedding import tsne, umap
 from afdctl.analysis.features import VERSION as FEATURES_VERSION
 from afdctl.analysis.features import FeatureCache, OnImages
 from afdctl.analysis.statistics import norms, pca, sensitivity, units
-from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, full_strength, make_key
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
+from afdctl.formatting import format_subset
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.runs import results_file, shards
-from afdctl.runs.selection import not_selected, replaced_by_other_images, rows_to_rewrite, selected_analyses
+from afdctl.runs.selection import (
+    describe_checkpoint_shown,
+    not_selected,
+    replaced_by_other_images,
+    rows_to_rewrite,
+    selected_analyses,
+)
 from afdctl.suites.attack_config import AttackConfig
 
 # part of every key: raise it when an analysis' results change, so that old ones are computed again
@@ -58,23 +64,6 @@ def ignore(*_: object) -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnalysisRequest:
-    """Which analyses to run on the test images of `subset`; `grid` is the attack whose strength varies.
-
-    `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what differs from
-    the suite: settings of the grid attack, and "attacks" where other attacks are compared.
-    """
-
-    names: Sequence[str]
-    grid: AttackConfig
-    attacks: Sequence[AttackConfig]
-    subset: Subset
-    seed: int
-    points: int
-    changed: tuple[str, ...] = ()
-
-
 class AnalysisRunner:
     """Runs the analyses of one network. `discriminator` is the D_psi that was trained with it, or None."""
 
@@ -97,7 +86,7 @@ class AnalysisRunner:
         # once: the cells of a repeated attack would count twice in the correlation
         compared = [self._task(spec) for spec in request.attacks if spec.title != request.grid.title]
         self.attacks = [self.grid, *compared]
-        self.selected_before = selected_analyses(self._counting_rows())
+        self.selected_before = selected_analyses(self._counting_rows(), target.digest)
 
     def run(self, on_images: OnImages = ignore, on_analysis: OnAnalysis = ignore) -> dict[str, Row]:
         """Run the missing analyses; return the row of each by name. `on_analysis` is called when its features exist.
@@ -188,15 +177,20 @@ class AnalysisRunner:
         parts = [VERSION, FEATURES_VERSION, name, target.digest, target.data_digest, *request.subset.key]
         return make_key([*parts, request.seed, attacks, points])
 
-    def selected_instead(self) -> list[Row]:
-        """Return the rows that tables, figures and results.h5 show in place of requested ones."""
+    def shown_instead(self) -> list[str]:
+        """Return a line for each requested result in whose place tables, figures and results.h5 show another."""
         rows = self._counting_rows()
-        selected = selected_analyses(rows)
-        return [selected[row["name"]] for row in not_selected(rows, self.rows().values()) if row["name"] in selected]
-
-    def replaced_by_other_images(self) -> list[tuple[Row, Row]]:
-        """Return pairs of a row that counted before this work and the one of other test images that counts now."""
-        return replaced_by_other_images(self.selected_before, selected_analyses(self._counting_rows()))
+        selected = selected_analyses(rows, self.target.digest)
+        kept = [selected[row["name"]] for row in not_selected(rows, self.rows().values()) if row["name"] in selected]
+        lines = [f"results.h5, tables and figures keep {row['name']} of {format_subset(row, 'images')}" for row in kept]
+        # the other way round: results on other images that these replaced
+        lines += [
+            f"results.h5, tables and figures now have {new['name']} of {format_subset(new, 'images')}, in place of "
+            f"{format_subset(old, 'images')}"
+            for old, new in replaced_by_other_images(self.selected_before, selected)
+        ]
+        other = describe_checkpoint_shown(rows, "analysis", self.target.digest)
+        return [*lines, other] if other else lines
 
     def handle_interrupts(self) -> None:
         """Raise StoppedError where a signal asked to stop."""

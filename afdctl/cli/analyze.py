@@ -11,12 +11,12 @@ import typer
 
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
-from afdctl.cli.evaluation import print_warnings
+from afdctl.cli.evaluation import check_images, print_warnings
 from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
 from afdctl.cli.output_path import OutputPath, figure_path
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
-from afdctl.formatting import format_estimate, format_images
+from afdctl.formatting import format_estimate
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def analyze(options: AnalyzeOptions) -> None:
     --sensitivity --norms.
     """
     # every mistake that can be found is reported before torch is imported, which takes seconds
-    shared.check_images(options.limit, options.first)
+    check_images(options.limit, options.first)
     attacks = split_names(options.attacks)
     if attacks and not options.hdh:
         raise RecipeError("--attacks: are what --hdh compares; the other analyses use PGD-Linf")
@@ -154,8 +154,9 @@ def make_runner(
     options: AnalyzeOptions, run: "Run", device: "torch.device", attacks: "AnalysisAttacks"
 ) -> "AnalysisRunner":
     """Load a run's network and prepare its analyses."""
+    from afdctl.analysis.base import AnalysisRequest
     from afdctl.analysis.divergence import load_discriminator
-    from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
+    from afdctl.analysis.runner import AnalysisRunner
     from afdctl.data.subset import Subset
     from afdctl.evaluation.target import load_run_target
     from afdctl.evaluation.time_estimate import choose_batch_size
@@ -198,13 +199,8 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)
     runner.run(progress.on_images, progress.on_analysis)
-    for row in runner.selected_instead():
-        reporter.say(f"{name}: results.h5, tables and figures keep {row['name']} of {format_images([row])}")
-    for old, new in runner.replaced_by_other_images():
-        reporter.say(
-            f"{name}: results.h5, tables and figures now have {new['name']} of {format_images([new])}, in place of "
-            f"{format_images([old])}"
-        )
+    for line in runner.shown_instead():
+        reporter.say(f"{name}: {line}")
 
 
 def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.formatting import format_epsilon, format_images
+from afdctl.formatting import describe_images, format_epsilon
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -50,7 +50,7 @@ class AnalysisOfRuns:
     @property
     def images(self) -> str:
         """Number and choice of the test images: `360 test images`."""
-        return format_images(self.rows.values())
+        return describe_images(self.rows.values())
 
     def epsilons(self) -> list[float]:
         """Return all epsilons of all runs, ascending."""
@@ -150,7 +150,7 @@ def hdh(analysis: AnalysisOfRuns) -> Parts:
     for run, row in analysis.rows.items():
         cells = row["metrics"]["cells"]
         err_nat = f"err_nat {100 * cells[0]['err_nat']:.1f} %"
-        yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {format_images([row])}, {err_nat}"
+        yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {describe_images([row])}, {err_nat}"
         yield partial(divergence_table, cells), len(ESTIMATES)
         yield divergence_caption(row)
 

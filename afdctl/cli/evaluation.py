@@ -102,12 +102,22 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
         rows = runner.run()
     evaluation_tables.print_not_selected(runner.cells.not_selected())
     evaluation_tables.print_replaced(runner.cells.replaced_by_other_images())
+    for line in runner.cells.other_checkpoints():
+        typer.echo(line, err=True)
     evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
+
+
+def check_images(limit: int | None, first: int | None) -> None:
+    """Raise RecipeError for both options that choose test images."""
+    if limit and first:
+        raise RecipeError(
+            f"--limit {limit} and --first {first}: take a random sample and the first images; leave one out"
+        )
 
 
 def check_options(options: EvaluateOptions, matrix: bool) -> None:
     """Raise RecipeError for options that contradict each other."""
-    shared.check_images(options.limit, options.first)
+    check_images(options.limit, options.first)
     if options.precision not in PRECISIONS:
         raise RecipeError(f"--precision {options.precision}: must be {' or '.join(PRECISIONS)}")
     if matrix and options.sources:

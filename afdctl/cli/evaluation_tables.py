@@ -11,10 +11,10 @@ from rich.table import Table
 from afdctl.cli.console import TableConsole
 from afdctl.formatting import (
     NORM_LABELS,
+    describe_images,
     format_count,
     format_epsilon,
     format_estimate,
-    format_images,
     format_subset,
 )
 
@@ -82,7 +82,7 @@ def accuracy_table(
 ) -> Table:
     """Tabulate one run's accuracies (%) in one norm: a row per attack, a column per epsilon, then optional columns."""
     first = curves[0]
-    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {format_images([first.cells[0]])}"
+    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {describe_images([first.cells[0]])}"
     table = Table(title=title, title_justify="left")
     epsilons = sorted({epsilon for curve in curves for epsilon in curve.epsilons})
     table.add_column("attack", no_wrap=True)
@@ -170,7 +170,6 @@ def describe_rank(cell: "Row") -> tuple[str, ...]:
     changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
     return (
         format_subset(cell, "images"),
-        f"checkpoint {cell['checkpoint'][:8]}",
         changed,
         cell["precision"],
         f"suite {cell['suite']}",

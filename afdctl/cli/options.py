@@ -155,14 +155,6 @@ def read_stdin_lines() -> list[str]:
     return lines
 
 
-def check_images(limit: int | None, first: int | None) -> None:
-    """Raise RecipeError for both options that choose test images."""
-    if limit and first:
-        raise RecipeError(
-            f"--limit {limit} and --first {first}: take a random sample and the first images; leave one out"
-        )
-
-
 def find_run(name: str, folder: Path) -> "Run":
     """Find a run by path or name, or the newest one (`latest`) of a folder."""
     from afdctl.runs.run import Run

@@ -156,8 +156,10 @@ def format_validation(row: Row) -> str:
     """Format an epoch's accuracies on the hold-out split, if there is one."""
     if "acc_nat" not in row:
         return ""
-    robust = f"PGD {row['acc_adv']:6.1%}{format_square_accuracy(row.get('acc_square'))} (no AutoAttack)"
-    return f"validation: clean {row['acc_nat']:6.1%}, {robust}" + ("  best" if row["best"] else "")
+    square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
+    images = f", {format_count(row['n'], 'image')}" if "n" in row else ""
+    robust = f"PGD {row['acc_adv']:6.1%}{square} (no AutoAttack)"
+    return f"validation: clean {row['acc_nat']:6.1%}, {robust}{images}" + ("  best" if row["best"] else "")
 
 
 def format_results(last: Row, best: Row) -> list[str]:
@@ -168,7 +170,7 @@ def format_results(last: Row, best: Row) -> list[str]:
 
 
 def _format_result(name: str, row: Row) -> str:
-    square = format_square_accuracy(row.get("acc_square"))
+    square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
     return (
         f"test, {name} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
         f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {format_subset(row, 'images')}"
@@ -176,10 +178,7 @@ def _format_result(name: str, row: Row) -> str:
 
 
 class EvaluationProgress:
-    """Reports a sweep from the rows that it writes; `estimates` weigh its attacks by seconds.
-
-    Keys of `estimates` are an attack's title and the run that its images are made on.
-    """
+    """Reports a sweep from its rows; `estimates` are the seconds of each attack, by its title and source run."""
 
     def __init__(self, reporter: ProgressReporter, estimates: Mapping[tuple[str, str], float]) -> None:
         self.reporter, self.estimates = reporter, estimates
@@ -210,10 +209,10 @@ class EvaluationProgress:
 
     def format_pace(self, key: tuple[str, str], row: Row) -> str:
         """Format how far an attack is in its batch and time: `next batch: 812 passes, 35 s of up to about 14 min`."""
-        passes = f"next batch: {row['passes']:,} passes, " if "passes" in row else ""
+        pace = f"next batch: {row['passes']:,} passes, " if "passes" in row else ""
+        pace += format_estimate(row["seconds"])
         estimate = self.estimates.get(key, 0)
-        limit = f" of up to about {format_estimate(estimate)}" if estimate > row["seconds"] else ""
-        return f"{passes}{format_estimate(row['seconds'])}{limit}"
+        return f"{pace} of up to about {format_estimate(estimate)}" if estimate > row["seconds"] else pace
 
 
 class AnalysisProgress:

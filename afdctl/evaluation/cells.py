@@ -13,10 +13,10 @@ import numpy as np
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.journal import JournalCache, Row, drop_superseded
-from afdctl.runs import shards
+from afdctl.runs import selection, shards
 from afdctl.runs.curves import RobustnessCurve, wilson
 from afdctl.runs.run import Run
-from afdctl.runs.selection import CurveKey, not_selected, replaced_by_other_images, rows_to_rewrite, selected_curves
+from afdctl.runs.selection import CurveKey
 from afdctl.runs.shards import Arrays
 
 # Rows of finished cells by run and key: two runs can hold the same network, and so the same keys
@@ -70,14 +70,14 @@ class PlannedCells:
 
     def rows_to_rewrite(self, name: str) -> list[Row]:
         """Return a run's finished cells that would count in place of others if they were written again."""
-        return rows_to_rewrite(drop_superseded(self.readers[name].rows), self.finished(name))
+        return selection.rows_to_rewrite(drop_superseded(self.readers[name].rows), self.finished(name))
 
     def not_selected(self) -> list[tuple[str, Row, Row]]:
         """Return run, finished cell and a cell of the curve that counts in its place, for tables and results.h5."""
         replaced = []
         for name, reader in self.readers.items():
             curves = self._selected_curves(name)
-            for row in not_selected(drop_superseded(reader.rows), self.finished(name)):
+            for row in selection.not_selected(drop_superseded(reader.rows), self.finished(name)):
                 if curve := curves.get((row["attack"], row["source"])):
                     replaced.append((name, row, curve.cells[0]))
         return replaced
@@ -87,13 +87,24 @@ class PlannedCells:
         return [
             (name, old, new)
             for name, before in self.curves_before.items()
-            for old, new in replaced_by_other_images(_first_cells(before), _first_cells(self._selected_curves(name)))
+            for old, new in selection.replaced_by_other_images(
+                _first_cells(before), _first_cells(self._selected_curves(name))
+            )
         ]
 
     def _selected_curves(self, name: str) -> dict[CurveKey, RobustnessCurve]:
-        """Read a run's journal and return the curves that count."""
+        """Read a run's journal and return the curves that count among those of this plan's checkpoint."""
         self.readers[name].of_event("cell")
-        return selected_curves(drop_superseded(self.readers[name].rows))
+        return selection.selected_curves(drop_superseded(self.readers[name].rows), self.targets[name].digest)
+
+    def other_checkpoints(self) -> list[str]:
+        """Return a line for each run of which tables show another checkpoint than this plan's."""
+        digests = {name: target.digest for name, target in self.targets.items()}
+        lines = {
+            name: selection.describe_checkpoint_shown(drop_superseded(self.readers[name].rows), "cell", digest)
+            for name, digest in digests.items()
+        }
+        return [f"{name}: {line}" for name, line in lines.items() if line]
 
     def _with_started_batch_size(self, task: Task) -> Task:
         """Return the task with its batch size halved as often as finds the most finished cells.

@@ -17,6 +17,7 @@ from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
 from afdctl.data.subset import Subset
 from afdctl.errors import NotFoundError
+from afdctl.formatting import describe_short_reach
 from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
@@ -30,15 +31,17 @@ from afdctl.training.rng import make_generator
 
 
 class Accuracy(NamedTuple):
-    """Shares of `n` images: classified correctly, still after PGD, and still after Square (None if it did not run).
+    """Shares of `n` images: classified correctly, still after PGD, and still after Square.
 
-    PGD follows gradients only. If Square then fools many more images, the gradients are masked.
+    PGD follows gradients only. If Square then fools many more images, the gradients are masked. `acc_square` and
+    `square_queries`, the most for an image, are None if Square did not run.
     """
 
     acc_nat: float
     acc_adv: float
     n: int
     acc_square: float | None = None
+    square_queries: int | None = None
 
     def row(self) -> dict[str, float]:
         """Return the fields of a journal row."""
@@ -89,6 +92,9 @@ class Evaluator:
                 best_step = best.step
                 accuracy = self._measure(network, self.test_split, self.recipe.test, "test")
         self._log_test("best", step, best_step, accuracy)
+        # again beside the numbers: the start of a long training is far away
+        if warning := weak_evaluation("test", self.recipe.test, self.recipe.attack):
+            self.journal.append("warning", step=step, message=warning)
 
     def _measure(self, network: FeatureClassifier, split: Split, table: Evaluation, purpose: str) -> Accuracy:
         # a new generator each time, so that all epochs and checkpoints get the same random starts
@@ -160,7 +166,19 @@ def evaluate(
     finally:
         network.train(was_training)
     acc_nat, acc_adv, acc_square = (count / len(split) for count in correct.tolist())
-    return Accuracy(acc_nat, acc_adv, len(split), acc_square if runs_square else None)
+    accuracy = Accuracy(acc_nat, acc_adv=acc_adv, n=len(split))
+    return accuracy._replace(acc_square=acc_square, square_queries=table.square_queries) if runs_square else accuracy
+
+
+def weak_evaluation(name: str, table: Evaluation, attack: AdversaryConfig) -> str | None:
+    """Warn of a PGD of `validation` or `test` whose steps cannot cross the ball, as `afdctl sweep` does."""
+    if table.step_size is None:
+        # its default follows `steps`
+        return None
+    reach = table.steps * table.step_size / attack.epsilon
+    # 2 from a random start, which may be opposite
+    warning = describe_short_reach(f"{name}: PGD-{table.steps} at {attack.epsilon:.4g}", table.steps, reach, 2)
+    return f"{warning}; its accuracies are too high ({name}.steps, {name}.step_size)" if warning else None
 
 
 def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ from math import ceil
 from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
+from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import Train
+from afdctl.recipe.schema import Evaluation, Train
+from afdctl.training.evaluate import weak_evaluation
 
 N_FGSM: Final = "n_fgsm"
 # Forward-equivalents of AFD's updates in a step; those of other defenses are similar.
@@ -90,16 +92,41 @@ class AdversarySchedule:
         return (before + (after - before) * steps / self.steps_per_epoch) / self._passes_before_epoch[-1]
 
 
-def ineffective_settings(recipe: Recipe, image_size: int) -> Iterator[str]:
-    """Yield a warning for each recipe key that has no effect; `image_size` is in pixels a side."""
+def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
+    """Yield a warning for each key that has no effect or weakens an attack; `image_size` is in pixels a side."""
     train, attack = recipe.train, recipe.attack
     late = [milestone for milestone in train.milestones if milestone >= train.epochs]
     if late:
         yield f"train.milestones {late} are after the last epoch; the learning rate does not decay there"
     if train.schedule != "one_cycle" and train.warmup_fraction != Train.model_fields["warmup_fraction"].default:
         yield 'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"'
+    if warning := _weak_adversary(recipe):
+        yield warning
     if recipe.validation.square_queries and not recipe.data.holdout:
         yield "validation.square_queries has no effect; data.holdout is 0, so there is no validation"
-    runs_square = recipe.validation.square_queries or recipe.test.square_queries
-    if runs_square and not square_starts(attack.norm, image_size, image_size):
+    evaluations: dict[str, Evaluation] = {"validation": recipe.validation} if recipe.data.holdout else {}
+    square_can_start = square_starts(attack.norm, image_size, image_size)
+    for name, table in (evaluations | {"test": recipe.test}).items():
+        if warning := weak_evaluation(name, table, attack):
+            yield warning
+        if square_can_start and 0 < table.square_queries < ENOUGH_SQUARE_QUERIES:
+            yield (
+                f"{name}.square_queries = {table.square_queries} is too few to detect masked gradients; below "
+                f"{ENOUGH_SQUARE_QUERIES} queries, an accuracy that Square does not lower is no evidence of robustness"
+            )
+    if (recipe.validation.square_queries or recipe.test.square_queries) and not square_can_start:
         yield f"Square cannot start in {attack.norm} on images of {image_size} x {image_size} pixels; only PGD runs"
+
+
+def _weak_adversary(recipe: Recipe) -> str | None:
+    """Warn of a training adversary that cannot cross its ball, as after a change of `steps` or `step_size` alone."""
+    attack = recipe.attack
+    # without step_size, the length of a step follows `steps`
+    if recipe.defense.name == "natural" or attack.step_size is None:
+        return None
+    # pgd_kl starts beside x, from where the far side of the ball is one epsilon away
+    needed = 2 if attack.name == "pgd" and attack.random_start else 1
+    reach = attack.steps * attack.step_size / attack.epsilon
+    title = f"training adversary {attack.name} at {attack.epsilon:.4g}"
+    warning = describe_short_reach(title, attack.steps, reach, needed)
+    return f"{warning}; it trains in a smaller ball (attack.steps, attack.step_size)" if warning else None

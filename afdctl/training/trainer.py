@@ -23,7 +23,7 @@ from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
 from afdctl.training.metric_buffer import MetricBuffer, first_divergence
 from afdctl.training.rng import TrainingRNG, seeded_init
-from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ineffective_settings
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, recipe_warnings
 
 
 class Trainer:
@@ -124,7 +124,7 @@ class Trainer:
             classes=self.classes,
             images=images,
         )
-        for message in [*self.dataset_notes, *ineffective_settings(self.recipe, self.image_shape[1])]:
+        for message in [*self.dataset_notes, *recipe_warnings(self.recipe, self.image_shape[1])]:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)
         # last, because a folder without run.json is not a run yet and is removed after a failure

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from afdctl.analysis.base import AnalysisRequest
 from afdctl.analysis.features import make_extractor
-from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
+from afdctl.analysis.runner import AnalysisRunner
 from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, BusyError, RecipeError, StoppedError
 from afdctl.evaluation.target import EvaluationTarget
@@ -77,7 +78,7 @@ def test_a_look_at_fewer_images_does_not_replace_what_is_there(make_subject: Mak
     study(subject, "units").run()
     quick = study(subject, "units", limit=20)
     assert quick.run()["units"]["n"] == 20
-    assert [row["n"] for row in quick.selected_instead()] == [N]
+    assert [line for line in quick.shown_instead() if f"of {N} images" in line]
     study(subject, "units", limit=20).run()
     study(subject, "units").run()
     assert [row["n"] for row in rows(subject.run, "analysis")] == [N, 20]
@@ -90,9 +91,7 @@ def test_a_look_at_fewer_images_does_not_replace_what_is_there(make_subject: Mak
 def test_the_images_are_those_of_the_sample(make_subject: MakeSubject):
     subject = make_subject()
     study(subject, "tsne", "norms").run()
-    first = study(subject, "tsne", first=20)
-    first.run()
-    assert [row["subset"] for row in first.selected_instead()] == ["all"]
+    study(subject, "tsne", first=20).run()
     order = np.random.RandomState(0).permutation(N)
     for limit in (20, 25):
         study(replace(subject, digest="another"), "tsne", "norms", limit=limit, points=limit - 5).run()
@@ -116,11 +115,13 @@ def test_a_sample_and_the_first_images_do_not_replace_one_another_silently(make_
     study(subject, "units", first=20).run()
     sample = study(subject, "units", limit=20)
     sample.run()
-    ((old, new),) = sample.replaced_by_other_images()
-    assert (old["subset"], new["subset"]) == ("first", "sample")
+    replaced = (
+        "results.h5, tables and figures now have units of 20 images (random sample), in place of the first 20 images"
+    )
+    assert sample.shown_instead() == [replaced]
     again = study(subject, "units", first=20)
     again.run()
-    assert ([row["subset"] for row in again.selected_instead()], again.replaced_by_other_images()) == (["sample"], [])
+    assert again.shown_instead() == ["results.h5, tables and figures keep units of 20 images (random sample)"]
 
 
 def test_what_was_asked_for_last_of_as_many_images_is_what_results_h5_shows(make_subject: MakeSubject):

@@ -167,6 +167,14 @@ def test_what_square_left_follows_what_pgd_left():
     assert "PGD-40 linf 0.15 62.8%, then Square 60.0% (no AutoAttack)" in printed.splitlines()[0]
 
 
+def test_few_queries_of_square_are_said_to_be_too_few():
+    """100 queries left PGD's accuracy as it was where AutoAttack took a third of it."""
+    _, few = lines(RUN, EPOCH | {"acc_square": 0.695, "square_queries": 100, "n": 200})
+    assert "PGD  69.5%, then Square 69.5% (100 queries, too few) (no AutoAttack), 200 images  best" in few
+    (enough,) = lines(LAST | {"acc_square": 0.6, "square_queries": 500}, BEST)
+    assert "then Square 60.0% (500 queries) (no AutoAttack)" in enough
+
+
 @pytest.mark.parametrize(("width", "height"), [(120, 3), (80, 3), (40, 6)])
 def test_the_bar_shows_everything_at_any_width(width: int, height: int):
     shown = drawn(width, RUN, STEP, EPOCH)

@@ -135,7 +135,7 @@ def test_square_that_cannot_start_has_no_accuracy():
 def test_square_does_not_run_without_robust_images():
     model, images, _ = linear()
     accuracy = evaluate(model, images, Evaluation(square_queries=5), AdversaryConfig(epsilon=1.0), Generator())
-    assert accuracy == Accuracy(54 / 64, 0, 64, 0)
+    assert accuracy == Accuracy(54 / 64, acc_adv=0, n=64, acc_square=0, square_queries=5)
 
 
 def test_square_can_be_interrupted_between_two_queries():

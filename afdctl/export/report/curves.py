@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from afdctl.export.report.chart import Chart, Floats, Line
-from afdctl.formatting import NORM_LABELS, format_images
+from afdctl.formatting import NORM_LABELS, describe_images
 from afdctl.journal import Row
 from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids
 from afdctl.runs.metric_history import MetricHistory
@@ -139,7 +139,7 @@ class AttackSection:
     @property
     def images(self) -> str:
         """Number and choice of the test images: `100 of 360 test images, random sample`."""
-        return format_images(row.curve.cells[0] for row in self.rows)
+        return describe_images(row.curve.cells[0] for row in self.rows)
 
     @property
     def warnings(self) -> list[tuple[int, str]]:

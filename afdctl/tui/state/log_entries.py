@@ -53,7 +53,7 @@ def _epoch(row: Row) -> str:
 
 
 def _accuracies(row: Row, attack: str) -> str:
-    square = format_square_accuracy(row.get("acc_square"))
+    square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
     # a PGD accuracy is never printed without these words
     return f"clean {row['acc_nat']:.1%}, {attack} {row['acc_adv']:.1%}{square}, no AutoAttack"
 
