@@ -82,10 +82,10 @@ class RunSummary:
     """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None for what is not known.
 
     `split` is where `clean` and `pgd` were measured: the test split after the training, before it the hold-out split.
-    `pgd` (by the attack `pgd_attack`) and `square`, the accuracy after Square on top of it, are no substitute for
-    AutoAttack, which is `aa` at `aa_epsilon`, the evaluated epsilon nearest to the training's. `clean_n`, `pgd_n` and
-    `aa_n` are numbers of images, None for the whole split. `damage` is why a run could not be read, `warnings` what its
-    journal has lost and what sanity checks of its network found.
+    `pgd` (by the attack `pgd_attack`), `square`, the accuracy after Square on top of it, and `probe`, that after the
+    probe on the hold-out split, are no substitute for AutoAttack, which is `aa` at `aa_epsilon`, the evaluated epsilon
+    nearest to the training's. `clean_n`, `pgd_n` and `aa_n` are numbers of images, None for the whole split. `damage`
+    is why a run could not be read, `warnings` what its journal has lost and what sanity checks of its network found.
     """
 
     name: str
@@ -104,6 +104,7 @@ class RunSummary:
     pgd_attack: str | None = None
     pgd_n: int | None = None
     square: float | None = None
+    probe: float | None = None
     aa: float | None = None
     aa_norm: str | None = None
     aa_epsilon: float | None = None
@@ -198,7 +199,8 @@ def _accuracies(record: Record) -> dict[str, Any]:
         return {
             "split": "test",
             **_clean(record),
-            **_robust(test),
+            "pgd": test["acc_adv"],
+            "square": test.get("acc_square"),
             "pgd_attack": test["attack"],
             "pgd_n": _partial_n(test),
         }
@@ -207,17 +209,15 @@ def _accuracies(record: Record) -> dict[str, Any]:
         return {"split": "test", **_clean(record)}
     if validations := [row for row in record.of_kind("epoch") if "acc_nat" in row]:
         row = validations[-1]
-        return {"split": "validation", "clean": row["acc_nat"], **_robust(row), "pgd_attack": "PGD"}
+        n = row.get("n")
+        clean = {"split": "validation", "clean": row["acc_nat"], "clean_n": n}
+        return {**clean, "pgd": row["acc_adv"], "pgd_attack": "APGD-CE", "pgd_n": n, "probe": row.get("acc_probe")}
     return {}
 
 
 def _clean(record: Record) -> dict[str, Any]:
     row = record.clean()
     return {"clean": row["acc_nat"], "clean_n": _partial_n(row)} if row else {}
-
-
-def _robust(row: Row) -> dict[str, Any]:
-    return {"pgd": row["acc_adv"], "square": row.get("acc_square")}
 
 
 def _partial_n(row: Row) -> int | None:

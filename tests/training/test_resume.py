@@ -36,10 +36,14 @@ RECIPES = {
             "train.ema_decay=0.9",
         ],
     ),
-    "trades": ("digits_trades", []),
+    # the probe's random starts are the same in all epochs
+    "trades": (
+        "digits_trades",
+        ["train.checkpoint_selection=probe", "validation.limit=9", "validation.square_queries=20"],
+    ),
     "afd": ("digits_wgan", ["defense.gp_weight=1.0", "data.augment=crop_flip"]),
     "afd sequential": ("digits_dcgan", ["defense.update=sequential", "model.encoder=resnet18_mnist"]),
-    "matching": ("digits_wgan", ["defense.name=matching"]),
+    "matching": ("digits_wgan", ["defense.name=matching", "data.augment=crop", "data.train_limit=1100"]),
 }
 CLOCK = {"t", "images_per_s", "seconds"}
 

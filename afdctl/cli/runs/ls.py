@@ -23,8 +23,8 @@ SORT = typer.Option(
 )
 
 NOTE: Final = (
-    "In %, on the test split; in brackets: on the hold-out split, during the training. n: number of images, if not the "
-    "whole split. PGD: no AutoAttack. AA: AutoAttack."
+    "In %, on the test split; in brackets: on the hold-out split, during the training, under the probe or APGD-CE. "
+    "n: number of images, if not the whole split. PGD, probe, APGD-CE: no AutoAttack. AA: AutoAttack."
 )
 COLUMNS: Final = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
 
@@ -152,9 +152,11 @@ def _format_n(n: int | None) -> str:
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     epoch = "" if run["epoch"] is None else f"{run['epoch']}/{run['epochs']}"
     brackets = "({})" if run["split"] == "validation" else "{}"
+    # what selects the best epoch
+    robust = run["pgd"] if run["probe"] is None else run["probe"]
     clean, pgd = (
-        brackets.format(format_percent(run[key])) + _format_n(run[f"{key}_n"]) if run[key] is not None else ""
-        for key in ("clean", "pgd")
+        brackets.format(format_percent(accuracy)) + _format_n(n) if accuracy is not None else ""
+        for accuracy, n in ((run["clean"], run["clean_n"]), (robust, run["pgd_n"]))
     )
     aa = ""
     if run["aa"] is not None:

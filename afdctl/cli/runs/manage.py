@@ -72,6 +72,8 @@ def results(record: "Record") -> dict[str, Any]:
         values[f"{run.pgd_attack} ({run.split}, no AutoAttack)"] = run.pgd
     if run.square is not None:
         values[f"then Square ({run.split}, no AutoAttack)"] = run.square
+    if run.probe is not None:
+        values[f"probe ({run.split}, no AutoAttack)"] = run.probe
     for curve in record.curves.values():
         accuracies = {epsilon: accuracy for epsilon, accuracy in curve.by_epsilon().items() if epsilon}
         values |= {f"{curve.title} {curve.norm} {epsilon:.4g}": accuracy for epsilon, accuracy in accuracies.items()}
