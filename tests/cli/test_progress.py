@@ -160,6 +160,16 @@ def test_the_results_of_one_checkpoint_are_one_line():
     ]
 
 
+def test_the_opening_says_when_the_probe_runs_and_at_what_cost():
+    validation = {"limit": 500, "targets": 3, "square_queries": 300}
+    recipe = RUN["recipe"] | {"train": {"checkpoint_selection": "probe"}, "validation": validation}
+    (opening,) = lines(RUN | {"recipe": recipe, "validation": {"interval": 2, "share": 0.0258}})
+    assert opening.splitlines()[-1] == (
+        "probe after every 2 epochs: APGD-CE, APGD-T on 3 targets, 300-query Square, on 200 held-out images; "
+        "at most 2.6% of the training"
+    )
+
+
 def test_the_probe_follows_its_first_attack():
     _, printed = lines(RUN, EPOCH | {"acc_probe": 0.5})
     assert "clean  98.0%, APGD-CE  69.5%, probe 50.0% (no AutoAttack)  best" in printed

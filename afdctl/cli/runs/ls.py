@@ -24,7 +24,7 @@ SORT = typer.Option(
 
 NOTE: Final = (
     "In %, on the test split; in brackets: on the hold-out split, during the training, under the probe or APGD-CE. "
-    "n: number of images, if not the whole split. PGD, probe, APGD-CE: no AutoAttack. AA: AutoAttack."
+    "n: number of images, if not the whole test split. Probe, APGD-CE, PGD: no AutoAttack. AA: AutoAttack."
 )
 COLUMNS: Final = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
 

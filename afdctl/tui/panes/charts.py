@@ -136,7 +136,7 @@ def available_charts(history: History) -> list[ChartSpec]:
 def _validation_chart(history: History) -> ChartSpec:
     curves = [
         CurveSpec(metric="acc_nat", name="clean", colour="good", band=False),
-        CurveSpec(metric="acc_adv", name="APGD-CE", colour="other", band=False),
+        CurveSpec(metric="acc_adv", name="APGD", colour="other", band=False),
     ]
     if "acc_probe" in history.validations.names:
         curves.append(CurveSpec(metric="acc_probe", name="probe", colour="d_hdh", band=False))
