@@ -85,7 +85,7 @@ def _print_frame(folders: list[Path], width: int, height: int, svg: output_path.
         typer.echo(text, nl=False, file=process.raw_stream(sys.stdout))
         return
     from afdctl.runs import files
-    from afdctl.tui.export import to_svg
+    from afdctl.tui.drawing.svg import to_svg
 
     path = svg.file(f"{output_path.runs_in_words([folder.resolve().name for folder in folders])}.svg")
     files.write_text(path, to_svg(frame, f"afdctl: {folders[0].name}"))

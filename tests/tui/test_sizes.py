@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from afdctl.tui.drawing.cells import ROLES, Depth, Palette
-from afdctl.tui.export import to_svg
+from afdctl.tui.drawing.svg import to_svg
 from afdctl.tui.layout import compute_layout, tier
 from afdctl.tui.screen import compose_frame
 from afdctl.tui.view import Settings, View
