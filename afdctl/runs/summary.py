@@ -84,8 +84,8 @@ class RunSummary:
     `split` is where `clean` and `pgd` were measured: the test split after the training, before it the hold-out split.
     `pgd` (by the attack `pgd_attack`), `square`, the accuracy after Square on top of it, and `probe`, that after the
     probe on the hold-out split, are no substitute for AutoAttack, which is `aa` at `aa_epsilon`, the evaluated epsilon
-    nearest to the training's. `clean_n`, `pgd_n` and `aa_n` are numbers of images, None for the whole test split. `damage`
-    is why a run could not be read, `warnings` what its journal has lost and what sanity checks of its network found.
+    nearest to the training's. `clean_n`, `pgd_n` and `aa_n` are numbers of images, None for the whole test split.
+    `damage` is why a run could not be read, `warnings` what its journal has lost and what sanity checks found.
     """
 
     name: str
