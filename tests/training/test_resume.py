@@ -25,11 +25,12 @@ from tests.conftest import short, train
 
 RECIPES = {
     "natural": ("digits_nt", []),
-    "adversarial": ("digits_at", ["attack.epsilon_warmup_epochs=1.5"]),
+    # a warm-up of 10 epochs that ends with the two of the training
+    "adversarial": ("digits_at", []),
     "adversarial ramped": (
         "digits_at",
         [
-            "attack.epsilon_warmup_epochs=0",
+            "attack.epsilon_warmup_epochs=1.5",
             "attack.n_fgsm_epochs=1",
             "attack.steps_warmup_epochs=2",
             "train.epochs=4",
