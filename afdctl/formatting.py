@@ -16,6 +16,9 @@ QUOTED_CHARACTERS: Final = 80
 EXCEPTION_CHARACTERS: Final = 500
 # items of a list that a message names
 LISTED_ITEMS: Final = 3
+# Queries of Square below which it does not rule out masked gradients. With 100, Square fooled none of 200 images more
+# than PGD (77.5 %) where AutoAttack left 50.5 %; 500 separated checkpoints that were equal under PGD.
+ENOUGH_SQUARE_QUERIES: Final = 500
 NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1"}
 
 
@@ -34,9 +37,27 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def format_square_accuracy(accuracy: object) -> str:
-    """Format the accuracy after Square that follows a PGD accuracy; empty if Square did not run."""
-    return f", then Square {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
+def format_square_accuracy(accuracy: object, queries: object) -> str:
+    """Format the accuracy after Square that follows a PGD accuracy, with its queries; empty if Square did not run."""
+    if not isinstance(accuracy, int | float):
+        return ""
+    if not isinstance(queries, int):
+        return f", then Square {accuracy:.1%}"
+    too_few = ", too few" if queries < ENOUGH_SQUARE_QUERIES else ""
+    return f", then Square {accuracy:.1%} ({queries:,} queries{too_few})"
+
+
+def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -> str | None:
+    """Say that an attack's steps cannot cross its ball; None where they can.
+
+    `reach` is the length of all steps, `needed` the way to the far side of the ball, both in units of epsilon.
+    """
+    # a step of 0.1 / 4 takes exactly four steps, apart from rounding
+    if reach >= needed * (1 - 1e-9):
+        return None
+    return (
+        f"{attack}: its {format_count(steps, 'step')} reach {reach:.2f} epsilon, and crossing the ball takes {needed:g}"
+    )
 
 
 def format_probe_accuracy(accuracy: object) -> str:
@@ -112,6 +133,11 @@ def format_n(counts: Iterable[int]) -> str:
     """Format numbers of images as `n = 360` or `n = 500 to 10,000`; empty for none."""
     counts_range = format_range(counts)
     return f"n = {counts_range}" if counts_range else ""
+
+
+def format_images(count: int) -> str:
+    """Format a number of images briefly, for the cell of a table: `360`, `10k`; never rounded."""
+    return f"{count // 1000}k" if count and count % 1000 == 0 else str(count)
 
 
 def format_count(count: int, noun: str) -> str:

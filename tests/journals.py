@@ -101,24 +101,38 @@ def trained(acc_nat: float = 0.95, acc_adv: float = 0.6) -> list[Row]:
     return [*steps(1, 10), epoch(1), *steps(11, 20), epoch(2), final_test(acc_nat, acc_adv), end()]
 
 
-def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm: str = "linf", n: int = 100) -> str:
-    """Put a finished sweep of one attack into the run and its results.h5; returns the name of its shard."""
+def swept(
+    run: Run,
+    accuracies: Mapping[float, float],
+    attack: str = "aa",
+    norm: str = "linf",
+    n: int = 100,
+    *,
+    checkpoint: str = CHECKPOINT,
+    shift: int = 0,
+    **fields: Any,
+) -> str:
+    """Put a finished sweep of one attack into the run and its results.h5; returns the name of its shard.
+
+    The images that remain robust are the first ones, moved by `shift`; `fields` change the cells' rows.
+    """
     arrays: dict[str, np.ndarray[Any, Any]] = {"label": np.arange(n) % 10}
     for epsilon, accuracy in accuracies.items():
-        distance = np.where(np.arange(n) < round(accuracy * n), np.inf, epsilon / 2)
+        robust = np.roll(np.arange(n) < round(accuracy * n), shift)
+        distance = np.where(robust, np.inf, epsilon / 2)
         arrays[f"{epsilon:g}/distance"] = distance.astype(np.float32)
     shard = shards.write(run, attack, arrays)
     rows = [
         {
             "event": "cell",
-            "key": f"{attack}{epsilon:g}",
+            "key": f"{attack}{epsilon:g}{checkpoint}",
             "attack": attack,
             "norm": norm,
             "epsilon": epsilon,
             "source": None,
             "schedule": "descending",
             "spec": {"name": attack, "norm": norm, "epsilons": [0, 1]},
-            "checkpoint": CHECKPOINT,
+            "checkpoint": checkpoint,
             "n": n,
             "seed": 0,
             "acc_nat": 0.97,
@@ -133,6 +147,7 @@ def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm:
             "seconds": 1.0,
             "shard": shard,
             "images": False,
+            **fields,
         }
         for epsilon, accuracy in accuracies.items()
     ]
@@ -141,6 +156,11 @@ def swept(run: Run, accuracies: Mapping[float, float], attack: str = "aa", norm:
         journal.append("sweep_end", reason="finished", exit_code=0)
     results_file.build(run)
     return shard
+
+
+def saved(digest: str, *, best: bool, step: int = 600) -> Row:
+    """The row of a checkpoint."""
+    return {"event": "checkpoint", "step": step, "epoch": 1, "file": "x", "digest": digest, "best": best}
 
 
 def analysed(run: Run, name: str, figures: Row, arrays: Mapping[str, np.ndarray[Any, Any]] | None = None) -> str | None:

@@ -20,7 +20,7 @@ from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.runs import results_file, shards
-from afdctl.runs.selection import not_selected, rows_to_rewrite, selected_analyses
+from afdctl.runs.selection import describe_checkpoint_shown, not_selected, rows_to_rewrite, selected_analyses
 from afdctl.suites.attack_config import AttackConfig
 
 # part of every key: raise it when an analysis' results change, so that old ones are computed again
@@ -183,11 +183,14 @@ class AnalysisRunner:
         versions = [VERSION, FEATURES_VERSION]
         return make_key([*versions, name, target.digest, target.data_digest, request.n, request.seed, attacks, points])
 
-    def selected_instead(self) -> list[Row]:
-        """Return the rows that tables, figures and results.h5 show in place of requested ones."""
+    def shown_instead(self) -> list[str]:
+        """Return a line for each requested result in whose place tables, figures and results.h5 show another."""
         rows = self._counting_rows()
-        selected = selected_analyses(rows)
-        return [selected[row["name"]] for row in not_selected(rows, self.rows().values()) if row["name"] in selected]
+        selected = selected_analyses(rows, self.target.digest)
+        kept = [selected[row["name"]] for row in not_selected(rows, self.rows().values()) if row["name"] in selected]
+        lines = [f"results.h5, tables and figures keep {row['name']} of {row['n']:,} images" for row in kept]
+        other = describe_checkpoint_shown(rows, "analysis", self.target.digest)
+        return [*lines, other] if other else lines
 
     def handle_interrupts(self) -> None:
         """Raise StoppedError where a signal asked to stop."""

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import analyze, attack, bench, data, export, process, recipes, runs, suites, sweep, train, watch
+from afdctl.cli import analyze, attack, bench, data, export, models, process, recipes, runs, suites, sweep, train, watch
 from afdctl.cli.process import broken_pipe_error, discard_output, escape_output
 from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, RecipeError, compile_failure, out_of_memory
 
@@ -88,6 +88,7 @@ app.command("bench", short_help="Measure the cost of a recipe on this machine.")
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(suites.app, name="suites")
+app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 
 

@@ -12,7 +12,7 @@ import typer
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
 from afdctl.cli.evaluation import print_warnings
-from afdctl.cli.options import dataset_name, find_run, run_names, split_names, takes
+from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
 from afdctl.cli.output_path import OutputPath, figure_path
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
@@ -58,7 +58,7 @@ OUT = output_path.option(
 class AnalyzeOptions:
     """The options of `analyze`."""
 
-    runs: shared.RunNames = None
+    runs: shared.TargetNames = None
     pca: Annotated[bool, PCA] = False
     units: Annotated[bool, UNITS] = False
     sensitivity: Annotated[bool, SENSITIVITY] = False
@@ -100,7 +100,7 @@ def analyze(options: AnalyzeOptions) -> None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
     if options.out:
         check_out(options.out)
-    runs = shared.distinct_runs(find_run(name, options.folder) for name in run_names(options.runs or []))
+    runs = shared.distinct_runs(find_targets(run_names(options.runs or []), options.folder, options.data_dir))
     shared.check_names_differ(run.name for run in runs)
     shared.check_not_training(runs)
     # a suite is resolved once for each data set, so a mistake in it is reported once
@@ -196,8 +196,8 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)
     runner.run(progress.on_images, progress.on_analysis)
-    for row in runner.selected_instead():
-        reporter.say(f"{name}: results.h5, tables and figures keep {row['name']} of {row['n']:,} images")
+    for line in runner.shown_instead():
+        reporter.say(f"{name}: {line}")
 
 
 def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:

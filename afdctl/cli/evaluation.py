@@ -9,7 +9,13 @@ import typer
 
 from afdctl import registry
 from afdctl.cli import options as shared
-from afdctl.cli.options import check_names_differ, check_not_training, dataset_name, find_run, parse_numbers, run_names
+from afdctl.cli.options import (
+    check_names_differ,
+    check_not_training,
+    dataset_name,
+    find_targets,
+    run_names,
+)
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean
@@ -32,7 +38,7 @@ PRECISIONS = ("float32", "bf16")
 class EvaluateOptions:
     """The options of `attack` and `sweep`."""
 
-    runs: shared.RunNames = None
+    runs: shared.TargetNames = None
     overrides: shared.AttackSettings = None
     limit: shared.Limit = None
     sources: shared.From = None
@@ -58,10 +64,10 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     check_options(options, matrix)
     target_runs = []
     if options.model is None:
-        target_runs = [find_run(name, options.folder) for name in run_names(options.runs or [])]
+        target_runs = find_targets(run_names(options.runs or []), options.folder, options.data_dir)
     # before the plan, which imports torch and attacks a few images to estimate the time
     check_not_training(target_runs)
-    source_runs = [find_run(name, options.folder) for name in options.sources or []]
+    source_runs = find_targets(options.sources or [], options.folder, options.data_dir)
     # every mistake in a suite is reported before torch is imported, which takes seconds
     datasets = {dataset_name(run) for run in [*target_runs, *source_runs]} | ({options.dataset} - {None})
     suites = {dataset: load_suite(dataset) for dataset in datasets if dataset}
@@ -93,6 +99,8 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
         runner.on_row = EvaluationProgress(reporter, estimates).on_row
         rows = runner.run()
     evaluation_tables.print_not_selected(runner.cells.not_selected())
+    for line in runner.cells.other_checkpoints():
+        typer.echo(line, err=True)
     evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
 
 
@@ -141,7 +149,7 @@ def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "Eval
 
     assert options.model is not None
     assert options.dataset is not None
-    mean, std = parse_numbers(options.mean, "--mean"), parse_numbers(options.std, "--std")
+    mean, std = shared.parse_numbers(options.mean, "--mean"), shared.parse_numbers(options.std, "--std")
     user_model.check_spec(options.model)
     # the file runs with the user's rights, so it is named before it does
     typer.echo(f"executing {options.model.rpartition(':')[0] or options.model} to build the model", err=True)

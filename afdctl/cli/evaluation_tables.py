@@ -148,7 +148,6 @@ def describe_rank(cell: "Row") -> tuple[str, ...]:
     changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
     return (
         f"{cell['n']:,} images",
-        f"checkpoint {cell['checkpoint'][:8]}",
         changed,
         cell["precision"],
         f"suite {cell['suite']}",

@@ -14,7 +14,7 @@ import typer
 
 from afdctl import registry
 from afdctl.cli import export_modes, options, output_path
-from afdctl.cli.options import distinct_runs, find_run, run_names
+from afdctl.cli.options import distinct_runs, find_targets, run_names
 from afdctl.cli.output_path import ExportOptions, check_suffix
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
@@ -56,7 +56,7 @@ Mode = Callable[[ExportOptions, str], None]
 
 
 def export(
-    names: options.RunNames = None,
+    names: options.TargetNames = None,
     table: Annotated[str | None, TABLE] = None,
     figure: Annotated[str | None, FIGURE] = None,
     weights: Annotated[str | None, WEIGHTS] = None,
@@ -98,7 +98,7 @@ def export(
     if (table or figure) and not names:
         runs = all_runs(folder)
     else:
-        runs = distinct_runs(find_run(spec, folder) for spec in run_names(names or []))
+        runs = distinct_runs(find_targets(run_names(names or []), folder, data_dir))
     mode(
         ExportOptions(
             runs=runs,

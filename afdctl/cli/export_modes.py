@@ -28,7 +28,7 @@ def load_records(options: ExportOptions) -> "list[Record]":
     records = []
     for run in options.runs:
         try:
-            records.append(Record.of(run))
+            records.append(Record.of(run, options.checkpoint))
         except (AfdctlError, OSError) as error:
             # one damaged run must not prevent a table of all, but a run that is named is wanted
             if options.named:
@@ -36,10 +36,23 @@ def load_records(options: ExportOptions) -> "list[Record]":
             typer.echo(f"warning: {run.name} left out: {error}", err=True)
     if not records:
         raise NotFoundError("no run here can be read; name another folder with --runs")
+    if not any(map(_has_checkpoint, records)):
+        raise NotFoundError(
+            f"--checkpoint {options.checkpoint}: no run here was attacked or analysed on it; name best, last, or a "
+            "file that `afdctl runs show` lists"
+        )
     for record in records:
         for gap in record.lost:
             typer.echo(f"warning: {gap}", err=True)
     return records
+
+
+def _has_checkpoint(record: "Record") -> bool:
+    """Return whether a checkpoint is `best`, `last`, or a file whose results the run has."""
+    from afdctl.runs.checkpoints import POINTERS
+
+    digests = {row["checkpoint"] for event in ("cell", "analysis") for row in record.of_kind(event)}
+    return record.checkpoint in POINTERS or any(digest[:16] in record.checkpoint for digest in digests)
 
 
 def export_table(options: ExportOptions, name: str) -> None:

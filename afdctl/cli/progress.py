@@ -164,8 +164,9 @@ def format_validation(row: Row) -> str:
     """Format an epoch's accuracies on the hold-out split, if there is one."""
     if "acc_nat" not in row:
         return ""
+    images = f", {format_count(row['n'], 'image')}" if "n" in row else ""
     robust = f"APGD-CE {row['acc_adv']:6.1%}{format_probe_accuracy(row.get('acc_probe'))} (no AutoAttack)"
-    return f"validation: clean {row['acc_nat']:6.1%}, {robust}" + ("  best" if row["best"] else "")
+    return f"validation: clean {row['acc_nat']:6.1%}, {robust}{images}" + ("  best" if row["best"] else "")
 
 
 def format_results(last: Row, best: Row) -> list[str]:
@@ -176,7 +177,7 @@ def format_results(last: Row, best: Row) -> list[str]:
 
 
 def _format_result(name: str, row: Row) -> str:
-    square = format_square_accuracy(row.get("acc_square"))
+    square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
     return (
         f"test, {name} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
         f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} images"

@@ -16,7 +16,7 @@ from afdctl.journal import JournalCache, Row, drop_superseded
 from afdctl.runs import shards
 from afdctl.runs.curves import wilson
 from afdctl.runs.run import Run
-from afdctl.runs.selection import not_selected, rows_to_rewrite, selected_curves
+from afdctl.runs.selection import describe_checkpoint_shown, not_selected, rows_to_rewrite, selected_curves
 from afdctl.runs.shards import Arrays
 
 # Rows of finished cells by run and key: two runs can hold the same network, and so the same keys
@@ -77,11 +77,20 @@ class PlannedCells:
         for name, reader in self.readers.items():
             reader.of_event("cell")
             rows = drop_superseded(reader.rows)
-            curves = selected_curves(rows)
+            curves = selected_curves(rows, self.targets[name].digest)
             for row in not_selected(rows, self.finished(name)):
                 if curve := curves.get((row["attack"], row["source"])):
                     replaced.append((name, row, curve.cells[0]))
         return replaced
+
+    def other_checkpoints(self) -> list[str]:
+        """Return a line for each run of which tables show another checkpoint than this plan's."""
+        digests = {name: target.digest for name, target in self.targets.items()}
+        lines = {
+            name: describe_checkpoint_shown(drop_superseded(self.readers[name].rows), "cell", digest)
+            for name, digest in digests.items()
+        }
+        return [f"{name}: {line}" for name, line in lines.items() if line]
 
     def _with_started_batch_size(self, task: Task) -> Task:
         """Return the task with its batch size halved as often as finds the most finished cells.

@@ -110,7 +110,7 @@ def _earlier_transfers(target: EvaluationTarget, planned: Sequence[SampleCurve])
             run=target.name,
             distances=_distances(target, curve.cells),
         )
-        for key, curve in Record.of(target.run).curves.items()
+        for key, curve in Record.of(target.run, target.digest).curves.items()
         if curve.source
         and key not in names
         and curve.norm in norms

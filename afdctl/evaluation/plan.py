@@ -9,6 +9,7 @@ from typing import Any
 from afdctl.attacks.query_counter import library_version
 from afdctl.errors import RecipeError
 from afdctl.evaluation.target import EvaluationTarget
+from afdctl.formatting import describe_short_reach
 from afdctl.suites.attack_config import AttackConfig, FixedStepAttack
 from afdctl.suites.load import Suite
 from afdctl.suites.schema import AA, APGDT
@@ -233,12 +234,14 @@ def attack_warnings(specs: Iterable[AttackConfig], classes: int) -> Iterator[str
 
 def _short_reach(spec: FixedStepAttack) -> str | None:
     """Warn of epsilons whose ball the attack's steps cannot cross."""
+    needed = spec.required_distance
     distances = {epsilon: spec.max_distance(epsilon) for epsilon in spec.epsilons[1:]}
-    short = {epsilon: far for epsilon, far in distances.items() if far is not None and far < spec.required_distance}
+    reached = {epsilon: reach for epsilon, reach in distances.items() if reach is not None}
+    short = {
+        epsilon: reach for epsilon, reach in reached.items() if describe_short_reach("", spec.steps, reach, needed)
+    }
     if not short:
         return None
     epsilons = ", ".join(f"{epsilon:.4g}" for epsilon in short)
-    return (
-        f"{spec.title} at {epsilons}: its {spec.steps} steps reach {min(short.values()):.2f} epsilon, and crossing the "
-        f"ball takes {spec.required_distance:g}; its accuracies are too high"
-    )
+    warning = describe_short_reach(f"{spec.title} at {epsilons}", spec.steps, min(short.values()), needed)
+    return f"{warning}; its accuracies are too high"

@@ -134,17 +134,26 @@ def commands(gaps: Iterable[Gap]) -> list[str]:
 def sweep_gap(record: Record, attack: str, options: str = "") -> Gap:
     """Describe a missing sweep of the run under an attack of suite paper-A2."""
     # with the suite: the default one has other grids, whose results a table of the paper notes as different
-    return Gap(f"afdctl sweep {{runs}} --suite paper-A2{options} --attacks {{attacks}}", quote_run(record.run), attack)
+    checkpoint = _checkpoint_option(record, "cell")
+    command = f"afdctl sweep {{runs}} --suite paper-A2{options}{checkpoint} --attacks {{attacks}}"
+    return Gap(command, quote_run(record.run), attack)
 
 
 def full_sweep_gap(record: Record) -> Gap:
     """Describe a missing sweep of the run under all attacks of suite paper-A2."""
-    return Gap("afdctl sweep {runs} --suite paper-A2", quote_run(record.run))
+    return Gap(f"afdctl sweep {{runs}} --suite paper-A2{_checkpoint_option(record, 'cell')}", quote_run(record.run))
 
 
 def analysis_gap(record: Record, *analyses: str) -> Gap:
     """Describe missing analyses of the run."""
-    return Gap(f"afdctl analyze {{runs}}{''.join(f' --{name}' for name in analyses)}", quote_run(record.run))
+    options = "".join(f" --{name}" for name in analyses) + _checkpoint_option(record, "analysis")
+    return Gap(f"afdctl analyze {{runs}}{options}", quote_run(record.run))
+
+
+def _checkpoint_option(record: Record, event: str) -> str:
+    """Return the option that measures the checkpoint which the other results of the run are of."""
+    # sweep's default is `best`, whose results would count in place of those shown
+    return " --checkpoint last" if record.checkpoint_name(event) == "last" else ""
 
 
 def training_gap(dataset: str, method: str) -> Gap | None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from afdctl.errors import AfdctlError
 from afdctl.formatting import encodable
 from afdctl.runs.record import Record
+from afdctl.runs.selection import checkpoint_name
 
 TRAINING_EVENTS: Final = ("step", "epoch", "test")
 FIRST_COLUMNS: Final = ("run", "event", "t", "step", "epoch")
@@ -26,10 +27,10 @@ def events(records: Iterable[Record]) -> Rows:
 
 
 def cells(records: Iterable[Record]) -> Rows:
-    """List every cell that sweeps measured; `shown` marks those that tables and results.h5 show.
+    """List every cell that sweeps measured; `shown` marks those that tables show.
 
-    `spec` is the attack's settings as JSON, `changed` the names of those that differ from the suite. `dataset` and
-    `method` describe the model under attack.
+    `checkpoint_name` is `best`, `last` or the start of a digest. `spec` is the attack's settings as JSON, `changed` the
+    names of those that differ from the suite. `dataset` and `method` describe the model under attack.
     """
     rows = []
     for record in records:
@@ -39,7 +40,8 @@ def cells(records: Iterable[Record]) -> Rows:
         for row in record.of_kind("cell"):
             fields = {key: value for key, value in row.items() if key not in OMITTED_FIELDS}
             texts = {"spec": json.dumps(row["spec"]), "changed": " ".join(row.get("changed", ()))}
-            rows.append({**target, "shown": id(row) in shown, **fields, **texts})
+            name = checkpoint_name(record.rows, row["checkpoint"])
+            rows.append({**target, "shown": id(row) in shown, "checkpoint_name": name, **fields, **texts})
     return rows
 
 

@@ -95,6 +95,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "acc_nat": "number",
         "acc_adv": "number",
         "acc_square?": "number",
+        "square_queries?": "integer",
         "n": "integer",
         "split_n?": "integer",
     },

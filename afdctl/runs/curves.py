@@ -133,6 +133,12 @@ class RobustnessCurve:
     def auc(self) -> float:
         return auc(self.epsilons, self.accuracies)
 
+    def nearest_cell(self, epsilon: float) -> Row | None:
+        """Return the cell nearest to an epsilon, if it is within 5 % of it."""
+        row = min(self.cells, key=lambda cell: abs(cell["epsilon"] - epsilon))
+        # the paper rounds: its 0.015 is 4/255 = 0.0157, almost 5 % more
+        return row if abs(row["epsilon"] - epsilon) <= 0.05 * epsilon else None
+
     def by_epsilon(self) -> dict[float, float]:
         """Map each epsilon to its accuracy."""
         return dict(zip(self.epsilons, self.accuracies, strict=True))

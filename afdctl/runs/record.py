@@ -20,9 +20,13 @@ from afdctl.runs.run import KEPT, Run
 from afdctl.runs.selection import (
     CurveKey,
     Warnings,
+    also_measured,
+    checkpoint_name,
+    counting_checkpoint,
     selected_analyses,
     selected_clean,
     selected_curves,
+    selected_test,
     warnings_by_network,
     warnings_of,
 )
@@ -87,6 +91,7 @@ class Record:
     """One run; `recipe` is None for a custom model, which was not trained here.
 
     `rows` are those of `outline` (None without a journal). `lost` says what the journal has lost at its end.
+    `checkpoint` is the one whose results count where they exist: `best`, `last`, or the name of its file.
     """
 
     run: Run
@@ -94,9 +99,10 @@ class Record:
     rows: list[Row]
     outline: JournalOutline | None = None
     lost: tuple[str, ...] = ()
+    checkpoint: str = "best"
 
     @classmethod
-    def of(cls, run: Run) -> "Record":
+    def of(cls, run: Run, checkpoint: str = "best") -> "Record":
         """Read the run once. Errors: CorruptError for a damaged journal or recipe."""
         try:
             chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
@@ -106,7 +112,8 @@ class Record:
         recorded = RecordedProgress.of(run)
         outline = JournalOutline(run.journal_path) if run.journal_path.exists() else None
         rows = outline.rows if outline else []
-        return cls(run=run, recipe=chosen, rows=rows, outline=outline, lost=tuple(recorded.gaps(outline)))
+        lost = tuple(recorded.gaps(outline))
+        return cls(run=run, recipe=chosen, rows=rows, outline=outline, lost=lost, checkpoint=checkpoint)
 
     @property
     def name(self) -> str:
@@ -138,17 +145,36 @@ class Record:
     @cached_property
     def curves(self) -> dict[CurveKey, RobustnessCurve]:
         """(attack, source) -> the curve of the cells that count."""
-        return selected_curves(self.rows)
+        return selected_curves(self.rows, self.checkpoint)
+
+    @cached_property
+    def other_curves(self) -> dict[str, dict[CurveKey, RobustnessCurve]]:
+        """`best` or `last` -> the curves of that checkpoint, where it was attacked too but does not count."""
+        others = also_measured(self.rows, "cell", self.checkpoint)
+        return {name: selected_curves(self.rows, digest) for name, digest in others.items()}
 
     @cached_property
     def analyses(self) -> dict[str, Row]:
         """Name -> the row of each analysis that counts."""
-        return selected_analyses(self.rows)
+        return selected_analyses(self.rows, self.checkpoint)
+
+    @cached_property
+    def other_analyses(self) -> dict[str, dict[str, Row]]:
+        """`best` or `last` -> the analyses of that checkpoint, where it was analysed too but does not count."""
+        others = also_measured(self.rows, "analysis", self.checkpoint)
+        return {name: selected_analyses(self.rows, digest) for name, digest in others.items()}
+
+    def checkpoint_name(self, event: str) -> str:
+        """Return the name of the checkpoint whose cells or analyses count; without any, the one asked for."""
+        digest = counting_checkpoint(self.rows, event, self.checkpoint)
+        return checkpoint_name(self.rows, digest or self.checkpoint)
 
     @property
     def shards(self) -> list[str]:
-        """The shards of the curves, the analyses and the features."""
-        rows = [*self._results, *self.of_kind("features")]
+        """The shards of the curves and analyses of all checkpoints, and of the features."""
+        others = [cell for curves in self.other_curves.values() for curve in curves.values() for cell in curve.cells]
+        others += [row for analyses in self.other_analyses.values() for row in analyses.values()]
+        rows = [*self._results, *others, *self.of_kind("features")]
         return list(dict.fromkeys(row["shard"] for row in rows if row["shard"]))
 
     @cached_property
@@ -175,7 +201,11 @@ class Record:
 
     def clean(self) -> Row | None:
         """Return the measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""
-        return selected_clean(self.rows)
+        return selected_clean(self.rows, self.checkpoint)
+
+    def test(self) -> Row | None:
+        """Return the test at the end of the training: of the network whose attacks count."""
+        return selected_test(self.rows, self.checkpoint)
 
 
 def method_of(chosen: Recipe | None, name: str) -> str:

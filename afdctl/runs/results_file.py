@@ -22,6 +22,7 @@ from afdctl.runs import shards
 from afdctl.runs.run import Run
 from afdctl.runs.selection import (
     Warnings,
+    also_measured,
     selected_analyses,
     selected_curves,
     selected_features,
@@ -76,13 +77,14 @@ def build(run: Run) -> Path:
             add_table(file, name, (row for row in rows if row["event"] == event))
         for shard, cells in _by_shard(rows).items():
             _add_cells(file, run, shard, cells, checks)
-        for row in selected_analyses(rows).values():
-            _add_analysis(file, run, row, checks)
-        for row in selected_features(rows):
-            # large arrays stay in their shard; the next analysis makes those of a damaged one again
-            if shards.intact(run, row["shard"]):
-                place = FEATURES.format(**row) if row["attack"] else NATURAL
-                file[place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
+        for folder, checkpoint in _folders(rows, "analysis").items():
+            for row in selected_analyses(rows, checkpoint).values():
+                _add_analysis(file, run, folder, row, checks)
+            for row in selected_features(rows, checkpoint):
+                # large arrays stay in their shard; the next analysis makes those of a damaged one again
+                if shards.intact(run, row["shard"]):
+                    place = FEATURES.format(**row) if row["attack"] else NATURAL
+                    file[folder + place] = h5py.ExternalLink(f"shards/{row['shard']}", "/")
         _describe(file, attributes)
         # checked last, as another process may have built a newer one meanwhile
         if run.results_journal_size > outline.end:
@@ -120,26 +122,29 @@ def refresh(run: Run) -> None:
     build(run)
 
 
-def _by_shard(rows: list[Row]) -> dict[str, list[Row]]:
-    """Return the cells that count, by shard."""
-    by_shard: dict[str, list[Row]] = {}
-    for row in (cell for curve in selected_curves(rows).values() for cell in curve.cells):
-        by_shard.setdefault(row["shard"], []).append(row)
+def _folders(rows: list[Row], event: str) -> dict[str, str]:
+    """Map the top folder of results of one kind to their checkpoint: `` for those that count, then such as `/last`."""
+    return {"": "best"} | {f"/{name}": digest for name, digest in also_measured(rows, event).items()}
+
+
+def _by_shard(rows: list[Row]) -> dict[str, dict[str, Row]]:
+    """Return the cells of all folders by shard, each under its path in results.h5."""
+    by_shard: dict[str, dict[str, Row]] = {}
+    for folder, checkpoint in _folders(rows, "cell").items():
+        for row in (cell for curve in selected_curves(rows, checkpoint).values() for cell in curve.cells):
+            name = (TRANSFER if row["source"] else CELL).format(**row)
+            by_shard.setdefault(row["shard"], {})[encodable(folder + name)] = row
     return by_shard
 
 
-def _cell_name(row: Row) -> str:
-    return encodable((TRANSFER if row["source"] else CELL).format(**row))
-
-
-def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], checks: Warnings) -> None:
+def _add_cells(file: h5py.File, run: Run, shard: str, cells: dict[str, Row], checks: Warnings) -> None:
     """Add a group for each cell, with a data set for each array; adversarial images stay in their shard."""
     try:
         arrays = shards.read(run, shard, without=IMAGES)
     except CorruptError:
         return  # the next sweep makes these cells again
-    for row in cells:
-        group, of_cell = file.create_group(_cell_name(row)), f"{row['epsilon']:g}/"
+    for name_in_file, row in cells.items():
+        group, of_cell = file.create_group(name_in_file), f"{row['epsilon']:g}/"
         for path, array in arrays.items():
             if "/" not in (name := path.removeprefix(of_cell)):
                 shards.add_array(group, name, array)
@@ -149,9 +154,9 @@ def _add_cells(file: h5py.File, run: Run, shard: str, cells: list[Row], checks: 
         _describe(group, attributes | {"warnings": warnings_of(row, checks)})
 
 
-def _add_analysis(file: h5py.File, run: Run, row: Row, checks: Warnings) -> None:
+def _add_analysis(file: h5py.File, run: Run, folder: str, row: Row, checks: Warnings) -> None:
     """Add a group for an analysis: its metrics as attributes, its arrays as data sets."""
-    group = file.create_group(f"/analysis/{row['name']}")
+    group = file.create_group(f"{folder}/analysis/{row['name']}")
     _describe(group, row["metrics"] | {key: row[key] for key in ("checkpoint", "n", "seed")})
     _describe(group, {"warnings": warnings_of(row, checks)})
     if row["shard"] and shards.intact(run, row["shard"]):

@@ -1,15 +1,18 @@
 """Which results of a journal count, decided once for tables, figures, reports, results.h5 and the dashboard.
 
-Of two results of the same kind, these points decide in turn: the checkpoint (the best one, then the last one, then the
-one measured most recently), more images (then more points of an embedding), the suite's own settings over changed ones,
-a search in float32 over one in bf16, the suite's own grid over another one, and last the newer result.
+All attacks that count are on one checkpoint, so that a run's accuracies are of one network: the one asked for (`best`
+by default), or where that was not measured the best one, the last one, or the one measured most recently. The same
+holds for all analyses. Among results of one checkpoint, these points decide in turn: more images (then more points of
+an embedding), the suite's own settings over changed ones, a search in float32 over one in bf16, the suite's own grid
+over another one, and last the newer result.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from afdctl.journal import Row
+from afdctl.runs.checkpoints import POINTERS
 from afdctl.runs.curves import RobustnessCurve
 
 # An attack's title, and the run that its images were made on: None for a white-box attack
@@ -17,18 +20,13 @@ CurveKey = tuple[str, str | None]
 # Digest of a network -> the warnings of its newest sanity check
 Warnings = Mapping[str, list[str]]
 
-CHECKPOINT_RANKS = {"best": 2, "last": 1}
 # a changed grid does not weaken the attack at one epsilon, so it ranks below other changes
 GRID = "epsilons"
 
 
 class Rank(NamedTuple):
-    """The order of two results of the same kind: the first field in which they differ decides, and the larger counts.
+    """The order of two results of a kind: the first field in which they differ decides, and the larger counts."""
 
-    `checkpoint` is 2 for the best one, 1 for the last one, and below 1 for others.
-    """
-
-    checkpoint: float
     images: int
     points: int
     suite_settings: bool
@@ -37,13 +35,17 @@ class Rank(NamedTuple):
     position: int
 
 
-def selected_curves(rows: Iterable[Row]) -> dict[CurveKey, RobustnessCurve]:
-    """Build the curve of each attack from the cells that count, which share all settings."""
+def selected_curves(rows: Iterable[Row], checkpoint: str = "best") -> dict[CurveKey, RobustnessCurve]:
+    """Build the curve of each attack from the cells that count, which share all settings.
+
+    `checkpoint` is the one asked for: `best`, `last`, a digest or the name of a checkpoint's file.
+    """
     rows = list(rows)
     rank, checks = _ranking(rows), warnings_by_network(rows)
+    counting = counting_checkpoint(rows, "cell", checkpoint)
     cells: dict[CurveKey, dict[str, list[Row]]] = {}
     for row in rows:
-        if row["event"] == "cell":
+        if row["event"] == "cell" and row["checkpoint"] == counting:
             cells.setdefault((row["attack"], row["source"]), {}).setdefault(_settings(row), []).append(row)
     curves = {}
     for key, by_settings in cells.items():
@@ -53,18 +55,18 @@ def selected_curves(rows: Iterable[Row]) -> dict[CurveKey, RobustnessCurve]:
     return curves
 
 
-def selected_analyses(rows: Iterable[Row]) -> dict[str, Row]:
-    """Map each analysis to the row that counts; `figures` has its metrics, `shard` (or None) names its arrays."""
+def selected_analyses(rows: Iterable[Row], checkpoint: str = "best") -> dict[str, Row]:
+    """Map each analysis to the row that counts; `metrics` has its numbers, `shard` (or None) names its arrays."""
     rows = list(rows)
-    rank = _ranking(rows)
+    rank, counting = _ranking(rows), counting_checkpoint(rows, "analysis", checkpoint)
     selected: dict[str, Row] = {}
     for row in rows:
-        if row["event"] == "analysis":
+        if row["event"] == "analysis" and row["checkpoint"] == counting:
             selected[row["name"]] = max(selected.get(row["name"], row), row, key=rank)
     return selected
 
 
-def selected_features(rows: Iterable[Row]) -> list[Row]:
+def selected_features(rows: Iterable[Row], checkpoint: str = "best") -> list[Row]:
     """List the feature rows behind the analyses that count: one of the images, one per attack and epsilon.
 
     Where two analyses used different features, those of the higher-ranked analysis count.
@@ -72,31 +74,86 @@ def selected_features(rows: Iterable[Row]) -> list[Row]:
     rows = list(rows)
     features = {row["key"]: row for row in rows if row["event"] == "features"}
     selected: dict[str, Row] = {}
-    for analysis in sorted(selected_analyses(rows).values(), key=_ranking(rows)):
+    for analysis in sorted(selected_analyses(rows, checkpoint).values(), key=_ranking(rows)):
         used = [features[key] for key in analysis["features"] if key in features]
         selected |= {f"{row['attack']} {row['epsilon']:g}": row for row in used}
     return list(selected.values())
 
 
-def selected_clean(rows: Iterable[Row]) -> Row | None:
+def selected_clean(rows: Iterable[Row], checkpoint: str = "best") -> Row | None:
     """Find the row whose `acc_nat` is the clean accuracy on the test split: a cell, or a test of the training."""
-    rows = list(rows)
-    rank = _ranking(rows)
-    candidates = [row for row in rows if row["event"] in ("test", "cell")]
+    return _of_counting_network(list(rows), ("test", "cell"), checkpoint)
 
-    def clean_rank(full: Rank) -> tuple[float, int, int]:
-        # settings of an attack do not matter to clean accuracy
-        return full.checkpoint, full.images, full.position
 
-    return max(candidates, key=lambda row: clean_rank(rank(row)), default=None)
+def selected_test(rows: Iterable[Row], checkpoint: str = "best") -> Row | None:
+    """Find the test at the end of the training that is of the same network as the attacks that count."""
+    return _of_counting_network(list(rows), ("test",), checkpoint)
+
+
+def _of_counting_network(rows: list[Row], events: Collection[str], checkpoint: str) -> Row | None:
+    """Find a row of the network whose attacks count, on most images; without attacks, of the checkpoint asked for."""
+    pointers = checkpoint_digests(rows)
+    counting = counting_checkpoint(rows, "cell", checkpoint)
+    # a `test` row names its checkpoint by the pointer, a cell by the digest
+    order = [pointers.get(name, name) for name in (checkpoint, *POINTERS)]
+    if counting and counting in pointers.values():
+        order.insert(0, counting)
+
+    def rank(place: int) -> tuple[int, int, int]:
+        row = rows[place]
+        digest = pointers.get(row["checkpoint"], row["checkpoint"])
+        return -order.index(digest) if digest in order else -len(order), row["n"], place
+
+    places = [place for place, row in enumerate(rows) if row["event"] in events]
+    return rows[max(places, key=rank)] if places else None
+
+
+def counting_checkpoint(rows: Sequence[Row], event: str, checkpoint: str = "best") -> str | None:
+    """Return the digest of the checkpoint whose results of one kind, `cell` or `analysis`, count; None without any."""
+    measured = _measured(rows, event)
+    pointers = checkpoint_digests(rows)
+    # a checkpoint's file has the first 16 digits of its digest in its name
+    named = [digest for digest in measured if checkpoint not in POINTERS and digest[:16] in checkpoint]
+    preferred = [*named, *(pointers.get(name) for name in (checkpoint, *POINTERS))]
+    return next((digest for digest in preferred if digest in measured), measured[-1] if measured else None)
+
+
+def describe_checkpoint_shown(rows: Sequence[Row], event: str, digest: str) -> str | None:
+    """Say where results of one kind are shown that do not count because of their checkpoint; None where they count."""
+    counting = counting_checkpoint(rows, event)
+    if counting is None or counting == digest:
+        return None
+    name = checkpoint_name(rows, digest)
+    folder = f" and are under /{name} in results.h5" if name in POINTERS else ""
+    shown = f"tables and figures show the checkpoint {checkpoint_name(rows, counting)}"
+    return f"{shown}; results of {name} are shown with `afdctl export --checkpoint {name}`{folder}"
+
+
+def also_measured(rows: Sequence[Row], event: str, checkpoint: str = "best") -> dict[str, str]:
+    """Map `best` or `last` to its digest where it has results of this kind beside those that count."""
+    counting, measured = counting_checkpoint(rows, event, checkpoint), _measured(rows, event)
+    names = checkpoint_names(rows).items()
+    return {name: digest for digest, name in names if digest in measured and digest != counting}
+
+
+def checkpoint_digests(rows: Iterable[Row]) -> dict[str, str]:
+    """Map `last` and `best` to the digests of the present checkpoints, as far as the journal has them."""
+    digests: dict[str, str] = {}
+    for row in rows:
+        if row["event"] == "checkpoint":
+            digests |= {"last": row["digest"]} | ({"best": row["digest"]} if row["best"] else {})
+    return digests
 
 
 def checkpoint_names(rows: Iterable[Row]) -> dict[str, str]:
     """Map digests to `best` or `last`, for the present best and last checkpoints; `best` where one is both."""
-    saved = [row for row in rows if row["event"] == "checkpoint"]
-    best = [row for row in saved if row["best"]]
-    # `best` overrides `last` where one checkpoint is both
-    return {row["digest"]: "last" for row in saved[-1:]} | {row["digest"]: "best" for row in best[-1:]}
+    # `last` is first in the dictionary, so `best` replaces it
+    return {digest: name for name, digest in checkpoint_digests(rows).items()}
+
+
+def checkpoint_name(rows: Iterable[Row], digest: str) -> str:
+    """Return `best` or `last` for a checkpoint that the run still calls so, else the start of its digest."""
+    return digest if digest in POINTERS else checkpoint_names(rows).get(digest, digest[:8])
 
 
 def warnings_by_network(rows: Iterable[Row]) -> Warnings:
@@ -130,8 +187,16 @@ def rows_to_rewrite(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]
 
 
 def _selected(rows: list[Row]) -> list[Row]:
-    cells = [cell for curve in selected_curves(rows).values() for cell in curve.cells]
-    return [*cells, *selected_analyses(rows).values()]
+    """List the results that count among those of their own checkpoint: checkpoints do not replace each other."""
+    curves = [curve for digest in _measured(rows, "cell") for curve in selected_curves(rows, digest).values()]
+    analyses = [row for digest in _measured(rows, "analysis") for row in selected_analyses(rows, digest).values()]
+    return [*(cell for curve in curves for cell in curve.cells), *analyses]
+
+
+def _measured(rows: Iterable[Row], event: str) -> list[str]:
+    """List the digests of the checkpoints with results of one kind, the most recently measured one last."""
+    newest_first = dict.fromkeys(row["checkpoint"] for row in reversed(list(rows)) if row["event"] == event)
+    return list(reversed(newest_first))
 
 
 def _identity(row: Row) -> tuple[str, ...]:
@@ -149,16 +214,11 @@ def _one_per_epsilon(cells: list[Row], rank: Callable[[Row], Rank]) -> tuple[Row
 
 def _ranking(rows: Sequence[Row]) -> Callable[[Row], Rank]:
     """Return the function that ranks these rows; of two equal ones the later row counts."""
-    # a `test` row names its checkpoint by the pointer, other rows by the digest
-    names = {"best": "best", "last": "last"} | checkpoint_names(rows)
     positions = {id(row): position for position, row in enumerate(rows)}
-    # recently measured first, all below the rank of `last`
-    recency = {row["checkpoint"]: position / len(rows) for position, row in enumerate(rows) if "checkpoint" in row}
 
     def rank(row: Row) -> Rank:
-        digest, changed = row["checkpoint"], row.get("changed", ())
+        changed = row.get("changed", ())
         return Rank(
-            checkpoint=CHECKPOINT_RANKS[names[digest]] if digest in names else recency[digest],
             images=row["n"],
             points=row.get("points") or 0,
             suite_settings=not set(changed) - {GRID},

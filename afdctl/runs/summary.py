@@ -82,10 +82,11 @@ class RunSummary:
     """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None for what is not known.
 
     `split` is where `clean` and `pgd` were measured: the test split after the training, before it the hold-out split.
-    `pgd` (by the attack `pgd_attack`), `square`, the accuracy after Square on top of it, and `probe`, that after the
-    probe on the hold-out split, are no substitute for AutoAttack, which is `aa` at `aa_epsilon`, the evaluated epsilon
-    nearest to the training's. `clean_n`, `pgd_n` and `aa_n` are numbers of images, None for the whole test split.
-    `damage` is why a run could not be read, `warnings` what its journal has lost and what sanity checks found.
+    `pgd` (by the attack `pgd_attack`), `square`, the accuracy after Square on top of it, and `probe`, that under the
+    probe on the hold-out, are no substitute for AutoAttack: `aa` at `aa_epsilon`, the evaluated epsilon nearest to the
+    training's. `clean_n`, `pgd_n` (also Square's and the probe's) and `aa_n` are numbers of images. `checkpoint` was
+    attacked: `best`, `last` or the start of a digest. `damage` is why a run could not be read, `warnings` what its
+    journal has lost and what sanity checks of its network found.
     """
 
     name: str
@@ -97,6 +98,7 @@ class RunSummary:
     seed: int | None = None
     epoch: int | None = None
     epochs: int | None = None
+    checkpoint: str | None = None
     split: str | None = None
     clean: float | None = None
     clean_n: int | None = None
@@ -104,6 +106,7 @@ class RunSummary:
     pgd_attack: str | None = None
     pgd_n: int | None = None
     square: float | None = None
+    square_queries: int | None = None
     probe: float | None = None
     aa: float | None = None
     aa_norm: str | None = None
@@ -128,6 +131,7 @@ class RunSummary:
             method=record.method,
             seed=record.seed,
             **_progress(rows),
+            checkpoint=record.checkpoint_name("cell"),
             **_accuracies(record),
             **_autoattack(record),
             started=_time(rows[:1]),
@@ -194,35 +198,32 @@ def _progress(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _accuracies(record: Record) -> dict[str, Any]:
-    if tests := record.of_kind("test"):
-        test = tests[-1]
-        return {
-            "split": "test",
-            **_clean(record),
-            "pgd": test["acc_adv"],
-            "square": test.get("acc_square"),
-            "pgd_attack": test["attack"],
-            "pgd_n": _partial_n(test),
-        }
+    if test := record.test():
+        return {"split": "test", **_clean(record), **_robust(test), "pgd_attack": test["attack"]}
     # an imported or custom model has no test of a training, but its cells have a clean accuracy
     if record.clean():
         return {"split": "test", **_clean(record)}
     if validations := [row for row in record.of_kind("epoch") if "acc_nat" in row]:
         row = validations[-1]
-        n = row.get("n")
-        clean = {"split": "validation", "clean": row["acc_nat"], "clean_n": n}
-        return {**clean, "pgd": row["acc_adv"], "pgd_attack": "APGD-CE", "pgd_n": n, "probe": row.get("acc_probe")}
+        return {
+            "split": "validation",
+            "clean": row["acc_nat"],
+            "clean_n": row.get("n"),
+            **_robust(row),
+            "pgd_attack": "APGD-CE",
+            "probe": row.get("acc_probe"),
+        }
     return {}
 
 
 def _clean(record: Record) -> dict[str, Any]:
     row = record.clean()
-    return {"clean": row["acc_nat"], "clean_n": _partial_n(row)} if row else {}
+    return {"clean": row["acc_nat"], "clean_n": row["n"]} if row else {}
 
 
-def _partial_n(row: Row) -> int | None:
-    """Return the number of images of a result, None for the whole split."""
-    return row["n"] if row["n"] < row.get("split_n", row["n"]) else None
+def _robust(row: Row) -> dict[str, Any]:
+    names = {"pgd": "acc_adv", "pgd_n": "n", "square": "acc_square", "square_queries": "square_queries"}
+    return {name: row.get(field) for name, field in names.items()}
 
 
 def _autoattack(record: Record) -> dict[str, Any]:
@@ -240,7 +241,7 @@ def _autoattack(record: Record) -> dict[str, Any]:
         "aa": nearest["accuracy"],
         "aa_norm": nearest["norm"],
         "aa_epsilon": nearest["epsilon"],
-        "aa_n": _partial_n(nearest),
+        "aa_n": nearest["n"],
     }
 
 

@@ -17,11 +17,14 @@ from afdctl.attacks.pgd import pgd
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
 from afdctl.errors import NotFoundError
+from afdctl.formatting import describe_short_reach
 from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
 from afdctl.models.precision import true_float32
 from afdctl.recipe import Recipe
+from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.schema import TestEvaluation
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
 
@@ -82,6 +85,9 @@ class Evaluator:
                 best_step = best.step
                 accuracies = self._measure_test(network)
         self._log_test("best", step, best_step, accuracies)
+        # again beside the numbers: the start of a long training is far away
+        if warning := weak_test(self.recipe.test, self.recipe.attack):
+            self.journal.append("warning", step=step, message=warning)
 
     def _measure_test(self, network: FeatureClassifier) -> dict[str, float]:
         table = self.recipe.test
@@ -89,7 +95,8 @@ class Evaluator:
         parts = evaluation_parts(self.recipe, split.x.shape[2:])
         accuracies = self._measure(network, split, parts, table.batch_size, "test")
         # without Square there are only the first two
-        return {**dict(zip(("acc_nat", "acc_adv", "acc_square"), accuracies, strict=False)), "n": len(split)}
+        queries = {"square_queries": table.square_queries} if len(parts) > 1 else {}
+        return {**dict(zip(("acc_nat", "acc_adv", "acc_square"), accuracies, strict=False)), **queries, "n": len(split)}
 
     def _measure(
         self, network: FeatureClassifier, split: Split, parts: Sequence[Part], batch_size: int, purpose: str
@@ -191,6 +198,17 @@ def attack_in_turn(model: Model, x: Tensor, y: Tensor, parts: Sequence[Part], rn
         return part(model, x[rows], y[rows], rng=rng.select(rows))
 
     return cascade(x, [partial(run, part) for part in parts])
+
+
+def weak_test(table: TestEvaluation, attack: AdversaryConfig) -> str | None:
+    """Warn of a PGD of the test whose steps cannot cross the ball, as `afdctl sweep` does."""
+    if table.step_size is None:
+        # its default follows `steps`
+        return None
+    reach = table.steps * table.step_size / attack.epsilon
+    # 2 from a random start, which may be opposite
+    warning = describe_short_reach(f"test: PGD-{table.steps} at {attack.epsilon:.4g}", table.steps, reach, 2)
+    return f"{warning}; its accuracies are too high (test.steps, test.step_size)" if warning else None
 
 
 def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:

@@ -9,9 +9,11 @@ from math import ceil
 from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
+from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.recipe.schema import Data, Train, Validation
+from afdctl.training.evaluate import weak_test
 
 N_FGSM: Final = "n_fgsm"
 # Forward-equivalents of a step's updates, for each image: a forward pass and a backward pass, which costs two, on x and
@@ -146,8 +148,8 @@ def validation_passes(recipe: Recipe) -> int:
     return passes
 
 
-def ineffective_settings(recipe: Recipe, image_size: int) -> Iterator[str]:
-    """Yield a warning for each recipe key that has no effect; `image_size` is in pixels a side."""
+def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
+    """Yield a warning for each key that has no effect or weakens an attack; `image_size` is in pixels a side."""
     train, attack = recipe.train, recipe.attack
     late = [milestone for milestone in train.milestones if milestone >= train.epochs]
     if late:
@@ -163,5 +165,29 @@ def ineffective_settings(recipe: Recipe, image_size: int) -> Iterator[str]:
         for key in ("targets", "square_queries"):
             if getattr(recipe.validation, key) != Validation.model_fields[key].default:
                 yield f'validation.{key} has no effect; it needs train.checkpoint_selection = "probe"'
-    if (uses_probe or recipe.test.square_queries) and not square_starts(attack.norm, image_size, image_size):
+    if warning := _weak_adversary(recipe):
+        yield warning
+    if warning := weak_test(recipe.test, attack):
+        yield warning
+    square_can_start = square_starts(attack.norm, image_size, image_size)
+    if square_can_start and 0 < recipe.test.square_queries < ENOUGH_SQUARE_QUERIES:
+        yield (
+            f"test.square_queries = {recipe.test.square_queries} is too few to detect masked gradients; below "
+            f"{ENOUGH_SQUARE_QUERIES} queries, an accuracy that Square does not lower is no evidence of robustness"
+        )
+    if (uses_probe or recipe.test.square_queries) and not square_can_start:
         yield f"Square does not run: in {attack.norm} it cannot start on images of {image_size} x {image_size} pixels"
+
+
+def _weak_adversary(recipe: Recipe) -> str | None:
+    """Warn of a training adversary that cannot cross its ball, as after a change of `steps` or `step_size` alone."""
+    attack = recipe.attack
+    # without step_size, the length of a step follows `steps`
+    if recipe.defense.name == "natural" or attack.step_size is None:
+        return None
+    # pgd_kl starts beside x, from where the far side of the ball is one epsilon away
+    needed = 2 if attack.name == "pgd" and attack.random_start else 1
+    reach = attack.steps * attack.step_size / attack.epsilon
+    title = f"training adversary {attack.name} at {attack.epsilon:.4g}"
+    warning = describe_short_reach(title, attack.steps, reach, needed)
+    return f"{warning}; it trains in a smaller ball (attack.steps, attack.step_size)" if warning else None

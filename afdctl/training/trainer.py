@@ -23,7 +23,7 @@ from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
 from afdctl.training.metric_buffer import MetricBuffer, first_divergence
 from afdctl.training.rng import TrainingRNG, seeded_init
-from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, ineffective_settings
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
 
 
 class Trainer:
@@ -127,7 +127,7 @@ class Trainer:
             images=images,
             validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
         )
-        warnings = [*ineffective_settings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
+        warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
         for message in [*self.dataset_notes, *warnings]:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)

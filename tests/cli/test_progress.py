@@ -171,13 +171,21 @@ def test_the_opening_says_when_the_probe_runs_and_at_what_cost():
 
 
 def test_the_probe_follows_its_first_attack():
-    _, printed = lines(RUN, EPOCH | {"acc_probe": 0.5})
-    assert "clean  98.0%, APGD-CE  69.5%, probe 50.0% (no AutoAttack)  best" in printed
+    _, printed = lines(RUN, EPOCH | {"acc_probe": 0.5, "n": 200})
+    assert "clean  98.0%, APGD-CE  69.5%, probe 50.0% (no AutoAttack), 200 images  best" in printed
 
 
 def test_what_square_left_follows_what_pgd_left():
     (printed,) = lines(LAST | {"acc_square": 0.5}, BEST | {"acc_square": 0.6})
     assert "PGD-40 linf 0.15 62.8%, then Square 60.0% (no AutoAttack)" in printed.splitlines()[0]
+
+
+def test_few_queries_of_square_are_said_to_be_too_few():
+    """100 queries left PGD's accuracy as it was where AutoAttack took a third of it."""
+    (few,) = lines(LAST | {"acc_square": 0.6, "square_queries": 100}, BEST)
+    assert "then Square 60.0% (100 queries, too few) (no AutoAttack), 360 images" in few
+    (enough,) = lines(LAST | {"acc_square": 0.6, "square_queries": 500}, BEST)
+    assert "then Square 60.0% (500 queries) (no AutoAttack)" in enough
 
 
 @pytest.mark.parametrize(("width", "height"), [(120, 3), (80, 3), (40, 6)])

@@ -56,7 +56,7 @@ def test_a_quick_look_says_what_is_shown_in_its_place(afdctl: Afdctl):
     assert clean() == (64, 5)
     shown = afdctl("runs", "ls").out
     assert " n=64" in shown
-    assert "L∞ n=5" in shown
+    assert " n=5 " in shown
 
 
 def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):

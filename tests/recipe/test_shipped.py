@@ -11,7 +11,7 @@ from afdctl.recipe import dump, file_schema, load, loads, packaged
 from afdctl.recipe.defenses import AFD
 from afdctl.recipe.load import folder
 
-FILES = sorted(folder().rglob("*.toml"))
+FILES = sorted({*folder().glob("*.toml"), *folder().glob("bases/*.toml")})
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
 DEFENSES = {"nt": "natural", "at": "adversarial", "trades": "trades", "dcgan": "afd", "wgan": "afd"}
 MORE = {

@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from afdctl.runs.selection import not_selected, rows_to_rewrite, selected_analyses, selected_clean, selected_curves
+from afdctl.runs.selection import (
+    also_measured,
+    checkpoint_name,
+    describe_checkpoint_shown,
+    not_selected,
+    rows_to_rewrite,
+    selected_analyses,
+    selected_clean,
+    selected_curves,
+    selected_test,
+)
 
 Row = dict[str, Any]
 BEST, LAST, OLD = "b" * 64, "c" * 64, "a" * 64
@@ -49,8 +59,6 @@ WEAKER = {
     "changed settings": {"spec": {"steps": 1}, "changed": ["steps"]},
     "in bf16": {"precision": "bf16"},
     "another grid": {"seed": 1, "changed": ["epsilons"]},
-    "the last checkpoint": {"checkpoint": LAST},
-    "an older checkpoint": {"checkpoint": OLD},
 }
 
 
@@ -121,9 +129,52 @@ def test_attacks_and_sources_are_apart():
     }
 
 
+@pytest.mark.parametrize("checkpoint", [LAST, OLD])
+def test_checkpoints_do_not_replace_each_other(checkpoint: str):
+    other = curve(0.1, checkpoint=checkpoint)
+    for rows in ([*CHECKPOINTS, *FULL, *other], [*CHECKPOINTS, *other, *FULL]):
+        assert cells_of_curves(rows) == {("pgd", None): FULL}
+        assert not_selected(rows, [*FULL, *other]) == rows_to_rewrite(rows, other) == []
+        name = checkpoint_name(rows, checkpoint)
+        assert f"show the checkpoint best; results of {name}" in (
+            describe_checkpoint_shown(rows, "cell", checkpoint) or ""
+        )
+        assert describe_checkpoint_shown(rows, "cell", BEST) is None
+    assert cells_of_curves([*CHECKPOINTS, *other]) == {("pgd", None): other}
+
+
+def test_all_attacks_that_count_are_on_one_checkpoint():
+    last = [*curve(0.1, checkpoint=LAST), *curve(0.1, attack="aa", checkpoint=LAST)]
+    rows = [*CHECKPOINTS, *last]
+    assert {key: found.checkpoint for key, found in selected_curves(rows).items()} == {
+        ("pgd", None): LAST,
+        ("aa", None): LAST,
+    }
+    rows += FULL
+    assert cells_of_curves(rows) == {("pgd", None): FULL}
+    assert list(selected_curves(rows, "last").values())[1].attack == "aa"
+    assert list(selected_curves(rows, f"step-00000020-{LAST[:16]}.pt")) == list(selected_curves(rows, LAST))
+    assert also_measured(rows, "cell") == {"last": LAST}
+    assert also_measured(rows, "cell", "last") == {"best": BEST}
+    # what was asked for was not measured
+    assert cells_of_curves([*CHECKPOINTS, *FULL]) == {("pgd", None): FULL}
+    assert {curve.checkpoint for curve in selected_curves([*CHECKPOINTS, *FULL], "last").values()} == {BEST}
+
+
+def test_clean_accuracy_and_the_test_are_of_the_network_that_was_attacked():
+    best, last = ({"event": "test", "checkpoint": name, "n": 360, "acc_nat": 0.8} for name in ("best", "last"))
+    rows = [*CHECKPOINTS, last, best]
+    assert (selected_clean(rows), selected_clean(rows, "last")) == (best, last)
+    few_last = [*rows, *curve(0.1, checkpoint=LAST, n=10)]
+    assert selected_clean(few_last) == selected_test(few_last) == last
+    few_best = [*few_last, *curve(0.1, n=10)]
+    assert selected_clean(few_best) == selected_test(few_best) == best
+    assert selected_test(few_best, "last") == last
+
+
 def test_clean_is_of_most_images_of_the_best_checkpoint():
     test = {"event": "test", "checkpoint": "best", "n": 360, "acc_nat": 0.8}
-    for rows in ([test, *curve(0.1, n=10)], [test, cell(checkpoint=LAST)], [*curve(0.1, n=10), test]):
+    for rows in ([test, *curve(0.1, n=10)], [test, cell(checkpoint=OLD)], [*curve(0.1, n=10), test]):
         assert selected_clean([*CHECKPOINTS, *rows]) == test
     assert selected_clean([*CHECKPOINTS, test, *FULL]) == FULL[-1]
     assert selected_clean([]) is None

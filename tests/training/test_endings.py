@@ -23,7 +23,7 @@ from afdctl.interrupts import raise_on_signal
 from afdctl.journal import read_rows
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
-from afdctl.training.schedule import ineffective_settings
+from afdctl.training.schedule import recipe_warnings
 from afdctl.training.setup import resume
 from tests.conftest import short, train
 from tests.runs.test_record import cut_behind
@@ -264,29 +264,67 @@ def test_a_single_training_image_is_not_a_training(tmp_path: Path):
 
 
 def test_square_that_cannot_run_is_warned_about():
-    searching = short("digits_nt", "attack.norm=l2", "test.square_queries=5")
-    assert list(ineffective_settings(searching, 8)) == []
-    assert list(ineffective_settings(searching, 12)) == [
+    searching = short("digits_nt", "attack.norm=l2", "test.square_queries=500")
+    assert list(recipe_warnings(searching, 8)) == []
+    assert list(recipe_warnings(searching, 12)) == [
         "Square does not run: in l2 it cannot start on images of 12 x 12 pixels"
     ]
     probing = short("digits_at", "attack.norm=l2", "train.checkpoint_selection=probe", "attack.epsilon_warmup_epochs=0")
-    assert len(list(ineffective_settings(probing, 12))) == 1
+    assert len(list(recipe_warnings(probing, 12))) == 1
 
 
 def test_keys_without_effect_are_warned_about():
     unused = short("digits_nt", "data.crop_padding=2", "validation.square_queries=5", "validation.targets=3")
-    assert list(ineffective_settings(unused, 8)) == [
+    assert list(recipe_warnings(unused, 8)) == [
         'data.crop_padding has no effect; it needs data.augment = "crop" or "crop_flip"',
         'validation.square_queries has no effect; it needs train.checkpoint_selection = "probe"',
     ]
     probing = ("train.checkpoint_selection=probe", "validation.square_queries=5")
-    assert not list(ineffective_settings(short("digits_nt", *probing, "data.augment=crop", "data.crop_padding=2"), 8))
+    assert not list(recipe_warnings(short("digits_nt", *probing, "data.augment=crop", "data.crop_padding=2"), 8))
 
 
 def test_warm_ups_longer_than_the_training_are_warned_about():
     long = short("digits_at", "attack.n_fgsm_epochs=3", "attack.steps_warmup_epochs=4", "train.milestones=[]")
-    assert list(ineffective_settings(long, 8)) == [
+    assert list(recipe_warnings(long, 8)) == [
         "attack.epsilon_warmup_epochs = 10 is shortened to 2, so that it ends with the training",
         "attack.n_fgsm_epochs = 3 is shortened to 1, so that it ends with the training",
         "attack.steps_warmup_epochs = 4 is shortened to 0, so that it ends with the training",
     ]
+
+
+WEAK = "reach 1.00 epsilon, and crossing the ball takes 2; its accuracies are too high"
+
+
+def test_an_attack_that_cannot_cross_its_ball_is_warned_about_at_the_start_and_beside_its_result(tmp_path: Path):
+    run = train(short("digits_nt", "test.steps=4", "test.step_size=0.025"), tmp_path)
+    rows = [row for row in read_rows(run.journal_path) if row["event"] in ("warning", "step", "test")]
+    message = f"test: PGD-4 at 0.1: its 4 steps {WEAK} (test.steps, test.step_size)"
+    assert [row["message"] for row in (rows[0], rows[-1])] == [message, message]
+    assert [row["event"] for row in rows[-3:-1]] == ["test", "test"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warning"),
+    [
+        (
+            ["attack.steps=4"],
+            "training adversary pgd at 0.1: its 4 steps reach 1.60 epsilon, and crossing the ball takes 2",
+        ),
+        (["attack.steps=5"], None),
+        (["attack.steps=4", "attack.random_start=false"], None),
+        (
+            ["attack.steps=1", "attack.random_start=false"],
+            "its 1 step reach 0.40 epsilon, and crossing the ball takes 1",
+        ),
+        (["attack.name=pgd_kl", "attack.steps=3"], None),
+        (["test.square_queries=499"], "test.square_queries = 499 is too few to detect masked gradients"),
+        (["test.square_queries=500"], None),
+    ],
+)
+def test_what_weakens_an_attack_is_warned_about(overrides: list[str], warning: str | None):
+    names = {override.partition("=")[0] for override in overrides}
+    base = ["attack.epsilon_warmup_epochs=0", "attack.name=pgd", "attack.step_size=0.04", "attack.steps=5"]
+    kept = [override for override in base if override.partition("=")[0] not in names]
+    found = list(recipe_warnings(short("digits_at", *kept, *overrides), 8))
+    assert len(found) == (warning is not None)
+    assert warning is None or warning in found[0]

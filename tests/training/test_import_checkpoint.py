@@ -54,6 +54,12 @@ def test_an_imported_run_has_the_network_and_the_discriminator(file: Path, their
     assert warnings == []
 
 
+def test_the_average_of_a_recipe_that_has_one_is_the_imported_network(file: Path, theirs: FeatureClassifier):
+    run, _ = imported(file, short("digits_wgan", *OURS, "train.ema_decay=0.9"))
+    x = torch.rand(8, 1, 8, 8)
+    assert torch.equal(load_run_target(run, "best", torch.device("cpu"), None).network(x), theirs(x))
+
+
 def test_the_digest_is_of_the_bytes_that_were_read(file: Path, monkeypatch: pytest.MonkeyPatch):
     digest, load = sha256(file.read_bytes()).hexdigest(), authors_checkpoint.load
 

@@ -2,14 +2,14 @@
 
 import typer
 
-from afdctl.cli.runs import ls, manage, show
+from afdctl.cli.runs import compare, ls, manage, show
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List, show, compare and remove runs, and import models as runs."
 )
 app.command("ls")(ls.ls)
 app.command("show")(show.show)
-app.command("compare")(manage.compare)
+app.command("compare")(compare.compare)
 app.command("rm")(manage.rm)
 app.command("rebuild")(manage.rebuild)
 app.command("import")(manage.import_)

@@ -8,7 +8,15 @@ import typer
 
 from afdctl.cli import options
 from afdctl.errors import NotFoundError, RecipeError
-from afdctl.formatting import NORM_LABELS, did_you_mean, format_bytes, format_epsilon, format_minute, format_percent
+from afdctl.formatting import (
+    NORM_LABELS,
+    did_you_mean,
+    format_bytes,
+    format_epsilon,
+    format_images,
+    format_minute,
+    format_percent,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,9 +31,12 @@ SORT = typer.Option(
 )
 
 NOTE: Final = (
-    "In %, on the test split; in brackets: on the hold-out split, during the training, under the probe or APGD-CE. "
-    "n: number of images, if not the whole test split. Probe, APGD-CE, PGD: no AutoAttack. AA: AutoAttack."
+    "In %, on the test split; in brackets: on the hold-out split, during the training, under the probe or APGD-CE. n: "
+    "number of images, in the heading if it is that of the whole column. Probe, APGD-CE, PGD: no AutoAttack. AA: "
+    "AutoAttack."
 )
+# columns of accuracies, each with its key in the summary
+ACCURACIES: Final = {"clean": "clean", "PGD": "pgd", "AA": "aa"}
 COLUMNS: Final = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
 
 
@@ -133,34 +144,44 @@ def _table(runs: list[dict[str, Any]], optional: int) -> "Table":
     from rich.table import Table
 
     dropped = ("size", "written", "data set")[: 3 - optional]
-    table = Table()
+    table, counts = Table(), {heading: _common_count(runs, key) for heading, key in ACCURACIES.items()}
     for heading in COLUMNS:
         if heading not in dropped:
             right = heading in ("epoch", "clean", "PGD", "size")
-            table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+            n = _format_n(counts.get(heading), separator="\n")
+            table.add_column(heading + n, justify="right" if right else "left", no_wrap=True)
     for run in runs:
-        cells = dict(zip(COLUMNS, _cells(run), strict=True))
-        table.add_row(*(cell for heading, cell in cells.items() if heading not in dropped))
+        cells = _cells(run, {ACCURACIES[heading] for heading, count in counts.items() if count is None})
+        table.add_row(*(cell for heading, cell in zip(COLUMNS, cells, strict=True) if heading not in dropped))
     return table
 
 
-def _format_n(n: int | None) -> str:
-    """Format the number of images of a result; empty for the whole split."""
-    return "" if n is None else f" n={n}"
+def _common_count(runs: list[dict[str, Any]], key: str) -> int | None:
+    """Return the number of images of all accuracies of a column; None where they differ."""
+    counts = {run[f"{key}_n"] for run in runs if run[key] is not None}
+    return counts.pop() if len(counts) == 1 else None
 
 
-def _cells(run: dict[str, Any]) -> tuple[str, ...]:
+def _format_n(n: int | None, separator: str = " ") -> str:
+    """Format a number of images after a separator; empty where it is not known."""
+    return "" if n is None else f"{separator}n={format_images(n)}"
+
+
+def _cells(run: dict[str, Any], with_n: set[str]) -> tuple[str, ...]:
+    """Format a run's row; accuracies in `with_n` have their numbers of images."""
     epoch = "" if run["epoch"] is None else f"{run['epoch']}/{run['epochs']}"
     brackets = "({})" if run["split"] == "validation" else "{}"
-    # what selects the best epoch
-    robust = run["pgd"] if run["probe"] is None else run["probe"]
+    n = {key: _format_n(run[f"{key}_n"]) if key in with_n else "" for key in ACCURACIES.values()}
+    # the probe is what selects the best epoch
+    shown = {"clean": run["clean"], "pgd": run["pgd"] if run["probe"] is None else run["probe"]}
     clean, pgd = (
-        brackets.format(format_percent(accuracy)) + _format_n(n) if accuracy is not None else ""
-        for accuracy, n in ((run["clean"], run["clean_n"]), (robust, run["pgd_n"]))
+        brackets.format(format_percent(accuracy)) + n[key] if accuracy is not None else ""
+        for key, accuracy in shown.items()
     )
     aa = ""
     if run["aa"] is not None:
         epsilon = f"{format_epsilon(run['aa_epsilon'])} {NORM_LABELS[run['aa_norm']]}"
-        aa = f"{format_percent(run['aa'])} at {epsilon}{_format_n(run['aa_n'])}"
+        last = " (last)" if run["checkpoint"] == "last" else ""
+        aa = f"{format_percent(run['aa'])} at {epsilon}{n['aa']}{last}"
     written, size = format_minute(run["written"]), format_bytes(run["size"] or 0)
     return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, written, size

@@ -77,7 +77,7 @@ def _content(record: "Record") -> dict[str, Any]:
     """Collect what --json prints."""
     from afdctl.runs import checkpoints, shards
     from afdctl.runs.files import size_on_disk
-    from afdctl.runs.selection import warnings_of
+    from afdctl.runs.selection import checkpoint_name, warnings_of
     from afdctl.runs.summary import RunSummary
 
     run, messages = record.run, [row["message"] for row in record.of_kind("warning")]
@@ -101,11 +101,17 @@ def _content(record: "Record") -> dict[str, Any]:
             }
             for checkpoint in checkpoints.list_checkpoints(run)
         ],
-        "attacks": [curve.as_json() for curve in record.curves.values()],
+        "attacks": [
+            curve.as_json() | {"checkpoint_name": checkpoint_name(record.rows, curve.checkpoint)}
+            for curves in (record.curves, *record.other_curves.values())
+            for curve in curves.values()
+        ],
         "analyses": [
             {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "metrics", "shard")}
+            | {"checkpoint_name": checkpoint_name(record.rows, row["checkpoint"])}
             | {"warnings": warnings_of(row, record.checks)}
-            for row in record.analyses.values()
+            for analyses in (record.analyses, *record.other_analyses.values())
+            for row in analyses.values()
         ],
         "shards": [{"file": shard, "intact": shards.intact(run, shard)} for shard in record.shards],
         "disk": {
@@ -168,7 +174,7 @@ def _training_lines(content: dict[str, Any]) -> list[str]:
         if probe:
             lines.append(f"probe: {describe_probe(content['recipe']['validation'])}")
     for row in content["tests"]:
-        square = format_square_accuracy(row.get("acc_square"))
+        square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
         lines.append(
             f"{row['checkpoint']} checkpoint (step {row['checkpoint_step']:,}): clean {row['acc_nat']:.1%}, "
             f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} test images"
@@ -190,13 +196,20 @@ def _checkpoint_lines(checkpoints: list[dict[str, Any]]) -> list[str]:
 def _attack_table(curves: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
+    from afdctl.runs.checkpoints import POINTERS
+
     table = Table()
-    for heading in ("attack", "norm", "n", "accuracy (%) at epsilon", "AUC"):
+    # the names of a custom model's checkpoints are digests, which say nothing
+    named = any(curve["checkpoint_name"] in POINTERS for curve in curves)
+    headings = ("attack", *(["checkpoint"] if named else []), "norm", "n", "accuracy (%) at epsilon", "AUC")
+    for heading in headings:
         table.add_column(heading, justify="right" if heading in ("n", "AUC") else "left")
     for curve in curves:
         pairs = zip(curve["epsilons"], curve["accuracies"], strict=True)
         accuracies = "  ".join(f"{format_epsilon(epsilon)}: {format_percent(accuracy)}" for epsilon, accuracy in pairs)
-        table.add_row(_title(curve), NORM_LABELS[curve["norm"]], f"{curve['n']:,}", accuracies, f"{curve['auc']:.3f}")
+        checkpoint = [curve["checkpoint_name"]] if named else []
+        n, area = f"{curve['n']:,}", f"{curve['auc']:.3f}"
+        table.add_row(_title(curve), *checkpoint, NORM_LABELS[curve["norm"]], n, accuracies, area)
     return table
 
 
@@ -208,15 +221,13 @@ def _attack_notes(content: dict[str, Any]) -> list[str]:
     """Return what a reader must know about the table of attacks."""
     from afdctl.runs.curves import describe_mixed_grids
 
-    curves, checkpoints = content["attacks"], content["checkpoints"]
-    # a checkpoint's file name ends with the first 16 digits of its digest
-    best = {item["file"].split("-")[-1][:16] for item in checkpoints if "best" in item["pointers"]}
-    lines = []
+    curves, lines = content["attacks"], []
+    names = {curve["checkpoint_name"]: None for curve in curves}
     # images made on another run are no test of this one's worst case
-    if not any(curve["autoattack"] and curve["source"] is None for curve in curves):
-        lines.append("No AutoAttack: robust accuracy may be lower.")
-    if best and any(curve["checkpoint"][:16] not in best for curve in curves):
-        lines.append("Some were measured on another checkpoint than `best`.")
+    with_aa = {curve["checkpoint_name"] for curve in curves if curve["autoattack"] and curve["source"] is None}
+    if without := [name for name in names if name not in with_aa]:
+        where = f" on {' and '.join(without)}" if with_aa else ""
+        lines.append(f"No AutoAttack{where}: robust accuracy may be lower.")
     for norm in dict.fromkeys(curve["norm"] for curve in curves):
         grids = [(_title(curve), curve["epsilons"]) for curve in curves if curve["norm"] == norm]
         if difference := describe_mixed_grids(grids):
@@ -229,5 +240,5 @@ def _analysis_lines(analyses: list[dict[str, Any]], path: str) -> list[str]:
     if not analyses:
         return [f"none yet; run `afdctl analyze {path}`"]
     warnings = dict.fromkeys(line for analysis in analyses for line in analysis["warnings"])
-    lines = [f"{analysis['name']}  n {analysis['n']:,}" for analysis in analyses]
+    lines = [f"{analysis['name']}  n {analysis['n']:,}  {analysis['checkpoint_name']}" for analysis in analyses]
     return [*lines, *(f"warning: {line}" for line in warnings)]

@@ -1,4 +1,4 @@
-"""Tables A1, A4 and A5 of the appendix: hyperparameters, dimensions of the features, discriminators."""
+"""Tables A4 and A5 of the appendix: dimensions of the features, discriminators."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,87 +17,16 @@ from afdctl.export.groups import (
 )
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.attack_tables import attack_cell
-from afdctl.export.tables.base import Cell, Column, Row, Table, Value
+from afdctl.export.tables.base import Cell, Column, Row, Table
+from afdctl.export.tables.paired_notes import PGD, paired_notes
 from afdctl.export.tables.paper import Measurement, checkpoint_of
 from afdctl.recipe.defenses import AFD
-from afdctl.recipe.schema import Recipe
 from afdctl.registry import DISCRIMINATORS
 from afdctl.runs.record import Record
 
-HYPERPARAMETERS: Final = (
-    Column("model", "Model", "text"),
-    Column("lr_F", "LR_E", "text"),
-    Column("lr_D", "LR_Da", "text"),
-    Column("lr_C", "LR_EDc", "text"),
-    Column("weight_decay", "Weight decay", "text"),
-    Column("batch_size", "Batch size", "text"),
-    Column("epochs", "# Epochs", "text"),
-    Column("milestones", "Scheduled epochs", "text"),
-    Column("gp_weight", "GP", "text"),
-)
-# hyperparameters that other defenses do not have
-AFD_ONLY: Final = ("lr_F", "lr_D", "gp_weight")
 # metric -> the analysis that computes it
 ANALYSES: Final = {"units": "units", "dims": "pca"}
 ROBUST: Final = Column("pgd_linf", "PGD-L∞ (WB)", "share")
-
-
-def table_a1(records: Sequence[Record], with_paper: bool) -> Table:
-    """Build Table A1: one row per recipe; a custom model has no recipe and no row."""
-    groups = [group for group in group_runs(records) if group.records[0].recipe]
-    return Table(
-        name="A1",
-        title="Hyperparameters of the training",
-        headings=("dataset", "method"),
-        columns=HYPERPARAMETERS,
-        rows=tuple(_recipe_row(group, with_paper) for group in groups),
-        notes=tuple(_recipe_notes(groups, [record.name for record in records if record.recipe is None])),
-    )
-
-
-def _recipe_row(group: Group, with_paper: bool) -> Row:
-    recipe = group.records[0].recipe
-    assert recipe is not None
-    published = paper.published_row("tableA1", dataset=group.dataset) if with_paper else {}
-    if not isinstance(recipe.defense, AFD):
-        published = {key: value for key, value in published.items() if key not in AFD_ONLY}
-    cells = {key: Cell(value, published=_text(published.get(key))) for key, value in _values(recipe).items()}
-    return Row((group.dataset, group.label), group.names, cells)
-
-
-def _values(recipe: Recipe) -> dict[str, Value]:
-    """Return the text of each column; None for what the defense does not have."""
-    defense = recipe.defense
-    afd = defense if isinstance(defense, AFD) else None
-    return {
-        "model": f"{recipe.model.encoder}, width {recipe.model.width}",
-        "lr_F": _text(afd and afd.lr_F),
-        "lr_D": _text(afd and afd.lr_D),
-        "lr_C": _text(defense.lr_C),
-        "weight_decay": _text(defense.weight_decay_C),
-        "batch_size": _text(recipe.train.batch_size),
-        "epochs": _text(recipe.train.epochs),
-        "milestones": "one cycle" if recipe.train.schedule == "one_cycle" else _text(recipe.train.milestones),
-        "gp_weight": _text(afd and afd.gp_weight),
-    }
-
-
-def _text(value: object) -> str | None:
-    """Format a value as the paper's table does."""
-    if value is None:
-        return None
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(str, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _recipe_notes(groups: Sequence[Group], without: Sequence[str]) -> Iterator[str]:
-    yield "LR_E, LR_Da, LR_EDc: the recipe's lr_F, lr_D, lr_C. Weight decay: for L_C. GP: gradient penalty weight."
-    several = [f"{group.label} {len(group.records)}" for group in groups if len(group.records) > 1]
-    if several:
-        yield f"Several runs of one recipe: {', '.join(several)}."
-    if without:
-        yield f"No recipe, because not trained here: {', '.join(without)}."
 
 
 def table_a4(records: Sequence[Record], with_paper: bool) -> Table:
@@ -245,3 +174,4 @@ def _discriminator_notes(rows: Sequence[Row], groups: Sequence[Group], records: 
             yield f"Recipes differ in more than the discriminator. See `afdctl runs compare {names}`."
     yield from notes.of_measurements([ROBUST], rows, groups)
     yield from notes.without_autoattack(rows, groups)
+    yield from paired_notes(groups, (PGD,), records)

@@ -10,6 +10,7 @@ from afdctl.errors import AfdctlError
 from afdctl.export.groups import Gap, Group, dataset_title, quote_run, sweep_gap, table_groups
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Row, Table
+from afdctl.export.tables.paired_notes import AA, PGD, paired_notes
 from afdctl.export.tables.paper import Measurement, accuracy_at, area_under_curve, clean_accuracy
 from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record, method_of
@@ -86,6 +87,7 @@ def table_1(records: Sequence[Record], with_paper: bool) -> Table:
             "ε: " + "; ".join(_format_epsilons(epsilons)) + ".",
             *notes.of_measurements(columns, rows, groups),
             *notes.without_autoattack(rows, groups, "aa_linf_wb"),
+            *paired_notes(groups, (AA, PGD), records),
         ),
     )
 

@@ -19,7 +19,7 @@ Value = float | str | None
 BUILDERS: Final[Mapping[str, str]] = {
     "1": "attack_tables:table_1",
     "2": "attack_tables:table_2",
-    "A1": "appendix:table_a1",
+    "A1": "hyperparameters:table_a1",
     "A3": "attack_tables:table_a3",
     "A4": "appendix:table_a4",
     "A5": "appendix:table_a5",

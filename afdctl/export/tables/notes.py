@@ -41,6 +41,9 @@ def of_measurements(columns: Sequence[Column], rows: Sequence[Row], groups: Sequ
     ]
     if incomplete:
         yield f"Averaged over only some of the row's runs: {', '.join(incomplete)}."
+    for record in (record for group in groups for record in group.records):
+        for name in record.other_curves | record.other_analyses:
+            yield f"{record.name} has results of its checkpoint {name} too; --checkpoint {name} shows them."
     yield from of_groups(groups)
 
 

@@ -14,7 +14,7 @@ from afdctl.journal import Row as Event
 from afdctl.recipe.load import PACKAGE, packaged
 from afdctl.runs.curves import Interval, RobustnessCurve, accuracy_interval, auc
 from afdctl.runs.record import Record
-from afdctl.runs.selection import checkpoint_names
+from afdctl.runs.selection import checkpoint_name
 from afdctl.suites import load
 
 # tables published in percent
@@ -135,9 +135,8 @@ def clean_accuracy(record: Record) -> Measurement | None:
 
 def accuracy_at(record: Record, curve: RobustnessCurve, epsilon: float) -> Measurement | None:
     """Return accuracy at the curve's grid point nearest to `epsilon`, if one is within 5 % of it."""
-    row = min(curve.cells, key=lambda cell: abs(cell["epsilon"] - epsilon))
-    # the paper rounds: its 0.015 is 4/255 = 0.0157, almost 5 % more
-    if abs(row["epsilon"] - epsilon) > 0.05 * epsilon:
+    row = curve.nearest_cell(epsilon)
+    if row is None:
         return None
     return Measurement(
         row["accuracy"],
@@ -182,10 +181,7 @@ def area_under_curve(record: Record, curve: RobustnessCurve) -> Measurement:
 
 def checkpoint_of(record: Record, row: Event) -> str | None:
     """Return `best` or `last` for a checkpoint that the run still calls so, else the start of its digest."""
-    digest: str = row["checkpoint"]
-    if record.recipe is None:
-        return None
-    return digest if digest in ("best", "last") else checkpoint_names(record.rows).get(digest, digest[:8])
+    return None if record.recipe is None else checkpoint_name(record.rows, row["checkpoint"])
 
 
 def differing_settings(row: Event, dataset: str) -> str:

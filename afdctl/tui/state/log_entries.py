@@ -53,7 +53,8 @@ def _epoch(row: Row) -> str:
 
 
 def _accuracies(row: Row, attack: str) -> str:
-    more = format_square_accuracy(row.get("acc_square")) + format_probe_accuracy(row.get("acc_probe"))
+    square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
+    more = square + format_probe_accuracy(row.get("acc_probe"))
     # no such accuracy is printed without these words
     return f"clean {row['acc_nat']:.1%}, {attack} {row['acc_adv']:.1%}{more}, no AutoAttack"
 

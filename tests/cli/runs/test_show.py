@@ -67,8 +67,9 @@ def test_a_probe_is_shown_with_what_it_was(afdctl: Afdctl, folder: Path):
     lines = [line.strip() for line in afdctl("runs", "show", "probed").out.splitlines()]
     assert "hold-out: clean 70.0%, APGD-CE 50.0%, probe 40.0% (no AutoAttack), 200 images" in lines
     assert "probe: APGD-CE, APGD-T on 3 targets, 300-query Square" in lines
-    assert "(40.0) n=200" in afdctl("runs", "ls").out
-    assert as_json(afdctl, "show", "probed")["run"]["probe"] == 0.4
+    assert "(40.0)" in afdctl("runs", "ls").out
+    run = as_json(afdctl, "show", "probed")["run"]
+    assert (run["probe"], run["pgd_n"]) == (0.4, 200)
 
 
 def test_show_of_an_unfinished_run(afdctl: Afdctl, runs: Runs):

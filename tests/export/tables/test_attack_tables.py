@@ -10,8 +10,8 @@ from afdctl.export.groups import Gap, training_gap
 from afdctl.export.tables.base import Cell, Table, build_table
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
-from tests.export.tables.sample_runs import Rows, cell_rows, make_record
-from tests.journals import final_test
+from tests.export.tables.sample_runs import DIGEST, Rows, cell_rows, make_record
+from tests.journals import final_test, swept
 
 
 def cell(table: Table, method: str, column: str) -> Cell:
@@ -237,3 +237,37 @@ def test_a_data_set_without_a_packaged_recipe_and_without_rows_in_table_a2(
 def test_a_training_is_suggested_only_for_a_packaged_recipe() -> None:
     assert training_gap("folder", "NT") is None
     assert training_gap("digits", "NT") == Gap("afdctl train digits_nt")
+
+
+def paired(root: Path, name: str, recipe_name: str, robust: int, *overrides: str, n: int = 100) -> Record:
+    run = make_record(root, name, recipe_name, [], *overrides).run
+    swept(run, {0.3: robust / n}, n=n, checkpoint=DIGEST)
+    return Record.of(run)
+
+
+def mcnemar_notes(runs: list[Record]) -> list[str]:
+    return [
+        note for note in build_table("1", runs, with_paper=False).notes if "under AA" in note or "under PGD" in note
+    ]
+
+
+def test_rows_are_compared_on_the_images_that_they_share(tmp_path: Path) -> None:
+    at, wgan = paired(tmp_path, "at", "mnist_at", 50), paired(tmp_path, "wgan", "mnist_wgan", 40)
+    nt = make_record(tmp_path, "nt", "mnist_nt", cell_rows("pgd_linf", {0.3: 0.1}))
+    # 0 against 10 discordant images: 2 / 2 ** 10
+    assert mcnemar_notes([at, wgan, nt]) == [
+        "McNemar under AA-L∞ 0.3 on MNIST, 100 shared images: AFD-WGAN against AT: p = 0.002."
+    ]
+    other = make_record(tmp_path, "other", "mnist_trades", [], data_digest="e").run
+    swept(other, {0.3: 0.2}, checkpoint=DIGEST)
+    assert mcnemar_notes([at, Record.of(other)]) == [
+        "Not compared under AA-L∞ 0.3 on MNIST: TRADES against AT: other data."
+    ]
+
+
+def test_rows_of_several_seeds_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    runs = [paired(tmp_path, f"at-{seed}", "mnist_at", 50, f"seed={seed}") for seed in (0, 1)]
+    runs += [paired(tmp_path, f"wgan-{seed}", "mnist_wgan", 50 - 4 * seed, f"seed={seed}") for seed in (0, 1, 2)]
+    assert mcnemar_notes(runs) == [
+        "McNemar under AA-L∞ 0.3 on MNIST, 100 shared images: AFD-WGAN against AT: p = 1, p = 0.12."
+    ]

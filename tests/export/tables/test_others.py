@@ -40,9 +40,21 @@ def test_hyperparameters_are_the_recipes(tmp_path: Path) -> None:
         "epochs": "7",
         "milestones": "[150, 250]",
         "gp_weight": "1",
+        "classify": "x",
+        "ema_decay": None,
+        "epsilon_warmup": None,
     }
     assert [wgan.cells[key].published for key in ("epochs", "gp_weight")] == ["300", "1"]
     assert natural.cells["lr_F"] == Cell()
+
+
+def test_hyperparameters_that_decide_robustness_are_in_the_table(tmp_path: Path) -> None:
+    settings = ("defense.classify=both", "train.ema_decay=0.995", "attack.epsilon_warmup_epochs=2.5")
+    runs = [make_record(tmp_path, "wgan", "mnist_wgan", [], *settings), make_record(tmp_path, "at", "mnist_at", [])]
+    at, wgan = build_table("A1", runs, with_paper=False).rows
+    keys = ("classify", "ema_decay", "epsilon_warmup")
+    assert [wgan.cells[key].value for key in keys] == ["x and x'", "0.995", "2.5"]
+    assert at.cells["classify"].value == "x'"
 
 
 def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,102 @@
+"""Table A1: hyperparameters of the training."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from afdctl.export.groups import Group, group_runs
+from afdctl.export.tables import paper
+from afdctl.export.tables.base import Cell, Column, Row, Table, Value
+from afdctl.recipe.defenses import AFD
+from afdctl.recipe.schema import Recipe
+from afdctl.runs.record import Record
+
+HYPERPARAMETERS: Final = (
+    Column("model", "Model", "text"),
+    Column("lr_F", "LR_E", "text"),
+    Column("lr_D", "LR_Da", "text"),
+    Column("lr_C", "LR_EDc", "text"),
+    Column("weight_decay", "Weight decay", "text"),
+    Column("batch_size", "Batch size", "text"),
+    Column("epochs", "# Epochs", "text"),
+    Column("milestones", "Scheduled epochs", "text"),
+    Column("gp_weight", "GP", "text"),
+    Column("classify", "L_C on", "text"),
+    Column("ema_decay", "EMA", "text"),
+    Column("epsilon_warmup", "ε warm-up", "text"),
+)
+# hyperparameters that other defenses do not have
+AFD_ONLY: Final = ("lr_F", "lr_D", "gp_weight")
+# the images that L_C is computed on, by a defense's name or by AFD's `classify`
+CLASSIFIED: Final = {
+    "natural": "x",
+    "adversarial": "x'",
+    "trades": "x",
+    "matching": "x",
+    "clean": "x",
+    "both": "x and x'",
+}
+
+
+def table_a1(records: Sequence[Record], with_paper: bool) -> Table:
+    """Build Table A1: one row per recipe; a custom model has no recipe and no row."""
+    groups = [group for group in group_runs(records) if group.records[0].recipe]
+    return Table(
+        name="A1",
+        title="Hyperparameters of the training",
+        headings=("dataset", "method"),
+        columns=HYPERPARAMETERS,
+        rows=tuple(_recipe_row(group, with_paper) for group in groups),
+        notes=tuple(_recipe_notes(groups, [record.name for record in records if record.recipe is None])),
+    )
+
+
+def _recipe_row(group: Group, with_paper: bool) -> Row:
+    recipe = group.records[0].recipe
+    assert recipe is not None
+    published = paper.published_row("tableA1", dataset=group.dataset) if with_paper else {}
+    if not isinstance(recipe.defense, AFD):
+        published = {key: value for key, value in published.items() if key not in AFD_ONLY}
+    cells = {key: Cell(value, published=_text(published.get(key))) for key, value in _values(recipe).items()}
+    return Row((group.dataset, group.label), group.names, cells)
+
+
+def _values(recipe: Recipe) -> dict[str, Value]:
+    """Return the text of each column; None for what the defense does not have."""
+    defense = recipe.defense
+    afd = defense if isinstance(defense, AFD) else None
+    return {
+        "model": f"{recipe.model.encoder}, width {recipe.model.width}",
+        "lr_F": _text(afd and afd.lr_F),
+        "lr_D": _text(afd and afd.lr_D),
+        "lr_C": _text(defense.lr_C),
+        "weight_decay": _text(defense.weight_decay_C),
+        "batch_size": _text(recipe.train.batch_size),
+        "epochs": _text(recipe.train.epochs),
+        "milestones": "one cycle" if recipe.train.schedule == "one_cycle" else _text(recipe.train.milestones),
+        "gp_weight": _text(afd and afd.gp_weight),
+        "classify": CLASSIFIED.get(afd.classify if afd else defense.name),
+        "ema_decay": _text(recipe.train.ema_decay or None),
+        "epsilon_warmup": None if defense.name == "natural" else _text(recipe.attack.epsilon_warmup_epochs or None),
+    }
+
+
+def _text(value: object) -> str | None:
+    """Format a value as the paper's table does."""
+    if value is None:
+        return None
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(str, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _recipe_notes(groups: Sequence[Group], without: Sequence[str]) -> Iterator[str]:
+    yield "LR_E, LR_Da, LR_EDc: the recipe's lr_F, lr_D, lr_C. Weight decay: for L_C. GP: gradient penalty weight."
+    yield (
+        "L_C on: natural images x, adversarial images x' or both (the recipe's classify). EMA: decay of the moving "
+        "average of the weights. ε warm-up: epochs until ε is reached."
+    )
+    several = [f"{group.label} {len(group.records)}" for group in groups if len(group.records) > 1]
+    if several:
+        yield f"Several runs of one recipe: {', '.join(several)}."
+    if without:
+        yield f"No recipe, because not trained here: {', '.join(without)}."
