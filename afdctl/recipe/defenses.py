@@ -64,7 +64,9 @@ class AFD(DefenseConfig):
         "simultaneous",
         description="simultaneous: all losses, then all updates (Algorithm 1); sequential: in turn (published code)",
     )
-    classify: Literal["clean", "both"] = Field("clean", description="L_C on x (Eq. 7), or on x and x'")
+    classify: Literal["clean", "both", "adversarial"] = Field(
+        "clean", description="images that L_C is computed on: clean: x (Eq. 7); both: x and x'; adversarial: x'"
+    )
     discriminator: Annotated[str, *registered(registry.DISCRIMINATORS)] = "fc3-pd"
     hidden: Annotated[int, Field(ge=1, le=65_536)] = Field(512, description="hidden units of D_psi")
     spectral_norm: bool = Field(True, description="spectral normalisation of D_psi's layers")
