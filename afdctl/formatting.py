@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from traceback import format_exception_only
-from typing import Final
+from typing import Any, Final
 
 # control characters except tab and line feed, bidirectional marks, line separators, and lone surrogates
 UNPRINTABLE: Final = re.compile(
@@ -57,6 +57,34 @@ def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -
         return None
     return (
         f"{attack}: its {format_count(steps, 'step')} reach {reach:.2f} epsilon, and crossing the ball takes {needed:g}"
+    )
+
+
+def format_probe_accuracy(accuracy: object) -> str:
+    """Format the accuracy under the probe that follows that under APGD-CE, its first attack; empty without a probe."""
+    return f", probe {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
+
+
+def format_interval(epochs: int) -> str:
+    """Format how often something happens, counted back from the last epoch: `after every 2 epochs`."""
+    return "after every epoch" if epochs == 1 else f"after every {epochs} epochs"
+
+
+def describe_probe(validation: Mapping[str, Any]) -> str:
+    """Describe the probe of a recipe's [validation] table."""
+    queries = f"{validation['square_queries']:,}-query Square"
+    return f"APGD-CE, APGD-T on {format_count(validation['targets'], 'target')}, {queries}"
+
+
+def format_probe_schedule(run: Mapping[str, Any]) -> str:
+    """Format a journal's first row as a line on when the probe runs, on what and at what cost; empty without one."""
+    recipe, schedule = run["recipe"], run.get("validation")
+    if not schedule or recipe["train"]["checkpoint_selection"] != "probe":
+        return ""
+    images = format_count(min(recipe["validation"]["limit"], run["images"]["holdout"]), "held-out image")
+    return (
+        f"\nprobe {format_interval(schedule['interval'])}: {describe_probe(recipe['validation'])}, on {images}; "
+        f"at most {schedule['share']:.1%} of the training"
     )
 
 

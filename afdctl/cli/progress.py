@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from rich.columns import Columns
 
 from afdctl.cli.console import ProgressReporter
-from afdctl.formatting import format_count, format_epsilon, format_square_accuracy
+from afdctl.formatting import (
+    format_count,
+    format_epsilon,
+    format_probe_accuracy,
+    format_probe_schedule,
+    format_square_accuracy,
+)
 
 if TYPE_CHECKING:
     from afdctl.evaluation.plan import Task
@@ -79,8 +85,10 @@ class TrainingProgress:
         self.update(row, self.epoch_count(row))
 
     def on_epoch(self, row: Row) -> None:
-        self.validation = format_validation(row)
-        parts = [self.epoch_count(row), *format_metrics(self.last_step), self.validation]
+        validation = format_validation(row)
+        # the bar keeps the last one through epochs without
+        self.validation = validation or self.validation
+        parts = [self.epoch_count(row), *format_metrics(self.last_step), validation]
         self.log("  ".join(filter(None, parts)))
         if self.last_step:
             # the test after the last epoch takes a while, in which the bar does not move
@@ -142,7 +150,7 @@ def format_opening(row: Row) -> str:
         f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
         f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
         f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
-        f"{images['test']:,} to test"
+        f"{images['test']:,} to test" + format_probe_schedule(row)
     )
 
 
@@ -156,9 +164,8 @@ def format_validation(row: Row) -> str:
     """Format an epoch's accuracies on the hold-out split, if there is one."""
     if "acc_nat" not in row:
         return ""
-    square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
     images = f", {format_count(row['n'], 'image')}" if "n" in row else ""
-    robust = f"PGD {row['acc_adv']:6.1%}{square} (no AutoAttack)"
+    robust = f"APGD-CE {row['acc_adv']:6.1%}{format_probe_accuracy(row.get('acc_probe'))} (no AutoAttack)"
     return f"validation: clean {row['acc_nat']:6.1%}, {robust}{images}" + ("  best" if row["best"] else "")
 
 

@@ -126,6 +126,23 @@ class AdversaryConfig(Table):
         """The first epochs, which take fewer gradient steps than `steps`."""
         return self.n_fgsm_epochs + self.steps_warmup_epochs
 
+    def shortened_warmups(self, epochs: int) -> dict[str, float]:
+        """Return new values of the warm-ups that a training of `epochs` shortens: each then ends with the training.
+
+        The last epoch takes all attack steps.
+        """
+        n_fgsm = min(self.n_fgsm_epochs, epochs - 1)
+        longest = {
+            "epsilon_warmup_epochs": epochs,
+            "n_fgsm_epochs": n_fgsm,
+            "steps_warmup_epochs": epochs - 1 - n_fgsm,
+        }
+        return {key: most for key, most in longest.items() if getattr(self, key) > most}
+
+    def within(self, epochs: int) -> "AdversaryConfig":
+        """Return the attack as a training of `epochs` uses it."""
+        return self.model_copy(update=self.shortened_warmups(epochs))
+
     @field_validator("steps")
     @classmethod
     def _n_fgsm_takes_one(cls, steps: int, info: ValidationInfo) -> int:

@@ -95,7 +95,7 @@ def test_without_a_terminal_an_epoch_is_one_line():
     assert lines(RUN, STEP, EPOCH) == [
         OPENING,
         "  ".join(["epoch  4/60", *FIGURES[:5], "  2,490 images/s"])
-        + "  validation: clean  98.0%, PGD  69.5% (no AutoAttack)  best",
+        + "  validation: clean  98.0%, APGD-CE  69.5% (no AutoAttack)  best",
     ]
 
 
@@ -160,17 +160,30 @@ def test_the_results_of_one_checkpoint_are_one_line():
     ]
 
 
+def test_the_opening_says_when_the_probe_runs_and_at_what_cost():
+    validation = {"limit": 500, "targets": 3, "square_queries": 300}
+    recipe = RUN["recipe"] | {"train": {"checkpoint_selection": "probe"}, "validation": validation}
+    (opening,) = lines(RUN | {"recipe": recipe, "validation": {"interval": 2, "share": 0.0258}})
+    assert opening.splitlines()[-1] == (
+        "probe after every 2 epochs: APGD-CE, APGD-T on 3 targets, 300-query Square, on 200 held-out images; "
+        "at most 2.6% of the training"
+    )
+
+
+def test_the_probe_follows_its_first_attack():
+    _, printed = lines(RUN, EPOCH | {"acc_probe": 0.5, "n": 200})
+    assert "clean  98.0%, APGD-CE  69.5%, probe 50.0% (no AutoAttack), 200 images  best" in printed
+
+
 def test_what_square_left_follows_what_pgd_left():
-    _, printed = lines(RUN, EPOCH | {"acc_square": 0.5})
-    assert "clean  98.0%, PGD  69.5%, then Square 50.0% (no AutoAttack)  best" in printed
     (printed,) = lines(LAST | {"acc_square": 0.5}, BEST | {"acc_square": 0.6})
     assert "PGD-40 linf 0.15 62.8%, then Square 60.0% (no AutoAttack)" in printed.splitlines()[0]
 
 
 def test_few_queries_of_square_are_said_to_be_too_few():
     """100 queries left PGD's accuracy as it was where AutoAttack took a third of it."""
-    _, few = lines(RUN, EPOCH | {"acc_square": 0.695, "square_queries": 100, "n": 200})
-    assert "PGD  69.5%, then Square 69.5% (100 queries, too few) (no AutoAttack), 200 images  best" in few
+    (few,) = lines(LAST | {"acc_square": 0.6, "square_queries": 100}, BEST)
+    assert "then Square 60.0% (100 queries, too few) (no AutoAttack), 360 images" in few
     (enough,) = lines(LAST | {"acc_square": 0.6, "square_queries": 500}, BEST)
     assert "then Square 60.0% (500 queries) (no AutoAttack)" in enough
 
@@ -183,7 +196,7 @@ def test_the_bar_shows_everything_at_any_width(width: int, height: int):
     assert re.fullmatch(r"epoch  4/60 [━╸╺]+ *40/600  eta -:--:--", shown[0])
     text = " ".join(shown)
     assert [figure for figure in FIGURES if figure not in text] == []
-    assert "validation: clean  98.0%, PGD  69.5% (no AutoAttack)  best" in text
+    assert "validation: clean  98.0%, APGD-CE  69.5% (no AutoAttack)  best" in text
 
 
 def test_figures_keep_their_places_when_they_change():

@@ -24,8 +24,8 @@ LOSSES = {
 }
 HOLD_OUT = {
     "acc_nat": "Hold-out: clean accuracy (%)",
-    "acc_adv": "Hold-out: PGD accuracy (%), no AutoAttack",
-    "acc_square": "Hold-out: accuracy after PGD and Square (%), no AutoAttack",
+    "acc_adv": "Hold-out: accuracy under APGD-CE (%), no AutoAttack",
+    "acc_probe": "Hold-out: accuracy under the probe (%), no AutoAttack",
 }
 
 
