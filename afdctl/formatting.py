@@ -16,8 +16,6 @@ QUOTED_CHARACTERS: Final = 80
 EXCEPTION_CHARACTERS: Final = 500
 # items of a list that a message names
 LISTED_ITEMS: Final = 3
-# rules by which test images are chosen, other than `all`
-SUBSET_LABELS: Final[Mapping[str, str]] = {"sample": "random sample", "first": "first images"}
 # Queries of Square below which it does not rule out masked gradients. With 100, Square fooled none of 200 images more
 # than PGD (77.5 %) where AutoAttack left 50.5 %; 500 separated checkpoints that were equal under PGD.
 ENOUGH_SQUARE_QUERIES: Final = 500
@@ -62,6 +60,34 @@ def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -
     )
 
 
+def format_probe_accuracy(accuracy: object) -> str:
+    """Format the accuracy under the probe that follows that under APGD-CE, its first attack; empty without a probe."""
+    return f", probe {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
+
+
+def format_interval(epochs: int) -> str:
+    """Format how often something happens, counted back from the last epoch: `after every 2 epochs`."""
+    return "after every epoch" if epochs == 1 else f"after every {epochs} epochs"
+
+
+def describe_probe(validation: Mapping[str, Any]) -> str:
+    """Describe the probe of a recipe's [validation] table."""
+    queries = f"{validation['square_queries']:,}-query Square"
+    return f"APGD-CE, APGD-T on {format_count(validation['targets'], 'target')}, {queries}"
+
+
+def format_probe_schedule(run: Mapping[str, Any]) -> str:
+    """Format a journal's first row as a line on when the probe runs, on what and at what cost; empty without one."""
+    recipe, schedule = run["recipe"], run.get("validation")
+    if not schedule or recipe["train"]["checkpoint_selection"] != "probe":
+        return ""
+    images = format_count(min(recipe["validation"]["limit"], run["images"]["holdout"]), "held-out image")
+    return (
+        f"\nprobe {format_interval(schedule['interval'])}: {describe_probe(recipe['validation'])}, on {images}; "
+        f"at most {schedule['share']:.1%} of the training"
+    )
+
+
 def shorten(text: str) -> str:
     """Format a user's text on one line; a long text is cut and followed by its length."""
     start = one_line(text[:QUOTED_CHARACTERS])
@@ -101,44 +127,6 @@ def format_range(numbers: Iterable[int]) -> str:
     """Format `360`, or `500 to 10,000` where the numbers differ; empty for none."""
     ordered = sorted(set(numbers))
     return " to ".join(f"{number:,}" for number in (ordered[:1] + ordered[1:][-1:]))
-
-
-def format_n(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Format numbers of images as `n = 360` or `n = 500 to 10,000, random sample`; empty for no rows.
-
-    Rows are those of `format_subset`.
-    """
-    rows = list(rows)
-    return ", ".join([f"n = {format_range(row['n'] for row in rows)}", *subset_labels(rows)]) if rows else ""
-
-
-def subset_labels(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """List how the images of results were chosen, where that is not the whole split."""
-    subsets = dict.fromkeys(row.get("subset") or "" for row in rows)
-    return [SUBSET_LABELS[subset] for subset in subsets if subset in SUBSET_LABELS]
-
-
-def format_subset(row: Mapping[str, Any], noun: str = "") -> str:
-    """Format the number and choice of a result's images: `360`, `100 (random sample)`, `first 100`.
-
-    A row has `n`, and perhaps `subset` and `split_n`, as in the journal; `noun` follows the number.
-    """
-    count = f"{row['n']:,} {noun}".rstrip()
-    first = f"the first {count}" if noun else f"first {count}"
-    return {"first": first, "sample": f"{count} (random sample)"}.get(row.get("subset", ""), count)
-
-
-def describe_images(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Format the test images of results: `360 test images`, `100 of 360 test images, random sample`.
-
-    Rows are those of `format_subset`; different ones are joined by `and`.
-    """
-    texts: dict[tuple[int, str], None] = {}
-    for row in rows:
-        n, split_n, subset = row["n"], row.get("split_n"), row.get("subset")
-        part = f"{n:,} of {split_n:,} test images" if split_n and n < split_n else f"{n:,} test images"
-        texts[n, {"first": f"first {part}", "sample": f"{part}, random sample"}.get(subset or "", part)] = None
-    return " and ".join(text for _, text in sorted(texts))
 
 
 def format_images(count: int) -> str:

@@ -56,7 +56,7 @@ def run_row(epochs: int = 60, **more: Any) -> Row:
         "steps_per_epoch": 10,
         "steps_total": 10 * epochs,
         "classes": 10,
-        "images": {"train": 1000, "holdout": 100, "test": 100},
+        "images": {"train": 1237, "holdout": 100, "test": 100},
         **more,
     }
 

@@ -5,16 +5,13 @@ import math
 import pytest
 
 from afdctl.formatting import (
-    describe_images,
     did_you_mean,
     format_bytes,
     format_count,
     format_duration,
     format_epsilon,
-    format_n,
     format_number,
     format_range,
-    format_subset,
     format_tick,
     one_line_error,
     printable,
@@ -23,6 +20,7 @@ from afdctl.formatting import (
     shorten_list,
     with_article,
 )
+from afdctl.image_counts import describe_images, format_n, format_subset
 
 
 @pytest.mark.parametrize(

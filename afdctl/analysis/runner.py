@@ -18,7 +18,7 @@ from afdctl.analysis.statistics import norms, pca, sensitivity, units
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, full_strength, make_key
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
-from afdctl.formatting import format_subset
+from afdctl.image_counts import format_subset
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.runs import results_file, shards

@@ -6,9 +6,9 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch import Generator
 
 from afdctl import data
+from afdctl.attacks.pgd import pgd
 from afdctl.bench.flop_counter import StepCount, count_forward, count_step
 from afdctl.bench.step_time import (
     RatioEstimate,
@@ -30,7 +30,7 @@ from afdctl.defenses.step_phases import PHASES
 from afdctl.models.cost import CopyBenchmark, CostEstimate, MatmulBenchmark, ceiling_dtype, timed
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
-from afdctl.recipe.schema import Evaluation
+from afdctl.recipe.schema import TestEvaluation
 from afdctl.training.cost_estimate import (
     COUNTED_IMAGES,
     ImageBatch,
@@ -40,7 +40,7 @@ from afdctl.training.cost_estimate import (
     with_train_settings,
 )
 from afdctl.training.evaluate import evaluate
-from afdctl.training.schedule import AdversarySchedule
+from afdctl.training.schedule import AdversarySchedule, ValidationSchedule, validation_passes
 
 # The test evaluates the last checkpoint and the best one.
 TESTED_CHECKPOINTS: Final = 2
@@ -181,16 +181,18 @@ def estimate_recipe_time(
     info = data.loader_of(recipe.data.dataset).info
     if info is None:
         return None
-    steps = count_batches(info.train - recipe.data.holdout, recipe.train.batch_size)
+    training_images = min(info.train - recipe.data.holdout, recipe.data.train_limit or info.train)
+    steps = count_batches(training_images, recipe.train.batch_size)
     attack_steps = AdversarySchedule(recipe, steps).mean_attack_steps()
     # by FLOP and not by attack steps, because L_C, L_D and L_F cost the same at any attack length
     flop, measured_flop = (sum(cost.flop(count).values()) for count in (attack_steps, step.attack_steps))
     step_seconds = step.seconds * flop / measured_flop
     pass_seconds = time_evaluation_pass(recipe, images)
+    schedule = ValidationSchedule(recipe, training_images, recipe.data.holdout)
     validation_images = min(recipe.data.holdout, recipe.validation.limit)
-    validation = pass_seconds * validation_images * evaluation_passes(recipe.validation)
+    validation = pass_seconds * validation_images * validation_passes(recipe)
     test_images = TESTED_CHECKPOINTS * min(info.test, recipe.test.limit or info.test)
-    test = pass_seconds * test_images * evaluation_passes(recipe.test)
+    test = pass_seconds * test_images * test_passes(recipe.test)
     epochs = recipe.train.epochs
     return {
         "epochs": epochs,
@@ -199,12 +201,14 @@ def estimate_recipe_time(
         "step_seconds": step_seconds,
         "epoch_seconds": steps * step_seconds,
         "validation_seconds": validation,
+        "validation_interval": schedule.interval,
+        "validation_share": schedule.share,
         "test_seconds": test,
-        "total_seconds": epochs * (steps * step_seconds + validation) + test,
+        "total_seconds": epochs * steps * step_seconds + schedule.count * validation + test,
     }
 
 
-def evaluation_passes(table: Evaluation) -> int:
+def test_passes(table: TestEvaluation) -> int:
     """Return the maximum of forward-equivalents per image: PGD, clean and attacked images, all queries of Square."""
     return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
 
@@ -212,15 +216,17 @@ def evaluation_passes(table: Evaluation) -> int:
 def time_evaluation_pass(recipe: Recipe, images: ImageBatch) -> float:
     """Time a short evaluation; return the seconds of one forward-equivalent of one image."""
     device = images.x.device
-    short = recipe.validation.model_copy(update={"steps": TIMED_PGD_STEPS, "square_queries": 0, "limit": None})
+    short = recipe.test.model_copy(update={"steps": TIMED_PGD_STEPS, "square_queries": 0})
     n = min(short.batch_size, 2 * len(images.x))
     # the batch of the step may be smaller than that of the evaluation, and small batches are slower per image
     x = images.x.repeat(-(-n // len(images.x)), 1, 1, 1)[:n]
     split = Split(ImageTensors((255 * x).byte(), torch.zeros(n, dtype=torch.int64)), device)
-    network, noise = build_network(recipe, images), Generator(device).manual_seed(0)
+    network, ball = build_network(recipe, images), recipe.attack
+    # all steps, also of images that are fooled earlier
+    attack = partial(pgd, norm=ball.norm, epsilon=ball.epsilon, steps=short.steps, early_stop=False)
 
     def run() -> None:
-        evaluate(network, split, short, recipe.attack, noise)
+        evaluate(network, split, [attack], batch_size=n)
 
     run()  # warm-up
-    return timed(run, device) / n / evaluation_passes(short)
+    return timed(run, device) / n / test_passes(short)

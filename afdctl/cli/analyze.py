@@ -184,7 +184,7 @@ def make_runner(
 
 def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None:
     """Run the analyses of one run and report their progress."""
-    from afdctl.cli.progress import AnalysisProgress
+    from afdctl.cli.evaluation_progress import AnalysisProgress
     from afdctl.evaluation import time_estimate
 
     name, pending = runner.target.name, runner.pending_tasks()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.formatting import describe_images, format_epsilon
+from afdctl.formatting import format_epsilon
+from afdctl.image_counts import describe_images
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run

@@ -10,7 +10,7 @@ import typer
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.formatting import format_count, format_estimate
+from afdctl.formatting import format_count, format_estimate, format_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -148,7 +148,8 @@ def recipe_time_table(eta: Row | None) -> "Table":
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
     steps = format_count(eta["steps_per_epoch"], "step")
     table.add_row(f"epoch of {steps}{mean}", format_estimate(eta["epoch_seconds"]))
-    table.add_row("validation after it", format_estimate(eta["validation_seconds"]))
+    often = f"{format_interval(eta['validation_interval'])}, {eta['validation_share']:.1%} of all passes"
+    table.add_row(f"validation {often}", format_estimate(eta["validation_seconds"]))
     table.add_row("test of two checkpoints", format_estimate(eta["test_seconds"]))
     table.add_row(f"all {format_count(eta['epochs'], 'epoch')}", format_estimate(eta["total_seconds"]), style="bold")
     return table

@@ -77,7 +77,7 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
         from afdctl.cli.console import progress_reporter
-        from afdctl.cli.progress import EvaluationProgress
+        from afdctl.cli.evaluation_progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
         from afdctl.evaluation.runner import SweepRunner
         from afdctl.training.setup import choose_device

@@ -9,14 +9,8 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.formatting import (
-    NORM_LABELS,
-    describe_images,
-    format_count,
-    format_epsilon,
-    format_estimate,
-    format_subset,
-)
+from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate
+from afdctl.image_counts import describe_images, format_subset
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,8 @@ from afdctl.cli import options, output_path
 from afdctl.cli.options import find_run
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
-from afdctl.formatting import NORM_LABELS, format_bytes, format_epsilon, format_percent, format_subset, shorten
+from afdctl.formatting import NORM_LABELS, format_bytes, format_epsilon, format_percent, shorten
+from afdctl.image_counts import format_subset
 
 if TYPE_CHECKING:
     from rich.table import Table

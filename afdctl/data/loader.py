@@ -1,7 +1,7 @@
 """Batches on the device: a split is copied there once; shuffling, crop and flip run there too."""
 
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -10,8 +10,8 @@ from torch.nn.functional import pad
 from afdctl.data.base import ImageTensors
 from afdctl.errors import RecipeError
 
-# Zero pixels around an image before it is cropped at random.
-PADDING: Final = 4
+# `data.augment` of a recipe
+Augmentation = Literal["none", "crop", "crop_flip"]
 
 
 class Split:
@@ -39,16 +39,24 @@ class Split:
         return Split(ImageTensors(self.x[index], self.y[index]), self.x.device)
 
 
-def hold_out(images: ImageTensors, count: int, seed: int) -> tuple[ImageTensors, ImageTensors]:
+def hold_out(
+    images: ImageTensors, count: int, seed: int, train_limit: int | None = None
+) -> tuple[ImageTensors, ImageTensors]:
     """Set `count` random images aside for validation; return (training, held-out) images.
 
-    Both are in the order of the permutation that the seed gives.
+    Both are in the order of the permutation that the seed gives, so `train_limit`, the number of training images to
+    keep, changes no held-out image. Error: RecipeError where there are too few images.
     """
-    if count >= len(images):
+    remaining = len(images) - count
+    if remaining <= 0:
         raise RecipeError(f"data.holdout = {count}: only {len(images)} training images; hold out fewer")
+    if train_limit is not None and train_limit > remaining:
+        raise RecipeError(
+            f"data.train_limit = {train_limit}: only {remaining} training images are not held out; lower it"
+        )
     # on the CPU, so that the hold-out is the same for all devices
     order = torch.randperm(len(images), generator=Generator().manual_seed(seed))
-    train, holdout = order[count:], order[:count]
+    train, holdout = order[count:][:train_limit], order[:count]
     return ImageTensors(images.x[train], images.y[train]), ImageTensors(images.x[holdout], images.y[holdout])
 
 
@@ -63,17 +71,18 @@ def batches(split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield as_floats(x), y
 
 
-def crop_flip(x: Tensor, generator: Generator) -> Tensor:
-    """Pad each image of (n, c, h, w) with zeros, crop it back at a random place, and mirror half of them."""
+def crop(x: Tensor, generator: Generator, *, padding: int, flip: bool) -> Tensor:
+    """Pad each image of (n, c, h, w) with zeros and crop it back at a random place; `flip` mirrors half of them."""
     n, c, h, w = x.shape
     arange = torch.arange(max(n, c, h, w), device=x.device)
-    corner = torch.randint(2 * PADDING + 1, (2, n, 1, 1, 1), generator=generator, device=x.device)
-    mirror = torch.randint(2, (n, 1, 1, 1), generator=generator, device=x.device).bool()
+    corner = torch.randint(2 * padding + 1, (2, n, 1, 1, 1), generator=generator, device=x.device)
     # one gather for the whole batch instead of a crop per image
-    rows = corner[0] + arange[:h, None]
-    columns = corner[1] + torch.where(mirror, arange[:w].flip(0), arange[:w])
-    padded = pad(x, (PADDING, PADDING, PADDING, PADDING))
-    return padded[arange[:n, None, None, None], arange[:c, None, None], rows, columns]
+    rows, columns = corner[0] + arange[:h, None], arange[:w]
+    if flip:
+        mirror = torch.randint(2, (n, 1, 1, 1), generator=generator, device=x.device).bool()
+        columns = torch.where(mirror, columns.flip(0), columns)
+    padded = pad(x, (padding,) * 4)
+    return padded[arange[:n, None, None, None], arange[:c, None, None], rows, corner[1] + columns]
 
 
 class Sampler:
@@ -89,18 +98,20 @@ class Sampler:
         split: Split,
         *,
         batch_size: int,
-        augment: Literal["none", "crop_flip"],
+        augment: Augmentation,
+        crop_padding: int,
         shuffle_generator: Generator,
         augment_generator: Generator,
     ) -> None:
         self.split = split
         self.batch_size = batch_size
         self.augment = augment
+        self.crop_padding = crop_padding
         self.shuffle_generator = shuffle_generator
         self.augment_generator = augment_generator
         self.steps_per_epoch = count_batches(len(split), batch_size)
         if not self.steps_per_epoch:
-            raise RecipeError(f"only {len(split)} image to train on; lower data.holdout")
+            raise RecipeError(f"only {len(split)} image to train on; lower data.holdout or raise data.train_limit")
         self.epoch = 0
         self.batch = 0
         self._epoch_start = shuffle_generator.get_state()
@@ -120,8 +131,8 @@ class Sampler:
         index = self._order[self.batch * self.batch_size :][: self.batch_size]
         self.batch += 1
         x = self.split.x[index]
-        if self.augment == "crop_flip":
-            x = crop_flip(x, self.augment_generator)
+        if self.augment != "none":
+            x = crop(x, self.augment_generator, padding=self.crop_padding, flip=self.augment == "crop_flip")
         return as_floats(x), self.split.y[index]
 
     def state_dict(self) -> dict[str, Any]:

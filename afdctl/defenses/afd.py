@@ -1,6 +1,7 @@
 """AFD, Adversarial Feature Desensitization (Bashivan et al. 2021, arXiv:2006.04621): the game of Algorithm 1."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Generator, Tensor
@@ -11,6 +12,9 @@ from afdctl.losses import GAMES, L_C, gradient_penalty
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe import defenses
+
+# `classify` of a recipe -> whether L_C is on x (Eq. 7) and on x'
+CLASSIFIED: Final = {"clean": (True, False), "both": (True, True), "adversarial": (False, True)}
 
 
 class AFD(Defense):
@@ -41,16 +45,20 @@ class AFD(Defense):
 
     def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """Algorithm 1: three losses at the same weights, then three updates."""
-        z = self.F_theta(x)
-        logits = self.C_phi(z)
-        loss_C = L_C(logits, y)
-        # frees the graph of x before that of x' is built, which halves the memory
-        grads_C = gradients_of(loss_C, self.network)
+        on_x, on_x_adv = CLASSIFIED[self.table.classify]
+        terms = []
+        # without L_C on x its features need no graph, which saves a backward pass
+        with torch.set_grad_enabled(on_x):
+            z = self.F_theta(x)
+            logits = self.C_phi(z)
+        if on_x:
+            loss = L_C(logits, y)
+            terms.append((loss, gradients_of(loss, self.network)))
         z, z_adv = z.detach(), self.F_theta(x_adv)
-        if self.table.classify == "both":
-            loss_adv = L_C(self.C_phi(z_adv), y)
-            grads_adv = gradients_of(loss_adv, self.network, retain_graph=True)
-            loss_C, grads_C = (loss_C + loss_adv) / 2, [(g + h) / 2 for g, h in zip(grads_C, grads_adv, strict=True)]
+        if on_x_adv:
+            loss = L_C(self.C_phi(z_adv), y)
+            terms.append((loss, gradients_of(loss, self.network, retain_graph=True)))
+        loss_C, grads_C = mean_of(terms)
         nat, adv = self.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
         # Eq. 9 or 11, then Eq. 10 or 12
         loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
@@ -66,10 +74,13 @@ class AFD(Defense):
 
     def sequential(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """The published code's order: L_C, L_D and L_F in turn, each at the weights that the one before has moved."""
-        logits = self.network(x)
-        loss_C = L_C(logits, y)
-        if self.table.classify == "both":
-            loss_C = (loss_C + L_C(self.network(x_adv), y)) / 2
+        on_x, on_x_adv = CLASSIFIED[self.table.classify]
+        with torch.set_grad_enabled(on_x):
+            logits = self.network(x)
+        losses = [L_C(logits, y)] if on_x else []
+        if on_x_adv:
+            losses.append(L_C(self.network(x_adv), y))
+        loss_C = torch.stack(losses).mean()
         grad_C = self.step_classifier(loss_C)
 
         # L_D moves psi only, so features need no graph
@@ -92,6 +103,14 @@ class AFD(Defense):
         labels = y if self.table.gp_conditional else None
         weight: float = self.table.gp_weight
         return weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
+
+
+def mean_of(terms: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> tuple[Tensor, Sequence[Tensor]]:
+    """Average one or two losses and their gradients."""
+    if len(terms) == 1:
+        return terms[0]
+    (loss, gradients), (other_loss, other_gradients) = terms
+    return (loss + other_loss) / 2, [(g + h) / 2 for g, h in zip(gradients, other_gradients, strict=True)]
 
 
 def step_report(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:

@@ -39,6 +39,7 @@ TYPES: Final[Mapping[str, Check]] = {
     "array of strings": _array_of(_is(str)),
     "array of numbers or null": lambda value: value is None or _array_of(_is(int, float))(value),
     "object with train, holdout, test": _object_with(train=_is(int), holdout=_is(int), test=_is(int)),
+    "object with interval, share": _object_with(interval=_is(int), share=_is(int, float)),
     "object with name": _object_with(name=_is(str)),
 }
 
@@ -62,6 +63,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         **_TOTALS,
         "classes": "integer",
         "images": "object with train, holdout, test",
+        "validation?": "object with interval, share",
     },
     "resume": {"step": "integer", "epoch": "integer", **_TOTALS},
     "cost": {
@@ -80,8 +82,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "best": "boolean",
         "acc_nat?": "number",
         "acc_adv?": "number",
-        "acc_square?": "number",
-        "square_queries?": "integer",
+        "acc_probe?": "number",
         "n?": "integer",
         "seconds?": "number",
     },

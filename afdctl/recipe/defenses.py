@@ -64,7 +64,9 @@ class AFD(DefenseConfig):
         "simultaneous",
         description="simultaneous: all losses, then all updates (Algorithm 1); sequential: in turn (published code)",
     )
-    classify: Literal["clean", "both"] = Field("clean", description="L_C on x (Eq. 7), or on x and x'")
+    classify: Literal["clean", "both", "adversarial"] = Field(
+        "clean", description="images that L_C is computed on: clean: x (Eq. 7); both: x and x'; adversarial: x'"
+    )
     discriminator: Annotated[str, *registered(registry.DISCRIMINATORS)] = "fc3-pd"
     hidden: Annotated[int, Field(ge=1, le=65_536)] = Field(512, description="hidden units of D_psi")
     spectral_norm: bool = Field(True, description="spectral normalisation of D_psi's layers")
@@ -123,6 +125,23 @@ class AdversaryConfig(Table):
     def curriculum_epochs(self) -> int:
         """The first epochs, which take fewer gradient steps than `steps`."""
         return self.n_fgsm_epochs + self.steps_warmup_epochs
+
+    def shortened_warmups(self, epochs: int) -> dict[str, float]:
+        """Return new values of the warm-ups that a training of `epochs` shortens: each then ends with the training.
+
+        The last epoch takes all attack steps.
+        """
+        n_fgsm = min(self.n_fgsm_epochs, epochs - 1)
+        longest = {
+            "epsilon_warmup_epochs": epochs,
+            "n_fgsm_epochs": n_fgsm,
+            "steps_warmup_epochs": epochs - 1 - n_fgsm,
+        }
+        return {key: most for key, most in longest.items() if getattr(self, key) > most}
+
+    def within(self, epochs: int) -> "AdversaryConfig":
+        """Return the attack as a training of `epochs` uses it."""
+        return self.model_copy(update=self.shortened_warmups(epochs))
 
     @field_validator("steps")
     @classmethod

@@ -82,11 +82,11 @@ class RunSummary:
     """Accuracies in [0, 1], times in ISO 8601, `size` in bytes; None for what is not known.
 
     `split` is where `clean` and `pgd` were measured: the test split after the training, before it the hold-out split.
-    `pgd` (by the attack `pgd_attack`) and `square`, the accuracy after Square on top of it, are no substitute for
-    AutoAttack, which is `aa` at `aa_epsilon`, the evaluated epsilon nearest to the training's. `clean_n`, `pgd_n` (also
-    Square's) and `aa_n` are numbers of images. `checkpoint` was attacked: `best`, `last` or the start of a digest.
-    `damage` is why a run could not be read, `warnings` what its journal has lost and what sanity checks of its network
-    found.
+    `pgd` (by the attack `pgd_attack`), `square`, the accuracy after Square on top of it, and `probe`, that under the
+    probe on the hold-out, are no substitute for AutoAttack: `aa` at `aa_epsilon`, the evaluated epsilon nearest to the
+    training's. `clean_n`, `pgd_n` (also Square's and the probe's) and `aa_n` are numbers of images. `checkpoint` was
+    attacked: `best`, `last` or the start of a digest. `damage` is why a run could not be read, `warnings` what its
+    journal has lost and what sanity checks of its network found.
     """
 
     name: str
@@ -107,6 +107,7 @@ class RunSummary:
     pgd_n: int | None = None
     square: float | None = None
     square_queries: int | None = None
+    probe: float | None = None
     aa: float | None = None
     aa_norm: str | None = None
     aa_epsilon: float | None = None
@@ -209,7 +210,8 @@ def _accuracies(record: Record) -> dict[str, Any]:
             "clean": row["acc_nat"],
             "clean_n": row.get("n"),
             **_robust(row),
-            "pgd_attack": "PGD",
+            "pgd_attack": "APGD-CE",
+            "probe": row.get("acc_probe"),
         }
     return {}
 

@@ -1,18 +1,19 @@
-"""Accuracy in training: clean, under PGD and Square, on the hold-out after each epoch and on the test split at the end.
+"""Accuracy in training: on the hold-out after an epoch, and on the test split at the end.
 
 This chooses checkpoints. The numbers to report come from `afdctl sweep`, which includes AutoAttack.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from afdctl.attacks.autoattack import square, square_starts
-from afdctl.attacks.base import Model
-from afdctl.attacks.pgd import pgd_ce
+from afdctl.attacks.autoattack import apgd_ce, apgd_t, cascade, square, square_starts
+from afdctl.attacks.base import AttackResult, Model
+from afdctl.attacks.pgd import pgd
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
 from afdctl.data.subset import Subset
@@ -24,28 +25,16 @@ from afdctl.models.fused import FusedModel
 from afdctl.models.precision import true_float32
 from afdctl.recipe import Recipe
 from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import Evaluation
+from afdctl.recipe.schema import TestEvaluation
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
-from afdctl.training.rng import make_generator
 
 
-class Accuracy(NamedTuple):
-    """Shares of `n` images: classified correctly, still after PGD, and still after Square.
+class Part(Protocol):
+    """An attack with all its settings."""
 
-    PGD follows gradients only. If Square then fools many more images, the gradients are masked. `acc_square` and
-    `square_queries`, the most for an image, are None if Square did not run.
-    """
-
-    acc_nat: float
-    acc_adv: float
-    n: int
-    acc_square: float | None = None
-    square_queries: int | None = None
-
-    def row(self) -> dict[str, float]:
-        """Return the fields of a journal row."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
+    def __call__(self, model: Model, x: Tensor, y: Tensor, *, rng: SampleRNG) -> AttackResult:
+        """Attack x (n, c, h, w) with labels y (n,)."""
 
 
 class Evaluator:
@@ -72,12 +61,17 @@ class Evaluator:
         """Return the accuracies on the hold-out as fields of a journal row; none without a hold-out."""
         if not len(self.holdout):
             return {}
-        return self._measure(network, self.holdout, self.recipe.validation, "validation").row()
+        table, parts = self.recipe.validation, validation_parts(self.recipe)
+        split = self.holdout.head(table.limit)
+        clean, after_apgd, *after_others = self._measure(network, split, parts, table.batch_size, "validation")
+        # the last of the probe's attacks leaves what all of them leave
+        probe = {"acc_probe": after_others[-1]} if after_others else {}
+        return {"acc_nat": clean, "acc_adv": after_apgd, **probe, "n": len(split)}
 
     def test(self, network: FeatureClassifier, step: int) -> None:
         """Journal the test accuracies of the last checkpoint (`network`, saved at `step`) and of the best one."""
-        accuracy = self._measure(network, self.test_split, self.recipe.test, "test")
-        self._log_test("last", step, step, accuracy)
+        accuracies = self._measure_test(network)
+        self._log_test("last", step, step, accuracies)
         best_step = step
         try:
             best = checkpoints.load(self.run, "best")
@@ -90,18 +84,38 @@ class Evaluator:
                 with checkpoints.fitting(best):
                     network.load_state_dict(best.network)
                 best_step = best.step
-                accuracy = self._measure(network, self.test_split, self.recipe.test, "test")
-        self._log_test("best", step, best_step, accuracy)
+                accuracies = self._measure_test(network)
+        self._log_test("best", step, best_step, accuracies)
         # again beside the numbers: the start of a long training is far away
-        if warning := weak_evaluation("test", self.recipe.test, self.recipe.attack):
+        if warning := weak_test(self.recipe.test, self.recipe.attack):
             self.journal.append("warning", step=step, message=warning)
 
-    def _measure(self, network: FeatureClassifier, split: Split, table: Evaluation, purpose: str) -> Accuracy:
-        # a new generator each time, so that all epochs and checkpoints get the same random starts
-        generator = make_generator(self.recipe.seed, purpose, split.x.device)
-        return evaluate(network, split, table, self.recipe.attack, generator, self.between_batches)
+    def _measure_test(self, network: FeatureClassifier) -> dict[str, Any]:
+        table = self.recipe.test
+        subset = Subset.of(len(self.test_split), limit=table.limit)
+        split = self.test_split.select(subset.index)
+        parts = evaluation_parts(self.recipe, split.x.shape[2:])
+        accuracies = self._measure(network, split, parts, table.batch_size, "test")
+        # without Square there are only the first two
+        queries = {"square_queries": table.square_queries} if len(parts) > 1 else {}
+        named = dict(zip(("acc_nat", "acc_adv", "acc_square"), accuracies, strict=False))
+        return {**named, **queries, "subset": subset.rule, "n": subset.n}
 
-    def _log_test(self, checkpoint: str, step: int, checkpoint_step: int, accuracy: Accuracy) -> None:
+    def _measure(
+        self, network: FeatureClassifier, split: Split, parts: Sequence[Part], batch_size: int, purpose: str
+    ) -> list[float]:
+        return evaluate(
+            network,
+            split,
+            parts,
+            batch_size=batch_size,
+            # the same for all epochs and checkpoints, so that they get the same random starts
+            seed=self.recipe.seed,
+            purpose=purpose,
+            between_passes=self.between_batches,
+        )
+
+    def _log_test(self, checkpoint: str, step: int, checkpoint_step: int, accuracies: Mapping[str, Any]) -> None:
         attack = self.recipe.attack
         self.journal.append(
             "test",
@@ -109,76 +123,95 @@ class Evaluator:
             checkpoint=checkpoint,
             checkpoint_step=checkpoint_step,
             attack=f"PGD-{self.recipe.test.steps} {attack.norm} {attack.epsilon:.4g}",
-            **accuracy.row(),
-            subset=Subset.of(len(self.test_split), limit=self.recipe.test.limit).rule,
+            **accuracies,
             split_n=len(self.test_split),
         )
+
+
+def validation_parts(recipe: Recipe) -> list[Part]:
+    """Return APGD-CE; for the probe then APGD-T and Square too, a short AutoAttack without FAB."""
+    table, ball = recipe.validation, _ball(recipe)
+    parts: list[Part] = [partial(apgd_ce, **ball, steps=table.steps, restarts=1)]
+    if recipe.train.checkpoint_selection == "probe":
+        parts += [
+            partial(apgd_t, **ball, steps=table.steps, targets=table.targets),
+            partial(square, **ball, queries=table.square_queries),
+        ]
+    return parts
+
+
+def evaluation_parts(recipe: Recipe, image_size: Sequence[int]) -> list[Part]:
+    """Return the attacks of the test on images of (h, w): PGD, and Square where it is asked for and can start."""
+    table, ball = recipe.test, _ball(recipe)
+    parts: list[Part] = [partial(pgd, **ball, steps=table.steps, step_size=table.step_size)]
+    if table.square_queries and square_starts(recipe.attack.norm, *image_size):
+        parts.append(partial(square, **ball, queries=table.square_queries))
+    return parts
+
+
+def _ball(recipe: Recipe) -> dict[str, Any]:
+    return {"norm": recipe.attack.norm, "epsilon": recipe.attack.epsilon}
 
 
 def evaluate(
     network: FeatureClassifier,
     split: Split,
-    table: Evaluation,
-    attack: AdversaryConfig,
-    generator: Generator,
-    between_batches: Callable[[], None] = lambda: None,
-) -> Accuracy:
-    """Attack with PGD in the recipe's ball, then with `table.square_queries` of Square the images that remain robust.
+    parts: Sequence[Part],
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+    purpose: str = "test",
+    between_passes: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Return the share of images classified correctly, then that share after each of `parts`.
 
-    An image is fooled if any iterate fooled the model. Attacks use a fused copy in the network's precision. Accuracies
-    are taken with the network itself in float32. PGD draws from `generator`; Square has its own fixed seed.
-    `between_batches` is also called between two queries of Square and may raise; the network's mode is restored anyway.
+    Each part attacks only the images that no part before it fooled. Attacks use a fused copy in the network's precision
+    and draw their random numbers from `seed` and `purpose`. Success counts where the network itself confirms it in
+    float32. `between_passes` is called before every pass and may raise; the network's mode is restored anyway.
     """
-    split = split.select(Subset.of(len(split), limit=table.limit).index)
     fused, was_training = FusedModel(network), network.training
-    runs_square = bool(table.square_queries) and square_starts(attack.norm, *split.x.shape[2:])
     # on the device, so that no batch waits for it
-    correct = torch.zeros(3, device=split.x.device)
+    correct = torch.zeros(1 + len(parts), device=split.x.device)
 
     def interruptible(x: Tensor) -> Tensor:
-        between_batches()
+        between_passes()
         logits: Tensor = fused(x)
         return logits
 
     network.eval()
     try:
-        for x, y in batches(split, table.batch_size):
-            between_batches()
-            x_adv = pgd_ce(
-                fused,
-                x,
-                y,
-                norm=attack.norm,
-                epsilon=attack.epsilon,
-                steps=table.steps,
-                step_size=table.step_size,
-                return_iterate="last_success",
-                generator=generator,
-            )
+        for number, (x, y) in enumerate(batches(split, batch_size)):
+            first = number * batch_size
+            rng = SampleRNG(seed, purpose, range(first, first + len(x)))
+            result = attack_in_turn(interruptible, x, y, parts, rng)
             # the attack's own verdict is not used: it ran on the fused copy, perhaps in bfloat16
             clean = is_correct(network, x, y)
-            robust = clean & is_correct(network, x_adv, y)
-            robust_to_square = robust.clone()
-            if runs_square and robust.any():
-                x_adv = run_square(interruptible, x[robust], y[robust], attack, table.square_queries)
-                robust_to_square[robust] = is_correct(network, x_adv, y[robust])
-            correct += torch.stack([clean.sum(), robust.sum(), robust_to_square.sum()])
+            robust = is_correct(network, result.x_adv, y)
+            fooled_by = torch.where(robust, len(parts), result.part)
+            correct += torch.stack([(clean & (fooled_by >= count)).sum() for count in range(1 + len(parts))])
     finally:
         network.train(was_training)
-    acc_nat, acc_adv, acc_square = (count / len(split) for count in correct.tolist())
-    accuracy = Accuracy(acc_nat, acc_adv=acc_adv, n=len(split))
-    return accuracy._replace(acc_square=acc_square, square_queries=table.square_queries) if runs_square else accuracy
+    return [count / len(split) for count in correct.tolist()]
 
 
-def weak_evaluation(name: str, table: Evaluation, attack: AdversaryConfig) -> str | None:
-    """Warn of a PGD of `validation` or `test` whose steps cannot cross the ball, as `afdctl sweep` does."""
+def attack_in_turn(model: Model, x: Tensor, y: Tensor, parts: Sequence[Part], rng: SampleRNG) -> AttackResult:
+    """Return the worst case of `parts` on x (n, c, h, w); `part` in it says which one fooled the model."""
+
+    def run(part: Part, rows: Tensor) -> AttackResult:
+        return part(model, x[rows], y[rows], rng=rng.select(rows))
+
+    return cascade(x, [partial(run, part) for part in parts])
+
+
+def weak_test(table: TestEvaluation, attack: AdversaryConfig) -> str | None:
+    """Warn of a PGD of the test whose steps cannot cross the ball, as `afdctl sweep` does."""
     if table.step_size is None:
         # its default follows `steps`
         return None
     reach = table.steps * table.step_size / attack.epsilon
     # 2 from a random start, which may be opposite
-    warning = describe_short_reach(f"{name}: PGD-{table.steps} at {attack.epsilon:.4g}", table.steps, reach, 2)
-    return f"{warning}; its accuracies are too high ({name}.steps, {name}.step_size)" if warning else None
+    warning = describe_short_reach(f"test: PGD-{table.steps} at {attack.epsilon:.4g}", table.steps, reach, 2)
+    return f"{warning}; its accuracies are too high (test.steps, test.step_size)" if warning else None
 
 
 def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
@@ -188,14 +221,11 @@ def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
     return correct
 
 
-def run_square(model: Model, x: Tensor, y: Tensor, attack: AdversaryConfig, queries: int) -> Tensor:
-    """Return Square's x_adv (n, c, h, w) in the recipe's ball; seeded by position in the batch."""
-    rng = SampleRNG(0, "square", range(len(x)))
-    return square(model, x, y, epsilon=attack.epsilon, rng=rng, norm=attack.norm, queries=queries).x_adv
+def selection_key(row: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return what ranks epochs: accuracy on the hold-out under all attacks that ran, then clean accuracy.
 
-
-def selection_key(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return what ranks epochs: accuracy on the hold-out under all attacks that ran, then clean accuracy."""
+    Empty for an epoch without a validation, which ranks below all others.
+    """
     # PGD hardly ranks them: five trainings within 2.3 points of each other under PGD-40 were up to 23.9 apart under
     # AutoAttack (docs/performance.md)
-    return row.get("acc_square", row["acc_adv"]), row["acc_nat"]
+    return (row.get("acc_probe", row["acc_adv"]), row["acc_nat"]) if "acc_adv" in row else ()

@@ -3,7 +3,7 @@
 Every value is a function of the number of completed steps, so a resumed run cannot differ.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from math import ceil
 from typing import Final
@@ -12,12 +12,16 @@ from afdctl.attacks.autoattack import square_starts
 from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import Evaluation, Train
-from afdctl.training.evaluate import weak_evaluation
+from afdctl.recipe.schema import Data, Train, Validation
+from afdctl.training.evaluate import weak_test
 
 N_FGSM: Final = "n_fgsm"
-# Forward-equivalents of AFD's updates in a step; those of other defenses are similar.
+# Forward-equivalents of a step's updates, for each image: a forward pass and a backward pass, which costs two, on x and
+# on x'; on one of them only in these defenses.
 NON_ATTACK_PASSES: Final = 6
+ONE_IMAGE_PASSES: Final[Mapping[str, int]] = {"natural": 3, "adversarial": 3}
+# Largest share of a training's passes that the probe may take: time that better pays for more epochs.
+MAX_PROBE_SHARE: Final = 0.05
 
 
 class LearningRateSchedule:
@@ -46,17 +50,28 @@ class LearningRateSchedule:
 
 
 class AdversarySchedule:
-    """The strength of the adversary over the training, and the work that it takes; steps and epochs count from 0."""
+    """The strength of the adversary over the training, and the work that it takes; steps and epochs count from 0.
+
+    A warm-up that is longer than the training ends with it.
+    """
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
-        passes = (self.attack_passes(epoch) + NON_ATTACK_PASSES for epoch in range(recipe.train.epochs))
+        self.attack = recipe.attack.within(recipe.train.epochs)
+        is_attacked = recipe.defense.name != "natural"
+        updates = ONE_IMAGE_PASSES.get(recipe.defense.name, NON_ATTACK_PASSES)
+        passes = (updates + is_attacked * self.attack_passes(epoch) for epoch in range(recipe.train.epochs))
         # entry n: forward-equivalents per image of the first n epochs
         self._passes_before_epoch = [0, *accumulate(passes)]
 
+    @property
+    def total_passes(self) -> int:
+        """Forward-equivalents of all epochs for each training image."""
+        return self._passes_before_epoch[-1]
+
     def table(self, step: int) -> AdversaryConfig:
         """Return the recipe's [attack] table with the values for a step."""
-        attack, epoch = self.recipe.attack, step // self.steps_per_epoch
+        attack, epoch = self.attack, step // self.steps_per_epoch
         warmup_steps = max(1.0, attack.epsilon_warmup_epochs * self.steps_per_epoch)
         # step + 1, because an adversary of epsilon 0 in the first step would do nothing
         epsilon = attack.epsilon * min(1.0, (step + 1) / warmup_steps)
@@ -81,7 +96,7 @@ class AdversarySchedule:
     @property
     def varies(self) -> bool:
         """Whether some epochs take longer than others."""
-        return self.recipe.defense.name != "natural" and self.recipe.attack.curriculum_epochs > 0
+        return self.recipe.defense.name != "natural" and self.attack.curriculum_epochs > 0
 
     def progress(self, step: int) -> float:
         """Return the completed share of the training's work in [0, 1] after `step` steps, counted in passes."""
@@ -89,7 +104,48 @@ class AdversarySchedule:
         before = self._passes_before_epoch[epoch]
         # after the last step there is no next epoch
         after = self._passes_before_epoch[min(epoch + 1, self.recipe.train.epochs)]
-        return (before + (after - before) * steps / self.steps_per_epoch) / self._passes_before_epoch[-1]
+        return (before + (after - before) * steps / self.steps_per_epoch) / self.total_passes
+
+
+class ValidationSchedule:
+    """The epochs that are validated: every `interval`th, counted back from the last.
+
+    Without the probe every epoch is validated. With it as many are as 5 % of the training's passes allow, but at least
+    the last. `share` of the passes is the most that all validations cost.
+    """
+
+    def __init__(self, recipe: Recipe, training_images: int, holdout: int) -> None:
+        self.epochs, self.uses_probe = recipe.train.epochs, recipe.train.checkpoint_selection == "probe"
+        validation = min(holdout, recipe.validation.limit) * validation_passes(recipe)
+        training = training_images * AdversarySchedule(recipe, 1).total_passes
+        # passes depend on the recipe alone, so a resumed run validates the same epochs
+        affordable = int(MAX_PROBE_SHARE * training / validation) if self.uses_probe else self.epochs
+        self.interval = ceil(self.epochs / min(max(affordable, 1), self.epochs))
+        self.count = ceil(self.epochs / self.interval)
+        self.share = self.count * validation / training
+
+    def includes(self, epoch: int) -> bool:
+        """Return whether an epoch, counted from 1, ends with a validation."""
+        return (self.epochs - epoch) % self.interval == 0
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a warning if only the last epoch is validated, which leaves nothing to select."""
+        if self.uses_probe and self.count == 1 < self.epochs:
+            yield (
+                f"one probe costs {self.share:.1%} of the training, so only the last epoch is validated and becomes "
+                "`best`; lower validation.limit to validate more"
+            )
+
+
+def validation_passes(recipe: Recipe) -> int:
+    """Return the forward-equivalents of a validation for an image that no attack fools, which costs the most."""
+    table = recipe.validation
+    # the start is evaluated too; an attack's own clean pass and the verification of its x' are one pass each
+    apgd = 2 * (table.steps + 1)
+    passes = 2 + apgd + 2
+    if recipe.train.checkpoint_selection == "probe":
+        passes += table.targets * apgd + 2 + table.square_queries + 3
+    return passes
 
 
 def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
@@ -100,22 +156,27 @@ def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
         yield f"train.milestones {late} are after the last epoch; the learning rate does not decay there"
     if train.schedule != "one_cycle" and train.warmup_fraction != Train.model_fields["warmup_fraction"].default:
         yield 'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"'
+    for key, epochs in attack.shortened_warmups(train.epochs).items():
+        yield f"attack.{key} = {getattr(attack, key):g} is shortened to {epochs:g}, so that it ends with the training"
+    if recipe.data.augment == "none" and recipe.data.crop_padding != Data.model_fields["crop_padding"].default:
+        yield 'data.crop_padding has no effect; it needs data.augment = "crop" or "crop_flip"'
+    uses_probe = train.checkpoint_selection == "probe"
+    if not uses_probe:
+        for key in ("targets", "square_queries"):
+            if getattr(recipe.validation, key) != Validation.model_fields[key].default:
+                yield f'validation.{key} has no effect; it needs train.checkpoint_selection = "probe"'
     if warning := _weak_adversary(recipe):
         yield warning
-    if recipe.validation.square_queries and not recipe.data.holdout:
-        yield "validation.square_queries has no effect; data.holdout is 0, so there is no validation"
-    evaluations: dict[str, Evaluation] = {"validation": recipe.validation} if recipe.data.holdout else {}
+    if warning := weak_test(recipe.test, attack):
+        yield warning
     square_can_start = square_starts(attack.norm, image_size, image_size)
-    for name, table in (evaluations | {"test": recipe.test}).items():
-        if warning := weak_evaluation(name, table, attack):
-            yield warning
-        if square_can_start and 0 < table.square_queries < ENOUGH_SQUARE_QUERIES:
-            yield (
-                f"{name}.square_queries = {table.square_queries} is too few to detect masked gradients; below "
-                f"{ENOUGH_SQUARE_QUERIES} queries, an accuracy that Square does not lower is no evidence of robustness"
-            )
-    if (recipe.validation.square_queries or recipe.test.square_queries) and not square_can_start:
-        yield f"Square cannot start in {attack.norm} on images of {image_size} x {image_size} pixels; only PGD runs"
+    if square_can_start and 0 < recipe.test.square_queries < ENOUGH_SQUARE_QUERIES:
+        yield (
+            f"test.square_queries = {recipe.test.square_queries} is too few to detect masked gradients; below "
+            f"{ENOUGH_SQUARE_QUERIES} queries, an accuracy that Square does not lower is no evidence of robustness"
+        )
+    if (uses_probe or recipe.test.square_queries) and not square_can_start:
+        yield f"Square does not run: in {attack.norm} it cannot start on images of {image_size} x {image_size} pixels"
 
 
 def _weak_adversary(recipe: Recipe) -> str | None:

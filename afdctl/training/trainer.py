@@ -23,7 +23,7 @@ from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
 from afdctl.training.metric_buffer import MetricBuffer, first_divergence
 from afdctl.training.rng import TrainingRNG, seeded_init
-from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, recipe_warnings
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
 
 
 class Trainer:
@@ -33,11 +33,12 @@ class Trainer:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
         self.dataset_notes = dataset.notes
         self.rng = TrainingRNG(recipe.seed, device)
-        train_images, holdout = hold_out(dataset.train, recipe.data.holdout, recipe.seed)
+        train_images, holdout = hold_out(dataset.train, recipe.data.holdout, recipe.seed, recipe.data.train_limit)
         self.sampler = Sampler(
             Split(train_images, device),
             batch_size=recipe.train.batch_size,
             augment=recipe.data.augment,
+            crop_padding=recipe.data.crop_padding,
             shuffle_generator=self.rng.shuffle,
             augment_generator=self.rng.augment,
         )
@@ -52,6 +53,7 @@ class Trainer:
         self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
+        self.validation_schedule = ValidationSchedule(recipe, len(train_images), len(holdout))
         self.metrics = MetricBuffer()
         self.results = results_file.PeriodicBuilder(run)
         self.stop_requests = StopRequests()
@@ -123,8 +125,10 @@ class Trainer:
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             classes=self.classes,
             images=images,
+            validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
         )
-        for message in [*self.dataset_notes, *recipe_warnings(self.recipe, self.image_shape[1])]:
+        warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
+        for message in [*self.dataset_notes, *warnings]:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)
         # last, because a folder without run.json is not a run yet and is removed after a failure
@@ -197,12 +201,15 @@ class Trainer:
             self.save()
 
     def finish_epoch(self) -> None:
-        """Validate, decide whether this epoch is the best, and save."""
+        """Validate if it is due, decide whether this epoch is the best, and save."""
         self.flush_metrics()
         start = time.monotonic()
-        row = {"epoch": self.sampler.epoch + 1, "step": self.step, **self.evaluator.validate(self.evaluated_network)}
-        selects_last = self.recipe.train.checkpoint_selection == "last"
-        is_best = selects_last or not self.best_epoch or selection_key(row) > selection_key(self.best_epoch)
+        row: dict[str, Any] = {"epoch": self.sampler.epoch + 1, "step": self.step}
+        if self.validation_schedule.includes(row["epoch"]):
+            row |= self.evaluator.validate(self.evaluated_network)
+        selects_last, best = self.recipe.train.checkpoint_selection == "last", selection_key(self.best_epoch)
+        # until the first validation the newest epoch is the best
+        is_best = selects_last or not best or selection_key(row) > best
         if is_best:
             self.best_epoch = row
         self.journal.append("epoch", **row, best=is_best, seconds=round(time.monotonic() - start, 3))

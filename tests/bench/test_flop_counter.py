@@ -60,6 +60,7 @@ def test_flop_are_those_of_torchs_counter():
         ("digits_wgan", ("defense.update='sequential'",), (2 * STEPS + 1, 3, 2, 3)),
         ("digits_wgan", ("defense.gp_weight=10.0",), (2 * STEPS + 1, 3, 0, 3)),
         ("digits_wgan", ("defense.classify='both'",), (2 * STEPS + 1, 5, 0, 3)),
+        ("digits_wgan", ("defense.classify='adversarial'",), (2 * STEPS + 1, 2, 1, 3)),
     ],
 )
 def test_passes_of_a_step_by_phase(name: str, more: tuple[str, ...], passes: tuple[int, ...]):

@@ -154,9 +154,11 @@ def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
         "train.epochs=60",
         "train.batch_size=128",
         "attack.steps=10",
-        "data.holdout=200",
+        "data.holdout=100",
+        "data.train_limit=1237",
         "validation.steps=20",
         "validation.square_queries=100",
+        "train.checkpoint_selection=probe",
         "test.steps=40",
     )
     # a step with 10 attack steps costs 26 FLOP, with 4 it costs 14
@@ -165,11 +167,13 @@ def test_steps_validations_and_tests_add_up(monkeypatch: pytest.MonkeyPatch):
     assert eta is not None
     assert eta["steps_per_epoch"] == 10, "1237 images in batches of 128"
     assert eta["step_seconds"] == pytest.approx(2.6)
-    limit = min(chosen.validation.limit, 200)
-    assert eta["validation_seconds"] == pytest.approx(0.001 * limit * (43 + 103))
+    # APGD in 1 + 3 runs of 42 passes, Square in 103
+    assert eta["validation_seconds"] == pytest.approx(0.001 * 64 * (2 + 44 + 128 + 103))
+    assert eta["validation_interval"] == 12, "5 % of 60 epochs with 27 passes for each of 1237 images pay for 5.7"
+    assert eta["validation_share"] == pytest.approx(5 * 64 * 277 / (60 * 27 * 1237))
     tested = chosen.test.limit or 360
     assert eta["test_seconds"] == pytest.approx(0.001 * 2 * tested * 83)
-    assert eta["total_seconds"] == pytest.approx(60 * (26 + eta["validation_seconds"]) + eta["test_seconds"])
+    assert eta["total_seconds"] == pytest.approx(60 * 26 + 5 * eta["validation_seconds"] + eta["test_seconds"])
 
 
 def test_the_time_of_an_image_folder_is_unknown():

@@ -16,7 +16,8 @@ from rich.console import Console
 
 import afdctl
 from afdctl.cli.console import BarReporter, ProgressReporter
-from afdctl.cli.progress import AnalysisProgress, EvaluationProgress, TrainingProgress
+from afdctl.cli.evaluation_progress import AnalysisProgress, EvaluationProgress
+from afdctl.cli.progress import TrainingProgress
 from afdctl.cli.train import training_progress
 from afdctl.runs.run import Run
 from tests.conftest import SHORT
@@ -95,7 +96,7 @@ def test_without_a_terminal_an_epoch_is_one_line():
     assert lines(RUN, STEP, EPOCH) == [
         OPENING,
         "  ".join(["epoch  4/60", *FIGURES[:5], "  2,490 images/s"])
-        + "  validation: clean  98.0%, PGD  69.5% (no AutoAttack)  best",
+        + "  validation: clean  98.0%, APGD-CE  69.5% (no AutoAttack)  best",
     ]
 
 
@@ -160,17 +161,30 @@ def test_the_results_of_one_checkpoint_are_one_line():
     ]
 
 
+def test_the_opening_says_when_the_probe_runs_and_at_what_cost():
+    validation = {"limit": 500, "targets": 3, "square_queries": 300}
+    recipe = RUN["recipe"] | {"train": {"checkpoint_selection": "probe"}, "validation": validation}
+    (opening,) = lines(RUN | {"recipe": recipe, "validation": {"interval": 2, "share": 0.0258}})
+    assert opening.splitlines()[-1] == (
+        "probe after every 2 epochs: APGD-CE, APGD-T on 3 targets, 300-query Square, on 200 held-out images; "
+        "at most 2.6% of the training"
+    )
+
+
+def test_the_probe_follows_its_first_attack():
+    _, printed = lines(RUN, EPOCH | {"acc_probe": 0.5, "n": 200})
+    assert "clean  98.0%, APGD-CE  69.5%, probe 50.0% (no AutoAttack), 200 images  best" in printed
+
+
 def test_what_square_left_follows_what_pgd_left():
-    _, printed = lines(RUN, EPOCH | {"acc_square": 0.5})
-    assert "clean  98.0%, PGD  69.5%, then Square 50.0% (no AutoAttack)  best" in printed
     (printed,) = lines(LAST | {"acc_square": 0.5}, BEST | {"acc_square": 0.6})
     assert "PGD-40 linf 0.15 62.8%, then Square 60.0% (no AutoAttack)" in printed.splitlines()[0]
 
 
 def test_few_queries_of_square_are_said_to_be_too_few():
     """100 queries left PGD's accuracy as it was where AutoAttack took a third of it."""
-    _, few = lines(RUN, EPOCH | {"acc_square": 0.695, "square_queries": 100, "n": 200})
-    assert "PGD  69.5%, then Square 69.5% (100 queries, too few) (no AutoAttack), 200 images  best" in few
+    (few,) = lines(LAST | {"acc_square": 0.6, "square_queries": 100}, BEST)
+    assert "then Square 60.0% (100 queries, too few) (no AutoAttack), 360 images" in few
     (enough,) = lines(LAST | {"acc_square": 0.6, "square_queries": 500}, BEST)
     assert "then Square 60.0% (500 queries) (no AutoAttack)" in enough
 
@@ -183,7 +197,7 @@ def test_the_bar_shows_everything_at_any_width(width: int, height: int):
     assert re.fullmatch(r"epoch  4/60 [━╸╺]+ *40/600  eta -:--:--", shown[0])
     text = " ".join(shown)
     assert [figure for figure in FIGURES if figure not in text] == []
-    assert "validation: clean  98.0%, PGD  69.5% (no AutoAttack)  best" in text
+    assert "validation: clean  98.0%, APGD-CE  69.5% (no AutoAttack)  best" in text
 
 
 def test_figures_keep_their_places_when_they_change():
@@ -293,12 +307,12 @@ def test_a_sweep_has_a_line_per_attack_and_its_warnings():
 
 def test_a_long_attack_has_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatch):
     """AutoAttack was silent for minutes; a short attack has its result only."""
-    monkeypatch.setattr("afdctl.cli.progress.LOG_SECONDS", 0.0)
+    monkeypatch.setattr("afdctl.cli.evaluation_progress.LOG_SECONDS", 0.0)
     printed: list[str] = []
     progress = EvaluationProgress(ProgressReporter(printed.append), {("fgsm", "at"): 840.0})
     progress.on_row(PROGRESS_ROW | {"done": 0, "accuracy": {}, "seconds": 35.0, "passes": 1812})
     progress.on_row(PROGRESS_ROW | {"seconds": 900.0})
-    monkeypatch.setattr("afdctl.cli.progress.LOG_SECONDS", 60.0)
+    monkeypatch.setattr("afdctl.cli.evaluation_progress.LOG_SECONDS", 60.0)
     progress = EvaluationProgress(ProgressReporter(printed.append), {})
     progress.on_row(PROGRESS_ROW | {"seconds": 1.0})
     assert printed == [

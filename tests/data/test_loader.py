@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from afdctl.data import ImageTensors
-from afdctl.data.loader import Sampler, Split, as_floats, batches, crop_flip, hold_out
+from afdctl.data.loader import Sampler, Split, as_floats, batches, crop, hold_out
 from afdctl.errors import RecipeError
 
 
@@ -25,6 +25,7 @@ def make_sampler(split, batch_size, augment, shuffle_generator, augment_generato
         split,
         batch_size=batch_size,
         augment=augment,
+        crop_padding=4,
         shuffle_generator=shuffle_generator,
         augment_generator=augment_generator,
     )
@@ -42,6 +43,16 @@ def test_hold_out_splits_without_loss_and_by_seed():
     assert torch.equal(held.x[:, 0, 0, 0].long(), held.y)
     assert hold_out(numbered(20), 5, seed=3)[1].y.tolist() == held.y.tolist()
     assert hold_out(numbered(20), 5, seed=4)[1].y.tolist() != held.y.tolist()
+
+
+def test_a_training_limit_keeps_the_first_images_after_the_hold_out():
+    rest, held = hold_out(numbered(20), 5, seed=3)
+    few, same = hold_out(numbered(20), 5, seed=3, train_limit=4)
+    assert torch.equal(few.y, rest.y[:4])
+    assert torch.equal(same.y, held.y)
+    assert len(hold_out(numbered(20), 5, seed=3, train_limit=15)[0]) == 15
+    with pytest.raises(RecipeError, match=r"data\.train_limit = 16: only 15 training images are not held out"):
+        hold_out(numbered(20), 5, seed=3, train_limit=16)
 
 
 def test_hold_out_leaves_the_global_generator():
@@ -155,22 +166,31 @@ def test_the_state_survives_a_weights_only_load(tmp_path):
     assert (state["epoch"], state["batch"]) == (0, 1)
 
 
-def test_crop_flip_makes_all_162_variants_of_an_image_and_no_other():
+@pytest.mark.parametrize(("padding", "flip", "count"), [(4, True, 162), (4, False, 81), (2, False, 25)])
+def test_a_crop_makes_all_variants_of_an_image_and_no_other(padding, flip, count):
     image = torch.randint(1, 256, (1, 3, 6, 5), dtype=torch.uint8, generator=seeded(0))
-    padded = torch.nn.functional.pad(image, (4, 4, 4, 4))
-    crops = [padded[0, :, i : i + 6, j : j + 5] for i in range(9) for j in range(9)]
-    expected = {
-        variant.numpy().tobytes() for crop in crops for variant in (crop.contiguous(), crop.flip(2).contiguous())
-    }
-    got = crop_flip(image.expand(5000, -1, -1, -1), seeded(0))
-    assert len(expected) == 162
+    padded = torch.nn.functional.pad(image, (padding,) * 4)
+    places = range(2 * padding + 1)
+    crops = [padded[0, :, i : i + 6, j : j + 5] for i in places for j in places]
+    variants = [*crops, *(image.flip(2) for image in crops)] if flip else crops
+    expected = {variant.contiguous().numpy().tobytes() for variant in variants}
+    got = crop(image.expand(5000, -1, -1, -1), seeded(0), padding=padding, flip=flip)
+    assert len(expected) == count
     assert {x.numpy().tobytes() for x in got} == expected
 
 
-def test_crop_flip_draws_for_each_image_and_batch():
+def test_the_sampler_crops_as_its_recipe_says(monkeypatch):
+    used = []
+    monkeypatch.setattr("afdctl.data.loader.crop", lambda x, generator, **given: used.append(given) or x)
+    for augment in ("none", "crop", "crop_flip"):
+        sampler(augment=augment).next()
+    assert used == [{"padding": 4, "flip": False}, {"padding": 4, "flip": True}]
+
+
+def test_a_crop_draws_for_each_image_and_batch():
     x = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).expand(64, -1, -1, -1)
     generator = seeded(0)
-    first, second = crop_flip(x, generator), crop_flip(x, generator)
+    first, second = (crop(x, generator, padding=4, flip=True) for _ in range(2))
     assert len(first.flatten(1).unique(dim=0)) > 30
     assert not torch.equal(first, second)
     assert first.is_contiguous()

@@ -23,7 +23,7 @@ from tests.defenses.test_contract import make, moved, snapshot, x, y
 
 ORDERS = "simultaneous", "sequential"
 every_game = pytest.mark.parametrize("game", GAMES)
-every_classify = pytest.mark.parametrize("classify", ["clean", "both"])
+every_classify = pytest.mark.parametrize("classify", ["clean", "both", "adversarial"])
 
 
 def afd(**table: object) -> AFD:
@@ -45,9 +45,9 @@ def test_each_loss_moves_its_players_only(order: str, loss: str, moves: set[str]
 
 
 def classification(twin: AFD, z: Tensor, z_adv: Tensor) -> Tensor:
-    """Eq. 7 on x, or its mean over x and x'."""
-    clean = L_C(twin.C_phi(z), y)
-    return clean if twin.table.classify == "clean" else (clean + L_C(twin.C_phi(z_adv), y)) / 2
+    """Eq. 7 on x, on x', or its mean over both."""
+    clean, adversarial = L_C(twin.C_phi(z), y), L_C(twin.C_phi(z_adv), y)
+    return {"clean": clean, "both": (clean + adversarial) / 2, "adversarial": adversarial}[twin.table.classify]
 
 
 def discrimination(nat: Tensor, adv: Tensor) -> dict[str, Tensor | float]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator
 
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.base import ImageTensors
@@ -13,13 +12,12 @@ from afdctl.data.loader import Split
 from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.epsilon_search import attack_grid
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import Evaluation
 from afdctl.suites.schema import AA, ATTACKS, AttackConfig
-from afdctl.training.evaluate import evaluate
+from afdctl.training.evaluate import evaluate, validation_parts
 from tests.attacks.cases import EPSILON, cases, images, small_model
 from tests.attacks.short import parts
 from tests.attacks.test_empty_batches import Picky, labels
+from tests.conftest import short
 
 SETTINGS = {"steps": 10, "queries": 100, "targets": 3, "binary_search_steps": 3, "samples": 20, "initial_const": 1.0}
 
@@ -70,12 +68,11 @@ def test_a_sweep_calls_no_model_on_an_empty_batch(config: AttackConfig, right: i
 
 
 def test_a_validation_that_no_image_survives_calls_no_model_on_an_empty_batch():
-    """PGD fools all of the images, so that Square has none to attack."""
+    """No image is classified correctly, so that the probe has none to attack."""
     network = build("resnet18_mnist", width=2, norm="l2", channels=1, image_size=8, classes=5)
     x = (255 * images(12)).to(torch.uint8)
     with torch.no_grad():
         y = network.eval()(x / 255).argmin(1)
-    split, table = Split(ImageTensors(x, y), "cpu"), Evaluation(batch_size=4, steps=1, square_queries=5)
+    recipe = short("digits_at", "train.checkpoint_selection=probe", "validation.square_queries=5")
     network.register_forward_pre_hook(lambda _, given: Picky.refuse(given[0]))
-    accuracy = evaluate(network, split, table, AdversaryConfig(epsilon=0.1), Generator())
-    assert (accuracy.acc_nat, accuracy.acc_adv, accuracy.acc_square) == (0, 0, 0)
+    assert evaluate(network, Split(ImageTensors(x, y), "cpu"), validation_parts(recipe), batch_size=4) == [0, 0, 0, 0]

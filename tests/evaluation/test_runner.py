@@ -21,7 +21,7 @@ from afdctl.evaluation.curves import sweep_curves
 from afdctl.evaluation.plan import Task, plan_transfers, plan_white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.formatting import format_subset
+from afdctl.image_counts import format_subset
 from afdctl.journal import Journal, JournalReader, read_rows
 from afdctl.runs import results_file, shards
 from afdctl.runs.record import Record

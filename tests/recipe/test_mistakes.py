@@ -99,17 +99,6 @@ VALUES = [
     ),
     (
         "epsilon = 0.1",
-        "epsilon = 0.1\nepsilon_warmup_epochs = 3",
-        "x.toml:11: train.epochs = 2: attack.epsilon_warmup_epochs = 3 is longer, so epsilon is never reached",
-    ),
-    (
-        "epsilon = 0.1",
-        "epsilon = 0.1\nn_fgsm_epochs = 1\nsteps_warmup_epochs = 1",
-        "x.toml:12: train.epochs = 2: attack.n_fgsm_epochs + attack.steps_warmup_epochs = 2, "
-        "so no epoch takes all attack.steps",
-    ),
-    (
-        "epsilon = 0.1",
         "epsilon = 0.1\nsteps_warmup_epochs = 1.5",
         "x.toml:9: attack.steps_warmup_epochs = 1.5: must be a whole number",
     ),

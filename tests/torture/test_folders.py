@@ -25,7 +25,6 @@ SETTINGS = [
     "model.width=4",
     "attack.steps=1",
     "validation.steps=1",
-    "validation.square_queries=0",
     "test.steps=1",
     "test.square_queries=0",
     "data.augment=none",

@@ -267,11 +267,28 @@ def test_square_that_cannot_run_is_warned_about():
     searching = short("digits_nt", "attack.norm=l2", "test.square_queries=500")
     assert list(recipe_warnings(searching, 8)) == []
     assert list(recipe_warnings(searching, 12)) == [
-        "Square cannot start in l2 on images of 12 x 12 pixels; only PGD runs"
+        "Square does not run: in l2 it cannot start on images of 12 x 12 pixels"
     ]
-    unvalidated = short("digits_nt", "data.holdout=0", "train.checkpoint_selection=last", "validation.square_queries=5")
-    assert list(recipe_warnings(unvalidated, 8)) == [
-        "validation.square_queries has no effect; data.holdout is 0, so there is no validation"
+    probing = short("digits_at", "attack.norm=l2", "train.checkpoint_selection=probe", "attack.epsilon_warmup_epochs=0")
+    assert len(list(recipe_warnings(probing, 12))) == 1
+
+
+def test_keys_without_effect_are_warned_about():
+    unused = short("digits_nt", "data.crop_padding=2", "validation.square_queries=5", "validation.targets=3")
+    assert list(recipe_warnings(unused, 8)) == [
+        'data.crop_padding has no effect; it needs data.augment = "crop" or "crop_flip"',
+        'validation.square_queries has no effect; it needs train.checkpoint_selection = "probe"',
+    ]
+    probing = ("train.checkpoint_selection=probe", "validation.square_queries=5")
+    assert not list(recipe_warnings(short("digits_nt", *probing, "data.augment=crop", "data.crop_padding=2"), 8))
+
+
+def test_warm_ups_longer_than_the_training_are_warned_about():
+    long = short("digits_at", "attack.n_fgsm_epochs=3", "attack.steps_warmup_epochs=4", "train.milestones=[]")
+    assert list(recipe_warnings(long, 8)) == [
+        "attack.epsilon_warmup_epochs = 10 is shortened to 2, so that it ends with the training",
+        "attack.n_fgsm_epochs = 3 is shortened to 1, so that it ends with the training",
+        "attack.steps_warmup_epochs = 4 is shortened to 0, so that it ends with the training",
     ]
 
 
@@ -300,11 +317,6 @@ def test_an_attack_that_cannot_cross_its_ball_is_warned_about_at_the_start_and_b
             "its 1 step reach 0.40 epsilon, and crossing the ball takes 1",
         ),
         (["attack.name=pgd_kl", "attack.steps=3"], None),
-        (
-            ["validation.steps=3", "validation.step_size=0.04"],
-            "validation: PGD-3 at 0.1: its 3 steps reach 1.20 epsilon",
-        ),
-        (["validation.steps=3"], None),
         (["test.square_queries=499"], "test.square_queries = 499 is too few to detect masked gradients"),
         (["test.square_queries=500"], None),
     ],

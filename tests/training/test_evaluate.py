@@ -1,17 +1,26 @@
 """Test accuracies on models whose adversarial examples are known."""
 
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor, nn
 
+from afdctl.attacks.autoattack import square
+from afdctl.attacks.base import AttackResult
+from afdctl.attacks.norms import random_in_ball
+from afdctl.attacks.pgd import pgd
+from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import Evaluation
-from afdctl.training.evaluate import Accuracy, evaluate
+from afdctl.recipe import Recipe
+from afdctl.training.evaluate import Evaluator, Part, evaluate, evaluation_parts, validation_parts
 from tests.attacks.linear import Linear, model_and_images
+from tests.conftest import short
 
 # Grey 0.4: only a thin shell of the ball around such an image fools `Shell`.
 THIN = 102 / 255
@@ -25,6 +34,10 @@ class Shell(nn.Module):
         return torch.stack([torch.zeros_like(score), score], 1)
 
 
+def pgd_20(epsilon: float, norm: str = "linf", **settings: Any) -> Part:
+    return partial(pgd, norm=norm, epsilon=epsilon, **{"steps": 20} | settings)
+
+
 def split(x: Tensor, y: Tensor) -> Split:
     return Split(ImageTensors((255 * x).round().to(torch.uint8), y), "cpu")
 
@@ -32,14 +45,13 @@ def split(x: Tensor, y: Tensor) -> Split:
 def test_an_image_is_fooled_by_any_iterate():
     """Steps of 0.4 jump over the shell, so only the random start can be in it."""
     grey = torch.full((200, 1, 1, 1), THIN)
-    table = Evaluation(steps=3, step_size=0.4, batch_size=200)
     labels = torch.zeros(200, dtype=torch.long)
-    generator = Generator().manual_seed(1)
-    accuracy = evaluate(Shell(), split(grey, labels), table, AdversaryConfig(epsilon=0.2), generator)
-    starts = THIN + 0.2 * (2 * torch.rand(grey.shape, generator=generator.manual_seed(1)) - 1)
+    jumping = pgd_20(0.2, steps=3, step_size=0.4)
+    accuracies = evaluate(Shell(), split(grey, labels), [jumping], seed=1, purpose="test", batch_size=70)
+    starts = random_in_ball(grey, 0.2, "linf", SampleRNG(1, "test", range(200)))
     fooled = int(((starts - 0.5).abs() < 0.05).sum())
     assert 20 < fooled < 80
-    assert accuracy == Accuracy(1, pytest.approx(1 - fooled / 200), 200)
+    assert accuracies == [1, pytest.approx(1 - fooled / 200)]
 
 
 def linear() -> tuple[Linear, Split, Tensor]:
@@ -56,18 +68,34 @@ def test_robust_images_are_correct_and_farther_from_the_boundary_than_epsilon(no
     model, images, right = linear()
     distances = model.distance(images.x / 255, norm)
     epsilon = distances.quantile(0.6).item()  # none is within 2 % below it, where PGD may fail
-    attack = AdversaryConfig(norm=norm, epsilon=epsilon)
-    accuracy = evaluate(model, images, Evaluation(batch_size=20), attack, Generator())
+    accuracies = evaluate(model, images, [pgd_20(epsilon, norm)], batch_size=20)
     robust = int((right & (distances > epsilon)).sum())
     assert 15 < robust < 26
-    assert accuracy == Accuracy(54 / 64, robust / 64, 64)
+    assert accuracies == [54 / 64, robust / 64]
 
 
-def test_misclassified_images_are_never_robust(monkeypatch: pytest.MonkeyPatch):
-    """This attack inverts the model's answers, so that the misclassified images become correct."""
+def inverting(model: Any, x: Tensor, y: Tensor, *, rng: SampleRNG) -> AttackResult:
+    """Claim that the inverted images fool the model, which is true for those that it classified correctly."""
+    result = AttackResult.empty(x)
+    result.x_adv, result.first_success_step = 1 - x, torch.zeros_like(y)
+    return result
+
+
+def test_misclassified_images_are_never_robust():
     model, images, _ = linear()
-    monkeypatch.setattr("afdctl.training.evaluate.pgd_ce", lambda twin, x, y, **knobs: 1 - x)
-    assert evaluate(model, images, Evaluation(), AdversaryConfig(epsilon=0.1), Generator()) == Accuracy(54 / 64, 0, 64)
+    assert evaluate(model, images, [inverting]) == [54 / 64, 0]
+
+
+def claiming(model: Any, x: Tensor, y: Tensor, *, rng: SampleRNG) -> AttackResult:
+    """Claim that the images themselves fool the model."""
+    result = AttackResult.empty(x)
+    result.first_success_step = torch.zeros_like(y)
+    return result
+
+
+def test_a_success_that_the_network_does_not_confirm_does_not_count():
+    model, images, _ = linear()
+    assert evaluate(model, images, [claiming, inverting]) == [54 / 64, 54 / 64, 54 / 64]
 
 
 def test_a_network_in_training_is_evaluated_with_its_running_statistics():
@@ -83,19 +111,23 @@ def test_a_network_in_training_is_evaluated_with_its_running_statistics():
     assert not torch.equal(images.y, by_batch)
     network.train()
     kept = {name: value.clone() for name, value in network.named_buffers()}
-    table, attack = Evaluation(batch_size=30, limit=70), AdversaryConfig(epsilon=1e-6)
-    accuracy = evaluate(network, images, table, attack, Generator())
-    assert accuracy == Accuracy(1, 1, 70)
+    assert evaluate(network, images.head(70), [pgd_20(1e-6)], batch_size=30) == [1, 1]
     assert network.training
     assert all(torch.equal(value, kept[name]) for name, value in network.named_buffers())
 
 
-def test_a_limit_takes_the_sample_that_attacks_take():
+def test_the_limit_of_the_test_takes_the_sample_that_attacks_take():
     """Here the first images are the hardest: all of them are misclassified."""
     images = split(torch.full((100, 1, 1, 1), 0.9), (torch.arange(100) < 30).long())
     chosen = np.random.RandomState(0).permutation(100)[:30]
-    accuracy = evaluate(Shell(), images, Evaluation(steps=1, limit=30), AdversaryConfig(epsilon=1e-6), Generator())
-    assert accuracy.acc_nat == pytest.approx((chosen >= 30).mean())
+    recipe: Recipe = short("digits_nt", "test.limit=30", "test.steps=1")
+    unused: Any = None
+    evaluator = Evaluator(
+        run=unused, recipe=recipe, journal=unused, holdout=images, test_split=images, between_batches=lambda: None
+    )
+    found = evaluator._measure_test(Shell())
+    assert (found["subset"], found["n"]) == ("sample", 30)
+    assert found["acc_nat"] == pytest.approx((chosen >= 30).mean())
 
 
 class Masked(nn.Module):
@@ -110,35 +142,44 @@ class Masked(nn.Module):
 def test_square_finds_what_masked_gradients_hide(norm: str):
     """Grey images whose ball crosses the boundary, and others whose ball does not."""
     images = split(torch.cat([torch.full((6, 1, 8, 8), 0.45), torch.full((4, 1, 8, 8), 0.1)]), torch.zeros(10).long())
-    attack = AdversaryConfig(norm=norm, epsilon={"linf": 0.2, "l2": 1.0}[norm])
+    epsilon = {"linf": 0.2, "l2": 1.0}[norm]
+    parts = [pgd_20(epsilon, norm), partial(square, norm=norm, epsilon=epsilon, queries=200)]
     before = torch.get_rng_state()
-    pgd_only, first, second = (
-        evaluate(Masked(), images, Evaluation(steps=5, square_queries=queries), attack, Generator().manual_seed(0))
-        for queries in (0, 200, 200)
-    )
-    assert pgd_only == Accuracy(1, 1, 10)
-    assert "acc_square" not in pgd_only.row()
+    first, second = evaluate(Masked(), images, parts), evaluate(Masked(), images, parts)
     assert first == second
-    assert first[:3] == pgd_only[:3]
-    assert first.acc_square is not None
-    assert 0.4 - 1e-6 < first.acc_square < {"linf": 0.41, "l2": 0.91}[norm]
+    assert first[:2] == evaluate(Masked(), images, parts[:1]) == [1, 1]
+    assert 0.4 - 1e-6 < first[2] < {"linf": 0.41, "l2": 0.91}[norm]
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_square_that_cannot_start_has_no_accuracy():
-    images = split(torch.full((3, 1, 12, 12), 0.1), torch.zeros(3).long())
-    attack = AdversaryConfig(norm="l2", epsilon=0.1)
-    accuracy = evaluate(Masked(), images, Evaluation(square_queries=5), attack, Generator())
-    assert accuracy == Accuracy(1, 1, 3, None)
+def with_square(*overrides: str) -> Recipe:
+    return short("digits_nt", "test.square_queries=5", *overrides)
 
 
-def test_square_does_not_run_without_robust_images():
+def test_square_that_cannot_start_is_no_part_of_the_test():
+    assert [len(evaluation_parts(with_square("attack.norm=l2"), (side, side))) for side in (8, 12)] == [2, 1]
+    assert len(evaluation_parts(with_square(), (12, 12))) == 2
+    assert len(evaluation_parts(short("digits_nt"), (8, 8))) == 1
+
+
+def test_a_part_attacks_only_what_no_part_before_it_fooled():
+    attacked: list[int] = []
+
+    def counted(model: Any, x: Tensor, y: Tensor, *, rng: SampleRNG) -> AttackResult:
+        attacked.append(len(x))
+        return AttackResult.empty(x)
+
     model, images, _ = linear()
-    accuracy = evaluate(model, images, Evaluation(square_queries=5), AdversaryConfig(epsilon=1.0), Generator())
-    assert accuracy == Accuracy(54 / 64, acc_adv=0, n=64, acc_square=0, square_queries=5)
+    epsilon = model.distance(images.x / 255, "linf").quantile(0.6).item()
+    _, robust, both = evaluate(model, images, [pgd_20(epsilon), counted], batch_size=64)
+    assert attacked == [round(64 * robust)]
+    assert both == robust
+    attacked.clear()
+    assert evaluate(model, images, [pgd_20(1.0), counted]) == [54 / 64, 0, 0]
+    assert attacked == []
 
 
-def test_square_can_be_interrupted_between_two_queries():
+def test_an_attack_can_be_interrupted_between_two_passes():
     calls = iter(range(20))
 
     def interrupt() -> None:
@@ -146,5 +187,29 @@ def test_square_can_be_interrupted_between_two_queries():
             raise InterruptedError
 
     model, images, _ = linear()
+    part = partial(square, norm="linf", epsilon=0.001, queries=1000)
     with pytest.raises(InterruptedError):
-        evaluate(model, images, Evaluation(square_queries=1000), AdversaryConfig(epsilon=0.001), Generator(), interrupt)
+        evaluate(model, images, [part], between_passes=interrupt)
+
+
+def names(parts: Sequence[Any]) -> list[str]:
+    return [part.func.__name__ for part in parts]
+
+
+def test_the_probe_is_a_short_autoattack_and_other_validations_its_first_attack():
+    probe = validation_parts(short("digits_at", "train.checkpoint_selection=probe", "validation.targets=2"))
+    assert names(probe) == ["apgd_ce", "apgd_t", "square"]
+    assert [part.keywords["epsilon"] for part in probe] == [0.1] * 3
+    assert (probe[1].keywords["targets"], probe[2].keywords["queries"]) == (2, 300)
+    assert names(validation_parts(short("digits_at", "train.checkpoint_selection=last"))) == ["apgd_ce"]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_probe_finds_the_optimum_of_a_linear_model(norm: str):
+    model, images, right = linear()
+    distances = model.distance(images.x / 255, norm)
+    epsilon = distances.quantile(0.6).item()
+    recipe = short("digits_at", "train.checkpoint_selection=probe", f"attack.norm={norm}", f"attack.epsilon={epsilon}")
+    accuracies = evaluate(model, images, validation_parts(recipe), purpose="validation")
+    assert accuracies[-1] == int((right & (distances > epsilon)).sum()) / 64
+    assert accuracies == sorted(accuracies, reverse=True)

@@ -25,21 +25,26 @@ from tests.conftest import short, train
 
 RECIPES = {
     "natural": ("digits_nt", []),
-    "adversarial": ("digits_at", ["attack.epsilon_warmup_epochs=1.5"]),
+    # a warm-up of 10 epochs that ends with the two of the training
+    "adversarial": ("digits_at", []),
     "adversarial ramped": (
         "digits_at",
         [
-            "attack.epsilon_warmup_epochs=0",
+            "attack.epsilon_warmup_epochs=1.5",
             "attack.n_fgsm_epochs=1",
             "attack.steps_warmup_epochs=2",
             "train.epochs=4",
             "train.ema_decay=0.9",
         ],
     ),
-    "trades": ("digits_trades", []),
+    # the probe's random starts are the same in all epochs
+    "trades": (
+        "digits_trades",
+        ["train.checkpoint_selection=probe", "validation.limit=9", "validation.square_queries=20"],
+    ),
     "afd": ("digits_wgan", ["defense.gp_weight=1.0", "data.augment=crop_flip"]),
     "afd sequential": ("digits_dcgan", ["defense.update=sequential", "model.encoder=resnet18_mnist"]),
-    "matching": ("digits_wgan", ["defense.name=matching"]),
+    "matching": ("digits_wgan", ["defense.name=matching", "data.augment=crop", "data.train_limit=1100"]),
 }
 CLOCK = {"t", "images_per_s", "seconds"}
 

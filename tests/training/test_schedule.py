@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from afdctl.recipe import Recipe, load
-from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, validation_passes
 from tests.conftest import short
 
 PER_EPOCH = 5
@@ -75,6 +75,59 @@ def test_progress_follows_the_passes_from_0_to_1(overrides: list[str]):
     assert each[:5] == pytest.approx([each[0]] * 5)
     # 2 passes of N-FGSM and 6 of AFD against 20 * 2 + 1 + 6
     assert each[0] / each[-1] == pytest.approx(8 / 47 if overrides else 1)
+
+
+def test_warm_ups_end_with_a_short_training():
+    shortened = ("attack.epsilon_warmup_epochs=40", "attack.epsilon=0.1", "attack.n_fgsm_epochs=4", "train.epochs=10")
+    schedule = make_schedule(*shortened, "attack.steps_warmup_epochs=40")
+    last = schedule.table(10 * PER_EPOCH - 1)
+    assert (last.name, last.steps, last.epsilon) == ("apgd_ce", 20, pytest.approx(0.1))
+    assert schedule.table(5 * PER_EPOCH - 1).epsilon == pytest.approx(0.05)
+    assert [schedule.table(PER_EPOCH * epoch).steps for epoch in range(3, 6)] == [1, 4, 7]
+    assert make_schedule("attack.n_fgsm_epochs=12").table(9 * PER_EPOCH).steps == 20
+    assert not make_schedule("attack.n_fgsm_epochs=12", "train.epochs=1").varies
+
+
+def probing(images: int, *overrides: str, name: str = "digits_wgan") -> ValidationSchedule:
+    more = ("train.checkpoint_selection=probe", "validation.steps=20", "validation.limit=500", *overrides)
+    return ValidationSchedule(recipe_of(*more, name=name), images, 200)
+
+
+def test_the_probe_takes_at_most_5_percent_of_the_passes():
+    # 200 images of at most 42 + 3 * 42 + 300 + 9 passes; a step of AFD takes 2 * 20 + 1 + 6 an image
+    validation, epoch = 200 * 477, 47 * 30_000
+    assert validation_passes(probing_recipe()) == 477
+    schedule = probing(30_000)
+    assert (schedule.interval, schedule.count) == (2, 5)
+    assert schedule.share == pytest.approx(5 * validation / (10 * epoch))
+    assert [epoch for epoch in range(1, 11) if schedule.includes(epoch)] == [2, 4, 6, 8, 10]
+    assert probing(3 * 30_000).interval == 1
+    for images in (8_000, 20_000, 100_000):
+        assert probing(images).share <= 0.05
+
+
+def probing_recipe() -> Recipe:
+    return recipe_of("train.checkpoint_selection=probe", "validation.steps=20")
+
+
+def test_a_probe_that_costs_too_much_runs_after_the_last_epoch_and_says_so():
+    schedule = probing(1237)
+    assert [epoch for epoch in range(1, 11) if schedule.includes(epoch)] == [10]
+    (warning,) = schedule.warnings()
+    assert "one probe costs 16.4% of the training, so only the last epoch is validated" in warning
+    assert not list(probing(30_000).warnings())
+
+
+def test_other_validations_run_after_every_epoch():
+    for selection in ("robust", "last"):
+        schedule = ValidationSchedule(recipe_of(f"train.checkpoint_selection={selection}"), 100, 200)
+        assert all(map(schedule.includes, range(1, 11)))
+        assert not list(schedule.warnings())
+
+
+def test_a_step_of_at_updates_on_one_image_and_natural_training_does_not_attack():
+    totals = [make_schedule(name=f"digits_{name}").total_passes for name in ("wgan", "trades", "at", "nt")]
+    assert totals == [10 * passes for passes in (47, 47, 44, 3)]
 
 
 def test_mean_attack_steps():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from afdctl.data.loader import Split
+from afdctl.data.subset import Subset
 from afdctl.errors import DivergedError
 from afdctl.journal import drop_superseded, read_rows
 from afdctl.models.feature_classifier import build
@@ -16,8 +17,7 @@ from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
 from afdctl.training import trainer
 from afdctl.training.adversary import Adversary
-from afdctl.training.evaluate import Accuracy, evaluate
-from afdctl.training.rng import make_generator
+from afdctl.training.evaluate import evaluate, evaluation_parts
 from afdctl.training.setup import load_dataset
 from tests.conftest import short
 from tests.training.test_resume import train
@@ -57,7 +57,7 @@ def test_learning_rates_decay_at_milestones(finished: Run):
     assert rates == pytest.approx([0.5] * 5 + [0.05] * 10)
 
 
-def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
+def test_best_is_the_epoch_with_the_highest_accuracy_under_apgd(finished: Run):
     epochs = rows(finished, "epoch")
     best = max(epochs, key=lambda row: (row["acc_adv"], row["acc_nat"], -row["step"]))
     assert checkpoints.load(finished, "best").step == best["step"]
@@ -65,26 +65,55 @@ def test_best_is_the_epoch_with_the_highest_pgd_accuracy(finished: Run):
     assert [row["checkpoint_step"] for row in rows(finished, "test")] == [15, best["step"]]
 
 
-def test_the_selection_key_uses_square_if_it_ran():
+def test_the_selection_key_uses_the_probe_if_it_ran():
     flattered, sound = {"acc_nat": 0.9, "acc_adv": 0.8}, {"acc_nat": 0.9, "acc_adv": 0.7}
     assert trainer.selection_key(flattered) > trainer.selection_key(sound)
-    assert trainer.selection_key(flattered | {"acc_square": 0.5}) < trainer.selection_key(sound | {"acc_square": 0.6})
+    assert trainer.selection_key(flattered | {"acc_probe": 0.5}) < trainer.selection_key(sound | {"acc_probe": 0.6})
+    assert trainer.selection_key({"epoch": 3}) < trainer.selection_key({"acc_nat": 0.0, "acc_adv": 0.0})
 
 
-def measured(run: Run, checkpoint: str) -> Accuracy:
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Four epochs, of which every second one is validated: 9 images cost 6 % of the passes of an epoch."""
+    more = ("train.checkpoint_selection=probe", "validation.limit=9", "validation.square_queries=60")
+    return train(short("digits_wgan", "train.epochs=4", *more), tmp_path_factory.mktemp("probed"))
+
+
+def test_the_probe_runs_as_often_as_its_share_allows(probed: Run):
+    epochs = rows(probed, "epoch")
+    (header,) = rows(probed, "run")
+    interval = header["validation"]["interval"]
+    assert interval == 2
+    assert 0.025 < header["validation"]["share"] <= 0.05
+    assert [row["epoch"] for row in epochs if "acc_probe" in row] == [2, 4]
+    for row in epochs[1::2]:
+        assert row["acc_probe"] <= row["acc_adv"] <= row["acc_nat"]
+        assert row["n"] == 9
+
+
+def test_until_the_first_validation_the_newest_epoch_is_the_best(probed: Run):
+    first, second, third, fourth = rows(probed, "epoch")
+    assert (first["best"], second["best"], third["best"]) == (True, True, False)
+    assert fourth["best"] == (trainer.selection_key(fourth) > trainer.selection_key(second))
+
+
+def measured(run: Run, checkpoint: str) -> list[float]:
     """Measure the test accuracies of saved weights again."""
     recipe = loads(run.recipe_text)
     network = build(**recipe.model.model_dump(), channels=1, image_size=8, classes=10)
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
     split = Split(load_dataset(recipe.data, None).test, "cpu")
-    return evaluate(network, split, recipe.test, recipe.attack, make_generator(0, "test", torch.device("cpu")))
+    sample = split.select(Subset.of(len(split), limit=recipe.test.limit).index)
+    return evaluate(network, sample, evaluation_parts(recipe, (8, 8)))
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_the_test_accuracies_are_those_of_the_saved_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float
 ):
-    monkeypatch.setattr(trainer, "selection_key", lambda row: -row["epoch"])  # the first epoch is the best one
+    monkeypatch.setattr(
+        trainer, "selection_key", lambda row: (-row["epoch"],) if row else ()
+    )  # the first epoch is the best one
     more = (
         "train.batch_size=64",
         "train.milestones=[]",
@@ -98,7 +127,7 @@ def test_the_test_accuracies_are_those_of_the_saved_weights(
     accuracies = {name: measured(run, name) for name in journaled}
     assert accuracies["best"] != accuracies["last"]
     for name, row in journaled.items():
-        assert row | accuracies[name].row() == row
+        assert [row["acc_nat"], row["acc_adv"], row["acc_square"]] == accuracies[name]
 
 
 def test_results_h5_holds_the_journal(finished: Run):

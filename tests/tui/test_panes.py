@@ -153,7 +153,7 @@ def test_accuracies_now_best_and_epoch_and_the_bound():
     assert lines[:4] == [
         "now   best   epoch",
         "clean          90.0   94.0      12",
-        "PGD-20         70.0   83.3      12",
+        "APGD-20        70.0   83.3      12",
         "no AutoAttack; epoch 13, 00:00 ago",
     ]
     assert lines[4:10] == [
@@ -178,11 +178,13 @@ def test_the_tests_say_that_pgd_is_no_autoattack():
     assert sum("PGD" in line for line in lines) <= sum("no AutoAttack" in line for line in lines)
 
 
-def test_square_has_a_row_and_a_column_where_it_ran():
-    rows = [row | {"acc_square": 0.5} if row["event"] in ("epoch", "test") else row for row in training()]
-    rows[0]["recipe"] = journals.RECIPE | {"validation": {"steps": 20, "square_queries": 500}}
+def test_the_probe_has_a_row_and_square_a_column_where_they_ran():
+    more = {"epoch": {"acc_probe": 0.5}, "test": {"acc_square": 0.5}}
+    rows = [row | more.get(row["event"], {}) for row in training()]
+    rows[0]["recipe"] = journals.RECIPE | {"validation": {"steps": 20, "targets": 3, "square_queries": 300}}
     lines = pane("accuracy", rows, height=24)
-    assert lines[3] == "+ Square-500   50.0   50.0       1"
+    assert lines[3] == "probe          50.0   50.0       1"
+    assert lines[5] == "probe: APGD, T-3, Square-300"
     assert "test split    clean PGD-40  Square" in lines
     assert "best           99.1   88.1    50.0" in lines
 
@@ -207,7 +209,7 @@ def test_the_machine():
 def test_the_log_is_newest_last_and_leaves_checkpoints_to_the_filter():
     lines = pane("log", training(), width=120, height=6)
     assert lines[-1] == "14:18:30 end   finished at step 1,000, exit code 0"
-    assert lines[0].endswith("epoch 20: clean 96.0%, PGD 86.0%, no AutoAttack, the best so far")
+    assert lines[0].endswith("epoch 20: clean 96.0%, APGD-CE 86.0%, no AutoAttack, the best so far")
     saved = pane("log", training(), width=120, height=6, view=View(filter="step-000"))
     assert all(" checkpoint step" in line for line in saved)
 

@@ -121,7 +121,7 @@ def test_the_tiers():
 def test_a_status_fits_twenty_cells():
     lines = screen(journals.training(620), 20, 5, pid=1).cells.text().splitlines()
     assert re.match(r"● training 62% 00:4\d", lines[0])
-    assert lines[1:] == ["step 620/1,000", "PGD 83.3% no AA", "D acc 0.500", "L_C 0.150"]
+    assert lines[1:] == ["step 620/1,000", "APGD 83.3% no AA", "D acc 0.500", "L_C 0.150"]
 
 
 def test_the_svg_draws_every_cell_without_a_font_for_dots():

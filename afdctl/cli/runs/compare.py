@@ -86,6 +86,8 @@ def results(record: "Record") -> dict[str, Any]:
     if run.square is not None:
         queries = f" of {run.square_queries:,} queries" if run.square_queries else ""
         values[f"then Square{queries} ({run.split}, no AutoAttack)"] = Measured(run.square, run.pgd_n)
+    if run.probe is not None:
+        values[f"probe ({run.split}, no AutoAttack)"] = Measured(run.probe, run.pgd_n)
     for curves in (record.curves, *record.other_curves.values()):
         for curve in curves.values():
             values |= _curve_results(curve, _suffix(record, curve.checkpoint))

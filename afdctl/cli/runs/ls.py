@@ -31,8 +31,9 @@ SORT = typer.Option(
 )
 
 NOTE: Final = (
-    "In %, on the test split; in brackets: on the hold-out split, during the training. n: number of images, in the "
-    "heading if it is that of the whole column. PGD: no AutoAttack. AA: AutoAttack."
+    "In %, on the test split; in brackets: on the hold-out split, during the training, under the probe or APGD-CE. n: "
+    "number of images, in the heading if it is that of the whole column. Probe, APGD-CE, PGD: no AutoAttack. AA: "
+    "AutoAttack."
 )
 # columns of accuracies, each with its key in the summary
 ACCURACIES: Final = {"clean": "clean", "PGD": "pgd", "AA": "aa"}
@@ -171,8 +172,11 @@ def _cells(run: dict[str, Any], with_n: set[str]) -> tuple[str, ...]:
     epoch = "" if run["epoch"] is None else f"{run['epoch']}/{run['epochs']}"
     brackets = "({})" if run["split"] == "validation" else "{}"
     n = {key: _format_n(run[f"{key}_n"]) if key in with_n else "" for key in ACCURACIES.values()}
+    # the probe is what selects the best epoch
+    shown = {"clean": run["clean"], "pgd": run["pgd"] if run["probe"] is None else run["probe"]}
     clean, pgd = (
-        brackets.format(format_percent(run[key])) + n[key] if run[key] is not None else "" for key in ("clean", "pgd")
+        brackets.format(format_percent(accuracy)) + n[key] if accuracy is not None else ""
+        for key, accuracy in shown.items()
     )
     aa = ""
     if run["aa"] is not None:

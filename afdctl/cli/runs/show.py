@@ -12,15 +12,17 @@ from afdctl.cli.options import run_names
 from afdctl.errors import RecipeError
 from afdctl.formatting import (
     NORM_LABELS,
-    describe_images,
+    describe_probe,
     format_bytes,
+    format_count,
     format_epsilon,
     format_minute,
     format_percent,
+    format_probe_accuracy,
     format_square_accuracy,
-    format_subset,
     format_value,
 )
+from afdctl.image_counts import describe_images, format_subset
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +35,7 @@ NAME = typer.Argument(
 # The values of a recipe that matter most; --json has all.
 MAIN_KEYS: Final = (
     "fidelity",
-    *("data.holdout", "data.augment"),
+    *("data.holdout", "data.train_limit", "data.augment"),
     *("model.encoder", "model.width", "model.norm"),
     *("defense.lr_C", "defense.lr_D", "defense.lr_F", "defense.beta", "defense.weight"),
     *(
@@ -45,7 +47,7 @@ MAIN_KEYS: Final = (
         "attack.steps_warmup_epochs",
     ),
     *("train.batch_size", "train.schedule", "train.milestones", "train.ema_decay", "train.checkpoint_selection"),
-    *("validation.square_queries", "test.square_queries"),
+    *("test.step_size", "test.square_queries"),
 )
 PROVENANCE: Final = (
     *("commit", "afdctl", "torch", "python"),
@@ -167,9 +169,11 @@ def _training_lines(content: dict[str, Any]) -> list[str]:
     run = content["run"]
     lines = [f"epoch {run['epoch']} of {run['epochs']}"] if run["epoch"] is not None else ["no epoch"]
     if run["split"] == "validation":
-        square = format_square_accuracy(run["square"], run["square_queries"])
-        n = f", {run['pgd_n']:,} images" if run["pgd_n"] else ""
-        lines.append(f"hold-out: clean {run['clean']:.1%}, PGD {run['pgd']:.1%}{square} (no AutoAttack){n}")
+        probe = format_probe_accuracy(run["probe"])
+        images = "" if run["pgd_n"] is None else f", {format_count(run['pgd_n'], 'image')}"
+        lines.append(f"hold-out: clean {run['clean']:.1%}, APGD-CE {run['pgd']:.1%}{probe} (no AutoAttack){images}")
+        if probe:
+            lines.append(f"probe: {describe_probe(content['recipe']['validation'])}")
     for row in content["tests"]:
         square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
         lines.append(

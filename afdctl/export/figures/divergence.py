@@ -29,7 +29,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, has_seeds, plot_groups
-from afdctl.formatting import format_n
+from afdctl.image_counts import format_n
 from afdctl.runs.record import Record
 
 ESTIMATES: Final[Mapping[str, LineStyle]] = {

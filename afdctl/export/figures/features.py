@@ -30,7 +30,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, dataset_title, has_seeds, plot_groups
-from afdctl.formatting import format_n
+from afdctl.image_counts import format_n
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
 

@@ -26,7 +26,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, plot_groups
-from afdctl.formatting import format_n
+from afdctl.image_counts import format_n
 from afdctl.journal import Row
 from afdctl.runs.record import Record
 

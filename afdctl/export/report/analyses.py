@@ -8,7 +8,8 @@ import numpy as np
 
 from afdctl.errors import CorruptError
 from afdctl.export.report.chart import Chart, Line
-from afdctl.formatting import describe_images, format_epsilon
+from afdctl.formatting import format_epsilon
+from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.runs import shards
 from afdctl.runs.record import Record

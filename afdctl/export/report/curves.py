@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from afdctl.export.report.chart import Chart, Floats, Line
-from afdctl.formatting import NORM_LABELS, describe_images
+from afdctl.formatting import NORM_LABELS
+from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids
 from afdctl.runs.metric_history import MetricHistory
@@ -24,8 +25,8 @@ LOSSES = {
 }
 HOLD_OUT = {
     "acc_nat": "Hold-out: clean accuracy (%)",
-    "acc_adv": "Hold-out: PGD accuracy (%), no AutoAttack",
-    "acc_square": "Hold-out: accuracy after PGD and Square (%), no AutoAttack",
+    "acc_adv": "Hold-out: accuracy under APGD-CE (%), no AutoAttack",
+    "acc_probe": "Hold-out: accuracy under the probe (%), no AutoAttack",
 }
 
 

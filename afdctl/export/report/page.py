@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from afdctl import __version__
 from afdctl.export.report import analyses, curves
-from afdctl.formatting import NORM_LABELS, describe_images, format_epsilon, format_value, printable
+from afdctl.formatting import NORM_LABELS, format_epsilon, format_value, printable
+from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.runs.curves import Interval, accuracy_interval, lacks_autoattack
 from afdctl.runs.provenance import differing_keys, flattened

@@ -9,15 +9,6 @@ from afdctl.export.tables.base import Cell, Column, Row, Table
 from afdctl.export.tables.paper import Measurement
 from afdctl.runs.record import Record
 
-# images of each data set's training split; repeated from its DatasetInfo, which would import torch
-TRAINING_IMAGES = {
-    "digits": 1437,
-    "mnist": 60_000,
-    "fashion_mnist": 60_000,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "tiny_imagenet": 100_000,
-}
 SECONDS = Column("seconds", "s / epoch", "seconds")
 FASTEST = Column("fastest", "fastest", "seconds")
 RATIOS = {"AT": Column("over_at", "/ AT", "ratio"), "TRADES": Column("over_trades", "/ TRADES", "ratio")}
@@ -89,13 +80,9 @@ def steady_epochs(record: Record) -> list[float]:
     steps_per_epoch = run_rows[0]["steps_per_epoch"] if run_rows else None
     # an epoch that a stop or a resume divided has fewer steps in the journal
     complete = [speeds for _, speeds in sorted(speeds_by_epoch.items()) if len(speeds) == steps_per_epoch]
-    training_images = TRAINING_IMAGES.get(record.dataset)
     seconds = []
     for speeds in complete:
-        last = batch_size
-        # the size of an image folder is not in the journal: its last batch counts as a full one
-        if training_images:
-            last = min(batch_size, training_images - record.recipe.data.holdout - batch_size * (len(speeds) - 1))
+        last = min(batch_size, run_rows[0]["images"]["train"] - batch_size * (len(speeds) - 1))
         seconds.append(sum(batch_size / speed for speed in speeds[:-1]) + last / speeds[-1])
     # the first epoch also compiles and fills caches
     return seconds[1:] or seconds
@@ -104,7 +91,7 @@ def steady_epochs(record: Record) -> list[float]:
 def _curriculum_epochs(record: Record) -> int:
     """Return the number of first epochs that use fewer attack steps."""
     assert record.recipe is not None
-    return record.recipe.attack.curriculum_epochs
+    return record.recipe.attack.within(record.recipe.train.epochs).curriculum_epochs
 
 
 def _conditions(group: Group, epochs: EpochSeconds) -> dict[str, Cell]:

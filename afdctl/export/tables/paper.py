@@ -10,7 +10,7 @@ import tomli
 
 from afdctl import recipe
 from afdctl.errors import RecipeError
-from afdctl.formatting import format_subset
+from afdctl.image_counts import format_subset
 from afdctl.journal import Row as Event
 from afdctl.recipe.load import PACKAGE, packaged
 from afdctl.runs.curves import Interval, RobustnessCurve, accuracy_interval, auc

@@ -15,7 +15,7 @@ from afdctl.tui.panes.charts import CurveSpec
 from afdctl.tui.state.history import History
 from afdctl.tui.view import Settings, Snapshot, View
 
-COLOURS = {"acc_nat": "good", "acc_adv": "other", "acc_square": "d_hdh"}
+COLOURS = {"acc_nat": "good", "acc_adv": "other", "acc_probe": "d_hdh"}
 # the smallest height and width of the curves below the table
 MIN_CURVES_HEIGHT, MIN_CURVES_WIDTH = 6, 24
 # where the columns of the tables end
@@ -46,8 +46,8 @@ def compute_bound(history: History) -> Bound | None:
     if not rows or d_accuracy is None:
         return None
     last = rows[-1]
-    # Square attacks the images that PGD left, so its accuracy is the tighter bound
-    robust: float = last["acc_square"] if "acc_square" in last else last["acc_adv"]
+    # the probe also attacks what APGD-CE left, so its accuracy is the tighter bound
+    robust: float = last["acc_probe"] if "acc_probe" in last else last["acc_adv"]
     return Bound(
         err_nat=1 - last["acc_nat"],
         half_d=min(1.0, abs(2 * d_accuracy - 1)),
@@ -130,13 +130,14 @@ def _validation_lines(snapshot: Snapshot, rows: list[Row], palette: Palette) -> 
     if not rows:
         return [column_line(("after the first epoch", dim))]
     table, last = snapshot.history.table("validation"), rows[-1]
-    metrics = [("clean", "acc_nat"), (f"PGD-{table.get('steps', '')}", "acc_adv")]
-    metrics += [(f"+ Square-{table.get('square_queries', '')}", "acc_square")] if "acc_square" in last else []
-    # grey if a later epoch had no validation
-    fresh = snapshot.history.epoch - last["epoch"] <= 1
+    metrics = [("clean", "acc_nat"), (f"APGD-{table.get('steps', '')}", "acc_adv")]
+    metrics += [("probe", "acc_probe")] if "acc_probe" in last else []
+    # grey if a validation that was due is missing
+    interval = int((snapshot.history.run.get("validation") or {}).get("interval") or 1)
+    fresh = snapshot.history.epoch - last["epoch"] <= interval
     lines = [column_line(("", dim), ("now", dim), ("best", dim), ("epoch", dim))]
     for name, metric in metrics:
-        # a row may lack Square, and NaN is null in the journal
+        # a row may lack the probe, and NaN is null in the journal
         best = max(rows, key=lambda row: float(row.get(metric) or 0))
         lines.append(
             column_line(
@@ -151,6 +152,9 @@ def _validation_lines(snapshot: Snapshot, rows: list[Row], palette: Palette) -> 
     if not snapshot.state.over and not snapshot.history.end:
         age = f", {format_duration(snapshot.history.elapsed - last['elapsed'])} ago"
     lines.append(column_line((f"no AutoAttack; epoch {last['epoch']}{age}", dim)))
+    if "acc_probe" in last:
+        queries = f"T-{table.get('targets', '')}, Square-{table.get('square_queries', '')}"
+        lines.append(column_line((f"probe: APGD, {queries}", dim)))
     return lines
 
 
@@ -200,7 +204,7 @@ def draw_compared(snapshot: Snapshot, width: int, height: int, palette: Palette)
     cells = Cells(width, height, palette)
     cells.frame([("Compared runs", palette.ink("strong", bold=True))])
     dim, y = palette.ink("dim"), 1
-    cells.put_right(width - 2, y, ("clean    PGD", dim))
+    cells.put_right(width - 2, y, ("clean   APGD", dim))
     for other in snapshot.others:
         y += 1
         row = next((row for row in reversed(other.history.epochs) if "acc_nat" in row), {})

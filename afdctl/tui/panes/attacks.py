@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_range, subset_labels
+from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_range
+from afdctl.image_counts import subset_labels
 from afdctl.tui.drawing.axis import Floats, Range
 from afdctl.tui.drawing.cells import COMPARED, Cells, Palette, Span, curve_letter, draw_bar
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins

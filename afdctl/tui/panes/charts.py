@@ -136,10 +136,10 @@ def available_charts(history: History) -> list[ChartSpec]:
 def _validation_chart(history: History) -> ChartSpec:
     curves = [
         CurveSpec(metric="acc_nat", name="clean", colour="good", band=False),
-        CurveSpec(metric="acc_adv", name="PGD", colour="other", band=False),
+        CurveSpec(metric="acc_adv", name="APGD", colour="other", band=False),
     ]
-    if "acc_square" in history.validations.names:
-        curves.append(CurveSpec(metric="acc_square", name="Square", colour="d_hdh", band=False))
+    if "acc_probe" in history.validations.names:
+        curves.append(CurveSpec(metric="acc_probe", name="probe", colour="d_hdh", band=False))
     about = "no AutoAttack"
     return ChartSpec(key="validation", title="validation", about=about, curves=tuple(curves), fixed=UNIT, per="epoch")
 

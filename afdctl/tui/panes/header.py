@@ -44,7 +44,9 @@ def _main_metrics(snapshot: Snapshot) -> list[tuple[str, str]]:
     history = snapshot.history
     metrics = [("step", f"{history.step:,}/{history.steps_total:,}")] if history.run else []
     rows = [row for row in history.epochs if isinstance(row.get("acc_adv"), int | float)]
-    metrics += [("PGD", f"{rows[-1]['acc_adv']:.1%} no AA")] if rows else []
+    if rows:
+        name, metric = ("probe", "acc_probe") if "acc_probe" in rows[-1] else ("APGD", "acc_adv")
+        metrics += [(name, f"{rows[-1][metric]:.1%} no AA")]
     accuracy = d_accuracy(history)
     if accuracy is not None:
         metrics.append(("D acc", f"{accuracy:.3f}"))
@@ -217,7 +219,8 @@ def _attack_words(snapshot: Snapshot) -> str:
     history, attack = snapshot.history, snapshot.history.table("attack")
     name, steps = str(attack.get("name")).upper().replace("_", "-"), attack.get("steps")
     current, plural = history.last.get("attack_steps", steps), "" if steps == 1 else "s"
-    if history.epoch <= int(attack.get("n_fgsm_epochs") or 0):
+    # the last epoch takes all attack steps
+    if history.epoch <= min(int(attack.get("n_fgsm_epochs") or 0), int(history.run.get("epochs") or 1) - 1):
         return f"N-FGSM, then {name} {steps} step{plural}"
     return f"{name} {steps} step{plural}" if current == steps else f"{name} {current} of {steps} steps"
 
@@ -225,7 +228,9 @@ def _attack_words(snapshot: Snapshot) -> str:
 def _warmup_epsilon(snapshot: Snapshot) -> str:
     """Return the present ε during its warm-up."""
     history, attack = snapshot.history, snapshot.history.table("attack")
-    warmup_steps = float(attack.get("epsilon_warmup_epochs") or 0) * int(history.run.get("steps_per_epoch") or 1)
+    # a longer warm-up ends with the training
+    epochs = min(float(attack.get("epsilon_warmup_epochs") or 0), int(history.run.get("epochs") or 1))
+    warmup_steps = epochs * int(history.run.get("steps_per_epoch") or 1)
     if history.step >= warmup_steps:
         return ""
     # of the step in progress: the trainer's schedule counts from 0

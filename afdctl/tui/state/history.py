@@ -18,7 +18,7 @@ RATE_SAMPLES = 200
 VALIDATIONS = 1024
 MAX_ENTRIES = 2000
 MAX_EPOCHS = 10000
-ACCURACIES = ("acc_nat", "acc_adv", "acc_square")
+ACCURACIES = ("acc_nat", "acc_adv", "acc_probe")
 # the largest step that a float represents exactly, as the charts need it
 MAX_STEP = 1 << 53
 SWEEP_EVENTS = {"sweep", "sweep_block", "sweep_progress", "cell", "sweep_end", "checkpoint"}

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from afdctl.formatting import format_count, format_square_accuracy, format_subset
+from afdctl.formatting import format_count, format_probe_accuracy, format_square_accuracy
+from afdctl.image_counts import format_subset
 from afdctl.journal import Row
 
 
@@ -49,13 +50,14 @@ def _epoch(row: Row) -> str:
         # not every epoch is validated; without a hold-out, none is
         return f"{row['epoch']} done"
     best = ", the best so far" if row.get("best") else ""
-    return f"{row['epoch']}: {_accuracies(row, 'PGD')}{best}"
+    return f"{row['epoch']}: {_accuracies(row, 'APGD-CE')}{best}"
 
 
 def _accuracies(row: Row, attack: str) -> str:
     square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
-    # a PGD accuracy is never printed without these words
-    return f"clean {row['acc_nat']:.1%}, {attack} {row['acc_adv']:.1%}{square}, no AutoAttack"
+    more = square + format_probe_accuracy(row.get("acc_probe"))
+    # no such accuracy is printed without these words
+    return f"clean {row['acc_nat']:.1%}, {attack} {row['acc_adv']:.1%}{more}, no AutoAttack"
 
 
 def _end(row: Row) -> tuple[str, str]:

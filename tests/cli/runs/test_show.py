@@ -13,7 +13,7 @@ import pytest
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
-from tests.journals import CHECKPOINT, analysed, swept
+from tests.journals import CHECKPOINT, analysed, epoch, steps, swept, written
 
 Runs = dict[str, Run]
 
@@ -61,10 +61,21 @@ def test_show_names_what_is_damaged_or_missing(afdctl: Afdctl, runs: Runs):
     assert "No AutoAttack: robust accuracy may be lower." in afdctl("runs", "show", "at").out
 
 
+def test_a_probe_is_shown_with_what_it_was(afdctl: Afdctl, folder: Path):
+    rows = [*steps(1, 10), epoch(1, 0.7, 0.5) | {"acc_probe": 0.4}]
+    written(folder / "runs", "probed", rows, recipe_name="mnist_at")
+    lines = [line.strip() for line in afdctl("runs", "show", "probed").out.splitlines()]
+    assert "hold-out: clean 70.0%, APGD-CE 50.0%, probe 40.0% (no AutoAttack), 200 images" in lines
+    assert "probe: APGD-CE, APGD-T on 3 targets, 300-query Square" in lines
+    assert "(40.0)" in afdctl("runs", "ls").out
+    run = as_json(afdctl, "show", "probed")["run"]
+    assert (run["probe"], run["pgd_n"]) == (0.4, 200)
+
+
 def test_show_of_an_unfinished_run(afdctl: Afdctl, runs: Runs):
     out = afdctl("runs", "show", "young").out
     assert "young  AFD-WGAN on digits, seed 0: crashed" in out
-    assert "hold-out: clean 70.0%, PGD 20.0% (no AutoAttack)" in out
+    assert "hold-out: clean 70.0%, APGD-CE 20.0% (no AutoAttack)" in out
     assert "not started" in afdctl("runs", "show", "mnist").out
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from afdctl import registry
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.export.tables import cost
 from afdctl.export.tables.base import Cell, build_table, check_name
@@ -203,8 +202,3 @@ def test_an_unknown_table(name: str, error: type[Exception], words: str) -> None
 def test_a_table_without_a_suitable_run(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="--table A5: needs a run of AFD"):
         build_table("A5", [make_record(tmp_path, "nt", "mnist_nt", [])], with_paper=True)
-
-
-def test_training_images_are_those_of_every_data_set_of_published_size() -> None:
-    infos = {name: registry.load(registry.DATASETS, name).info for name in registry.DATASETS}
-    assert {name: info.train for name, info in infos.items() if info} == cost.TRAINING_IMAGES
