@@ -22,6 +22,9 @@ MORE = {
     "mnist_wgan_fast",
     "cifar10_wgan_fast",
     "folder_wgan",
+    "digits_afd",
+    "mnist_afd",
+    "mnist_quick",
 }
 
 # Table A1: epochs, scheduled epochs, WGAN GP, and section 4.1: epsilon under `fidelity = "paper"`
