@@ -129,12 +129,6 @@ def format_range(numbers: Iterable[int]) -> str:
     return " to ".join(f"{number:,}" for number in (ordered[:1] + ordered[1:][-1:]))
 
 
-def format_n(counts: Iterable[int]) -> str:
-    """Format numbers of images as `n = 360` or `n = 500 to 10,000`; empty for none."""
-    counts_range = format_range(counts)
-    return f"n = {counts_range}" if counts_range else ""
-
-
 def format_images(count: int) -> str:
     """Format a number of images briefly, for the cell of a table: `360`, `10k`; never rounded."""
     return f"{count // 1000}k" if count and count % 1000 == 0 else str(count)

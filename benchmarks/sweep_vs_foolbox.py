@@ -27,6 +27,7 @@ from torch.nn.functional import cross_entropy
 from afdctl.cli.console import TableConsole
 from afdctl.cli.options import dataset_name, split_names
 from afdctl.data.loader import as_floats
+from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation import plan, target
 from afdctl.evaluation.batch import attack_batch, prepare_model
@@ -172,9 +173,10 @@ def measure_attack(task: Task, batch_size: int) -> dict[str, Any]:
     model, other = prepare_model(task.source.network, lambda: None), notebook_attack(task.spec)
     for number, first in enumerate(range(0, task.n, batch_size)):
         stop = min(first + batch_size, task.n)
-        x, y = as_floats(task.source.split.x[first:stop]), task.source.split.y[first:stop]
+        index = task.subset.index[first:stop].to(task.source.split.x.device)
+        x, y = as_floats(task.source.split.x[index]), task.source.split.y[index]
         ways: list[Callable[[], Any]] = [
-            partial(attack_batch, task, model, x, y, first=first, keep_images=False),
+            partial(attack_batch, task, model, x, y, index=index, keep_images=False),
             partial(count_correct, other, task, x, y),
         ]
         results: list[Any] = [None, None]
@@ -247,7 +249,9 @@ def main(
     run = Run.find(run_name, runs)
     chosen = load.load(suite, dataset_name(run), attacks=split_names(attacks), overrides=overrides or [])
     loaded = target.load_run_target(run, "best", choose_device(device), data_dir)
-    report = measure(plan.plan_white_box([loaded], lambda _: chosen, seed=0, limit=limit), batch_size)
+    report = measure(
+        plan.plan_white_box([loaded], lambda _: chosen, seed=0, choose=partial(Subset.of, limit=limit)), batch_size
+    )
     typer.echo(json.dumps(report)) if as_json else print_table(report)
 
 

@@ -10,7 +10,6 @@ from afdctl.formatting import (
     format_count,
     format_duration,
     format_epsilon,
-    format_n,
     format_number,
     format_range,
     format_tick,
@@ -21,6 +20,7 @@ from afdctl.formatting import (
     shorten_list,
     with_article,
 )
+from afdctl.image_counts import describe_images, format_n, format_subset
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,24 @@ def test_an_epsilon_is_a_decimal_or_a_fraction_of_255(epsilon: float, shown: str
 
 def test_numbers_of_images():
     assert (format_range([]), format_range([360, 360]), format_range([10_000, 500])) == ("", "360", "500 to 10,000")
-    assert (format_n([]), format_n([360])) == ("", "n = 360")
+    rows = [{"n": 360, "subset": "all"}, {"n": 100, "subset": "sample", "split_n": 360}]
+    assert (format_n([]), format_n(rows[:1]), format_n(rows)) == ("", "n = 360", "n = 100 to 360, random sample")
     assert (format_count(1, "model"), format_count(2, "model")) == ("1 model", "2 models")
     assert format_count(1200, "step") == "1,200 steps"
+
+
+def test_how_images_were_chosen_is_named():
+    every, sample, first = (
+        {"n": n, "subset": subset, "split_n": 10_000}
+        for subset, n in (("all", 10_000), ("sample", 1000), ("first", 1000))
+    )
+    assert [format_subset(row) for row in (every, sample, first)] == ["10,000", "1,000 (random sample)", "first 1,000"]
+    assert format_subset(first, "images") == "the first 1,000 images"
+    assert describe_images([every, every]) == "10,000 test images"
+    assert describe_images([sample]) == "1,000 of 10,000 test images, random sample"
+    assert describe_images([first]) == "first 1,000 of 10,000 test images"
+    # results of older versions
+    assert describe_images([{"n": 200}, {"n": 100, "split_n": 200}]) == "100 of 200 test images and 200 test images"
 
 
 def test_the_article_suits_the_noun():

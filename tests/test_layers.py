@@ -17,6 +17,7 @@ PACKAGE = Path(afdctl.__file__).parent
 LAYERS = [
     "errors",
     "formatting",
+    "image_counts",
     "registry",
     "interrupts",
     "paths",

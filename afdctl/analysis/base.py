@@ -1,14 +1,15 @@
 """What an analysis receives, and what it returns."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from afdctl.analysis.features import Features
+from afdctl.data.subset import Subset
 from afdctl.runs.shards import Array, Arrays
-from afdctl.suites.attack_config import Norm
+from afdctl.suites.attack_config import AttackConfig, Norm
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,32 @@ class AttackGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnalysisRequest:
+    """Which analyses to run on the test images of `subset`; `grid` is the attack whose strength varies.
+
+    `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what differs from
+    the suite: settings of the grid attack, and "attacks" where other attacks are compared.
+    """
+
+    names: Sequence[str]
+    grid: AttackConfig
+    attacks: Sequence[AttackConfig]
+    subset: Subset
+    seed: int
+    points: int
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnalysisInputs:
-    """The features of a test split's first n images, natural and under attack.
+    """The features of n test images, natural and under attack; `index` (n,) has their numbers in the test split.
 
     `grid` is the attack whose strength varies; `attacks` are all that are compared, `grid` first. `features_at` reads
     the features under an attack (by title) at an epsilon. `discriminator` is the run's trained D_psi, or None.
     `points` bounds the images of an embedding; `seed` decides what is random.
     """
 
+    index: Array
     label: Array
     classes: int
     natural: Features

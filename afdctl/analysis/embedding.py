@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
+from afdctl.data.subset import Subset
 from afdctl.errors import RecipeError
 from afdctl.runs.shards import Array
 
@@ -59,13 +60,17 @@ def _embed_together(
     inputs: AnalysisInputs, embed: Callable[[Array], Array], settings: dict[str, Any]
 ) -> AnalysisResult:
     """Embed the images at all epsilons at once, so that positions compare; points are (e, n, 2), natural ones first."""
-    grid, n = inputs.grid, _image_count(inputs)
+    grid = inputs.grid
+    # a sample, because the images of a folder are sorted by class
+    shown = Subset.of(len(inputs.label), limit=inputs.points).index.numpy()
+    n = len(shown)
     features = [inputs.natural, *(inputs.features_at(grid.title, epsilon) for epsilon in grid.epsilons)]
-    z = np.concatenate([one_epsilon.z[:n] for one_epsilon in features])
-    predictions = [one_epsilon.logits[:n].argmax(1) for one_epsilon in features]
+    z = np.concatenate([one_epsilon.z[shown] for one_epsilon in features])
+    predictions = [one_epsilon.logits[shown].argmax(1) for one_epsilon in features]
     arrays = {
         "points": embed(z).reshape(len(features), n, 2).astype(np.float32),
-        "label": inputs.label[:n].astype(np.int32),
+        "index": inputs.index[shown],
+        "label": inputs.label[shown].astype(np.int32),
         "prediction": np.stack(predictions).astype(np.int32),
     }
     metrics = {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], "images": n, **settings}

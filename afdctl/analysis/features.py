@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.data.loader import as_floats
+from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.plan import Task, make_key
@@ -22,7 +23,7 @@ from afdctl.runs import shards
 from afdctl.runs.shards import Array, Arrays
 
 # part of every key of features: raise it when features change, so that old ones are computed again
-VERSION = 1
+VERSION = 2
 
 # Maps images (n, c, h, w) to z, length and logits, without gradients
 Extract = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -105,13 +106,13 @@ def _custom_model_extractor(network: nn.Module) -> Extract:
 
 
 class FeatureCache:
-    """The features that a run keeps of a network's first `n` test images.
+    """The features that a run keeps of a network's test images, those of `subset`.
 
     `check` is called before each pass of an attack, and may raise.
     """
 
-    def __init__(self, target: EvaluationTarget, n: int, batch_size: int, check: Callable[[], None]) -> None:
-        self.target, self.n, self.batch_size, self.check = target, n, batch_size, check
+    def __init__(self, target: EvaluationTarget, subset: Subset, batch_size: int, check: Callable[[], None]) -> None:
+        self.target, self.subset, self.batch_size, self.check = target, subset, batch_size, check
         self.extract = make_extractor(target.network)
         self.reader = JournalCache(target.run.journal_path)
         # shards of the run's intact features, by key
@@ -140,7 +141,7 @@ class FeatureCache:
 
     @property
     def natural_key(self) -> str:
-        return make_key(["natural", VERSION, self.target.digest, self.target.data_digest, self.n])
+        return make_key(["natural", VERSION, self.target.digest, self.target.data_digest, *self.subset.key])
 
     def keys(self, tasks: Iterable[Task]) -> list[str]:
         """Return the keys of the natural images' features, and of those under attacks."""
@@ -151,7 +152,7 @@ class FeatureCache:
         if self.natural_key not in self.shards:
             features = Features.from_batches([self.extract(x) for _, x, _ in self._batches()])
             label = torch.cat([y for _, _, y in self._batches()]).cpu().numpy()
-            arrays = features.arrays() | {"label": label}
+            arrays = features.arrays() | {"index": self.subset.index.numpy().astype(np.int32), "label": label}
             self._store("natural", self.natural_key, arrays, journal, attack=None, norm=None, epsilon=0.0, seed=None)
         arrays = shards.read(self.target.run, self.shards[self.natural_key])
         return Features.from_arrays(arrays), arrays["label"]
@@ -166,9 +167,9 @@ class FeatureCache:
         network = self.target.network
         model = prepare_model(network, self.check)
         features: dict[float, list[tuple[Tensor, Tensor, Tensor]]] = {epsilon: [] for epsilon in task.epsilons}
-        for first, x, y in self._batches():
+        for index, x, y in self._batches():
             clean = predict(network, x)
-            results = search(task.spec, model, x, y, seed=task.seed, numbers=list(range(first, first + len(x))))
+            results = search(task.spec, model, x, y, seed=task.seed, numbers=index.tolist())
             for epsilon, result in results.items():
                 verification = verify(
                     network,
@@ -200,10 +201,11 @@ class FeatureCache:
         if broken := int((~np.isfinite(arrays["z"]).all(1)).sum()):
             # NaN scores would pass for a perfect discriminator: they are on neither side of its threshold
             raise AfdctlError(
-                f"{target.name}: the features of {broken} of {self.n} images ({name}) are NaN or infinite, so there is "
-                "nothing to analyse; take another checkpoint"
+                f"{target.name}: the features of {broken} of {self.subset.n} images ({name}) are NaN or infinite, so "
+                "there is nothing to analyse; take another checkpoint"
             )
-        row = {"key": key, "checkpoint": target.digest, "data": target.data_digest, "n": self.n, **facts}
+        images = {"data": target.data_digest, "subset": self.subset.rule, "n": self.subset.n}
+        row = {"key": key, "checkpoint": target.digest, **images, **facts}
         attributes = {
             field: json.dumps(value) if isinstance(value, dict) else value
             for field, value in row.items()
@@ -213,9 +215,8 @@ class FeatureCache:
         journal.append("features", shard=self.shards[key], **row)
         journal.sync()
 
-    def _batches(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield the number of the first image, images (b, c, h, w) and labels (b,)."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the images' numbers in the split (b,), images (b, c, h, w) and labels (b,)."""
         split = self.target.split
-        for first in range(0, self.n, self.batch_size):
-            rows = slice(first, min(first + self.batch_size, self.n))
-            yield first, as_floats(split.x[rows]), split.y[rows]
+        for index in torch.split(self.subset.index.to(split.x.device), self.batch_size):
+            yield index, as_floats(split.x[index]), split.y[index]

@@ -1,14 +1,15 @@
 """Run the analyses of a network; each result is kept in the run, keyed by everything that it depends on."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
 from torch import nn
 
-from afdctl.analysis.base import AnalysisInputs, AnalysisResult, AttackGrid
+from afdctl.analysis.base import AnalysisInputs, AnalysisRequest, AnalysisResult, AttackGrid
 from afdctl.analysis.divergence import hdh
 from afdctl.analysis.embedding import tsne, umap
 from afdctl.analysis.features import VERSION as FEATURES_VERSION
@@ -17,14 +18,21 @@ from afdctl.analysis.statistics import norms, pca, sensitivity, units
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, full_strength, make_key
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
+from afdctl.image_counts import format_subset
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
 from afdctl.runs import results_file, shards
-from afdctl.runs.selection import describe_checkpoint_shown, not_selected, rows_to_rewrite, selected_analyses
+from afdctl.runs.selection import (
+    describe_checkpoint_shown,
+    not_selected,
+    replaced_by_other_images,
+    rows_to_rewrite,
+    selected_analyses,
+)
 from afdctl.suites.attack_config import AttackConfig
 
 # part of every key: raise it when an analysis' results change, so that old ones are computed again
-VERSION = 1
+VERSION = 2
 # the analyses that `points` matters to
 EMBEDDINGS = ("tsne", "umap")
 
@@ -56,23 +64,6 @@ def ignore(*_: object) -> None:
     """Do nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnalysisRequest:
-    """Which analyses to run on the first `n` test images; `grid` is the attack whose strength varies.
-
-    `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what differs from
-    the suite: settings of the grid attack, and "attacks" where other attacks are compared.
-    """
-
-    names: Sequence[str]
-    grid: AttackConfig
-    attacks: Sequence[AttackConfig]
-    n: int
-    seed: int
-    points: int
-    changed: tuple[str, ...] = ()
-
-
 class AnalysisRunner:
     """Runs the analyses of one network. `discriminator` is the D_psi that was trained with it, or None."""
 
@@ -86,15 +77,16 @@ class AnalysisRunner:
     ) -> None:
         self.target, self.request, self.discriminator = target, request, discriminator
         self.requests = StopRequests()
-        self.cache = FeatureCache(target, request.n, batch_size, self.handle_interrupts)
+        self.cache = FeatureCache(target, request.subset, batch_size, self.handle_interrupts)
         if target.classes < 2 and any(ANALYSES[name].needs != "natural" for name in request.names):
             raise RecipeError(f"{target.name}: {target.dataset} has one class; adversarial images need two")
-        if request.n < 2 and "hdh" in request.names:
+        if request.subset.n < 2 and "hdh" in request.names:
             raise RecipeError("--hdh: half of the images train the probe, the others measure it; give two or more")
         self.grid = self._task(request.grid)
         # once: the cells of a repeated attack would count twice in the correlation
         compared = [self._task(spec) for spec in request.attacks if spec.title != request.grid.title]
         self.attacks = [self.grid, *compared]
+        self.selected_before = selected_analyses(self._counting_rows(), target.digest)
 
     def run(self, on_images: OnImages = ignore, on_analysis: OnAnalysis = ignore) -> dict[str, Row]:
         """Run the missing analyses; return the row of each by name. `on_analysis` is called when its features exist.
@@ -138,7 +130,9 @@ class AnalysisRunner:
             "name": name,
             "key": self.key(name),
             "checkpoint": self.target.digest,
-            "n": self.request.n,
+            "subset": self.request.subset.rule,
+            "n": self.request.subset.n,
+            "split_n": self.request.subset.split_n,
             "points": self.request.points if name in EMBEDDINGS else None,
             "changed": self._changed(name),
             "seed": self.request.seed,
@@ -180,15 +174,21 @@ class AnalysisRunner:
         request, target = self.request, self.target
         attacks = [task.block_key for task in self.tasks(name)]
         points = request.points if name in EMBEDDINGS else None
-        versions = [VERSION, FEATURES_VERSION]
-        return make_key([*versions, name, target.digest, target.data_digest, request.n, request.seed, attacks, points])
+        parts = [VERSION, FEATURES_VERSION, name, target.digest, target.data_digest, *request.subset.key]
+        return make_key([*parts, request.seed, attacks, points])
 
     def shown_instead(self) -> list[str]:
         """Return a line for each requested result in whose place tables, figures and results.h5 show another."""
         rows = self._counting_rows()
         selected = selected_analyses(rows, self.target.digest)
         kept = [selected[row["name"]] for row in not_selected(rows, self.rows().values()) if row["name"] in selected]
-        lines = [f"results.h5, tables and figures keep {row['name']} of {row['n']:,} images" for row in kept]
+        lines = [f"results.h5, tables and figures keep {row['name']} of {format_subset(row, 'images')}" for row in kept]
+        # the other way round: results on other images that these replaced
+        lines += [
+            f"results.h5, tables and figures now have {new['name']} of {format_subset(new, 'images')}, in place of "
+            f"{format_subset(old, 'images')}"
+            for old, new in replaced_by_other_images(self.selected_before, selected)
+        ]
         other = describe_checkpoint_shown(rows, "analysis", self.target.digest)
         return [*lines, other] if other else lines
 
@@ -203,7 +203,7 @@ class AnalysisRunner:
             source=self.target,
             targets=(self.target,),
             seed=self.request.seed,
-            n=self.request.n,
+            subset=self.request.subset,
         )
         return task.with_batch_size(self.cache.batch_size)
 
@@ -231,6 +231,7 @@ class AnalysisRunner:
         tasks = {task.spec.title: task for task in self.attacks}
         natural, label = self.cache.natural(journal)
         return AnalysisInputs(
+            index=self.request.subset.index.numpy().astype(np.int32),
             label=label,
             classes=self.target.classes,
             natural=natural,

@@ -43,7 +43,8 @@ def norms(inputs: AnalysisInputs) -> AnalysisResult:
     arrays = {name: np.stack([metrics[name] for metrics in per_epsilon]) for name in per_epsilon[0]}
     metrics = {name: median_and_std(array) for name, array in arrays.items()}
     return AnalysisResult(
-        {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], **metrics}, arrays
+        {"attack": grid.title, "norm": grid.norm, "epsilons": [0.0, *grid.epsilons], **metrics},
+        {"index": inputs.index, **arrays},
     )
 
 
@@ -73,7 +74,7 @@ def sensitivity(inputs: AnalysisInputs) -> AnalysisResult:
         [np.linalg.norm(inputs.features_at(grid.title, epsilon).z - z, axis=1) / length for epsilon in grid.epsilons]
     )
     metrics = {"attack": grid.title, "norm": grid.norm, "epsilons": list(grid.epsilons), **median_and_std(ratios)}
-    return AnalysisResult(metrics, {"sensitivity": ratios})
+    return AnalysisResult(metrics, {"index": inputs.index, "sensitivity": ratios})
 
 
 def median_and_std(values: Array) -> dict[str, list[float]]:

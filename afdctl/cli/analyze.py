@@ -11,7 +11,7 @@ import typer
 
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
-from afdctl.cli.evaluation import print_warnings
+from afdctl.cli.evaluation import check_images, print_warnings
 from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
 from afdctl.cli.output_path import OutputPath, figure_path
 from afdctl.cli.process import exit_on_interrupt
@@ -70,6 +70,7 @@ class AnalyzeOptions:
     epsilons: Annotated[str | None, EPSILONS] = None
     suite: Annotated[str, SUITE] = "paper-A2"
     limit: shared.Limit = None
+    first: shared.First = None
     points: Annotated[int, POINTS] = 1000
     checkpoint: shared.Checkpoint = "best"
     seed: shared.Seed = 0
@@ -93,6 +94,7 @@ def analyze(options: AnalyzeOptions) -> None:
     --sensitivity --norms.
     """
     # every mistake that can be found is reported before torch is imported, which takes seconds
+    check_images(options.limit, options.first)
     attacks = split_names(options.attacks)
     if attacks and not options.hdh:
         raise RecipeError("--attacks: are what --hdh compares; the other analyses use PGD-Linf")
@@ -152,9 +154,10 @@ def make_runner(
     options: AnalyzeOptions, run: "Run", device: "torch.device", attacks: "AnalysisAttacks"
 ) -> "AnalysisRunner":
     """Load a run's network and prepare its analyses."""
+    from afdctl.analysis.base import AnalysisRequest
     from afdctl.analysis.divergence import load_discriminator
-    from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
-    from afdctl.evaluation.plan import sample_count
+    from afdctl.analysis.runner import AnalysisRunner
+    from afdctl.data.subset import Subset
     from afdctl.evaluation.target import load_run_target
     from afdctl.evaluation.time_estimate import choose_batch_size
 
@@ -164,7 +167,7 @@ def make_runner(
         names=options.analyses,
         grid=grid_attack,
         attacks=compared,
-        n=sample_count(target, options.limit),
+        subset=Subset.of(len(target.split), limit=options.limit, first=options.first),
         seed=options.seed,
         points=options.points,
         changed=changed,
@@ -175,13 +178,13 @@ def make_runner(
         target,
         request,
         discriminator=load_discriminator(run, options.checkpoint, target),
-        batch_size=options.batch_size or choose_batch_size(target, request.n, used),
+        batch_size=options.batch_size or choose_batch_size(target, request.subset.n, used),
     )
 
 
 def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None:
     """Run the analyses of one run and report their progress."""
-    from afdctl.cli.progress import AnalysisProgress
+    from afdctl.cli.evaluation_progress import AnalysisProgress
     from afdctl.evaluation import time_estimate
 
     name, pending = runner.target.name, runner.pending_tasks()
@@ -192,7 +195,7 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
         estimates = {task.block_key: time_estimate.task_seconds(task, size, *passes) for task in pending}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in pending))
         seconds = format_estimate(sum(estimates.values()))
-        images = f"features of {runner.request.n:,} images under {attacks}"
+        images = f"features of {runner.request.subset.n:,} images under {attacks}"
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)
     runner.run(progress.on_images, progress.on_analysis)
@@ -208,7 +211,7 @@ def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:
 
 def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bool, out: OutputPath | None) -> None:
     """Print each analysis of all runs and where its figure is; `results` has each run's rows by analysis."""
-    from afdctl.cli.analyze_tables import AnalysisOfRuns, print_tables
+    from afdctl.cli.analyze_tables import AnalysisOfRuns, json_row, print_tables
     from afdctl.cli.console import TableConsole
 
     runs, names = [run for run, _ in results], list(results[0][1])
@@ -241,9 +244,3 @@ def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bo
             # in a pipe no figure is written unasked, and these have no table that would hold the result
             typer.echo(f"{name}: the plot needs a terminal or a file; add --out {name}.svg", err=True)
         console.print()
-
-
-def json_row(run: str, row: Row) -> Row:
-    """Return what --json prints of an analysis."""
-    fields = ("name", "checkpoint", "n", "seed", "seconds", "warnings")
-    return {"run": run, **{field: row[field] for field in fields}, **row["metrics"]}

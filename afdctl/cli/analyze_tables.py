@@ -10,6 +10,7 @@ from rich.table import Table
 
 from afdctl.cli.console import TableConsole
 from afdctl.formatting import format_epsilon
+from afdctl.image_counts import describe_images
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -49,9 +50,8 @@ class AnalysisOfRuns:
 
     @property
     def images(self) -> str:
-        """The number of test images: `360 test images`."""
-        counts = sorted({row["n"] for row in self.rows.values()})
-        return f"{' and '.join(f'{count:,}' for count in counts)} test images"
+        """Number and choice of the test images: `360 test images`."""
+        return describe_images(self.rows.values())
 
     def epsilons(self) -> list[float]:
         """Return all epsilons of all runs, ascending."""
@@ -151,7 +151,7 @@ def hdh(analysis: AnalysisOfRuns) -> Parts:
     for run, row in analysis.rows.items():
         cells = row["metrics"]["cells"]
         err_nat = f"err_nat {100 * cells[0]['err_nat']:.1f} %"
-        yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {row['n']:,} test images, {err_nat}"
+        yield f"hdh: {run}, estimates of d_HΔH and the slack of Eq. 5, {describe_images([row])}, {err_nat}"
         yield partial(divergence_table, cells), len(ESTIMATES)
         yield divergence_caption(row)
 
@@ -197,6 +197,12 @@ def divergence_caption(row: Mapping[str, Any]) -> str:
     if correlations:
         notes.append(f"Correlation of d and gap (95 %, as if cells were independent): {'; '.join(correlations)}.")
     return " ".join(notes)
+
+
+def json_row(run: str, row: Row) -> Row:
+    """Return what --json prints of an analysis."""
+    fields = ("name", "checkpoint", "subset", "n", "split_n", "seed", "seconds", "warnings")
+    return {"run": run, **{field: row[field] for field in fields}, **row["metrics"]}
 
 
 TABLES: Final[Mapping[str, Callable[[AnalysisOfRuns], Parts]]] = {

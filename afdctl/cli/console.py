@@ -1,7 +1,7 @@
 """Print on the terminal: text as it is, with control characters shown as escapes; tables; progress bars.
 
 `ProgressReporter` is the one mechanism for progress on stderr: a bar on a terminal, plain lines elsewhere. The classes
-in `cli.progress` turn the events of trainings, sweeps and analyses into its four calls.
+in `cli.progress` and `cli.evaluation_progress` turn the events of trainings, sweeps and analyses into its four calls.
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class EvaluateOptions:
     runs: shared.TargetNames = None
     overrides: shared.AttackSettings = None
     limit: shared.Limit = None
+    first: shared.First = None
     sources: shared.From = None
     checkpoint: shared.Checkpoint = "best"
     seed: shared.Seed = 0
@@ -75,7 +77,7 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
         from afdctl.cli.console import progress_reporter
-        from afdctl.cli.progress import EvaluationProgress
+        from afdctl.cli.evaluation_progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
         from afdctl.evaluation.runner import SweepRunner
         from afdctl.training.setup import choose_device
@@ -99,13 +101,23 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
         runner.on_row = EvaluationProgress(reporter, estimates).on_row
         rows = runner.run()
     evaluation_tables.print_not_selected(runner.cells.not_selected())
+    evaluation_tables.print_replaced(runner.cells.replaced_by_other_images())
     for line in runner.cells.other_checkpoints():
         typer.echo(line, err=True)
     evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
 
 
+def check_images(limit: int | None, first: int | None) -> None:
+    """Raise RecipeError for both options that choose test images."""
+    if limit and first:
+        raise RecipeError(
+            f"--limit {limit} and --first {first}: take a random sample and the first images; leave one out"
+        )
+
+
 def check_options(options: EvaluateOptions, matrix: bool) -> None:
     """Raise RecipeError for options that contradict each other."""
+    check_images(options.limit, options.first)
     if options.precision not in PRECISIONS:
         raise RecipeError(f"--precision {options.precision}: must be {' or '.join(PRECISIONS)}")
     if matrix and options.sources:
@@ -195,20 +207,21 @@ def plan_tasks(
     options: EvaluateOptions, targets: "Targets", sources: "Targets", suites: "Suites", *, matrix: bool
 ) -> "list[Task]":
     """Plan white-box attacks, or transfer attacks where sources are named."""
+    from afdctl.data.subset import Subset
     from afdctl.evaluation import plan
 
     def suite_of(target: "EvaluationTarget") -> "Suite":
         return suites[target.dataset]
 
-    seed, limit = options.seed, options.limit
+    seed, choose = options.seed, partial(Subset.of, limit=options.limit, first=options.first)
     if matrix:
         if len(targets) < 2:
             raise RecipeError("--matrix: name at least two runs; each is attacked with the others' images")
-        tasks = plan.plan_transfers(targets, targets, suite_of, seed=seed, limit=limit)
+        tasks = plan.plan_transfers(targets, targets, suite_of, seed=seed, choose=choose)
     elif sources:
-        tasks = plan.plan_transfers(sources, targets, suite_of, seed=seed, limit=limit)
+        tasks = plan.plan_transfers(sources, targets, suite_of, seed=seed, choose=choose)
         if not tasks:
             raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
     else:
-        tasks = plan.plan_white_box(targets, suite_of, seed=seed, limit=limit)
+        tasks = plan.plan_white_box(targets, suite_of, seed=seed, choose=choose)
     return [task.with_precision(options.precision) for task in tasks]

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from afdctl.cli.console import TableConsole
 from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate
+from afdctl.image_counts import describe_images, format_subset
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,7 @@ def accuracy_table(
 ) -> Table:
     """Tabulate one run's accuracies (%) in one norm: a row per attack, a column per epsilon, then optional columns."""
     first = curves[0]
-    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {first.n:,} test images"
+    title = f"{first.run}: accuracy (%) in {NORM_LABELS[first.norm]}, {describe_images([first.cells[0]])}"
     table = Table(title=title, title_justify="left")
     epsilons = sorted({epsilon for curve in curves for epsilon in curve.epsilons})
     table.add_column("attack", no_wrap=True)
@@ -134,20 +135,35 @@ def print_not_selected(cells: "Sequence[tuple[str, Row, Row]]") -> None:
     """Name the attacks whose results here are not those that tables, figures and results.h5 show."""
     lines = []
     for run, cell, selected in cells:
-        # of the six values, only those that differ are named
-        pairs = zip(describe_rank(cell), describe_rank(selected), strict=True)
-        differences = [(here, there) for here, there in pairs if here != there]
-        here, there = (", ".join(words) for words in zip(*differences, strict=True))
+        here, there = describe_differences(cell, selected)
         lines.append(f"{run}: tables, figures and results.h5 keep {cell['attack']} of {there}, not this of {here}")
     for line in dict.fromkeys(lines):
         typer.echo(line, err=True)
+
+
+def print_replaced(cells: "Sequence[tuple[str, Row, Row]]") -> None:
+    """Name the attacks whose results here take the place of results on other images."""
+    for run, old, new in cells:
+        before, now = describe_differences(old, new)
+        typer.echo(
+            f"{run}: tables, figures and results.h5 now have {new['attack']} of {now}, in place of {before}", err=True
+        )
+
+
+def describe_differences(one: "Row", other: "Row") -> tuple[str, str]:
+    """Describe two results by the points of their rank in which they differ."""
+    # of the six values, only those that differ are named
+    pairs = zip(describe_rank(one), describe_rank(other), strict=True)
+    differences = [(here, there) for here, there in pairs if here != there]
+    here, there = (", ".join(words) for words in zip(*differences, strict=True))
+    return here, there
 
 
 def describe_rank(cell: "Row") -> tuple[str, ...]:
     """Describe what decides which of two results counts."""
     changed = f"{' and '.join(cell['changed'])} changed" if cell["changed"] else "the suite's own settings"
     return (
-        f"{cell['n']:,} images",
+        format_subset(cell, "images"),
         changed,
         cell["precision"],
         f"suite {cell['suite']}",

@@ -11,6 +11,7 @@ from afdctl.cli.options import find_run
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import NORM_LABELS, format_bytes, format_epsilon, format_percent, shorten
+from afdctl.image_counts import format_subset
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -168,7 +169,7 @@ def metrics_table(metrics: "tuple[Metric, ...]") -> "Table":
         epsilon = f"{NORM_LABELS[metric.norm]} {format_epsilon(metric.epsilon)}" if metric.norm else ""
         changed = f" ({', '.join(metric.changed)} changed)" if metric.changed else ""
         suite = f"{metric.suite or ''}{changed}"
-        table.add_row(metric.attack, epsilon, format_interval(metric), f"{metric.n:,}", suite)
+        table.add_row(metric.attack, epsilon, format_interval(metric), format_subset(metric.model_dump()), suite)
     return table
 
 

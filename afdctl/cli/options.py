@@ -58,6 +58,10 @@ AttackSettings = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", parser=paths.path, help="The folder that holds the runs.")]
 Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or a file's name in checkpoints/.")]
 Limit = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST, help="Evaluate only N test images, a fixed random sample.", show_default=False),
+]
+First = Annotated[
     int | None, typer.Option(min=1, max=MOST, help="Evaluate only the first N test images.", show_default=False)
 ]
 # as in a recipe, whose integers have 64 bits

@@ -29,9 +29,14 @@ class Split:
         """Return the same images on another device."""
         return Split(self, device)
 
-    def head(self, limit: int | None) -> "Split":
-        """Return the first `limit` images, or all for None."""
+    def head(self, limit: int) -> "Split":
+        """Return the first `limit` images."""
         return Split(ImageTensors(self.x[:limit], self.y[:limit]), self.x.device)
+
+    def select(self, index: Tensor) -> "Split":
+        """Return the images with these numbers (n,), in this order."""
+        index = index.to(self.x.device)
+        return Split(ImageTensors(self.x[index], self.y[index]), self.x.device)
 
 
 def hold_out(

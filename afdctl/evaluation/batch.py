@@ -61,24 +61,29 @@ def attack_batch(
     x: Tensor,
     y: Tensor,
     *,
-    first: int,
+    index: Tensor,
     keep_images: bool,
     float32_model: Model | None = None,
 ) -> list[Arrays]:
-    """Attack samples `first` and after, x (n, c, h, w) and y (n,); return the columns (n, ...) for each target.
+    """Attack images x (n, c, h, w) with labels y (n,); return the columns (n, ...) for each target.
 
-    Columns are `label`, `clean`, and for each epsilon `<epsilon>/prediction`, `norm` (of x' - x), `distance` (the same
-    where x' fools, 0 where x is misclassified, inf where the sample is robust), `first_success`, `forwards`,
+    `index` (n,) has their numbers in the test split, which decide their random draws.
+
+    Columns are `index`, `label`, `clean`, and for each epsilon `<epsilon>/prediction`, `norm` (of x' - x), `distance`
+    (the same where x' fools, 0 where x is misclassified, inf where the sample is robust), `first_success`, `forwards`,
     `backwards`, `part`, and with `keep_images` `x_adv`. `float32_model` is given where `model` computes in bf16.
     """
     # a white-box attack skips misclassified samples; a transfer's target may get right what its source does not
     attacked = torch.ones_like(y, dtype=torch.bool) if task.transfers else predict(task.source.network, x) == y
-    numbers = sample_numbers(attacked, first)
+    numbers = index[attacked].tolist()
     results = search(task.spec, model, x[attacked], y[attacked], seed=task.seed, numbers=numbers)
     if float32_model is not None:
         recheck_in_float32(task, float32_model, x[attacked], y[attacked], results=results, numbers=numbers)
     results = scatter_to_batch(attacked, x, results)
-    return [verify_batch(task, target.network, x, y, results, keep_images=keep_images) for target in task.targets]
+    numbered = {"index": _to_numpy(index)}
+    return [
+        numbered | verify_batch(task, target.network, x, y, results, keep_images=keep_images) for target in task.targets
+    ]
 
 
 def search(spec: AttackConfig, model: Model, x: Tensor, y: Tensor, *, seed: int, numbers: list[int]) -> Results:
@@ -138,12 +143,6 @@ def verify_batch(
         if keep_images:
             columns[f"{epsilon:g}/x_adv"] = verification.x_adv
     return {name: _to_numpy(column) for name, column in columns.items()}
-
-
-def sample_numbers(attacked: Tensor, first: int) -> list[int]:
-    """Return the numbers of the attacked samples (mask (n,)) in the test split."""
-    numbers: list[int] = (first + attacked.nonzero().flatten()).tolist()
-    return numbers
 
 
 def _result_columns(verification: Verification, result: AttackResult, correct: Tensor) -> dict[str, Tensor]:

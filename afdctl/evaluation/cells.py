@@ -13,10 +13,10 @@ import numpy as np
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
 from afdctl.journal import JournalCache, Row, drop_superseded
-from afdctl.runs import shards
-from afdctl.runs.curves import wilson
+from afdctl.runs import selection, shards
+from afdctl.runs.curves import RobustnessCurve, wilson
 from afdctl.runs.run import Run
-from afdctl.runs.selection import describe_checkpoint_shown, not_selected, rows_to_rewrite, selected_curves
+from afdctl.runs.selection import CurveKey
 from afdctl.runs.shards import Arrays
 
 # Rows of finished cells by run and key: two runs can hold the same network, and so the same keys
@@ -36,6 +36,7 @@ class PlannedCells:
         self.runs = {name: target.run for name, target in self.targets.items()}
         self.readers = {name: JournalCache(run.journal_path) for name, run in self.runs.items()}
         self.rows: Rows = {}
+        self.curves_before = {name: self._selected_curves(name) for name in self.runs}
 
     def pending_tasks(self) -> list[Task]:
         """Read the journals into `rows`, and return the tasks with the epsilons that some target lacks."""
@@ -69,25 +70,38 @@ class PlannedCells:
 
     def rows_to_rewrite(self, name: str) -> list[Row]:
         """Return a run's finished cells that would count in place of others if they were written again."""
-        return rows_to_rewrite(drop_superseded(self.readers[name].rows), self.finished(name))
+        return selection.rows_to_rewrite(drop_superseded(self.readers[name].rows), self.finished(name))
 
     def not_selected(self) -> list[tuple[str, Row, Row]]:
         """Return run, finished cell and a cell of the curve that counts in its place, for tables and results.h5."""
         replaced = []
         for name, reader in self.readers.items():
-            reader.of_event("cell")
-            rows = drop_superseded(reader.rows)
-            curves = selected_curves(rows, self.targets[name].digest)
-            for row in not_selected(rows, self.finished(name)):
+            curves = self._selected_curves(name)
+            for row in selection.not_selected(drop_superseded(reader.rows), self.finished(name)):
                 if curve := curves.get((row["attack"], row["source"])):
                     replaced.append((name, row, curve.cells[0]))
         return replaced
+
+    def replaced_by_other_images(self) -> list[tuple[str, Row, Row]]:
+        """Return run, cell that counted before this sweep, and the cell of other test images that counts now."""
+        return [
+            (name, old, new)
+            for name, before in self.curves_before.items()
+            for old, new in selection.replaced_by_other_images(
+                _first_cells(before), _first_cells(self._selected_curves(name))
+            )
+        ]
+
+    def _selected_curves(self, name: str) -> dict[CurveKey, RobustnessCurve]:
+        """Read a run's journal and return the curves that count among those of this plan's checkpoint."""
+        self.readers[name].of_event("cell")
+        return selection.selected_curves(drop_superseded(self.readers[name].rows), self.targets[name].digest)
 
     def other_checkpoints(self) -> list[str]:
         """Return a line for each run of which tables show another checkpoint than this plan's."""
         digests = {name: target.digest for name, target in self.targets.items()}
         lines = {
-            name: describe_checkpoint_shown(drop_superseded(self.readers[name].rows), "cell", digest)
+            name: selection.describe_checkpoint_shown(drop_superseded(self.readers[name].rows), "cell", digest)
             for name, digest in digests.items()
         }
         return [f"{name}: {line}" for name, line in lines.items() if line]
@@ -101,6 +115,11 @@ class PlannedCells:
             return task
         halvings = [task.with_batch_size(task.batch_size >> times) for times in range(task.batch_size.bit_length())]
         return min(halvings, key=lambda halved: len(self.missing_epsilons(halved)))
+
+
+def _first_cells(curves: Mapping[CurveKey, RobustnessCurve]) -> dict[CurveKey, Row]:
+    """Map each curve to one of its cells, which all have the same settings."""
+    return {key: curve.cells[0] for key, curve in curves.items()}
 
 
 def intact_cells(run: Run, cells: Iterable[Row], with_images: bool) -> dict[str, Row]:
@@ -130,8 +149,9 @@ def cell_row(task: Task, target: EvaluationTarget, epsilon: float, arrays: Array
         "spec": task.spec.model_dump(mode="json", exclude={"label", "datasets", "epsilons"}) | task.settings,
         "checkpoint": target.digest,
         "source_checkpoint": task.source.digest if task.transfers else None,
+        "subset": task.subset.rule,
         "n": task.n,
-        "split_n": len(target.split),
+        "split_n": task.subset.split_n,
         "seed": task.seed,
         "precision": task.precision,
         "acc_nat": float((arrays["clean"] == arrays["label"]).mean()),
@@ -165,12 +185,12 @@ class PartialResults:
         return _join(self.blocks[target])
 
     def summary(self, target: int, task: Task) -> dict[str, Any]:
-        """Return the number of finished samples, and the accuracy at each epsilon among them."""
+        """Return the number of finished samples, and the accuracy at each epsilon among them, if there are any."""
         accuracy = {}
-        for epsilon in task.epsilons:
+        for epsilon in task.epsilons if self.done else ():
             column = f"{epsilon:g}/distance"
             robust = sum(int(np.isinf(block[column]).sum()) for block in self.blocks[target])
-            accuracy[f"{epsilon:g}"] = robust / max(self.done, 1)
+            accuracy[f"{epsilon:g}"] = robust / self.done
         return {"done": self.done, "n": task.n, "accuracy": accuracy, "seconds": round(self.seconds, 3)}
 
 

@@ -48,7 +48,9 @@ class WorstCaseCurve:
 
     run: str
     norm: str
+    subset: str | None
     n: int
+    split_n: int | None
     attacks: tuple[str, ...]
     epsilons: tuple[float, ...]
     accuracies: tuple[float, ...]
@@ -97,7 +99,7 @@ def _planned_curve(task: Task, target: EvaluationTarget, cells: list[Row]) -> Sa
 
 
 def _earlier_transfers(target: EvaluationTarget, planned: Sequence[SampleCurve]) -> list[SampleCurve]:
-    """Build the curves of earlier transfer attacks on as many images and in the same norms.
+    """Build the curves of earlier transfer attacks on the same images and in the same norms.
 
     Where such images fool a network that its own gradients do not, the gradients are masked.
     """
@@ -114,7 +116,7 @@ def _earlier_transfers(target: EvaluationTarget, planned: Sequence[SampleCurve])
         if curve.source
         and key not in names
         and curve.norm in norms
-        and (curve.checkpoint, curve.n) == (target.digest, planned[0].n)
+        and (curve.checkpoint, curve.subset, curve.n) == (target.digest, planned[0].subset, planned[0].n)
         and all(shards.intact(target.run, cell["shard"]) for cell in curve.cells)
     ]
 
@@ -152,7 +154,9 @@ def _worst_case(curves: Sequence[SampleCurve]) -> WorstCaseCurve:
     return WorstCaseCurve(
         run=curves[0].run,
         norm=curves[0].norm,
+        subset=curves[0].subset,
         n=curves[0].n,
+        split_n=curves[0].split_n,
         attacks=tuple(curve.title for curve in curves),
         epsilons=epsilons,
         accuracies=tuple(accuracy_at(worst, epsilon) for epsilon in epsilons),

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from afdctl.attacks.query_counter import library_version
+from afdctl.data.subset import Subset
 from afdctl.errors import RecipeError
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.formatting import describe_short_reach
@@ -15,11 +16,13 @@ from afdctl.suites.load import Suite
 from afdctl.suites.schema import AA, APGDT
 
 # part of every cell's key: raise it when an attack's results change, so that old cells are measured again
-VERSION = 2
+VERSION = 3
 # the targeted DLR loss compares the four largest logits
 TARGETED_CLASSES = 4
 
 SuiteOf = Callable[[EvaluationTarget], Suite]
+# Maps the size of a test split to the images that are attacked
+Choose = Callable[[int], Subset]
 
 
 def make_key(parts: Any) -> str:
@@ -31,20 +34,25 @@ def make_key(parts: Any) -> str:
 class Task:
     """One attack over its grid: images are made on `source` and verified on `targets`; in a white-box attack, itself.
 
-    `seed` decides every random draw. The first `n` test images are attacked. `precision` is that of the search;
-    results are verified in float32. `suite` names the suite, `changed` the settings that differ from it. `batch_size`
-    must be set where the attack's result depends on it.
+    `seed` decides every random draw. `subset` names the test images that are attacked. `precision` is that of the
+    search; results are verified in float32. `suite` names the suite, `changed` the settings that differ from it.
+    `batch_size` must be set where the attack's result depends on it.
     """
 
     spec: AttackConfig
     source: EvaluationTarget
     targets: tuple[EvaluationTarget, ...]
     seed: int
-    n: int
+    subset: Subset
     precision: str = "float32"
     suite: str = ""
     changed: tuple[str, ...] = ()
     batch_size: int | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of test images."""
+        return self.subset.n
 
     @property
     def transfers(self) -> bool:
@@ -95,7 +103,7 @@ class Task:
                 "source": self.source.digest,
                 "data": target.data_digest,
                 "seed": self.seed,
-                "n": self.n,
+                "subset": self.subset.key,
                 "precision": self.precision,
             }
         )
@@ -144,11 +152,13 @@ class Task:
         ]
 
 
-def plan_white_box(targets: Sequence[EvaluationTarget], suite_of: SuiteOf, seed: int, limit: int | None) -> list[Task]:
-    """Plan attacks on each target with access to its gradients."""
+def plan_white_box(
+    targets: Sequence[EvaluationTarget], suite_of: SuiteOf, *, seed: int, choose: Choose = Subset.of
+) -> list[Task]:
+    """Plan attacks on each target with access to its gradients, on the test images that `choose` takes."""
     tasks = []
     for target in targets:
-        tasks += _tasks_of(suite_of(target), target, (target,), seed=seed, limit=limit)
+        tasks += _tasks_of(suite_of(target), target, (target,), seed=seed, choose=choose)
     return tasks
 
 
@@ -158,7 +168,7 @@ def plan_transfers(
     suite_of: SuiteOf,
     *,
     seed: int,
-    limit: int | None,
+    choose: Choose = Subset.of,
 ) -> list[Task]:
     """Plan black-box attacks: images made on each source, verified on every target but itself."""
     tasks = []
@@ -172,22 +182,22 @@ def plan_transfers(
             suite = suite_of(source)
             tasks += [
                 replace(task, spec=full_strength(task.spec))
-                for task in _tasks_of(suite, source, others, seed=seed, limit=limit)
+                for task in _tasks_of(suite, source, others, seed=seed, choose=choose)
             ]
     return tasks
 
 
 def _tasks_of(
-    suite: Suite, source: EvaluationTarget, targets: tuple[EvaluationTarget, ...], *, seed: int, limit: int | None
+    suite: Suite, source: EvaluationTarget, targets: tuple[EvaluationTarget, ...], *, seed: int, choose: Choose
 ) -> list[Task]:
-    n = sample_count(source, limit)
+    subset = choose(len(source.split))
     return [
         Task(
             spec=spec,
             source=source,
             targets=targets,
             seed=seed,
-            n=n,
+            subset=subset,
             suite=suite.name,
             changed=suite.changes(spec),
         )
@@ -201,11 +211,6 @@ def full_strength(spec: AttackConfig) -> AttackConfig:
     if "independent" in spec.orders:
         update["schedule"] = "independent"
     return spec.model_copy(update=update)
-
-
-def sample_count(target: EvaluationTarget, limit: int | None) -> int:
-    """Return how many test images are attacked."""
-    return min(limit or len(target.split), len(target.split))
 
 
 def check_epsilons(specs: Iterable[AttackConfig], target: EvaluationTarget) -> None:

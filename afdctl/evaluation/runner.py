@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from afdctl.attacks.base import Model
@@ -42,7 +43,8 @@ class SweepRunner:
         self.stored_blocks = PartialResultStore(self.cells.readers, save_images)
         self.builders = {name: results_file.PeriodicBuilder(run) for name, run in self.cells.runs.items()}
         self.journals: dict[str, Journal] = {}
-        self.next_progress = 0.0
+        self.next_progress = self.batch_started = 0.0
+        self.batch_passes = 0
 
     def run(self) -> Rows:
         """Measure the missing cells; return the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
@@ -74,10 +76,11 @@ class SweepRunner:
     def run_task(self, task: Task) -> None:
         """Run a task to its cells, from its first sample or from where an earlier sweep stopped."""
         results = self.stored_blocks.recover(task)
-        model = prepare_model(task.source.network, self.handle_interrupts, task.precision)
+        check = partial(self.between_passes, task, results)
+        model = prepare_model(task.source.network, check, task.precision)
         float32_model = None
         if task.precision != "float32":
-            float32_model = prepare_model(task.source.network, self.handle_interrupts)
+            float32_model = prepare_model(task.source.network, check)
         self.report_progress(task, results)
         started = saved = time.monotonic()
         earlier_seconds = results.seconds
@@ -160,11 +163,11 @@ class SweepRunner:
             self.append(name, "sweep_block", **self.row_labels(task), **fields)
             self.journals[name].sync()
 
-    def report_progress(self, task: Task, results: PartialResults) -> None:
-        """Send progress to `on_row`, and every two seconds to the journals."""
+    def report_progress(self, task: Task, results: PartialResults, **batch: Any) -> None:
+        """Send progress to `on_row`, and every two seconds to the journals; `batch` has fields on the current batch."""
         to_journal = time.monotonic() > self.next_progress
         for number, target in enumerate(task.targets):
-            row = self.row_labels(task) | results.summary(number, task)
+            row = self.row_labels(task) | results.summary(number, task) | batch
             if to_journal:
                 self.append(target.name, "sweep_progress", **row)
                 self.next_progress = time.monotonic() + PROGRESS_SECONDS
@@ -181,34 +184,41 @@ class SweepRunner:
         self.journals[name].append(**row)
         self.on_row(row | {"run": name})
 
-    def handle_interrupts(self) -> None:
-        """Raise StoppedError where a signal asked to stop."""
+    def between_passes(self, task: Task, results: PartialResults) -> None:
+        """Raise StoppedError where a signal asked to stop; report progress within a batch."""
         self.requests.raise_if_stopped(RESUME_HINT)
+        self.batch_passes += 1
+        # a batch of AutoAttack takes minutes on a CPU
+        if time.monotonic() > self.next_progress:
+            seconds = results.seconds + time.monotonic() - self.batch_started
+            self.report_progress(task, results, seconds=round(seconds, 3), passes=self.batch_passes)
 
     def _batch_size(self, task: Task) -> int:
         return task.batch_size if task.spec.batch_dependent and task.batch_size else self.batch_size
 
     def _attack_next_batch(self, task: Task, model: Model, float32_model: Model | None, first: int) -> list[Arrays]:
-        stop = min(first + self._batch_size(task), task.n)
+        self.batch_started, self.batch_passes = time.monotonic(), 0
         split = task.source.split
+        index = task.subset.index[first : first + self._batch_size(task)].to(split.x.device)
         return attack_batch(
             task,
             model,
-            as_floats(split.x[first:stop]),
-            split.y[first:stop],
-            first=first,
+            as_floats(split.x[index]),
+            split.y[index],
+            index=index,
             keep_images=self.save_images,
             float32_model=float32_model,
         )
 
     def _write_plan(self) -> None:
         """Write each run's missing checks, then the plan and which of its cells are done."""
-        n, seed = self.cells.tasks[0].n, self.cells.tasks[0].seed
+        subset, seed = self.cells.tasks[0].subset, self.cells.tasks[0].seed
+        images = {"subset": subset.rule, "n": subset.n, "split_n": subset.split_n}
         for name in self.cells.runs:
             self.journals[name].extend(self.cells.missing_checks(name))
             cells = [cell for task in self.cells.tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if (name, cell["key"]) in self.cells.rows]
-            self.append(name, "sweep", suite=self.suite, n=n, seed=seed, cells=cells, done=done)
+            self.append(name, "sweep", suite=self.suite, **images, seed=seed, cells=cells, done=done)
 
     @contextmanager
     def _log_end(self) -> Iterator[None]:

@@ -96,6 +96,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "acc_adv": "number",
         "acc_square?": "number",
         "square_queries?": "integer",
+        "subset?": "string",
         "n": "integer",
         "split_n?": "integer",
     },
@@ -108,7 +109,15 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "n?": "integer",
         "warnings": "array of strings",
     },
-    "sweep": {"suite?": "string", "n?": "integer", "seed?": "integer", "cells": "array", "done?": "array"},
+    "sweep": {
+        "suite?": "string",
+        "subset?": "string",
+        "n?": "integer",
+        "split_n?": "integer",
+        "seed?": "integer",
+        "cells": "array",
+        "done?": "array",
+    },
     "sweep_block": {
         **_ATTACK,
         "task": "string",
@@ -120,7 +129,14 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "shard": "string",
         "images": "boolean",
     },
-    "sweep_progress": {**_ATTACK, "done": "integer", "n": "integer", "accuracy": "object", "seconds?": "number"},
+    "sweep_progress": {
+        **_ATTACK,
+        "done": "integer",
+        "n": "integer",
+        "accuracy": "object",
+        "seconds?": "number",
+        "passes?": "integer",
+    },
     "cell": {
         **_ATTACK,
         "key": "string",
@@ -133,6 +149,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "precision": "string",
         "checkpoint": "string",
         "source_checkpoint?": "string or null",
+        "subset?": "string",
         "n": "integer",
         "split_n?": "integer",
         "seed": "integer",
@@ -151,6 +168,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
     "features": {
         "key": "string",
         "shard": "string",
+        "subset?": "string",
         "n": "integer",
         "attack": "string or null",
         "norm?": "string or null",
@@ -165,7 +183,9 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "name": "string",
         "key": "string",
         "checkpoint": "string",
+        "subset?": "string",
         "n": "integer",
+        "split_n?": "integer",
         "points?": "integer or null",
         "changed?": "array of strings",
         "seed": "integer",
@@ -184,7 +204,7 @@ OPTIONAL: Final[Mapping[str, Mapping[str, Check]]] = {
     event: {name[:-1]: TYPES[kind] for name, kind in fields.items() if name[-1] == "?"}
     for event, fields in EVENTS.items()
 }
-# Events whose values are numbers, booleans or null, except for this many strings (`event` is one).
+# Events whose values are numbers, booleans or null, except for this many strings (`event` is one) and `subset`.
 # A defense may add metrics of any name to a step.
 STRINGS_IN_NUMERIC_ROW: Final = {"step": 1, "epoch": 1, "test": 3}
 NUMERIC_TYPES: Final = frozenset({int, float, bool, type(None), str})

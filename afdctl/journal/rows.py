@@ -100,7 +100,8 @@ def check_row(text: bytes) -> Row:
     _check_fields(row, REQUIRED.get(event, {"t": TYPES["number"]}))
     if event in STRINGS_IN_NUMERIC_ROW:
         types = list(map(type, row.values()))
-        if types.count(str) != STRINGS_IN_NUMERIC_ROW[event] or not NUMERIC_TYPES.issuperset(types):
+        strings = types.count(str) - ("subset" in row)
+        if strings != STRINGS_IN_NUMERIC_ROW[event] or not NUMERIC_TYPES.issuperset(types):
             raise ValueError(f"its {event} row has a value that is not a number")
     # a step's optional fields are metrics, which were just checked
     if event != "step" and (optional := OPTIONAL.get(event)):

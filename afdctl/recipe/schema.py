@@ -104,7 +104,7 @@ class TestEvaluation(Table):
         description="queries of Square on the images that PGD did not fool (Andriushchenko et al. 2020); it needs no "
         "gradients, so it detects gradient masking; 0: PGD alone",
     )
-    limit: Count | None = Field(None, description="only the first N images of the split; none: all")
+    limit: Count | None = Field(None, description="only N images, the random sample that --limit takes; none: all")
     batch_size: Count = 256
 
 

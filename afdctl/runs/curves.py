@@ -106,6 +106,18 @@ class RobustnessCurve:
         return int(self.cells[0]["n"])
 
     @property
+    def subset(self) -> str | None:
+        """Which test images: `all`, a random `sample` or the `first`; None in a result of an older version."""
+        subset: str | None = self.cells[0].get("subset")
+        return subset
+
+    @property
+    def split_n(self) -> int | None:
+        """Number of images of the whole test split, if the journal has it."""
+        split_n: int | None = self.cells[0].get("split_n")
+        return split_n
+
+    @property
     def seconds(self) -> float:
         return float(sum(cell["seconds"] for cell in self.cells))
 
@@ -156,7 +168,9 @@ JSON_FIELDS: Final = (
     "schedule",
     "precision",
     "checkpoint",
+    "subset",
     "n",
+    "split_n",
     "epsilons",
     "accuracies",
     "intervals",

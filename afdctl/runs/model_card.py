@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import tomli_w
 from pydantic import AfterValidator, Field, field_validator
@@ -47,7 +47,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Metric(Table):
     """An accuracy in [0, 1] on `n` test images with Wilson's 95 % interval, `low` to `high`.
 
-    `attack` is "clean" at epsilon 0. `suite` and `changed`, its changed settings, are those of a sweep.
+    `subset` says how the images were chosen. `attack` is "clean" at epsilon 0. `suite` and `changed`, its changed
+    settings, are those of a sweep.
     """
 
     attack: str
@@ -57,6 +58,7 @@ class Metric(Table):
     low: Share
     high: Share
     n: Count
+    subset: Literal["all", "sample", "first"] | None = None
     suite: str | None = None
     changed: tuple[str, ...] = Field((), strict=False)
 
@@ -201,26 +203,27 @@ def _metrics(record: Record, chosen: recipe.Recipe, digest: str) -> Iterator[Met
     # of the best checkpoint, which outranks all others and has the cells above
     clean = record.clean()
     assert clean is not None
-    yield _metric(CLEAN, 0.0, clean["acc_nat"], clean["n"])
+    yield _metric(CLEAN, 0.0, clean["acc_nat"], clean)
     for row in record.of_kind("test"):
         if row["checkpoint"] == "best":
-            yield _metric(row["attack"], epsilon, row["acc_adv"], row["n"], norm=norm)
+            yield _metric(row["attack"], epsilon, row["acc_adv"], row, norm=norm)
     for _, cell in cells:
         yield _metric(
             cell["attack"],
             epsilon,
             cell["accuracy"],
-            cell["n"],
+            cell,
             norm=norm,
             suite=cell["suite"],
             changed=tuple(key for key in cell["changed"] if key != GRID),
         )
 
 
-def _metric(attack: str, epsilon: float, accuracy: float, n: int, **more: Any) -> Metric:
+def _metric(attack: str, epsilon: float, accuracy: float, row: Row, **more: Any) -> Metric:
+    images = {"n": row["n"], "subset": row.get("subset")}
     # six digits identify the count of any n below half a million
-    share, low, high = (round(value, 6) for value in (accuracy, *accuracy_interval(accuracy, n)))
-    return Metric(attack=attack, epsilon=epsilon, accuracy=share, low=low, high=high, n=n, **more)
+    share, low, high = (round(value, 6) for value in (accuracy, *accuracy_interval(accuracy, row["n"])))
+    return Metric(attack=attack, epsilon=epsilon, accuracy=share, low=low, high=high, **images, **more)
 
 
 def _is_full_autoattack(curve: RobustnessCurve, cell: Row) -> bool:

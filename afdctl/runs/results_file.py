@@ -157,7 +157,7 @@ def _add_cells(file: h5py.File, run: Run, shard: str, cells: dict[str, Row], che
 def _add_analysis(file: h5py.File, run: Run, folder: str, row: Row, checks: Warnings) -> None:
     """Add a group for an analysis: its metrics as attributes, its arrays as data sets."""
     group = file.create_group(f"{folder}/analysis/{row['name']}")
-    _describe(group, row["metrics"] | {key: row[key] for key in ("checkpoint", "n", "seed")})
+    _describe(group, row["metrics"] | {key: row[key] for key in ("checkpoint", "subset", "n", "seed") if key in row})
     _describe(group, {"warnings": warnings_of(row, checks)})
     if row["shard"] and shards.intact(run, row["shard"]):
         for path, array in shards.read(run, row["shard"]).items():

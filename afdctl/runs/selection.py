@@ -2,14 +2,14 @@
 
 All attacks that count are on one checkpoint, so that a run's accuracies are of one network: the one asked for (`best`
 by default), or where that was not measured the best one, the last one, or the one measured most recently. The same
-holds for all analyses. Among results of one checkpoint, these points decide in turn: more images (then more points of
-an embedding), the suite's own settings over changed ones, a search in float32 over one in bf16, the suite's own grid
-over another one, and last the newer result.
+holds for all analyses. Among results of one checkpoint, these points decide in turn: more images (then a random sample
+over the first ones, then more points of an embedding), the suite's own settings over changed ones, a search in float32
+over one in bf16, the suite's own grid over another one, and last the newer result.
 """
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from afdctl.journal import Row
 from afdctl.runs.checkpoints import POINTERS
@@ -28,6 +28,7 @@ class Rank(NamedTuple):
     """The order of two results of a kind: the first field in which they differ decides, and the larger counts."""
 
     images: int
+    representative: bool
     points: int
     suite_settings: bool
     float32: bool
@@ -99,10 +100,10 @@ def _of_counting_network(rows: list[Row], events: Collection[str], checkpoint: s
     if counting and counting in pointers.values():
         order.insert(0, counting)
 
-    def rank(place: int) -> tuple[int, int, int]:
+    def rank(place: int) -> tuple[int, int, bool, int]:
         row = rows[place]
         digest = pointers.get(row["checkpoint"], row["checkpoint"])
-        return -order.index(digest) if digest in order else -len(order), row["n"], place
+        return -order.index(digest) if digest in order else -len(order), row["n"], _is_representative(row), place
 
     places = [place for place, row in enumerate(rows) if row["event"] in events]
     return rows[max(places, key=rank)] if places else None
@@ -173,6 +174,14 @@ def not_selected(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]:
     return [row for row in candidates if row["key"] not in selected]
 
 
+def replaced_by_other_images(before: Mapping[Any, Row], after: Mapping[Any, Row]) -> list[tuple[Row, Row]]:
+    """Pair each row that counted before with the one of its checkpoint that counts now, on other images."""
+    # the images of a larger sample, or all images, are not others
+    pairs = [(old, after[key]) for key, old in before.items() if key in after]
+    pairs = [(old, new) for old, new in pairs if old["checkpoint"] == new["checkpoint"]]
+    return [(old, new) for old, new in pairs if old.get("subset") != new.get("subset") != "all"]
+
+
 def rows_to_rewrite(rows: Iterable[Row], candidates: Iterable[Row]) -> list[Row]:
     """List the candidates that do not count now but would if they were written again, as they are to be written.
 
@@ -220,6 +229,7 @@ def _ranking(rows: Sequence[Row]) -> Callable[[Row], Rank]:
         changed = row.get("changed", ())
         return Rank(
             images=row["n"],
+            representative=_is_representative(row),
             points=row.get("points") or 0,
             suite_settings=not set(changed) - {GRID},
             float32=row.get("precision", "float32") == "float32",
@@ -230,8 +240,14 @@ def _ranking(rows: Sequence[Row]) -> Callable[[Row], Rank]:
     return rank
 
 
+def _is_representative(row: Row) -> bool:
+    """Whether a result is not on the first images, which may be easier; older versions always took those."""
+    return bool(row.get("subset", "first") != "first")
+
+
 def _settings(row: Row) -> str:
     """Serialize everything except epsilon that a cell's accuracy depends on: equal for the cells of one curve."""
     spec = {key: value for key, value in row["spec"].items() if key != GRID}
-    settings = [spec, row["precision"], *(row[key] for key in ("schedule", "checkpoint", "seed", "n"))]
+    fields = ("precision", "schedule", "checkpoint", "seed", "n")
+    settings = [spec, *(row[field] for field in fields), row.get("subset")]
     return json.dumps(settings, sort_keys=True)

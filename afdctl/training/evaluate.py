@@ -16,6 +16,7 @@ from afdctl.attacks.base import AttackResult, Model
 from afdctl.attacks.pgd import pgd
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
+from afdctl.data.subset import Subset
 from afdctl.errors import NotFoundError
 from afdctl.formatting import describe_short_reach
 from afdctl.journal import Journal
@@ -89,14 +90,16 @@ class Evaluator:
         if warning := weak_test(self.recipe.test, self.recipe.attack):
             self.journal.append("warning", step=step, message=warning)
 
-    def _measure_test(self, network: FeatureClassifier) -> dict[str, float]:
+    def _measure_test(self, network: FeatureClassifier) -> dict[str, Any]:
         table = self.recipe.test
-        split = self.test_split.head(table.limit)
+        subset = Subset.of(len(self.test_split), limit=table.limit)
+        split = self.test_split.select(subset.index)
         parts = evaluation_parts(self.recipe, split.x.shape[2:])
         accuracies = self._measure(network, split, parts, table.batch_size, "test")
         # without Square there are only the first two
         queries = {"square_queries": table.square_queries} if len(parts) > 1 else {}
-        return {**dict(zip(("acc_nat", "acc_adv", "acc_square"), accuracies, strict=False)), **queries, "n": len(split)}
+        named = dict(zip(("acc_nat", "acc_adv", "acc_square"), accuracies, strict=False))
+        return {**named, **queries, "subset": subset.rule, "n": subset.n}
 
     def _measure(
         self, network: FeatureClassifier, split: Split, parts: Sequence[Part], batch_size: int, purpose: str
@@ -112,7 +115,7 @@ class Evaluator:
             between_passes=self.between_batches,
         )
 
-    def _log_test(self, checkpoint: str, step: int, checkpoint_step: int, accuracies: Mapping[str, float]) -> None:
+    def _log_test(self, checkpoint: str, step: int, checkpoint_step: int, accuracies: Mapping[str, Any]) -> None:
         attack = self.recipe.attack
         self.journal.append(
             "test",

@@ -30,6 +30,7 @@ def gathered(natural: Features, adversarial: dict[float, Features], **more: Any)
     """Of one attack, `a`."""
     grid = AttackGrid("a", "linf", tuple(adversarial))
     facts: dict[str, Any] = {
+        "index": np.arange(len(natural.z)),
         "label": np.zeros(len(natural.z), np.int64),
         "classes": natural.logits.shape[1],
         "natural": natural,

@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from afdctl.analysis.base import AnalysisRequest
 from afdctl.analysis.features import make_extractor
-from afdctl.analysis.runner import AnalysisRequest, AnalysisRunner
+from afdctl.analysis.runner import AnalysisRunner
+from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, BusyError, RecipeError, StoppedError
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import Row, read_rows
@@ -40,8 +42,9 @@ def study(
     batch_size: int = 16,
     **more: Any,
 ) -> AnalysisRunner:
-    facts: dict[str, Any] = {"grid": PGD, "n": N, "seed": 0, "points": 10, **more}
-    request = AnalysisRequest(names=names or ("pca",), attacks=attacks, **facts)
+    facts: dict[str, Any] = {"grid": PGD, "seed": 0, "points": 10, **more}
+    subset = Subset.of(N, limit=facts.pop("limit", None), first=facts.pop("first", None))
+    request = AnalysisRequest(names=names or ("pca",), attacks=attacks, subset=subset, **facts)
     return AnalysisRunner(subject, request, discriminator=None, batch_size=batch_size)
 
 
@@ -73,16 +76,52 @@ def test_a_look_at_fewer_images_does_not_replace_what_is_there(make_subject: Mak
     """A quick try would else be what tables, figures and results.h5 show from then on."""
     subject = make_subject()
     study(subject, "units").run()
-    quick = study(subject, "units", n=20)
+    quick = study(subject, "units", limit=20)
     assert quick.run()["units"]["n"] == 20
     assert [line for line in quick.shown_instead() if f"of {N} images" in line]
-    study(subject, "units", n=20).run()
+    study(subject, "units", limit=20).run()
     study(subject, "units").run()
     assert [row["n"] for row in rows(subject.run, "analysis")] == [N, 20]
     assert [row["n"] for row in rows(subject.run, "features")] == [N, 20]
     with h5py.File(subject.run.results_path) as file:
         assert file["analysis/units"].attrs["n"] == N
         assert len(file["features/natural/z"]) == N
+
+
+def test_the_images_are_those_of_the_sample(make_subject: MakeSubject):
+    subject = make_subject()
+    study(subject, "tsne", "norms").run()
+    study(subject, "tsne", first=20).run()
+    order = np.random.RandomState(0).permutation(N)
+    for limit in (20, 25):
+        study(replace(subject, digest="another"), "tsne", "norms", limit=limit, points=limit - 5).run()
+    natural = [shards.read(subject.run, row["shard"]) for row in rows(subject.run, "features") if not row["attack"]]
+    assert [len(arrays["index"]) for arrays in natural] == [N, 20, 20, 25]
+    assert natural[1]["index"].tolist() == list(range(20))
+    assert natural[3]["index"].tolist() == order[:25].tolist()
+    for arrays in natural[1:]:
+        np.testing.assert_array_equal(arrays["label"], natural[0]["label"][arrays["index"]])
+        np.testing.assert_allclose(arrays["z"], natural[0]["z"][arrays["index"]], atol=1e-5)
+    embedded = shards.read(subject.run, rows(subject.run, "analysis")[-2]["shard"])
+    assert len(embedded["index"]) == 20
+    np.testing.assert_array_equal(embedded["label"], natural[0]["label"][embedded["index"]])
+    with h5py.File(subject.run.results_path) as file:
+        assert file["analysis/norms"].attrs["subset"] == "sample"
+        assert file["analysis/norms/index"][:].tolist() == order[:25].tolist()
+
+
+def test_a_sample_and_the_first_images_do_not_replace_one_another_silently(make_subject: MakeSubject):
+    subject = make_subject()
+    study(subject, "units", first=20).run()
+    sample = study(subject, "units", limit=20)
+    sample.run()
+    replaced = (
+        "results.h5, tables and figures now have units of 20 images (random sample), in place of the first 20 images"
+    )
+    assert sample.shown_instead() == [replaced]
+    again = study(subject, "units", first=20)
+    again.run()
+    assert again.shown_instead() == ["results.h5, tables and figures keep units of 20 images (random sample)"]
 
 
 def test_what_was_asked_for_last_of_as_many_images_is_what_results_h5_shows(make_subject: MakeSubject):
@@ -111,7 +150,7 @@ def test_features_are_those_of_the_analyses_that_count(make_subject: MakeSubject
         assert shown(subject.run) == {"0.05": steps, "0.1": steps}
     # as many steps as no suite has, of fewer images, and at other epsilons
     study(subject, "sensitivity", grid=ONE_STEP, changed=("steps",)).run()
-    study(subject, "sensitivity", grid=ONE_STEP, n=20).run()
+    study(subject, "sensitivity", grid=ONE_STEP, limit=20).run()
     assert shown(subject.run) == {"0.05": 3, "0.1": 3}
     study(subject, "sensitivity", grid=spec("pgd_linf", (0.0, 0.1), steps=2)).run()
     assert shown(subject.run) == {"0.1": 2}
@@ -138,7 +177,7 @@ def test_a_check_that_the_journal_lacks_is_written_though_no_analysis_is(make_su
 def test_another_checkpoint_replaces_it_with_fewer_images_too(make_subject: MakeSubject):
     subject = make_subject()
     study(subject, "units").run()
-    study(replace(subject, digest="another"), "units", n=20).run()
+    study(replace(subject, digest="another"), "units", limit=20).run()
     with h5py.File(subject.run.results_path) as file:
         assert file["analysis/units"].attrs["n"] == 20
 
@@ -166,7 +205,9 @@ def test_features_are_computed_again_when_their_inputs_change(make_subject: Make
         subject = replace(subject, digest="another")
     elif change == "data":
         subject = replace(subject, data_digest="another")
-    study(subject, "sensitivity", **{"seed": {"seed": 1}, "n": {"n": 20}}.get(change, {})).run()
+    study(
+        subject, "sensitivity", **{"seed": {"seed": 1}, "n": {"limit": 20}, "subset": {"first": N - 1}}.get(change, {})
+    ).run()
     assert attacked(subject) == ALL[:2] * 2
 
 
@@ -258,7 +299,7 @@ def test_a_data_set_of_one_class(make_subject: MakeSubject):
 
 def test_a_probe_of_one_image(make_subject: MakeSubject):
     with pytest.raises(RecipeError, match=r"--hdh: .*two or more"):
-        study(make_subject(), "hdh", n=1)
+        study(make_subject(), "hdh", limit=1)
 
 
 def test_features_that_are_no_numbers_are_not_kept(make_subject: MakeSubject):

@@ -16,7 +16,8 @@ from rich.console import Console
 
 import afdctl
 from afdctl.cli.console import BarReporter, ProgressReporter
-from afdctl.cli.progress import AnalysisProgress, EvaluationProgress, TrainingProgress
+from afdctl.cli.evaluation_progress import AnalysisProgress, EvaluationProgress
+from afdctl.cli.progress import TrainingProgress
 from afdctl.cli.train import training_progress
 from afdctl.runs.run import Run
 from tests.conftest import SHORT
@@ -302,6 +303,22 @@ def test_a_sweep_has_a_line_per_attack_and_its_warnings():
     ):
         progress.on_row(row)
     assert printed == ["warning: the memory is full", "at  fgsm  0: 98.0%  0.1: 90.0%  0.2: 50.0%  (2.0 s)"]
+
+
+def test_a_long_attack_has_a_line_every_few_seconds(monkeypatch: pytest.MonkeyPatch):
+    """AutoAttack was silent for minutes; a short attack has its result only."""
+    monkeypatch.setattr("afdctl.cli.evaluation_progress.LOG_SECONDS", 0.0)
+    printed: list[str] = []
+    progress = EvaluationProgress(ProgressReporter(printed.append), {("fgsm", "at"): 840.0})
+    progress.on_row(PROGRESS_ROW | {"done": 0, "accuracy": {}, "seconds": 35.0, "passes": 1812})
+    progress.on_row(PROGRESS_ROW | {"seconds": 900.0})
+    monkeypatch.setattr("afdctl.cli.evaluation_progress.LOG_SECONDS", 60.0)
+    progress = EvaluationProgress(ProgressReporter(printed.append), {})
+    progress.on_row(PROGRESS_ROW | {"seconds": 1.0})
+    assert printed == [
+        "at  fgsm  0/60  (next batch: 1,812 passes, 35 s of up to about 14 min)",
+        "at  fgsm  30/60  0.1: 90.0%  (15 min)",
+    ]
 
 
 def test_a_sweeps_bar_is_weighed_by_the_seconds_of_its_attacks():

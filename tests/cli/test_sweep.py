@@ -40,7 +40,7 @@ def test_a_quick_look_says_what_is_shown_in_its_place(afdctl: Afdctl):
 
     keep = "at: tables, figures and results.h5 keep noise of"
     assert look("--limit", "20") == []
-    assert look("--limit", "10") == [f"{keep} 20 images, not this of 10 images"]
+    assert look("--limit", "10") == [f"{keep} 20 images (random sample), not this of 10 images (random sample)"]
     weak = look("--limit", "20", "--set", "samples=1")
     assert weak == [f"{keep} epsilons changed, not this of epsilons and samples changed"]
     assert look("--limit", "20") == []
@@ -64,7 +64,7 @@ def test_a_sweep_in_tables_then_in_json(afdctl: Afdctl):
     shown = afdctl(*command)
     assert shown.code == 0, shown.err
     assert "2 models, 3 attacks: 24 cells, up to about" in shown.err
-    assert "at: accuracy (%) in L∞, 32 test images" in shown.out
+    assert "at: accuracy (%) in L∞, 32 of 360 test images, random sample" in shown.out
     assert "worst case" in shown.out
     assert "No AutoAttack" in shown.out
     assert "Traceback" not in shown.err
@@ -195,6 +195,27 @@ def test_a_run_that_is_being_written(afdctl: Afdctl, folder: Path):
         ended = afdctl("attack", "at", "--attack", "fgsm", "--epsilon", "0.33", "--limit", "16")
     assert ended.code == 4
     assert "is being written by pid" in ended.err
+
+
+def test_the_choice_of_images_is_in_the_output(afdctl: Afdctl):
+    command = ("attack", "nt", "--attack", "mim", "--epsilon", "0.07", "--set", "steps=2")
+    found = printed(afdctl(*command, "--first", "16", "--json"))
+    names = ("subset", "n", "split_n")
+    for row in (*found["cells"], *found["curves"]):
+        assert [row[name] for name in names] == ["first", 16, 360]
+    assert "nt: accuracy (%) in L∞, first 16 of 360 test images" in afdctl(*command, "--first", "16").out
+    ended = afdctl(*command, "--limit", "16")
+    assert "keep" not in ended.err
+    assert "results.h5 now have mim of 16 images (random sample), in place of the first 16 images" in ended.err
+    shown = afdctl("analyze", "nt", "--pca", "--first", "9").out
+    assert "hold 99 % of its variance, first 9 of 360 test images" in shown
+
+
+@pytest.mark.parametrize("command", [("attack", "--epsilon", "0.1"), ("sweep",), ("analyze",)])
+def test_a_sample_and_the_first_images_at_once(afdctl: Afdctl, command: tuple[str, ...]):
+    ended = afdctl(command[0], "nt", *command[1:], "--limit", "9", "--first", "8")
+    message = "error: --limit 9 and --first 8: take a random sample and the first images; leave one out\n"
+    assert (ended.code, ended.out, ended.err) == (2, "", message)
 
 
 def test_weak_attacks_and_random_models_are_reported(afdctl: Afdctl, folder: Path):

@@ -79,10 +79,11 @@ def test_batches_keep_the_order_and_the_rest():
     assert [x[0, 0, 0, 0].item() * 255 for x, _ in got] == pytest.approx([0, 2, 4])
 
 
-def test_split_head():
+def test_parts_of_a_split():
     split = Split(numbered(5), "cpu")
     assert split.head(2).y.tolist() == [0, 1]
-    assert len(split.head(None)) == len(split.to("cpu")) == 5
+    assert split.select(torch.tensor([3, 1])).y.tolist() == [3, 1]
+    assert len(split.to("cpu")) == 5
 
 
 def test_a_last_batch_of_one_image_is_left_out():

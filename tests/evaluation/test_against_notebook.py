@@ -27,7 +27,7 @@ ATTACKED = (
 
 @pytest.mark.filterwarnings("ignore")
 def test_both_ways_agree(make_subject: MakeSubject):
-    tasks = plan_white_box([make_subject(classes=10)], lambda _: Suite("mine", ATTACKED), seed=0, limit=None)
+    tasks = plan_white_box([make_subject(classes=10)], lambda _: Suite("mine", ATTACKED), seed=0)
     report = measure(tasks, batch_size=25)
     assert report["n"] == N
     assert [row["attack"] for row in report["attacks"]] == [one.title for one in ATTACKED]

@@ -1,11 +1,13 @@
 """Curves and the worst case of several attacks, from cells."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import h5py
 
 from afdctl.cli.evaluation_tables import caption
+from afdctl.data.subset import Subset
 from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve, sweep_curves, worst_case_curves
 from afdctl.evaluation.plan import plan_transfers, plan_white_box
 from afdctl.evaluation.runner import SweepRunner
@@ -25,7 +27,7 @@ def attack(**values: Any) -> AttackConfig:
 def measured(
     subject: EvaluationTarget, *specs: AttackConfig, limit: int | None = None
 ) -> tuple[list[SampleCurve], list[WorstCaseCurve]]:
-    tasks = plan_white_box([subject], lambda _: Suite("mine", specs), seed=0, limit=limit)
+    tasks = plan_white_box([subject], lambda _: Suite("mine", specs), seed=0, choose=partial(Subset.of, limit=limit))
     rows = SweepRunner(tasks, suite="mine", batch_size=20).run()
     curves = sweep_curves(tasks, rows)[subject.name]
     return curves, worst_case_curves(curves)
@@ -74,7 +76,7 @@ def test_the_caption_bounds_the_longer_side_of_an_interval(make_subject: MakeSub
 def test_the_worst_of_all_counts_transfers(make_subject: MakeSubject):
     """A success on images of another model is one: accuracy under any attack bounds robust accuracy from above."""
     sources, target = [make_subject(name, seed=seed) for seed, name in enumerate("ab", 1)], make_subject("target")
-    plan = plan_transfers(sources, [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
+    plan = plan_transfers(sources, [target], lambda _: Suite("mine", (STRONG,)), seed=0)
     curves = sweep_curves(plan, SweepRunner(plan, suite="mine", batch_size=20).run())["target"]
     (worst,) = worst_case_curves(curves)
     assert worst.attacks == ("strong from a", "strong from b")
@@ -87,7 +89,7 @@ def test_the_worst_of_all_counts_transfers(make_subject: MakeSubject):
 def test_transfers_of_earlier_sweeps_are_in_the_worst_case(make_subject: MakeSubject):
     """Here the target's own images are noise, as from a model without gradients."""
     source, target = make_subject("source", seed=1), make_subject("target")
-    plan = plan_transfers([source], [target], lambda _: Suite("mine", (STRONG,)), seed=0, limit=None)
+    plan = plan_transfers([source], [target], lambda _: Suite("mine", (STRONG,)), seed=0)
     SweepRunner(plan, suite="mine", batch_size=20).run()
     own = attack(name="noise", samples=1)
     curves, (worst,) = measured(target, own)
@@ -127,7 +129,7 @@ def test_a_transfer_has_the_warnings_of_its_source_too(make_subject: MakeSubject
     row = {"event": "sanity_check", "checkpoint": source.digest, "data": "data", "version": 1, "n": 40}
     source = replace(source, check=row | {"warnings": ["random"]})
     target = make_subject("target")
-    plan = plan_transfers([source], [target], lambda _: Suite("mine", (WEAK,)), seed=0, limit=None)
+    plan = plan_transfers([source], [target], lambda _: Suite("mine", (WEAK,)), seed=0)
     (curve,) = sweep_curves(plan, SweepRunner(plan, suite="mine", batch_size=20).run())["target"]
     assert curve.warnings == ("source: random",)
     assert Record.of(target.run).shown_warnings == ["source: random"]

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
 from afdctl.evaluation import runner
 from afdctl.evaluation.cells import PartialResultStore
@@ -19,6 +21,7 @@ from afdctl.evaluation.curves import sweep_curves
 from afdctl.evaluation.plan import Task, plan_transfers, plan_white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
+from afdctl.image_counts import format_subset
 from afdctl.journal import Journal, JournalReader, read_rows
 from afdctl.runs import results_file, shards
 from afdctl.runs.record import Record
@@ -36,7 +39,7 @@ def spec(name: str, epsilons: tuple[float, ...] = GRID, **knobs: Any) -> AttackC
 
 
 def tasks(subject: EvaluationTarget, *specs: AttackConfig, limit: int | None = None) -> list[Task]:
-    return plan_white_box([subject], lambda _: Suite("mine", specs), seed=0, limit=limit)
+    return plan_white_box([subject], lambda _: Suite("mine", specs), seed=0, choose=partial(Subset.of, limit=limit))
 
 
 def sweep(plan: list[Task], **options: Any) -> SweepRunner:
@@ -108,7 +111,7 @@ def test_finished_cells_are_skipped(make_subject: MakeSubject):
 def test_a_check_that_the_journal_lacks_is_written_though_no_cell_is(make_subject: MakeSubject):
     source, target = make_subject("source", seed=1), make_subject("target")
     sweep(tasks(target, FGSM)).run()
-    sweep(plan_transfers([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)).run()
+    sweep(plan_transfers([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0)).run()
     source, target = (
         replace(
             one,
@@ -122,7 +125,7 @@ def test_a_check_that_the_journal_lacks_is_written_though_no_cell_is(make_subjec
         sweep(plan).run()
         assert [row["warnings"] for row in events(target.run, "sanity_check")] == [["target"]]
     for _ in range(2):
-        sweep(plan_transfers([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)).run()
+        sweep(plan_transfers([source], [target], lambda _: Suite("mine", (FGSM,)), seed=0)).run()
         assert [row["warnings"] for row in events(target.run, "sanity_check")] == [["target"], ["source"]]
     raised = replace(target, check=target.check | {"version": 2, "warnings": ["anew"]})
     sweep(tasks(raised, FGSM)).run()
@@ -140,7 +143,15 @@ def test_a_longer_grid_adds_only_what_is_new(make_subject: MakeSubject):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"n": 20}, {"digest": "other"}, {"data_digest": "other"}, {"steps": 6}, {"grid": (0.0, 0.1)}],
+    [
+        {"seed": 1},
+        {"limit": 20},
+        {"first": 20},
+        {"digest": "other"},
+        {"data_digest": "other"},
+        {"steps": 6},
+        {"grid": (0.0, 0.1)},
+    ],
 )
 def test_whatever_a_figure_depends_on_is_in_its_key(make_subject: MakeSubject, change: dict[str, Any]):
     subject = make_subject()
@@ -148,7 +159,8 @@ def test_whatever_a_figure_depends_on_is_in_its_key(make_subject: MakeSubject, c
     changed = {key: value for key, value in change.items() if key in ("digest", "data_digest")}
     other = EvaluationTarget(**{**vars(subject), **changed})
     attack = spec("pgd_linf", change.get("grid", GRID), steps=change.get("steps", 5))
-    after = Task(spec=attack, source=other, targets=(other,), seed=change.get("seed", 0), n=change.get("n", N))
+    subset = Subset.of(N, limit=change.get("limit"), first=change.get("first"))
+    after = Task(spec=attack, source=other, targets=(other,), seed=change.get("seed", 0), subset=subset)
     assert before.key(subject, 0.1) != after.key(other, 0.1)
 
 
@@ -352,10 +364,12 @@ def test_blocks_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubj
     monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
     subject, attack = make_subject(), runner.attack_batch
 
-    def later_full(task: Task, model: Any, x: torch.Tensor, y: torch.Tensor, first: int, **options: Any) -> Any:
-        if len(x) > 8 and first:
+    def later_full(
+        task: Task, model: Any, x: torch.Tensor, y: torch.Tensor, index: torch.Tensor, **options: Any
+    ) -> Any:
+        if len(x) > 8 and index[0]:
             raise FULL[0]
-        return attack(task, model, x, y, first=first, **options)
+        return attack(task, model, x, y, index=index, **options)
 
     monkeypatch.setattr(runner, "attack_batch", later_full)
     (row,) = sweep(tasks(subject, APGD)).run().values()
@@ -407,18 +421,66 @@ def test_a_model_may_answer_in_double_precision(make_subject: MakeSubject, name:
     assert row["n"] == 8
 
 
-def test_limit_takes_the_first_images(make_subject: MakeSubject):
-    subject = make_subject()
-    sweep(tasks(subject, FGSM, limit=10)).run()
-    (row, _) = events(subject.run, "cell")
-    assert row["n"] == 10
-    assert arrays(subject.run)[row["key"]]["label"].tolist() == subject.split.y[:10].tolist()
+def test_progress_is_reported_within_a_batch(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    """A batch of AutoAttack takes minutes; the images that are done, and what is known of them, are those before it."""
+    monkeypatch.setattr(runner, "PROGRESS_SECONDS", 0.0)
+    subject, reported = make_subject(), []
+    sweep(tasks(subject, spec("pgd_linf", (0.0, 0.1), steps=3)), batch_size=30, on_row=reported.append).run()
+    within = [row for row in reported if "passes" in row]
+    assert {row["done"] for row in within} == {0, 30}
+    assert [row["passes"] for row in within if not row["done"]] == [*range(1, 1 + len(within) // 2)]
+    assert all(row["accuracy"] == {} for row in within if not row["done"])
+    assert within[-1]["accuracy"].keys() == {"0.1"}
+    assert within[-1]["seconds"] >= within[0]["seconds"] > 0
+
+
+def test_results_on_a_sample_pair_with_others_by_the_images_number(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever the other images are, an image gets the same random start, and so the same x'."""
+    subject, attack = make_subject(), spec("pgd_linf", (0.0, 0.05), steps=2, random_start=True)
+    monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
+    sweep(tasks(subject, attack), save_images=True).run()
+    sweep(tasks(subject, attack, limit=20), save_images=True, batch_size=6).run()
+    sweep(plan_white_box([subject], lambda _: Suite("m", (attack,)), seed=0, choose=partial(Subset.of, first=20))).run()
+    rows = events(subject.run, "cell")
+    assert [(row["subset"], row["n"], row["split_n"]) for row in rows] == [
+        ("all", N, N),
+        ("sample", 20, N),
+        ("first", 20, N),
+    ]
+    every, sample, first = (arrays(subject.run)[row["key"]] for row in rows)
+    assert first["index"].tolist() == list(range(20))
+    assert sample["index"].tolist() == np.random.RandomState(0).permutation(N)[:20].tolist()
+    for name in set(sample) - {"index"}:
+        np.testing.assert_array_equal(sample[name], every[name][sample["index"]])
+    with h5py.File(subject.run.results_path) as file:
+        assert file["attacks/pgd_linf/0.05/index"][:].tolist() == list(range(N))
+
+
+def test_a_sample_and_the_first_images_do_not_replace_one_another_silently(make_subject: MakeSubject):
+    subject, plan = make_subject(), partial(plan_white_box, suite_of=lambda _: Suite("mine", (FGSM,)), seed=0)
+
+    def shown(**choice: int) -> tuple[list[str], list[str], str]:
+        runner = sweep(plan([subject], choose=partial(Subset.of, **choice)))
+        runner.run()
+        kept = [format_subset(row) for _, _, row in runner.cells.not_selected()]
+        replaced = [format_subset(row) for _, row, _ in runner.cells.replaced_by_other_images()]
+        return kept, replaced, format_subset(Record.of(subject.run).curves["fgsm", None].cells[0])
+
+    assert shown(first=10) == ([], [], "first 10")
+    assert shown(limit=10) == ([], ["first 10"], "10 (random sample)")
+    assert shown(first=10) == (["10 (random sample)"] * 2, [], "10 (random sample)")
+    assert shown(limit=20) == ([], [], "20 (random sample)"), "its images are among these"
+    assert shown(first=30) == ([], ["20 (random sample)"], "first 30")
+    assert shown(limit=N) == shown(first=N) == ([], [], f"{N}")
+    assert len({row["key"] for row in events(subject.run, "cell") if row["n"] == N}) == 2, "one cell for each epsilon"
 
 
 def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
     source, target, third = make_subject("source", seed=1), make_subject("target"), make_subject("third", seed=2)
     suite = Suite("mine", (PGD,))
-    plan = plan_transfers([source], [target, third], lambda _: suite, seed=0, limit=None)
+    plan = plan_transfers([source], [target, third], lambda _: suite, seed=0)
     sweep(plan, save_images=True).run()
     assert not events(source.run, "cell")
     images = []
@@ -437,7 +499,7 @@ def test_transfer_judges_images_of_the_source(make_subject: MakeSubject):
 def test_transfer_attacks_at_full_strength_whatever_the_source_makes_of_an_image(make_subject: MakeSubject):
     """Also images that the source gets wrong, and on after the source is fooled: x' is the last iterate."""
     source, target = make_subject("source", seed=1), make_subject("target")
-    (task,) = plan_transfers([source], [target], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
+    (task,) = plan_transfers([source], [target], lambda _: Suite("mine", (PGD,)), seed=0)
     assert task.spec.attack_kwargs()["early_stop"] is False
     sweep([task], save_images=True).run()
     columns = arrays(target.run)[events(target.run, "cell")[-1]["key"]]
@@ -452,7 +514,7 @@ def test_blocks_that_only_one_target_has_are_done_again(make_subject: MakeSubjec
     """A kill between the blocks of two targets."""
     monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
     source, one, two = make_subject("source", seed=1), make_subject("one"), make_subject("two", seed=2)
-    plan = plan_transfers([source], [one, two], lambda _: Suite("mine", (PGD,)), seed=0, limit=None)
+    plan = plan_transfers([source], [one, two], lambda _: Suite("mine", (PGD,)), seed=0)
 
     def kill(row: dict[str, Any]) -> None:
         if row["event"] == "sweep_block" and row["run"] == "one" and row["done"] == 32:
@@ -468,7 +530,7 @@ def test_blocks_that_only_one_target_has_are_done_again(make_subject: MakeSubjec
 
 def test_the_matrix_leaves_the_diagonal_out(make_subject: MakeSubject):
     subjects = [make_subject(name, seed=number) for number, name in enumerate("abc")]
-    plan = plan_transfers(subjects, subjects, lambda _: Suite("mine", (FGSM,)), seed=0, limit=None)
+    plan = plan_transfers(subjects, subjects, lambda _: Suite("mine", (FGSM,)), seed=0)
     pairs = [(task.source.name, target.name) for task in plan for target in task.targets]
     assert sorted(pairs) == [(a, b) for a in "abc" for b in "abc" if a != b]
 
@@ -589,9 +651,7 @@ def test_a_transfer_cut_at_any_line_of_one_target_resumes_to_the_same_results(
                 run.journal_path.write_bytes(b"".join(journals[place][:kept]))
                 yield
 
-    assert_finishes_alike(
-        plan_transfers([source], [one, two], lambda _: Suite("mine", (FGSM,)), seed=0, limit=None), cut
-    )
+    assert_finishes_alike(plan_transfers([source], [one, two], lambda _: Suite("mine", (FGSM,)), seed=0), cut)
 
 
 def test_blocks_that_a_kill_left_of_a_finished_attack_are_removed(

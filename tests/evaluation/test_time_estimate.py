@@ -97,7 +97,7 @@ def test_full_memory_is_distinguished_from_other_errors():
 
 def task_of(subject: EvaluationTarget, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int) -> Task:
     suite = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
-    (task,) = plan_white_box([subject], lambda _: suite, 0, None)
+    (task,) = plan_white_box([subject], lambda _: suite, seed=0)
     return task
 
 

@@ -101,6 +101,28 @@ def test_epsilons_that_results_call_alike_are_one_point():
     assert cells_of_curves([*curve(8 / 255), *curve(0.0313725)]) == {("pgd", None): curve(0.0313725)}
 
 
+def test_a_sample_comes_before_as_many_first_images_and_after_more():
+    few, sample, first = cell(n=10, subset="first"), cell(n=100, subset="sample"), cell(n=100, subset="first")
+    more = cell(n=101, subset="first")
+
+    def shown(*rows: Row) -> Row:
+        (curve,) = selected_curves([*CHECKPOINTS, *rows]).values()
+        return curve.cells[0]
+
+    assert shown(few, sample, first) == sample
+    assert shown(more, sample, first) == more
+    assert shown(cell(n=100), sample) == shown(sample, cell(n=100)) == sample, "older versions took the first images"
+    clean = selected_clean([*CHECKPOINTS, sample | {"acc_nat": 0.8}, first | {"acc_nat": 0.7}])
+    assert clean
+    assert clean["acc_nat"] == 0.8
+
+
+def test_one_epsilon_of_a_sample_does_not_join_the_curve_of_the_first_images():
+    rows = [cell(0.1, n=100, subset="first"), cell(0.2, n=100, subset="sample")]
+    (curve,) = selected_curves([*CHECKPOINTS, *rows]).values()
+    assert curve.epsilons == (0.0, 0.2)
+
+
 def test_more_images_come_before_the_settings():
     few, many = curve(0.1, n=10), curve(0.1, n=360, spec={"steps": 1}, changed=["steps"])
     assert cells_of_curves([*many, *few]) == {("pgd", None): many}

@@ -40,6 +40,7 @@ PRELOADED = [
     "afdctl.cli",
     "afdctl.cli.evaluation",
     "afdctl.cli.console",
+    "afdctl.cli.evaluation_progress",
     "afdctl.cli.progress",
     "afdctl.export.report",
     "afdctl.export.tables",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor, nn
@@ -17,7 +18,7 @@ from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
 from afdctl.models.feature_classifier import build
 from afdctl.recipe import Recipe
-from afdctl.training.evaluate import Part, evaluate, evaluation_parts, validation_parts
+from afdctl.training.evaluate import Evaluator, Part, evaluate, evaluation_parts, validation_parts
 from tests.attacks.linear import Linear, model_and_images
 from tests.conftest import short
 
@@ -113,6 +114,20 @@ def test_a_network_in_training_is_evaluated_with_its_running_statistics():
     assert evaluate(network, images.head(70), [pgd_20(1e-6)], batch_size=30) == [1, 1]
     assert network.training
     assert all(torch.equal(value, kept[name]) for name, value in network.named_buffers())
+
+
+def test_the_limit_of_the_test_takes_the_sample_that_attacks_take():
+    """Here the first images are the hardest: all of them are misclassified."""
+    images = split(torch.full((100, 1, 1, 1), 0.9), (torch.arange(100) < 30).long())
+    chosen = np.random.RandomState(0).permutation(100)[:30]
+    recipe: Recipe = short("digits_nt", "test.limit=30", "test.steps=1")
+    unused: Any = None
+    evaluator = Evaluator(
+        run=unused, recipe=recipe, journal=unused, holdout=images, test_split=images, between_batches=lambda: None
+    )
+    found = evaluator._measure_test(Shell())
+    assert (found["subset"], found["n"]) == ("sample", 30)
+    assert found["acc_nat"] == pytest.approx((chosen >= 30).mean())
 
 
 class Masked(nn.Module):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from afdctl.data.loader import Split
+from afdctl.data.subset import Subset
 from afdctl.errors import DivergedError
 from afdctl.journal import drop_superseded, read_rows
 from afdctl.models.feature_classifier import build
@@ -102,7 +103,8 @@ def measured(run: Run, checkpoint: str) -> list[float]:
     network = build(**recipe.model.model_dump(), channels=1, image_size=8, classes=10)
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
     split = Split(load_dataset(recipe.data, None).test, "cpu")
-    return evaluate(network, split.head(recipe.test.limit), evaluation_parts(recipe, (8, 8)))
+    sample = split.select(Subset.of(len(split), limit=recipe.test.limit).index)
+    return evaluate(network, sample, evaluation_parts(recipe, (8, 8)))
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])

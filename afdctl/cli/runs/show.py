@@ -22,6 +22,7 @@ from afdctl.formatting import (
     format_square_accuracy,
     format_value,
 )
+from afdctl.image_counts import describe_images, format_subset
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,7 +108,7 @@ def _content(record: "Record") -> dict[str, Any]:
             for curve in curves.values()
         ],
         "analyses": [
-            {key: row.get(key) for key in ("name", "checkpoint", "n", "seed", "metrics", "shard")}
+            {key: row.get(key) for key in ("name", "checkpoint", "subset", "n", "split_n", "seed", "metrics", "shard")}
             | {"checkpoint_name": checkpoint_name(record.rows, row["checkpoint"])}
             | {"warnings": warnings_of(row, record.checks)}
             for analyses in (record.analyses, *record.other_analyses.values())
@@ -177,7 +178,7 @@ def _training_lines(content: dict[str, Any]) -> list[str]:
         square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
         lines.append(
             f"{row['checkpoint']} checkpoint (step {row['checkpoint_step']:,}): clean {row['acc_nat']:.1%}, "
-            f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {row['n']:,} test images"
+            f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {describe_images([row])}"
         )
     end = content["end"]
     if end and end["message"]:
@@ -208,7 +209,7 @@ def _attack_table(curves: list[dict[str, Any]]) -> "Table":
         pairs = zip(curve["epsilons"], curve["accuracies"], strict=True)
         accuracies = "  ".join(f"{format_epsilon(epsilon)}: {format_percent(accuracy)}" for epsilon, accuracy in pairs)
         checkpoint = [curve["checkpoint_name"]] if named else []
-        n, area = f"{curve['n']:,}", f"{curve['auc']:.3f}"
+        n, area = format_subset(curve), f"{curve['auc']:.3f}"
         table.add_row(_title(curve), *checkpoint, NORM_LABELS[curve["norm"]], n, accuracies, area)
     return table
 

@@ -29,7 +29,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, has_seeds, plot_groups
-from afdctl.formatting import format_n
+from afdctl.image_counts import format_n
 from afdctl.runs.record import Record
 
 ESTIMATES: Final[Mapping[str, LineStyle]] = {
@@ -72,7 +72,7 @@ def hdh(records: Sequence[Record]) -> PaperFigure:
     page.legend_above(*({name: legend_line(style) for name, style in part.items()} for part in (curves, dots)))
     page.caption(
         f"{titles_of(groups)} test split",
-        format_n(cell["n_test"] for cell in cells),
+        format_n(record.analyses["hdh"] for group in groups for record in group.records),
         "error gap: adversarial error minus natural error",
         "grey line: gap = d/2",
         "r: Pearson correlation with its 95 % interval, or ± standard deviation over runs",

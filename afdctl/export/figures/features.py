@@ -30,7 +30,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, dataset_title, has_seeds, plot_groups
-from afdctl.formatting import format_n
+from afdctl.image_counts import format_n
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
 
@@ -104,7 +104,7 @@ def _draw_counts(
         _mark(panel, line, float(np.mean(counts)), style)
         lines[f"{group.label}: {_format_mean(counts, has_seeds(group.records))} {count}"] = legend_line(style)
     page.legend_above(lines, columns=2)
-    n = format_n(record.analyses[analysis]["n"] for group in groups for record in group.records)
+    n = format_n(record.analyses[analysis] for group in groups for record in group.records)
     marker = f"marker: number of {count}"
     page.caption(f"{titles_of(groups)} test split", n, marker, analysis_checkpoints(groups, analysis))
 
@@ -232,7 +232,7 @@ def _caption(groups: Sequence[Group], analysis: str) -> list[str]:
     return [
         f"{titles_of(groups)} test split",
         ", ".join(attacks),
-        f"median over images ({format_n(row['n'] for row in rows)})",
+        f"median over images ({format_n(rows)})",
         "bars: one standard deviation over images",
         bands,
         analysis_checkpoints(groups, analysis),

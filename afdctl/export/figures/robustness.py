@@ -26,7 +26,7 @@ from afdctl.export.figures.style import (
     styled,
 )
 from afdctl.export.groups import Group, plot_groups
-from afdctl.formatting import format_n
+from afdctl.image_counts import format_n
 from afdctl.journal import Row
 from afdctl.runs.record import Record
 
@@ -98,7 +98,7 @@ def _precision(groups: Sequence[Group]) -> list[str]:
     bands += [f"one standard deviation over up to {max(counts)} runs"] if has_seeds else []
     in_bf16 = dict.fromkeys(TITLES[row["attack"]] for row in rows if row["precision"] == "bf16")
     search = f"searched in bf16: {', '.join(in_bf16)}" if in_bf16 else ""
-    return [format_n(row["n"] for row in rows), f"bands: {' or '.join(bands)}", checkpoints(groups, _cells), search]
+    return [format_n(rows), f"bands: {' or '.join(bands)}", checkpoints(groups, _cells), search]
 
 
 def _cells(record: Record) -> list[Row]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from afdctl.errors import CorruptError
 from afdctl.export.report.chart import Chart, Line
-from afdctl.formatting import format_epsilon, format_range
+from afdctl.formatting import format_epsilon
+from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.runs import shards
 from afdctl.runs.record import Record
@@ -63,8 +64,8 @@ def note(records: Sequence[Record]) -> str:
     """Describe the images, the attack and the bands of the charts."""
     rows = [record.analyses[name] for record in records for name in ("sensitivity", "norms") if name in record.analyses]
     attacks = " and ".join(dict.fromkeys(row["metrics"]["attack"] for row in rows))
-    counts = format_range(row["n"] for record in records for row in record.analyses.values())
-    images = f"Computed on {counts} test images." if counts else ""
+    images = describe_images(row for record in records for row in record.analyses.values())
+    images = f"Computed on {images}." if images else ""
     bands = f"Charts are under {attacks}; bands show ± one standard deviation over images." if attacks else ""
     return f"{images} {bands}".strip()
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from afdctl.export.report.chart import Chart, Floats, Line
-from afdctl.formatting import NORM_LABELS, format_range
+from afdctl.formatting import NORM_LABELS
+from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids
 from afdctl.runs.metric_history import MetricHistory
@@ -138,8 +139,8 @@ class AttackSection:
 
     @property
     def images(self) -> str:
-        """Number of test images: `360`, or `100 to 360`."""
-        return format_range(row.curve.n for row in self.rows)
+        """Number and choice of the test images: `100 of 360 test images, random sample`."""
+        return describe_images(row.curve.cells[0] for row in self.rows)
 
     @property
     def warnings(self) -> list[tuple[int, str]]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from afdctl import __version__
 from afdctl.export.report import analyses, curves
 from afdctl.formatting import NORM_LABELS, format_epsilon, format_value, printable
+from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.runs.curves import Interval, accuracy_interval, lacks_autoattack
 from afdctl.runs.provenance import differing_keys, flattened
@@ -121,6 +122,7 @@ def _template() -> Template:
     )
     environment.filters |= {
         "percent": format_percent,
+        "images": describe_images,
         "value": format_value,
         "epsilon": format_epsilon_or_clean,
         "norm": NORM_LABELS.get,

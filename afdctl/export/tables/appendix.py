@@ -78,7 +78,8 @@ def _measure_feature(metric: str, record: Record) -> Measurement | None:
     row = record.analyses.get(ANALYSES[metric])
     if row is None:
         return None
-    return Measurement(row["metrics"][metric], n=row["n"], seed=row["seed"], checkpoint=checkpoint_of(record, row))
+    images = {"n": row["n"], "subset": row.get("subset")}
+    return Measurement(row["metrics"][metric], **images, seed=row["seed"], checkpoint=checkpoint_of(record, row))
 
 
 def _feature_notes(rows: Sequence[Row], groups: Sequence[Group]) -> Iterator[str]:

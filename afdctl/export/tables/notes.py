@@ -97,7 +97,7 @@ def _row_name(group: Group) -> str:
 
 def _sample_size(entries: Sequence[Entry], kind: Kind) -> str:
     """Format the number of test images, and the widest interval."""
-    n = f"Test images: {_summarize(entries, lambda measurement: measurement.n)}."
+    n = f"Test images: {_summarize(entries, lambda measurement: measurement.images)}."
     if all(entry.measurement.interval is None for entry in entries):
         return n
     # one line for the table: an interval beside each value would hide the values

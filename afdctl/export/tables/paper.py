@@ -10,6 +10,7 @@ import tomli
 
 from afdctl import recipe
 from afdctl.errors import RecipeError
+from afdctl.image_counts import format_subset
 from afdctl.journal import Row as Event
 from afdctl.recipe.load import PACKAGE, packaged
 from afdctl.runs.curves import Interval, RobustnessCurve, accuracy_interval, auc
@@ -102,13 +103,14 @@ def on_grid(dataset: str, attack: str, epsilon: float) -> bool:
 class Measurement:
     """A metric of one run.
 
-    `n` counts test images. `interval` is Wilson's at 95 %, of an area the widest below it. `seed` is the attack's,
-    `checkpoint` best, last or the start of a digest, `precision` that of the attack's search. `differing` lists
-    settings that differ from Table A2.
+    `n` counts test images, `subset` says how they were chosen. `interval` is Wilson's at 95 %, of an area the widest
+    below it. `seed` is the attack's, `checkpoint` best, last or the start of a digest, `precision` that of the attack's
+    search. `differing` lists settings that differ from Table A2.
     """
 
     value: float
     n: int | None = None
+    subset: str | None = None
     interval: Interval | None = None
     seed: int | None = None
     checkpoint: str | None = None
@@ -116,6 +118,11 @@ class Measurement:
     epsilon: float | None = None
     source: str | None = None
     precision: str | None = None
+
+    @property
+    def images(self) -> str | None:
+        """Number and choice of the test images: `360`, `100 (random sample)`."""
+        return None if self.n is None else format_subset({"n": self.n, "subset": self.subset})
 
     @property
     def margin(self) -> float:
@@ -130,7 +137,8 @@ def clean_accuracy(record: Record) -> Measurement | None:
         return None
     accuracy, n = row["acc_nat"], row["n"]
     interval = accuracy_interval(accuracy, n)
-    return Measurement(accuracy, n=n, interval=interval, checkpoint=checkpoint_of(record, row))
+    checkpoint = checkpoint_of(record, row)
+    return Measurement(accuracy, n=n, subset=row.get("subset"), interval=interval, checkpoint=checkpoint)
 
 
 def accuracy_at(record: Record, curve: RobustnessCurve, epsilon: float) -> Measurement | None:
@@ -141,6 +149,7 @@ def accuracy_at(record: Record, curve: RobustnessCurve, epsilon: float) -> Measu
     return Measurement(
         row["accuracy"],
         n=row["n"],
+        subset=row.get("subset"),
         interval=Interval(row["low"], row["high"]),
         seed=row["seed"],
         checkpoint=checkpoint_of(record, row),
@@ -171,6 +180,7 @@ def area_under_curve(record: Record, curve: RobustnessCurve) -> Measurement:
     return Measurement(
         value,
         n=first["n"],
+        subset=first.get("subset"),
         interval=Interval(value - widest, value + widest),
         seed=first["seed"],
         checkpoint=checkpoint_of(record, first),

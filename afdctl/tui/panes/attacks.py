@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from afdctl.formatting import NORM_LABELS, format_duration, format_epsilon, format_range
+from afdctl.image_counts import subset_labels
 from afdctl.tui.drawing.axis import Floats, Range
 from afdctl.tui.drawing.cells import COMPARED, Cells, Palette, Span, curve_letter, draw_bar
 from afdctl.tui.drawing.plot import Curve, Plot, draw, margins
@@ -61,7 +62,8 @@ def describe(sweep: SweepProgress) -> str:
         words.append(f"clean {sweep.acc_nat:.1%}")
     if sweep.lacks_autoattack:
         words.append("no AutoAttack")
-    words.append(f"{format_range(sweep.images) or 0} images")
+    words.append(f"{format_range(row['n'] for row in sweep.images) or 0} images")
+    words += subset_labels(sweep.images)
     return ", ".join([*words, f"seed {plan.get('seed', 0)}"] if plan else words)
 
 

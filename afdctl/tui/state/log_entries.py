@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from afdctl.formatting import format_count, format_probe_accuracy, format_square_accuracy
+from afdctl.image_counts import format_subset
 from afdctl.journal import Row
 
 
@@ -36,7 +37,7 @@ def _training_entry(row: Row) -> tuple[str, str] | None:
             return "epoch", _epoch(row)
         case "test":
             checkpoint = f"{row['checkpoint']} checkpoint, step {row['checkpoint_step']:,}"
-            return "test", f"{checkpoint}: {_accuracies(row, str(row['attack']))}, {row['n']:,} images"
+            return "test", f"{checkpoint}: {_accuracies(row, str(row['attack']))}, {format_subset(row, 'images')}"
         case "warning":
             return "warn", str(row.get("message"))
         case "end":

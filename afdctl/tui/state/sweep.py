@@ -31,7 +31,8 @@ class SweepProgress:
     plan: Row = field(default_factory=dict)
     # the checkpoints and cells of the journal, which decide which results count
     record: list[Row] = field(default_factory=list)
-    images: set[int] = field(default_factory=set)
+    # rows with the number and choice of the images of the results
+    images: list[Row] = field(default_factory=list)
     # every finished cell of the journal by its key, which holds all that its accuracy depends on
     measured: dict[str, Cell] = field(default_factory=dict)
     cells: dict[Key, dict[float, Cell]] = field(default_factory=dict)
@@ -87,13 +88,13 @@ class SweepProgress:
         self.norms |= {(attack, source or ""): curve.norm for (attack, source), curve in curves.items()}
         self.clean |= {(attack, source or ""): curve.accuracies[0] for (attack, source), curve in curves.items()}
         self.autoattack |= {(attack, source or "") for (attack, source), curve in curves.items() if curve.autoattack}
-        self.images = {curve.n for curve in curves.values()} or self.images
+        self.images = [curve.cells[0] for curve in curves.values()] or self.images
         clean = selected_clean(self.record)
         self.acc_nat = clean["acc_nat"] if clean else None
 
     def _start(self, row: Row) -> None:
         self.plan, self.since, self.ended, self.running = row, self.now, None, None
-        self.cells, self.images = {}, {int(row.get("n") or 0)}
+        self.cells, self.images = {}, [row | {"n": int(row.get("n") or 0)}]
         for cell in row["cells"]:
             key, epsilon = key_of(cell), float(cell["epsilon"])
             self.norms[key] = str(cell.get("norm", ""))

@@ -160,13 +160,14 @@ def test_an_area_searched_in_bf16_is_noted_and_float32_is_not(tmp_path: Path) ->
 
 
 def test_values_that_cannot_be_compared_are_noted(tmp_path: Path) -> None:
+    sampled = [row | {"subset": "sample"} for row in cell_rows("aa", {0.3: 0.9}, n=500, seed=3)]
     runs = [
         make_record(tmp_path, "at", "mnist_at", cell_rows("aa", {0.3: 0.9})),
-        make_record(tmp_path, "trades", "mnist_trades", searched("bf16", cell_rows("aa", {0.3: 0.9}, n=500, seed=3))),
+        make_record(tmp_path, "trades", "mnist_trades", searched("bf16", sampled)),
         make_record(tmp_path, "wgan", "mnist_wgan", cell_rows("pgd_linf", {0.3: 0.9}, checkpoint="c" * 64, steps=100)),
     ]
     notes = "\n".join(build_table("1", runs, with_paper=False).notes)
-    assert "Test images: MNIST 1,000 (except TRADES 500)." in notes
+    assert "Test images: MNIST 1,000 (except TRADES 500 (random sample))." in notes
     assert "Attack seed: MNIST 0 (except TRADES 3)." in notes
     assert (
         "Precision of the attack's search: MNIST float32 (except TRADES bf16). Results are verified in float32,"
