@@ -140,10 +140,10 @@ def table(study: dict[str, Any], planned: Iterable[Training], results: dict[str,
     n = next(iter(results.values()))["n"] if results else 0
     lines += [
         "",
-        f"Accuracies in percent at ε = {format_epsilon(study['epsilon'])}, mean ± standard deviation over seeds. PGD-40 "
-        f"is on the whole test split, the attacks beside it on {n:,} test images. The last columns give the difference "
-        "of the worst case to the first row in points and the p of McNemar's exact test, over pairs of one seed and one "
-        "image.",
+        f"Accuracies in percent at ε = {format_epsilon(study['epsilon'])}, mean ± standard deviation of seeds. PGD-40 "
+        f"is on the whole test split, the attacks beside it on {n:,} test images. Last: the difference "
+        "of the worst case to the first row in points and the p of McNemar's exact test, over pairs of one seed and "
+        "one image.",
         "",
     ]
     return "\n".join(lines)
