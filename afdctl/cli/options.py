@@ -177,8 +177,11 @@ def find_targets(names: Sequence[str], folder: Path, data_dir: Path | None) -> "
 
 
 def _run_of_model(name: str, model: "StoredModel", folder: Path, data_dir: Path | None) -> "Run":
+    from afdctl.runs.folders import never_trained
+
     path = folder / model.run_name
-    if path.exists():
+    # a folder that a killed import left is not a run yet, and is used again
+    if path.exists() and not never_trained(path):
         return find_run(str(path), folder)
 
     with exit_on_interrupt():
