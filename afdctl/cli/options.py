@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from afdctl.runs.model_card import StoredModel
     from afdctl.runs.run import Run
 
-
 Options = TypeVar("Options")
-
 # the largest count that an option takes, as in a recipe
 MOST = 10**9
 
@@ -180,8 +178,7 @@ def _run_of_model(name: str, model: "StoredModel", folder: Path, data_dir: Path 
     from afdctl.runs.folders import never_trained
 
     path = folder / model.run_name
-    # a folder that a killed import left is not a run yet, and is used again
-    if path.exists() and not never_trained(path):
+    if path.exists() and not never_trained(path):  # a killed import leaves a folder that is used again
         return find_run(str(path), folder)
 
     with exit_on_interrupt():
