@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from afdctl.runs.model_card import StoredModel
     from afdctl.runs.run import Run
 
-
 Options = TypeVar("Options")
-
 # the largest count that an option takes, as in a recipe
 MOST = 10**9
 
@@ -177,8 +175,10 @@ def find_targets(names: Sequence[str], folder: Path, data_dir: Path | None) -> "
 
 
 def _run_of_model(name: str, model: "StoredModel", folder: Path, data_dir: Path | None) -> "Run":
+    from afdctl.runs.folders import never_trained
+
     path = folder / model.run_name
-    if path.exists():
+    if path.exists() and not never_trained(path):  # a killed import leaves a folder that is used again
         return find_run(str(path), folder)
 
     with exit_on_interrupt():

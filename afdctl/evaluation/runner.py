@@ -212,12 +212,14 @@ class SweepRunner:
 
     def _write_plan(self) -> None:
         """Write each run's missing checks, then the plan and which of its cells are done."""
-        subset, seed = self.cells.tasks[0].subset, self.cells.tasks[0].seed
-        images = {"subset": subset.rule, "n": subset.n, "split_n": subset.split_n}
-        for name in self.cells.runs:
+        for name, target in self.cells.targets.items():
             self.journals[name].extend(self.cells.missing_checks(name))
-            cells = [cell for task in self.cells.tasks for cell in task.cells() if cell["run"] == name]
+            tasks = [task for task in self.cells.tasks if target in task.targets]
+            cells = [cell for task in tasks for cell in task.cells() if cell["run"] == name]
             done = [cell["key"] for cell in cells if (name, cell["key"]) in self.cells.rows]
+            # of the run's own tasks: the data set of another run has another number of images
+            subset, seed = tasks[0].subset, tasks[0].seed
+            images = {"subset": subset.rule, "n": subset.n, "split_n": subset.split_n}
             self.append(name, "sweep", suite=self.suite, **images, seed=seed, cells=cells, done=done)
 
     @contextmanager

@@ -249,5 +249,5 @@ def _settings(row: Row) -> str:
     """Serialize everything except epsilon that a cell's accuracy depends on: equal for the cells of one curve."""
     spec = {key: value for key, value in row["spec"].items() if key != GRID}
     fields = ("precision", "schedule", "checkpoint", "seed", "n")
-    settings = [spec, *(row[field] for field in fields), row.get("subset")]
+    settings = [spec, *(row[field] for field in fields), row.get("subset"), row.get("source_checkpoint")]
     return json.dumps(settings, sort_keys=True)

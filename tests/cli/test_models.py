@@ -1,6 +1,7 @@
 """Test `afdctl models`, and `model:NAME` as the RUN of other commands."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,17 @@ def test_a_model_gives_the_results_of_its_run_and_keeps_them(afdctl: Afdctl, car
     assert "1 done already" in again.err
     assert "results go to" not in again.err
     assert Run.all(Path("others")) == [run]
+
+
+def test_a_model_whose_import_was_killed_is_imported_again(afdctl: Afdctl, card: Path, tmp_path: Path):
+    # a kill leaves the folder, which is removed otherwise
+    with Run.begin(tmp_path, "mine", model_card.load(str(card)).run_name) as (run, _):
+        kept = shutil.copytree(run.path, tmp_path / "kept")
+    kept.rename(run.path)
+    words = f"attack model:{card} --attack fgsm --epsilon 0.1 --limit 2 --runs {tmp_path}".split()
+    ended = afdctl(*words)
+    assert ended.code == 0, ended.err
+    assert run.kind == "imported"
 
 
 def test_a_model_as_the_source_of_a_transfer_attack(afdctl: Afdctl, card: Path):

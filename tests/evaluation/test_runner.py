@@ -249,6 +249,16 @@ def test_two_runs_of_one_network_are_both_swept(make_subject: MakeSubject):
     assert_equal(arrays(one.run), arrays(two.run))
 
 
+def test_the_plan_of_each_run_has_the_number_of_its_own_images(make_subject: MakeSubject):
+    one, other = make_subject("one"), make_subject("other", seed=1)
+    other = replace(other, split=other.split.head(30))
+    sweep([*tasks(one, FGSM, limit=35), *tasks(other, FGSM, limit=35)]).run()
+    images = [
+        [(row["subset"], row["n"], row["split_n"]) for row in events(subject.run, "sweep")] for subject in (one, other)
+    ]
+    assert images == [[("sample", 35, N)], [("all", 30, 30)]]
+
+
 def test_a_run_that_is_written_is_busy(make_subject: MakeSubject):
     subject = make_subject()
     with subject.run.open_journal(), pytest.raises(BusyError):

@@ -123,6 +123,11 @@ def test_one_epsilon_of_a_sample_does_not_join_the_curve_of_the_first_images():
     assert curve.epsilons == (0.0, 0.2)
 
 
+def test_a_curve_of_transfers_is_of_one_checkpoint_of_the_source():
+    rows = [*CHECKPOINTS, cell(0.1, source="at", source_checkpoint=OLD), cell(0.2, source="at", source_checkpoint=LAST)]
+    assert cells_of_curves(rows) == {("pgd", "at"): rows[-1:]}
+
+
 def test_more_images_come_before_the_settings():
     few, many = curve(0.1, n=10), curve(0.1, n=360, spec={"steps": 1}, changed=["steps"])
     assert cells_of_curves([*many, *few]) == {("pgd", None): many}

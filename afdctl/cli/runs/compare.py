@@ -100,11 +100,12 @@ def results(record: "Record") -> dict[str, Any]:
 
 
 def _suffix(record: "Record", digest: str) -> str:
-    """Return `, last` for results of another checkpoint than `best`; empty for it and for custom models."""
-    from afdctl.runs.selection import checkpoint_names
+    """Return `, last`, or the start of a digest, for results of another checkpoint than `best`; else empty."""
+    from afdctl.runs.selection import checkpoint_digests, checkpoint_name
 
-    name = checkpoint_names(record.rows).get(digest, "best")
-    return "" if name == "best" else f", {name}"
+    name = checkpoint_name(record.rows, digest)
+    # a custom model has one network, and no checkpoints
+    return "" if name == "best" or not checkpoint_digests(record.rows) else f", {name}"
 
 
 def _curve_results(curve: "RobustnessCurve", suffix: str) -> dict[str, Any]:
@@ -212,8 +213,12 @@ def _paired_table(pair: tuple[str, str], tests: "Sequence[PairedTest]") -> "Tabl
 
 def _attack_text(test: "PairedTest") -> str:
     """Format `aa L∞`, with the source of a transfer and with the checkpoints unless both are `best`."""
-    source = f" from {test.source}" if test.source else ""
-    different = f" ({' and '.join(dict.fromkeys(test.checkpoints))})" if "last" in test.checkpoints else ""
+    from afdctl.runs.checkpoints import POINTERS
+
+    source, names = f" from {test.source}" if test.source else "", dict.fromkeys(test.checkpoints)
+    # a custom model's only network has a digest for a name, which says nothing beside that of another one
+    shown = names.keys() != {"best"} and not names.keys().isdisjoint(POINTERS)
+    different = f" ({' and '.join(names)})" if shown else ""
     return f"{test.attack}{source} {NORM_LABELS[test.norm]}{different}"
 
 

@@ -64,6 +64,8 @@ def _values(recipe: Recipe) -> dict[str, Value]:
     """Return the text of each column; None for what the defense does not have."""
     defense = recipe.defense
     afd = defense if isinstance(defense, AFD) else None
+    # a warm-up that is longer than the training ends with it
+    attack = recipe.attack.within(recipe.train.epochs)
     return {
         "model": f"{recipe.model.encoder}, width {recipe.model.width}",
         "lr_F": _text(afd and afd.lr_F),
@@ -76,7 +78,7 @@ def _values(recipe: Recipe) -> dict[str, Value]:
         "gp_weight": _text(afd and afd.gp_weight),
         "classify": CLASSIFIED.get(afd.classify if afd else defense.name),
         "ema_decay": _text(recipe.train.ema_decay or None),
-        "epsilon_warmup": None if defense.name == "natural" else _text(recipe.attack.epsilon_warmup_epochs or None),
+        "epsilon_warmup": None if defense.name == "natural" else _text(attack.epsilon_warmup_epochs or None),
     }
 
 

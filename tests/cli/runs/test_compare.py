@@ -54,9 +54,10 @@ def test_runs_are_tested_on_the_images_that_they_share(afdctl: Afdctl, runs: Run
 
 
 def test_runs_that_share_no_results_have_a_reason_in_place_of_p(afdctl: Afdctl, folder: Path, runs: Runs):
-    other = written(folder / "runs", "other", trained(), provenance={"data_digest": "e", "threads": 1})
+    rows = [*trained(), saved(BEST, best=True)]
+    other = written(folder / "runs", "other", rows, provenance={"data_digest": "e", "threads": 1})
     assert "same images: no attack was measured at the same epsilon" in afdctl("runs", "compare", "at", "other").out
-    swept(other, {0.1: 0.2})
+    swept(other, {0.1: 0.2}, checkpoint=BEST)
     assert "at and other not tested under aa L∞: other data." in afdctl("runs", "compare", "at", "other").out
     (test,) = compared(afdctl, "at", "other")["paired"]
     assert (test["reason"], test["p"]) == ("other data", None)
@@ -77,6 +78,15 @@ def test_compare_has_the_results_of_both_checkpoints_with_their_images(afdctl: A
     assert "0.5 n=100" in lines["aa linf 0.1"]
     # equal within the row, but not those of other rows
     assert "pgd_linf linf 0.1, last (n=1k)" in lines
+
+
+def test_results_of_a_checkpoint_that_is_no_longer_best_have_its_digest(afdctl: Afdctl, folder: Path, runs: Runs):
+    # attacked while the training was stopped, which then found a better epoch
+    resumed = written(folder / "runs", "resumed", [saved(LAST, best=True), *trained(), saved("d" * 64, best=True)])
+    swept(resumed, {0.1: 0.2}, checkpoint=LAST)
+    results = compared(afdctl, "at", "resumed")["results"]
+    assert (results["aa linf 0.1"], results["aa linf 0.1, cccccccc"]) == ([0.4, None], [None, 0.2])
+    assert "aa L∞ (best and cccccccc)" in afdctl("runs", "compare", "at", "resumed").out
 
 
 def test_show_lists_both_checkpoints(afdctl: Afdctl, runs: Runs):

@@ -55,6 +55,9 @@ def test_hyperparameters_that_decide_robustness_are_in_the_table(tmp_path: Path)
     keys = ("classify", "ema_decay", "epsilon_warmup")
     assert [wgan.cells[key].value for key in keys] == ["x and x'", "0.995", "2.5"]
     assert at.cells["classify"].value == "x'"
+    short = make_record(tmp_path, "short", "mnist_wgan", [], "attack.epsilon_warmup_epochs=5", "train.epochs=2")
+    (row,) = build_table("A1", [short], with_paper=False).rows
+    assert row.cells["epsilon_warmup"].value == "2"
 
 
 def test_transfers_are_laid_out_by_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
