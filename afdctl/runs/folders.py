@@ -30,7 +30,7 @@ def name_fault(name: str) -> str | None:
         return "not a name for a run"
     if name[0] in "-.~":
         return f"begins with '{name[0]}'"
-    if wrong := [char for char in name if char in "/:" or not char.isprintable()]:
+    if wrong := [char for char in name if not (char.isalnum() or char in "-_.")]:
         return f"has {wrong[0]!r} in it"
     return f"has more than {MAX_NAME_BYTES} bytes" if len(name.encode()) > MAX_NAME_BYTES else None
 
