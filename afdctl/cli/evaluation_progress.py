@@ -51,12 +51,12 @@ class EvaluationProgress:
 
     def share(self, key: tuple[str, str], row: Row) -> float:
         """Return the completed share of an attack in [0, 1]: images that are done, and time spent on the next batch."""
-        done = row["done"] / row["n"]
+        done: float = row["done"] / row["n"]
         if self.batch != (key, row["done"]):
             self.batch, self.batch_started = (key, row["done"]), row["seconds"]
         estimate = self.estimates.get(key, 0)
         # a sweep of AutoAttack may be a single batch of many minutes
-        in_batch = (row["seconds"] - self.batch_started) / estimate if estimate else 0.0
+        in_batch: float = (row["seconds"] - self.batch_started) / estimate if estimate else 0.0
         # an estimate that is too low must not move the bar back at the end of the batch
         return max(self.shares.get(key, 0.0), min(done + in_batch, 1.0))
 
