@@ -131,7 +131,7 @@ def test_the_readme_names_every_page():
     assert [page.name for page in PAGES[1:] if page.name not in readme] == []
 
 
-@pytest.mark.parametrize("command", ["pip install '.[test]'", "afdctl train recipes/digits_wgan.toml", "pytest"])
+@pytest.mark.parametrize("command", ["pip install '.[test]'", "afdctl train recipes/digits_afd.toml", "pytest"])
 def test_ci_runs_the_commands_of_the_readme(command: str):
     script = re.sub(r"\"\$bin/(\w+)\"", r"\1", (ROOT / ".ci" / "run").read_text()).replace(" --quiet", "")
     assert command in script

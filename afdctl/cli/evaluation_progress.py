@@ -21,7 +21,9 @@ class EvaluationProgress:
 
     def __init__(self, reporter: ProgressReporter, estimates: Mapping[tuple[str, str], float]) -> None:
         self.reporter, self.estimates = reporter, estimates
-        self.done: dict[tuple[str, str], float] = {}
+        self.shares: dict[tuple[str, str], float] = {}
+        self.batch: tuple[tuple[str, str], int] | None = None
+        self.batch_started = 0.0
         self.cells: list[Row] = []
         self.next_log = time.monotonic() + LOG_SECONDS
         reporter.begin(sum(estimates.values()) or 1, description="starting")
@@ -30,12 +32,13 @@ class EvaluationProgress:
         match row["event"]:
             case "sweep_progress" | "sweep_block":
                 key = row["attack"], row["source"] or row["run"]
-                self.done[key] = row["done"] / row["n"]
-                completed = sum(self.estimates.get(key, 0) * share for key, share in self.done.items())
+                self.shares[key] = self.share(key, row)
+                completed = sum(self.estimates.get(key, 0) * share for key, share in self.shares.items())
                 samples = f"{key[1]}  {key[0]}  {row['done']}/{row['n']}  {format_accuracies(row['accuracy'])}".rstrip()
-                self.reporter.update(completed=completed, description=samples)
+                pace = self.format_pace(key, row)
+                self.reporter.update(completed=completed, description=samples, details=[pace])
                 if time.monotonic() > self.next_log:
-                    self.reporter.log(f"{samples}  ({self.format_pace(key, row)})")
+                    self.reporter.log(f"{samples}  ({pace})")
                     self.next_log = time.monotonic() + LOG_SECONDS
             case "cell":
                 self.cells.append(row)
@@ -45,6 +48,17 @@ class EvaluationProgress:
                     self.cells = []
             case "warning":
                 self.reporter.say(f"warning: {row['message']}")
+
+    def share(self, key: tuple[str, str], row: Row) -> float:
+        """Return the completed share of an attack in [0, 1]: images that are done, and time spent on the next batch."""
+        done: float = row["done"] / row["n"]
+        if self.batch != (key, row["done"]):
+            self.batch, self.batch_started = (key, row["done"]), row["seconds"]
+        estimate = self.estimates.get(key, 0)
+        # a sweep of AutoAttack may be a single batch of many minutes
+        in_batch: float = (row["seconds"] - self.batch_started) / estimate if estimate else 0.0
+        # an estimate that is too low must not move the bar back at the end of the batch
+        return max(self.shares.get(key, 0.0), min(done + in_batch, 1.0))
 
     def format_pace(self, key: tuple[str, str], row: Row) -> str:
         """Format how far an attack is in its batch and time: `next batch: 812 passes, 35 s of up to about 14 min`."""

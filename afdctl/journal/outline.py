@@ -11,7 +11,7 @@ from afdctl.journal.rows import Line, Row
 
 
 class JournalOutline:
-    """The rows of a journal that count, up to byte `end`, where it ended when it was opened.
+    """The rows of a journal that count, up to byte `end`, the end of its last intact line of `size` bytes when opened.
 
     `rows` holds them without most steps: of consecutive steps only the last. `read` reads all from the file, in memory
     that does not grow with it. Errors: those of `read_lines`.
@@ -22,7 +22,7 @@ class JournalOutline:
         # parsing every step would take 27 s per million, skipping steps 0.6 s
         reader = JournalReader(path, last_steps=True)
         lines = reader.read_all()
-        self.end = reader.end
+        self.end, self.size = reader.end, reader.size
         self._history = _ResumeHistory(lines)
         self.rows = self._history.select(lines)
 

@@ -28,17 +28,22 @@ def name_fault(name: str) -> str | None:
     """Return why a run cannot have this name, or None."""
     if name in ("", "latest"):
         return "not a name for a run"
-    if name[0] in "-.~":
+    if name[0] in "-.":
         return f"begins with '{name[0]}'"
-    if wrong := [char for char in name if char in "/:" or not char.isprintable()]:
+    if wrong := [char for char in name if not _is_allowed(char)]:
         return f"has {wrong[0]!r} in it"
     return f"has more than {MAX_NAME_BYTES} bytes" if len(name.encode()) > MAX_NAME_BYTES else None
 
 
 def name_stem(file_stem: str) -> str:
     """Turn the stem of a recipe's file into the beginning of a run's name."""
-    plain = "".join("-" if char in "/:" or not char.isprintable() else char for char in file_stem).lstrip("-.~")
+    plain = "".join(char if _is_allowed(char) else "-" for char in file_stem).lstrip("-.")
     return plain.encode()[: MAX_NAME_BYTES - NUMBER_BYTES].decode(errors="ignore") or "run"
+
+
+def _is_allowed(char: str) -> bool:
+    # a shell, and a list of runs, would split a name at a space
+    return char.isalnum() or char in "-_."
 
 
 def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:

@@ -75,11 +75,11 @@ class RecordedProgress:
             gaps.append(
                 f"{lost} it ends in epoch {epoch + 1}, the checkpoint is of the end of epoch {self.epoch}; {remedy}"
             )
-        if outline.end < self.size:
-            gaps.append(
-                f"{lost} it has {outline.end:,} bytes, results.h5 was made from {self.size:,}; {remedy} (results.h5 "
-                f"has them, and is kept as {KEPT.format(size=self.size)} when it is rebuilt)"
-            )
+        kept = f"(results.h5 has them, and is kept as {KEPT.format(size=self.size)} when it is rebuilt)"
+        if outline.size > outline.end == 0 and (self.step or self.size):
+            gaps = [f"{journal}: damaged, none of its rows can be read; {remedy}{f' {kept}' if self.size else ''}"]
+        elif outline.end < self.size:
+            gaps.append(f"{lost} it has {outline.end:,} bytes, results.h5 was made from {self.size:,}; {remedy} {kept}")
         return gaps + [
             f"{path}: has rows that events.ndjson has lost; look at it, then delete it"
             for path in sorted(self.run.path.glob(KEPT.format(size="*")))

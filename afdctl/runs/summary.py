@@ -113,6 +113,7 @@ class RunSummary:
     aa_epsilon: float | None = None
     aa_n: int | None = None
     started: str | None = None
+    trained_until: str | None = None
     written: str | None = None
     size: int | None = None
     damage: str | None = None
@@ -121,7 +122,8 @@ class RunSummary:
     @classmethod
     def of(cls, record: Record) -> "RunSummary":
         """Summarize a record."""
-        run, rows = record.run, record.rows
+        run, rows, of_training = record.run, record.rows, _TRAINING | {"epoch", "test", "end"}
+        trained = [row for row in rows if row["event"] in of_training and run.kind == "trained"]
         return cls(
             name=run.name,
             path=str(run.path),
@@ -135,6 +137,7 @@ class RunSummary:
             **_accuracies(record),
             **_autoattack(record),
             started=_time(rows[:1]),
+            trained_until=_time(trained[-1:]),
             written=_time(rows[-1:]),
             size=size_on_disk(run.path),
             warnings=(*record.lost, *checkpoints.dangling_pointers(run), *record.shown_warnings),
@@ -164,6 +167,8 @@ def quick_summary(run: Run) -> tuple[RunSummary, Record | None]:
 
 def status_of(record: Record) -> str:
     """Return the status of a run: `training`, `finished`, `swept`, ..."""
+    if record.lost and not record.rows:
+        return DAMAGED
     return StatusTracker(record.rows).status(is_written=current_writer(record.run.journal_path) is not None)
 
 
@@ -217,8 +222,7 @@ def _accuracies(record: Record) -> dict[str, Any]:
 
 
 def _clean(record: Record) -> dict[str, Any]:
-    row = record.clean()
-    return {"clean": row["acc_nat"], "clean_n": row["n"]} if row else {}
+    return {"clean": row["acc_nat"], "clean_n": row["n"]} if (row := record.clean()) else {}
 
 
 def _robust(row: Row) -> dict[str, Any]:
@@ -247,6 +251,4 @@ def _autoattack(record: Record) -> dict[str, Any]:
 
 def _time(rows: Sequence[Row]) -> str | None:
     """Return when the first of these rows was written, as local time with its offset."""
-    for row in rows:
-        return datetime.fromtimestamp(row["t"]).astimezone().isoformat(timespec="seconds")
-    return None
+    return datetime.fromtimestamp(rows[0]["t"]).astimezone().isoformat(timespec="seconds") if rows else None

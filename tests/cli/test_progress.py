@@ -289,6 +289,7 @@ PROGRESS_ROW = {
     "done": 30,
     "n": 60,
     "accuracy": {"0.1": 0.9},
+    "seconds": 1.0,
 }
 
 
@@ -327,6 +328,26 @@ def test_a_sweeps_bar_is_weighed_by_the_seconds_of_its_attacks():
         page = Console(file=io.StringIO(), width=100)
         page.print(bar.render())
     assert re.match(r"at  fgsm  30/60  0\.1: 90\.0% [━╸╺]+ +5 %  eta", page.file.getvalue())
+
+
+def test_a_sweeps_bar_moves_within_a_batch():
+    """AutoAttack on 360 digits is one batch of minutes: the bar went from 0 % to 100 %."""
+    row = PROGRESS_ROW | {"done": 0, "accuracy": {}}
+    with BarReporter(Console(file=Terminal(), width=80, force_terminal=True)) as bar:
+        progress = EvaluationProgress(bar, {("fgsm", "at"): 900.0})
+        progress.on_row(row | {"seconds": 0.0, "passes": 1})
+        progress.on_row(row | {"seconds": 180.0, "passes": 4626})
+        page = Console(file=io.StringIO(), width=80)
+        page.print(bar.render())
+        moved = [bar.progress.tasks[0].percentage]
+        # half of the images after 200 s; then the next batch takes longer than was estimated
+        for done, seconds in ((30, 200.0), (30, 290.0), (30, 2000.0), (60, 2000.0)):
+            progress.on_row(row | {"done": done, "seconds": seconds, "passes": 9})
+            moved.append(bar.progress.tasks[0].percentage)
+    first, second = page.file.getvalue().splitlines()
+    assert re.match(r"at  fgsm  0/60 [━╸╺]+ +20 %  eta", first)
+    assert second.rstrip() == "next batch: 4,626 passes, 3 min of up to about 15 min"
+    assert moved == pytest.approx([20, 50, 60, 100, 100])
 
 
 def test_an_analysis_logs_its_attacks_and_analyses():

@@ -1,5 +1,6 @@
 """Test mistakes in `afdctl train`: one line that says what, where and what to do, and the exit code."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ MISTAKES = [
     ("digits_nt --seeds 1_0", 2, f"--seeds '1_0': {SEEDS}"),
     (f"digits_nt --seeds {'9' * 5000}", 2, f"--seeds '{'9' * 80}... (5,000 characters)': {SEEDS}"),
     ("digits_nt --name runs/x", 2, "--name 'runs/x': has '/' in it; use letters, digits, '-' and '_'"),
+    ("digits_nt --name 'a b'", 2, "--name 'a b': has ' ' in it; use letters, digits, '-' and '_'"),
     (
         f"digits_nt --name {'x' * 300}",
         2,
@@ -60,8 +62,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(
     (folder / "file").touch()
     (folder / "runs/taken").mkdir(parents=True, exist_ok=True)
     (folder / "runs/taken/results.h5").touch()
-    arguments = ["" if word == "''" else word for word in words.split()]
-    assert here(*arguments) == (code, "", f"error: {message}\n")
+    assert here(*shlex.split(words)) == (code, "", f"error: {message}\n")
 
 
 def test_an_image_folder_that_is_not_there(here: Afdctl, tmp_path: Path):

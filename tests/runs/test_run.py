@@ -41,9 +41,9 @@ def test_runs_of_a_stem_are_numbered_on(tmp_path: Path) -> None:
 
 
 def test_the_name_of_a_file_becomes_one_that_a_run_can_have(tmp_path: Path) -> None:
-    stems = ("a:b", "-x", ".x", "a\nb", "~", "x" * 250)
+    stems = ("a:b", "-x", ".x", "a\nb", "~", "x" * 250, "é b")
     names = [create(tmp_path, stem).name for stem in stems]
-    assert names == ["a-b-001", "x-001", "x-002", "a-b-002", "run-001", f"{'x' * 80}-001"]
+    assert names == ["a-b-001", "x-001", "x-002", "a-b-002", "run-001", f"{'x' * 80}-001", "é-b-001"]
     assert not any(map(name_fault, names))
 
 

@@ -18,6 +18,7 @@ CLOCK = {
     "seconds",
     "images_per_s",
     "started",
+    "trained_until",
     "written",
     "size",
     "disk",

@@ -29,10 +29,11 @@ PAIRED_NOTE: Final = (
 
 
 class Measured(NamedTuple):
-    """An accuracy or an area, and the number of images that it was measured on."""
+    """An accuracy, or with another `format` an area or metric, and the number of images that it was measured on."""
 
     value: float
     n: int | None
+    format: str = ".1%"
 
 
 def compare(
@@ -116,7 +117,7 @@ def _curve_results(curve: "RobustnessCurve", suffix: str) -> dict[str, Any]:
     }
     # areas over different grids cannot be compared, so each grid has its row
     grid = " ".join(map(format_epsilon, curve.epsilons))
-    return values | {f"{curve.title} AUC over {grid}{suffix}": Measured(curve.auc, curve.n)}
+    return values | {f"{curve.title} AUC over {grid}{suffix}": Measured(curve.auc, curve.n, ".3f")}
 
 
 def _analysis_results(row: Mapping[str, Any], suffix: str) -> dict[str, Any]:
@@ -125,7 +126,9 @@ def _analysis_results(row: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     metrics = flattened(row["metrics"]).items()
     name = row["name"]
     return {
-        f"{name} {key}{suffix}": Measured(value, row["n"]) for key, value in metrics if isinstance(value, int | float)
+        f"{name} {key}{suffix}": Measured(value, row["n"], ".4g")
+        for key, value in metrics
+        if isinstance(value, int | float)
     }
 
 
@@ -161,7 +164,8 @@ def _print(names: list[str], parts: Mapping[str, dict[str, list[Any]]], tests: "
         for key, values in rows.items():
             counts = _counts(values)
             n = f" (n={format_images(min(counts))})" if several and len(counts) == 1 else ""
-            table.add_row(key + n, *_cells(values))
+            label = " ".join(NORM_LABELS.get(word, word) for word in key.split(" "))
+            table.add_row(label + n, *_cells(values))
         console.print(table)
     if not tests:
         console.print("same images: no attack was measured at the same epsilon in two of the runs")
@@ -181,12 +185,12 @@ def _counts(values: Sequence[Any]) -> set[int]:
 
 
 def _cells(values: Sequence[Any]) -> list[str]:
-    """Format a row's values; those of results have four digits, and their numbers of images where these differ."""
+    """Format a row's values; those of results have their numbers of images where these differ."""
     counts, texts = _counts(values), []
     for value in values:
         if isinstance(value, Measured):
             n = f" n={format_images(value.n)}" if len(counts) > 1 and value.n is not None else ""
-            texts.append(f"{value.value:.4g}{n}")
+            texts.append(f"{value.value:{value.format}}{n}")
         else:
             texts.append(format_value(value))
     return texts

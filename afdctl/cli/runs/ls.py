@@ -32,12 +32,16 @@ SORT = typer.Option(
 
 NOTE: Final = (
     "In %, on the test split; in brackets: on the hold-out split, during the training, under the probe or APGD-CE. n: "
-    "number of images, in the heading if it is that of the whole column. Probe, APGD-CE, PGD: no AutoAttack. AA: "
-    "AutoAttack."
+    "number of images, in the heading if it is that of the whole column, else in column n in the order of the columns. "
+    "Probe, APGD-CE, PGD: no AutoAttack. AA: AutoAttack."
 )
 # columns of accuracies, each with its key in the summary
 ACCURACIES: Final = {"clean": "clean", "PGD": "pgd", "AA": "aa"}
-COLUMNS: Final = ("run", "data set", "method", "state", "epoch", "clean", "PGD", "AA", "written", "size")
+COLUMNS: Final = ("run", "data set", "method", "state", "epoch", *ACCURACIES, "n", "written", "size")
+# a longer name may be folded
+NAME_WIDTH: Final = 14
+# left out in this order where they have no room
+OPTIONAL: Final = ("size", "written", "data set", "n", "method")
 
 
 class Row(NamedTuple):
@@ -129,7 +133,7 @@ def _print(runs: list[dict[str, Any]]) -> None:
     from afdctl.cli.console import TableConsole
 
     console = TableConsole()
-    console.print_dropping_columns(lambda optional: _table(runs, optional), 3)
+    console.print_dropping_columns(lambda optional: _table(runs, optional), len(OPTIONAL))
     if any(run["clean"] is not None for run in runs):
         console.print(NOTE, soft_wrap=True)
     for run in runs:
@@ -140,48 +144,46 @@ def _print(runs: list[dict[str, Any]]) -> None:
 
 
 def _table(runs: list[dict[str, Any]], optional: int) -> "Table":
-    """Return the table with `optional` of the columns data set, written and size."""
+    """Return the table with the last `optional` of the OPTIONAL columns."""
     from rich.table import Table
 
-    dropped = ("size", "written", "data set")[: 3 - optional]
-    table, counts = Table(), {heading: _common_count(runs, key) for heading, key in ACCURACIES.items()}
+    counts = {heading: {run[f"{key}_n"] for run in runs if run[key] is not None} for heading, key in ACCURACIES.items()}
+    differing = [ACCURACIES[heading] for heading, numbers in counts.items() if len(numbers) > 1]
+    dropped = {*OPTIONAL[: len(OPTIONAL) - optional], *(() if differing else ("n",))}
+    table = Table()
     for heading in COLUMNS:
         if heading not in dropped:
-            right = heading in ("epoch", "clean", "PGD", "size")
-            n = _format_n(counts.get(heading), separator="\n")
-            table.add_column(heading + n, justify="right" if right else "left", no_wrap=True)
+            numbers = counts.get(heading, set()) - {None}
+            n = f"\nn={format_images(*numbers)}" if len(numbers) == 1 and ACCURACIES[heading] not in differing else ""
+            right = heading in ("epoch", "clean", "PGD", "n", "size")
+            # a long name is folded, so that the metrics keep their room
+            name = heading == "run"
+            table.add_column(
+                heading + n,
+                justify="right" if right else "left",
+                no_wrap=not name,
+                min_width=NAME_WIDTH if name else None,
+                overflow="fold" if name else "ellipsis",
+            )
     for run in runs:
-        cells = _cells(run, {ACCURACIES[heading] for heading, count in counts.items() if count is None})
+        cells = _cells(run, differing)
         table.add_row(*(cell for heading, cell in zip(COLUMNS, cells, strict=True) if heading not in dropped))
     return table
 
 
-def _common_count(runs: list[dict[str, Any]], key: str) -> int | None:
-    """Return the number of images of all accuracies of a column; None where they differ."""
-    counts = {run[f"{key}_n"] for run in runs if run[key] is not None}
-    return counts.pop() if len(counts) == 1 else None
-
-
-def _format_n(n: int | None, separator: str = " ") -> str:
-    """Format a number of images after a separator; empty where it is not known."""
-    return "" if n is None else f"{separator}n={format_images(n)}"
-
-
-def _cells(run: dict[str, Any], with_n: set[str]) -> tuple[str, ...]:
-    """Format a run's row; accuracies in `with_n` have their numbers of images."""
+def _cells(run: dict[str, Any], differing: list[str]) -> tuple[str, ...]:
+    """Format a run's row; the accuracies in `differing` have their numbers of images in column n."""
     epoch = "" if run["epoch"] is None else f"{run['epoch']}/{run['epochs']}"
     brackets = "({})" if run["split"] == "validation" else "{}"
-    n = {key: _format_n(run[f"{key}_n"]) if key in with_n else "" for key in ACCURACIES.values()}
     # the probe is what selects the best epoch
-    shown = {"clean": run["clean"], "pgd": run["pgd"] if run["probe"] is None else run["probe"]}
-    clean, pgd = (
-        brackets.format(format_percent(accuracy)) + n[key] if accuracy is not None else ""
-        for key, accuracy in shown.items()
-    )
+    shown = (run["clean"], run["pgd"] if run["probe"] is None else run["probe"])
+    clean, pgd = (brackets.format(format_percent(accuracy)) if accuracy is not None else "" for accuracy in shown)
     aa = ""
     if run["aa"] is not None:
         epsilon = f"{format_epsilon(run['aa_epsilon'])} {NORM_LABELS[run['aa_norm']]}"
-        last = " (last)" if run["checkpoint"] == "last" else ""
-        aa = f"{format_percent(run['aa'])} at {epsilon}{n['aa']}{last}"
+        aa = f"{format_percent(run['aa'])} at {epsilon}{' (last)' if run['checkpoint'] == 'last' else ''}"
+    counts = [run[f"{key}_n"] for key in differing if run[key] is not None]
+    numbers = ["?" if count is None else format_images(count) for count in counts]
+    n = numbers[0] if len(set(numbers)) == 1 else "/".join(numbers)
     written, size = format_minute(run["written"]), format_bytes(run["size"] or 0)
-    return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, written, size
+    return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, n, written, size

@@ -32,21 +32,17 @@ if TYPE_CHECKING:
 NAME = typer.Argument(
     metavar="[RUN]", help="A run by path or name, or - for stdin; the newest by default.", show_default=False
 )
-# The values of a recipe that matter most; --json has all.
+# The values of a recipe that matter most, printed unless they switch something off; --json has all.
 MAIN_KEYS: Final = (
     "fidelity",
     *("data.holdout", "data.train_limit", "data.augment"),
     *("model.encoder", "model.width", "model.norm"),
-    *("defense.lr_C", "defense.lr_D", "defense.lr_F", "defense.beta", "defense.weight"),
-    *(
-        "attack.name",
-        "attack.norm",
-        "attack.epsilon",
-        "attack.steps",
-        "attack.n_fgsm_epochs",
-        "attack.steps_warmup_epochs",
-    ),
-    *("train.batch_size", "train.schedule", "train.milestones", "train.ema_decay", "train.checkpoint_selection"),
+    *("defense.game", "defense.classify", "defense.lr_C", "defense.lr_D", "defense.lr_F"),
+    *("defense.beta", "defense.weight"),
+    *("attack.name", "attack.norm", "attack.epsilon", "attack.epsilon_warmup_epochs"),
+    *("attack.steps", "attack.n_fgsm_epochs", "attack.steps_warmup_epochs"),
+    *("train.epochs", "train.batch_size", "train.schedule", "train.milestones", "train.ema_decay"),
+    "train.checkpoint_selection",
     *("test.step_size", "test.square_queries"),
 )
 PROVENANCE: Final = (
@@ -155,14 +151,15 @@ def _recipe_lines(recipe: dict[str, Any] | None) -> list[str]:
     if recipe is None:
         return ["none: a custom model, which is only evaluated"]
     values = flattened(recipe)
-    texts = [f"{key} = {format_value(values[key])}" for key in MAIN_KEYS if values.get(key) is not None]
+    texts = [f"{key} = {format_value(values[key])}" for key in MAIN_KEYS if values.get(key) not in (None, 0, [])]
     return [", ".join(texts[first : first + VALUES_PER_LINE]) for first in range(0, len(texts), VALUES_PER_LINE)]
 
 
 def _provenance_lines(content: dict[str, Any]) -> list[str]:
     run, provenance = content["run"], content["provenance"]
-    times = f"{format_minute(run['started'])} to {format_minute(run['written'])}"
-    return [times, *(f"{key} {provenance[key]}" for key in PROVENANCE if provenance.get(key) not in (None, ""))]
+    until = run["trained_until"] or run["written"]
+    times = [f"{format_minute(run['started'])} to {format_minute(until)}"] if until else []
+    return [*times, *(f"{key} {provenance[key]}" for key in PROVENANCE if provenance.get(key) not in (None, ""))]
 
 
 def _training_lines(content: dict[str, Any]) -> list[str]:

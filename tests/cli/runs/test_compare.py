@@ -74,10 +74,20 @@ def test_compare_has_the_results_of_both_checkpoints_with_their_images(afdctl: A
         for line in afdctl("runs", "compare", "at", "wgan", "nt").out.splitlines()
         if "│" in line
     }
-    assert lines["aa linf 0.1"].count("n=") == 3
-    assert "0.5 n=100" in lines["aa linf 0.1"]
+    assert lines["aa L∞ 0.1"].count("n=") == 3
+    assert "50.0% n=100" in lines["aa L∞ 0.1"]
     # equal within the row, but not those of other rows
-    assert "pgd_linf linf 0.1, last (n=1k)" in lines
+    assert "pgd_linf L∞ 0.1, last (n=1k)" in lines
+
+
+def test_compare_prints_percent_areas_and_counts(afdctl: Afdctl, runs: Runs):
+    for name, units in (("at", 3), ("wgan", 1204)):
+        analysed(runs[name], "units", {"units": units})
+    lines = [line.split("│")[1:4] for line in afdctl("runs", "compare", "at", "wgan").out.splitlines() if "│" in line]
+    rows = {label.strip(): [first.strip(), second.strip()] for label, first, second in lines}
+    assert rows["PGD-40 L∞ 0.1 (test, no AutoAttack) (n=360)"] == ["50.0%", "60.0%"]
+    assert rows["aa AUC over 0 0.1 (n=100)"] == ["0.685", "0.735"]
+    assert [values for label, values in rows.items() if label.startswith("units units")] == [["3", "1204"]]
 
 
 def test_results_of_a_checkpoint_that_is_no_longer_best_have_its_digest(afdctl: Afdctl, folder: Path, runs: Runs):
@@ -144,16 +154,33 @@ def test_results_h5_has_both_checkpoints(afdctl: Afdctl, runs: Runs):
         assert file["last/attacks/aa/0.1"].attrs["checkpoint"] == LAST
 
 
-def test_ls_shows_the_images_in_the_heading_or_beside_each_accuracy(afdctl: Afdctl, runs: Runs):
+def test_ls_shows_the_images_in_the_heading_or_in_a_column(afdctl: Afdctl, runs: Runs):
     out = afdctl("runs", "ls").out
-    assert "99.0 n=360" in out
-    assert "90.0 n=20" in out
-    assert "40.0 at 0.1 L∞ n=100" in out
+    cells = {line.split("│")[1].strip(): line.split("│")[9].strip() for line in out.splitlines() if "│" in line}
+    # clean, PGD and AA differ between the runs; equal numbers are written once
+    assert (cells["at"], cells["nt"]) == ("360/360/100", "20")
+    assert "│ 40.0 at 0.1 L∞ │" in out
     runs["nt"].journal_path.unlink()
-    heading, *rows = [line for line in afdctl("runs", "ls").out.splitlines() if "n=" in line]
+    out = afdctl("runs", "ls").out
+    assert "360/" not in out
+    heading, *rows = [line for line in out.splitlines() if "n=" in line]
     assert heading.count("n=360") == 2
     assert heading.count("n=100") == 1
     assert rows == []
+
+
+@pytest.mark.parametrize("name", ["nt", "a_name_that_is_longer_than_any_of_the_recipes-001"])
+def test_ls_has_room_for_states_epochs_and_accuracies(
+    afdctl: Afdctl, folder: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    runs["nt"].path.rename(folder / "runs" / name)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("afdctl.cli.console.TableConsole.is_terminal", True)
+    out = afdctl("runs", "ls").out
+    assert "…" not in out
+    (row,) = [line for line in out.splitlines() if line.startswith(f"│ {name[:8]}")]
+    assert all(f" {text} " in row for text in ("swept", "1/60", "90.0", "10.0", "10.0 at 0.1 L∞"))
+    assert "a wider terminal or --json shows them" in " ".join(out.split())
 
 
 def test_ls_names_the_checkpoint_if_only_the_last_one_was_attacked(afdctl: Afdctl, folder: Path):

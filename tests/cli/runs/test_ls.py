@@ -117,6 +117,17 @@ def test_a_damaged_run_is_listed_with_the_others(afdctl: Afdctl, runs: Runs):
     assert any("mnist: runs/mnist: has schema 7" in line for line in warnings)
 
 
+def test_a_journal_without_a_row_is_damaged(afdctl: Afdctl, runs: Runs):
+    runs["wgan"].journal_path.write_bytes(b"\xff" * 5000)
+    ended = afdctl("runs", "show", "wgan")
+    assert "seed 0: damaged\n" in ended.out
+    assert "runs/wgan/events.ndjson: damaged, none of its rows can be read; restore the file from a copy" in ended.out
+    assert "last rows" not in ended.out
+    shown = afdctl("runs", "ls")
+    assert "│ damaged " in shown.out
+    assert "wgan: runs/wgan/events.ndjson: damaged" in shown.err
+
+
 def test_the_state_of_a_run_that_is_being_written(afdctl: Afdctl, runs: Runs):
     with Journal.open(runs["young"].journal_path) as young, Journal.open(runs["wgan"].journal_path) as wgan:
         assert {run["name"]: run["state"] for run in listed(afdctl)}["young"] == "training"

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from afdctl.formatting import format_minute
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
@@ -77,6 +79,22 @@ def test_show_of_an_unfinished_run(afdctl: Afdctl, runs: Runs):
     assert "young  AFD-WGAN on digits, seed 0: crashed" in out
     assert "hold-out: clean 70.0%, APGD-CE 20.0% (no AutoAttack)" in out
     assert "not started" in afdctl("runs", "show", "mnist").out
+
+
+def test_show_names_the_keys_of_a_recipe_that_have_an_effect(afdctl: Afdctl, runs: Runs):
+    recipe = afdctl("runs", "show", "wgan").out.partition("provenance")[0]
+    for text in ("defense.game = wgan", "defense.classify = clean", "train.epochs = 60"):
+        assert text in recipe
+    assert not re.search(r"= (0|\[\]|—)[,\n]", recipe)
+
+
+def test_the_dates_are_those_of_the_training(afdctl: Afdctl, runs: Runs):
+    run = as_json(afdctl, "show", "wgan")["run"]
+    # swept later
+    assert run["started"] < run["trained_until"] < run["written"]
+    began, ended = (format_minute(run[key]) for key in ("started", "trained_until"))
+    assert f"provenance   {began} to {ended}\n" in afdctl("runs", "show", "wgan").out
+    assert "provenance   commit abc" in afdctl("runs", "show", "mnist").out
 
 
 def test_show_takes_one_name_from_stdin(afdctl: Afdctl, runs: Runs, monkeypatch: pytest.MonkeyPatch):

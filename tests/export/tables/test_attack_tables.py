@@ -119,9 +119,9 @@ def test_a_value_of_some_seeds_only_is_named(tmp_path: Path) -> None:
 def test_an_epsilon_that_the_suite_lacks_is_in_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = [*cell_rows("pgd_linf", {0.1: 0.9}, "digits", n=360), *cell_rows("cw", {0.29: 0.9}, "digits", n=360)]
-    runs = [make_record(tmp_path / "elsewhere", "my run", "digits_nt", done)]
+    runs = [make_record(tmp_path / "some where", "mine", "digits_nt", done)]
     table = build_table("1", runs, with_paper=False)
-    assert table.missing == ["afdctl sweep 'elsewhere/my run' --suite paper-A2 --epsilons 0,0.1 --attacks aa"]
+    assert table.missing == ["afdctl sweep 'some where/mine' --suite paper-A2 --epsilons 0,0.1 --attacks aa"]
     assert [column.title for column in table.columns][1:4] == ["PGD-L∞ 0.1 (WB)", "C&W-L2 0.29 (WB)", "AA-L∞ 0.1 (WB)"]
 
 
