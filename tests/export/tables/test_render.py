@@ -12,6 +12,8 @@ from pyarrow import parquet
 from afdctl.errors import AfdctlError
 from afdctl.export.tables import render
 from afdctl.export.tables.base import Table, build_table
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 from tests.export.tables.sample_runs import cell_rows, make_record
 from tests.journals import final_test
 
@@ -24,7 +26,9 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
     runs = [make_record(tmp_path / "runs", "nt", "mnist_nt", test)]
     for seed in (1, 2):
         done = cell_rows("pgd_linf", {0.3: 0.8 + seed / 10})
-        runs.append(make_record(tmp_path / "runs", f"a|t_{seed}", "mnist_at", done, f"seed={seed}"))
+        made = make_record(tmp_path / "runs", f"at_{seed}", "mnist_at", done, f"seed={seed}")
+        # a name that afdctl does not give, but that the user's renaming does
+        runs.append(Record.of(Run(made.run.path.rename(tmp_path / f"runs/a|t_{seed}"))))
     return build_table("1", runs, with_paper=True)
 
 
