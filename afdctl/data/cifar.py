@@ -60,8 +60,9 @@ class CIFAR10(DatasetLoader):
             raise CorruptError(f"{location}: its md5 is not {self.name}'s {self.files[0].md5}: replace it")
         # a data folder is never written to, even if it is writable
         with staging([cache_dir()]) as (cache, folder), tarfile.open(location) as archive:
-            # the filter refuses members that would be written outside the folder
-            archive.extractall(folder, filter="data")
+            # refuses members that would be written outside the folder; Python before 3.11.4 has no filters
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(folder)
             move(folder / self.folder, cache / self.folder)
         return cache
 

@@ -1,5 +1,6 @@
 import pickle
 import tarfile
+import warnings
 from dataclasses import replace
 from hashlib import md5
 
@@ -69,6 +70,15 @@ def test_the_archive_is_unpacked_into_the_cache_only(archive, own_cache):
     assert [path.name for path in own_cache.iterdir()] == ["cifar-10-batches-py"]
     archive.write_bytes(b"never read again")
     check(load("cifar10", archive.parent))
+
+
+def test_the_archive_is_unpacked_by_a_python_without_filters(archive, own_cache, monkeypatch):
+    """Python 3.11.2, which Debian 12 has, knows neither `data_filter` nor extractall's `filter`."""
+    extractall = tarfile.TarFile.extractall
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda archive, path: extractall(archive, path))
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        check(load("cifar10", archive.parent))
 
 
 def test_a_truncated_archive_is_named(archive):
