@@ -174,7 +174,8 @@ def main(
     lines, page = (RESULTS / f"factors_{study['name']}.{suffix}" for suffix in ("ndjson", "md"))
     results = {row["key"]: row for row in map(json.loads, lines.read_text().splitlines())} if lines.exists() else {}
     planned = trainings(study)
-    runs.mkdir(parents=True, exist_ok=True)
+    for folder in (RESULTS, runs):
+        folder.mkdir(parents=True, exist_ok=True)
     missing = [training for training in planned if training.key not in results]
     typer.echo(f"{len(planned)} trainings, {len(missing)} of them to do", err=True)
     with ThreadPoolExecutor(jobs) as pool:

@@ -52,7 +52,7 @@ def test_variants_are_compared_on_pairs_of_seed_and_image() -> None:
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factors, "RESULTS", tmp_path)
+    monkeypatch.setattr(factors, "RESULTS", tmp_path / "results")
     trained: list[str] = []
 
     def measure(training: factors.Training, study: object, runs: Path) -> dict[str, object]:
@@ -71,4 +71,4 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest
     for _ in range(2):
         factors.main(definition, runs=tmp_path / "runs")
     assert len(trained) == 4
-    assert "| second | 2 |" in (tmp_path / "factors_small.md").read_text()
+    assert "| second | 2 |" in (tmp_path / "results/factors_small.md").read_text()
