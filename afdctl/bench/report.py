@@ -30,7 +30,6 @@ from afdctl.defenses.step_phases import PHASES
 from afdctl.models.cost import CopyBenchmark, CostEstimate, MatmulBenchmark, ceiling_dtype, timed
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
-from afdctl.recipe.schema import TestEvaluation
 from afdctl.training.cost_estimate import (
     COUNTED_IMAGES,
     ImageBatch,
@@ -40,7 +39,7 @@ from afdctl.training.cost_estimate import (
     with_train_settings,
 )
 from afdctl.training.evaluate import evaluate
-from afdctl.training.schedule import AdversarySchedule, ValidationSchedule, validation_passes
+from afdctl.training.schedule import AdversarySchedule, ValidationSchedule, passes_of_test, passes_of_validation
 
 # The test evaluates the last checkpoint and the best one.
 TESTED_CHECKPOINTS: Final = 2
@@ -190,9 +189,9 @@ def estimate_recipe_time(
     pass_seconds = time_evaluation_pass(recipe, images)
     schedule = ValidationSchedule(recipe, training_images, recipe.data.holdout)
     validation_images = min(recipe.data.holdout, recipe.validation.limit)
-    validation = pass_seconds * validation_images * validation_passes(recipe)
+    validation = pass_seconds * validation_images * passes_of_validation(recipe)
     test_images = TESTED_CHECKPOINTS * min(info.test, recipe.test.limit or info.test)
-    test = pass_seconds * test_images * test_passes(recipe.test)
+    test = pass_seconds * test_images * passes_of_test(recipe.test)
     epochs = recipe.train.epochs
     return {
         "epochs": epochs,
@@ -206,11 +205,6 @@ def estimate_recipe_time(
         "test_seconds": test,
         "total_seconds": epochs * steps * step_seconds + schedule.count * validation + test,
     }
-
-
-def test_passes(table: TestEvaluation) -> int:
-    """Return the maximum of forward-equivalents per image: PGD, clean and attacked images, all queries of Square."""
-    return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
 
 
 def time_evaluation_pass(recipe: Recipe, images: ImageBatch) -> float:
@@ -229,4 +223,4 @@ def time_evaluation_pass(recipe: Recipe, images: ImageBatch) -> float:
         evaluate(network, split, [attack], batch_size=n)
 
     run()  # warm-up
-    return timed(run, device) / n / test_passes(short)
+    return timed(run, device) / n / passes_of_test(short)

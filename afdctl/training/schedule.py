@@ -12,7 +12,7 @@ from afdctl.attacks.autoattack import square_starts
 from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import Data, Train, Validation
+from afdctl.recipe.schema import Data, TestEvaluation, Train, Validation
 from afdctl.training.evaluate import weak_test
 
 N_FGSM: Final = "n_fgsm"
@@ -116,7 +116,7 @@ class ValidationSchedule:
 
     def __init__(self, recipe: Recipe, training_images: int, holdout: int) -> None:
         self.epochs, self.uses_probe = recipe.train.epochs, recipe.train.checkpoint_selection == "probe"
-        validation = min(holdout, recipe.validation.limit) * validation_passes(recipe)
+        validation = min(holdout, recipe.validation.limit) * passes_of_validation(recipe)
         training = training_images * AdversarySchedule(recipe, 1).total_passes
         # passes depend on the recipe alone, so a resumed run validates the same epochs
         affordable = int(MAX_PROBE_SHARE * training / validation) if self.uses_probe else self.epochs
@@ -137,7 +137,7 @@ class ValidationSchedule:
             )
 
 
-def validation_passes(recipe: Recipe) -> int:
+def passes_of_validation(recipe: Recipe) -> int:
     """Return the forward-equivalents of a validation for an image that no attack fools, which costs the most."""
     table = recipe.validation
     # the start is evaluated too; an attack's own clean pass and the verification of its x' are one pass each
@@ -146,6 +146,11 @@ def validation_passes(recipe: Recipe) -> int:
     if recipe.train.checkpoint_selection == "probe":
         passes += table.targets * apgd + 2 + table.square_queries + 3
     return passes
+
+
+def passes_of_test(table: TestEvaluation) -> int:
+    """Return the forward-equivalents of the test for an image that no attack fools, which costs the most."""
+    return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
 
 
 def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from afdctl.recipe import Recipe, load
-from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, validation_passes
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, passes_of_validation
 from tests.conftest import short
 
 PER_EPOCH = 5
@@ -96,7 +96,7 @@ def probing(images: int, *overrides: str, name: str = "digits_wgan") -> Validati
 def test_the_probe_takes_at_most_5_percent_of_the_passes():
     # 200 images of at most 42 + 3 * 42 + 300 + 9 passes; a step of AFD takes 2 * 20 + 1 + 6 an image
     validation, epoch = 200 * 477, 47 * 30_000
-    assert validation_passes(probing_recipe()) == 477
+    assert passes_of_validation(probing_recipe()) == 477
     schedule = probing(30_000)
     assert (schedule.interval, schedule.count) == (2, 5)
     assert schedule.share == pytest.approx(5 * validation / (10 * epoch))

@@ -49,20 +49,22 @@ class Rates:
 
     @property
     def steps_per_second(self) -> float | None:
-        if len(self._samples) < 2:
-            return None
-        first, last = self._samples[0], self._samples[-1]
-        seconds, steps = last.elapsed - first.elapsed, last.step - first.step
+        seconds, steps, _ = self._advance()
         return steps / seconds if seconds > 0 and steps > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
         """The time to the last step. Uses the share of work, as later steps may cost more."""
+        seconds, _, work = self._advance()
+        share = self._samples[-1].share if self._samples else 0.0
+        return (1 - share) * seconds / work if seconds > 0 and work > 0 and share <= 1 else None
+
+    def _advance(self) -> tuple[float, int, float]:
+        """Return seconds, steps and share of work from the first sample to the last; zeros for fewer than two."""
         if len(self._samples) < 2:
-            return None
+            return 0.0, 0, 0.0
         first, last = self._samples[0], self._samples[-1]
-        seconds, work = last.elapsed - first.elapsed, last.share - first.share
-        return (1 - last.share) * seconds / work if seconds > 0 and work > 0 and last.share <= 1 else None
+        return last.elapsed - first.elapsed, last.step - first.step, last.share - first.share
 
     @property
     def seconds_between_writes(self) -> float:
