@@ -1,74 +1,48 @@
-"""The names that recipes and suites may use, and what afdctl knows of each; their code is imported only when loaded.
+"""The built-in names: one descriptor for each, which every consumer reads. `descriptors.py` finds their code."""
 
-A name is one of the tables below, an installed entry point, or a user's code: `path/to/file.py:Name` or
-`package.module:Name`. For a command, an option or a key that takes a name of a kind:
+from collections.abc import Mapping
+from typing import Final
 
-    name = resolve(DEFENSES, text, folder)   # absolute and unique; RecipeError for an unknown name; executes nothing
-    load(DEFENSES, name)                     # the class or function; executes a user's file, after `code.announcers`
-    describe(DEFENSES, name)                 # its descriptor: label, losses, ...; a user's code has them as attributes
-    user_code(DEFENSES, name)                # a `UserCode`, or None of a built-in name: `digest()` and `files()` for
-                                             # keys and provenance, `running()` around every call, for its errors
-"""
+from afdctl.descriptors import (
+    DefenseDescriptor,
+    Descriptor,
+    Kind,
+    Loss,
+    describe,
+    load,
+    resolve,
+    user_code,
+)
 
-import dataclasses
-from collections.abc import Iterator, Mapping
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+__all__ = ["describe", "load", "resolve", "user_code"]
 
-from afdctl.errors import NotFoundError, RecipeError
-from afdctl.formatting import did_you_mean, shorten
-from afdctl.user_code import code
-from afdctl.user_code.code import Spec, UserCode
+# Okabe and Ito's palette for all kinds of colour vision, without the yellow, which is too faint on paper; AT is blue,
+# TRADES red and AFD green as in Figure A4
+BLACK: Final = "#000000"
+ORANGE: Final = "#e69f00"
+SKY: Final = "#56b4e9"
+GREEN: Final = "#009e73"
+BLUE: Final = "#0072b2"
+RED: Final = "#d55e00"
+PURPLE: Final = "#cc79a7"
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Descriptor:
-    """What afdctl knows of a name without its code. `place` is where the class or function is.
-
-    `label` is the name in tables, charts and messages; the name itself if empty. `config` is the place of the model of
-    its keys; empty if its table has no further keys.
-    """
-
-    place: str
-    label: str = ""
-    config: str = ""
-
-
-D = TypeVar("D", bound=Descriptor)
-
-
-class Kind(Mapping[str, D], Generic[D]):
-    """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class."""
-
-    def __init__(self, noun: str, group: str, base: type[D], entries: Mapping[str, D]) -> None:
-        self.noun, self.group, self.base, self.entries = noun, group, base, entries
-
-    def __getitem__(self, name: str) -> D:
-        return self.entries[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-
-# places in text, not classes: a recipe is validated without importing torch
+# places in text, not classes: a recipe is validated without importing torch. Tables show data sets in this order.
 DATASETS: Final = Kind(
     "data set",
     "afdctl.datasets",
     Descriptor,
     {
         "digits": Descriptor(place="afdctl.data.digits:Digits"),
-        "mnist": Descriptor(place="afdctl.data.mnist:MNIST"),
-        "fashion_mnist": Descriptor(place="afdctl.data.mnist:FashionMNIST"),
-        "cifar10": Descriptor(place="afdctl.data.cifar:CIFAR10"),
-        "cifar100": Descriptor(place="afdctl.data.cifar:CIFAR100"),
-        "tiny_imagenet": Descriptor(place="afdctl.data.tiny_imagenet:TinyImageNet"),
-        "folder": Descriptor(place="afdctl.data.image_folder:Folder"),
+        "mnist": Descriptor(place="afdctl.data.mnist:MNIST", label="MNIST"),
+        "fashion_mnist": Descriptor(place="afdctl.data.mnist:FashionMNIST", label="Fashion-MNIST"),
+        "cifar10": Descriptor(place="afdctl.data.cifar:CIFAR10", label="CIFAR-10"),
+        "cifar100": Descriptor(place="afdctl.data.cifar:CIFAR100", label="CIFAR-100"),
+        "tiny_imagenet": Descriptor(
+            place="afdctl.data.tiny_imagenet:TinyImageNet", label="Tiny-ImageNet", keys=("image_size",)
+        ),
+        "folder": Descriptor(place="afdctl.data.image_folder:Folder", keys=("path", "channels", "image_size")),
     },
+    methods=("find", "load"),
 )
 ENCODERS: Final = Kind(
     "encoder",
@@ -85,26 +59,83 @@ DISCRIMINATORS: Final[Mapping[str, str]] = {
     "fc3": "afdctl.models.discriminator:fc3",
     "fc3-pd": "afdctl.models.discriminator:fc3_pd",
 }
+# tables and legends show methods in this order
 DEFENSES: Final = Kind(
     "defense",
     "afdctl.defenses",
-    Descriptor,
+    DefenseDescriptor,
     {
-        "natural": Descriptor(place="afdctl.defenses.natural:Natural"),
-        "adversarial": Descriptor(place="afdctl.defenses.adversarial:Adversarial"),
-        "trades": Descriptor(place="afdctl.defenses.trades:Trades"),
-        "afd": Descriptor(place="afdctl.defenses.afd:AFD"),
-        "matching": Descriptor(place="afdctl.defenses.matching:Matching"),
+        "natural": DefenseDescriptor(
+            place="afdctl.defenses.natural:Natural",
+            config="afdctl.recipe.defenses:Natural",
+            label="NT",
+            short="nt",
+            attacked=False,
+            passes=3,
+            classified="x",
+            styles={"": (BLACK, (0, (3.5, 1.5)), "x")},
+        ),
+        "adversarial": DefenseDescriptor(
+            place="afdctl.defenses.adversarial:Adversarial",
+            config="afdctl.recipe.defenses:Adversarial",
+            label="AT",
+            short="at",
+            metrics=("acc_adv", "grad_C"),
+            passes=3,
+            classified="x'",
+            styles={"": (BLUE, (0, (9, 1.5)), "s")},
+        ),
+        "trades": DefenseDescriptor(
+            place="afdctl.defenses.trades:Trades",
+            config="afdctl.recipe.defenses:Trades",
+            label="TRADES",
+            losses=("L_C", "kl"),
+            metrics=("acc_nat", "acc_adv"),
+            # the adversary that maximises its KL term
+            adversary="pgd_kl",
+            classified="x",
+            styles={"": (RED, (0, (5, 1.2, 1, 1.2)), "^")},
+        ),
+        "afd": DefenseDescriptor(
+            place="afdctl.defenses.afd:AFD",
+            config="afdctl.recipe.defenses:AFD",
+            label="AFD",
+            losses=("L_C", "L_D", "L_F"),
+            metrics=("alpha_h",),
+            variant="game",
+            styles={
+                "dcgan": (ORANGE, (0, (5, 1, 1, 1, 1, 1)), "D"),
+                "wgan": (GREEN, "-", "o"),
+                "hinge": (SKY, (0, (2, 0.8)), "v"),
+            },
+        ),
+        "matching": DefenseDescriptor(
+            place="afdctl.defenses.matching:Matching",
+            config="afdctl.recipe.defenses:Matching",
+            label="Matching",
+            losses=("L_C", "sensitivity"),
+            classified="x",
+            styles={"": (PURPLE, (0, (1, 1.2)), "P")},
+        ),
     },
+    methods=("step",),
 )
+# on the dashboard and in reports, in this order; other losses are called by their name
+LOSSES: Final[Mapping[str, Loss]] = {
+    "L_C": Loss("L_C", "classifier", "L_C: classification (Eq. 7)", "L_C"),
+    "L_D": Loss("L_D", "discriminator", "L_D: discriminator (Eq. 9, 11)", "L_D"),
+    "L_F": Loss("L_F", "feature extractor", "L_F: feature (Eq. 10, 12)", "L_F"),
+    "kl": Loss("KL", "p(x) against p(x')", "KL term of TRADES", "L_D"),
+    "sensitivity": Loss("‖F(x) − F(x')‖", "sensitivity", "Sensitivity term of matching", "L_D"),
+}
 ADVERSARIES: Final = Kind(
     "training adversary",
     "afdctl.adversaries",
     Descriptor,
     {
         "apgd_ce": Descriptor(place="afdctl.attacks.apgd:apgd"),
-        "pgd": Descriptor(place="afdctl.attacks.pgd:pgd_ce"),
-        "pgd_kl": Descriptor(place="afdctl.attacks.pgd:pgd_kl"),
+        "pgd": Descriptor(place="afdctl.attacks.pgd:pgd_ce", keys=("step_size",)),
+        "pgd_kl": Descriptor(place="afdctl.attacks.pgd:pgd_kl", keys=("step_size",)),
         "n_fgsm": Descriptor(place="afdctl.attacks.n_fgsm:n_fgsm"),
     },
 )
@@ -130,76 +161,3 @@ ATTACKS: Final = Kind(
         "noise": Descriptor(place="afdctl.attacks.noise:noise"),
     },
 )
-
-
-def is_code(name: str) -> bool:
-    """Return whether a name is a place in a user's code, not a word."""
-    return ":" in name
-
-
-def resolve(kind: Kind[D], name: str, folder: Path) -> str:
-    """Return the name with an absolute path, where `folder` is that of the file with the name; execute nothing.
-
-    Built-in names and entry points are returned as they are. Errors: RecipeError for an unknown name, whose message
-    begins with the reason, and for a place without a name in it.
-    """
-    if name in kind or find_entry_point(kind, name):
-        return name
-    if is_code(name):
-        return str(Spec.parse(name, folder))
-    hint = did_you_mean(name, [*kind, *(entry.name for entry in entry_points(group=kind.group))])
-    raise RecipeError(f"no such {kind.noun} ({hint}); code of your own is path/to/file.py:Name")
-
-
-def find_entry_point(kind: Kind[D], name: str) -> EntryPoint | None:
-    """Return the installed entry point of a name, the first one where several packages have it."""
-    return next(iter(entry_points(group=kind.group, name=name)), None)
-
-
-def load(kind: Mapping[str, Any], name: str) -> Any:
-    """Import and return the class or function of a name that `resolve` returned.
-
-    Errors of a user's code: RecipeError with its file and line, NotFoundError for a missing file or package.
-    """
-    if name in kind:
-        entry = kind[name]
-        module, attribute = (entry.place if isinstance(entry, Descriptor) else entry).split(":")
-        return getattr(import_module(module), attribute)
-    assert isinstance(kind, Kind)
-    spec = _spec_of(kind, name)
-    return code.load(spec, Path.cwd()).find(spec.name)
-
-
-def user_code(kind: Kind[D], name: str) -> UserCode | None:
-    """Load a name's code; None for a built-in name."""
-    return None if name in kind else code.load(_spec_of(kind, name), Path.cwd())
-
-
-def describe(kind: Kind[D], name: str, recorded: Mapping[str, Any] | None = None) -> D:
-    """Return the descriptor of a name: built-in, as a run recorded it, or from the attributes of a user's code."""
-    if name in kind:
-        return kind[name]
-    if recorded is None:
-        found = load(kind, name)
-        recorded = {field.name: getattr(found, field.name) for field in _fields(kind) if hasattr(found, field.name)}
-    known = {field.name for field in _fields(kind)}
-    values = {"label": _spec_name(name), **{key: value for key, value in recorded.items() if key in known}}
-    return kind.base(**{**values, "place": name})
-
-
-def _fields(kind: Kind[D]) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(kind.base)
-
-
-def _spec_name(name: str) -> str:
-    return name.rpartition(":")[2]
-
-
-def _spec_of(kind: Kind[D], name: str) -> Spec:
-    if is_code(name):
-        return Spec.parse(name, Path.cwd())
-    if entry := find_entry_point(kind, name):
-        return Spec(entry.module, entry.attr)
-    raise NotFoundError(
-        f"{kind.noun} '{shorten(name)}': no such name; it was the entry point of a package that is not installed"
-    )

@@ -21,6 +21,7 @@ LAYERS = [
     "interrupts",
     "paths",
     "user_code",
+    "descriptors",
     "registry",
     "journal",
     "recipe",

@@ -63,7 +63,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     """
     if run.kind == "external":
         return _reload_user_target(run, device, data_dir)
-    config = recipe.loads(run.recipe_text)
+    config = recipe.loads(run.recipe_text, run.path)
     checkpoint = checkpoints.load(run, which)
     # a sweep would begin a new journal, which knows nothing of the training
     if not run.journal_path.exists():

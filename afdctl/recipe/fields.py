@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from afdctl.formatting import did_you_mean, shorten
@@ -13,13 +13,6 @@ from afdctl.paths import invalid_reason
 DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # largest count: more steps, images or queries than any machine can process
 MAX_COUNT: Final = 10**9
-# keys that only some data sets or adversaries have
-KEYS_BY_KIND: Final[Mapping[str, tuple[str, ...]]] = {
-    "path": ("folder",),
-    "channels": ("folder",),
-    "image_size": ("folder", "tiny_imagenet"),
-    "step_size": ("pgd", "pgd_kl"),
-}
 
 
 class Table(BaseModel):
@@ -51,7 +44,7 @@ def parse_fraction(value: Any) -> Any:
 
 
 def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
-    """Return a validator that accepts the names of a registry table."""
+    """Return a validator that accepts the built-in names of a table."""
 
     def check(name: str) -> str:
         if name not in table:
@@ -62,7 +55,7 @@ def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
 
 
 def registered(table: Mapping[str, object]) -> Any:
-    """Return the type metadata of a key whose values are the names of a registry table."""
+    """Return the type metadata of a key whose values are the built-in names of a table."""
     return AfterValidator(check_name_in(table)), WithJsonSchema({"type": "string", "enum": list(table)})
 
 
@@ -73,15 +66,6 @@ def check_path(text: str) -> str:
     if not text.isprintable():
         raise ValueError("has a character that a recipe cannot store; rename the folder, or name it with --data-dir")
     return text
-
-
-def check_applicable(value: Any, info: ValidationInfo, kind_key: str) -> Any:
-    """Refuse a key of `KEYS_BY_KIND` where the table's kind does not have it."""
-    # a kind that failed its own check is not in the data
-    kind, kinds = info.data.get(kind_key), KEYS_BY_KIND[str(info.field_name)]
-    if value is not None and kind is not None and kind not in kinds:
-        raise ValueError(f"{kind} has no such key (only {' and '.join(kinds)} can use it)")
-    return value
 
 
 def cross_table_error(key: str, reason: str) -> PydanticCustomError:

@@ -12,23 +12,20 @@ import tomli
 import tomli_w
 
 import afdctl
-from afdctl import paths
+from afdctl import descriptors, paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
-from afdctl.recipe import toml_source
-from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
+from afdctl.recipe import toml_source, user_names
 from afdctl.recipe.errors import validate
-from afdctl.recipe.fields import KEYS_BY_KIND, Table
-from afdctl.recipe.schema import Data, Recipe
+from afdctl.recipe.named_table import RECORDED, NamedTable
+from afdctl.recipe.schema import Recipe
 from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
+from afdctl.recipe.user_names import NAMED_TABLES, with_absolute_names
 
 PACKAGE: Final = Path(afdctl.__file__).parent
 REQUIRED: Final = ("data", "model", "defense", "attack", "train")
 # files that extend each other; packaged ones are up to 4
 MAX_CHAIN: Final = 16
-# table -> the key that decides which further keys the table has
-KIND_KEYS: Final = {"data": "dataset", "defense": "name", "attack": "name"}
-
 # the presets of `fidelity`: the paper, its published code and sound practice differ
 PRESETS: Final = ("sound", "paper", "official")
 # condition of a row of presets.toml -> the recipe's key that it compares
@@ -52,26 +49,40 @@ def find(path_or_name: str) -> Path:
 
 
 def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Load a recipe with `key.sub=value` overrides; RecipeError lists every problem."""
-    return resolve(list(with_presets([*chain(find(path_or_name)), parse_assignments(overrides)])))
+    """Load a recipe with `key.sub=value` overrides; RecipeError lists every problem.
+
+    Executes the user's code that it names. A relative path is relative to the file that has it; in an override, to the
+    working directory.
+    """
+    given = with_absolute_names(parse_assignments(overrides), Path.cwd())
+    return resolve(list(with_presets([*chain(find(path_or_name)), given])))
 
 
-def loads(text: str) -> Recipe:
-    """Load a recipe that `dump` wrote; RecipeError if it was edited into an invalid one."""
+def loads(text: str, folder: Path = Path(), execute: bool = False) -> Recipe:
+    """Load a recipe that `dump` wrote in `folder`; RecipeError if it was edited into an invalid one.
+
+    Executes the user's code that it names on request only; without it, keys of that code have any value.
+    """
     # without presets, because `dump` wrote every value
-    return resolve([parse(text, "recipe.toml")])
+    return resolve([with_absolute_names(parse(text, "recipe.toml"), folder)], recorded=not execute)
 
 
-def resolve(layers: list[Layer]) -> Recipe:
-    """Validate the recipe that results from layers, each over those before it."""
+def resolve(layers: list[Layer], recorded: bool = False) -> Recipe:
+    """Validate the recipe that results from layers, each over those before it.
+
+    `recorded`: as a run recorded it, so that no user code is executed.
+    """
+    user_code = None if recorded else user_names.execute(layers) or None
     # an absent table becomes an empty one, so that each of its required keys is reported
     values: dict[str, Any] = {**{table: {} for table in REQUIRED}, **merge_layers(layer.values for layer in layers)}
-    return validate(Recipe, values, layers, other_keys=["extends"])
+    if not recorded:
+        values["user_code"] = user_code
+    return validate(Recipe, values, layers, context=RECORDED if recorded else None, other_keys=["extends"])
 
 
 def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     """Read a file and all files that it extends, the root first."""
-    layer = read(path)
+    layer = with_absolute_names(read(path), path.resolve().parent)
     if "extends" not in layer.values:
         return [layer]
     extends, where = layer.values.pop("extends"), layer.where["extends",]
@@ -141,27 +152,35 @@ def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def inheritable(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """Drop the keys of `base` that have no meaning for the data set, defense or adversary of `top`."""
     kept = dict(base)
-    for table, kind_key in KIND_KEYS.items():
+    for table, model in NAMED_TABLES.items():
         below, above = base.get(table), top.get(table)
         if not isinstance(below, dict) or not isinstance(above, dict):
             continue
-        old_kind, new_kind = below.get(kind_key), above.get(kind_key)
-        if isinstance(old_kind, str) and isinstance(new_kind, str):
-            lost = keys_of_kind(table, old_kind) - keys_of_kind(table, new_kind)
+        old_name, new_name = below.get(model.key), above.get(model.key)
+        if isinstance(old_name, str) and isinstance(new_name, str) and old_name != new_name:
+            lost = keys_of_name(model, old_name, below) - keys_of_name(model, new_name, above)
             kept[table] = {key: value for key, value in below.items() if key not in lost}
     return kept
 
 
-def keys_of_kind(table: str, kind: str) -> set[str]:
-    """Return the keys of [data], [defense] or [attack] for a data set, a defense or an adversary."""
-    models: dict[str, type[Table]] = {"data": Data, "attack": AdversaryConfig, "defense": DEFENSES.get(kind, Table)}
-    return {key for key in models[table].model_fields if kind in KEYS_BY_KIND.get(key, (kind,))}
+def keys_of_name(table: type[NamedTable], name: str, values: Mapping[str, Any]) -> set[str]:
+    """Return the keys that a table has with a name; of code that is not executed, those in `values`."""
+    if not descriptors.is_known(table.kind, name):
+        return set()
+    if name not in table.kind and not descriptors.is_loaded(table.kind, name):
+        return set(values)
+    optional = {key for entry in table.kind.values() for key in entry.keys}
+    keys = table.model_of({table.key: name}).model_fields
+    return {key for key in keys if key not in optional or key in descriptors.describe(table.kind, name).keys}
 
 
 def dump(recipe: Recipe) -> str:
     """Write a recipe as TOML with every value visible, except keys that are None."""
     # TOML has no null
-    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    # after the tables that a person reads
+    user_code = values.pop("user_code", None)
+    return tomli_w.dumps(values | ({"user_code": user_code} if user_code else {}))
 
 
 def digest(recipe: Recipe) -> str:

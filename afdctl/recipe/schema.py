@@ -6,30 +6,33 @@ in `presets.toml` beside this file.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.defenses import AdversaryConfig, Defense, Trades
+from afdctl.descriptors import DefenseDescriptor
+from afdctl.recipe.defenses import Adversary, AdversaryConfig, Defense
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
     CountOrZero,
     Fraction,
     Table,
-    check_applicable,
     check_path,
     cross_table_error,
-    registered,
 )
+from afdctl.recipe.named_table import ByName, NamedTable, check_applicable, named
 
 # modes of torch.compile
 COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
 
 
-class Data(Table):
+class Data(NamedTable):
     """The data set, its split and its augmentation."""
 
-    dataset: Annotated[str, *registered(registry.DATASETS)] = Field(description="`afdctl data ls` lists them")
+    kind = registry.DATASETS
+    key = "dataset"
+
+    dataset: Annotated[str, *named(registry.DATASETS)] = Field(description="`afdctl data ls` lists them")
     path: Annotated[str, AfterValidator(check_path)] | None = Field(
         None, description="folder only: the image folder, which contains train/ and test/ (or val/)"
     )
@@ -57,7 +60,7 @@ class Data(Table):
     @field_validator("path", "image_size", "channels")
     @classmethod
     def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_applicable(value, info, "dataset")
+        return check_applicable(value, info, Data)
 
     @field_validator("image_size")
     @classmethod
@@ -67,10 +70,13 @@ class Data(Table):
         return value
 
 
-class Model(Table):
+class Model(NamedTable):
     """The network: F_theta (encoder) and C_phi (classifier)."""
 
-    encoder: Annotated[str, *registered(registry.ENCODERS)] = Field(description="network of F_theta")
+    kind = registry.ENCODERS
+    key = "encoder"
+
+    encoder: Annotated[str, *named(registry.ENCODERS)] = Field(description="network of F_theta")
     width: Annotated[int, Field(ge=1, le=2048)] = Field(64, description="number of base filters")
     norm: Literal["l2", "none", "scale"] = Field(
         "l2", description="normalisation of the features; scale: l2 times a learned scalar"
@@ -189,10 +195,14 @@ class Recipe(Table):
         "sound", description="preset where they differ: afdctl's choice, the paper, or its published code"
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random generator of the run")
-    data: Data
-    model: Model
+    # before the tables, whose checks across tables need it
+    user_code: dict[str, dict[str, Any]] | None = Field(
+        None, description="written by afdctl: labels, losses, files and digests of the user's code that the recipe names"
+    )
+    data: Annotated[SerializeAsAny[Data], ByName()]
+    model: Annotated[SerializeAsAny[Model], ByName()]
     defense: Defense
-    attack: AdversaryConfig
+    attack: Adversary
     train: Train
     validation: Validation = Validation()
     test: TestEvaluation = TestEvaluation()
@@ -201,8 +211,10 @@ class Recipe(Table):
     @classmethod
     def _fits_defense(cls, attack: AdversaryConfig, info: ValidationInfo) -> AdversaryConfig:
         defense = info.data.get("defense")
-        if isinstance(defense, Trades) and attack.name != "pgd_kl":
-            raise cross_table_error("name", "defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term")
+        own = (info.data.get("user_code") or {}).get("defense")
+        needed = registry.describe(registry.DEFENSES, defense.name, own).adversary if defense else ""
+        if defense and needed and attack.name != needed:
+            raise cross_table_error("name", f"defense '{defense.name}' needs the adversary '{needed}'")
         return attack
 
     @field_validator("train")
@@ -217,3 +229,27 @@ class Recipe(Table):
                 f"'{selection}' needs a hold-out; set data.holdout, or checkpoint_selection = \"last\"",
             )
         return train
+
+    @property
+    def descriptor(self) -> DefenseDescriptor:
+        """The defense's descriptor, as recorded where it is a user's."""
+        return registry.describe(registry.DEFENSES, self.defense.name, (self.user_code or {}).get("defense"))
+
+    @property
+    def method(self) -> str:
+        """The name of the defense in tables: NT, AT, TRADES, AFD-WGAN."""
+        return self.descriptor.method(self.defense.model_dump())
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set; the label of a user's own."""
+        return self._name_of("data", self.data)
+
+    @property
+    def encoder(self) -> str:
+        """The name of the encoder; the label of a user's own."""
+        return self._name_of("model", self.model)
+
+    def _name_of(self, name: str, table: NamedTable) -> str:
+        own = (self.user_code or {}).get(name)
+        return str(own["label"]) if own else str(getattr(table, table.key))

@@ -45,9 +45,10 @@ def with_train_settings(recipe: Recipe, **settings: Any) -> Recipe:
 
 def attack_for(attack: AdversaryConfig, defense: str, steps: int) -> AdversaryConfig:
     """Return the recipe's attack with `steps` steps; TRADES always uses pgd_kl, other defenses never."""
-    if defense == "trades" and attack.name != "pgd_kl":
-        return attack.model_copy(update={"name": "pgd_kl", "step_size": None, "steps": steps})
-    if defense != "trades" and attack.name == "pgd_kl":
+    needed = registry.describe(registry.DEFENSES, defense).adversary
+    if needed and attack.name != needed:
+        return attack.model_copy(update={"name": needed, "step_size": None, "steps": steps})
+    if not needed and attack.name in {entry.adversary for entry in registry.DEFENSES.values()}:
         return attack.model_copy(update={"name": "pgd", "steps": steps})
     return attack.model_copy(update={"steps": steps})
 

@@ -66,7 +66,7 @@ def resume(
     """
     if run.kind != "trained":
         raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
-    chosen = recipe.loads(run.recipe_text)
+    chosen = recipe.loads(run.recipe_text, run.path)
     with run.open_journal() as journal, explain_known_errors():
         journal.on_line = on_line
         dataset = load_run_dataset(run, chosen.data, data_dir)

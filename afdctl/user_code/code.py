@@ -24,22 +24,26 @@ announcers: Final[list[Callable[[str], None]]] = []
 
 @dataclass(frozen=True)
 class Spec:
-    """Where code is, an absolute path or the dotted name of a module, and the name of an object in it."""
+    """Where code is, and the name of an object in it.
+
+    `place` is the absolute path of a file, the dotted name of a module, or that name after the absolute path of the
+    folder to import it from: `/work/mine/package.module`.
+    """
 
     place: str
     name: str
 
     @classmethod
     def parse(cls, text: str, folder: Path) -> "Spec":
-        """Parse `path/to/file.py:Name`, relative to `folder`, or `package.module:Name`; RecipeError for anything else.
+        """Parse `file.py:Name` or `package.module:Name`, both with an optional path that is relative to `folder`.
 
-        Nothing is read or executed.
+        Nothing is read or executed. RecipeError for anything else.
         """
         place, _, name = text.rpartition(":")
         if not place or not name.isidentifier():
             raise RecipeError(f"'{shorten(text)}': name a function or class too, such as path/to/file.py:Name")
-        is_file = place.endswith(".py") or "/" in place
-        return cls(str((folder / paths.path(place)).resolve()) if is_file else place, name)
+        has_path = place.endswith(".py") or "/" in place
+        return cls(str((folder / paths.path(place)).resolve()) if has_path else place, name)
 
     def __str__(self) -> str:
         return f"{self.place}:{self.name}"
@@ -47,12 +51,22 @@ class Spec:
     @property
     def file(self) -> Path | None:
         """The file; None for a module."""
-        return Path(self.place) if "/" in self.place else None
+        return Path(self.place) if self.place.endswith(".py") else None
+
+    @property
+    def module(self) -> str:
+        """The dotted name of a module."""
+        return self.place.rpartition("/")[2]
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the code imports from, beside what is installed."""
+        return Path(self.place).parent if "/" in self.place else Path.cwd()
 
     @property
     def stem(self) -> str:
         """A short name of the file or module."""
-        return self.file.stem if self.file else self.place.rpartition(".")[2]
+        return self.file.stem if self.file else self.module.rpartition(".")[2]
 
 
 class UserCode:
@@ -129,8 +143,13 @@ MAIN: Final = "__file__"
 _loaded: dict[str, UserCode] = {}
 
 
-def load(spec: Spec, folder: Path) -> UserCode:
-    """Execute the file or import the module of a spec, after the `announcers`; modules are found in `folder` too.
+def is_loaded(spec: Spec) -> bool:
+    """Return whether the code of a spec has been executed."""
+    return spec.place in _loaded
+
+
+def load(spec: Spec) -> UserCode:
+    """Execute the file or import the module of a spec, after the `announcers`.
 
     Code that is loaded already is returned as it is unless one of its files has changed. Errors: NotFoundError for a
     missing file or module, RecipeError for code that fails, with its file and line.
@@ -142,8 +161,8 @@ def load(spec: Spec, folder: Path) -> UserCode:
         read_code(spec.file)
     for announce in announcers:
         announce(shown(spec.place))
-    with executing(spec.file.parent if spec.file else folder) as imports:
-        module = run_file(spec.file, imports) if spec.file else import_named(spec.place, imports)
+    with executing(spec.folder) as imports:
+        module = run_file(spec.file, imports) if spec.file else import_named(spec.module, imports)
     _loaded[spec.place] = UserCode(spec.place, module, imports)
     return _loaded[spec.place]
 

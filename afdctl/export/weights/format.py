@@ -78,7 +78,7 @@ def model_metadata(target: EvaluationTarget) -> dict[str, Any]:
     }
     if run.kind == "external":
         return common | {key: run.provenance[key] for key in ("model", "mean", "std")}
-    resolved = recipe.loads(run.recipe_text)
+    resolved = recipe.loads(run.recipe_text, run.path)
     model = {"encoder": resolved.model.encoder, "width": resolved.model.width, "feature_norm": resolved.model.norm}
     return common | model | {"threat_model": resolved.attack.norm}
 
