@@ -42,7 +42,7 @@ DATASETS: Final = Kind(
         ),
         "folder": Descriptor(place="afdctl.data.image_folder:Folder", keys=("path", "channels", "image_size")),
     },
-    methods=("find", "load"),
+    methods=("load",),
 )
 ENCODERS: Final = Kind(
     "encoder",

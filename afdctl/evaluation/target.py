@@ -22,7 +22,7 @@ from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.schema import Data
-from afdctl.runs import checkpoints
+from afdctl.runs import checkpoints, user_files
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import lost_rows
 from afdctl.runs.run import Run
@@ -73,9 +73,13 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     network = build(**config.model.model_dump(), channels=channels, image_size=image_size, classes=len(dataset.classes))
     with checkpoints.fitting(checkpoint):
         network.load_state_dict(checkpoint.network)
-    return _make_target(
-        run, network, dataset, device, digest=checkpoint.digest, seed=config.seed, warnings=checkpoint.warnings
-    )
+    digest, warnings = checkpoint.digest, list(checkpoint.warnings)
+    # files of the run, which are verified here, or of an installed package, which may be another version by now
+    if changed := user_files.changes(config, config.user_code, ("data", "model")):
+        code_digest = user_files.digest(config, ("data", "model"))
+        digest = sha256(f"{digest} {code_digest}".encode()).hexdigest()
+        warnings.append(f"{changed} has changed since the training; these results are of the code as it is now")
+    return _make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings)
 
 
 def load_user_target(

@@ -1,7 +1,7 @@
 """F_theta and C_phi: an encoder with normalised features, and a linear classifier; how fast they compute."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 
 from afdctl.errors import CorruptError
 from afdctl.models.precision import MixedPrecision, set_precision
-from afdctl.registry import ENCODERS, load
+from afdctl.models.user_encoder import build_encoder
+from afdctl.registry import ENCODERS
 
 # the modes of torch.compile that also capture CUDA graphs, where the module is on a CUDA device
 CAPTURING_MODES: Final = ("reduce-overhead", "max-autotune")
@@ -64,18 +65,20 @@ class FeatureClassifier(nn.Module):
 
 
 def build(
-    encoder: str, *, width: int = 64, norm: str = "l2", channels: int, image_size: int, classes: int
+    encoder: str, *, width: int = 64, norm: str = "l2", channels: int, image_size: int, classes: int, **own: Any
 ) -> FeatureClassifier:
-    """Build the network of an encoder in the registry; weights are drawn from torch's global generator.
+    """Build the network of an encoder in the registry or a user's; weights are drawn from torch's global generator.
 
-    `width` is the encoder's number of base filters, `norm` that of its features (see `FeatureNorm`).
+    `width` is the encoder's number of base filters, `norm` that of its features (see `FeatureNorm`), `own` are the
+    further keys of a user's encoder.
     """
-    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, width=width)
+    module, features = build_encoder(encoder, channels=channels, image_size=image_size, width=width, **own)
     network = FeatureClassifier(module, features, classes, norm)
     # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
     # stride 2.
-    return network.to(memory_format=torch.channels_last) if width % 16 == 0 else network
+    # The channels of a user's encoder are not known.
+    return network.to(memory_format=torch.channels_last) if encoder in ENCODERS and width % 16 == 0 else network
 
 
 def set_performance(network: FeatureClassifier, precision: str, compile_mode: str | None) -> None:

@@ -197,7 +197,8 @@ class Recipe(Table):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random generator of the run")
     # before the tables, whose checks across tables need it
     user_code: dict[str, dict[str, Any]] | None = Field(
-        None, description="written by afdctl: labels, losses, files and digests of the user's code that the recipe names"
+        None,
+        description="written by afdctl: attributes, files and digests of the user code that the recipe names",
     )
     data: Annotated[SerializeAsAny[Data], ByName()]
     model: Annotated[SerializeAsAny[Model], ByName()]

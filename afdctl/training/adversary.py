@@ -4,9 +4,13 @@ from typing import Final
 
 from torch import Generator, Tensor, nn
 
+from afdctl.attacks.norms import clip_to_ball
+from afdctl.errors import RecipeError
 from afdctl.models.fused import FusedModel
+from afdctl.models.user_encoder import accepted
 from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.registry import ADVERSARIES, load
+from afdctl.registry import ADVERSARIES, load, user_code
+from afdctl.user_code.code import shown
 
 # Keys of the table that are arguments of the attack; the others belong to `AdversarySchedule`.
 ATTACK_KEYS: Final = {"norm", "epsilon", "steps", "step_size", "random_start", "return_iterate"}
@@ -30,7 +34,16 @@ class Adversary:
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Run the table's attack against any model of the same classes."""
-        generate = load(ADVERSARIES, self.table.name)
-        arguments = self.table.model_dump(include=ATTACK_KEYS, exclude_none=True)
-        x_adv: Tensor = generate(model, x, y, generator=self.generator, **arguments)
-        return x_adv
+        table = self.table
+        generate, code = load(ADVERSARIES, table.name), user_code(ADVERSARIES, table.name)
+        arguments = table.model_dump(include=ATTACK_KEYS, exclude_none=True) | {"generator": self.generator}
+        if code is None:
+            x_adv: Tensor = generate(model, x, y, **arguments)
+            return x_adv
+        with code.running(f"{generate.__name__}()"):
+            x_adv = generate(model, x, y, **accepted(generate, arguments), **table.own_values(AdversaryConfig))
+        if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+            found = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+            raise RecipeError(f"{shown(table.name)}: must return images of shape {tuple(x.shape)}, not {found}")
+        # an attack's own word is never taken
+        return clip_to_ball(x_adv.detach().to(x), x, table.epsilon, table.norm)

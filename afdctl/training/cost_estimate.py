@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from afdctl import registry
 from afdctl.defenses.base import Defense
+from afdctl.defenses.build import make_defense
 from afdctl.defenses.step_phases import PhaseCounter, StepPhases
 from afdctl.models.cost import CostEstimate, FlopCounter, ceiling_dtype, matmul_rate
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
@@ -67,10 +68,7 @@ def build_defense(recipe: Recipe, table: Any, attack_steps: int, images: ImageBa
     network = build_network(recipe, images)
     generator = Generator(images.x.device).manual_seed(0)
     adversary = Adversary(network, attack_for(recipe.attack, table.name, attack_steps), generator)
-    defense: Defense = registry.load(registry.DEFENSES, table.name)(
-        table=table, network=network, adversary=adversary, classes=images.classes, noise=generator
-    )
-    return defense
+    return make_defense(table, network, adversary, images.classes, generator)
 
 
 def estimate_cost(recipe: Recipe, images: ImageBatch) -> CostEstimate:

@@ -102,13 +102,15 @@ class UserCode:
         own = {str(path) for path in self.imports.files.values()}
         return where(error, own, self.place)
 
-    def content(self) -> dict[str, bytes]:
-        """Map what was executed and read so far to its content, by its path below the code's folder."""
-        files = {self.path_of(name): text for name, text in self.imports.texts.items()}
-        for file in self.imports.reads:
-            if file.is_file():
-                files[file.relative_to(self.imports.folder).as_posix()] = file.read_bytes()
-        return files
+    def paths(self) -> dict[str, Path]:
+        """Map what was executed and read so far to its files, by its path below the code's folder."""
+        folder = self.imports.folder
+        read = {file.relative_to(folder).as_posix(): file for file in self.imports.reads if file.is_file()}
+        return {self.path_of(name): file for name, file in self.imports.files.items()} | read
+
+    def path_of_main(self) -> str:
+        """Return the path of a file's code below its folder: its name."""
+        return self.path_of(MAIN)
 
     def path_of(self, module: str) -> str:
         """Return the path of a module's file below the code's folder."""
@@ -119,7 +121,10 @@ class UserCode:
 
     def files(self) -> dict[str, str]:
         """Map what was executed and read so far to the SHA-256 of its content."""
-        return {path: sha256(content).hexdigest() for path, content in sorted(self.content().items())}
+        # of modules the text that was executed, of other files the content as it is now
+        texts = {self.path_of(name): text for name, text in self.imports.texts.items()}
+        paths = sorted(self.paths().items())
+        return {path: sha256(texts.get(path) or file.read_bytes()).hexdigest() for path, file in paths}
 
     def digest(self) -> str:
         """Return SHA-256 in hex of what was executed and read so far.
@@ -178,6 +183,13 @@ def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
         if out_of_memory(error):
             raise
         raise RecipeError(describe(error)) from error
+
+
+def culprit(error: BaseException) -> str:
+    """Return `my.py:12: ValueError: ...` of an exception that passed through loaded user code; empty for others."""
+    files = {str(path) for known in _loaded.values() for path in known.imports.files.values()}
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{shown(frames[-1].filename)}:{frames[-1].lineno}: {one_line_error(error)}" if frames else ""
 
 
 def run_file(path: Path, imports: Imports) -> ModuleType:

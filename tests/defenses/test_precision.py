@@ -78,7 +78,9 @@ def test_in_a_step_only_the_encoder_sees_bf16(name: str):
     network = low_precision_network()
     attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", norm="l2", epsilon=0.5, steps=2)
     adversary = Adversary(network, attack, Generator())
-    table = DefenseConfig.model_of({"name": name}).model_validate({"name": name, **({"gp_weight": 1.0} if name == "afd" else {})})
+    table = DefenseConfig.model_of({"name": name}).model_validate(
+        {"name": name, **({"gp_weight": 1.0} if name == "afd" else {})}
+    )
     defense = registry.load(registry.DEFENSES, name)(table, network, adversary, 3, Generator())
     with Operations() as seen:
         report = defense.step(x, y)
