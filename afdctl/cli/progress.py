@@ -137,8 +137,13 @@ def format_opening(row: Row) -> str:
     if row["event"] == "resume":
         return f"resuming at step {row['step']} of {row['steps_total']}"
     recipe, images = row["recipe"], row["images"]
+    own = recipe.get("user_code") or {}
+    defense, dataset = (
+        own[table]["label"] if table in own else recipe[table][key]
+        for table, key in (("defense", "name"), ("data", "dataset"))
+    )
     return (
-        f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
+        f"{row['name']}: {defense} on {dataset}, {row['parameters']:,} parameters, "
         f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
         f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)

@@ -29,17 +29,17 @@ class TrainingRNG:
         self.augment = make_generator(seed, "augment", device)
         self.attack = make_generator(seed, "attack", device)
         self.noise = make_generator(seed, "noise", device)
-        self._own = dict(vars(self))
+        self.generators: dict[str, Generator] = dict(vars(self))
         self._user_code = user_code
         if user_code:
             seed_global_generators(make_generator(seed, "global", torch.device("cpu")).initial_seed())
 
     def state_dict(self) -> dict[str, Any]:
-        states = {purpose: generator.get_state() for purpose, generator in self._own.items()}
+        states = {purpose: generator.get_state() for purpose, generator in self.generators.items()}
         return states | ({"global": generator_states()} if self._user_code else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for purpose, generator in self._own.items():
+        for purpose, generator in self.generators.items():
             generator.set_state(state[purpose])
         if self._user_code:
             restore_generators(state["global"])

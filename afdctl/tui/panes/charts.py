@@ -99,7 +99,8 @@ ORDER = ("D", "validation", "accuracy", "gradients", "unchanged", "speed")
 def available_charts(history: History) -> list[ChartSpec]:
     """Return all charts of a run, most important first."""
     # before the first step the charts of the expected metrics are shown empty
-    metrics = set(history.series.names) or {*history.defense.losses, *history.defense.metrics}
+    expected = {*history.defense.losses, *history.defense.metrics} if history.recipe else set()
+    metrics = set(history.series.names) or expected
     losses = loss_charts(history, metrics)
     charts = []
     if "alpha_h" in metrics:
