@@ -153,7 +153,10 @@ def format_opening(row: Row) -> str:
 def format_metrics(row: Row) -> list[str]:
     """Format the losses and the discriminator's metrics of a step; a value that is not a number is `nan`."""
     values = {name: float("nan") if row[name] is None else row[name] for name in METRICS if name in row}
-    return [METRICS[name].format(value) for name, value in values.items()]
+    # losses of a user's defense
+    own = {name: row[name] for name in row if name.startswith("L_") and name not in METRICS and row[name] is not None}
+    losses = [f"{name} {value:6.3f}" for name, value in own.items()]
+    return [*losses, *(METRICS[name].format(value) for name, value in values.items())]
 
 
 def format_validation(row: Row) -> str:

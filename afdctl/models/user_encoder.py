@@ -34,6 +34,8 @@ def build_encoder(name: str, *, channels: int, image_size: int, width: int, **ow
     module = module[0] if isinstance(module, tuple) and module else module
     if not isinstance(module, nn.Module):
         raise RecipeError(f"{shown(name)}: returned {with_article(type(module).__name__)}, not a torch.nn.Module")
+    if any(tensor.is_meta for tensor in module.state_dict().values()):
+        raise RecipeError(f"{shown(name)}: has tensors without values, on the meta device; build it on the CPU")
     z = try_images(module.float(), code, name, (channels, image_size, image_size))
     return module, z.shape[1]
 
@@ -57,8 +59,8 @@ def try_images(module: nn.Module, code: UserCode, name: str, shape: tuple[int, i
     if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != IMAGES or not z.is_floating_point():
         found = f"{z.dtype} {tuple(z.shape)}".removeprefix("torch.") if isinstance(z, Tensor) else type(z).__name__
         raise RecipeError(f"{shown(name)}: features of images {shown_shape} must be floats (n, m), not {found}")
-    if empty := [key for key, tensor in module.state_dict().items() if is_lazy(tensor) or tensor.is_meta]:
-        raise RecipeError(f"{shown(name)}: {empty[0]} has no values after a pass; build the module on the CPU")
+    if empty := [key for key, tensor in module.state_dict().items() if is_lazy(tensor)]:
+        raise RecipeError(f"{shown(name)}: {empty[0]} has no values after a pass")
     if not z.isfinite().all():
         raise RecipeError(f"{shown(name)}: features of a grey image are not finite")
     return z

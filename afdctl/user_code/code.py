@@ -186,7 +186,12 @@ def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
 
 
 def culprit(error: BaseException) -> str:
-    """Return `my.py:12: ValueError: ...` of an exception that passed through loaded user code; empty for others."""
+    """Return `my.py:12: ValueError: ...` of an exception that passed through loaded user code; empty for others.
+
+    Errors of afdctl's own are explained already.
+    """
+    if isinstance(error, AfdctlError):
+        return ""
     files = {str(path) for known in _loaded.values() for path in known.imports.files.values()}
     frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename in files]
     return f"{shown(frames[-1].filename)}:{frames[-1].lineno}: {one_line_error(error)}" if frames else ""
