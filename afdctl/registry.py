@@ -28,10 +28,10 @@ PURPLE: Final = "#cc79a7"
 
 # places in text, not classes: a recipe is validated without importing torch. Tables show data sets in this order.
 DATASETS: Final = Kind(
-    "data set",
-    "afdctl.datasets",
-    Descriptor,
-    {
+    noun="data set",
+    group="afdctl.datasets",
+    base=Descriptor,
+    entries={
         "digits": Descriptor(place="afdctl.data.digits:Digits"),
         "mnist": Descriptor(place="afdctl.data.mnist:MNIST", label="MNIST"),
         "fashion_mnist": Descriptor(place="afdctl.data.mnist:FashionMNIST", label="Fashion-MNIST"),
@@ -45,10 +45,10 @@ DATASETS: Final = Kind(
     methods=("load",),
 )
 ENCODERS: Final = Kind(
-    "encoder",
-    "afdctl.encoders",
-    Descriptor,
-    {
+    noun="encoder",
+    group="afdctl.encoders",
+    base=Descriptor,
+    entries={
         "resnet18": Descriptor(place="afdctl.models.resnet:resnet18"),
         "resnet18_mnist": Descriptor(place="afdctl.models.resnet:resnet18_mnist"),
         "lenet": Descriptor(place="afdctl.models.lenet:lenet"),
@@ -61,10 +61,10 @@ DISCRIMINATORS: Final[Mapping[str, str]] = {
 }
 # tables and legends show methods in this order
 DEFENSES: Final = Kind(
-    "defense",
-    "afdctl.defenses",
-    DefenseDescriptor,
-    {
+    noun="defense",
+    group="afdctl.defenses",
+    base=DefenseDescriptor,
+    entries={
         "natural": DefenseDescriptor(
             place="afdctl.defenses.natural:Natural",
             config="afdctl.recipe.defenses:Natural",
@@ -129,10 +129,10 @@ LOSSES: Final[Mapping[str, Loss]] = {
     "sensitivity": Loss("‖F(x) − F(x')‖", "sensitivity", "Sensitivity term of matching", "L_D"),
 }
 ADVERSARIES: Final = Kind(
-    "training adversary",
-    "afdctl.adversaries",
-    Descriptor,
-    {
+    noun="training adversary",
+    group="afdctl.adversaries",
+    base=Descriptor,
+    entries={
         "apgd_ce": Descriptor(place="afdctl.attacks.apgd:apgd"),
         "pgd": Descriptor(place="afdctl.attacks.pgd:pgd_ce", keys=("step_size",)),
         "pgd_kl": Descriptor(place="afdctl.attacks.pgd:pgd_kl", keys=("step_size",)),
@@ -140,10 +140,10 @@ ADVERSARIES: Final = Kind(
     },
 )
 ATTACKS: Final = Kind(
-    "attack",
-    "afdctl.attacks",
-    Descriptor,
-    {
+    noun="attack",
+    group="afdctl.attacks",
+    base=Descriptor,
+    entries={
         "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm"),
         "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf"),
         "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2"),

@@ -1,6 +1,6 @@
 """An encoder in a file: a small convolutional network whose activation is a key of [model].
 
-    afdctl train docs/examples/encoder.toml
+afdctl train docs/examples/encoder.toml
 """
 
 from typing import Literal

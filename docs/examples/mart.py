@@ -1,6 +1,6 @@
 """A defense in a file: MART (Wang et al. 2020, ICLR, openreview rklOg6EFwS).
 
-    afdctl train docs/examples/mart.toml
+afdctl train docs/examples/mart.toml
 """
 
 import torch

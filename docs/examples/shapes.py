@@ -1,6 +1,6 @@
 """A data set in a file: bars and squares at random places, with noise.
 
-    afdctl train docs/examples/shapes.toml
+afdctl train docs/examples/shapes.toml
 """
 
 from collections.abc import Sequence

@@ -62,7 +62,9 @@ class Net(nn.Module):
     def __init__(self, channels, width, activation):
         super().__init__()
         act = {"relu": nn.ReLU, "silu": nn.SiLU}[activation]
-        self.body = nn.Sequential(nn.Conv2d(channels, width, 3), nn.BatchNorm2d(width), act(), nn.Flatten(), nn.LazyLinear(12))
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 3), nn.BatchNorm2d(width), act(), nn.Flatten(), nn.LazyLinear(12)
+        )
 
     def forward(self, x):
         return self.body(x)
@@ -83,7 +85,10 @@ class Pictures(DatasetLoader):
         x += 30 * y.view(-1, 1, 1, 1)
         x = x.clamp(0, 255).to(torch.uint8)
         return Dataset(
-            name=self.name, train=ImageTensors(x[:512], y[:512]), test=ImageTensors(x[512:], y[512:]), classes=beside.NAMES
+            name=self.name,
+            train=ImageTensors(x[:512], y[:512]),
+            test=ImageTensors(x[512:], y[512:]),
+            classes=beside.NAMES,
         )
 
 

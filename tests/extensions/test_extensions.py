@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from afdctl import cli, recipe
-from afdctl.errors import AfdctlError, CorruptError, NotFoundError, StoppedError
+from afdctl import cli, recipe, registry
+from afdctl.bench.step_time import short_name
+from afdctl.cli.bench import display_name
+from afdctl.descriptors import DefenseDescriptor
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError, StoppedError
+from afdctl.export.figures.style import method_styles
+from afdctl.export.groups import method_rank
 from afdctl.journal import read_rows
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
+from afdctl.training.schedule import AdversarySchedule
 from afdctl.training.setup import resume
+from afdctl.tui.state.history import History
 from tests.conftest import train
 from tests.extensions.conftest import load, write
 from tests.training.test_resume import assert_same_state, figures, quiet, stop_after
@@ -27,17 +34,21 @@ def afdctl(user_run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         monkeypatch.chdir(user_run.path.parents[1])
         monkeypatch.setattr(sys, "argv", ["afdctl", *arguments])
         capsys.readouterr()
-        try:
+        with pytest.raises(SystemExit) as ended:
             cli.main()
-        except SystemExit as ended:
-            assert not ended.code, capsys.readouterr().err
-        return capsys.readouterr().out
+        out, err = capsys.readouterr()
+        assert not ended.value.code, err
+        return out
 
     return run
 
 
 def test_the_run_keeps_what_it_needs_and_records_it(user_run: Run):
-    assert sorted(path.name for path in (user_run.path / "code/mine").iterdir()) == ["beside.py", "mine.py", "scale.txt"]
+    assert sorted(path.name for path in (user_run.path / "code/mine").iterdir()) == [
+        "beside.py",
+        "mine.py",
+        "scale.txt",
+    ]
     kept = recipe.loads(user_run.recipe_text, user_run.path)
     assert (kept.method, kept.dataset, kept.encoder) == ("Mine", "Pictures", "MineNet")
     assert set(kept.user_code["data"]["files"]) == {"beside.py", "mine.py", "scale.txt"}
@@ -49,7 +60,7 @@ def test_the_run_keeps_what_it_needs_and_records_it(user_run: Run):
 def test_every_command_shows_it(user_run: Run, afdctl):
     assert "Mine on Pictures" in (shown := afdctl("watch", "--once", "mine"))
     assert "L_mine" in shown
-    row = json.loads(afdctl("runs", "ls", "--json"))
+    (row,) = json.loads(afdctl("runs", "ls", "--json"))["runs"]
     assert (row["method"], row["dataset"]) == ("Mine", "Pictures")
     assert "Mine on Pictures" in afdctl("runs", "show", "mine")
     assert "fgsm" in afdctl("sweep", "mine", "--attacks", "fgsm", "--epsilons", "0,0.1", "--limit", "20")
@@ -58,6 +69,35 @@ def test_every_command_shows_it(user_run: Run, afdctl):
     assert "Mine" in afdctl("export", "mine", "--table", "A1")
     afdctl("export", "mine", "--report", "report.html")
     assert "L_mine" in Path("report.html").read_text()
+
+
+def test_a_new_descriptor_is_enough_for_a_built_in_defense(monkeypatch: pytest.MonkeyPatch):
+    descriptor = DefenseDescriptor(
+        place="tests.extensions.mine:Mine",
+        label="Dummy",
+        short="dum",
+        losses=("L_C", "L_dummy"),
+        adversary="pgd_kl",
+        passes=4,
+        styles={"": ("#123456", "-", "*")},
+    )
+    monkeypatch.setitem(registry.DEFENSES.entries, "dummy", descriptor)
+    with pytest.raises(RecipeError, match="defense 'dummy' needs the adversary 'pgd_kl'"):
+        recipe.load("digits_at", ["defense.name=dummy"])
+    chosen = recipe.load("digits_trades", ["defense.name=dummy"])
+    assert chosen.method == "Dummy"
+    assert method_styles()["Dummy"].colour == "#123456"
+    assert method_rank("Matching") < method_rank("Dummy") < method_rank("a custom model")
+    assert display_name(short_name(chosen)) == "Dummy"
+    history = History()
+    history.run = {"recipe": chosen.model_dump(mode="json")}
+    assert "Dummy on digits" in words_of(history)
+    steps = AdversarySchedule(chosen, 1)
+    assert steps.total_passes == 4 * chosen.train.epochs + sum(map(steps.attack_passes, range(chosen.train.epochs)))
+
+
+def words_of(history: History) -> str:
+    return history.defense.method(history.table("defense")) + " on " + history.dataset
 
 
 def test_a_stopped_training_resumes_to_the_bit_without_the_files(user_run: Run, tmp_path: Path):
