@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,8 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         code_digest = user_files.digest(config, ("data", "model"))
         digest = sha256(f"{digest} {code_digest}".encode()).hexdigest()
         warnings.append(f"{changed} has changed since the training; these results are of the code as it is now")
+    # under the name that tables and suites know
+    dataset = replace(dataset, name=config.dataset)
     return _make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings)
 
 

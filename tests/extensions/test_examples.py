@@ -12,9 +12,9 @@ from tests.conftest import SHORT, train
 EXAMPLES = Path(afdctl.__file__).parents[1] / "docs/examples"
 # recipe -> method, data set, encoder
 SHOWN = {
-    "mart": ("MART", "digits", "lenet"),
+    "mart": ("MART", "digits", "resnet18"),
     "encoder": ("AT", "digits", "SmallNet"),
-    "shapes": ("AT", "Shapes", "lenet"),
+    "shapes": ("AT", "Shapes", "resnet18"),
 }
 
 

@@ -64,7 +64,7 @@ def test_every_command_shows_it(user_run: Run, afdctl):
     assert (row["method"], row["dataset"]) == ("Mine", "Pictures")
     assert "Mine on Pictures" in afdctl("runs", "show", "mine")
     assert "fgsm" in afdctl("sweep", "mine", "--attacks", "fgsm", "--epsilons", "0,0.1", "--limit", "20")
-    assert "pca" in afdctl("analyze", "mine", "--pca", "--limit", "20")
+    assert "pca" in afdctl("analyze", "mine", "--pca", "--epsilons", "0,0.1", "--limit", "20")
     assert "Mine" in afdctl("export", "mine", "--table", "1")
     assert "Mine" in afdctl("export", "mine", "--table", "A1")
     afdctl("export", "mine", "--report", "report.html")

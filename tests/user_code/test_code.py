@@ -31,6 +31,8 @@ class Mine:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    # those of a command that another test ran
+    monkeypatch.setattr(code, "announcers", [])
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "mine.py").write_text(MINE)
