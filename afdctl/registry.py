@@ -41,6 +41,7 @@ DATASETS: Final = Kind(
             place="afdctl.data.tiny_imagenet:TinyImageNet", label="Tiny-ImageNet", keys=("image_size",)
         ),
         "folder": Descriptor(place="afdctl.data.image_folder:Folder", keys=("path", "channels", "image_size")),
+        "arrays": Descriptor(place="afdctl.data.arrays:Arrays", keys=("path",)),
     },
     methods=("load",),
 )

@@ -142,10 +142,12 @@ def format_opening(row: Row) -> str:
         own[table]["label"] if table in own else recipe[table][key]
         for table, key in (("defense", "name"), ("data", "dataset"))
     )
+    share = recipe["data"].get("extra_share")
+    extra = f" with {share:.0%} of each batch from {images['extra']:,} others" if share else ""
     return (
         f"{row['name']}: {defense} on {dataset}, {row['parameters']:,} parameters, "
         f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
-        f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
+        f"{row['classes']} classes: {images['train']:,} images to train on{extra}, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)
     )
 

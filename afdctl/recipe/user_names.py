@@ -7,9 +7,10 @@ from typing import Any, Final
 from afdctl import descriptors
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.formatting import shorten
+from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
 from afdctl.recipe.named_table import NamedTable
-from afdctl.recipe.schema import Data, Model
+from afdctl.recipe.schema import Model
 from afdctl.recipe.toml_source import Layer
 from afdctl.user_code.code import shown
 

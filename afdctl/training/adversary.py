@@ -6,6 +6,7 @@ from torch import Generator, Tensor, nn
 
 from afdctl.attacks.norms import clip_to_ball
 from afdctl.errors import RecipeError
+from afdctl.losses import hard_labels
 from afdctl.models.fused import FusedModel
 from afdctl.models.user_encoder import accepted
 from afdctl.recipe.defenses import AdversaryConfig
@@ -33,8 +34,8 @@ class Adversary:
         return self.attack(self._fused, x, y)
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Run the table's attack against any model of the same classes."""
-        table = self.table
+        """Run the table's attack against any model of the same classes; for mixed labels, on the larger share."""
+        table, y = self.table, hard_labels(y)
         generate, code = load(ADVERSARIES, table.name), user_code(ADVERSARIES, table.name)
         arguments = table.model_dump(include=ATTACK_KEYS, exclude_none=True) | {"generator": self.generator}
         if code is None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from afdctl.data import Dataset, DatasetLoader, ImageTensors
-from afdctl.recipe.schema import Data
+from afdctl.recipe.data import Data
 
 CLASSES = ("horizontal", "vertical", "square")
 SIDE = 12

@@ -13,8 +13,9 @@ from afdctl import metrics
 from afdctl.data import Dataset, DatasetLoader, ImageTensors
 from afdctl.defenses.base import Defense
 from afdctl.losses import L_C
+from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
-from afdctl.recipe.schema import Data, Model
+from afdctl.recipe.schema import Model
 
 
 class Mine(Defense):

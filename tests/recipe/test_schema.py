@@ -3,8 +3,8 @@
 import pytest
 
 from afdctl import registry
+from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
-from afdctl.recipe.schema import Data
 
 
 @pytest.mark.parametrize("name", registry.DEFENSES)
