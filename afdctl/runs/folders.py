@@ -16,7 +16,10 @@ from afdctl.runs import files
 RUN: Final = "run.json"
 JOURNAL: Final = "events.ndjson"
 # What a training may have written before its first step.
-WRITTEN_BEFORE_FIRST_STEP: Final = {JOURNAL, f"{JOURNAL}.lock", "recipe.toml", "checkpoints", "log.txt"}
+WRITTEN_BEFORE_FIRST_STEP: Final = {
+    *(JOURNAL, f"{JOURNAL}.lock", f"{JOURNAL}.claim"),
+    *("recipe.toml", "checkpoints", "log.txt"),
+}
 FIRST_CHECKPOINT: Final = re.compile(r"last|best|step-0+-\w+\.pt")
 # Longest name of a run in bytes: names of its files and exports contain it.
 MAX_NAME_BYTES: Final = 100

@@ -15,7 +15,6 @@ from afdctl.runs.run import Run
 # Statuses of runs whose journal cannot be read.
 DAMAGED: Final = "damaged"
 OTHER_VERSION: Final = "other version"
-
 _TRAINING: Final = frozenset({"run", "resume", "step"})
 _ANALYSIS: Final = frozenset({"features", "analysis"})
 _DECIDING: Final = _TRAINING | {"end", "sweep", "sweep_end"}
@@ -26,9 +25,9 @@ UNREADABLE: Final = (AfdctlError, OSError, LookupError, TypeError, ValueError, A
 class StatusTracker:
     """Takes the rows of a journal in order; `status` is what the last ones mean.
 
-    starting, training, testing, sweeping, analyzing: a process writes the run. not started, crashed, sweep crashed: the
-    process ended without an end row. finished, stopped, diverged, failed: how the training ended. swept, sweep stopped,
-    sweep failed: how the sweep after it ended.
+    starting, training, testing, sweeping, analyzing: a process writes the run; running on HOST: one on another host.
+    not started, crashed, sweep crashed: the process ended without an end row. finished, stopped, diverged, failed: how
+    the training ended. swept, sweep stopped, sweep failed: how the sweep after it ended.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -54,12 +53,14 @@ class StatusTracker:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the last row is an end: of the training or of a sweep."""
+        """Whether the last row ends the training or a sweep."""
         return self._event in ("end", "sweep_end") and not self._analyzing
 
-    def status(self, *, is_written: bool) -> str:
-        """Return the status; `is_written` says whether a process writes the journal."""
-        event, reason = self._event, self._reason
+    def status(self, *, is_written: bool, host: str = "") -> str:
+        """Return the status; `is_written` says whether a process writes the journal, `host` on which other host."""
+        event = self._event
+        if is_written and host and not self.has_ended:
+            return f"running on {host}"
         if is_written and self._analyzing:
             return "analyzing"
         if event is None:
@@ -73,8 +74,8 @@ class StatusTracker:
             return "testing" if 0 < self._steps_total <= self._step else "training"
         # the process that wrote an end takes a moment to exit
         if event == "end":
-            return reason
-        return "swept" if reason == "finished" else f"sweep {reason}"
+            return self._reason
+        return "swept" if self._reason == "finished" else f"sweep {self._reason}"
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,8 @@ def status_of(record: Record) -> str:
     """Return the status of a run: `training`, `finished`, `swept`, ..."""
     if record.lost and not record.rows:
         return DAMAGED
-    return StatusTracker(record.rows).status(is_written=current_writer(record.run.journal_path) is not None)
+    writer = current_writer(record.run.journal_path)
+    return StatusTracker(record.rows).status(is_written=bool(writer), host=writer.elsewhere if writer else "")
 
 
 def training_progress(record: Record) -> str | None:

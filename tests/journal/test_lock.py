@@ -3,15 +3,22 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from afdctl.errors import BusyError
-from afdctl.journal import Journal, check_not_busy, current_writer, signal_writer, unreachable
-from afdctl.journal.writer import boot_id, lock_path
+from afdctl.journal import Journal, Writer, check_not_busy, current_writer, lock, signal_writer, unreachable
+from afdctl.journal.lock import lock_path
+from afdctl.journal.writing_process import boot_id
+from afdctl.runs.summary import StatusTracker
 from tests.journals import sealed
 
 Rewrite = Callable[..., None]
@@ -26,9 +33,12 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The signals that are sent."""
+    """The signals that are sent; signal 0 only asks whether a process exists."""
     signals: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+    ask = os.kill
+    monkeypatch.setattr(
+        os, "kill", lambda pid, number: signals.append((pid, number)) if number else ask(pid, number)
+    )
     return signals
 
 
@@ -70,7 +80,8 @@ def test_a_local_writer_gets_the_signal(path: Path, sent: list[tuple[int, int]])
 
 
 def test_a_name_that_a_killed_process_left_is_no_writer(path: Path, sent: list[tuple[int, int]]):
-    lock_path(path).write_bytes(sealed(b'{"event":"lock","pid":1,"host":"b","boot":"c"}'))
+    row = {"event": "lock", "pid": 2**22 + 1, "host": os.uname().nodename, "boot": boot_id()}
+    lock_path(path).write_bytes(sealed(json.dumps(row).encode()))
     assert current_writer(path) is None
     assert signal_writer(path, signal.SIGTERM) is None
     check_not_busy(path)
@@ -125,3 +136,124 @@ def test_any_flipped_bit_of_the_lock_leaves_no_process_to_signal(path: Path, sen
                 with pytest.raises(BusyError, match="unknown process"):
                     signal_writer(path, signal.SIGTERM)
     assert sent == []
+
+
+# a process that claims a journal as the host named in argv[2], with a flock that does nothing
+CLAIM = """
+import fcntl, os, sys, time
+from pathlib import Path
+fcntl.flock = lambda *_: None
+from afdctl.journal import lock, writing_process
+if len(sys.argv) > 2:
+    lock.host_name = writing_process.host_name = lambda: sys.argv[2]
+from afdctl.errors import BusyError
+from afdctl.journal import Journal
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    journal = Journal.open(Path(sys.argv[1]))
+except BusyError as error:
+    print(error, flush=True)
+else:
+    print("taken", flush=True)
+    sys.stdin.readline()
+    journal.close()
+"""
+
+
+@contextmanager
+def claimants(path: Path, *hosts: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that wait for a line before they claim the journal, and for another one to release it."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", CLAIM, str(path)]
+    processes = [subprocess.Popen([*command, *([host] if host else [])], **pipes) for host in hosts]  # type: ignore[call-overload]
+    try:
+        assert all(process.stdout.readline() == "ready\n" for process in processes)
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().rstrip()
+
+
+def test_without_flock_one_of_many_claimants_gets_the_journal(path: Path):
+    with claimants(path, "", "", "a", "b", "c") as processes:
+        for process in processes:
+            go(process)
+        answers = [answer(process) for process in processes]
+    assert answers.count("taken") == 1
+    assert all("is being written by" in text for text in answers if text != "taken")
+
+
+def test_without_flock_a_killed_writer_of_this_host_is_no_writer_and_a_released_lock_is_free(path: Path):
+    with claimants(path, "", "", "b") as (killed, second, third):
+        go(killed)
+        assert answer(killed) == "taken"
+        killed.kill()
+        killed.wait()
+        assert current_writer(path) is None
+        go(second)
+        assert answer(second) == "taken"
+        go(second)
+        second.wait()
+        go(third)
+        assert answer(third) == "taken"
+
+
+def test_a_writer_on_another_host_counts_while_its_heartbeat_moves(
+    path: Path, monkeypatch: pytest.MonkeyPatch, sent: list[tuple[int, int]]
+):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.2)
+    elsewhere = sealed(b'{"event":"lock","pid":12,"host":"b","boot":"c"}')
+    lock_path(path).write_bytes(elsewhere)
+    assert str(current_writer(path)) == "pid 12 on host b"
+    with pytest.raises(BusyError, match="on host b"):
+        Journal.open(path)
+    # by a clock that differs from ours the heartbeat is old, but it moves
+    old = time.time() - 1000
+    os.utime(lock_path(path), (old, old))
+    assert current_writer(path) is None
+    beats = threading.Timer(0.1, os.utime, (lock_path(path), (old + 5, old + 5)))
+    beats.start()
+    with pytest.raises(BusyError, match="on host b"):
+        Journal.open(path)
+    with Journal.open(path):
+        assert current_writer(path).pid == os.getpid()  # type: ignore[union-attr]
+    assert sent == []
+
+
+def test_the_writer_renews_its_lock_and_stops_writing_when_it_was_taken(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.02)
+    with Journal.open(path) as journal:
+        os.utime(lock_path(path), (1, 1))
+        patience = time.monotonic() + 10
+        while lock_path(path).stat().st_mtime == 1:
+            assert time.monotonic() < patience
+            time.sleep(0.01)
+        taken = sealed(b'{"event":"lock","pid":12,"host":"b","boot":"c"}')
+        lock_path(path).write_bytes(taken)
+        with pytest.raises(BusyError, match="written by pid 12 on host b"):
+            while time.monotonic() < patience:
+                journal.append("warning", step=0, message="x")
+    # the next writer's name stays
+    assert lock_path(path).read_bytes() == taken
+
+
+def test_a_run_on_another_host_is_running_there(path: Path):
+    writer = Writer(pid=12, host="b", boot="c", since=0.0)
+    tracker = StatusTracker([{"event": "run", "steps_total": 2}, {"event": "step", "step": 1}])
+    assert tracker.status(is_written=True, host=writer.elsewhere) == "running on b"
+    assert tracker.status(is_written=False) == "crashed"
+    tracker.take({"event": "end", "reason": "finished"})
+    assert tracker.status(is_written=True, host=writer.elsewhere) == "finished"

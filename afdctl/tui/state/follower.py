@@ -46,10 +46,13 @@ class State:
     over: bool = False
 
 
-def state(history: History, is_written: bool, *, gone: str = "", quiet: float = 0.0, replayed: bool = False) -> State:
+def state(
+    history: History, is_written: bool, *, host: str = "", gone: str = "", quiet: float = 0.0, replayed: bool = False
+) -> State:
     """Return the state to show.
 
-    `gone` is why nothing can be read; nothing was written for `quiet` seconds; `replayed` is true for a replay.
+    `host` is that of a writer elsewhere; `gone` is why nothing can be read; nothing was written for `quiet` seconds;
+    `replayed` is true for a replay.
     """
     if gone:
         return State(gone, "✖", "bad", over=True)
@@ -60,6 +63,8 @@ def state(history: History, is_written: bool, *, gone: str = "", quiet: float = 
         # a trainer that hangs must not look like one that trains; tests and attacks write nothing for long
         return State(f"quiet {format_duration(quiet)}", "?", "warn")
     mark, colour = STYLES.get(word, ("✖", "bad"))
+    if host and not history.other_schema:
+        word = history.status.status(is_written=is_written, host=host)
     # the process that wrote the last row takes a moment to exit
     return State(word, mark, colour, over=not is_written or history.status.has_ended)
 
@@ -96,7 +101,7 @@ class RunFollower:
     @property
     def remote_host(self) -> str:
         """The host of a writer that runs elsewhere; else empty."""
-        return "" if self.writer is None or self.writer.is_local else self.writer.host
+        return self.writer.elsewhere if self.writer else ""
 
     @property
     def damaged(self) -> int:
@@ -116,7 +121,13 @@ class RunFollower:
     @property
     def state(self) -> State:
         quiet = time.monotonic() - self._grown_at + self._quiet_before_open
-        return state(self.history, self.writer is not None, gone=self.gone, quiet=quiet if self.writer else 0.0)
+        return state(
+            self.history,
+            self.writer is not None,
+            host=self.remote_host,
+            gone=self.gone,
+            quiet=quiet if self.writer else 0.0,
+        )
 
     def open(self) -> None:
         """Read enough for a first picture."""
