@@ -1,0 +1,77 @@
+"""Sums over the processes of one training; one process gets what it gives.
+
+DistributedDataParallel does not reduce the gradients of `torch.autograd.grad` (pytorch issue 47562), and afdctl uses no
+other, so gradients are reduced here, where every step of an optimizer passes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _Batch:
+    """The batch of the current step. Not a context variable: on a GPU, backward passes run in threads of their own."""
+
+    share = 1.0
+
+
+def process_count() -> int:
+    """Return the number of processes of this training."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+@contextmanager
+def batch_share(share: float) -> Iterator[None]:
+    """Weight this process by its share of the batch's images; the shares of all processes sum to 1."""
+    before, _Batch.share = _Batch.share, share
+    try:
+        yield
+    finally:
+        _Batch.share = before
+
+
+def current_share() -> float:
+    """Return this process's share of the batch's images."""
+    return _Batch.share
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Return the sum over all processes; `tensor` may be overwritten."""
+    if process_count() > 1:
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def reduce_gradients(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the gradients of the whole batch's mean loss, from those of each process's mean loss."""
+    if process_count() == 1:
+        return gradients
+    # one message for all: a network has a hundred small tensors, each of which would cost a round trip
+    flat = total(torch.cat([gradient.flatten() for gradient in gradients]).mul_(_Batch.share))
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    return [part.view(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
+
+
+@torch.no_grad()
+def average_running_statistics(modules: Iterable[nn.Module]) -> None:
+    """Give BatchNorm's running statistics of all processes their mean, so that all have the same network."""
+    layers = [layer for module in modules for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None]
+    if buffers:
+        parts = total(torch.cat(buffers) / process_count()).split([len(buffer) for buffer in buffers])
+        torch._foreach_copy_(buffers, parts)
+
+
+@torch.no_grad()
+def copy_from_first(modules: Iterable[nn.Module]) -> None:
+    """Give all processes the parameters and buffers of the first one."""
+    if process_count() > 1:
+        for module in modules:
+            for tensor in (*module.parameters(), *module.buffers()):
+                # a broadcast needs a dense tensor, which one in channels-last layout is not
+                values = tensor.detach().contiguous()
+                distributed.broadcast(values, 0)
+                tensor.copy_(values)

@@ -1,0 +1,118 @@
+"""BatchNorm whose training passes use the statistics of all processes' images.
+
+torch's own SyncBatchNorm computes on GPUs only. This one takes each process's mean, variance and count in one sum,
+combines them (Chan et al. 1983), and sums two values per channel in the backward pass. The result is that of one
+process with the whole batch, up to rounding. Attacks use evaluation mode, in which processes do not wait for each
+other.
+"""
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import batch_norm
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from afdctl import allreduce
+
+
+class _Synchronised(_BatchNorm):
+    """A layer of torch with other training passes; its state is the same."""
+
+    # collectives cannot be compiled
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or allreduce.process_count() == 1:
+            return super().forward(x)
+        self._check_input_dim(x)
+        mean, var, count = shared_statistics(x)
+        self._track(mean, var * (count / (count - 1)))
+        y: Tensor = _Normalise.apply(x, self.weight, self.bias, mean, var, count, self.eps)
+        return y
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, unbiased_var: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        weight = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean += weight * (mean - self.running_mean)
+        self.running_var += weight * (unbiased_var - self.running_var)
+
+
+class SyncBatchNorm1d(_Synchronised, nn.BatchNorm1d):
+    pass
+
+
+class SyncBatchNorm2d(_Synchronised, nn.BatchNorm2d):
+    pass
+
+
+class SyncBatchNorm3d(_Synchronised, nn.BatchNorm3d):
+    pass
+
+
+SYNCHRONISED: Final = {
+    nn.BatchNorm1d: SyncBatchNorm1d,
+    nn.BatchNorm2d: SyncBatchNorm2d,
+    nn.BatchNorm3d: SyncBatchNorm3d,
+}
+
+
+def synchronise(module: nn.Module) -> list[str]:
+    """Synchronise a module's BatchNorm layers in place; return the types of those that have other passes than torch's."""
+    others = set()
+    for layer in module.modules():
+        if type(layer) in SYNCHRONISED:
+            # in place, because optimizers, attacks and the caller hold the layer
+            layer.__class__ = SYNCHRONISED[type(layer)]
+        elif isinstance(layer, _BatchNorm) and not isinstance(layer, _Synchronised):
+            others.add(type(layer).__name__)
+    return sorted(others)
+
+
+@torch.no_grad()
+def shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean and biased variance (channels,) of x (n, channels, ...) over all processes, and their count (1,)."""
+    values = x.detach().float()
+    var, mean = torch.var_mean(values, _all_but_channels(x), correction=0)
+    own = torch.cat([mean, var, mean.new_full((1,), x.numel() / x.shape[1])])
+    table = own.new_zeros(allreduce.process_count(), len(own))
+    table[distributed.get_rank()] = own
+    means, variances, counts = allreduce.total(table).split([len(mean), len(mean), 1], 1)
+    count = counts.sum(0)
+    mean = (counts * means).sum(0) / count
+    return mean, (counts * (variances + (means - mean).square())).sum(0) / count, count
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias, where mean and var depend on the x of all processes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, count: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps), count)
+        return batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, scale, count = ctx.saved_tensors
+        shape, dims = (1, -1, *[1] * (x.dim() - 2)), _all_but_channels(x)
+        slope = gradient.float()
+        normalised = (x.float() - mean.view(shape)) * scale.view(shape)
+        own = torch.stack([slope.sum(dims), (slope * normalised).sum(dims)])
+        # each process has the gradient of its own mean loss, of which the batch's loss has its share
+        share = allreduce.current_share()
+        by_bias, by_weight = (allreduce.total(own * share) / share / count).unbind()
+        slope = slope - by_bias.view(shape) - normalised * by_weight.view(shape)
+        gain = scale if weight is None else scale * weight
+        x_gradient = (slope * gain.view(shape)).to(x.dtype)
+        affine = (None, None) if weight is None else (own[1], own[0])
+        return x_gradient, *affine, None, None, None, None
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [dim for dim in range(x.dim()) if dim != 1]

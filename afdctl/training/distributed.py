@@ -1,0 +1,157 @@
+"""One training on several processes, started by torchrun or `afdctl train --nproc`.
+
+Every process holds the whole network and takes its part of each batch; `allreduce` sums their gradients. The first
+process alone writes the run. All take the same decisions at the same steps, so none waits for a message that never
+comes.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import torch
+from torch import distributed
+
+from afdctl.errors import AfdctlError, RecipeError
+from afdctl.recipe import Recipe
+
+# A process waits this long for the others, which may write a checkpoint or attack a batch of a validation.
+TIMEOUT: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among the `size` of a training; `control` is the group for values of the host."""
+
+    rank: int = 0
+    size: int = 1
+    control: Any = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the run."""
+        return self.rank == 0
+
+    def agree(self, *values: int) -> list[int]:
+        """Return the largest of all processes' values, one by one; waits for all of them."""
+        if self.size == 1:
+            return list(values)
+        agreed = torch.tensor(values)
+        distributed.all_reduce(agreed, distributed.ReduceOp.MAX, group=self.control)
+        return [int(value) for value in agreed]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return every process's value, in the order of their ranks."""
+        values = [value] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(values, value, group=self.control)
+        return values
+
+    def from_first(self, value: Any) -> Any:
+        """Return the first process's value."""
+        return self.gather(value)[0]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """End every process if one of them ends in the block with an AfdctlError, which one of them alone reports.
+
+        Processes must not wait for each other inside the block.
+        """
+        error: AfdctlError | None = None
+        try:
+            yield
+        except AfdctlError as caught:
+            error = caught
+        ends = self.gather(error and error.exit_code)
+        failed = next((rank for rank, code in enumerate(ends) if code), None)
+        if failed is not None:
+            raise error if error and failed == self.rank else silent(ends[failed])
+
+
+ALONE: Final = Processes()
+
+
+def silent(exit_code: int) -> AfdctlError:
+    """Return an error without a message, which another process prints."""
+    error = AfdctlError("")
+    vars(error)["exit_code"] = exit_code
+    return error
+
+
+@contextmanager
+def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
+    """Join the processes that torchrun has started; yield them, and the name of this one's device.
+
+    Alone, yields `device_name`. Error: RecipeError for more processes than GPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if "TORCHELASTIC_RUN_ID" not in os.environ or size == 1:
+        yield ALONE, device_name
+        return
+    local_rank = int(os.environ["LOCAL_RANK"])
+    try:
+        on_gpu = uses_gpus(device_name, int(os.environ["LOCAL_WORLD_SIZE"]))
+    except RecipeError as error:
+        # once a machine
+        raise error if local_rank == 0 else silent(error.exit_code) from None
+    if on_gpu:
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    control = distributed.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
+    try:
+        yield (
+            Processes(rank=distributed.get_rank(), size=size, control=control),
+            f"cuda:{local_rank}" if on_gpu else "cpu",
+        )
+    except AfdctlError as error:
+        # not left in order: a process that waits for this one would wait for the time-out
+        if is_lost(error.__cause__) and int(os.environ["RANK"]):
+            raise silent(error.exit_code) from error
+        raise
+    distributed.destroy_process_group()
+
+
+def uses_gpus(device_name: str | None, processes: int) -> bool:
+    """Return whether the processes on this machine take a GPU each. Error: RecipeError if there are too few."""
+    name, gpus = device_name or "auto", torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and not gpus):
+        return False
+    if name not in ("auto", "cuda"):
+        raise RecipeError(f"--device {name}: several processes take a GPU each; write --device cuda, or cpu")
+    if processes > gpus:
+        has = f"{gpus} GPU{'' if gpus == 1 else 's'}" if gpus else "no GPU"
+        raise RecipeError(f"{processes} processes: this machine has {has}; start fewer, or add --device cpu")
+    return True
+
+
+def check_batch(recipe: Recipe, processes: int) -> None:
+    """Raise RecipeError if the recipe's batch, which all processes share, cannot be divided among them."""
+    batch = recipe.train.batch_size
+    if processes > 1 and (batch % processes or batch < 2 * processes):
+        nearest = max(2 * processes, batch - batch % processes)
+        raise RecipeError(
+            f"train.batch_size = {batch}: cannot be divided among {processes} processes in parts of at least two "
+            f"images; use another number of processes, or --set train.batch_size={nearest}"
+        )
+
+
+def launch_id() -> str | None:
+    """Return torchrun's id of this launch, which is the same after a restart; None without one."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if name == "none" else name
+
+
+def is_restart() -> bool:
+    """Whether torchrun or Slurm has started these processes again after they ended."""
+    counts = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return any(count not in ("", "0") for count in counts)
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether an exception of a collective means that another process has ended."""
+    if isinstance(error, distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and "gloo" in str(error)
