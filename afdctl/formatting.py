@@ -65,6 +65,13 @@ def format_probe_accuracy(accuracy: object) -> str:
     return f", probe {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
 
 
+def format_norm_accuracies(row: Mapping[str, Any]) -> str:
+    """Format the accuracies in each norm of a union, which follow that in all of them; empty without a union."""
+    accuracies = {label: row.get(f"acc_{norm}") for norm, label in NORM_LABELS.items()}
+    each = ", ".join(f"{label} {value:.1%}" for label, value in accuracies.items() if isinstance(value, int | float))
+    return f" (each alone: {each})" if each else ""
+
+
 def format_interval(epochs: int) -> str:
     """Format how often something happens, counted back from the last epoch: `after every 2 epochs`."""
     return "after every epoch" if epochs == 1 else f"after every {epochs} epochs"
