@@ -1,7 +1,8 @@
 """APGD (Croce & Hein 2020, arXiv:2003.01690, Algorithm 1) on cross-entropy, as an adversary for training.
 
 PGD that halves a sample's step where the loss stops rising; in l1 with sparse steps (Croce & Hein 2021,
-arXiv:2103.01208). Every decision is a mask on the device, so no step waits for it. The evaluation attack `autoattack.apgd_ce` runs AutoAttack's own implementation instead.
+arXiv:2103.01208). Every decision is a mask on the device, so no step waits for it. The evaluation attack
+`autoattack.apgd_ce` runs AutoAttack's own implementation instead.
 """
 
 from typing import Final
