@@ -33,13 +33,17 @@ def pgd(
     random_start: bool = True,
     restarts: int = 1,
     early_stop: bool = True,
+    eot: int = 1,
 ) -> AttackResult:
-    """Attack x (n, c, h, w) with `steps` steps of `step_size`, or of `rel_step` epsilon (evaluation)."""
+    """Attack x (n, c, h, w) with `steps` steps of `step_size`, or of `rel_step` epsilon (evaluation).
+
+    The gradient is the mean of `eot` passes.
+    """
     step_rule = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step))
 
     def run(x: Tensor, y: Tensor, rng: SampleRNG) -> tuple[AttackResult, Tensor]:
         start = random_in_ball(x, epsilon, norm, rng) if random_start else x
-        return run_gradient_attack(model, x, y, start, step_rule, steps=steps, early_stop=early_stop)
+        return run_gradient_attack(model, x, y, start, step_rule, steps=steps, early_stop=early_stop, eot=eot)
 
     # from x itself every restart would be the same
     return with_restarts(run, x, y, rng, restarts=restarts if random_start else 1, steps=steps)

@@ -147,6 +147,8 @@ def caption(curves: "Sequence[SampleCurve]") -> str:
         notes.append("No AutoAttack: robust accuracy may be lower.")
     if any(curve.precision == "bf16" for curve in curves):
         notes.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")
+    voted = {curve.title: curve.verdict for curve in curves if curve.verdict != "one pass"}
+    notes += [f"Verdict of {title} on x and x': the {verdict} (eot)." for title, verdict in voted.items()]
     if mixed_grids := describe_mixed_grids((curve.title, curve.epsilons) for curve in curves):
         notes.append(mixed_grids)
     for curve in curves:

@@ -18,7 +18,7 @@ from afdctl.runs import results_file, shards
 from afdctl.runs.curves import RobustnessCurve, auc
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
-from afdctl.suites.schema import AA
+from afdctl.suites.autoattack import AA
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from afdctl import registry
-from afdctl.attacks.autoattack import cascade, within
 from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
+from afdctl.attacks.cascade import cascade, within
 from afdctl.attacks.norms import clip_to_ball, lp_norm, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.suites.attack_config import AttackConfig
-from afdctl.suites.schema import AA
+from afdctl.suites.autoattack import AA
 
 # Attack results by epsilon
 Results = dict[float, AttackResult]

@@ -12,8 +12,8 @@ from afdctl.errors import RecipeError
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.formatting import describe_short_reach
 from afdctl.suites.attack_config import AttackConfig, FixedStepAttack
+from afdctl.suites.autoattack import AA, APGDT
 from afdctl.suites.load import Suite
-from afdctl.suites.schema import AA, APGDT
 
 # part of every cell's key: raise it when an attack's results change, so that old cells are measured again
 VERSION = 3

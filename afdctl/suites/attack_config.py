@@ -13,6 +13,15 @@ Norm = Literal["linf", "l2", "l1"]
 GridOrder = Literal["independent", "ascending", "descending", "once"]
 Grid = tuple[float, ...]
 MAX_EPSILONS = 200
+Eot = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        description="for random models: passes whose gradients are averaged; an image's verdict is the class predicted "
+        "most often in as many passes",
+    ),
+]
 
 
 class AttackConfig(Table):
@@ -22,8 +31,8 @@ class AttackConfig(Table):
     orders: ClassVar[tuple[GridOrder, ...]] = ("ascending", "independent", "descending")
     # looks for the smallest perturbation, without a budget
     minimises: ClassVar[bool] = False
-    # all samples of a batch share one random generator, so a result depends on the batch size
-    batch_dependent: ClassVar[bool] = False
+    # all samples of a batch share one random generator
+    shares_generator: ClassVar[bool] = False
     # steps of AutoAttack's library decide the result, so it depends on the library's version
     library_dependent: ClassVar[bool] = False
 
@@ -61,9 +70,26 @@ class AttackConfig(Table):
         return self.label or self.name
 
     @property
+    def evaluations(self) -> int:
+        """The passes whose most frequent class is the verdict on an image: more than 1 for a random model."""
+        return int(getattr(self, "eot", 1))
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether the result depends on the batch size."""
+        return self.shares_generator or self.evaluations > 1
+
+    @property
     def order(self) -> GridOrder:
         """The order of the epsilons in effect."""
-        return self.schedule or self.orders[0]
+        # what fooled a random model once may not do so again, so that no epsilon says anything of another one
+        return self.schedule or ("independent" if self.evaluations > 1 else self.orders[0])
+
+    @model_validator(mode="after")
+    def _random_models_have_no_order(self) -> Self:
+        if self.evaluations > 1 and self.schedule not in (None, "independent"):
+            raise ValueError("schedule: eot is for random models, whose epsilons are independent; remove it")
+        return self
 
     def attack_kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments of the attack's function, except epsilon."""

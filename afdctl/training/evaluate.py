@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from afdctl.attacks.autoattack import cascade
 from afdctl.attacks.base import AttackResult, Model
+from afdctl.attacks.cascade import cascade
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
 from afdctl.data.subset import Subset

@@ -16,6 +16,7 @@ EPSILON = {"linf": 0.025, "l2": 0.15, "l1": 1.0}
 # the keyword arguments of each attack
 SHORT: dict[str, dict[str, Any]] = {
     "apgd_ce": {"steps": 4, "restarts": 1},
+    "apgd_dlr": {"steps": 4, "restarts": 1},
     "apgd_t": {"steps": 4, "targets": 9},
     "fab_t": {"steps": 4, "targets": 9},
     "square": {"queries": 25},
