@@ -19,7 +19,7 @@ LISTED_ITEMS: Final = 3
 # Queries of Square below which it does not rule out masked gradients. With 100, Square fooled none of 200 images more
 # than PGD (77.5 %) where AutoAttack left 50.5 %; 500 separated checkpoints that were equal under PGD.
 ENOUGH_SQUARE_QUERIES: Final = 500
-NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
 def printable(text: str) -> str:

@@ -59,8 +59,10 @@ class CountingModel:
     is false. On a random model the class of most of `evaluations` passes decides, and calls are not success.
     """
 
-    def __init__(self, model: Model, x: Tensor, y: Tensor, evaluations: int = 1) -> None:
+    def __init__(self, model: Model, x: Tensor, y: Tensor, evaluations: int = 1, *, retain_graph: bool = False) -> None:
         self._model, self.evaluations = model, evaluations
+        # for attacks that differentiate one pass several times
+        self.retain_graph = retain_graph
         # the library needs contiguous float images and int64 labels
         self.x, self.y = x.float().contiguous(), y.long()
         self.result = AttackResult.empty(self.x)
@@ -120,6 +122,12 @@ class CountingModel:
         self.result.x_adv[rows] = x_adv
         self.result.first_success_step[rows] = torch.where(first == NOT_FOUND, steps, first)
 
+    def record_final(self, rows: Tensor, fooled: Tensor) -> None:
+        """Note which of the samples `rows` (m,) the x' of an attack fools at its end (m,), and no earlier iterate."""
+        first = self.result.first_success_step[rows]
+        steps = torch.where(first == NOT_FOUND, self._backwards[rows].long(), first)
+        self.result.first_success_step[rows] = torch.where(fooled, steps, NOT_FOUND)
+
     def record_results(self, x_adv: Tensor, queries: Tensor) -> None:
         """Store x' (m, c, h, w) of the samples under attack, found with `queries` (m,) that include the start's."""
         self.result.x_adv[self.rows] = x_adv
@@ -167,5 +175,12 @@ class _InputGradient(torch.autograd.Function):
         ctx.counter.add_backward(ctx.rows, len(ctx.x))
         if not ctx.logits.requires_grad:
             return torch.zeros_like(ctx.x), None
-        (gradient,) = torch.autograd.grad(ctx.logits, ctx.x, gradients[0], allow_unused=True, materialize_grads=True)
+        (gradient,) = torch.autograd.grad(
+            ctx.logits,
+            ctx.x,
+            gradients[0],
+            retain_graph=ctx.counter.retain_graph,
+            allow_unused=True,
+            materialize_grads=True,
+        )
         return gradient, None

@@ -83,6 +83,8 @@ class Task:
             settings |= {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
         if self.spec.library_dependent:
             settings["library"] = library_version()
+        if self.spec.library_attack:
+            settings["library"] = self.spec.library_attack.version
         return settings
 
     @property
@@ -216,7 +218,7 @@ def full_strength(spec: AttackConfig) -> AttackConfig:
 def check_epsilons(specs: Iterable[AttackConfig], target: EvaluationTarget) -> None:
     """Raise RecipeError for a ball that contains every image."""
     pixels = target.split.x[0].numel()
-    diameters = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}
+    diameters = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels), "l0": float(pixels)}
     for spec in specs:
         if spec.epsilons[-1] > diameters[spec.norm]:
             raise RecipeError(

@@ -8,8 +8,9 @@ from afdctl import registry
 from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 from afdctl.recipe.fields import Count, Epsilon, Fraction, Table, check_name_in, parse_decimal, parse_fraction
+from afdctl.user_code.attack_libraries import LibraryAttack
 
-Norm = Literal["linf", "l2", "l1"]
+Norm = Literal["linf", "l2", "l1", "l0"]
 GridOrder = Literal["independent", "ascending", "descending", "once"]
 Grid = tuple[float, ...]
 MAX_EPSILONS = 200
@@ -35,6 +36,9 @@ class AttackConfig(Table):
     shares_generator: ClassVar[bool] = False
     # steps of AutoAttack's library decide the result, so it depends on the library's version
     library_dependent: ClassVar[bool] = False
+    # an attack of another library, and its name in tables; None for our own
+    library_attack: ClassVar[LibraryAttack | None] = None
+    default_title: ClassVar[str | None] = None
 
     name: str
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")] | None = Field(
@@ -67,7 +71,7 @@ class AttackConfig(Table):
     @property
     def title(self) -> str:
         """The label, or the attack's name."""
-        return self.label or self.name
+        return self.label or self.default_title or self.name
 
     @property
     def evaluations(self) -> int:
@@ -100,8 +104,12 @@ class AttackConfig(Table):
         return None
 
     def passes(self, classes: int) -> tuple[int, int]:
-        """Return the most forward and backward passes per sample at one epsilon."""
-        raise NotImplementedError
+        """Return the most forward and backward passes per sample at one epsilon, for the estimate of the time.
+
+        Unless a class knows better, each of `steps` (none: one) is a forward and a backward pass.
+        """
+        steps = int(getattr(self, "steps", 1))
+        return steps + 1, steps
 
 
 class FixedStepAttack(AttackConfig):

@@ -1,9 +1,9 @@
 """The attacks of a suite, each with the arguments of its function, and the tables of a suite's file."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Self, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from afdctl.recipe.fields import Count, Fraction, Table
 from afdctl.suites.attack_config import AttackConfig, Eot, FixedStepAttack, MinimumNormAttack
@@ -126,9 +126,6 @@ class Noise(AttackConfig):
         return self.samples, 0
 
 
-AnyAttackConfig = Annotated[
-    FGSM | PGD | MIM | DDN | DeepFool | CW | AA | APGD | APGDT | FABT | Square | Noise, Field(discriminator="name")
-]
 ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
     "fgsm": FGSM,
     "pgd_linf": PGD,
@@ -150,10 +147,10 @@ ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
 
 
 class SuiteFile(Table):
-    """The tables of a suite's file."""
+    """The tables of a suite's file; `suite_file` gives `attack` its type."""
 
     title: str = Field("", description="name and one-line description")
-    attack: tuple[AnyAttackConfig, ...] = Field((), strict=False, validate_default=True)
+    attack: tuple[AttackConfig, ...] = ()
 
     @field_validator("attack", mode="before")
     @classmethod
@@ -161,3 +158,12 @@ class SuiteFile(Table):
         if not tables or not isinstance(tables, list):
             raise ValueError("has no [[attack]] table (two brackets); add one for each attack")
         return tables
+
+
+def suite_file(others: Iterable[type[AttackConfig]]) -> type[SuiteFile]:
+    """Return the model of a file with the built-in attacks and `others`, which `name` tells apart."""
+    union: Any = Union[tuple(dict.fromkeys([*ATTACKS.values(), *others]))]  # noqa: UP007
+    attacks = tuple[Annotated[union, Field(discriminator="name")], ...]
+    field = Field((), strict=False, validate_default=True)
+    model: type[SuiteFile] = create_model("SuiteFile", __base__=SuiteFile, attack=(attacks, field))
+    return model
