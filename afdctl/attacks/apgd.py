@@ -59,7 +59,7 @@ def apgd_from(
     logits, losses, gradient = loss_and_gradient(model, cross_entropy_per_sample, x_adv, y)
     tracker.update(x_adv, logits, losses)
     best = BestIterate(x_adv, losses, gradient)
-    rule: SparseRule | MomentumRule = MomentumRule(x, norm, epsilon, losses, steps)
+    rule: SparseRule | MomentumRule = MomentumRule(x=x, norm=norm, epsilon=epsilon, losses=losses, steps=steps)
     if norm == "l1":
         rule = SparseRule(x, epsilon, share, steps)
     for step in range(1, steps + 1):
@@ -108,7 +108,7 @@ class BestIterate:
 class MomentumRule:
     """APGD in linf and l2: momentum, and a step size (n, 1, ...) that is halved where the loss stops rising."""
 
-    def __init__(self, x: Tensor, norm: str, epsilon: float, losses: Tensor, steps: int) -> None:
+    def __init__(self, *, x: Tensor, norm: str, epsilon: float, losses: Tensor, steps: int) -> None:
         self.x, self.norm, self.epsilon = x, norm, epsilon
         self.checkpoints = checkpoint_steps(steps)
         self._best_at_checkpoint = losses

@@ -49,7 +49,8 @@ def run_library_attack(
 
     x' is clipped to its ball and to [0, 1]. Error: RecipeError with the library's message where it fails.
     """
-    counter = CountingModel(model, x, y, retain_graph=True)
+    counter = CountingModel(model, x, y)
+    counter.retain_graph = True
     rows = counter.right.nonzero()[:, 0]
     arguments = {attack.settings[key][0]: value for key, value in settings.items() if key in attack.settings}
     with preserved(), seed_global_rng(rng.seed, x.device), torch.enable_grad():

@@ -59,10 +59,10 @@ class CountingModel:
     is false. On a random model the class of most of `evaluations` passes decides, and calls are not success.
     """
 
-    def __init__(self, model: Model, x: Tensor, y: Tensor, evaluations: int = 1, *, retain_graph: bool = False) -> None:
+    def __init__(self, model: Model, x: Tensor, y: Tensor, evaluations: int = 1) -> None:
         self._model, self.evaluations = model, evaluations
         # for attacks that differentiate one pass several times
-        self.retain_graph = retain_graph
+        self.retain_graph = False
         # the library needs contiguous float images and int64 labels
         self.x, self.y = x.float().contiguous(), y.long()
         self.result = AttackResult.empty(self.x)
