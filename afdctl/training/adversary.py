@@ -5,6 +5,7 @@ from typing import Final
 from torch import Generator, Tensor, nn
 
 from afdctl.attacks.union import msd, worst_of
+from afdctl.losses import hard_labels
 from afdctl.models.fused import FusedModel
 from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.registry import ADVERSARIES, load
@@ -30,7 +31,8 @@ class Adversary:
         return self.attack(self._fused, x, y)
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Run the table's attack against any model of the same classes."""
+        """Run the table's attack against any model of the same classes; for mixed labels, on the larger share."""
+        y = hard_labels(y)
         arguments = self.table.model_dump(include=ATTACK_KEYS, exclude_none=True) | {"generator": self.generator}
         rule = self.table.union.rule if self.table.union else None
         balls = self.table.balls
