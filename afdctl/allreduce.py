@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class _Batch:
@@ -53,16 +52,6 @@ def reduce_gradients(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
     flat = total(torch.cat([gradient.flatten() for gradient in gradients]).mul_(_Batch.share))
     parts = flat.split([gradient.numel() for gradient in gradients])
     return [part.view(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
-
-
-@torch.no_grad()
-def average_running_statistics(modules: Iterable[nn.Module]) -> None:
-    """Give BatchNorm's running statistics of all processes their mean, so that all have the same network."""
-    layers = [layer for module in modules for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None]
-    if buffers:
-        parts = total(torch.cat(buffers) / process_count()).split([len(buffer) for buffer in buffers])
-        torch._foreach_copy_(buffers, parts)
 
 
 @torch.no_grad()

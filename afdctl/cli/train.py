@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl import paths
-from afdctl.cli import background, process
+from afdctl.cli import background, launch, process, training_process
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
@@ -34,6 +34,9 @@ DATA_DIR = typer.Option(
 )
 JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object per line.")
 TUI = typer.Option("--tui/--no-tui", help="Dashboard or progress bar; by default the dashboard on a terminal.")
+NPROC = typer.Option(
+    min=1, help="Train on this many processes of this machine, each with a GPU or its part of the CPU.", show_default=False
+)
 DETACH = typer.Option("--detach", help="Print the run's path once the training runs, and leave it in the background.")
 
 
@@ -50,6 +53,7 @@ class TrainOptions:
     device: str | None
     data_dir: Path | None
     json: bool
+    processes: int
 
 
 def train(
@@ -62,6 +66,7 @@ def train(
     device: Annotated[str | None, DEVICE] = None,
     data_dir: Annotated[Path | None, DATA_DIR] = None,
     json: Annotated[bool, JSON] = False,
+    nproc: Annotated[int | None, NPROC] = None,
     tui: Annotated[bool | None, TUI] = None,
     detach: Annotated[bool, DETACH] = False,
 ) -> None:
@@ -72,7 +77,10 @@ def train(
     --json.
     """
     _check_device(device)
+    launch.check_options(nproc, tui=tui, detach=detach, seeds=seeds)
     parent = background.parent_process()
+    if nproc or launch.inside_torchrun():
+        tui = False
     in_background = parent is None and use_background(tui, detach=detach, json=json)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside the training loop there is nothing new to save
     options = TrainOptions(
@@ -85,6 +93,7 @@ def train(
         device=device,
         data_dir=data_dir,
         json=json,
+        processes=nproc or 1,
     )
     if resume is not None:
         _resume(options, parent, in_background=in_background, detach=detach)
@@ -93,6 +102,10 @@ def train(
     recipes = _load_recipes(options)
     if in_background:
         background.run_with_dashboard(detach=detach)
+    elif nproc:
+        launch.run(nproc, device, recipes[0])
+    elif launch.inside_torchrun():
+        training_process.start(recipes[0], options)
     else:
         _start(recipes, options, parent)
 
@@ -163,9 +176,15 @@ def _resume(
 
     run = Run.find(options.resume or "", options.runs)
     if run.finished:
-        _check_finished(run)
+        check_finished(run)
     elif in_background:
         background.run_with_dashboard(detach=detach)
+        return
+    elif options.processes > 1:
+        launch.run(options.processes, options.device)
+        return
+    elif launch.inside_torchrun():
+        training_process.resume(run, options)
         return
     else:
         with exit_on_interrupt():
@@ -213,7 +232,7 @@ def _print_line(run: "Run", line: str) -> None:
             raise process.broken_pipe_error(f"{run.path}: stopped, because stdout was closed; {resume}") from None
 
 
-def _check_finished(run: "Run") -> None:
+def check_finished(run: "Run") -> None:
     """Verify the checkpoints of a finished run, and write results.h5, which a full disk may have prevented."""
     from afdctl.journal import JournalOutline
     from afdctl.runs import checkpoints, results_file

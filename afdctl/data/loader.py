@@ -73,6 +73,10 @@ class Sampler:
     has as many images as without them, so it leaves that share of the training images out (Gowal et al. 2021,
     arXiv:2110.09468).
 
+    With several `processes`, all draw the same order, and the one of `rank` gets its part of each batch; `part` is its
+    share of the images, `images` the number of all. Parts differ by one image where the last batch of an epoch cannot be divided. If it has
+    fewer than two images for each process, every process gets all of them, and counts for an equal share.
+
     The shuffle generator is on the device and belongs to the caller, who saves it, as those of `augment`. `epoch`
     counts completed epochs, `batch` the batches taken in the current one. After the last batch of an epoch, `batch`
     stays at `steps_per_epoch` until `start_epoch` or the next call of `next`, so that the caller can validate in
@@ -90,7 +94,11 @@ class Sampler:
         shuffle_generator: Generator,
         extra: ImageTensors | None = None,
         extra_share: float = 0.0,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
+        self.rank, self.processes = rank, processes
+        self.part = 1.0
         self.split, self.rows, self.device = _training_split(images, device), rows.to(device), device
         self.extra = _training_split(extra, device) if extra else None
         self.extra_share = extra_share
@@ -100,8 +108,7 @@ class Sampler:
         self.steps_per_epoch = count_batches(len(rows), batch_size)
         if not self.steps_per_epoch:
             raise RecipeError(f"only {len(rows)} image to train on; lower data.holdout or raise data.train_limit")
-        self.epoch = 0
-        self.batch = 0
+        self.epoch = self.batch = self.images = 0
         self._epoch_start = shuffle_generator.get_state()
 
     def __len__(self) -> int:
@@ -122,11 +129,15 @@ class Sampler:
             self._shuffle()
         index = self._order[self.batch * self.batch_size :][: self.batch_size]
         self.batch += 1
+        self.images = len(index)
         count = round(self.extra_share * len(index))
-        x, y = self._take(self.split, self.rows[index[count:]])
+        # positions of the batch that are this process's: the extra images come first
+        every, first = (self.processes, self.rank) if len(index) >= 2 * self.processes else (1, 0)
+        self.part = len(range(first, len(index), every)) / len(index) if every > 1 else 1 / self.processes
+        x, y = self._take(self.split, self.rows[index[count:][(first - count) % every :: every]])
         if self.extra and count:
             drawn = torch.randint(len(self.extra), (count,), generator=self.shuffle_generator, device=self.device)
-            more_x, more_y = self._take(self.extra, drawn)
+            more_x, more_y = self._take(self.extra, drawn[first::every])
             x, y = torch.cat([as_floats(more_x), as_floats(x)]), torch.cat([more_y, y])
         x, y = self.augment(x, y)
         return as_floats(x), y

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from afdctl import losses
+from afdctl import allreduce, losses
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe.defenses import Defense as DefenseTable
 
@@ -127,7 +127,11 @@ def gradients_of(loss: Tensor, module: nn.Module, retain_graph: bool = False) ->
 
 
 def apply_gradients(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:
-    """Take one step of the optimizer with these gradients of its parameters, in order. Return their total norm."""
+    """Take one step of the optimizer with these gradients of its parameters, in order. Return their total norm.
+
+    Of a training on several processes, each gives the gradients of its part of the batch.
+    """
+    gradients = allreduce.reduce_gradients(gradients)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for parameter, gradient in zip(parameters, gradients, strict=True):
         # fused optimizers assume the same memory layout, which torch.autograd.grad does not guarantee

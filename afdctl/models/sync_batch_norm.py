@@ -6,6 +6,7 @@ process with the whole batch, up to rounding. Attacks use evaluation mode, in wh
 other.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
@@ -61,15 +62,27 @@ SYNCHRONISED: Final = {
 
 
 def synchronise(module: nn.Module) -> list[str]:
-    """Synchronise a module's BatchNorm layers in place; return the types of those that have other passes than torch's."""
-    others = set()
+    """Synchronise a module's BatchNorm layers in place; return a warning of those that cannot be."""
+    others: set[str] = set()
     for layer in module.modules():
         if type(layer) in SYNCHRONISED:
             # in place, because optimizers, attacks and the caller hold the layer
             layer.__class__ = SYNCHRONISED[type(layer)]
         elif isinstance(layer, _BatchNorm) and not isinstance(layer, _Synchronised):
             others.add(type(layer).__name__)
-    return sorted(others)
+    names = ", ".join(sorted(others))
+    return [f"train.sync_batch_norm: layers of type {names} use the statistics of each process"] if others else []
+
+
+@torch.no_grad()
+def average_running_statistics(modules: Iterable[nn.Module]) -> None:
+    """Give BatchNorm layers that are not synchronised the mean of their running statistics, the same everywhere."""
+    layers = [layer for module in modules for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    layers = [layer for layer in layers if not isinstance(layer, _Synchronised)]
+    buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None]
+    if buffers:
+        parts = allreduce.total(torch.cat(buffers) / allreduce.process_count()).split([len(buffer) for buffer in buffers])
+        torch._foreach_copy_(buffers, parts)
 
 
 @torch.no_grad()

@@ -119,6 +119,11 @@ class Train(Table):
         description="precision of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
         "verified accuracies are always float32 (afdctl choice: the paper names none)",
     )
+    sync_batch_norm: bool = Field(
+        True,
+        description="with several processes: BatchNorm uses the statistics of the whole batch, so that the training is "
+        "that of one process; false: each process those of its part of the batch (afdctl choice)",
+    )
     compile: Literal[False, "default", "reduce-overhead", "max-autotune"] = Field(
         False,
         description="mode of torch.compile for F_theta's encoder; on CUDA the last two also capture CUDA graphs "

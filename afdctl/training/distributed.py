@@ -6,7 +6,7 @@ comes.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,11 +15,15 @@ from typing import Any, Final
 import torch
 from torch import distributed
 
+from afdctl.defenses.base import Defense
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.recipe import Recipe
 
 # A process waits this long for the others, which may write a checkpoint or attack a batch of a validation.
 TIMEOUT: Final = timedelta(hours=1)
+LOST: Final = "another process of this training has ended; what it printed, and the signal that ended it, say why"
+# Weights of all processes are equal to the bit on equal machines; GPUs of two kinds may round differently.
+SAME: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,34 @@ def check_batch(recipe: Recipe, processes: int) -> None:
         )
 
 
+def check_same_weights(processes: Processes, defense: Defense) -> None:
+    """Raise RecipeError if the processes' weights differ, as they do after steps without `apply_gradients`."""
+    if processes.size == 1:
+        return
+    weights = [weight.detach().double().sum() for part in defense.modules.values() for weight in part.parameters()]
+    (own,) = torch.stack(weights).sum().view(1).tolist()
+    # NaN equals nothing; diverged weights have a message of their own
+    if any(abs(other - own) > SAME * max(1.0, abs(own)) for other in processes.gather(own)):
+        error = RecipeError(
+            f"defense {defense.table.name}: the processes' weights differ; move weights with step_classifier() or "
+            "afdctl.apply_gradients(), which combine the gradients of all processes"
+        )
+        raise error if processes.is_first else silent(error.exit_code)
+
+
+def size_warning(state: Mapping[str, Any], processes: Processes) -> list[str]:
+    """Return a warning if a checkpoint's state is of another number of processes."""
+    before, now = len(state["rng"]), processes.size
+    return [f"{before} processes before, {now} now: the training continues, but not to the bit"] * (before != now)
+
+
+def launch(processes: Processes) -> dict[str, Any]:
+    """Return what run.json records of several processes: their number, and torchrun's id, which a restart keeps."""
+    return {"processes": processes.size, "launch": launch_id()} if processes.size > 1 else {}
+
+
 def launch_id() -> str | None:
-    """Return torchrun's id of this launch, which is the same after a restart; None without one."""
+    """Return torchrun's id of this launch; None without one."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return None if name == "none" else name
 

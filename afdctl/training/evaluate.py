@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from afdctl import allreduce
 from afdctl.attacks.base import AttackResult, Model
 from afdctl.attacks.cascade import cascade
 from afdctl.attacks.sample_rng import SampleRNG
@@ -24,6 +25,7 @@ from afdctl.models.precision import true_float32
 from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
+from afdctl.training.distributed import ALONE, Processes
 from afdctl.training.evaluation_parts import Part, evaluation_parts, validation_parts, weak_test
 
 
@@ -42,7 +44,9 @@ class Evaluator:
         holdout: Split,
         test_split: Split,
         between_batches: Callable[[], None],
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
         self.run, self.recipe, self.journal = run, recipe, journal
         self.holdout, self.test_split = holdout, test_split
         self.between_batches = between_batches
@@ -112,6 +116,7 @@ class Evaluator:
                 seed=self.recipe.seed,
                 purpose=purpose,
                 between_passes=self.between_batches,
+                processes=self.processes,
             )
             for of_norm in parts.values()
         ]
@@ -155,25 +160,34 @@ def correct_after(
     seed: int = 0,
     purpose: str = "test",
     between_passes: Callable[[], None] = lambda: None,
+    processes: Processes = ALONE,
 ) -> list[Tensor]:
     """Return which images (n,) are classified correctly, then which still are after each of `parts`.
 
     Each part attacks only the images that no part before it fooled. Attacks use a fused copy in the network's precision
     and draw their random numbers from `seed` and `purpose`. Success counts where the network itself confirms it in
     float32. `between_passes` is called before every pass and may raise; the network's mode is restored anyway.
+
+    Several processes share the batches. They call `between_passes` together, before each takes its next batch.
     """
     fused, was_training = FusedModel(network), network.training
     # on the device, so that no batch waits for it
-    correct: list[Tensor] = []
+    correct = torch.zeros((1 + len(parts), len(split)), dtype=torch.uint8, device=split.x.device)
 
     def interruptible(x: Tensor) -> Tensor:
-        between_passes()
+        if processes.size == 1:
+            between_passes()
         logits: Tensor = fused(x)
         return logits
 
     network.eval()
     try:
         for number, (x, y) in enumerate(batches(split, batch_size)):
+            turn = number % processes.size
+            if processes.size > 1 and turn == 0:
+                between_passes()
+            if turn != processes.rank:
+                continue
             first = number * batch_size
             rng = SampleRNG(seed, purpose, range(first, first + len(x)))
             result = attack_in_turn(interruptible, x, y, parts, rng)
@@ -181,10 +195,11 @@ def correct_after(
             clean = is_correct(network, x, y)
             robust = is_correct(network, result.x_adv, y)
             fooled_by = torch.where(robust, len(parts), result.part)
-            correct.append(torch.stack([clean & (fooled_by >= count) for count in range(1 + len(parts))]))
+            masks = torch.stack([clean & (fooled_by >= count) for count in range(1 + len(parts))])
+            correct[:, first : first + len(x)] = masks
     finally:
         network.train(was_training)
-    return list(torch.cat(correct, 1))
+    return list(allreduce.total(correct).bool())
 
 
 def attack_in_turn(model: Model, x: Tensor, y: Tensor, parts: Sequence[Part], rng: SampleRNG) -> AttackResult:

@@ -13,6 +13,7 @@ from afdctl.models.state_dict_io import load_state_dict_strict, parse
 from afdctl.recipe import Recipe
 from afdctl.runs.model_card import StoredModel
 from afdctl.runs.run import Run
+from afdctl.training.header import store_recipe, write_header
 from afdctl.training.setup import load_dataset, provenance
 from afdctl.training.trainer import Trainer
 
@@ -78,13 +79,13 @@ def _import(
     dataset, device = load_dataset(chosen.data, data_dir), torch.device("cpu")
     with Run.begin(runs, stem, name) as (run, journal):
         trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
-        trainer.store_recipe()
+        store_recipe(trainer)
         warnings = load(trainer)
         if trainer.ema:
             # what is evaluated of a recipe with an average; it was made from the random initial weights
             trainer.ema.network.load_state_dict(trainer.network.state_dict())
         facts = provenance(chosen, dataset, device, data_dir, kind="imported", imported=imported)
-        trainer.write_header(facts, best=True)
+        write_header(trainer, facts, best=True)
         for warning in warnings:
             journal.append("warning", step=0, message=warning)
         trainer.log_end("imported", 0)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from afdctl import allreduce
 from afdctl.defenses.base import Report
 
 Row = dict[str, Any]
@@ -68,7 +69,8 @@ class MetricBuffer:
         if not self._reports:
             return
         rows, images, reports = zip(*self._reports, strict=True)
-        metrics = torch.stack([torch.stack(list(report.values())) for report in reports])
+        # of several processes, each has its part of every metric
+        metrics = allreduce.total(torch.stack([torch.stack(list(report.values())) for report in reports]))
         # a non-blocking copy goes to page-locked memory, and the host continues at once
         host_metrics = metrics.to("cpu", non_blocking=True)
         arrival = None

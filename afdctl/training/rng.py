@@ -1,6 +1,6 @@
 """Random generators of a training: one per purpose, so that draws of one never shift another's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
@@ -21,20 +21,23 @@ def make_generator(seed: int, purpose: str, device: torch.device) -> Generator:
 class TrainingRNG:
     """The generators that training steps draw from; a checkpoint saves their states.
 
+    Of several processes each has streams of its own, except for the order of the images, which all share.
+
     With `user_code`, which may draw from global generators, these are seeded and saved too.
     """
 
-    def __init__(self, seed: int, device: torch.device, user_code: bool = False) -> None:
+    def __init__(self, seed: int, device: torch.device, user_code: bool = False, rank: int = 0) -> None:
+        process = f" of process {rank}" if rank else ""
         self.shuffle = make_generator(seed, "shuffle", device)
-        self.augment = make_generator(seed, "augment", device)
+        self.augment = make_generator(seed, "augment" + process, device)
         # on the CPU, as torchvision's own draws are
-        self.mix = make_generator(seed, "mix", torch.device("cpu"))
-        self.attack = make_generator(seed, "attack", device)
-        self.noise = make_generator(seed, "noise", device)
+        self.mix = make_generator(seed, "mix" + process, torch.device("cpu"))
+        self.attack = make_generator(seed, "attack" + process, device)
+        self.noise = make_generator(seed, "noise" + process, device)
         self.generators: dict[str, Generator] = dict(vars(self))
         self._user_code = user_code
         if user_code:
-            seed_global_generators(make_generator(seed, "global", torch.device("cpu")).initial_seed())
+            seed_global_generators(make_generator(seed, "global" + process, torch.device("cpu")).initial_seed())
 
     def state_dict(self) -> dict[str, Any]:
         states = {purpose: generator.get_state() for purpose, generator in self.generators.items()}
@@ -45,6 +48,18 @@ class TrainingRNG:
             generator.set_state(state[purpose])
         if self._user_code:
             restore_generators(state["global"])
+
+
+    def continue_streams(self, states: Sequence[Mapping[str, Any]], *, rank: int, seed: int, step: int) -> None:
+        """Continue from the states of all processes of a checkpoint; a process that is new draws from `seed` and `step`."""
+        if rank < len(states):
+            self.load_state_dict(states[rank])
+            return
+        self.shuffle.set_state(states[0]["shuffle"])
+        for purpose, generator in self.generators.items():
+            if purpose != "shuffle":
+                own = make_generator(seed, f"{purpose} of process {rank} from step {step}", generator.device)
+                generator.set_state(own.get_state())
 
 
 @contextmanager

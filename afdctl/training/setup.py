@@ -1,8 +1,9 @@
 """Start and resume trainings: device, data, provenance, signals, and how a training ends."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from afdctl.errors import (
 )
 from afdctl.interrupts import catch_signals
 from afdctl.journal import Journal, JournalOutline
+from afdctl.journal.discarding import DiscardingJournal
 from afdctl.recipe import Recipe
 from afdctl.recipe.data import Data
 from afdctl.runs import checkpoints
@@ -29,6 +31,8 @@ from afdctl.runs.provenance import environment
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
 from afdctl.runs.user_files import check_unchanged
+from afdctl.training.distributed import ALONE, LOST, Processes, check_batch, is_lost, launch, size_warning
+from afdctl.training.header import store_recipe, write_header
 from afdctl.training.trainer import Trainer
 from afdctl.user_code import code
 
@@ -47,47 +51,75 @@ def start(
     data_dir: Path | None,
     on_line: OnLine,
     on_ready: OnReady | None = None,
+    processes: Processes = ALONE,
 ) -> None:
-    """Train a recipe to its end in a run made by `Run.begin`."""
+    """Train a recipe to its end in a run made by `Run.begin`; of several processes, the first one writes it."""
     journal.on_line = on_line
     with explain_known_errors():
-        dataset = with_extra(load_dataset(chosen.data, data_dir), chosen.data)
-        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
-        trainer.store_recipe()
+        with processes.together(), explain_known_errors():
+            check_batch(chosen, processes.size)
+            dataset = with_extra(load_dataset(chosen.data, data_dir), chosen.data)
+            trainer = Trainer(
+                run=run, recipe=chosen, dataset=dataset, device=device, journal=journal, processes=processes
+            )
+            store_recipe(trainer)
         with run_context(trainer):
-            trainer.write_header(provenance(chosen, dataset, device, data_dir))
+            write_header(trainer, provenance(chosen, dataset, device, data_dir, **launch(processes)))
             if on_ready:
                 on_ready()
             trainer.train()
 
 
 def resume(
-    run: Run, *, device: str | None, data_dir: Path | None, on_line: OnLine, on_ready: OnReady | None = None
+    run: Run,
+    *,
+    device: str | None,
+    data_dir: Path | None,
+    on_line: OnLine,
+    on_ready: OnReady | None = None,
+    processes: Processes = ALONE,
 ) -> Run:
     """Continue from the last good checkpoint, bit-identical to a run that was never stopped.
 
-    Sets the number of CPU threads of this process to that of the original one.
+    Another number of processes than before continues the training too, but not to the bit. Sets the number of CPU threads of this process to that of the original one.
     """
-    if run.kind != "trained":
-        raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
-    chosen, known_code = load_run_recipe(run)
-    with run.open_journal() as journal, explain_known_errors():
-        journal.on_line = on_line
-        dataset = _with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)
-        # the rounding of sums depends on it
-        torch.set_num_threads(run.provenance["threads"])
-        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=_resume_device(run, device), journal=journal)
-        check_unchanged(chosen, known_code, run)
-        checkpoint = checkpoints.load(run, "last")
-        with checkpoints.fitting(checkpoint):
-            trainer.load_state_dict(checkpoint.state)
-        # in this order: the journal must be read after the files that it is compared with
-        recorded = RecordedProgress.of(run, checkpoint.step, checkpoint.epoch)
-        outline = JournalOutline(run.journal_path)
-        warnings = [*checkpoint.warnings, *recorded.gaps(outline)]
-        warnings += checkpoints.repair_best(run, outline.rows, checkpoint.step)
+    with explain_known_errors(), ExitStack() as stack:
+        with processes.together(), explain_known_errors():
+            if run.kind != "trained":
+                raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
+            chosen, known_code = load_run_recipe(run)
+            check_batch(chosen, processes.size)
+            journal = stack.enter_context(run.open_journal() if processes.is_first else DiscardingJournal())
+            journal.on_line = on_line
+            dataset = _with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)
+            # the rounding of sums depends on it
+            torch.set_num_threads(run.provenance["threads"])
+            trainer = Trainer(
+                run=run,
+                recipe=chosen,
+                dataset=dataset,
+                device=_resume_device(run, device),
+                journal=journal,
+                processes=processes,
+            )
+            check_unchanged(chosen, known_code, run)
+            checkpoint = checkpoints.load(run, "last")
+            with checkpoints.fitting(checkpoint):
+                trainer.load_state_dict(checkpoint.state)
+        warnings = [*checkpoint.warnings, *size_warning(checkpoint.state, processes)]
+        if processes.is_first:
+            # in this order: the journal must be read after the files that it is compared with
+            recorded = RecordedProgress.of(run, checkpoint.step, checkpoint.epoch)
+            outline = JournalOutline(run.journal_path)
+            warnings += [*recorded.gaps(outline), *checkpoints.repair_best(run, outline.rows, checkpoint.step)]
         with run_context(trainer):
-            journal.append("resume", step=checkpoint.step, epoch=checkpoint.epoch, **trainer.run_length())
+            journal.append(
+                "resume",
+                step=checkpoint.step,
+                epoch=checkpoint.epoch,
+                processes=processes.size,
+                **trainer.run_length(),
+            )
             for warning in warnings:
                 journal.append("warning", step=checkpoint.step, message=warning)
             if on_ready:
@@ -107,6 +139,8 @@ def load_run_recipe(run: Run) -> tuple[Recipe, dict[str, Any] | None]:
 @contextmanager
 def run_context(trainer: Trainer) -> Iterator[None]:
     """Catch signals while training, save if one stops it, and journal in any case how the training ends."""
+    if trainer.processes.size > 1:
+        trainer.journal.on_line = partial(_stop_together, trainer, trainer.journal.on_line)
     with catch_signals() as trainer.stop_requests:
         try:
             with explain_known_errors(), _saving_if_stopped(trainer):
@@ -117,6 +151,15 @@ def run_context(trainer: Trainer) -> Iterator[None]:
                 trainer.log_end(*end_reason(error), str(error) or None)
             raise
         trainer.log_end("finished", 0)
+
+
+def _stop_together(trainer: Trainer, on_line: OnLine | None, line: str) -> None:
+    """Show a line; if its reader is gone, stop after this step as for a signal, which all processes do together."""
+    try:
+        if on_line:
+            on_line(line)
+    except StoppedError as error:
+        trainer.stop_requests.stop = error.exit_code - 128
 
 
 @contextmanager
@@ -137,6 +180,8 @@ def explain_known_errors() -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             raise AfdctlError("out of memory; lower train.batch_size or model.width") from error
+        if is_lost(error):
+            raise AfdctlError(LOST) from error
         if message := compile_failure(error) or code.culprit(error):
             raise AfdctlError(message) from error
         raise

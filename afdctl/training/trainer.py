@@ -6,36 +6,48 @@ from typing import Any
 
 import torch
 
-from afdctl import recipe as recipes
+from afdctl import allreduce
 from afdctl.data import Dataset
 from afdctl.data.augment import Augmentation
 from afdctl.data.loader import Sampler, Split, hold_out
 from afdctl.defenses.build import make_defense
 from afdctl.errors import DivergedError
 from afdctl.interrupts import StopRequests
-from afdctl.journal import SCHEMA, Journal
+from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
+from afdctl.models.sync_batch_norm import average_running_statistics, synchronise
 from afdctl.recipe import Recipe
-from afdctl.runs import checkpoints, results_file, user_files
+from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from afdctl.training.adversary import Adversary
 from afdctl.training.cost_estimate import cost_event
+from afdctl.training.distributed import ALONE, Processes, check_same_weights
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
 from afdctl.training.metric_buffer import MetricBuffer, first_divergence
 from afdctl.training.rng import TrainingRNG, seeded_init
-from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
+from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule
 from afdctl.user_code.global_state import preserved
 
 
 class Trainer:
     """Trains one run. `state_dict` has everything that the rest of the training depends on, after any step."""
 
-    def __init__(self, *, run: Run, recipe: Recipe, dataset: Dataset, device: torch.device, journal: Journal) -> None:
+    def __init__(
+        self,
+        *,
+        run: Run,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device,
+        journal: Journal,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.processes = processes
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
         self.stored_recipe = recipe
         self.dataset_notes = dataset.notes
-        self.rng = TrainingRNG(recipe.seed, device, user_code=recipe.user_code is not None)
+        self.rng = TrainingRNG(recipe.seed, device, user_code=recipe.user_code is not None, rank=processes.rank)
         table = recipe.data
         rows, holdout = hold_out(len(dataset.train), table.holdout, recipe.seed, table.train_limit)
         self.sampler = Sampler(
@@ -52,6 +64,8 @@ class Trainer:
             shuffle_generator=self.rng.shuffle,
             extra=dataset.extra,
             extra_share=table.extra_share or 0.0,
+            rank=processes.rank,
+            processes=processes.size,
         )
         self.evaluator = Evaluator(
             run=run,
@@ -60,6 +74,7 @@ class Trainer:
             holdout=Split(dataset.train.select(holdout), device),
             test_split=Split(dataset.test, device),
             between_batches=self.handle_interrupts,
+            processes=processes,
         )
         self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
@@ -83,6 +98,9 @@ class Trainer:
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
             self.defense = make_defense(recipe.defense, self.network, self.adversary, classes, self.rng.noise)
+        modules = self.defense.modules.values()
+        if self.processes.size > 1 and recipe.train.sync_batch_norm:
+            self.dataset_notes += tuple(note for module in modules for note in synchronise(module))
         self.ema = ExponentialMovingAverage(self.network, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
     @property
@@ -96,14 +114,15 @@ class Trainer:
             "best": self.best_epoch,
             "defense": self.defense.state_dict(),
             "sampler": self.sampler.state_dict(),
-            "rng": self.rng.state_dict(),
+            "rng": self.processes.gather(self.rng.state_dict()),
         }
         return state | ({"ema": self.ema.network.state_dict()} if self.ema else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step, self.best_epoch = state["step"], state["best"]
         self.defense.load_state_dict(state["defense"])
-        self.rng.load_state_dict(state["rng"])
+        rank, seed = self.processes.rank, self.recipe.seed
+        self.rng.continue_streams(state["rng"], rank=rank, seed=seed, step=self.step)
         self.sampler.load_state_dict(state["sampler"])
         if self.ema:
             self.ema.network.load_state_dict(state["ema"])
@@ -112,39 +131,6 @@ class Trainer:
         """Return the length of the whole training as journal fields."""
         epochs, steps_per_epoch = self.recipe.train.epochs, self.sampler.steps_per_epoch
         return {"epochs": epochs, "steps_per_epoch": steps_per_epoch, "steps_total": epochs * steps_per_epoch}
-
-    def store_recipe(self) -> None:
-        """Write the run's recipe, and copy the user's code that it names; the code has been executed by now."""
-        self.stored_recipe = user_files.keep(self.recipe, self.run) if self.recipe.user_code else self.recipe
-        self.run.write_recipe(recipes.dump(self.stored_recipe))
-
-    def write_header(self, provenance: Mapping[str, Any], best: bool = False) -> None:
-        """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
-        images = {
-            "train": len(self.sampler),
-            **({"extra": len(self.sampler.extra)} if self.sampler.extra else {}),
-            "holdout": len(self.evaluator.holdout),
-            "test": len(self.evaluator.test_split),
-        }
-        self.journal.append(
-            "run",
-            schema=SCHEMA,
-            name=self.run.name,
-            recipe=self.stored_recipe.model_dump(mode="json"),
-            **self.run_length(),
-            device=str(self.device),
-            parameters=sum(parameter.numel() for parameter in self.network.parameters()),
-            classes=self.classes,
-            images=images,
-            validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
-        )
-        warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
-        for message in [*self.dataset_notes, *warnings]:
-            self.journal.append("warning", step=self.step, message=message)
-        self.save_checkpoint(best)
-        # last, because a folder without run.json is not a run yet and is removed after a failure
-        self.run.complete(provenance)
-        self.results.build_if_due()
 
     def log_cost_estimate(self) -> None:
         """Log the estimated FLOP per step; counted on a separate copy, so that RNG and weights are not affected."""
@@ -175,7 +161,11 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
-        report = self.defense.step(x, y)
+        with allreduce.batch_share(self.sampler.part):
+            report = self.defense.step(x, y)
+        if self.processes.size > 1:
+            report = {name: self.sampler.part * metric for name, metric in report.items()}
+            average_running_statistics(self.defense.modules.values())
         self.step += 1
         if self.ema:
             self.ema.update(self.step)
@@ -184,7 +174,7 @@ class Trainer:
         if self.adversary_schedule.varies:
             progress = self.adversary_schedule.progress(self.step)
             row |= {"attack_steps": self.adversary.table.steps, "progress": progress}
-        self.metrics.add(row, len(y), report)
+        self.metrics.add(row, self.sampler.images, report)
 
     def flush_metrics(self) -> None:
         """Write the metrics of all steps so far; waits for the device."""
@@ -205,10 +195,13 @@ class Trainer:
 
     def handle_interrupts(self) -> None:
         """Handle pending stop and save requests; also save if the last checkpoint is `save_minutes` old."""
-        if self.stop_requests.stop:
+        is_due = time.monotonic() - self.last_save > 60 * self.recipe.train.save_minutes
+        stop, save = self.processes.agree(self.stop_requests.stop or 0, self.stop_requests.save or is_due)
+        if stop:
+            self.stop_requests.stop = stop
             self.flush_metrics()
             self.stop_requests.raise_if_stopped(f"resume with `afdctl train --resume {self.run.path}`")
-        if self.stop_requests.save or time.monotonic() - self.last_save > 60 * self.recipe.train.save_minutes:
+        if save:
             self.stop_requests.save = False
             self.save()
 
@@ -232,24 +225,30 @@ class Trainer:
     def save(self, best: bool = False) -> None:
         """Save a checkpoint, and update results.h5 if that takes at most 1 % of the time so far."""
         self.save_checkpoint(best)
-        self.results.build_if_due()
+        if self.processes.is_first:
+            self.results.build_if_due()
         # time spent on saving is not part of images_per_s
         self.metrics.restart()
 
     def save_checkpoint(self, best: bool) -> None:
         """Save a checkpoint after the metrics that belong to it, and journal it."""
         self.flush_metrics()
-        epoch = self.sampler.epoch
-        saved = checkpoints.save(self.run, self.state_dict(), step=self.step, epoch=epoch, best=best)
-        self.journal.append(
-            "checkpoint", step=self.step, epoch=epoch, file=saved.path.name, digest=saved.digest, best=best
-        )
-        # the journal must name every checkpoint that survives a power cut
-        self.journal.sync()
+        epoch, state = self.sampler.epoch, self.state_dict()
+        if self.processes.is_first:
+            saved = checkpoints.save(self.run, state, step=self.step, epoch=epoch, best=best)
+            self.journal.append(
+                "checkpoint", step=self.step, epoch=epoch, file=saved.path.name, digest=saved.digest, best=best
+            )
+            # the journal must name every checkpoint that survives a power cut
+            self.journal.sync()
+        check_same_weights(self.processes, self.defense)
+        # the next step may be a test, in which all processes read the checkpoint
+        self.processes.agree()
         self.last_save = time.monotonic()
 
     def log_end(self, reason: str, exit_code: int, message: str | None = None) -> None:
         """Write the journal's `end` event, and results.h5."""
         self.journal.append("end", step=self.step, reason=reason, exit_code=exit_code, message=message)
         self.journal.sync()
-        results_file.build(self.run)
+        if self.processes.is_first:
+            results_file.build(self.run)

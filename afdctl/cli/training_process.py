@@ -1,0 +1,103 @@
+"""One process of a training on several: the first one shows the progress and prints the run's path."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from afdctl.cli.process import exit_on_interrupt
+from afdctl.errors import AfdctlError
+
+if TYPE_CHECKING:
+    from afdctl.cli.train import TrainOptions
+    from afdctl.recipe import Recipe
+    from afdctl.runs.run import Run
+    from afdctl.training.distributed import Processes
+
+
+def start(recipe: "Recipe", options: "TrainOptions") -> None:
+    """Train a recipe in a new run, or in that of this launch if torchrun has started it again."""
+    with _joined(options) as (processes, device), ExitStack() as stack:
+        from afdctl.journal.discarding import DiscardingJournal
+        from afdctl.runs.run import Run
+        from afdctl.training import setup
+
+        run = journal = None
+        with processes.together():
+            if processes.is_first and (run := _interrupted_run(options.runs)) is None:
+                run, journal = stack.enter_context(Run.begin(options.runs, Path(options.recipe or "").stem, options.name))
+        path, resumes = processes.from_first((run and str(run.path), journal is None))
+        run = Run(Path(path))
+        if resumes:
+            _resume(run, options, processes, device)
+            return
+        with _progress(run, options, processes) as on_line:
+            setup.start(
+                recipe,
+                run,
+                journal or DiscardingJournal(),
+                device=setup.choose_device(device or "auto"),
+                data_dir=options.data_dir,
+                on_line=on_line,
+                processes=processes,
+            )
+        if journal:
+            journal.close()
+        _print_path(run, options, processes)
+
+
+def resume(run: "Run", options: "TrainOptions") -> None:
+    """Resume a stopped run."""
+    with _joined(options) as (processes, device):
+        _resume(run, options, processes, device)
+
+
+def _resume(run: "Run", options: "TrainOptions", processes: "Processes", device: str | None) -> None:
+    from afdctl.training import setup
+
+    if not processes.from_first(run.finished):
+        with _progress(run, options, processes) as on_line:
+            setup.resume(run, device=device, data_dir=options.data_dir, on_line=on_line, processes=processes)
+    _print_path(run, options, processes)
+
+
+@contextmanager
+def _joined(options: "TrainOptions") -> "Iterator[tuple[Processes, str | None]]":
+    # torch takes seconds to import
+    with exit_on_interrupt():
+        from afdctl import interrupts
+        from afdctl.training.distributed import join
+    with interrupts.raise_on_signal(), join(options.device) as joined:
+        yield joined
+
+
+@contextmanager
+def _progress(run: "Run", options: "TrainOptions", processes: "Processes") -> Iterator[Callable[[str], Any]]:
+    from afdctl.cli.train import training_progress
+
+    if processes.is_first:
+        with training_progress(run, as_json=options.json) as on_line:
+            yield on_line
+    else:
+        yield lambda line: None
+
+
+def _print_path(run: "Run", options: "TrainOptions", processes: "Processes") -> None:
+    if processes.is_first and not options.json:
+        typer.echo(run.path)
+
+
+def _interrupted_run(root: Path) -> "Run | None":
+    """Return the run that this launch has begun before a restart of its processes."""
+    from afdctl.runs.run import Run
+    from afdctl.training.distributed import is_restart, launch_id
+
+    if is_restart() and (name := launch_id()):
+        for run in reversed(Run.all(root)):
+            # a damaged run, or one of another version, is not of this launch
+            with suppress(AfdctlError):
+                if run.exists and run.provenance.get("launch") == name:
+                    return run
+    return None
