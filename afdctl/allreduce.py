@@ -50,7 +50,7 @@ def reduce_gradients(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
         return gradients
     # one message for all: a network has a hundred small tensors, each of which would cost a round trip
     flat = total(torch.cat([gradient.flatten() for gradient in gradients]).mul_(_Batch.share))
-    parts = flat.split([gradient.numel() for gradient in gradients])
+    parts = torch.split(flat, [gradient.numel() for gradient in gradients])
     return [part.view(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
 
 

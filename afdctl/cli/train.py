@@ -35,7 +35,9 @@ DATA_DIR = typer.Option(
 JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object per line.")
 TUI = typer.Option("--tui/--no-tui", help="Dashboard or progress bar; by default the dashboard on a terminal.")
 NPROC = typer.Option(
-    min=1, help="Train on this many processes of this machine, each with a GPU or its part of the CPU.", show_default=False
+    min=1,
+    help="Train on this many processes of this machine, each with a GPU or its part of the CPU.",
+    show_default=False,
 )
 DETACH = typer.Option("--detach", help="Print the run's path once the training runs, and leave it in the background.")
 

@@ -27,7 +27,9 @@ def start(recipe: "Recipe", options: "TrainOptions") -> None:
         run = journal = None
         with processes.together():
             if processes.is_first and (run := _interrupted_run(options.runs)) is None:
-                run, journal = stack.enter_context(Run.begin(options.runs, Path(options.recipe or "").stem, options.name))
+                run, journal = stack.enter_context(
+                    Run.begin(options.runs, Path(options.recipe or "").stem, options.name)
+                )
         path, resumes = processes.from_first((run and str(run.path), journal is None))
         run = Run(Path(path))
         if resumes:

@@ -74,8 +74,9 @@ class Sampler:
     arXiv:2110.09468).
 
     With several `processes`, all draw the same order, and the one of `rank` gets its part of each batch; `part` is its
-    share of the images, `images` the number of all. Parts differ by one image where the last batch of an epoch cannot be divided. If it has
-    fewer than two images for each process, every process gets all of them, and counts for an equal share.
+    share of the images, `images` the number of all. Parts differ by one image where the last batch of an epoch cannot
+    be divided. If it has fewer than two images for each process, every process gets all of them, and counts for an
+    equal share.
 
     The shuffle generator is on the device and belongs to the caller, who saves it, as those of `augment`. `epoch`
     counts completed epochs, `batch` the batches taken in the current one. After the last batch of an epoch, `batch`

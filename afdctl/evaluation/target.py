@@ -26,7 +26,7 @@ from afdctl.runs import checkpoints, user_files
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import lost_rows
 from afdctl.runs.run import Run
-from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
+from afdctl.training.run_data import data_folder, load_dataset, load_run_dataset
 
 # what two runs of a custom model must share, besides the fingerprint, for their results to be the same
 IDENTITY = ("kind", "code_digest", "dataset", "data_digest")

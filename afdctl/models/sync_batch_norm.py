@@ -26,7 +26,7 @@ class _Synchronised(_BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or allreduce.process_count() == 1:
             return super().forward(x)
-        self._check_input_dim(x)
+        self._check_input_dim(x)  # type: ignore[no-untyped-call]
         mean, var, count = shared_statistics(x)
         self._track(mean, var * (count / (count - 1)))
         y: Tensor = _Normalise.apply(x, self.weight, self.bias, mean, var, count, self.eps)
@@ -54,7 +54,7 @@ class SyncBatchNorm3d(_Synchronised, nn.BatchNorm3d):
     pass
 
 
-SYNCHRONISED: Final = {
+SYNCHRONISED: Final[dict[type[nn.Module], type[_Synchronised]]] = {
     nn.BatchNorm1d: SyncBatchNorm1d,
     nn.BatchNorm2d: SyncBatchNorm2d,
     nn.BatchNorm3d: SyncBatchNorm3d,
@@ -81,7 +81,8 @@ def average_running_statistics(modules: Iterable[nn.Module]) -> None:
     layers = [layer for layer in layers if not isinstance(layer, _Synchronised)]
     buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None]
     if buffers:
-        parts = allreduce.total(torch.cat(buffers) / allreduce.process_count()).split([len(buffer) for buffer in buffers])
+        mean = allreduce.total(torch.cat(buffers) / allreduce.process_count())
+        parts = torch.split(mean, [len(buffer) for buffer in buffers])
         torch._foreach_copy_(buffers, parts)
 
 
@@ -93,7 +94,7 @@ def shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     own = torch.cat([mean, var, mean.new_full((1,), x.numel() / x.shape[1])])
     table = own.new_zeros(allreduce.process_count(), len(own))
     table[distributed.get_rank()] = own
-    means, variances, counts = allreduce.total(table).split([len(mean), len(mean), 1], 1)
+    means, variances, counts = torch.split(allreduce.total(table), [len(mean), len(mean), 1], 1)
     count = counts.sum(0)
     mean = (counts * means).sum(0) / count
     return mean, (counts * (variances + (means - mean).square())).sum(0) / count, count

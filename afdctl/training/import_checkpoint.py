@@ -14,7 +14,7 @@ from afdctl.recipe import Recipe
 from afdctl.runs.model_card import StoredModel
 from afdctl.runs.run import Run
 from afdctl.training.header import store_recipe, write_header
-from afdctl.training.setup import load_dataset, provenance
+from afdctl.training.run_data import load_dataset, provenance
 from afdctl.training.trainer import Trainer
 
 

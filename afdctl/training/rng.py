@@ -49,9 +49,8 @@ class TrainingRNG:
         if self._user_code:
             restore_generators(state["global"])
 
-
     def continue_streams(self, states: Sequence[Mapping[str, Any]], *, rank: int, seed: int, step: int) -> None:
-        """Continue from the states of all processes of a checkpoint; a process that is new draws from `seed` and `step`."""
+        """Continue from the states of all processes of a checkpoint; a further process gets new streams."""
         if rank < len(states):
             self.load_state_dict(states[rank])
             return

@@ -16,7 +16,8 @@ from afdctl.recipe import dump
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from afdctl.training import setup
-from afdctl.training.setup import load_dataset, resume
+from afdctl.training.run_data import load_dataset
+from afdctl.training.setup import resume
 from tests.conftest import short
 from tests.models.authors import shake
 from tests.training.test_resume import train

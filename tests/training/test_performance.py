@@ -10,7 +10,8 @@ from afdctl.journal import drop_superseded, read_rows
 from afdctl.recipe import Recipe, dump
 from afdctl.recipe.schema import COMPILE_MODES
 from afdctl.runs.run import Run
-from afdctl.training.setup import load_dataset, resume
+from afdctl.training.run_data import load_dataset
+from afdctl.training.setup import resume
 from afdctl.training.trainer import Trainer
 from tests.conftest import short
 from tests.training.test_resume import assert_same_state, figures, quiet, stop_after, train

@@ -19,7 +19,7 @@ from afdctl.training import trainer
 from afdctl.training.adversary import Adversary
 from afdctl.training.evaluate import evaluate
 from afdctl.training.evaluation_parts import evaluation_parts
-from afdctl.training.setup import load_dataset
+from afdctl.training.run_data import load_dataset
 from tests.conftest import short
 from tests.training.test_resume import train
 

@@ -1,0 +1,229 @@
+"""Test that several processes train the network that one process trains, and that one of them writes the run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from afdctl import registry
+from afdctl.data.base import ImageTensors
+from afdctl.data.loader import Sampler
+from afdctl.errors import RecipeError
+from afdctl.journal import read_rows
+from afdctl.runs.run import Run
+from afdctl.training.distributed import ALONE, check_batch, uses_gpus
+from afdctl.training.rng import TrainingRNG
+from tests.cli.trainings import options, wait_for
+from tests.conftest import SHORT, short
+from tests.training.processes import ROOT, begin, end, trained_weights
+
+MODULE = "tests.training.processes"
+TRAIN = ["afdctl", "train", "digits_wgan", *options([*SHORT, "train.batch_size=64", "train.report_every=1"])]
+
+
+def weights_of(folder: Path, defense: str, size: int) -> list[dict[str, Tensor]]:
+    return [torch.load(folder / f"{defense}-{size}-{rank}.pt") for rank in range(size)]
+
+
+def assert_equal_on_all(weights: list[dict[str, Tensor]]) -> None:
+    for other in weights[1:]:
+        for name, value in weights[0].items():
+            assert torch.equal(value, other[name]), name
+
+
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name].double(), value.double(), rtol=1e-3, atol=2e-4, msg=name)
+
+
+def compare(folder: Path, defenses: list[str], sizes: tuple[int, ...], steps: int, *overrides: str) -> None:
+    runs = [begin(size, MODULE, "weights", str(folder), ",".join(defenses), str(steps), *overrides) for size in sizes]
+    alone = {defense: trained_weights(defense, steps, ALONE, *overrides) for defense in defenses}
+    for processes in runs:
+        for code, _, err in end(processes):
+            assert code == 0, err
+    for size in sizes:
+        for defense in defenses:
+            weights = weights_of(folder, defense, size)
+            assert_equal_on_all(weights)
+            assert_close(weights[0], alone[defense])
+
+
+def test_two_processes_train_the_weights_of_one(tmp_path: Path):
+    # 11 steps: the last batch of an epoch has one image, which is left out; then a second epoch
+    compare(tmp_path, ["afd"], (2,), 11, "train.ema_decay=0.9")
+
+
+@pytest.mark.slow
+def test_every_defense_trains_the_same_weights_on_one_two_and_three_processes(tmp_path: Path):
+    # of 604 images the last batch has 4: fewer than two for each of three processes
+    compare(tmp_path, [*registry.DEFENSES], (2, 3), 50, "data.train_limit=604")
+
+
+@pytest.mark.slow
+def test_without_synchronised_batch_norm_all_processes_still_have_one_network(tmp_path: Path):
+    processes = begin(2, MODULE, "weights", str(tmp_path), "afd", "5", "train.sync_batch_norm=false")
+    assert [code for code, *_ in end(processes)] == [0, 0]
+    weights = weights_of(tmp_path, "afd", 2)
+    assert_equal_on_all(weights)
+    alone = trained_weights("afd", 5, ALONE)
+    assert any(not torch.allclose(weights[0][name], value, rtol=1e-2, atol=1e-3) for name, value in alone.items())
+
+
+def parts(processes: int, images: int, batch: int, extra: bool = False) -> list[list[tuple[list[int], float]]]:
+    """The labels, which number the images, and the share of each process in each batch of an epoch."""
+    shown = ImageTensors(torch.zeros(images, 1, 2, 2, dtype=torch.uint8), torch.arange(images))
+    more = ImageTensors(torch.zeros(50, 1, 2, 2, dtype=torch.uint8), 1000 + torch.arange(50))
+    samplers = [
+        Sampler(
+            shown,
+            rows=torch.arange(images),
+            device="cpu",
+            batch_size=batch,
+            augment=lambda x, y: (x, y),
+            shuffle_generator=torch.Generator().manual_seed(3),
+            extra=more if extra else None,
+            extra_share=0.4 if extra else 0.0,
+            rank=rank,
+            processes=processes,
+        )
+        for rank in range(processes)
+    ]
+    steps = samplers[0].steps_per_epoch
+    return [[(sampler.next()[1].tolist(), sampler.part) for sampler in samplers] for _ in range(steps)]
+
+
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("images", [60, 29, 28, 27])
+def test_the_parts_of_a_batch_are_that_batch(processes: int, images: int, extra: bool):
+    whole = parts(1, images, 12, extra)
+    assert len(whole) == len(parts(processes, images, 12, extra))
+    for (one,), shared in zip(whole, parts(processes, images, 12, extra), strict=True):
+        labels, _ = one
+        assert sum(share for _, share in shared) == pytest.approx(1)
+        if len(labels) < 2 * processes:
+            assert all(sorted(part) == sorted(labels) for part, _ in shared)
+            continue
+        assert sorted(label for part, _ in shared for label in part) == sorted(labels)
+        for part, share in shared:
+            assert share == pytest.approx(len(part) / len(labels))
+        assert max(len(part) for part, _ in shared) - min(len(part) for part, _ in shared) <= 1
+
+
+def test_processes_share_the_order_and_have_other_streams_of_their_own():
+    first, second = TrainingRNG(0, torch.device("cpu")), TrainingRNG(0, torch.device("cpu"), rank=1)
+    for name, generator in first.generators.items():
+        same = torch.equal(generator.get_state(), second.generators[name].get_state())
+        assert same == (name == "shuffle")
+
+
+def test_a_further_process_gets_new_streams_and_the_same_order():
+    states = [TrainingRNG(0, torch.device("cpu"), rank=rank).state_dict() for rank in range(2)]
+    streams = [TrainingRNG(0, torch.device("cpu"), rank=rank) for rank in range(4)]
+    for rank, rng in enumerate(streams):
+        rng.continue_streams(states, rank=rank, seed=0, step=9)
+    attacks = {rng.attack.get_state().numpy().tobytes() for rng in streams}
+    orders = {rng.shuffle.get_state().numpy().tobytes() for rng in streams}
+    assert (len(attacks), len(orders)) == (4, 1)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    check_batch(short("digits_nt"), 2)
+    with pytest.raises(RecipeError, match=r"train.batch_size = 256: .* 3 processes .* --set train.batch_size=255$"):
+        check_batch(short("digits_nt"), 3)
+    with pytest.raises(RecipeError, match=r"--set train.batch_size=8$"):
+        check_batch(short("digits_nt", "train.batch_size=4"), 4)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch):
+    assert not uses_gpus("cpu", 5)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert uses_gpus("auto", 2)
+    with pytest.raises(RecipeError, match="3 processes: this machine has 2 GPUs; start fewer, or add --device cpu"):
+        uses_gpus(None, 3)
+    with pytest.raises(RecipeError, match="--device cuda:1: several processes take a GPU each"):
+        uses_gpus("cuda:1", 2)
+
+
+@pytest.mark.slow
+def test_a_resume_is_bit_identical_and_may_change_the_number_of_processes(tmp_path: Path):
+    """A run of two processes, stopped by SIGTERM in one of them, has the weights of one that was not stopped."""
+    whole, halved = ("--runs", str(tmp_path), "--name", "whole"), ("--runs", str(tmp_path), "--name", "halved")
+    ends = end(begin(2, *TRAIN, *whole))
+    assert [code for code, *_ in ends] == [0, 0], ends
+    assert [bool(out) for _, out, _ in ends] == [True, False]
+    run = Run(tmp_path / "halved")
+    processes = begin(2, *TRAIN, *halved)
+    wait_for(lambda: run.journal_path.exists() and b'"step":9,' in run.journal_path.read_bytes())
+    processes[1].send_signal(signal.SIGTERM)
+    ends = end(processes)
+    assert [code for code, *_ in ends] == [143, 143], ends
+    assert "stopped by SIGTERM; resume with" in ends[0][2]
+    assert ends[1][1:] == ("", "")
+    other = Run(tmp_path / "other")
+    subprocess.run(["cp", "-r", str(run.path), str(other.path)], check=True)
+    ends = end(begin(2, "afdctl", "train", "--resume", str(run.path)))
+    assert [code for code, *_ in ends] == [0, 0], ends
+    digests = [
+        [row["digest"] for row in read_rows(Run(tmp_path / name).journal_path, events=("checkpoint",))][-1]
+        for name in ("whole", "halved")
+    ]
+    assert digests[0] == digests[1]
+    ends = end(begin(3, "afdctl", "train", "--resume", str(other.path), "--device", "cpu"))
+    assert "train.batch_size = 64: cannot be divided among 3 processes" in ends[0][2]
+    assert [code for code, *_ in ends] == [2, 2, 2]
+    (ended,) = end(begin(1, "afdctl", "train", "--resume", str(other.path)))
+    assert ended[0] == 0
+    assert "2 processes before, 1 now: the training continues, but not to the bit" in other.journal_path.read_text()
+
+
+@pytest.mark.slow
+def test_two_launches_of_one_run_are_refused_before_anything_is_touched(tmp_path: Path):
+    name = ("--runs", str(tmp_path), "--name", "x", "--set", "train.epochs=200")
+    first = begin(2, *TRAIN, *name)
+    run = Run(tmp_path / "x")
+    wait_for(lambda: run.exists)
+    ends = end(begin(2, "afdctl", "train", "--resume", str(run.path)))
+    assert [code for code, *_ in ends] == [4, 4]
+    assert "run x is being written by pid" in ends[0][2]
+    assert ends[1][2] == ""
+    # a process that is killed ends the others
+    first[1].kill()
+    (code, _, err), _ = end(first)
+    assert code == 1
+    assert "another process of this training has ended" in err
+    assert "Traceback" not in err
+    rows = [json.loads(line) for line in run.journal_path.read_text().splitlines()]
+    assert (rows[-1]["event"], rows[-1]["reason"]) == ("end", "failed")
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_a_killed_process_and_the_run_resumes(tmp_path: Path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m"]
+    process = subprocess.Popen(
+        [*launcher, *TRAIN, "--set", "train.epochs=8", "--runs", str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    run = Run(tmp_path / "digits_wgan-001")
+    wait_for(lambda: run.journal_path.exists() and b'"step":25,' in run.journal_path.read_bytes())
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(children.stdout.split()[1]), signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out == f"{run.path}\n"
+    assert run.finished
+    rows = [row["event"] for row in read_rows(run.journal_path)]
+    assert rows.count("resume") == 1
+    assert time.monotonic()
