@@ -9,11 +9,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.defenses import AdversaryConfig, Defense, Trades
+from afdctl.recipe.defenses import AFD, AdversaryConfig, Defense, Matching, Trades
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
     CountOrZero,
+    Digest,
     Fraction,
     Table,
     check_applicable,
@@ -75,6 +76,26 @@ class Model(Table):
     norm: Literal["l2", "none", "scale"] = Field(
         "l2", description="normalisation of the features; scale: l2 times a learned scalar"
     )
+    weights: Annotated[str, AfterValidator(check_path)] | None = Field(
+        None,
+        description="what the training starts from instead of random weights: a run (its best checkpoint) by name or "
+        "path, model:NAME, or a .pt, .pth or .safetensors file",
+    )
+    weights_sha256: Digest | None = Field(
+        None, description="SHA-256 that `weights` must have; the recipe of a run has it"
+    )
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The keys that decide the network, as arguments of `models.feature_classifier.build`."""
+        return self.model_dump(include={"encoder", "width", "norm"})
+
+    @field_validator("weights_sha256")
+    @classmethod
+    def _is_of_weights(cls, digest: str | None, info: ValidationInfo) -> str | None:
+        if digest is not None and info.data.get("weights") is None:
+            raise ValueError("has no effect without model.weights; remove it")
+        return digest
 
 
 class Validation(Table):
@@ -142,6 +163,11 @@ class Train(Table):
         description="decay per step of the exponential moving average of the network's weights, such as 0.995 (Gowal "
         "et al. 2020); the average is what is validated, tested and attacked; 0: no average",
     )
+    freeze: Annotated[tuple[Literal["F_theta", "C_phi"], ...], Field(strict=False)] = Field(
+        (),
+        description="parts that keep the weights and BatchNorm statistics that they start with, such as "
+        '["F_theta"] to train C_phi alone',
+    )
     save_minutes: Annotated[float, Field(gt=0)] = Field(
         10.0, description="age of the last checkpoint at which the next one is saved, also within an epoch"
     )
@@ -165,6 +191,13 @@ class Train(Table):
         if list(milestones) != sorted(set(milestones)):
             raise ValueError("must ascend, such as [50, 80]")
         return milestones
+
+    @field_validator("freeze")
+    @classmethod
+    def _leaves_a_part(cls, freeze: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(freeze)) > 1:
+            raise ValueError("freezes the whole network; name F_theta or C_phi")
+        return freeze[:1]
 
     @field_validator("compile", mode="before")
     @classmethod
@@ -215,5 +248,10 @@ class Recipe(Table):
             raise cross_table_error(
                 "checkpoint_selection",
                 f"'{selection}' needs a hold-out; set data.holdout, or checkpoint_selection = \"last\"",
+            )
+        defense = info.data.get("defense")
+        if isinstance(defense, AFD | Matching) and "F_theta" in train.freeze:
+            raise cross_table_error(
+                "freeze", f"defense '{defense.name}' trains F_theta against x'; freeze it with another defense"
             )
         return train

@@ -26,6 +26,7 @@ from afdctl.runs import checkpoints
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
+from afdctl.training.initial_weights import find_initial_weights, with_digest
 from afdctl.training.trainer import Trainer
 
 # Called with each line of the journal.
@@ -48,10 +49,14 @@ def start(
     journal.on_line = on_line
     with explain_known_errors():
         dataset = load_dataset(chosen.data, data_dir)
+        weights = find_initial_weights(chosen, run.path.parent)
+        facts: dict[str, Any] = {}
+        if weights:
+            chosen, facts = with_digest(chosen, weights), {"initial_weights": weights.provenance}
         run.write_recipe(recipe.dump(chosen))
-        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
+        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal, weights=weights)
         with run_context(trainer):
-            trainer.write_header(provenance(chosen, dataset, device, data_dir))
+            trainer.write_header(provenance(chosen, dataset, device, data_dir, **facts))
             if on_ready:
                 on_ready()
             trainer.train()

@@ -21,17 +21,30 @@ from afdctl.training.adversary import Adversary
 from afdctl.training.cost_estimate import cost_event
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
+from afdctl.training.initial_weights import InitialWeights
 from afdctl.training.metric_buffer import MetricBuffer, first_divergence
-from afdctl.training.rng import TrainingRNG, seeded_init
+from afdctl.training.rng import TrainingRNG, preserved_global_state, seed_layers, seeded_init
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
 
 
 class Trainer:
-    """Trains one run. `state_dict` has everything that the rest of the training depends on, after any step."""
+    """Trains one run. `state_dict` has everything that the rest of the training depends on, after any step.
 
-    def __init__(self, *, run: Run, recipe: Recipe, dataset: Dataset, device: torch.device, journal: Journal) -> None:
+    `weights` are those that a new training starts from; a checkpoint has them, so a resumed one does not need them.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Run,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device,
+        journal: Journal,
+        weights: InitialWeights | None = None,
+    ) -> None:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
-        self.dataset_notes = dataset.notes
+        self.notes = list(dataset.notes)
         self.rng = TrainingRNG(recipe.seed, device)
         train_images, holdout = hold_out(dataset.train, recipe.data.holdout, recipe.seed, recipe.data.train_limit)
         self.sampler = Sampler(
@@ -50,7 +63,7 @@ class Trainer:
             test_split=Split(dataset.test, device),
             between_batches=self.handle_interrupts,
         )
-        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
+        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes), weights)
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(train_images), len(holdout))
@@ -61,13 +74,16 @@ class Trainer:
         self.best_epoch: dict[str, Any] = {}
         self.last_save = time.monotonic()
 
-    def _build_models(self, shape: torch.Size, classes: int) -> None:
+    def _build_models(self, shape: torch.Size, classes: int, weights: InitialWeights | None) -> None:
         """Build network, adversary and defense for images (c, h, w); initial weights follow the recipe's seed."""
         recipe, (channels, image_size, _) = self.recipe, shape
         self.image_shape, self.classes = shape, classes
         with seeded_init(recipe.seed):
             # on the CPU, so that initial weights are the same for every device
-            network = build(**recipe.model.model_dump(), channels=channels, image_size=image_size, classes=classes)
+            network = build(**recipe.model.architecture, channels=channels, image_size=image_size, classes=classes)
+            if weights:
+                self.notes += weights.load_into(network)
+            network.freeze(recipe.train.freeze)
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
@@ -128,7 +144,7 @@ class Trainer:
             validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
         )
         warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
-        for message in [*self.dataset_notes, *warnings]:
+        for message in [*self.notes, *warnings]:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)
         # last, because a folder without run.json is not a run yet and is removed after a failure
@@ -144,7 +160,8 @@ class Trainer:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""
         self.log_cost_estimate()
         while self.sampler.epoch < self.recipe.train.epochs:
-            self.train_epoch()
+            with preserved_global_state(self.device):
+                self.train_epoch()
             self.finish_epoch()
         self.evaluator.test(self.evaluated_network, self.step)
 
@@ -163,6 +180,7 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
+        seed_layers(self.recipe.seed, self.step)
         report = self.defense.step(x, y)
         self.step += 1
         if self.ema:

@@ -79,7 +79,7 @@ def test_the_network_itself_holds_plain_convolutions(encoder: str):
 def folded(channels: int, kernel: int, stride: int) -> FoldedConvolution:
     """With weights and biases that are all different."""
     torch.manual_seed(0)
-    convolution = FoldedConvolution(ConvBN(channels, 4, kernel, stride))
+    convolution = FoldedConvolution(ConvBN(channels, 4, kernel, stride).conv)
     for parameter in convolution.parameters():
         parameter.data = torch.randn_like(parameter)
     return convolution
@@ -161,10 +161,10 @@ def test_an_empty_batch_has_empty_maps_and_gradients(side: int, kernel: int, str
 
 def test_dense_layers_are_made_once_for_each_update():
     pair = ConvBN(4, 6, 3, 1).eval()
-    layer, x = FoldedConvolution(pair), torch.rand(3, 4, 2, 2)
+    layer, x = FoldedConvolution(pair.conv), torch.rand(3, 4, 2, 2)
     with torch.no_grad():
         for _ in range(2):
-            layer.fold(pair)
+            layer.fold(pair.conv, pair.bn)
             layer(x)
             made = layer.dense_layers[2, 2]
             assert torch.allclose(layer(x), pair(x), atol=1e-6)

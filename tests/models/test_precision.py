@@ -46,7 +46,7 @@ def test_a_fused_copy_has_the_precision_of_its_network_or_the_one_it_is_given():
     ]
     assert precision_of(network) == "bf16"
     fused = FusedModel(network)
-    assert {convolution.weight.dtype for _, convolution in fused.folded} == {torch.bfloat16}
+    assert {convolution.weight.dtype for *_, convolution in fused.folded} == {torch.bfloat16}
     assert fused.copy.C_phi.weight.dtype is torch.float32
     with torch.no_grad():
         assert torch.allclose(fused(x), network.eval()(x), atol=0.2)
