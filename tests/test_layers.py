@@ -21,6 +21,7 @@ LAYERS = [
     "interrupts",
     "paths",
     "user_code",
+    "name_families",
     "registry",
     "journal",
     "recipe",
@@ -82,6 +83,7 @@ LATER = {
     "runs/provenance": {"torch"},
     "data": {"sklearn"},
     "models/state_dict_io": {"safetensors"},
+    "models/timm_model": {"timm"},
     "tui": {"pynvml"},
 }
 

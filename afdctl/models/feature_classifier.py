@@ -81,13 +81,15 @@ class FeatureClassifier(nn.Module):
 
 
 def build(
-    encoder: str, *, width: int = 64, norm: str = "l2", channels: int, image_size: int, classes: int
+    encoder: str, *, width: int | None = None, norm: str = "l2", channels: int, image_size: int, classes: int
 ) -> FeatureClassifier:
     """Build the network of an encoder in the registry; weights are drawn from torch's global generator.
 
-    `width` is the encoder's number of base filters, `norm` that of its features (see `FeatureNorm`).
+    `width` is the number of base filters, of an encoder that has it. `norm` is that of the features (`FeatureNorm`).
+    Errors: RecipeError for images that the encoder does not take.
     """
-    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, width=width)
+    base = {} if width is None else {"width": width}
+    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, **base)
     network = FeatureClassifier(module, features, classes, norm)
     # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with

@@ -59,7 +59,8 @@ def is_norm_with_activation(layer: nn.Module) -> bool:
 
 def after_normalisation(norm: nn.Module) -> nn.Module:
     """Return what remains of a foldable BatchNorm once it is folded."""
-    return nn.Sequential(norm.drop, norm.act) if is_norm_with_activation(norm) else nn.Identity()
+    children = ("drop", "act") if is_norm_with_activation(norm) else ()
+    return nn.Sequential(*(norm.get_submodule(name) for name in children))
 
 
 def is_plain(conv: nn.Conv2d) -> bool:

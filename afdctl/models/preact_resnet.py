@@ -4,7 +4,6 @@ He et al. 2016 (arXiv:1603.05027); Zagoruyko & Komodakis 2016 (arXiv:1605.07146)
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 from torch import Tensor, nn, relu_
@@ -60,9 +59,7 @@ class PreActResNet(nn.Module):
         return maps.mean((2, 3))
 
 
-def preact_resnet18(
-    channels: int, image_size: int, width: int, activation: str = "relu"
-) -> tuple[nn.Module, int]:
+def preact_resnet18(channels: int, image_size: int, width: int, activation: str = "relu") -> tuple[nn.Module, int]:
     """Build the CIFAR form: four groups of two blocks, widths that double. Any image size."""
     network = PreActResNet(
         channels,
@@ -73,9 +70,6 @@ def preact_resnet18(
         activation=activation,
     )
     return network, 8 * width
-
-
-preact_resnet18_silu = partial(preact_resnet18, activation="silu")
 
 
 def wide_resnet(

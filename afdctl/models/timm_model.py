@@ -53,6 +53,6 @@ def _features(encoder: nn.Module, channels: int, image_size: int) -> int:
     """Return the number of features of an image, from a pass in evaluation mode, which draws no random numbers."""
     # names of the attribute differ, and some networks have layers after the pooling
     with torch.no_grad():
-        n, features = encoder.eval()(torch.zeros(1, channels, image_size, image_size)).shape
+        _, features = encoder.eval()(torch.zeros(1, channels, image_size, image_size)).shape
     encoder.train()
     return int(features)

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.paths import invalid_reason
+from afdctl.registry import Kind
 
 DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # largest count: more steps, images or queries than any machine can process
@@ -55,7 +56,9 @@ def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
 
     def check(name: str) -> str:
         if name not in table:
-            raise ValueError(f"no such name ({did_you_mean(name, table)})")
+            names = table.suggestions if isinstance(table, Kind) else table
+            family = table.family_of(name) if isinstance(table, Kind) else None
+            raise ValueError(family.form if family else f"no such name ({did_you_mean(name, names)})")
         return name
 
     return check
@@ -63,7 +66,12 @@ def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
 
 def registered(table: Mapping[str, object]) -> Any:
     """Return the type metadata of a key whose values are the names of a registry table."""
-    return AfterValidator(check_name_in(table)), WithJsonSchema({"type": "string", "enum": list(table)})
+    schema: dict[str, Any] = {"type": "string", "enum": list(table)}
+    families = table.families if isinstance(table, Kind) else ()
+    if families:
+        patterns = [{"type": "string", "pattern": f"^{family.prefix}"} for family in families]
+        schema = {"anyOf": [schema, *patterns]}
+    return AfterValidator(check_name_in(table)), WithJsonSchema(schema)
 
 
 def check_path(text: str) -> str:

@@ -14,7 +14,6 @@ from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
     CountOrZero,
-    Digest,
     Fraction,
     Table,
     check_applicable,
@@ -22,6 +21,7 @@ from afdctl.recipe.fields import (
     cross_table_error,
     registered,
 )
+from afdctl.recipe.model import Model
 
 # modes of torch.compile
 COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
@@ -66,36 +66,6 @@ class Data(Table):
         if value is None and info.data.get("dataset") == "folder":
             raise ValueError("missing; add it to [data]: images of a folder are resized to it")
         return value
-
-
-class Model(Table):
-    """The network: F_theta (encoder) and C_phi (classifier)."""
-
-    encoder: Annotated[str, *registered(registry.ENCODERS)] = Field(description="network of F_theta")
-    width: Annotated[int, Field(ge=1, le=2048)] = Field(64, description="number of base filters")
-    norm: Literal["l2", "none", "scale"] = Field(
-        "l2", description="normalisation of the features; scale: l2 times a learned scalar"
-    )
-    weights: Annotated[str, AfterValidator(check_path)] | None = Field(
-        None,
-        description="what the training starts from instead of random weights: a run (its best checkpoint) by name or "
-        "path, model:NAME, or a .pt, .pth or .safetensors file",
-    )
-    weights_sha256: Digest | None = Field(
-        None, description="SHA-256 that `weights` must have; the recipe of a run has it"
-    )
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """The keys that decide the network, as arguments of `models.feature_classifier.build`."""
-        return self.model_dump(include={"encoder", "width", "norm"})
-
-    @field_validator("weights_sha256")
-    @classmethod
-    def _is_of_weights(cls, digest: str | None, info: ValidationInfo) -> str | None:
-        if digest is not None and info.data.get("weights") is None:
-            raise ValueError("has no effect without model.weights; remove it")
-        return digest
 
 
 class Validation(Table):

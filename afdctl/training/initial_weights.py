@@ -67,9 +67,7 @@ def find_initial_weights(chosen: Recipe, runs: Path) -> InitialWeights | None:
 
 def with_digest(chosen: Recipe, weights: InitialWeights) -> Recipe:
     """Return the recipe with the SHA-256 of its initial weights, which makes it part of the recipe's own digest."""
-    return chosen.model_copy(
-        update={"model": chosen.model.model_copy(update={"weights_sha256": weights.digest})}
-    )
+    return chosen.model_copy(update={"model": chosen.model.model_copy(update={"weights_sha256": weights.digest})})
 
 
 def _read(name: str, runs: Path) -> InitialWeights:
@@ -82,20 +80,21 @@ def _read(name: str, runs: Path) -> InitialWeights:
 
 def _of_model(name: str) -> InitialWeights:
     model = model_card.load(name.removeprefix(PREFIX))
-    state = parse(model.read_weights(), model.weights_path)
     return InitialWeights(
-        state, model.weights_path, model.card.weights, model.card.recipe.model.norm, {"model": model.name}
+        state=parse(model.read_weights(), model.weights_path),
+        path=model.weights_path,
+        digest=model.card.weights,
+        norm=model.card.recipe.model.norm,
+        source={"model": model.name},
     )
 
 
 def _of_file(path: Path) -> InitialWeights:
     data = read_bytes(path)
-    payload = parse(data, path)
-    # JSON, as `afdctl export --weights safetensors` writes it
+    state = find_state_dict(parse(data, path), path)
+    # as `afdctl export --weights safetensors` writes it, in JSON
     norm = safetensors_metadata(data).get("feature_norm") if path.suffix == ".safetensors" else None
-    return InitialWeights(
-        find_state_dict(payload, path), path, sha256(data).hexdigest(), norm and norm.strip('"')
-    )
+    return InitialWeights(state=state, path=path, digest=sha256(data).hexdigest(), norm=norm and norm.strip('"'))
 
 
 def _of_run(run: Run) -> InitialWeights:
@@ -103,7 +102,13 @@ def _of_run(run: Run) -> InitialWeights:
     if run.kind == "external":
         raise RecipeError(f"{run.path}: this run evaluates a custom model; name its file of weights")
     loaded = checkpoints.load(run, "best")
-    norm = recipe.loads(run.recipe_text).model.norm
     with checkpoints.fitting(loaded):
         state = loaded.network
-    return InitialWeights(state, loaded.path, loaded.digest, norm, {"run": run.name}, tuple(loaded.warnings))
+    return InitialWeights(
+        state=state,
+        path=loaded.path,
+        digest=loaded.digest,
+        norm=recipe.loads(run.recipe_text).model.norm,
+        source={"run": run.name},
+        warnings=tuple(loaded.warnings),
+    )

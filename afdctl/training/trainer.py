@@ -158,11 +158,11 @@ class Trainer:
 
     def train(self) -> None:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""
-        self.log_cost_estimate()
-        while self.sampler.epoch < self.recipe.train.epochs:
-            with preserved_global_state(self.device):
+        with preserved_global_state(self.device):
+            self.log_cost_estimate()
+            while self.sampler.epoch < self.recipe.train.epochs:
                 self.train_epoch()
-            self.finish_epoch()
+                self.finish_epoch()
         self.evaluator.test(self.evaluated_network, self.step)
 
     def train_epoch(self) -> None:

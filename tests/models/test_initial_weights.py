@@ -14,7 +14,9 @@ from afdctl.models.initial_weights import load_initial_weights
 FILE = Path("w.pt")
 
 
-def network(seed: int, *, classes: int = 10, norm: str = "l2", width: int = 2, encoder: str = "lenet") -> FeatureClassifier:
+def network(
+    seed: int, *, classes: int = 10, norm: str = "l2", width: int = 2, encoder: str = "lenet"
+) -> FeatureClassifier:
     torch.manual_seed(seed)
     return build(encoder, width=width, norm=norm, channels=1, image_size=8, classes=classes)
 
@@ -67,12 +69,12 @@ def test_another_network_is_refused(old: dict[str, Any], message: str):
 def test_a_file_without_the_norm_is_refused_where_another_place_names_it():
     """.safetensors files hold tensors only; the recipe of a run has the norm."""
     state = {name: value for name, value in network(1).state_dict().items() if not name.endswith("extra_state")}
-    with pytest.raises(RecipeError, match='set model.norm = "none"'):
+    with pytest.raises(RecipeError, match=r'set model.norm = "none"'):
         load_initial_weights(network(2), state, FILE, "none")
     assert load_initial_weights(network(2), state, FILE, "l2") == []
 
 
 def test_two_layers_more_are_another_network():
     state = network(1).F_theta[0].state_dict() | {"fc.weight": torch.zeros(2), "head.weight": torch.zeros(2)}
-    with pytest.raises(RecipeError, match="unexpected fc.weight, head.weight"):
+    with pytest.raises(RecipeError, match=r"unexpected fc.weight, head.weight"):
         load_initial_weights(network(2), state, FILE)

@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from afdctl import registry
-from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
 from afdctl.models.precision import MixedPrecision, precision_of, set_precision, true_float32
+from tests.models.encoders import ENCODERS, small
 
 x = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1))
 
 
 def made(precision: str, encoder: str = "resnet18_mnist") -> FeatureClassifier:
     torch.manual_seed(0)
-    network = build(encoder, width=4, channels=1, image_size=8, classes=3)
+    network = small(encoder, image_size=8, classes=3)
     set_precision(network, precision)
     return network
 
 
-@pytest.mark.parametrize("encoder", registry.ENCODERS)
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_encoder_computes_in_bf16_and_hands_over_float32(encoder: str):
     network = made("bf16", encoder)
     seen: list[torch.dtype] = []

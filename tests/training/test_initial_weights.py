@@ -26,7 +26,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def fine_tuned(runs: Path, weights: object, *overrides: str, **more: Any) -> Run:
-    return train(short("digits_at", "model.encoder=resnet18_mnist", f"model.weights={weights}", *overrides), runs, **more)
+    return train(
+        short("digits_at", "model.encoder=resnet18_mnist", f"model.weights={weights}", *overrides), runs, **more
+    )
 
 
 def weights_of(run: Run, which: str = "last") -> dict[str, Any]:
@@ -73,7 +75,7 @@ def test_a_resumed_run_does_not_need_the_source(tmp_path: Path, source: Run):
 def test_a_file_of_tensors_alone_is_checked_by_its_metadata(tmp_path: Path, source: Run):
     file = tmp_path / "w.safetensors"
     save_file(weights_of(source), file, {"feature_norm": '"none"'})
-    with pytest.raises(RecipeError, match='^model.weights: .*features are normalised by "none"'):
+    with pytest.raises(RecipeError, match=r'^model.weights: .*features are normalised by "none"'):
         fine_tuned(tmp_path, file)
     save_file(weights_of(source), file, {"feature_norm": '"l2"'})
     run = fine_tuned(tmp_path, file, "train.epochs=1")
