@@ -11,7 +11,7 @@ A name is one of the tables below, an installed entry point, or a user's code: `
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -52,13 +52,13 @@ class EncoderDescriptor(Descriptor):
 class Kind(Mapping[str, D], Generic[D]):
     """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class.
 
-    Names of `families` are in it too; iteration yields only the others.
+    An entry may be a family of names, which are in the kind too, but not in its iteration.
     """
 
-    def __init__(
-        self, noun: str, group: str, base: type[D], entries: Mapping[str, D], families: Sequence[Family] = ()
-    ) -> None:
-        self.noun, self.group, self.base, self.entries, self.families = noun, group, base, entries, families
+    def __init__(self, noun: str, group: str, base: type[D], entries: Mapping[str, D | Family]) -> None:
+        self.noun, self.group, self.base = noun, group, base
+        self.entries = {name: entry for name, entry in entries.items() if not isinstance(entry, Family)}
+        self.families = tuple(entry for entry in entries.values() if isinstance(entry, Family))
 
     def __getitem__(self, name: str) -> D:
         family = self.family_of(name)
@@ -112,8 +112,9 @@ ENCODERS: Final = Kind(
             place="afdctl.models.preact_resnet:preact_resnet18", keys=("width",), arguments={"activation": "silu"}
         ),
         "lenet": EncoderDescriptor(place="afdctl.models.lenet:lenet", keys=("width",)),
+        WIDE_RESNET.prefix: WIDE_RESNET,
+        TIMM.prefix: TIMM,
     },
-    families=(WIDE_RESNET, TIMM),
 )
 DISCRIMINATORS: Final[Mapping[str, str]] = {
     "fc1-pd": "afdctl.models.discriminator:fc1_pd",
