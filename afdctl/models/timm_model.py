@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from afdctl.errors import RecipeError
+from afdctl.errors import RecipeError, out_of_memory
 from afdctl.formatting import did_you_mean, one_line_error
 
 
@@ -36,6 +36,8 @@ def timm_model(channels: int, image_size: int, name: str) -> tuple[nn.Module, in
             encoder = timm.create_model(name, **settings)
             features = _features(encoder, channels, image_size)
         except Exception as error:
+            if out_of_memory(error):
+                raise
             raise RecipeError(
                 f"model.encoder 'timm:{name}': does not take images of {image_size} x {image_size} pixels with "
                 f"{channels} channel{'s' * (channels > 1)} ({one_line_error(error)})"

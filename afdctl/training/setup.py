@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from afdctl.errors import (
 )
 from afdctl.interrupts import catch_signals
 from afdctl.journal import Journal, JournalOutline
+from afdctl.name_families import TIMM
 from afdctl.recipe import Recipe
 from afdctl.recipe.schema import Data
 from afdctl.runs import checkpoints
@@ -196,6 +198,8 @@ def provenance(
     chosen: Recipe, dataset: Dataset, device: torch.device, data_dir: Path | None, **more: Any
 ) -> dict[str, Any]:
     """Return the content of run.json for a run of the recipe."""
+    if chosen.model.encoder.startswith(TIMM.prefix):
+        more["timm"] = version("timm")
     return {
         "data_digest": dataset.digest,
         "data_dir": data_folder(chosen.data, data_dir),
