@@ -81,8 +81,7 @@ class Trainer:
         with seeded_init(recipe.seed):
             # on the CPU, so that initial weights are the same for every device
             network = build(**recipe.model.architecture, channels=channels, image_size=image_size, classes=classes)
-            if weights:
-                self.notes += weights.load_into(network)
+            self.notes += weights.load_into(network) if weights else []
             network.freeze(recipe.train.freeze)
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
@@ -126,11 +125,7 @@ class Trainer:
 
     def write_header(self, provenance: Mapping[str, Any], best: bool = False) -> None:
         """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
-        images = {
-            "train": len(self.sampler.split),
-            "holdout": len(self.evaluator.holdout),
-            "test": len(self.evaluator.test_split),
-        }
+        splits = {"train": self.sampler.split, "holdout": self.evaluator.holdout, "test": self.evaluator.test_split}
         self.journal.append(
             "run",
             schema=SCHEMA,
@@ -140,7 +135,7 @@ class Trainer:
             device=str(self.device),
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             classes=self.classes,
-            images=images,
+            images={name: len(split) for name, split in splits.items()},
             validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
         )
         warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
@@ -153,8 +148,9 @@ class Trainer:
 
     def log_cost_estimate(self) -> None:
         """Log the estimated FLOP per step; counted on a separate copy, so that RNG and weights are not affected."""
-        cost = cost_event(self.recipe, self.image_shape, self.classes, self.device)
-        self.journal.append("cost", step=self.step, **cost)
+        self.journal.append(
+            "cost", step=self.step, **cost_event(self.recipe, self.image_shape, self.classes, self.device)
+        )
 
     def train(self) -> None:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""

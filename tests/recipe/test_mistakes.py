@@ -87,12 +87,13 @@ VALUES = [
     (
         'encoder = "lenet"',
         f'encoder = "lenet"\nweights_sha256 = "{64 * "0"}"',
-        f'x.toml:5: model.weights_sha256 = "{57 * "0"}…": has no effect without model.weights; remove it',
+        f'x.toml:5: model.weights_sha256 = "{64 * "0"}": has no effect without model.weights; remove it',
     ),
     (
         "epochs = 2",
         'epochs = 2\nfreeze = ["F_theta"]',
-        "x.toml:11: train.freeze = [\"F_theta\"]: defense 'afd' trains F_theta against x'; freeze it with another defense",
+        "x.toml:11: train.freeze = [\"F_theta\"]: defense 'afd' trains F_theta against x'; freeze it with another "
+        "defense",
     ),
     (
         "epochs = 2",
