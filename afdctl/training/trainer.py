@@ -28,10 +28,7 @@ from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, Va
 
 
 class Trainer:
-    """Trains one run. `state_dict` has everything that the rest of the training depends on, after any step.
-
-    `weights` are those that a new training starts from; a checkpoint has them, so a resumed one does not need them.
-    """
+    """Trains one run, perhaps from `weights`. `state_dict` has everything that the rest of the training depends on."""
 
     def __init__(
         self,
@@ -148,9 +145,8 @@ class Trainer:
 
     def log_cost_estimate(self) -> None:
         """Log the estimated FLOP per step; counted on a separate copy, so that RNG and weights are not affected."""
-        self.journal.append(
-            "cost", step=self.step, **cost_event(self.recipe, self.image_shape, self.classes, self.device)
-        )
+        cost = cost_event(self.recipe, self.image_shape, self.classes, self.device)
+        self.journal.append("cost", step=self.step, **cost)
 
     def train(self) -> None:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""
