@@ -8,9 +8,9 @@ import torch
 
 from afdctl import registry
 from afdctl.data import Dataset
+from afdctl.data.augment import Augmentation
 from afdctl.data.loader import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import DivergedError
 from afdctl.interrupts import StopRequests
 from afdctl.journal import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
@@ -22,7 +22,7 @@ from afdctl.training.cost_estimate import cost_event
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
 from afdctl.training.initial_weights import InitialWeights
-from afdctl.training.metric_buffer import MetricBuffer, first_divergence
+from afdctl.training.metric_buffer import MetricBuffer, check_finite
 from afdctl.training.rng import TrainingRNG, preserved_global_state, seed_layers, seeded_init
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
 
@@ -43,33 +43,39 @@ class Trainer:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
         self.notes = list(dataset.notes)
         self.rng = TrainingRNG(recipe.seed, device)
-        train_images, holdout = hold_out(dataset.train, recipe.data.holdout, recipe.seed, recipe.data.train_limit)
+        table = recipe.data
+        rows, holdout = hold_out(len(dataset.train), table.holdout, recipe.seed, table.train_limit)
         self.sampler = Sampler(
-            Split(train_images, device),
+            dataset.train,
+            rows=rows,
+            device=device,
             batch_size=recipe.train.batch_size,
-            augment=recipe.data.augment,
-            crop_padding=recipe.data.crop_padding,
+            augment=Augmentation(
+                **table.model_dump(include={"augment", "crop_padding", "random_erasing", "cutmix"}),
+                classes=len(dataset.classes),
+                generator=self.rng.augment,
+                mix_generator=self.rng.mix,
+            ),
             shuffle_generator=self.rng.shuffle,
-            augment_generator=self.rng.augment,
+            extra=dataset.extra,
+            extra_share=table.extra_share or 0.0,
         )
         self.evaluator = Evaluator(
             run=run,
             recipe=recipe,
             journal=journal,
-            holdout=Split(holdout, device),
+            holdout=Split(dataset.train.select(holdout), device),
             test_split=Split(dataset.test, device),
             between_batches=self.handle_interrupts,
         )
         self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes), weights)
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
-        self.validation_schedule = ValidationSchedule(recipe, len(train_images), len(holdout))
-        self.metrics = MetricBuffer()
-        self.results = results_file.PeriodicBuilder(run)
+        self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
+        self.metrics, self.results = MetricBuffer(), results_file.PeriodicBuilder(run)
         self.stop_requests = StopRequests()
-        self.step = 0
+        self.step, self.last_save = 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
-        self.last_save = time.monotonic()
 
     def _build_models(self, shape: torch.Size, classes: int, weights: InitialWeights | None) -> None:
         """Build network, adversary and defense for images (c, h, w); initial weights follow the recipe's seed."""
@@ -122,7 +128,8 @@ class Trainer:
 
     def write_header(self, provenance: Mapping[str, Any], best: bool = False) -> None:
         """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
-        splits = {"train": self.sampler.split, "holdout": self.evaluator.holdout, "test": self.evaluator.test_split}
+        splits = {"train": self.sampler, "extra": self.sampler.extra or ()}
+        splits |= {"holdout": self.evaluator.holdout, "test": self.evaluator.test_split}
         self.journal.append(
             "run",
             schema=SCHEMA,
@@ -132,7 +139,7 @@ class Trainer:
             device=str(self.device),
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             classes=self.classes,
-            images={name: len(split) for name, split in splits.items()},
+            images={name: len(split) for name, split in splits.items() if len(split) or name != "extra"},
             validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
         )
         warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
@@ -194,12 +201,7 @@ class Trainer:
             self.journal.extend(rows)
         finally:
             # takes precedence over any error of writing, so that diverged weights are never saved
-            if divergence := first_divergence(rows):
-                step, name = divergence
-                raise DivergedError(
-                    f"{self.run.path}: {name} is not finite at step {step}; the last good checkpoint is kept; "
-                    f"lower the learning rates (lr_C, lr_D, lr_F) and train again"
-                )
+            check_finite(rows, self.run.path)
 
     def handle_interrupts(self) -> None:
         """Handle pending stop and save requests; also save if the last checkpoint is `save_minutes` old."""

@@ -23,6 +23,7 @@ MORE = {
     "cifar10_wgan_fast",
     "cifar10_at_preact",
     "folder_wgan",
+    "arrays_wgan",
     "digits_afd",
     "mnist_afd",
     "mnist_quick",
