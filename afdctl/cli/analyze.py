@@ -11,12 +11,13 @@ import typer
 
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
-from afdctl.cli.evaluation import check_images, print_warnings
+from afdctl.cli.evaluation import print_warnings
 from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
 from afdctl.cli.output_path import OutputPath, figure_path
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import format_estimate
+from afdctl.image_counts import check_images
 
 if TYPE_CHECKING:
     import torch

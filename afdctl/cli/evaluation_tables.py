@@ -15,9 +15,9 @@ from afdctl.image_counts import describe_images, format_subset
 if TYPE_CHECKING:
     import torch
 
-    from afdctl.evaluation.cells import Rows
     from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
     from afdctl.evaluation.plan import Task
+    from afdctl.evaluation.request import Evaluation
     from afdctl.evaluation.runner import SweepRunner
     from afdctl.journal import Row
 
@@ -44,31 +44,19 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
     return f"{summary}, up to about {format_estimate(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
 
 
-def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite: str) -> None:
-    """Print the results of a plan whose cells are all measured."""
-    from afdctl.evaluation.curves import sweep_curves, worst_case_curves
-
-    curves = sweep_curves(tasks, rows)
-    worst_cases = [worst_case for of_run in curves.values() for worst_case in worst_case_curves(of_run)]
+def show_results(evaluation: "Evaluation", *, as_json: bool) -> None:
+    """Print the results of a plan."""
     if as_json:
-        result = {
-            "schema": "afdctl/1",
-            "suite": suite,
-            "cells": [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()],
-            "curves": [curve.as_json() for of_run in curves.values() for curve in of_run],
-            "worst_cases": [worst_case.as_json() for worst_case in worst_cases],
-        }
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(evaluation.as_json()))
         return
     console = TableConsole()
-    for run, of_run in curves.items():
-        # a table for each norm: an epsilon has another meaning in each
-        for norm in dict.fromkeys(curve.norm for curve in of_run):
-            shown = [curve for curve in of_run if curve.norm == norm]
-            worst = [worst_case for worst_case in worst_cases if (worst_case.run, worst_case.norm) == (run, norm)]
-            console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
-            console.print(caption(shown), soft_wrap=True)
-            console.print()
+    # a table for each norm: an epsilon has another meaning in each
+    for run, norm in dict.fromkeys((curve.run, curve.norm) for curve in evaluation.curves):
+        shown = [curve for curve in evaluation.curves if (curve.run, curve.norm) == (run, norm)]
+        worst = [worst for worst in evaluation.worst_cases if (worst.run, worst.norm) == (run, norm)]
+        console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
+        console.print(caption(shown), soft_wrap=True)
+        console.print()
 
 
 def accuracy_table(

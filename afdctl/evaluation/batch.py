@@ -146,11 +146,10 @@ def verify_batch(
 
 
 def _result_columns(verification: Verification, result: AttackResult, correct: Tensor) -> dict[str, Tensor]:
-    distance = torch.where(verification.robust, torch.inf, torch.where(correct, verification.norm, 0.0))
     return {
         "prediction": verification.prediction,
         "norm": verification.norm,
-        "distance": distance,
+        "distance": verification.distance(correct),
         "first_success": result.first_success_step,
         "forwards": result.forwards,
         "backwards": result.backwards,

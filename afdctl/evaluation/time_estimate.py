@@ -28,14 +28,18 @@ MIN_GAIN = 0.95
 SLOW_BATCH_SECONDS = 0.15
 
 
+def default_batch_size(device: torch.device) -> int:
+    """Return the batch size of attacks whose result depends on it."""
+    return CUDA_BATCH_SIZE if device.type == "cuda" else CPU_BATCH_SIZES[0]
+
+
 def choose_batch_size(target: EvaluationTarget, n: int, specs: Iterable[AttackConfig]) -> int:
     """Choose how many of n images to attack at once; on the CPU by timing a few attack steps, well under a second.
 
     An attack whose results depend on the batch size always gets the same one.
     """
-    if target.split.x.device.type == "cuda":
-        return CUDA_BATCH_SIZE
-    first, *larger = CPU_BATCH_SIZES
+    first = default_batch_size(target.split.x.device)
+    larger = () if first == CUDA_BATCH_SIZE else CPU_BATCH_SIZES[1:]
     sizes = [first, *(size for size in larger if size <= n)]
     if len(sizes) == 1 or any(spec.batch_dependent for spec in specs):
         return first

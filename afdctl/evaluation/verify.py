@@ -25,6 +25,10 @@ class Verification:
     norm: Tensor
     robust: Tensor
 
+    def distance(self, correct: Tensor) -> Tensor:
+        """Return the adversarial distance (n,): inf where robust, 0 where x itself is not classified as y."""
+        return torch.where(self.robust, torch.inf, torch.where(correct, self.norm, 0.0))
+
 
 def predict(model: Model, x: Tensor) -> Tensor:
     """Return the class predicted in float32 of each image (n,); NO_CLASS where a logit is NaN."""

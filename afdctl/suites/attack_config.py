@@ -1,5 +1,6 @@
 """Settings that every attack of a suite has: name, norm, epsilon grid and the order in which it is attacked."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -128,6 +129,15 @@ def check_grid(epsilons: Grid) -> Grid:
     if len(epsilons) == 1:
         raise ValueError("has no epsilon to attack at; add one above 0")
     return epsilons
+
+
+def as_grid(epsilons: Sequence[float | str], name: str) -> Grid:
+    """Return numbers, or texts such as `8/255`, as a grid that begins with 0; RecipeError names them `name`."""
+    try:
+        grid = tuple(_parse_number(epsilon) if isinstance(epsilon, str) else float(epsilon) for epsilon in epsilons)
+        return check_grid(grid if grid and grid[0] == 0 else (0.0, *grid))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{name}: {error}") from None
 
 
 def parse_grid(text: str) -> Grid:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from afdctl import paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
+from afdctl.recipe.load import as_layer
 from afdctl.recipe.toml_source import Layer, parse_assignments
 from afdctl.suites.attack_config import AttackConfig, Grid
 from afdctl.suites.schema import ATTACKS, SuiteFile
@@ -73,13 +74,14 @@ def load(
     *,
     attacks: Sequence[str] = (),
     epsilons: Grid | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, Any] = (),
     options: tuple[str, str] = ("--attacks", "--epsilons"),
 ) -> Suite:
     """Load a suite's attacks for a data set; RecipeError lists every problem.
 
     `attacks` selects by title, and may name attacks that the suite lacks; `epsilons` replaces every grid, and
-    `overrides` (key=value) changes all selected attacks that have the key. `options` name the first two in messages.
+    `overrides` (texts key=value, or a mapping) changes all selected attacks that have the key. `options` name the first
+    two in messages.
     """
     path = find(path_or_name)
     rows = {row.config.title: row for row in applicable(read(path), dataset)}
@@ -92,7 +94,7 @@ def load(
     configs = tuple(row.with_changes(changes) for row in selected)
     if epsilons is not None and len(norms := {config.norm for config in configs}) > 1:
         names = " and ".join(sorted(norms))
-        raise RecipeError(f"{options[1]}: one grid cannot serve the norms {names}; select attacks with --attacks")
+        raise RecipeError(f"{options[1]}: one grid cannot serve the norms {names}; select attacks with {options[0]}")
     changed = {row.config.title: row.changed_keys(config) for row, config in zip(selected, configs, strict=True)}
     return Suite(path.stem, configs, changed)
 
@@ -144,9 +146,14 @@ def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, opti
     return Row(validate(ATTACKS[title], values, [source], table=title), source)
 
 
-def changes_of(overrides: Sequence[str], rows: Sequence[Row], epsilons: Grid | None, grid_option: str) -> Layer:
+def changes_of(
+    overrides: Sequence[str] | Mapping[str, Any], rows: Sequence[Row], epsilons: Grid | None, grid_option: str
+) -> Layer:
     """Return the changes of `--set` and `--epsilons`; each key of `--set` must be one of a selected attack."""
-    changes = parse_assignments(overrides, "key=value, such as --set steps=100")
+    if isinstance(overrides, Mapping):
+        changes = as_layer(overrides, "settings: ")
+    else:
+        changes = parse_assignments(overrides, "key=value, such as --set steps=100")
     known = [
         key
         for key in dict.fromkeys(key for row in rows for key in type(row.config).model_fields)
@@ -154,7 +161,9 @@ def changes_of(overrides: Sequence[str], rows: Sequence[Row], epsilons: Grid | N
     ]
     for key in changes.values:
         if key not in known:
-            raise RecipeError(f"--set {shorten(key)}: no selected attack has this key ({did_you_mean(key, known)})")
+            raise RecipeError(
+                f"{changes.where[key,]}{shorten(key)}: no selected attack has this key ({did_you_mean(key, known)})"
+            )
     if epsilons is None:
         return changes
     return Layer(changes.values | {"epsilons": list(epsilons)}, changes.where | {("epsilons",): f"{grid_option}: "})
