@@ -1,62 +1,205 @@
-"""The names that recipes and suites may use, and their code, which is imported only when loaded."""
+"""The names that recipes and suites may use, and what afdctl knows of each; their code is imported only when loaded.
 
-from collections.abc import Mapping
+A name is one of the tables below, an installed entry point, or a user's code: `path/to/file.py:Name` or
+`package.module:Name`. For a command, an option or a key that takes a name of a kind:
+
+    name = resolve(DEFENSES, text, folder)   # absolute and unique; RecipeError for an unknown name; executes nothing
+    load(DEFENSES, name)                     # the class or function; executes a user's file, after `code.announcers`
+    describe(DEFENSES, name)                 # its descriptor: label, losses, ...; a user's code has them as attributes
+    user_code(DEFENSES, name)                # a `UserCode`, or None of a built-in name: `digest()` and `files()` for
+                                             # keys and provenance, `running()` around every call, for its errors
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, Final
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from afdctl.errors import NotFoundError, RecipeError
+from afdctl.formatting import did_you_mean, shorten
+from afdctl.user_code import code
+from afdctl.user_code.code import Spec, UserCode
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """What afdctl knows of a name without its code. `place` is where the class or function is.
+
+    `label` is the name in tables, charts and messages; the name itself if empty. `config` is the place of the model of
+    its keys; empty if its table has no further keys.
+    """
+
+    place: str
+    label: str = ""
+    config: str = ""
+
+
+D = TypeVar("D", bound=Descriptor)
+
+
+class Kind(Mapping[str, D], Generic[D]):
+    """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class."""
+
+    def __init__(self, noun: str, group: str, base: type[D], entries: Mapping[str, D]) -> None:
+        self.noun, self.group, self.base, self.entries = noun, group, base, entries
+
+    def __getitem__(self, name: str) -> D:
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
 
 # places in text, not classes: a recipe is validated without importing torch
-DATASETS: Final[Mapping[str, str]] = {
-    "digits": "afdctl.data.digits:Digits",
-    "mnist": "afdctl.data.mnist:MNIST",
-    "fashion_mnist": "afdctl.data.mnist:FashionMNIST",
-    "cifar10": "afdctl.data.cifar:CIFAR10",
-    "cifar100": "afdctl.data.cifar:CIFAR100",
-    "tiny_imagenet": "afdctl.data.tiny_imagenet:TinyImageNet",
-    "folder": "afdctl.data.image_folder:Folder",
-}
-ENCODERS: Final[Mapping[str, str]] = {
-    "resnet18": "afdctl.models.resnet:resnet18",
-    "resnet18_mnist": "afdctl.models.resnet:resnet18_mnist",
-    "lenet": "afdctl.models.lenet:lenet",
-}
+DATASETS: Final = Kind(
+    "data set",
+    "afdctl.datasets",
+    Descriptor,
+    {
+        "digits": Descriptor(place="afdctl.data.digits:Digits"),
+        "mnist": Descriptor(place="afdctl.data.mnist:MNIST"),
+        "fashion_mnist": Descriptor(place="afdctl.data.mnist:FashionMNIST"),
+        "cifar10": Descriptor(place="afdctl.data.cifar:CIFAR10"),
+        "cifar100": Descriptor(place="afdctl.data.cifar:CIFAR100"),
+        "tiny_imagenet": Descriptor(place="afdctl.data.tiny_imagenet:TinyImageNet"),
+        "folder": Descriptor(place="afdctl.data.image_folder:Folder"),
+    },
+)
+ENCODERS: Final = Kind(
+    "encoder",
+    "afdctl.encoders",
+    Descriptor,
+    {
+        "resnet18": Descriptor(place="afdctl.models.resnet:resnet18"),
+        "resnet18_mnist": Descriptor(place="afdctl.models.resnet:resnet18_mnist"),
+        "lenet": Descriptor(place="afdctl.models.lenet:lenet"),
+    },
+)
 DISCRIMINATORS: Final[Mapping[str, str]] = {
     "fc1-pd": "afdctl.models.discriminator:fc1_pd",
     "fc3": "afdctl.models.discriminator:fc3",
     "fc3-pd": "afdctl.models.discriminator:fc3_pd",
 }
-DEFENSES: Final[Mapping[str, str]] = {
-    "natural": "afdctl.defenses.natural:Natural",
-    "adversarial": "afdctl.defenses.adversarial:Adversarial",
-    "trades": "afdctl.defenses.trades:Trades",
-    "afd": "afdctl.defenses.afd:AFD",
-    "matching": "afdctl.defenses.matching:Matching",
-}
-ADVERSARIES: Final[Mapping[str, str]] = {
-    "apgd_ce": "afdctl.attacks.apgd:apgd",
-    "pgd": "afdctl.attacks.pgd:pgd_ce",
-    "pgd_kl": "afdctl.attacks.pgd:pgd_kl",
-    "n_fgsm": "afdctl.attacks.n_fgsm:n_fgsm",
-}
-ATTACKS: Final[Mapping[str, str]] = {
-    "fgsm": "afdctl.attacks.fgsm:fgsm",
-    "pgd_linf": "afdctl.attacks.pgd:pgd_linf",
-    "pgd_l2": "afdctl.attacks.pgd:pgd_l2",
-    "pgd_l1": "afdctl.attacks.pgd:pgd_l1",
-    "mim": "afdctl.attacks.mim:mim",
-    "ddn": "afdctl.attacks.ddn:ddn",
-    "deepfool": "afdctl.attacks.deepfool:deepfool",
-    "cw": "afdctl.attacks.carlini_wagner:cw",
-    "aa": "afdctl.attacks.autoattack:aa",
-    "apgd_ce": "afdctl.attacks.autoattack:apgd_ce",
-    "apgd_t": "afdctl.attacks.autoattack:apgd_t",
-    "fab_t": "afdctl.attacks.fab:fab_t",
-    "square": "afdctl.attacks.autoattack:square",
-    "apgd_l1": "afdctl.attacks.autoattack:apgd_l1",
-    "noise": "afdctl.attacks.noise:noise",
-}
+DEFENSES: Final = Kind(
+    "defense",
+    "afdctl.defenses",
+    Descriptor,
+    {
+        "natural": Descriptor(place="afdctl.defenses.natural:Natural"),
+        "adversarial": Descriptor(place="afdctl.defenses.adversarial:Adversarial"),
+        "trades": Descriptor(place="afdctl.defenses.trades:Trades"),
+        "afd": Descriptor(place="afdctl.defenses.afd:AFD"),
+        "matching": Descriptor(place="afdctl.defenses.matching:Matching"),
+    },
+)
+ADVERSARIES: Final = Kind(
+    "training adversary",
+    "afdctl.adversaries",
+    Descriptor,
+    {
+        "apgd_ce": Descriptor(place="afdctl.attacks.apgd:apgd"),
+        "pgd": Descriptor(place="afdctl.attacks.pgd:pgd_ce"),
+        "pgd_kl": Descriptor(place="afdctl.attacks.pgd:pgd_kl"),
+        "n_fgsm": Descriptor(place="afdctl.attacks.n_fgsm:n_fgsm"),
+    },
+)
+ATTACKS: Final = Kind(
+    "attack",
+    "afdctl.attacks",
+    Descriptor,
+    {
+        "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm"),
+        "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf"),
+        "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2"),
+        "pgd_l1": Descriptor(place="afdctl.attacks.pgd:pgd_l1"),
+        "mim": Descriptor(place="afdctl.attacks.mim:mim"),
+        "ddn": Descriptor(place="afdctl.attacks.ddn:ddn"),
+        "deepfool": Descriptor(place="afdctl.attacks.deepfool:deepfool"),
+        "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw"),
+        "aa": Descriptor(place="afdctl.attacks.autoattack:aa"),
+        "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce"),
+        "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t"),
+        "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t"),
+        "square": Descriptor(place="afdctl.attacks.autoattack:square"),
+        "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1"),
+        "noise": Descriptor(place="afdctl.attacks.noise:noise"),
+    },
+)
 
 
-def load(table: Mapping[str, str], name: str) -> Any:
-    """Import and return the class or function of a name."""
-    module, attribute = table[name].split(":")
-    return getattr(import_module(module), attribute)
+def is_code(name: str) -> bool:
+    """Return whether a name is a place in a user's code, not a word."""
+    return ":" in name
+
+
+def resolve(kind: Kind[D], name: str, folder: Path) -> str:
+    """Return the name with an absolute path, where `folder` is that of the file with the name; execute nothing.
+
+    Built-in names and entry points are returned as they are. Errors: RecipeError for an unknown name, whose message
+    begins with the reason, and for a place without a name in it.
+    """
+    if name in kind or find_entry_point(kind, name):
+        return name
+    if is_code(name):
+        return str(Spec.parse(name, folder))
+    hint = did_you_mean(name, [*kind, *(entry.name for entry in entry_points(group=kind.group))])
+    raise RecipeError(f"no such {kind.noun} ({hint}); code of your own is path/to/file.py:Name")
+
+
+def find_entry_point(kind: Kind[D], name: str) -> EntryPoint | None:
+    """Return the installed entry point of a name, the first one where several packages have it."""
+    return next(iter(entry_points(group=kind.group, name=name)), None)
+
+
+def load(kind: Mapping[str, Any], name: str) -> Any:
+    """Import and return the class or function of a name that `resolve` returned.
+
+    Errors of a user's code: RecipeError with its file and line, NotFoundError for a missing file or package.
+    """
+    if name in kind:
+        entry = kind[name]
+        module, attribute = (entry.place if isinstance(entry, Descriptor) else entry).split(":")
+        return getattr(import_module(module), attribute)
+    assert isinstance(kind, Kind)
+    spec = _spec_of(kind, name)
+    return code.load(spec, Path.cwd()).find(spec.name)
+
+
+def user_code(kind: Kind[D], name: str) -> UserCode | None:
+    """Load a name's code; None for a built-in name."""
+    return None if name in kind else code.load(_spec_of(kind, name), Path.cwd())
+
+
+def describe(kind: Kind[D], name: str, recorded: Mapping[str, Any] | None = None) -> D:
+    """Return the descriptor of a name: built-in, as a run recorded it, or from the attributes of a user's code."""
+    if name in kind:
+        return kind[name]
+    if recorded is None:
+        found = load(kind, name)
+        recorded = {field.name: getattr(found, field.name) for field in _fields(kind) if hasattr(found, field.name)}
+    known = {field.name for field in _fields(kind)}
+    values = {"label": _spec_name(name), **{key: value for key, value in recorded.items() if key in known}}
+    return kind.base(**{**values, "place": name})
+
+
+def _fields(kind: Kind[D]) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind.base)
+
+
+def _spec_name(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def _spec_of(kind: Kind[D], name: str) -> Spec:
+    if is_code(name):
+        return Spec.parse(name, Path.cwd())
+    if entry := find_entry_point(kind, name):
+        return Spec(entry.module, entry.attr)
+    raise NotFoundError(
+        f"{kind.noun} '{shorten(name)}': no such name; it was the entry point of a package that is not installed"
+    )

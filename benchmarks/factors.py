@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import h5py
 import numpy as np
 import typer
+from scipy.stats import spearmanr
 
 from afdctl import recipe
 from afdctl.evaluation.curves import accuracy_at
@@ -31,6 +32,16 @@ from afdctl.runs.paired import format_p, mcnemar
 RESULTS: Final = Path("recipes/results")
 # what is measured on every variant; the worst case over them is a column too
 ATTACKS: Final = {"apgd_t": "APGD-T", "square": "Square", "aa": "AutoAttack"}
+# what a training could be selected by, to be ranked against AutoAttack
+MEASUREMENTS: Final = {
+    "holdout_apgd_ce": ("hold-out", "APGD-CE"),
+    "probe": ("hold-out", "probe"),
+    "pgd": ("test", "PGD-40"),
+    "square": ("test", "Square"),
+    "apgd_t": ("test", "APGD-T"),
+}
+# of fewer checkpoints a rank correlation says little
+ENOUGH_CHECKPOINTS: Final = 12
 
 
 class Training(NamedTuple):
@@ -91,8 +102,12 @@ def row(training: Training, study: dict[str, Any], run: Path) -> dict[str, Any]:
         cells = {name: file[f"attacks/{name}/{study['epsilon']:g}"] for name in ATTACKS}
         distances = {name: cell["distance"][:] for name, cell in cells.items()}
         clean = next(iter(cells.values()))["clean"][:] == next(iter(cells.values()))["label"][:]
-    tests = [json.loads(line) for line in (run / "events.ndjson").open() if '"test"' in line]
-    test = next(event for event in tests if event["event"] == "test" and event["checkpoint"] == study["checkpoint"])
+    lines = (line for line in (run / "events.ndjson").open() if '"test"' in line or '"epoch"' in line)
+    events = [json.loads(line) for line in lines]
+    test = next(event for event in events if event["event"] == "test" and event["checkpoint"] == study["checkpoint"])
+    validation = next(
+        event for event in events if event["event"] == "epoch" and event["step"] == test["checkpoint_step"]
+    )
     worst = np.minimum.reduce(list(distances.values()))
     robust = np.isinf(worst)
     return {
@@ -106,6 +121,9 @@ def row(training: Training, study: dict[str, Any], run: Path) -> dict[str, Any]:
         **{name: accuracy_at(distance, study["epsilon"]) for name, distance in distances.items()},
         "worst": float(robust.mean()),
         "n": len(robust),
+        "holdout_apgd_ce": validation["acc_adv"],
+        "probe": validation.get("acc_probe"),
+        "holdout_n": validation["n"],
         "commit": json.loads((run / "run.json").read_text()).get("commit"),
         "robust": np.packbits(robust).tobytes().hex(),
     }
@@ -145,8 +163,22 @@ def table(study: dict[str, Any], planned: Iterable[Training], results: dict[str,
         "of the worst case to the first row in points and the p of McNemar's exact test, over pairs of one seed and "
         "one image.",
         "",
+        *selection_lines([row for rows in variants.values() for row in rows]),
     ]
     return "\n".join(lines)
+
+
+def selection_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Format how well cheaper measurements rank the checkpoints of a study: Spearman's rho with AutoAttack."""
+    if len(rows) < ENOUGH_CHECKPOINTS:
+        return []
+    probed = [row for row in rows if row["probe"] is not None]
+    lines = ["| on | measurement | checkpoints | Spearman's rho with AutoAttack |", "|---|---|---|---|"]
+    for column, (images, name) in MEASUREMENTS.items():
+        ranked = probed if column == "probe" else rows
+        rho = spearmanr([row[column] for row in ranked], [row["aa"] for row in ranked]).statistic
+        lines.append(f"| {images} | {name} | {len(ranked)} | {rho:.2f} |")
+    return [*lines, ""]
 
 
 def format_mean(values: Sequence[float]) -> str:

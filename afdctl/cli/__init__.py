@@ -15,6 +15,7 @@ from afdctl import __version__
 from afdctl.cli import analyze, attack, bench, data, export, models, process, recipes, runs, suites, sweep, train, watch
 from afdctl.cli.process import broken_pipe_error, discard_output, escape_output
 from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, RecipeError, compile_failure, out_of_memory
+from afdctl.user_code import code
 
 # typer's usage errors as afdctl's: what a pattern matches, and what is printed instead
 USAGE: Final = (
@@ -110,6 +111,8 @@ def main() -> None:
     """Run the command line. A user's mistake is one line on stderr and an exit code, never a traceback."""
     process.shorten_thread_spin()
     process.keep_freed_memory()
+    # a file runs with the user's rights, so it is named before it does
+    code.announcers[:] = [lambda place: typer.echo(f"executing {place}", err=True)]
     try:
         app()
     except AfdctlError as error:

@@ -35,7 +35,7 @@ class VerifiedResult(AttackResult):
     @property
     def robust_accuracy(self) -> float:
         """The share of images that are classified correctly, and not fooled within epsilon."""
-        return 1 - self.success.double().mean().item()
+        return (~self.success).double().mean().item()
 
     @property
     def clean_accuracy(self) -> float:

@@ -106,7 +106,7 @@ def load_user_target(
     digest = sha256(f"{code_digest} {fingerprint}".encode()).hexdigest()
     facts = {
         "kind": "external",
-        "model": user_model.absolute(spec),
+        "model": str(user_model.parse(spec)),
         "weights": None if weights is None else str(weights.resolve()),
         "mean": None if mean is None else list(mean),
         "std": None if std is None else list(std),
@@ -124,7 +124,7 @@ def load_user_target(
     if run is None:
         # a model that fails its check must not leave a run behind
         check = sanity_checks.run_check(network, images, device, digest)
-        run = Run.create(runs, user_model.stem(spec), None, facts | environment(device))
+        run = Run.create(runs, user_model.parse(spec).stem, None, facts | environment(device))
     return make_target(run, network, images, device, digest=run.provenance["model_digest"], check=check)
 
 

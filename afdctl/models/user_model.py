@@ -1,31 +1,23 @@
 """A custom model: a function in a Python file, weights, and the normalisation that it was trained with."""
 
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from functools import partial
 from hashlib import sha256
-from importlib import import_module
 from itertools import chain
 from math import isfinite
 from pathlib import Path
-from traceback import extract_tb
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from afdctl.errors import NotFoundError, RecipeError, fit_in_memory
-from afdctl.formatting import did_you_mean, one_line_error, shorten, shorten_list, with_article
+from afdctl.errors import RecipeError, fit_in_memory
+from afdctl.formatting import one_line_error, shorten_list, with_article
 from afdctl.models import state_dict_io as files
-from afdctl.models.user_code import Imports, blame_user_code, executing
-from afdctl.paths import path as expanded
-from afdctl.paths import read
+from afdctl.user_code.code import Spec, UserCode, blame_user_code, import_named, read_code, run_file, shown
+from afdctl.user_code.imports import Imports, executing
 
-# largest Python file that is read
-CODE_BYTES = 1 << 24
 # modules that behave differently in training mode
 MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
@@ -55,8 +47,7 @@ class UserModel(nn.Module):
         # a copy, as a model that normalises in place would change the image under evaluation
         x = x.clone() if self.mean is None or self.std is None else (x - self.mean) / self.std
         described = blame_user_code(lambda error: f"the model raised {one_line_error(error)}")
-        # stdout carries results only
-        with self.imports.in_place(), redirect_stdout(sys.stderr), described:
+        with self.imports.in_place(), described:
             return self.model(x)
 
 
@@ -75,17 +66,17 @@ def load(
     Errors, each of one line: RecipeError, NotFoundError for a missing file, CorruptError for unreadable weights.
     """
     _check_normalisation(mean, std)
-    place, name = _parts(spec)
-    with executing(Path(place).resolve().parent if _is_file(place) else Path.cwd()) as imports:
-        module = _run_file(Path(place), imports) if _is_file(place) else _import(place, imports.texts)
-        model = _build(module, name, place)
+    where = parse(spec)
+    with executing(where.file.parent if where.file else Path.cwd()) as imports:
+        module = run_file(where.file, imports) if where.file else import_named(where.place, imports)
+        model = _build(UserCode(where.place, module, imports), where.name)
         training = any(part.training and isinstance(part, MODE_DEPENDENT) for part in model.modules())
         _try(model, shape)
     if weights is not None:
         files.load_state_dict_strict(model, files.state_dict(weights), weights)
     network = UserModel(model, imports, mean, std)
     # a copy, as imports of later passes are not part of the digest
-    network.code = imports.texts | {"": name.encode()}
+    network.code = imports.texts | {"": where.name.encode()}
     if training:
         network.warnings.append("the model came in training mode; it is measured in evaluation mode")
     return network.eval().requires_grad_(False)
@@ -131,21 +122,16 @@ def _unreadable(name: str, error: Exception) -> str:
 
 def check_spec(spec: str) -> None:
     """Raise RecipeError for a spec without a function, NotFoundError for an unreadable file; execute nothing."""
-    place, _ = _parts(spec)
-    if _is_file(place):
-        _read_code(Path(place))
+    if file := parse(spec).file:
+        read_code(file)
 
 
-def absolute(spec: str) -> str:
-    """Return the spec with an absolute path, for any working directory."""
-    place, name = _parts(spec)
-    return f"{Path(place).resolve()}:{name}" if _is_file(place) else spec
-
-
-def stem(spec: str) -> str:
-    """Return a short name for the model, that of its file or module."""
-    place, _ = _parts(spec)
-    return Path(place).stem if _is_file(place) else place.rpartition(".")[2]
+def parse(spec: str) -> Spec:
+    """Parse the spec of --model, relative to the working directory."""
+    try:
+        return Spec.parse(spec, Path.cwd())
+    except RecipeError as error:
+        raise RecipeError(f"--model {error}") from None
 
 
 def _check_normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
@@ -169,76 +155,15 @@ def _over_255(values: Sequence[float]) -> list[float]:
     return [value / 255 for value in values]
 
 
-def _parts(spec: str) -> tuple[str, str]:
-    """Return the file or module, and the name in it."""
-    place, _, name = spec.rpartition(":")
-    if not place or not name.isidentifier():
-        raise RecipeError(f"--model '{shorten(spec)}': name a function too, such as path/to/file.py:build")
-    return str(expanded(place)) if _is_file(place) else place, name
-
-
-def _is_file(place: str) -> bool:
-    return place.endswith(".py") or "/" in place
-
-
-def _read_code(path: Path) -> bytes:
-    try:
-        return read(path, CODE_BYTES)
-    except FileNotFoundError:
-        raise NotFoundError(f"{path}: no such file") from None
-    except OSError as error:
-        raise NotFoundError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _run_file(path: Path, imports: Imports) -> ModuleType:
-    """Execute the file from the text that the digest covers; an import could use an outdated .pyc."""
-    text = _read_code(path)
-    # the name is not part of the digest, as a file that was moved is the same model
-    imports.texts["__file__"] = text
-    module = ModuleType(f"afdctl_model_{path.stem}")
-    module.__file__ = str(path)
-    # dataclasses and pickle look up the module of a class there
-    imports.modules[module.__name__] = sys.modules[module.__name__] = module
-    with blame_user_code(lambda error: f"{_where(error, str(path))}: {one_line_error(error)}"):
-        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
-    return module
-
-
-def _import(name: str, code: dict[str, bytes]) -> ModuleType:
-    try:
-        with blame_user_code(lambda error: f"--model {name}: {one_line_error(error)}"):
-            module = import_module(name)
-    except RecipeError as error:
-        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
-        if missing and f"{name}.".startswith(f"{missing}."):
-            raise NotFoundError(f"--model {name}: no such module; a file's name ends in .py") from error
-        raise
-    # the finder does not record an installed module
-    if name not in code and module.__file__:
-        code[name] = Path(module.__file__).read_bytes()
-    return module
-
-
-def _build(module: ModuleType, name: str, place: str) -> nn.Module:
+def _build(code: UserCode, name: str) -> nn.Module:
     """Call the function or class `name`, or return it if it is a torch module already."""
-    factory: Any = getattr(module, name, None)
-    if factory is None:
-        names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-        raise RecipeError(f"{place}: has no '{name}' ({did_you_mean(name, names, 'it must be a function or a class')})")
+    factory = code.find(name)
     if isinstance(factory, nn.Module):
         return factory
-    with blame_user_code(
-        lambda error: f"{_where(error, module.__file__ or place)}: {name}() failed: {one_line_error(error)}"
-    ):
+    with code.blame(f"{name}() failed"):
         model = factory()
     if not isinstance(model, nn.Module):
-        raise RecipeError(f"{place}: {name}() returned {with_article(type(model).__name__)}, not a torch.nn.Module")
+        raise RecipeError(
+            f"{shown(code.place)}: {name}() returned {with_article(type(model).__name__)}, not a torch.nn.Module"
+        )
     return model
-
-
-def _where(error: BaseException, file: str) -> str:
-    """Return `file:line` of the last line of the file in the exception's traceback."""
-    if isinstance(error, SyntaxError) and error.filename == file:
-        return f"{file}:{error.lineno}"
-    numbers = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}:{numbers[-1]}" if numbers else file

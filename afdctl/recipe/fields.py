@@ -50,7 +50,7 @@ def parse_fraction(value: Any) -> Any:
     return quotient
 
 
-def check_name_in(table: Mapping[str, str]) -> Callable[[str], str]:
+def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
     """Return a validator that accepts the names of a registry table."""
 
     def check(name: str) -> str:
@@ -61,7 +61,7 @@ def check_name_in(table: Mapping[str, str]) -> Callable[[str], str]:
     return check
 
 
-def registered(table: Mapping[str, str]) -> Any:
+def registered(table: Mapping[str, object]) -> Any:
     """Return the type metadata of a key whose values are the names of a registry table."""
     return AfterValidator(check_name_in(table)), WithJsonSchema({"type": "string", "enum": list(table)})
 

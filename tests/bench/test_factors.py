@@ -23,7 +23,7 @@ STUDY = {
 
 def result(training: factors.Training, robust: list[bool]) -> dict[str, object]:
     accuracy = sum(robust) / len(robust)
-    accuracies = dict.fromkeys(("clean", "pgd", *factors.ATTACKS, "worst"), accuracy)
+    accuracies = dict.fromkeys(("clean", "worst", *factors.ATTACKS, *factors.MEASUREMENTS), accuracy)
     bits = np.packbits(robust).tobytes().hex()
     return {"key": training.key, "seed": training.seed, **accuracies, "n": len(robust), "robust": bits}
 
@@ -72,3 +72,13 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest
         factors.main(definition, runs=tmp_path / "runs")
     assert len(trained) == 4
     assert "| second | 2 |" in (tmp_path / "results/factors_small.md").read_text()
+
+
+def test_measurements_are_ranked_against_autoattack_over_twelve_checkpoints() -> None:
+    rows: list[dict[str, float]] = [
+        {"aa": n, "holdout_apgd_ce": -n, "probe": n**2, "pgd": n, "square": n, "apgd_t": n} for n in range(12)
+    ]
+    assert factors.selection_lines(rows[:11]) == []
+    lines = factors.selection_lines(rows)
+    assert "| hold-out | APGD-CE | 12 | -1.00 |" in lines
+    assert "| hold-out | probe | 12 | 1.00 |" in lines

@@ -12,7 +12,7 @@ from torch import nn
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
 from afdctl.models import user_model
-from afdctl.models.user_model import UserModel, absolute, digest, stem
+from afdctl.models.user_model import UserModel, digest, parse
 
 NET = """
 import torch
@@ -336,17 +336,17 @@ def test_output_of_the_forward_pass_is_not_a_result(here: Path, x: torch.Tensor,
 
 
 def test_a_spec_can_be_named_from_anywhere(here: Path):
-    assert absolute("net.py:build") == f"{here}/net.py:build"
-    assert absolute("package.module:build") == "package.module:build"
-    assert (stem("a/net.py:build"), stem("package.module:build")) == ("net", "module")
+    assert str(parse("net.py:build")) == f"{here}/net.py:build"
+    assert str(parse("package.module:build")) == "package.module:build"
+    assert (parse("a/net.py:build").stem, parse("package.module:build").stem) == ("net", "module")
 
 
 MISTAKES = [
-    ("net.py", 2, "--model 'net.py': name a function too, such as path/to/file.py:build"),
-    ("net.py:", 2, "--model 'net.py:': name a function too, such as path/to/file.py:build"),
-    (":build", 2, "--model ':build': name a function too, such as path/to/file.py:build"),
+    ("net.py", 2, "--model 'net.py': name a function or class too, such as path/to/file.py:Name"),
+    ("net.py:", 2, "--model 'net.py:': name a function or class too, such as path/to/file.py:Name"),
+    (":build", 2, "--model ':build': name a function or class too, such as path/to/file.py:Name"),
     ("nosuch.py:build", 3, "nosuch.py: no such file"),
-    ("nosuch.module:build", 3, "--model nosuch.module: no such module; a file's name ends in .py"),
+    ("nosuch.module:build", 3, "nosuch.module: no such module; a file's name ends in .py"),
     ("net.py:biuld", 2, "net.py: has no 'biuld' (did you mean 'build'?)"),
     ("net.py:zzzz", 2, "net.py: has no 'zzzz' (it must be a function or a class)"),
     ("bad.py:fails", 2, "bad.py:2: fails() failed: ValueError: boom"),
@@ -356,7 +356,7 @@ MISTAKES = [
     ("bad.py:leaves", 2, "bad.py:6: leaves() failed: SystemExit: 3"),
     ("syntax.py:build", 2, "syntax.py:2: SyntaxError: '(' was never closed"),
     ("raises.py:build", 2, "raises.py:3: ModuleNotFoundError: No module named 'nosuch_library'"),
-    ("raises:build", 2, "--model raises: ModuleNotFoundError: No module named 'nosuch_library'"),
+    ("raises:build", 2, "raises.py:3: ModuleNotFoundError: No module named 'nosuch_library'"),
 ]
 BAD = """def fails():
     raise ValueError("boom\\nand more")

@@ -110,7 +110,7 @@ def unpack(files: Files) -> Logits:
 
 def standalone_source(name: str, metadata: Mapping[str, Any], usage: str, end: str = "") -> str:
     """Compose the Python file: usage and metadata, the architecture's classes, `build()`, and `end`."""
-    module, encoder = ENCODERS[metadata["encoder"]].split(":")
+    module, encoder = ENCODERS[metadata["encoder"]].place.split(":")
     channels, image_size, _ = metadata["input_shape"]
     build = BUILD.format(
         encoder=encoder,

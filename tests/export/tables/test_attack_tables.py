@@ -224,7 +224,7 @@ def test_clean_accuracy_is_that_on_most_images_of_the_best_checkpoint(tmp_path: 
 def test_a_data_set_without_a_packaged_recipe_and_without_rows_in_table_a2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, column: str | None
 ) -> None:
-    monkeypatch.setattr(registry, "DATASETS", {**registry.DATASETS, "shapes": "no.module:Shapes"})
+    monkeypatch.setitem(registry.DATASETS.entries, "shapes", registry.Descriptor(place="no.module:Shapes"))
     run = Run.create(
         tmp_path, "mine", None, {"kind": "external", "dataset": "shapes", "model_digest": "d"}, name="mine"
     )

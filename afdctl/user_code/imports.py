@@ -1,19 +1,18 @@
-"""Run a user's code: import its files as they are now, record what was executed, turn errors into one line."""
+"""Import a user's files as they are now; record the modules that they import and the files that they read."""
 
 import importlib
+import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
-
-from afdctl.errors import AfdctlError, RecipeError, out_of_memory
+from afdctl.user_code.global_state import preserved
 
 PACKAGE = Path(__file__).parents[1]
 # names of Python's library folders in sysconfig
@@ -29,24 +28,33 @@ class Imports:
 
     # the imports in sys.modules; they stay there after a forward pass, as a backward pass may need them
     current: ClassVar["Imports | None"] = None
+    # whose code runs at this moment
+    reader: ClassVar["Imports | None"] = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
         self.texts: dict[str, bytes] = {}
+        # files of modules by name, and files below the folder that the code opened for reading, with their stamps
+        self.files: dict[str, Path] = {}
+        self.reads: dict[Path, tuple[int, int] | None] = {}
         self.modules: dict[str, ModuleType] = {}
         self.displaced: dict[str, ModuleType] = {}
-        self.finder = Finder(self.texts)
+        self.finder = Finder(self.texts, self.files)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Make the code's folder importable and its modules current. It costs microseconds."""
+        """Make the code's folder importable and its modules current, stdout stderr. It costs microseconds."""
         if Imports.current is not self:
             self.make_current()
         sys.path.insert(0, self.folder)
         sys.meta_path.insert(0, self.finder)
+        outer, Imports.reader = Imports.reader, self
         try:
-            yield
+            # stdout carries results only
+            with redirect_stdout(sys.stderr):
+                yield
         finally:
+            Imports.reader = outer
             sys.meta_path.remove(self.finder)
             with suppress(ValueError):
                 sys.path.remove(self.folder)
@@ -81,8 +89,9 @@ def executing(folder: Path) -> Iterator[Imports]:
     """Let code import from `folder` inside the block, and yield a record of its imports.
 
     Only files that are not part of an installed package are recorded. They are executed again even where an earlier
-    model imported them. Prints go to stderr, and random numbers are the same each time.
+    model imported them. Prints go to stderr, random numbers are the same each time, and global state is restored.
     """
+    watch_reads()
     imports = Imports(folder)
     imports.make_current()
     imports.displaced = {name: module for name, module in list(sys.modules.items()) if _is_in(folder, name, module)}
@@ -90,24 +99,10 @@ def executing(folder: Path) -> Iterator[Imports]:
         del sys.modules[name]
     importlib.invalidate_caches()
     try:
-        with imports.in_place(), redirect_stdout(sys.stderr), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
+        with preserved(), imports.in_place():
             yield imports
     finally:
         imports.restore()
-
-
-@contextmanager
-def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
-    """Turn exceptions of user code into a RecipeError with the message `describe`; Ctrl-C and out of memory pass."""
-    try:
-        yield
-    except (AfdctlError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        if out_of_memory(error):
-            raise
-        raise RecipeError(describe(error)) from error
 
 
 class Finder(MetaPathFinder):
@@ -116,8 +111,8 @@ class Finder(MetaPathFinder):
     `found` receives the names of the modules that are not installed, including those without a file.
     """
 
-    def __init__(self, texts: dict[str, bytes]) -> None:
-        self.texts = texts
+    def __init__(self, texts: dict[str, bytes], files: dict[str, Path]) -> None:
+        self.texts, self.files = texts, files
         self.found: set[str] = set()
 
     def find_spec(
@@ -132,6 +127,7 @@ class Finder(MetaPathFinder):
         # a folder without __init__.py
         if spec.origin is None:
             return spec
+        self.files[fullname] = Path(spec.origin)
         # not isinstance, because a loader that changes the code, such as pytest's, must stay
         if type(spec.loader) is SourceFileLoader:
             spec.loader = RecordingLoader(fullname, spec.origin, self.texts)
@@ -153,6 +149,40 @@ class RecordingLoader(SourceFileLoader):
         self.texts[fullname] = text
         code: CodeType = self.source_to_code(text, self.path)
         return code
+
+
+def watch_reads() -> None:
+    """Record from now on which files user code opens for reading; C libraries such as HDF5 do not report theirs."""
+    global _watching
+    if not _watching:
+        _watching = True
+        # cannot be removed, so there is one for the whole process
+        sys.addaudithook(_on_event)
+
+
+_watching = False
+
+
+def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
+    imports = Imports.reader
+    if event != "open" or imports is None or not isinstance(arguments[0], str | bytes | os.PathLike):
+        return
+    path, _, flags = arguments
+    # flags of a write; pyc files belong to the sources that are recorded
+    if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+        return
+    file = Path(os.path.abspath(os.fsdecode(path)))
+    if file.suffix not in (".py", ".pyc") and file.is_relative_to(imports.folder):
+        imports.reads[file] = stamp(file)
+
+
+def stamp(file: Path) -> tuple[int, int] | None:
+    """Return time and size of a file, which change with its content; None if there is no such file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def installed(path: Path) -> bool:

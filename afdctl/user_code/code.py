@@ -1,0 +1,216 @@
+"""The code behind a name: what it executed and read, its digest, and its errors with the user's file and line."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+from typing import Any, Final
+
+from afdctl import paths
+from afdctl.errors import AfdctlError, NotFoundError, RecipeError, out_of_memory
+from afdctl.formatting import did_you_mean, one_line_error, shorten
+from afdctl.user_code.imports import Imports, executing, stamp
+
+# largest Python file that is read
+CODE_BYTES: Final = 1 << 24
+# called with the path or module of code before it is executed; the command line prints it
+announcers: Final[list[Callable[[str], None]]] = []
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Where code is, an absolute path or the dotted name of a module, and the name of an object in it."""
+
+    place: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, folder: Path) -> "Spec":
+        """Parse `path/to/file.py:Name`, relative to `folder`, or `package.module:Name`; RecipeError for anything else.
+
+        Nothing is read or executed.
+        """
+        place, _, name = text.rpartition(":")
+        if not place or not name.isidentifier():
+            raise RecipeError(f"'{shorten(text)}': name a function or class too, such as path/to/file.py:Name")
+        is_file = place.endswith(".py") or "/" in place
+        return cls(str((folder / paths.path(place)).resolve()) if is_file else place, name)
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.name}"
+
+    @property
+    def file(self) -> Path | None:
+        """The file; None for a module."""
+        return Path(self.place) if "/" in self.place else None
+
+    @property
+    def stem(self) -> str:
+        """A short name of the file or module."""
+        return self.file.stem if self.file else self.place.rpartition(".")[2]
+
+
+class UserCode:
+    """The module of a file or of a dotted name, executed once, with all that it imported and read beside it."""
+
+    def __init__(self, place: str, module: ModuleType, imports: Imports) -> None:
+        self.place, self.module, self.imports = place, module, imports
+
+    def find(self, name: str) -> Any:
+        """Return the object of a name in the module; RecipeError with the nearest name if there is none."""
+        found = getattr(self.module, name, None)
+        if found is None:
+            names = [key for key, value in vars(self.module).items() if callable(value) and key[0] != "_"]
+            hint = did_you_mean(name, names, "it must be a function or a class")
+            raise RecipeError(f"{shown(self.place)}: has no '{name}' ({hint})")
+        return found
+
+    @contextmanager
+    def running(self, doing: str = "") -> Iterator[None]:
+        """Let the code import and read beside it; an exception becomes a RecipeError with its file and line."""
+        with self.imports.in_place(), self.blame(doing):
+            yield
+
+    @contextmanager
+    def blame(self, doing: str = "") -> Iterator[None]:
+        """Turn the code's exceptions into a RecipeError: `my.py:12: doing: ValueError: ...`."""
+        prefix = f"{doing}: " if doing else ""
+        with blame_user_code(lambda error: f"{self.where(error)}: {prefix}{one_line_error(error)}"):
+            yield
+
+    def where(self, error: BaseException) -> str:
+        """Return `file:line` of the last line of this code in an exception's traceback."""
+        own = {str(path) for path in self.imports.files.values()}
+        return where(error, own, self.place)
+
+    def content(self) -> dict[str, bytes]:
+        """Map what was executed and read so far to its content, by its path below the code's folder."""
+        files = {self.path_of(name): text for name, text in self.imports.texts.items()}
+        for file in self.imports.reads:
+            if file.is_file():
+                files[file.relative_to(self.imports.folder).as_posix()] = file.read_bytes()
+        return files
+
+    def path_of(self, module: str) -> str:
+        """Return the path of a module's file below the code's folder."""
+        file = self.imports.files[module]
+        if file.is_relative_to(self.imports.folder):
+            return file.relative_to(self.imports.folder).as_posix()
+        return f"{module.replace('.', '/')}{'/__init__' if file.stem == '__init__' else ''}{file.suffix}"
+
+    def files(self) -> dict[str, str]:
+        """Map what was executed and read so far to the SHA-256 of its content."""
+        return {path: sha256(content).hexdigest() for path, content in sorted(self.content().items())}
+
+    def digest(self) -> str:
+        """Return SHA-256 in hex of what was executed and read so far.
+
+        The main file counts by its content only, so that a file that was moved or renamed is the same code.
+        """
+        files = self.files()
+        if MAIN in self.imports.files:
+            files[""] = files.pop(self.path_of(MAIN))
+        return sha256(repr(sorted(files.items())).encode()).hexdigest()
+
+    def is_current(self) -> bool:
+        """Return whether every executed file still has the text that was executed, and what was read is untouched."""
+        texts, reads = self.imports.texts, self.imports.reads
+        executed = (path.is_file() and path.read_bytes() == texts[name] for name, path in self.imports.files.items())
+        return all(executed) and all(stamp(file) == known for file, known in reads.items())
+
+
+# the key of the main file in the records of `Imports`
+MAIN: Final = "__file__"
+_loaded: dict[str, UserCode] = {}
+
+
+def load(spec: Spec, folder: Path) -> UserCode:
+    """Execute the file or import the module of a spec, after the `announcers`; modules are found in `folder` too.
+
+    Code that is loaded already is returned as it is unless one of its files has changed. Errors: NotFoundError for a
+    missing file or module, RecipeError for code that fails, with its file and line.
+    """
+    known = _loaded.get(spec.place)
+    if known and known.is_current():
+        return known
+    if spec.file:
+        read_code(spec.file)
+    for announce in announcers:
+        announce(shown(spec.place))
+    with executing(spec.file.parent if spec.file else folder) as imports:
+        module = run_file(spec.file, imports) if spec.file else import_named(spec.place, imports)
+    _loaded[spec.place] = UserCode(spec.place, module, imports)
+    return _loaded[spec.place]
+
+
+@contextmanager
+def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
+    """Turn exceptions of user code into a RecipeError with the message `describe`; Ctrl-C and out of memory pass."""
+    try:
+        yield
+    except (AfdctlError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if out_of_memory(error):
+            raise
+        raise RecipeError(describe(error)) from error
+
+
+def run_file(path: Path, imports: Imports) -> ModuleType:
+    """Execute the file from the text that the digest covers; an import could use an outdated .pyc."""
+    text = read_code(path)
+    imports.texts[MAIN], imports.files[MAIN] = text, path
+    module = ModuleType(f"afdctl_user_{path.stem}")
+    module.__file__ = str(path)
+    # dataclasses and pickle look up the module of a class there
+    imports.modules[module.__name__] = sys.modules[module.__name__] = module
+    with blame_user_code(lambda error: f"{where(error, {str(path)}, str(path))}: {one_line_error(error)}"):
+        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def import_named(name: str, imports: Imports) -> ModuleType:
+    """Import a module by its dotted name, and record those modules of its package that are installed."""
+    try:
+        with UserCode(name, ModuleType(name), imports).blame():
+            module = import_module(name)
+    except RecipeError as error:
+        missing = error.__cause__.name if isinstance(error.__cause__, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}."):
+            raise NotFoundError(f"{name}: no such module; a file's name ends in .py") from error
+        raise
+    # the finder does not record installed modules
+    package = name.partition(".")[0]
+    for known, loaded in list(sys.modules.items()):
+        file = getattr(loaded, "__file__", None)
+        if known.partition(".")[0] == package and known not in imports.texts and file:
+            imports.texts[known], imports.files[known] = Path(file).read_bytes(), Path(file)
+    return module
+
+
+def read_code(path: Path) -> bytes:
+    """Read a Python file; NotFoundError if it is missing or unreadable."""
+    try:
+        return paths.read(path, CODE_BYTES)
+    except FileNotFoundError:
+        raise NotFoundError(f"{shown(str(path))}: no such file") from None
+    except OSError as error:
+        raise NotFoundError(f"{shown(str(path))}: cannot be read ({error.strerror})") from None
+
+
+def where(error: BaseException, files: set[str], place: str) -> str:
+    """Return `file:line` of the last line of `files` in an exception's traceback; `place` if there is none."""
+    if isinstance(error, SyntaxError) and error.filename in files:
+        return f"{shown(error.filename)}:{error.lineno}"
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{shown(frames[-1].filename)}:{frames[-1].lineno}" if frames else shown(place)
+
+
+def shown(place: str) -> str:
+    """Return a file relative to the working directory where it is inside, or the name of a module."""
+    return str(paths.display_path(Path(place))) if "/" in place else place
