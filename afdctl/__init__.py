@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from afdctl.evaluation.images import VerifiedResult as VerifiedResult
     from afdctl.evaluation.request import Evaluation as Evaluation
     from afdctl.recipe import Recipe as Recipe
+    from afdctl.suites.attack_config import AttackConfig as AttackConfig
 
 # public name -> its module; a test holds them equal to the imports above
 _PLACES = {
@@ -43,6 +44,7 @@ _PLACES = {
         ),
         "afdctl.errors",
     ),
+    "AttackConfig": "afdctl.suites.attack_config",
     "AttackResult": "afdctl.attacks.base",
     "Defense": "afdctl.defenses.base",
     "Evaluation": "afdctl.evaluation.request",

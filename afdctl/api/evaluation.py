@@ -1,6 +1,6 @@
 """`afdctl.attack`, `check` and `evaluate`: robustness of a torch module on given images, and of runs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ def attack(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    attack: str = "aa",
+    attack: str | Callable[..., Any] = "aa",
     *,
     epsilon: float | str,
     seed: int = 0,
@@ -39,19 +39,18 @@ def attack(
 ) -> VerifiedResult:
     """Attack images x (n, c, h, w) in [0, 1] with labels y (n,), and verify what was found.
 
-    `settings` are those of the attack, such as `steps=100` or `norm="l2"`; the others are the suite `strong`'s. The
-    model keeps its modes and gradients. Error: RecipeError for images, labels or outputs that cannot be attacked.
+    `attack` is a name, `my.py:attack`, or a function or class of your own (docs/attacks.md). `settings` are those of
+    the attack, such as `steps=100` or `norm="l2"`; the others are the suite `strong`'s. The model keeps its modes and
+    gradients. Error: RecipeError for images, labels or outputs that cannot be attacked.
     """
     _check_module(model)
-    suite = suites.load(
-        suites.DEFAULT,
-        "",
-        attacks=[attack],
-        epsilons=as_grid([epsilon], "epsilon"),
-        overrides=settings,
-        options=("attack", "epsilon"),
-    )
-    (spec,) = suite.attacks
+    grid = as_grid([epsilon], "epsilon")
+    if isinstance(attack, str):
+        options = ("attack", "epsilon")
+        suite = suites.load(suites.DEFAULT, "", attacks=[attack], epsilons=grid, overrides=settings, options=options)
+        (spec,) = suite.attacks
+    else:
+        spec = suites.of_function(attack, grid, settings)
     return attack_images(model, x, y, spec, seed=seed, batch_size=batch_size)
 
 

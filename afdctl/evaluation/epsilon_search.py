@@ -18,6 +18,7 @@ from afdctl.attacks.autoattack import cascade, within
 from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
 from afdctl.attacks.norms import clip_to_ball, lp_norm, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
+from afdctl.attacks.user_attack import run_user_attack
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.schema import AA
 
@@ -61,10 +62,16 @@ class BatchUnderAttack:
 
     def attack(self, spec: AttackConfig, epsilon: float, indices: Tensor, **options: Any) -> AttackResult:
         """Attack some samples at one epsilon; `options` are arguments besides the attack's settings."""
-        function = registry.load(registry.ATTACKS, spec.name)
-        budget = {} if spec.minimises else {"epsilon": epsilon}
         rng = self.rng(0.0 if spec.minimises else epsilon).select(indices)
         settings = spec.attack_kwargs()
+        if spec.user_attack:
+            radius = None if spec.minimises else epsilon
+            x, y = self.x[indices], self.y[indices]
+            return run_user_attack(
+                spec.user_attack, self.model, x, y, rng=rng, epsilon=radius, norm=spec.norm, settings=settings
+            )
+        function = registry.load(registry.ATTACKS, spec.name)
+        budget = {} if spec.minimises else {"epsilon": epsilon}
         if isinstance(spec, AA):
             settings = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
         result: AttackResult = function(

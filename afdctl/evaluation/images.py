@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from afdctl.attacks.base import AttackResult, Model
 from afdctl.errors import RecipeError
-from afdctl.evaluation.batch import prepare_model, scatter_to_batch, search
+from afdctl.evaluation.batch import PreparedModel, scatter_to_batch, search
 from afdctl.evaluation.sanity_checks import check_output, forward, preserved_state
 from afdctl.evaluation.time_estimate import default_batch_size
 from afdctl.evaluation.verify import predict, verify
@@ -59,7 +59,7 @@ def attack_images(
     device = images.device
     with preserved_state(network, device), frozen(network):
         check_labels(labels, classes_of(network, images))
-        model = prepare_model(network, lambda: None)
+        model = PreparedModel(network, lambda: None)
         numbers = torch.arange(len(images), device=device)
         batches = torch.split(numbers, batch_size or default_batch_size(device))
         parts = [_attack_part(network, model, images, labels, spec, batch, seed) for batch in batches]

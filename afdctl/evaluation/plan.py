@@ -77,6 +77,9 @@ class Task:
         settings: dict[str, Any] = self.spec.model_dump(
             mode="json", exclude={"label", "datasets", "epsilons", "schedule"}
         )
+        if user := self.spec.user_attack:
+            # a file that was moved is the same attack, one that was edited is another
+            settings |= {"name": user.name, "code": user.digest}
         if self.spec.batch_dependent:
             # the whole batch shares one stream of random numbers, from its device's generator
             assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"

@@ -53,6 +53,7 @@ class EvaluationRequest:
                 # two images show whether the network can run in this precision at all
                 check_precision(target.network, as_floats(target.split.x[:2]), self.precision)
             plan.check_epsilons(self.suite_of(target).attacks, target)
+            time_estimate.try_user_attacks(self.suite_of(target).attacks, target)
 
     def tasks(self, targets: Targets, sources: Targets) -> list[Task]:
         """Plan white-box attacks, or transfer attacks where sources are named. Error: RecipeError for no attack."""

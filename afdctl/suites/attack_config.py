@@ -9,6 +9,7 @@ from afdctl import registry
 from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 from afdctl.recipe.fields import Count, Epsilon, Fraction, Table, check_name_in, parse_decimal, parse_fraction
+from afdctl.user_code.function import UserFunction
 
 Norm = Literal["linf", "l2", "l1"]
 GridOrder = Literal["independent", "ascending", "descending", "once"]
@@ -27,6 +28,9 @@ class AttackConfig(Table):
     batch_dependent: ClassVar[bool] = False
     # steps of AutoAttack's library decide the result, so it depends on the library's version
     library_dependent: ClassVar[bool] = False
+    # a user's attack, and its name in tables; None for a built-in one
+    user_attack: ClassVar[UserFunction | None] = None
+    default_title: ClassVar[str | None] = None
 
     name: str
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")] | None = Field(
@@ -59,7 +63,7 @@ class AttackConfig(Table):
     @property
     def title(self) -> str:
         """The label, or the attack's name."""
-        return self.label or self.name
+        return self.label or self.default_title or self.name
 
     @property
     def order(self) -> GridOrder:
@@ -75,8 +79,12 @@ class AttackConfig(Table):
         return None
 
     def passes(self, classes: int) -> tuple[int, int]:
-        """Return the most forward and backward passes per sample at one epsilon."""
-        raise NotImplementedError
+        """Return the most forward and backward passes per sample at one epsilon, for the estimate of the time.
+
+        Unless a class knows better, each of `steps` (none: one) is a forward and a backward pass.
+        """
+        steps = int(getattr(self, "steps", 1))
+        return steps + 1, steps
 
 
 class FixedStepAttack(AttackConfig):

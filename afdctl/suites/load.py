@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from afdctl import paths
+from afdctl import paths, registry
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
@@ -13,7 +13,9 @@ from afdctl.recipe.errors import validate
 from afdctl.recipe.load import as_layer
 from afdctl.recipe.toml_source import Layer, parse_assignments
 from afdctl.suites.attack_config import AttackConfig, Grid
-from afdctl.suites.schema import ATTACKS, SuiteFile
+from afdctl.suites.schema import ATTACKS
+from afdctl.suites.suite_file import own_attacks, suite_file
+from afdctl.suites.user_attack import config_of_attack, config_of_code
 
 DEFAULT: Final = "strong"
 # two ways to give the same quantity: either of them replaces the other
@@ -102,7 +104,7 @@ def load(
 def read(path: Path) -> list[Row]:
     """Read and validate every row of a file."""
     source = toml_source.read(path)
-    suite = validate(SuiteFile, source.values, [source])
+    suite = validate(suite_file(own_attacks(source, path.parent)), source.values, [source])
     rows = [Row(config, source.table("attack", index)) for index, config in enumerate(suite.attack)]
     check_duplicates(rows, [source.where.get(("attack", index), source.where[()]) for index in range(len(rows))])
     return rows
@@ -132,18 +134,43 @@ def applicable(rows: Sequence[Row], dataset: str) -> list[Row]:
 
 def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, options: tuple[str, str]) -> Row:
     """Return a row for an attack that the suite lacks: default settings, on the suite's grid for the attack's norm."""
-    if title not in ATTACKS:
-        known = dict.fromkeys([*rows, *ATTACKS])
-        raise RecipeError(f"{options[0]} {shorten(title)}: no such attack ({did_you_mean(title, known)})")
+    config = ATTACKS.get(title) or own_attack(title, rows, options[0])
+    if config.user_attack:
+        title = get_args(config.model_fields["name"].annotation)[0]
     # any valid grid serves: only the default norm is read
-    norm = ATTACKS[title](name=title, epsilons=(0.0, 1.0)).norm
+    norm = config(name=title, epsilons=(0.0, 1.0)).norm
     grids = [row.config.epsilons for row in rows.values() if row.config.norm == norm]
     grid = next(iter(grids), epsilons)
     if grid is None:
         raise RecipeError(f"{options[0]} {title}: the suite has no grid for norm {norm}; name {options[1]}")
     values = {"name": title, "epsilons": list(grid)}
     source = Layer(values, {("epsilons",): f"{options[1]}: "})
-    return Row(validate(ATTACKS[title], values, [source], table=title), source)
+    return Row(validate(config, values, [source], table=config.default_title or title), source)
+
+
+def own_attack(name: str, rows: Mapping[str, Row], option: str) -> type[AttackConfig]:
+    """Load a user's attack that an option names, relative to the working directory."""
+    try:
+        resolved = registry.resolve(registry.ATTACKS, name, Path.cwd())
+    except RecipeError as error:
+        if registry.is_code(name):
+            raise RecipeError(f"{option} {error}") from None
+        hint = did_you_mean(name, dict.fromkeys([*rows, *ATTACKS]))
+        hint += "; name a function too, such as my.py:attack" if name.endswith(".py") else ""
+        raise RecipeError(f"{option} {shorten(name)}: no such attack ({hint})") from None
+    return config_of_code(resolved)
+
+
+def of_function(found: Any, epsilons: Grid, settings: Mapping[str, Any]) -> AttackConfig:
+    """Return a function or class of the caller's own program as an attack. Error: RecipeError."""
+    name = getattr(found, "__name__", type(found).__name__)
+    try:
+        config = config_of_attack(found, name=name, attribute=name)
+    except ValueError as error:
+        raise RecipeError(f"attack {name}: {error}") from None
+    values = {"name": name, "epsilons": list(epsilons), **settings}
+    where = as_layer(settings, "settings: ").where | {("epsilons",): "epsilon: "}
+    return validate(config, values, [Layer(values, where)], table=name)
 
 
 def changes_of(

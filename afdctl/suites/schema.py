@@ -1,11 +1,12 @@
-"""The attacks of a suite, each with the arguments of its function, and the tables of a suite's file."""
+"""The built-in attacks of a suite, each with the arguments of its function."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from afdctl.recipe.fields import Count, Fraction, Table
+from afdctl import registry
+from afdctl.recipe.fields import Count, Fraction
 from afdctl.suites.attack_config import AttackConfig, FixedStepAttack, MinimumNormAttack
 
 
@@ -219,37 +220,18 @@ class Noise(AttackConfig):
         return self.samples, 0
 
 
-AnyAttackConfig = Annotated[
-    FGSM | PGD | MIM | DDN | DeepFool | CW | AA | APGD | APGDT | FABT | Square | Noise, Field(discriminator="name")
-]
-ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
-    "fgsm": FGSM,
-    "pgd_linf": PGD,
-    "pgd_l2": PGD,
-    "pgd_l1": PGD,
-    "mim": MIM,
-    "ddn": DDN,
-    "deepfool": DeepFool,
-    "cw": CW,
-    "aa": AA,
-    "apgd_ce": APGD,
-    "apgd_t": APGDT,
-    "fab_t": FABT,
-    "square": Square,
-    "apgd_l1": APGD,
-    "noise": Noise,
-}
+class _Configs(Mapping[str, type[AttackConfig]]):
+    """The model of each built-in attack's keys, found by its descriptor."""
+
+    def __getitem__(self, name: str) -> type[AttackConfig]:
+        config: type[AttackConfig] = registry.load_config(registry.ATTACKS, name)
+        return config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(registry.ATTACKS)
+
+    def __len__(self) -> int:
+        return len(registry.ATTACKS)
 
 
-class SuiteFile(Table):
-    """The tables of a suite's file."""
-
-    title: str = Field("", description="name and one-line description")
-    attack: tuple[AnyAttackConfig, ...] = Field((), strict=False, validate_default=True)
-
-    @field_validator("attack", mode="before")
-    @classmethod
-    def _is_an_array_of_tables(cls, tables: Any) -> Any:
-        if not tables or not isinstance(tables, list):
-            raise ValueError("has no [[attack]] table (two brackets); add one for each attack")
-        return tables
+ATTACKS: Final = _Configs()
