@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from afdctl import metrics
-from afdctl.defenses.base import Adversary, Defense, Report, apply_gradients, gradients_of
+from afdctl.defenses.base import Adversary, Defense, Report, apply_gradients, forward_pair, gradients_of
 from afdctl.losses import GAMES, L_C, gradient_penalty
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
@@ -46,19 +46,20 @@ class AFD(Defense):
     def simultaneous(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """Algorithm 1: three losses at the same weights, then three updates."""
         on_x, on_x_adv = CLASSIFIED[self.table.classify]
-        terms = []
-        # without L_C on x its features need no graph, which saves a backward pass
-        with torch.set_grad_enabled(on_x):
-            z = self.F_theta(x)
-            logits = self.C_phi(z)
-        if on_x:
-            loss = L_C(logits, y)
-            terms.append((loss, gradients_of(loss, self.network)))
-        z, z_adv = z.detach(), self.F_theta(x_adv)
+        if on_x or self.table.batch_statistics == "joint":
+            z, z_adv = forward_pair(self.F_theta, x, x_adv, self.table.batch_statistics)
+        else:
+            # without L_C on x its features need no graph, which saves a backward pass
+            with torch.no_grad():
+                z = self.F_theta(x)
+            z_adv = self.F_theta(x_adv)
+        logits = self.C_phi(z)
+        losses = [L_C(logits, y)] if on_x else []
         if on_x_adv:
-            loss = L_C(self.C_phi(z_adv), y)
-            terms.append((loss, gradients_of(loss, self.network, retain_graph=True)))
-        loss_C, grads_C = mean_of(terms)
+            losses.append(L_C(self.C_phi(z_adv), y))
+        loss_C = torch.stack(losses).mean()
+        grads_C = gradients_of(loss_C, self.network, retain_graph=True)
+        z = z.detach()
         nat, adv = self.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
         # Eq. 9 or 11, then Eq. 10 or 12
         loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
@@ -103,14 +104,6 @@ class AFD(Defense):
         labels = y if self.table.gp_conditional else None
         weight: float = self.table.gp_weight
         return weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
-
-
-def mean_of(terms: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> tuple[Tensor, Sequence[Tensor]]:
-    """Average one or two losses and their gradients."""
-    if len(terms) == 1:
-        return terms[0]
-    (loss, gradients), (other_loss, other_gradients) = terms
-    return (loss + other_loss) / 2, [(g + h) / 2 for g, h in zip(gradients, other_gradients, strict=True)]
 
 
 def step_report(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:

@@ -69,6 +69,18 @@ class Defense(ABC):
         return self.modules | {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}
 
 
+def forward_pair(module: nn.Module, x: Tensor, x_adv: Tensor, batch_statistics: str) -> tuple[Tensor, Tensor]:
+    """Return a module's outputs on x and x', with BatchNorm's statistics `separate` or `joint`.
+
+    After training, BatchNorm has one running average over both. Only joint statistics train the network as it is used:
+    on MNIST at epsilon 0.3 AFD gained 2 points under APGD-T (afdctl's measurement).
+    """
+    if batch_statistics == "joint":
+        output, output_adv = module(torch.cat([x, x_adv])).chunk(2)
+        return output, output_adv
+    return module(x), module(x_adv)
+
+
 def can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
     """Return whether torch has a fused optimizer for the parameters' device; it refuses one elsewhere."""
     return all(parameter.device.type in FUSED_DEVICES for parameter in parameters)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from afdctl import metrics
-from afdctl.defenses.base import Defense, Report
+from afdctl.defenses.base import Defense, Report, forward_pair
 from afdctl.losses import L_C, kl_divergence
 
 
@@ -12,8 +12,7 @@ class Trades(Defense):
 
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
-        # two calls, as in the published code: BatchNorm normalises x and x' separately
-        logits, logits_adv = self.network(x), self.network(x_adv)
+        logits, logits_adv = forward_pair(self.network, x, x_adv, self.table.batch_statistics)
         natural, kl = L_C(logits, y), kl_divergence(logits, logits_adv).mean()
         return {
             "L_C": natural.detach(),

@@ -27,6 +27,15 @@ class DefenseConfig(Table):
     weight_decay_C: NonNegative = 1e-4
 
 
+BatchStatistics = Annotated[
+    Literal["separate", "joint"],
+    Field(
+        description="separate: BatchNorm normalises x and x' each by their own statistics, although both share the "
+        "running statistics that the trained network uses (published code); joint: both by those of one batch"
+    ),
+]
+
+
 class Natural(DefenseConfig):
     """NT: cross-entropy on natural images."""
 
@@ -44,6 +53,7 @@ class Trades(DefenseConfig):
 
     name: Literal["trades"]
     beta: NonNegative = Field(6.0, description="weight of the KL term")
+    batch_statistics: BatchStatistics = "separate"
 
 
 class Matching(DefenseConfig):
@@ -67,6 +77,7 @@ class AFD(DefenseConfig):
     classify: Literal["clean", "both", "adversarial"] = Field(
         "clean", description="images that L_C is computed on: clean: x (Eq. 7); both: x and x'; adversarial: x'"
     )
+    batch_statistics: BatchStatistics = "separate"
     discriminator: Annotated[str, *registered(registry.DISCRIMINATORS)] = "fc3-pd"
     hidden: Annotated[int, Field(ge=1, le=65_536)] = Field(512, description="hidden units of D_psi")
     spectral_norm: bool = Field(True, description="spectral normalisation of D_psi's layers")
@@ -80,6 +91,15 @@ class AFD(DefenseConfig):
     lr_F: NonNegative = Field(0.5, description="learning rate of L_F")
     momentum_F: Momentum = 0.9
     weight_decay_F: NonNegative = 0.0
+
+    @field_validator("batch_statistics")
+    @classmethod
+    def _joint_needs_one_pass(cls, statistics: str, info: ValidationInfo) -> str:
+        if statistics == "joint" and info.data.get("update") == "sequential":
+            raise ValueError(
+                'joint needs update = "simultaneous"; the published order passes x and x\' at different weights'
+            )
+        return statistics
 
 
 Defense = Annotated[Natural | Adversarial | Trades | Matching | AFD, Field(discriminator="name")]

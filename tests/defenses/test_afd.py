@@ -67,14 +67,18 @@ def discrimination(nat: Tensor, adv: Tensor) -> dict[str, Tensor | float]:
     }
 
 
+@pytest.mark.parametrize("statistics", ["separate", "joint"])
 @every_classify
 @every_game
-def test_simultaneous_is_the_box_of_algorithm_1(game: str, classify: str):
+def test_simultaneous_is_the_box_of_algorithm_1(game: str, classify: str, statistics: str):
     """Three losses at the same weights, then theta moves along both of its gradients."""
-    defense, twin = (afd(game=game, classify=classify) for _ in range(2))
+    defense, twin = (afd(game=game, classify=classify, batch_statistics=statistics) for _ in range(2))
     report = defense.step(x, y)
 
-    z, z_adv = twin.F_theta(x), twin.F_theta(x_adv)
+    if statistics == "joint":
+        z, z_adv = twin.F_theta(torch.cat([x, x_adv])).chunk(2)
+    else:
+        z, z_adv = twin.F_theta(x), twin.F_theta(x_adv)
     nat, adv = twin.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
     loss_C, loss_D, loss_F = classification(twin, z, z_adv), GAMES[game].L_D(nat, adv), GAMES[game].L_F(adv)
     theta, phi, psi = (weights(module) for module in (twin.F_theta, twin.C_phi, twin.D_psi))

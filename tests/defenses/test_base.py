@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from afdctl.analysis import divergence
-from afdctl.defenses.base import apply_gradients, can_fuse
+from afdctl.defenses.base import apply_gradients, can_fuse, forward_pair
 
 
 def test_gradients_of_another_layout_move_the_right_weights():
@@ -24,3 +24,17 @@ def test_updates_are_fused_only_where_torch_can(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(divergence, "PROBE_STEPS", 1)
     z, y = torch.ones(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")
     assert not divergence._train_probe(z, z, y, classes=2, seed=0).training
+
+
+def test_joint_statistics_normalise_a_pair_as_the_trained_network_does():
+    x, x_adv = torch.zeros(4, 1, 1, 1), torch.ones(4, 1, 1, 1)
+    norm = nn.BatchNorm2d(1, momentum=1.0)
+    z, z_adv = forward_pair(norm, x, x_adv, "joint")
+    # mean 1/2, standard deviation 1/2
+    assert torch.allclose(z, torch.tensor(-1.0), atol=1e-4)
+    assert torch.allclose(z_adv, torch.tensor(1.0), atol=1e-4)
+    assert norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, torch.tensor(0.5))
+    z, z_adv = forward_pair(nn.BatchNorm2d(1), x, x_adv, "separate")
+    assert torch.equal(z, torch.zeros_like(x))
+    assert torch.equal(z_adv, torch.zeros_like(x))

@@ -30,6 +30,12 @@ VALUES = [
         'name = "afd"\nspectral_norm = "true"',
         'x.toml:7: defense.spectral_norm = "true": must be true or false; remove the quotes: true',
     ),
+    (
+        'name = "afd"',
+        'name = "afd"\nupdate = "sequential"\nbatch_statistics = "joint"',
+        'x.toml:8: defense.batch_statistics = "joint": joint needs update = "simultaneous"; the published order passes '
+        "x and x' at different weights",
+    ),
     ('name = "afd"', 'name = "afd"\nlr_D = -0.1', "x.toml:7: defense.lr_D = -0.1: must be at least 0"),
     ('name = "afd"', 'name = "afd"\nlr_D = inf', "x.toml:7: defense.lr_D = Infinity: must be finite"),
     ('name = "afd"', 'name = "afd"\nmomentum_D = 1', "x.toml:7: defense.momentum_D = 1: must be less than 1"),

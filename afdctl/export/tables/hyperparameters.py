@@ -21,6 +21,7 @@ HYPERPARAMETERS: Final = (
     Column("milestones", "Scheduled epochs", "text"),
     Column("gp_weight", "GP", "text"),
     Column("classify", "L_C on", "text"),
+    Column("batch_statistics", "Batch statistics", "text"),
     Column("ema_decay", "EMA", "text"),
     Column("epsilon_warmup", "ε warm-up", "text"),
 )
@@ -77,6 +78,7 @@ def _values(recipe: Recipe) -> dict[str, Value]:
         "milestones": "one cycle" if recipe.train.schedule == "one_cycle" else _text(recipe.train.milestones),
         "gp_weight": _text(afd and afd.gp_weight),
         "classify": CLASSIFIED.get(afd.classify if afd else defense.name),
+        "batch_statistics": getattr(defense, "batch_statistics", None),
         "ema_decay": _text(recipe.train.ema_decay or None),
         "epsilon_warmup": None if defense.name == "natural" else _text(attack.epsilon_warmup_epochs or None),
     }
@@ -94,7 +96,8 @@ def _text(value: object) -> str | None:
 def _recipe_notes(groups: Sequence[Group], without: Sequence[str]) -> Iterator[str]:
     yield "LR_E, LR_Da, LR_EDc: the recipe's lr_F, lr_D, lr_C. Weight decay: for L_C. GP: gradient penalty weight."
     yield (
-        "L_C on: natural images x, adversarial images x' or both (the recipe's classify). EMA: decay of the moving "
+        "L_C on: natural images x, adversarial images x' or both (the recipe's classify). Batch statistics of x "
+        "and x' in BatchNorm: separate or joint. EMA: decay of the moving "
         "average of the weights. ε warm-up: epochs until ε is reached."
     )
     several = [f"{group.label} {len(group.records)}" for group in groups if len(group.records) > 1]

@@ -41,6 +41,7 @@ def test_hyperparameters_are_the_recipes(tmp_path: Path) -> None:
         "milestones": "[150, 250]",
         "gp_weight": "1",
         "classify": "x",
+        "batch_statistics": "separate",
         "ema_decay": None,
         "epsilon_warmup": None,
     }
