@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from afdctl.analysis.base import AnalysisResult as AnalysisResult
+    from afdctl.analysis.own import AnalysisConfig as AnalysisConfig
     from afdctl.api.evaluation import attack as attack
     from afdctl.api.evaluation import check as check
     from afdctl.api.evaluation import evaluate as evaluate
@@ -44,6 +46,8 @@ _PLACES = {
         ),
         "afdctl.errors",
     ),
+    "AnalysisConfig": "afdctl.analysis.own",
+    "AnalysisResult": "afdctl.analysis.base",
     "AttackConfig": "afdctl.suites.attack_config",
     "AttackResult": "afdctl.attacks.base",
     "Defense": "afdctl.defenses.base",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean, shorten
@@ -128,6 +128,33 @@ ATTACKS: Final = Kind(
         "square": Descriptor(place="afdctl.attacks.autoattack:square", config="afdctl.suites.schema:Square"),
         "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1", config="afdctl.suites.schema:APGD"),
         "noise": Descriptor(place="afdctl.attacks.noise:noise", config="afdctl.suites.schema:Noise"),
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalysisDescriptor(Descriptor):
+    """An analysis: `needs` features of natural images, also under the attack whose strength varies ("grid"), or under
+    all "attacks". `points`: it shows a number of images as points in a plane.
+    """
+
+    needs: Literal["natural", "grid", "attacks"] = "natural"
+    points: bool = False
+
+
+# in the order of their output
+ANALYSES: Final = Kind(
+    "analysis",
+    "afdctl.analyses",
+    AnalysisDescriptor,
+    {
+        "pca": AnalysisDescriptor(place="afdctl.analysis.statistics:pca"),
+        "units": AnalysisDescriptor(place="afdctl.analysis.statistics:units"),
+        "sensitivity": AnalysisDescriptor(place="afdctl.analysis.statistics:sensitivity", needs="grid"),
+        "norms": AnalysisDescriptor(place="afdctl.analysis.statistics:norms", needs="grid"),
+        "hdh": AnalysisDescriptor(place="afdctl.analysis.divergence:hdh", needs="attacks"),
+        "tsne": AnalysisDescriptor(place="afdctl.analysis.embedding:tsne", needs="grid", points=True),
+        "umap": AnalysisDescriptor(place="afdctl.analysis.embedding:umap", needs="grid", points=True),
     },
 )
 

@@ -1,6 +1,5 @@
 """A user's attack by name: the model of its keys, with the attack itself."""
 
-import re
 from typing import Any, Final, Literal
 
 from afdctl import registry
@@ -36,7 +35,7 @@ def config_of_attack(found: Any, *, name: str, attribute: str, code: UserCode | 
         "__module__": __name__,
         "__annotations__": {"name": Literal[name]},
         "user_attack": function,
-        "default_title": _title(getattr(found, "label", None), function.name),
+        "default_title": function.title(found, registry.ATTACKS),
     }
     if not function.accepts("epsilon"):
         # one search serves the whole grid
@@ -45,14 +44,3 @@ def config_of_attack(found: Any, *, name: str, attribute: str, code: UserCode | 
         # unknown code may draw for its whole batch
         members["batch_dependent"] = True
     return type(config.__name__, (config,), members)
-
-
-def _title(label: Any, name: str) -> str:
-    """Return the name of the attack in tables: its `label`, or file and function, such as `my.attack`."""
-    if label is None:
-        return re.sub(r"[^\w.+-]", "-", name.replace(".py:", ".").replace(":", ".").lstrip("_.-+"))
-    if not (isinstance(label, str) and re.fullmatch(r"[A-Za-z0-9][\w.+-]*", label)):
-        raise ValueError(f"its label {label!r} must be letters, digits and _ . + -")
-    if label in registry.ATTACKS:
-        raise ValueError(f"its label '{label}' is the name of a built-in attack; choose another one")
-    return label

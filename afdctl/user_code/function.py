@@ -1,8 +1,9 @@
 """A user's attack or analysis as something to call: what it accepts, its digest, and its errors."""
 
 import inspect
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -47,6 +48,20 @@ class UserFunction:
         """How messages call it: `my.py: attack()`."""
         call = f"{self.name.rpartition(':')[2]}()"
         return f"{shown(self.code.place)}: {call}" if self.code else call
+
+    def title(self, found: Any, taken: Container[str]) -> str:
+        """Return its name in tables: the `label` of `found`, or file and name, such as `my.attack`.
+
+        ValueError for a label that is `taken`, or that a file or a group of HDF5 cannot have in its name.
+        """
+        label = getattr(found, "label", None)
+        if label is None:
+            return re.sub(r"[^\w.+-]", "-", self.name.replace(".py:", ".").replace(":", ".").lstrip("_.-+"))
+        if not (isinstance(label, str) and re.fullmatch(r"[A-Za-z0-9][\w.+-]*", label)):
+            raise ValueError(f"its label {label!r} must be letters, digits and _ . + -")
+        if label in taken:
+            raise ValueError(f"its label '{label}' is a built-in name; choose another one")
+        return label
 
     @cached_property
     def parameters(self) -> dict[str, inspect.Parameter]:
