@@ -25,13 +25,13 @@ class AttackGrid:
 class Analysis:
     """An analysis, and the features that it needs: of natural images, also under the grid attack, or all attacks.
 
-    `points`: it shows a number of images. `identity`: what its result depends on besides its inputs.
+    `points`: it shows a number of images. `spec`: name, code and settings of a user's.
     """
 
     needs: str
     compute: "Callable[[AnalysisInputs], AnalysisResult]"
     points: bool = False
-    identity: tuple[Any, ...] = ()
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from afdctl import registry
 from afdctl.analysis.base import Analysis, AnalysisInputs, AnalysisResult
 from afdctl.errors import RecipeError
-from afdctl.formatting import did_you_mean, shorten, with_article
+from afdctl.formatting import did_you_mean, shorten, shorten_list, with_article
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import Table
 from afdctl.recipe.own_keys import config_of
@@ -23,6 +23,8 @@ from afdctl.user_code.function import UserFunction
 from afdctl.user_code.global_state import preserved
 
 SHAPE: Final = "an analysis is a function analysis(inputs, ...), or a class with such a __call__"
+# what `--json` prints beside the metrics
+RESERVED: Final = frozenset({"run", "name", "checkpoint", "subset", "n", "split_n", "seed", "seconds", "warnings"})
 NEEDS: Final = ("natural", "grid", "attacks")
 
 
@@ -55,7 +57,8 @@ def load_own(names: list[str], settings: Layer) -> dict[str, Analysis]:
         keys |= own
     for key in settings.values:
         if key not in keys:
-            raise RecipeError(f"--set {shorten(key)}: no selected analysis has this key ({did_you_mean(key, keys)})")
+            hint = did_you_mean(key, keys) if keys else "none has keys"
+            raise RecipeError(f"--set {shorten(key)}: no selected analysis has this key ({hint})")
     return found
 
 
@@ -78,8 +81,8 @@ def _load(name: str, settings: Layer) -> tuple[str, Analysis, set[str]]:
         raise RecipeError(f"{shown(code.place)}: {attribute}: {error}") from None
     own = {key: value for key, value in settings.values.items() if key in config.model_fields}
     values = validate(config, own, [settings], table=title).model_dump()
-    identity = (function.name, function.digest, values)
-    return title, Analysis(needs, partial(_run, function, values), identity=identity), set(config.model_fields)
+    spec = {"name": function.name, "code": function.digest, **values}
+    return title, Analysis(needs, partial(_run, function, values), spec=spec), set(config.model_fields)
 
 
 def _run(function: UserFunction, settings: Mapping[str, Any], inputs: AnalysisInputs) -> AnalysisResult:
@@ -90,6 +93,8 @@ def _run(function: UserFunction, settings: Mapping[str, Any], inputs: AnalysisIn
     if not isinstance(result.metrics, Mapping):
         kind = with_article(type(result.metrics).__name__)
         raise RecipeError(f"{function.shown} returned {kind}; metrics are a dictionary, arrays go with AnalysisResult")
+    if clashing := sorted(RESERVED & set(map(str, result.metrics))):
+        raise RecipeError(f"{function.shown} returned the metric {shorten_list(clashing)}, which all have; rename it")
     try:
         metrics = json.loads(json.dumps(dict(result.metrics), default=_as_json))
     except (TypeError, ValueError) as error:

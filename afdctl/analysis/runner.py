@@ -109,6 +109,7 @@ class AnalysisRunner:
             "points": self.request.points if self.analyses[name].points else None,
             "changed": self._changed(name),
             "seed": self.request.seed,
+            **({"spec": dict(spec)} if (spec := self.analyses[name].spec) else {}),
             "metrics": dict(result.metrics),
             "shard": shard,
             "features": self.cache.keys(self.tasks(name)),
@@ -148,7 +149,9 @@ class AnalysisRunner:
         attacks = [task.block_key for task in self.tasks(name)]
         points = request.points if self.analyses[name].points else None
         parts = [VERSION, FEATURES_VERSION, name, target.digest, target.data_digest, *request.subset.key]
-        return make_key([*parts, request.seed, attacks, points, *self.analyses[name].identity])
+        return make_key(
+            [*parts, request.seed, attacks, points, *([dict(spec)] if (spec := self.analyses[name].spec) else [])]
+        )
 
     def shown_instead(self) -> list[str]:
         """Return a line for each requested result in whose place tables, figures and results.h5 show another."""

@@ -1,6 +1,6 @@
 """An analysis: how far the features of a class reach into other classes, natural and under attack.
 
-    afdctl analyze RUN --analysis docs/examples/class_overlap.py:class_overlap --set neighbours=5
+afdctl analyze RUN --analysis docs/examples/class_overlap.py:class_overlap --set neighbours=5
 """
 
 import numpy as np

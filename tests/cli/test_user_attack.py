@@ -103,15 +103,14 @@ def test_a_changed_file_is_another_attack_and_a_moved_one_is_the_same(afdctl: Af
 
     (folder / "a").mkdir()
     (folder / "a" / "own.py").write_text("import part\ndef f(model, x, y, *, epsilon): return part.move(x)\n")
-    (folder / "a" / "part.py").write_text(
-        "def move(x): return x + open(__file__[:-7] + 'n.txt').read().count('1') / 50\n"
-    )
-    (folder / "a" / "n.txt").write_text("1")
+    number = "float(Path(__file__).with_name('n.txt').read_text())"
+    (folder / "a" / "part.py").write_text(f"from pathlib import Path\ndef move(x): return x + {number}\n")
+    (folder / "a" / "n.txt").write_text("0.02")
     first = key("a/own.py:f")
     (folder / "a").rename(folder / "b")
     assert key("b/own.py:f") == first
     # a file that is read only while it attacks
-    (folder / "b" / "n.txt").write_text("11")
+    (folder / "b" / "n.txt").write_text("0.04")
     second = key("b/own.py:f")
     (folder / "b" / "part.py").write_text("def move(x): return x\n")
     assert len({first, second, key("b/own.py:f")}) == 3
@@ -196,7 +195,7 @@ def test_it_is_shown_wherever_attacks_are(afdctl: Afdctl, folder: Path):
         ("few", "my.py: few: takes 1 arguments by position; an attack is a function attack(model, x, y"),
         ("no_default", "my.py: no_default: its argument k has no default; give it one"),
         ("Clash", "my.py: Clash: its key epsilons is one that all have; rename it"),
-        ("BuiltIn", "my.py: BuiltIn: its label 'aa' is the name of a built-in attack; choose another one"),
+        ("BuiltIn", "my.py: BuiltIn: its label 'aa' is a built-in name; choose another one"),
         ("number", "my.py: number: is an int, which cannot be called; an attack is a function"),
         ("atack", "my.py: has no 'atack' (did you mean 'attack'?)"),
     ],
