@@ -12,9 +12,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, relu, softplus
 
 
-def L_C(logits: Tensor, y: Tensor) -> Tensor:
-    """Eq. 7. Cross-entropy of logits (n, classes) with labels y (n,)."""
-    return cross_entropy(logits, y)
+def L_C(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Eq. 7. Cross-entropy of logits (n, classes) with labels y (n,), or with probabilities y (n, classes).
+
+    `smoothing` spreads that share of each label evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+    """
+    return cross_entropy(logits, y, label_smoothing=smoothing)
+
+
+def hard_labels(y: Tensor) -> Tensor:
+    """Return y (n,), or of the mixed labels (n, classes) of CutMix the class with the larger share."""
+    return y if y.ndim == 1 else y.argmax(1)
 
 
 class AdversarialLoss(NamedTuple):

@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from afdctl.losses import hard_labels
+
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the share of logits (n, classes) whose largest entry is at y (n,)."""
-    return (logits.argmax(1) == y).float().mean()
+    """Return the share of logits (n, classes) whose largest entry is at y (n,), or at that of mixed y (n, classes)."""
+    return (logits.argmax(1) == hard_labels(y)).float().mean()
 
 
 def alpha_h(nat: Tensor, adv: Tensor, threshold: Tensor | float = 0.0) -> Tensor:

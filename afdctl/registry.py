@@ -68,6 +68,7 @@ DATASETS: Final = Kind(
         "cifar100": Descriptor(place="afdctl.data.cifar:CIFAR100"),
         "tiny_imagenet": Descriptor(place="afdctl.data.tiny_imagenet:TinyImageNet"),
         "folder": Descriptor(place="afdctl.data.image_folder:Folder"),
+        "arrays": Descriptor(place="afdctl.data.arrays:Arrays"),
     },
 )
 ENCODERS: Final = Kind(

@@ -81,7 +81,7 @@ LATER = {
     "runs/checkpoints": {"torch"},
     "user_code/global_state": {"numpy", "torch"},
     "runs/provenance": {"torch"},
-    "data": {"sklearn"},
+    "data": {"safetensors", "sklearn"},
     "models/state_dict_io": {"safetensors"},
     "tui": {"pynvml"},
 }

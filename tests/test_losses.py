@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from afdctl.losses import GAMES, L_C, gradient_penalty, kl_divergence, sensitivity
+from afdctl.losses import GAMES, L_C, gradient_penalty, hard_labels, kl_divergence, sensitivity
 
 NAT, ADV = torch.tensor([2.0, -1.0]), torch.tensor([0.0, 3.0])
 
@@ -19,6 +19,22 @@ def test_L_C_is_eq_7():
     logits = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
     expected = -(math.log(1 / 2) + math.log(3 / 4)) / 2
     assert L_C(logits, torch.tensor([0, 1])).item() == pytest.approx(expected)
+
+
+def test_L_C_of_smoothed_and_of_mixed_labels():
+    logits = torch.tensor([[0.0, 0.0, math.log(2)]])
+    plain = [math.log(4), math.log(4), math.log(2)]
+    smoothed = 0.7 * plain[2] + 0.1 * sum(plain)
+    assert L_C(logits, torch.tensor([2]), smoothing=0.3).item() == pytest.approx(smoothed)
+    mixed = torch.tensor([[0.25, 0.0, 0.75]])
+    assert L_C(logits, mixed).item() == pytest.approx(0.25 * plain[0] + 0.75 * plain[2])
+    both = 0.7 * (0.25 * plain[0] + 0.75 * plain[2]) + 0.1 * sum(plain)
+    assert L_C(logits, mixed, smoothing=0.3).item() == pytest.approx(both)
+
+
+def test_mixed_labels_count_as_the_class_of_the_larger_part():
+    assert hard_labels(torch.tensor([2, 0])).tolist() == [2, 0]
+    assert hard_labels(torch.tensor([[0.1, 0.6, 0.3]])).tolist() == [1]
 
 
 @pytest.mark.parametrize(

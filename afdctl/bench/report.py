@@ -172,7 +172,7 @@ class MeasuredStep(NamedTuple):
 def estimate_recipe_time(
     recipe: Recipe, images: ImageBatch, step: MeasuredStep, cost: CostEstimate
 ) -> dict[str, float] | None:
-    """Return the seconds of the whole training on this machine; None for an image folder, whose size is unknown.
+    """Return the seconds of the whole training on this machine; None for images of the user, whose number is unknown.
 
     The measured step is scaled by FLOP to the recipe's attack length. If a schedule changes the length, values are
     means over all epochs.

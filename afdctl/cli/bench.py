@@ -143,7 +143,7 @@ def recipe_time_table(eta: Row | None) -> "Table":
     """Show the time that the whole recipe takes."""
     table = make_table("whole recipe", "", "")
     if eta is None:
-        table.add_row("time", "unknown: depends on the size of the image folder")
+        table.add_row("time", "unknown: depends on the number of your images")
         return table
     mean = "" if float(eta["attack_steps"]).is_integer() else f", {eta['attack_steps']:.1f} attack steps on average"
     steps = format_count(eta["steps_per_epoch"], "step")

@@ -1,4 +1,4 @@
-"""`afdctl data`: list, download and check data sets."""
+"""`afdctl data`: list, download, show and check data sets."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,19 @@ import typer
 
 from afdctl import paths, registry
 from afdctl.errors import CorruptError, DataMissingError, NotFoundError, RecipeError
-from afdctl.formatting import did_you_mean
+from afdctl.formatting import did_you_mean, format_range
 
 # Pixels a side at which data sets without a fixed size are read for a check.
 CHECK_IMAGE_SIZE = 32
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download and check data sets.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download, show and check data sets.")
 
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", parser=paths.path, help="Folder of the data sets (default: AFDCTL_DATA, else the user's cache)."
+        "--data-dir",
+        parser=paths.path,
+        help="Folder of the data sets, or the file of `arrays` (default: AFDCTL_DATA, else the user's cache).",
     ),
 ]
 
@@ -73,6 +75,60 @@ def verify(
     accepted = {"ok"} if names else {"ok", "missing"}
     if not accepted.issuperset({verify_dataset(name, data_dir) for name in names or registry.DATASETS}):
         raise typer.Exit(NotFoundError.exit_code)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A data set, or a file of arrays.")],
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Read a data set, and show its images, classes, digest and warnings."""
+    if name not in registry.DATASETS and (paths.path(name).exists() or "." in name):
+        name, data_dir = "arrays", paths.path(name)
+    check_names([name])
+    facts = read_facts(name, data_dir)
+    typer.echo(json.dumps({"schema": "afdctl/1", **facts}) if as_json else format_facts(facts))
+
+
+def read_facts(name: str, data_dir: Path | None) -> dict[str, Any]:
+    """Read a data set; return its location, images and labels of both splits, digest and warnings."""
+    from afdctl.data import ImageTensors, loader_of, roots
+
+    def describe_split(images: ImageTensors) -> dict[str, Any]:
+        counts = images.y.bincount(minlength=len(dataset.classes)).tolist()
+        return {
+            "images": len(images),
+            "shape": list(images.x.shape[1:]),
+            "dtype": str(images.x.dtype).removeprefix("torch."),
+            "mapped": images.mapped,
+            "per_class": dict(zip(dataset.classes, counts, strict=True)),
+        }
+
+    loader, folders = loader_of(name), roots(name, data_dir)
+    side = CHECK_IMAGE_SIZE if loader.resizes and not loader.info else None
+    dataset = loader.load(folders, image_size=side)
+    return {
+        "name": name,
+        "found": loader.find(folders),
+        "classes": len(dataset.classes),
+        "train": describe_split(dataset.train),
+        "test": describe_split(dataset.test),
+        "digest": dataset.digest,
+        "warnings": [*dataset.notes, *([f"resized to {side} x {side} pixels for this answer"] if side else [])],
+    }
+
+
+def format_facts(facts: dict[str, Any]) -> str:
+    """Format what `show` prints, one fact a line."""
+    lines = [f"{facts['name']}: {facts['found']}"]
+    for split in ("train", "test"):
+        row = facts[split]
+        counts = row["per_class"].values()
+        stored = f"{'x'.join(map(str, row['shape']))} {row['dtype']}{', read from the file' if row['mapped'] else ''}"
+        lines.append(f"{split:<8} {row['images']:,} images, {stored}; {format_range(counts)} in a class")
+    lines += [f"classes  {facts['classes']}", f"digest   {facts['digest']}"]
+    return "\n".join([*lines, *(f"warning: {note}" for note in facts["warnings"])])
 
 
 def describe(name: str, data_dir: Path | None) -> dict[str, Any]:

@@ -137,10 +137,12 @@ def format_opening(row: Row) -> str:
     if row["event"] == "resume":
         return f"resuming at step {row['step']} of {row['steps_total']}"
     recipe, images = row["recipe"], row["images"]
+    share = recipe["data"].get("extra_share")
+    extra = f" with {share:.0%} of each batch from {images['extra']:,} others" if share else ""
     return (
         f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
         f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
-        f"{row['classes']} classes: {images['train']:,} images to train on, {images['holdout']:,} held out, "
+        f"{row['classes']} classes: {images['train']:,} images to train on{extra}, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)
     )
 

@@ -23,7 +23,12 @@ def roots(
     elsewhere are the intended ones. A resumed run has their digest.
     """
     folders = search_path(data_dir, path=path, recorded=recorded)
-    return folders if recorded or loader_of(name).info else folders[:1]
+    if loader_of(name).info:
+        return folders
+    if recorded is None:
+        return folders[:1]
+    # first even where it is missing, because the error names the first one
+    return folders if data_dir else tuple(dict.fromkeys((recorded, *folders)))
 
 
 def load(

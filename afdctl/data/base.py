@@ -13,42 +13,70 @@ from tempfile import TemporaryDirectory
 from traceback import format_exception_only
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from afdctl import paths
 from afdctl.errors import NO_SPACE, DataMissingError, DiskFullError
 
+# images that are digested at once
+DIGEST_ROWS = 4096
+
 
 @dataclass(frozen=True, eq=False)
 class ImageTensors:
-    """Labelled images on the CPU: x uint8 (n, c, h, w), y int64 (n,)."""
+    """Labelled images on the CPU: x uint8, or floats in [0, 1], (n, c, h, w), y int64 (n,).
+
+    `mapped`: x is in a file, from which each batch is read.
+    """
 
     x: Tensor
     y: Tensor
+    mapped: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
 
+    def select(self, index: Tensor) -> "ImageTensors":
+        """Return a copy in memory of the images with these numbers (n,), in this order."""
+        return ImageTensors(self.x[index].contiguous(), self.y[index])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex, see `digest_of`."""
+        return digest_of(self.x, self.y)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Both splits of a data set on the CPU; `notes` are warnings from reading it."""
+    """Both splits of a data set on the CPU; `notes` are warnings from reading it.
+
+    `extra` are more images to train on (`data.extra`), which are no part of the data set or its digest.
+    """
 
     name: str
     train: ImageTensors
     test: ImageTensors
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    extra: ImageTensors | None = None
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 in hex over the shapes and bytes of images and labels of both splits."""
-        sha256 = hashlib.sha256()
-        for tensor in (self.train.x, self.train.y, self.test.x, self.test.y):
-            # the same bytes in another shape are other images
-            sha256.update(repr(tuple(tensor.shape)).encode())
-            sha256.update(tensor.contiguous().numpy().data.cast("B"))
-        return sha256.hexdigest()
+        """SHA-256 in hex of images and labels of both splits, see `digest_of`."""
+        return digest_of(self.train.x, self.train.y, self.test.x, self.test.y)
+
+
+def digest_of(*tensors: Tensor) -> str:
+    """Return the SHA-256 in hex over the shapes and bytes of tensors on the CPU."""
+    sha256 = hashlib.sha256()
+    for tensor in tensors:
+        # the same bytes in another shape are other images
+        sha256.update(repr(tuple(tensor.shape)).encode())
+        # in parts, because a mapped tensor may be larger than the memory
+        for part in torch.split(tensor, DIGEST_ROWS):
+            sha256.update(part.contiguous().numpy().data.cast("B"))
+    return sha256.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -145,14 +173,15 @@ def search_path(
 ) -> tuple[Path, ...]:
     """Return the folders to search, in order; the cache is last, for downloads when the others are read-only.
 
-    `data_dir` is --data-dir, `path` the recipe's `data.path`, `recorded` the data folder in a run's provenance. A new
-    training searches one folder and the cache. A resumed run searches all of them, as its digest detects other images.
+    `data_dir` is --data-dir, `path` the recipe's `data.path`, `recorded` the data folder in a run's provenance; for
+    `arrays` it is a file. A new training searches one folder and the cache. A resumed run searches all of them, as its
+    digest detects other images.
     """
     default = Path(os.environ.get("AFDCTL_DATA") or cache_dir())
     if data_dir is not None:
         first = [data_dir]
     elif recorded is not None:
-        first = [*(folder for folder in (recorded, path) if folder and os.path.isdir(folder)), default]
+        first = [*(folder for folder in (recorded, path) if folder and os.path.exists(folder)), default]
     else:
         first = [path or default]
     return tuple(dict.fromkeys(paths.path(folder) for folder in (*first, cache_dir())))

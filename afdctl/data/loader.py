@@ -1,21 +1,17 @@
-"""Batches on the device: a split is copied there once; shuffling, crop and flip run there too."""
+"""Batches on the device: a split is copied there once, and shuffled there; a mapped one stays in its file."""
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import pad
 
 from afdctl.data.base import ImageTensors
 from afdctl.errors import RecipeError
 
-# `data.augment` of a recipe
-Augmentation = Literal["none", "crop", "crop_flip"]
-
 
 class Split:
-    """Labelled images on a device: x uint8 (n, c, h, w), y int64 (n,)."""
+    """Labelled images on a device: x uint8, or floats in [0, 1], (n, c, h, w), y int64 (n,)."""
 
     def __init__(self, images: "ImageTensors | Split", device: torch.device | str) -> None:
         # as uint8, which takes a quarter of the memory; each batch is converted when it is used
@@ -39,30 +35,27 @@ class Split:
         return Split(ImageTensors(self.x[index], self.y[index]), self.x.device)
 
 
-def hold_out(
-    images: ImageTensors, count: int, seed: int, train_limit: int | None = None
-) -> tuple[ImageTensors, ImageTensors]:
-    """Set `count` random images aside for validation; return (training, held-out) images.
+def hold_out(count: int, holdout: int, seed: int, train_limit: int | None = None) -> tuple[Tensor, Tensor]:
+    """Set `holdout` of `count` random training images aside for validation; return the numbers of (training, held-out).
 
     Both are in the order of the permutation that the seed gives, so `train_limit`, the number of training images to
     keep, changes no held-out image. Error: RecipeError where there are too few images.
     """
-    remaining = len(images) - count
+    remaining = count - holdout
     if remaining <= 0:
-        raise RecipeError(f"data.holdout = {count}: only {len(images)} training images; hold out fewer")
+        raise RecipeError(f"data.holdout = {holdout}: only {count} training images; hold out fewer")
     if train_limit is not None and train_limit > remaining:
         raise RecipeError(
             f"data.train_limit = {train_limit}: only {remaining} training images are not held out; lower it"
         )
     # on the CPU, so that the hold-out is the same for all devices
-    order = torch.randperm(len(images), generator=Generator().manual_seed(seed))
-    train, holdout = order[count:][:train_limit], order[:count]
-    return ImageTensors(images.x[train], images.y[train]), ImageTensors(images.x[holdout], images.y[holdout])
+    order = torch.randperm(count, generator=Generator().manual_seed(seed))
+    return order[holdout:][:train_limit], order[:holdout]
 
 
 def as_floats(x: Tensor) -> Tensor:
-    """Convert uint8 to float32 in [0, 1]."""
-    return x / 255
+    """Convert uint8, or floats in [0, 1], to float32 in [0, 1]."""
+    return x / 255 if x.dtype == torch.uint8 else x.float()
 
 
 def batches(split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -71,50 +64,49 @@ def batches(split: Split, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield as_floats(x), y
 
 
-def crop(x: Tensor, generator: Generator, *, padding: int, flip: bool) -> Tensor:
-    """Pad each image of (n, c, h, w) with zeros and crop it back at a random place; `flip` mirrors half of them."""
-    n, c, h, w = x.shape
-    arange = torch.arange(max(n, c, h, w), device=x.device)
-    corner = torch.randint(2 * padding + 1, (2, n, 1, 1, 1), generator=generator, device=x.device)
-    # one gather for the whole batch instead of a crop per image
-    rows, columns = corner[0] + arange[:h, None], arange[:w]
-    if flip:
-        mirror = torch.randint(2, (n, 1, 1, 1), generator=generator, device=x.device).bool()
-        columns = torch.where(mirror, columns.flip(0), columns)
-    padded = pad(x, (padding,) * 4)
-    return padded[arange[:n, None, None, None], arange[:c, None, None], rows, corner[1] + columns]
-
-
 class Sampler:
-    """Endless shuffled batches of a split; never waits for the device.
+    """Endless shuffled batches of the images `rows` (n,) of a training split, augmented; never waits for the device.
 
-    Both generators are on the split's device and belong to the caller, who saves them. `epoch` counts completed epochs,
-    `batch` the batches taken in the current one. After the last batch of an epoch, `batch` stays at `steps_per_epoch`
-    until `start_epoch` or the next call of `next`, so that the caller can validate in between.
+    It does wait where images are mapped: each batch is then read from the file on the CPU.
+
+    With `extra`, the share `extra_share` of each batch are random images of these instead, with replacement. An epoch
+    has as many images as without them, so it leaves that share of the training images out (Gowal et al. 2021,
+    arXiv:2110.09468).
+
+    The shuffle generator is on the device and belongs to the caller, who saves it, as those of `augment`. `epoch`
+    counts completed epochs, `batch` the batches taken in the current one. After the last batch of an epoch, `batch`
+    stays at `steps_per_epoch` until `start_epoch` or the next call of `next`, so that the caller can validate in
+    between.
     """
 
     def __init__(
         self,
-        split: Split,
+        images: ImageTensors,
         *,
+        rows: Tensor,
+        device: torch.device | str,
         batch_size: int,
-        augment: Augmentation,
-        crop_padding: int,
+        augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
         shuffle_generator: Generator,
-        augment_generator: Generator,
+        extra: ImageTensors | None = None,
+        extra_share: float = 0.0,
     ) -> None:
-        self.split = split
+        self.split, self.rows, self.device = _training_split(images, device), rows.to(device), device
+        self.extra = _training_split(extra, device) if extra else None
+        self.extra_share = extra_share
         self.batch_size = batch_size
         self.augment = augment
-        self.crop_padding = crop_padding
         self.shuffle_generator = shuffle_generator
-        self.augment_generator = augment_generator
-        self.steps_per_epoch = count_batches(len(split), batch_size)
+        self.steps_per_epoch = count_batches(len(rows), batch_size)
         if not self.steps_per_epoch:
-            raise RecipeError(f"only {len(split)} image to train on; lower data.holdout or raise data.train_limit")
+            raise RecipeError(f"only {len(rows)} image to train on; lower data.holdout or raise data.train_limit")
         self.epoch = 0
         self.batch = 0
         self._epoch_start = shuffle_generator.get_state()
+
+    def __len__(self) -> int:
+        """Return the number of training images, without `extra`."""
+        return len(self.rows)
 
     def start_epoch(self) -> None:
         """Complete the current epoch; the next batch is the first of a new order."""
@@ -122,7 +114,7 @@ class Sampler:
         self.batch = 0
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Return the next batch: x float32 (n, c, h, w) in [0, 1], y int64 (n,)."""
+        """Return the next batch: x float32 (n, c, h, w) in [0, 1]; y int64 (n,), or float32 (n, classes) if mixed."""
         if self.batch == self.steps_per_epoch:
             self.start_epoch()
         if self.batch == 0:
@@ -130,10 +122,19 @@ class Sampler:
             self._shuffle()
         index = self._order[self.batch * self.batch_size :][: self.batch_size]
         self.batch += 1
-        x = self.split.x[index]
-        if self.augment != "none":
-            x = crop(x, self.augment_generator, padding=self.crop_padding, flip=self.augment == "crop_flip")
-        return as_floats(x), self.split.y[index]
+        count = round(self.extra_share * len(index))
+        x, y = self._take(self.split, self.rows[index[count:]])
+        if self.extra and count:
+            drawn = torch.randint(len(self.extra), (count,), generator=self.shuffle_generator, device=self.device)
+            more_x, more_y = self._take(self.extra, drawn)
+            x, y = torch.cat([as_floats(more_x), as_floats(x)]), torch.cat([more_y, y])
+        x, y = self.augment(x, y)
+        return as_floats(x), y
+
+    def _take(self, split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
+        index = index.to(split.x.device)
+        # contiguous, as mapped images may have their channels last
+        return split.x[index].contiguous().to(self.device), split.y[index].to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: plain integers, and the shuffle generator's state at the start of the epoch."""
@@ -141,7 +142,7 @@ class Sampler:
         return {"epoch": self.epoch, "batch": self.batch, "shuffle": self._epoch_start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Move to a saved position; leaves both generators as they are."""
+        """Move to a saved position; leaves the generators as they are."""
         self.epoch, self.batch, self._epoch_start = state["epoch"], state["batch"], state["shuffle"]
         # repeats the epoch's order without advancing the caller's generator
         current = self.shuffle_generator.get_state()
@@ -150,7 +151,11 @@ class Sampler:
         self.shuffle_generator.set_state(current)
 
     def _shuffle(self) -> None:
-        self._order = torch.randperm(len(self.split), generator=self.shuffle_generator, device=self.split.x.device)
+        self._order = torch.randperm(len(self.rows), generator=self.shuffle_generator, device=self.device)
+
+
+def _training_split(images: ImageTensors, device: torch.device | str) -> Split:
+    return Split(images, "cpu" if images.mapped else device)
 
 
 def count_batches(images: int, batch_size: int) -> int:

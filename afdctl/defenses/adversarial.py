@@ -4,7 +4,6 @@ from torch import Tensor
 
 from afdctl import metrics
 from afdctl.defenses.base import Defense, Report
-from afdctl.losses import L_C
 
 
 class Adversarial(Defense):
@@ -13,7 +12,7 @@ class Adversarial(Defense):
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
         logits = self.network(x_adv)
-        loss = L_C(logits, y)
+        loss = self.L_C(logits, y)
         return {
             "L_C": loss.detach(),
             "acc_adv": metrics.accuracy(logits, y),

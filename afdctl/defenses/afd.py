@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from afdctl import metrics
 from afdctl.defenses.base import Adversary, Defense, Report, apply_gradients, forward_pair, gradients_of
-from afdctl.losses import GAMES, L_C, gradient_penalty
+from afdctl.losses import GAMES, gradient_penalty
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe import defenses
@@ -54,13 +54,13 @@ class AFD(Defense):
                 z = self.F_theta(x)
             z_adv = self.F_theta(x_adv)
         logits = self.C_phi(z)
-        losses = [L_C(logits, y)] if on_x else []
+        losses = [self.L_C(logits, y)] if on_x else []
         if on_x_adv:
-            losses.append(L_C(self.C_phi(z_adv), y))
+            losses.append(self.L_C(self.C_phi(z_adv), y))
         loss_C = torch.stack(losses).mean()
         grads_C = gradients_of(loss_C, self.network, retain_graph=True)
         z = z.detach()
-        nat, adv = self.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
+        nat, adv = self.D_psi(torch.cat([z, z_adv]), torch.cat([y, y])).chunk(2)
         # Eq. 9 or 11, then Eq. 10 or 12
         loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
         grads_D = gradients_of(loss_D, self.D_psi, retain_graph=True)
@@ -78,9 +78,9 @@ class AFD(Defense):
         on_x, on_x_adv = CLASSIFIED[self.table.classify]
         with torch.set_grad_enabled(on_x):
             logits = self.network(x)
-        losses = [L_C(logits, y)] if on_x else []
+        losses = [self.L_C(logits, y)] if on_x else []
         if on_x_adv:
-            losses.append(L_C(self.network(x_adv), y))
+            losses.append(self.L_C(self.network(x_adv), y))
         loss_C = torch.stack(losses).mean()
         grad_C = self.step_classifier(loss_C)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from afdctl import losses
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe.defenses import Defense as DefenseTable
 
@@ -36,13 +37,21 @@ class Defense(ABC):
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> Report:
-        """Train on images x (n, c, h, w) in [0, 1], labels y (n,). Return losses, accuracies and gradient norms."""
+        """Train on images x (n, c, h, w) in [0, 1] with labels y. Return losses, accuracies and gradient norms.
+
+        y is int64 (n,). With `data.cutmix` it is float32 (n, classes), rows that sum to 1; `self.L_C`, the adversary,
+        D_psi and `metrics.accuracy` take both.
+        """
+
+    def L_C(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Eq. 7, with the recipe's label smoothing."""
+        return losses.L_C(logits, y, self.table.label_smoothing)
 
     def sgd(self, loss_name: str, parameters: Iterable[nn.Parameter]) -> SGD:
         """Return the optimizer of L_C, L_D or L_F (`loss_name` C, D or F) with the recipe's settings."""
-        lr, momentum, decay = (getattr(self.table, f"{key}_{loss_name}") for key in ("lr", "momentum", "weight_decay"))
+        keys = ("lr", "momentum", "weight_decay", "nesterov")
         trained = list(parameters)
-        return SGD(trained, lr=lr, momentum=momentum, weight_decay=decay, fused=can_fuse(trained))
+        return SGD(trained, **{key: getattr(self.table, f"{key}_{loss_name}") for key in keys}, fused=can_fuse(trained))
 
     def set_lr_factor(self, factor: float) -> None:
         """Set every learning rate to the recipe's times `factor`."""

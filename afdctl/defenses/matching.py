@@ -4,7 +4,7 @@ from torch import Tensor
 
 from afdctl import metrics
 from afdctl.defenses.base import Defense, Report
-from afdctl.losses import L_C, sensitivity
+from afdctl.losses import sensitivity
 
 
 class Matching(Defense):
@@ -14,7 +14,7 @@ class Matching(Defense):
         x_adv = self.adversary(x, y)
         z, z_adv = self.network.F_theta(x), self.network.F_theta(x_adv)
         logits = self.network.C_phi(z)
-        natural, distance = L_C(logits, y), sensitivity(z, z_adv)
+        natural, distance = self.L_C(logits, y), sensitivity(z, z_adv)
         return {
             "L_C": natural.detach(),
             "sensitivity": distance.detach(),

@@ -4,7 +4,6 @@ from torch import Tensor
 
 from afdctl import metrics
 from afdctl.defenses.base import Defense, Report
-from afdctl.losses import L_C
 
 
 class Natural(Defense):
@@ -12,6 +11,6 @@ class Natural(Defense):
 
     def step(self, x: Tensor, y: Tensor) -> Report:
         logits = self.network(x)
-        loss = L_C(logits, y)
+        loss = self.L_C(logits, y)
         grad_C = self.step_classifier(loss)
         return {"L_C": loss.detach(), "acc_nat": metrics.accuracy(logits, y), "grad_C": grad_C}

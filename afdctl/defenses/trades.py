@@ -4,7 +4,7 @@ from torch import Tensor
 
 from afdctl import metrics
 from afdctl.defenses.base import Defense, Report, forward_pair
-from afdctl.losses import L_C, kl_divergence
+from afdctl.losses import kl_divergence
 
 
 class Trades(Defense):
@@ -13,7 +13,7 @@ class Trades(Defense):
     def step(self, x: Tensor, y: Tensor) -> Report:
         x_adv = self.adversary(x, y)
         logits, logits_adv = forward_pair(self.network, x, x_adv, self.table.batch_statistics)
-        natural, kl = L_C(logits, y), kl_divergence(logits, logits_adv).mean()
+        natural, kl = self.L_C(logits, y), kl_divergence(logits, logits_adv).mean()
         return {
             "L_C": natural.detach(),
             "kl": kl.detach(),

@@ -21,7 +21,7 @@ from afdctl.formatting import did_you_mean
 from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.schema import Data
+from afdctl.recipe.data import Data
 from afdctl.runs import checkpoints
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import lost_rows

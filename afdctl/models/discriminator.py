@@ -6,6 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from afdctl.losses import hard_labels
 from afdctl.registry import DISCRIMINATORS, load
 
 
@@ -26,12 +27,15 @@ class Discriminator(nn.Module):
         self.embedding = None if classes is None else constrain(nn.Embedding(classes, widths[-1]))
 
     def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """Return scores (n,) of features z (n, m). Without y there is no projection, as in the published penalty."""
+        """Return scores (n,) of features z (n, m), given labels y (n,), or mixed ones (n, classes).
+
+        Without y there is no projection, as in the published penalty.
+        """
         h = self.body(z)
         score: Tensor = self.score(h).squeeze(1)
         if self.embedding is None or y is None:
             return score
-        projection: Tensor = (self.embedding(y) * h).sum(1)
+        projection: Tensor = (self.embedding(hard_labels(y)) * h).sum(1)
         return score + projection
 
 

@@ -24,7 +24,21 @@ class DefenseConfig(Table):
     name: str
     lr_C: NonNegative = Field(0.1, description="learning rate of L_C")
     momentum_C: Momentum = 0.9
+    nesterov_C: bool = Field(False, description="Nesterov momentum in the optimizer of L_C")
     weight_decay_C: NonNegative = 1e-4
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of each label that L_C spreads evenly over all classes; the adversary, the KL term of "
+        "TRADES, L_D and L_F never see it",
+    )
+
+    @field_validator("nesterov_C", "nesterov_D", "nesterov_F", check_fields=False)
+    @classmethod
+    def _nesterov_needs_momentum(cls, value: bool, info: ValidationInfo) -> bool:
+        momentum = str(info.field_name).replace("nesterov", "momentum")
+        if value and info.data.get(momentum) == 0:
+            raise ValueError(f"needs momentum; set {momentum}, such as 0.9")
+        return value
 
 
 BatchStatistics = Annotated[
@@ -87,9 +101,11 @@ class AFD(DefenseConfig):
     gp_conditional: bool = Field(False, description="give the labels to the discriminator in the penalty")
     lr_D: NonNegative = Field(0.1, description="learning rate of L_D")
     momentum_D: Momentum = 0.9
+    nesterov_D: bool = False
     weight_decay_D: NonNegative = 0.0
     lr_F: NonNegative = Field(0.5, description="learning rate of L_F")
     momentum_F: Momentum = 0.9
+    nesterov_F: bool = False
     weight_decay_F: NonNegative = 0.0
 
     @field_validator("batch_statistics")

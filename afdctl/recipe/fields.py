@@ -15,7 +15,7 @@ DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
 MAX_COUNT: Final = 10**9
 # keys that only some data sets or adversaries have
 KEYS_BY_KIND: Final[Mapping[str, tuple[str, ...]]] = {
-    "path": ("folder",),
+    "path": ("folder", "arrays"),
     "channels": ("folder",),
     "image_size": ("folder", "tiny_imagenet"),
     "step_size": ("pgd", "pgd_kl"),

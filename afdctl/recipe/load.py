@@ -16,10 +16,11 @@ from afdctl import paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
+from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import KEYS_BY_KIND, Table
-from afdctl.recipe.schema import Data, Recipe
+from afdctl.recipe.schema import Recipe
 from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
 
 PACKAGE: Final = Path(afdctl.__file__).parent

@@ -6,9 +6,10 @@ in `presets.toml` beside this file.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from afdctl import registry
+from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig, Defense, Trades
 from afdctl.recipe.fields import (
     MAX_COUNT,
@@ -16,55 +17,12 @@ from afdctl.recipe.fields import (
     CountOrZero,
     Fraction,
     Table,
-    check_applicable,
-    check_path,
     cross_table_error,
     registered,
 )
 
 # modes of torch.compile
 COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
-
-
-class Data(Table):
-    """The data set, its split and its augmentation."""
-
-    dataset: Annotated[str, *registered(registry.DATASETS)] = Field(description="`afdctl data ls` lists them")
-    path: Annotated[str, AfterValidator(check_path)] | None = Field(
-        None, description="folder only: the image folder, which contains train/ and test/ (or val/)"
-    )
-    # validated also where it is missing, because a folder needs it
-    image_size: Annotated[int, Field(ge=8, le=512)] | None = Field(
-        None,
-        validate_default=True,
-        description="side in pixels that images of folder and tiny_imagenet are resized to; others have one size",
-    )
-    channels: Literal[1, 3] | None = Field(None, description="folder only: 1 reads images as grey, 3 as colour")
-    holdout: CountOrZero = Field(
-        0, description="training images held out for validation, drawn with the seed (section 4.1: 5000)"
-    )
-    train_limit: Count | None = Field(
-        None, description="train on N of the images that are not held out, drawn with the seed; none: on all of them"
-    )
-    augment: Literal["none", "crop", "crop_flip"] = Field(
-        "none",
-        description="crop: pad by crop_padding pixels and crop at random; crop_flip: also mirror half of the images",
-    )
-    crop_padding: Annotated[int, Field(ge=1, le=64)] = Field(
-        4, description="zero pixels around an image before it is cropped; 2 suits the 28 x 28 pixels of MNIST"
-    )
-
-    @field_validator("path", "image_size", "channels")
-    @classmethod
-    def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_applicable(value, info, "dataset")
-
-    @field_validator("image_size")
-    @classmethod
-    def _folder_needs_size(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is None and info.data.get("dataset") == "folder":
-            raise ValueError("missing; add it to [data]: images of a folder are resized to it")
-        return value
 
 
 class Model(Table):
@@ -121,11 +79,15 @@ class Train(Table):
         description="epochs after which every learning rate is multiplied by lr_decay; no effect after the last epoch",
     )
     lr_decay: Annotated[float, Field(gt=0, le=1)] = Field(0.1, description="factor at each milestone")
-    schedule: Literal["milestones", "one_cycle"] = Field(
-        "milestones", description="one_cycle: every learning rate rises linearly from 0, then falls linearly to 0"
+    schedule: Literal["milestones", "cosine", "one_cycle"] = Field(
+        "milestones",
+        description="of every learning rate, after the warm-up. milestones: constant between them; cosine: falls to 0 "
+        "along half a cosine; one_cycle: falls linearly to 0",
     )
-    warmup_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.3, description="one_cycle only: fraction of the training in which the learning rates rise"
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="fraction of the training in which every learning rate rises linearly from 0; none: 0.3 with "
+        "one_cycle, else 0",
     )
     reference_batch_size: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None = Field(
         None,
@@ -176,9 +138,9 @@ class Train(Table):
 
     @field_validator("schedule")
     @classmethod
-    def _one_cycle_has_no_milestones(cls, schedule: str, info: ValidationInfo) -> str:
-        if schedule == "one_cycle" and info.data.get("milestones"):
-            raise ValueError("one_cycle lowers the learning rates itself; set milestones = []")
+    def _others_have_no_milestones(cls, schedule: str, info: ValidationInfo) -> str:
+        if schedule != "milestones" and info.data.get("milestones"):
+            raise ValueError(f"{schedule} lowers the learning rates itself; set milestones = []")
         return schedule
 
 

@@ -136,11 +136,12 @@ class Record:
     def group(self) -> str:
         """A digest that is equal for runs of one recipe that differ only in the seed.
 
-        Custom models, and recipes of an image folder, are in another group if their images differ.
+        Custom models, and recipes of a user's images, are in another group if their images differ.
         """
         provenance = self.run.provenance
         model = provenance["model_digest"] if self.recipe is None else self.recipe.model_dump_json(exclude={"seed"})
-        return sha256(f"{model} {self.dataset} {provenance.get('data_digest')}".encode()).hexdigest()
+        images = f"{provenance.get('data_digest')} {provenance.get('extra_digest')}"
+        return sha256(f"{model} {self.dataset} {images}".encode()).hexdigest()
 
     @cached_property
     def curves(self) -> dict[CurveKey, RobustnessCurve]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from torch import Generator, Tensor, nn
 
+from afdctl.losses import hard_labels
 from afdctl.models.fused import FusedModel
 from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.registry import ADVERSARIES, load
@@ -29,8 +30,8 @@ class Adversary:
         return self.attack(self._fused, x, y)
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """Run the table's attack against any model of the same classes."""
+        """Run the table's attack against any model of the same classes; for mixed labels, on the larger share."""
         generate = load(ADVERSARIES, self.table.name)
         arguments = self.table.model_dump(include=ATTACK_KEYS, exclude_none=True)
-        x_adv: Tensor = generate(model, x, y, generator=self.generator, **arguments)
+        x_adv: Tensor = generate(model, x, hard_labels(y), generator=self.generator, **arguments)
         return x_adv

@@ -21,6 +21,8 @@ class TrainingRNG:
     def __init__(self, seed: int, device: torch.device) -> None:
         self.shuffle = make_generator(seed, "shuffle", device)
         self.augment = make_generator(seed, "augment", device)
+        # on the CPU, as torchvision's own draws are
+        self.mix = make_generator(seed, "mix", torch.device("cpu"))
         self.attack = make_generator(seed, "attack", device)
         self.noise = make_generator(seed, "noise", device)
 

@@ -5,17 +5,20 @@ Every value is a function of the number of completed steps, so a resumed run can
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
-from math import ceil
+from math import ceil, cos, pi
 from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
 from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
+from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import Data, TestEvaluation, Train, Validation
+from afdctl.recipe.schema import TestEvaluation, Train, Validation
 from afdctl.training.evaluate import weak_test
 
 N_FGSM: Final = "n_fgsm"
+# default of train.warmup_fraction with one_cycle
+ONE_CYCLE_WARMUP: Final = 0.3
 # Forward-equivalents of a step's updates, for each image: a forward pass and a backward pass, which costs two, on x and
 # on x'; on one of them only in these defenses.
 NON_ATTACK_PASSES: Final = 6
@@ -25,28 +28,47 @@ MAX_PROBE_SHARE: Final = 0.05
 
 
 class LearningRateSchedule:
-    """The factor of all learning rates over the training (`train.schedule`); steps count from 0."""
+    """The factor of all learning rates over the training (`train.schedule`); steps count from 0.
+
+    Not torch's schedulers: they compute a learning rate from the one before, so that a step has none of its own.
+    """
 
     def __init__(self, train: Train, steps_per_epoch: int) -> None:
         self.train, self.steps_per_epoch = train, steps_per_epoch
+        self.warmup = warmup_fraction(train)
+        shapes = {"milestones": self._milestones, "cosine": self._cosine, "one_cycle": self._linear}
+        self._shape = shapes[train.schedule]
         # Goyal et al. 2017 (arXiv:1706.02677): the learning rate grows linearly with the batch size
         self._batch_factor = train.batch_size / train.reference_batch_size if train.reference_batch_size else 1.0
 
     def factor(self, step: int) -> float:
-        """Return the factor in a step."""
-        one_cycle = self.train.schedule == "one_cycle"
-        return self._batch_factor * (self._one_cycle_factor(step) if one_cycle else self._milestone_factor(step))
+        """Return the factor in a step: a linear rise from 0 in the warm-up, then the schedule's shape.
 
-    def _milestone_factor(self, step: int) -> float:
+        A shape is a function of the step and of the part of the training after the warm-up that remains, in [0, 1].
+        """
+        # at the middle of a step, so that no step has a learning rate of 0
+        share = (step + 0.5) / (self.train.epochs * self.steps_per_epoch)
+        if share < self.warmup:
+            return self._batch_factor * share / self.warmup
+        return self._batch_factor * self._shape(step, (1 - share) / (1 - self.warmup))
+
+    def _milestones(self, step: int, remaining: float) -> float:
         passed = sum(milestone <= step // self.steps_per_epoch for milestone in self.train.milestones)
         return self.train.lr_decay**passed
 
-    def _one_cycle_factor(self, step: int) -> float:
-        """Rise linearly to 1, then fall linearly to 0 (Smith and Topin 2019, arXiv:1708.07120)."""
-        # at the middle of a step, so that no step has a learning rate of 0
-        share = (step + 0.5) / (self.train.epochs * self.steps_per_epoch)
-        rise = self.train.warmup_fraction
-        return min(share / rise, (1 - share) / (1 - rise))
+    def _cosine(self, step: int, remaining: float) -> float:
+        """Half a cosine from 1 to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983, Eq. 5, without restarts)."""
+        return (1 - cos(pi * remaining)) / 2
+
+    def _linear(self, step: int, remaining: float) -> float:
+        """From 1 to 0; with the warm-up one cycle (Smith and Topin 2019, arXiv:1708.07120)."""
+        return remaining
+
+
+def warmup_fraction(train: Train) -> float:
+    """Return the fraction of the training in which learning rates rise."""
+    default = ONE_CYCLE_WARMUP if train.schedule == "one_cycle" else 0.0
+    return default if train.warmup_fraction is None else train.warmup_fraction
 
 
 class AdversarySchedule:
@@ -159,8 +181,6 @@ def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
     late = [milestone for milestone in train.milestones if milestone >= train.epochs]
     if late:
         yield f"train.milestones {late} are after the last epoch; the learning rate does not decay there"
-    if train.schedule != "one_cycle" and train.warmup_fraction != Train.model_fields["warmup_fraction"].default:
-        yield 'train.warmup_fraction has no effect; it needs train.schedule = "one_cycle"'
     for key, epochs in attack.shortened_warmups(train.epochs).items():
         yield f"attack.{key} = {getattr(attack, key):g} is shortened to {epochs:g}, so that it ends with the training"
     if recipe.data.augment == "none" and recipe.data.crop_padding != Data.model_fields["crop_padding"].default:

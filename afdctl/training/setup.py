@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from afdctl import data, recipe
+from afdctl import data, paths, recipe
 from afdctl.data import Dataset
+from afdctl.data.arrays import load_extra
 from afdctl.errors import (
     AfdctlError,
     CorruptError,
@@ -21,7 +23,7 @@ from afdctl.errors import (
 from afdctl.interrupts import catch_signals
 from afdctl.journal import Journal, JournalOutline
 from afdctl.recipe import Recipe
-from afdctl.recipe.schema import Data
+from afdctl.recipe.data import Data
 from afdctl.runs import checkpoints
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import RecordedProgress
@@ -47,7 +49,7 @@ def start(
     """Train a recipe to its end in a run made by `Run.begin`."""
     journal.on_line = on_line
     with explain_known_errors():
-        dataset = load_dataset(chosen.data, data_dir)
+        dataset = with_extra(load_dataset(chosen.data, data_dir), chosen.data)
         run.write_recipe(recipe.dump(chosen))
         trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
         with run_context(trainer):
@@ -69,7 +71,7 @@ def resume(
     chosen = recipe.loads(run.recipe_text)
     with run.open_journal() as journal, explain_known_errors():
         journal.on_line = on_line
-        dataset = load_run_dataset(run, chosen.data, data_dir)
+        dataset = _with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)
         # the rounding of sums depends on it
         torch.set_num_threads(run.provenance["threads"])
         trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=_resume_device(run, device), journal=journal)
@@ -178,6 +180,26 @@ def load_run_dataset(run: Run, table: Data, data_dir: Path | None) -> Dataset:
     return dataset
 
 
+def with_extra(dataset: Dataset, table: Data) -> Dataset:
+    """Return the data set with the images of `data.extra`, and the warnings of reading them."""
+    if table.extra is None:
+        return dataset
+    extra, notes = load_extra(Path(table.extra), dataset)
+    return replace(dataset, extra=extra, notes=(*dataset.notes, *notes))
+
+
+def _with_run_extra(dataset: Dataset, run: Run, table: Data) -> Dataset:
+    """Add a run's `data.extra` for its resume. Error: CorruptError for other images."""
+    if table.extra is None:
+        return dataset
+    # absolute, as a training may resume in another folder
+    path = run.provenance["extra"]
+    dataset = with_extra(dataset, table.model_copy(update={"extra": path}))
+    if dataset.extra and dataset.extra.digest != run.provenance["extra_digest"]:
+        raise CorruptError(f"{path}: not the images of data.extra that {run.path} used; put them back")
+    return dataset
+
+
 def data_folder(table: Data, data_dir: Path | None) -> str:
     """Return the first folder in which a [data] table's data set is searched, for a run's provenance."""
     return str(data.roots(table.dataset, data_dir, path=_recipe_path(table))[0].resolve())
@@ -191,9 +213,13 @@ def provenance(
     chosen: Recipe, dataset: Dataset, device: torch.device, data_dir: Path | None, **more: Any
 ) -> dict[str, Any]:
     """Return the content of run.json for a run of the recipe."""
+    extra = {}
+    if chosen.data.extra and dataset.extra:
+        extra = {"extra": str(paths.path(chosen.data.extra).resolve()), "extra_digest": dataset.extra.digest}
     return {
         "data_digest": dataset.digest,
         "data_dir": data_folder(chosen.data, data_dir),
+        **extra,
         "seed": chosen.seed,
         **environment(device),
         **more,

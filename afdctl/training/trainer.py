@@ -8,6 +8,7 @@ import torch
 
 from afdctl import registry
 from afdctl.data import Dataset
+from afdctl.data.augment import Augmentation
 from afdctl.data.loader import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
 from afdctl.errors import DivergedError
@@ -33,27 +34,35 @@ class Trainer:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
         self.dataset_notes = dataset.notes
         self.rng = TrainingRNG(recipe.seed, device)
-        train_images, holdout = hold_out(dataset.train, recipe.data.holdout, recipe.seed, recipe.data.train_limit)
+        table = recipe.data
+        rows, holdout = hold_out(len(dataset.train), table.holdout, recipe.seed, table.train_limit)
         self.sampler = Sampler(
-            Split(train_images, device),
+            dataset.train,
+            rows=rows,
+            device=device,
             batch_size=recipe.train.batch_size,
-            augment=recipe.data.augment,
-            crop_padding=recipe.data.crop_padding,
+            augment=Augmentation(
+                **table.model_dump(include={"augment", "crop_padding", "random_erasing", "cutmix"}),
+                classes=len(dataset.classes),
+                generator=self.rng.augment,
+                mix_generator=self.rng.mix,
+            ),
             shuffle_generator=self.rng.shuffle,
-            augment_generator=self.rng.augment,
+            extra=dataset.extra,
+            extra_share=table.extra_share or 0.0,
         )
         self.evaluator = Evaluator(
             run=run,
             recipe=recipe,
             journal=journal,
-            holdout=Split(holdout, device),
+            holdout=Split(dataset.train.select(holdout), device),
             test_split=Split(dataset.test, device),
             between_batches=self.handle_interrupts,
         )
         self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
-        self.validation_schedule = ValidationSchedule(recipe, len(train_images), len(holdout))
+        self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
         self.metrics = MetricBuffer()
         self.results = results_file.PeriodicBuilder(run)
         self.stop_requests = StopRequests()
@@ -111,7 +120,8 @@ class Trainer:
     def write_header(self, provenance: Mapping[str, Any], best: bool = False) -> None:
         """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
         images = {
-            "train": len(self.sampler.split),
+            "train": len(self.sampler),
+            **({"extra": len(self.sampler.extra)} if self.sampler.extra else {}),
             "holdout": len(self.evaluator.holdout),
             "test": len(self.evaluator.test_split),
         }

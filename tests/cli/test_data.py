@@ -3,6 +3,7 @@ import subprocess
 import sys
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -88,6 +89,50 @@ def test_verify_names_what_is_corrupt(afdctl, fruit):
     assert f"folder         corrupt  {path}: " in out
 
 
+@pytest.fixture
+def svhn(tmp_path):
+    path = tmp_path / "svhn.npz"
+    x, y = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8), np.arange(20) % 10
+    np.savez(path, x_train=x, y_train=y, x_test=x[:10] ^ 255, y_test=y[:10])
+    return path
+
+
+def test_show_reads_a_data_set_or_a_file_of_arrays(afdctl, svhn):
+    lines = [
+        f"arrays: {svhn}",
+        "train    20 images, 3x32x32 uint8; 2 in a class",
+        "test     10 images, 3x32x32 uint8; 1 in a class",
+        "classes  10",
+    ]
+    for arguments in ([svhn], ["arrays", "--data-dir", svhn]):
+        code, out, err = afdctl("show", *arguments)
+        assert (code, err, out.splitlines()[:4]) == (0, "", lines)
+    answer = json.loads(afdctl("show", svhn, "--json")[1])
+    assert answer["schema"] == "afdctl/1"
+    assert answer["test"]["per_class"] == dict.fromkeys("0123456789", 1)
+    assert out.splitlines()[4] == f"digest   {answer['digest']}"
+    assert afdctl("show", "digits")[1].startswith("digits: embedded\ntrain    1,437 images, 1x8x8 uint8; 139 to 146")
+
+
+def test_ls_and_verify_know_a_file_of_arrays(afdctl, svhn):
+    row = afdctl("ls", "--data-dir", svhn)[1].splitlines()[-1]
+    assert row.split() == ["arrays", "your", "own", "images", str(svhn)]
+    code, out, _ = afdctl("verify", "arrays", "--data-dir", svhn)
+    assert (code, out) == (0, "arrays         ok       20 + 10 images, 10 classes\n")
+
+
+def test_show_of_what_is_no_data(afdctl, svhn):
+    svhn.write_bytes(b"PK")
+    code, out, err = afdctl("show", svhn)
+    assert (code, out) == (3, "")
+    assert err.startswith(f"error: {svhn}: not a .npz file of arrays, or damaged (")
+    assert afdctl("show", "none.npz")[::2] == (
+        3,
+        "error: none.npz: no such file; name a file of arrays with data.path or --data-dir\n",
+    )
+    assert afdctl("show", "mnist")[0] == 3
+
+
 def test_fetch_of_what_is_present(afdctl, fruit):
     assert afdctl("fetch", "digits", "folder", "--data-dir", fruit) == (
         0,
@@ -103,7 +148,7 @@ def test_fetch_without_network(afdctl):
     assert "md5 c58f30108f718f92721af3b95e74349a" in err
 
 
-@pytest.mark.parametrize("command", ["fetch", "verify"])
+@pytest.mark.parametrize("command", ["fetch", "show", "verify"])
 def test_an_unknown_name_is_a_usage_error_with_the_nearest(afdctl, command):
     code, out, err = afdctl(command, "mnsit")
     assert (code, out) == (2, "")

@@ -171,6 +171,12 @@ def test_the_opening_says_when_the_probe_runs_and_at_what_cost():
     )
 
 
+def test_the_opening_counts_extra_images():
+    recipe = RUN["recipe"] | {"data": {"dataset": "cifar10", "extra_share": 0.7}}
+    (opening,) = lines(RUN | {"recipe": recipe, "images": RUN["images"] | {"extra": 1_000_000}})
+    assert "1,237 images to train on with 70% of each batch from 1,000,000 others, 200 held out" in opening
+
+
 def test_the_probe_follows_its_first_attack():
     _, printed = lines(RUN, EPOCH | {"acc_probe": 0.5, "n": 200})
     assert "clean  98.0%, APGD-CE  69.5%, probe 50.0% (no AutoAttack), 200 images  best" in printed

@@ -59,6 +59,35 @@ def test_a_step_never_waits_for_the_device(name: str):
 
 
 @every_defense
+def test_labels_that_are_mixed_with_nothing_train_as_plain_ones(name: str):
+    everything = {"classify": "both", "gp_weight": 1.0, "gp_conditional": True} if name == "afd" else {}
+    plain, mixed = make(name, **everything), make(name, **everything)
+    y_mixed = nn.functional.one_hot(y, 3).float()
+    with NoWaitingForTheDevice():
+        reports = plain.step(x, y), mixed.step(x, y_mixed)
+    for figure, value in reports[0].items():
+        torch.testing.assert_close(reports[1][figure], value)
+    for part, module in plain.modules.items():
+        for first, second in zip(module.parameters(), mixed.modules[part].parameters(), strict=True):
+            torch.testing.assert_close(second, first)
+
+
+@every_defense
+def test_label_smoothing_changes_L_C_alone(name: str):
+    plain, smooth = make(name).step(x, y), make(name, label_smoothing=0.3).step(x, y)
+    other = plain.keys() - {"L_C", "grad_C"}
+    assert not torch.equal(smooth["L_C"], plain["L_C"])
+    assert all(torch.equal(smooth[figure], plain[figure]) for figure in other)
+
+
+@every_defense
+def test_nesterov_is_for_each_optimizer(name: str):
+    defense = make(name, nesterov_C=True)
+    settings = {loss: optimizer.param_groups[0]["nesterov"] for loss, optimizer in defense.optimizers.items()}
+    assert settings == {loss: loss == "C" for loss in defense.optimizers}
+
+
+@every_defense
 def test_training_learns_the_batch(name: str):
     # small weights and many steps, so that the result does not depend on the processor's rounding
     defense = make(name, **{"trades": {"beta": 1.0}, "matching": {"weight": 0.1}}.get(name, {}))

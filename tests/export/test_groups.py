@@ -52,6 +52,13 @@ def test_a_custom_model_on_two_data_sets_is_two_groups(tmp_path: Path):
     assert sorted((group.dataset, len(group.records)) for group in groups) == [("fashion_mnist", 1), ("mnist", 1)]
 
 
+def test_a_recipe_with_two_files_of_extra_images_is_two_groups(tmp_path: Path):
+    facts = {"kind": "external", "dataset": "mnist", "model_digest": "same", "data_digest": "same"}
+    for extra in ("a", "b"):
+        Run.create(tmp_path, "run", None, facts | {"extra_digest": extra}, name=f"run-{extra}")
+    assert len(group_runs(Record.of(run) for run in Run.all(tmp_path))) == 2
+
+
 def test_labels_are_distinct_across_data_sets_only_in_figures(tmp_path: Path):
     records = [make_record(tmp_path, name) for name in ("digits_nt", "mnist_nt")]
     assert [group.label for group in group_runs(records)] == ["NT", "NT"]

@@ -65,7 +65,7 @@ VALUES = [
     (
         'dataset = "digits"',
         'dataset = "digits"\npath = "photos"',
-        'x.toml:3: data.path = "photos": digits has no such key (only folder can use it)',
+        'x.toml:3: data.path = "photos": digits has no such key (only folder and arrays can use it)',
     ),
     (
         'dataset = "digits"',
@@ -115,8 +115,33 @@ VALUES = [
     ),
     (
         "epochs = 2",
+        'epochs = 2\nmilestones = [1]\nschedule = "cosine"',
+        'x.toml:12: train.schedule = "cosine": cosine lowers the learning rates itself; set milestones = []',
+    ),
+    (
+        'name = "afd"',
+        'name = "afd"\nmomentum_D = 0.0\nnesterov_D = true',
+        "x.toml:8: defense.nesterov_D = true: needs momentum; set momentum_D, such as 0.9",
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "digits"\nextra = "generated.npz"',
+        "x.toml:1: data.extra_share: missing; data.extra needs it",
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "digits"\ncutmix = 1e-300',
+        "x.toml:3: data.cutmix = 1e-300: must be 0, which is off, or at least 0.01",
+    ),
+    (
+        'dataset = "digits"',
+        'dataset = "digits"\nextra_share = 0.5',
+        "x.toml:3: data.extra_share = 0.5: needs data.extra, a file of images",
+    ),
+    (
+        "epochs = 2",
         'epochs = 2\nschedule = "onecycle"',
-        "x.toml:11: train.schedule = \"onecycle\": must be 'milestones' or 'one_cycle'",
+        "x.toml:11: train.schedule = \"onecycle\": must be 'milestones', 'cosine' or 'one_cycle'",
     ),
     (
         "[attack]",

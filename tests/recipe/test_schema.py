@@ -1,9 +1,9 @@
 """The models of a recipe's tables."""
 
 from afdctl import registry
+from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
 from afdctl.recipe.fields import KEYS_BY_KIND
-from afdctl.recipe.schema import Data
 
 
 def test_every_registered_defense_has_a_table() -> None:

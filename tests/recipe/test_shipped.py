@@ -22,6 +22,7 @@ MORE = {
     "mnist_wgan_fast",
     "cifar10_wgan_fast",
     "folder_wgan",
+    "arrays_wgan",
     "digits_afd",
     "mnist_afd",
     "mnist_quick",

@@ -44,6 +44,14 @@ RECIPES = {
     ),
     "afd": ("digits_wgan", ["defense.gp_weight=1.0", "data.augment=crop_flip"]),
     "afd sequential": ("digits_dcgan", ["defense.update=sequential", "model.encoder=resnet18_mnist"]),
+    "adversarial mixed": (
+        "digits_at",
+        [
+            *("data.augment=crop", "data.random_erasing=0.5", "data.cutmix=1.0"),
+            *("defense.label_smoothing=0.1", "defense.nesterov_C=true"),
+            *("train.schedule=cosine", "train.milestones=[]", "train.warmup_fraction=0.3"),
+        ],
+    ),
     "matching": ("digits_wgan", ["defense.name=matching", "data.augment=crop", "data.train_limit=1100"]),
 }
 CLOCK = {"t", "images_per_s", "seconds"}

@@ -3,6 +3,9 @@
 from itertools import pairwise
 
 import pytest
+import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from afdctl.recipe import Recipe, load
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, passes_of_validation
@@ -34,6 +37,33 @@ def test_one_cycle_rises_and_falls_in_equal_parts():
     assert values[:15] == pytest.approx([(step + 0.5) / 15 for step in range(15)])
     assert values[15:] == pytest.approx([(49.5 - step) / 35 for step in range(15, 50)])
     assert min(values) > 0
+
+
+def test_a_cosine_falls_as_torchs_own_schedulers_do():
+    """torch's at twice as many steps: ours is at the middle of a step."""
+    values = factors("train.schedule=cosine", "train.warmup_fraction=0.2")
+    optimizer = SGD([torch.zeros(1)], lr=1.0)
+    rise = LinearLR(optimizer, start_factor=1 / 20, end_factor=1.0, total_iters=19)
+    fall = CosineAnnealingLR(optimizer, T_max=80)
+    schedulers = SequentialLR(optimizer, [rise, fall], milestones=[20])
+    expected = []
+    for _ in range(100):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedulers.step()
+    # in the rise ours is (2 s + 1) / 20, which torch's reaches at its step 2 s; after it both are at 2 s + 1 of 100
+    assert values[:10] == pytest.approx(expected[0:20:2])
+    assert values[10:] == pytest.approx(expected[21::2])
+    assert min(values) > 0
+
+
+def test_every_schedule_has_a_warm_up():
+    plain, warm = factors("train.milestones=[4,8]"), factors("train.milestones=[4,8]", "train.warmup_fraction=0.1")
+    assert warm[:5] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+    assert warm[5:] == plain[5:]
+    falling = factors("train.schedule=one_cycle", "train.warmup_fraction=0")
+    assert falling == pytest.approx([(49.5 - step) / 50 for step in range(50)])
+    assert factors("train.schedule=one_cycle") == factors("train.schedule=one_cycle", "train.warmup_fraction=0.3")
 
 
 def test_the_learning_rate_grows_with_the_batch_size():

@@ -35,13 +35,15 @@ NAME = typer.Argument(
 # The values of a recipe that matter most, printed unless they switch something off; --json has all.
 MAIN_KEYS: Final = (
     "fidelity",
-    *("data.holdout", "data.train_limit", "data.augment"),
+    *("data.holdout", "data.train_limit", "data.extra", "data.extra_share"),
+    *("data.augment", "data.random_erasing", "data.cutmix"),
     *("model.encoder", "model.width", "model.norm"),
     *("defense.game", "defense.classify", "defense.lr_C", "defense.lr_D", "defense.lr_F"),
-    *("defense.beta", "defense.weight"),
+    *("defense.beta", "defense.weight", "defense.label_smoothing"),
     *("attack.name", "attack.norm", "attack.epsilon", "attack.epsilon_warmup_epochs"),
     *("attack.steps", "attack.n_fgsm_epochs", "attack.steps_warmup_epochs"),
-    *("train.epochs", "train.batch_size", "train.schedule", "train.milestones", "train.ema_decay"),
+    *("train.epochs", "train.batch_size", "train.schedule", "train.warmup_fraction", "train.milestones"),
+    "train.ema_decay",
     "train.checkpoint_selection",
     *("test.step_size", "test.square_queries"),
 )

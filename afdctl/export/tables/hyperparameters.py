@@ -7,7 +7,7 @@ from afdctl.export.groups import Group, group_runs
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Cell, Column, Row, Table, Value
 from afdctl.recipe.defenses import AFD
-from afdctl.recipe.schema import Recipe
+from afdctl.recipe.schema import Recipe, Train
 from afdctl.runs.record import Record
 
 HYPERPARAMETERS: Final = (
@@ -75,13 +75,19 @@ def _values(recipe: Recipe) -> dict[str, Value]:
         "weight_decay": _text(defense.weight_decay_C),
         "batch_size": _text(recipe.train.batch_size),
         "epochs": _text(recipe.train.epochs),
-        "milestones": "one cycle" if recipe.train.schedule == "one_cycle" else _text(recipe.train.milestones),
+        "milestones": _schedule(recipe.train),
         "gp_weight": _text(afd and afd.gp_weight),
         "classify": CLASSIFIED.get(afd.classify if afd else defense.name),
         "batch_statistics": getattr(defense, "batch_statistics", None),
         "ema_decay": _text(recipe.train.ema_decay or None),
         "epsilon_warmup": None if defense.name == "natural" else _text(attack.epsilon_warmup_epochs or None),
     }
+
+
+def _schedule(train: Train) -> str | None:
+    shape = _text(train.milestones) if train.schedule == "milestones" else train.schedule.replace("_", " ")
+    # not the default of one cycle, which its name implies
+    return f"{shape}, warm-up {train.warmup_fraction:.0%}" if train.warmup_fraction else shape
 
 
 def _text(value: object) -> str | None:

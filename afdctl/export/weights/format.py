@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl import __version__, recipe
+from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.formatting import one_line_error
@@ -57,7 +58,7 @@ class WeightFormat:
 
 def exported_model(target: EvaluationTarget) -> ExportedModel:
     """Prepare a target on the CPU for packing."""
-    x = target.split.x[:CHECK_IMAGES] / 255
+    x = as_floats(target.split.x[:CHECK_IMAGES])
     return ExportedModel(f"{target.name}-{target.digest[:8]}", target.network, x, model_metadata(target))
 
 

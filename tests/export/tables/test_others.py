@@ -180,10 +180,18 @@ def test_only_epochs_with_all_attack_steps_count(tmp_path: Path) -> None:
     assert note.endswith(": grown.")
 
 
-def test_a_one_cycle_schedule_is_named(tmp_path: Path) -> None:
-    cycle = make_record(tmp_path, "cycle", "digits_at", [], "train.schedule=one_cycle", "train.milestones=[]")
-    (row,) = build_table("A1", [cycle], with_paper=False).rows
-    assert row.cells["milestones"].value == "one cycle"
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        (["train.schedule=one_cycle"], "one cycle"),
+        (["train.schedule=cosine"], "cosine"),
+        (["train.schedule=cosine", "train.warmup_fraction=0.05"], "cosine, warm-up 5%"),
+    ],
+)
+def test_a_schedule_without_milestones_is_named(tmp_path: Path, keys: list[str], text: str) -> None:
+    record = make_record(tmp_path, "cycle", "digits_at", [], "train.milestones=[]", *keys)
+    (row,) = build_table("A1", [record], with_paper=False).rows
+    assert row.cells["milestones"].value == text
 
 
 def test_half_an_epoch_does_not_count(tmp_path: Path) -> None:
