@@ -171,3 +171,15 @@ def test_what_cannot_be_attacked(net: Net, changed: dict[str, Any], message: str
 def test_what_cannot_be_evaluated(net: Net, options: dict[str, Any], message: str):
     with pytest.raises(afdctl.RecipeError, match=message):
         afdctl.evaluate(net, **options)
+
+
+def test_a_function_of_the_callers_own_is_an_attack(net: Net, images: tuple[Tensor, Tensor]):
+    def move(model: Any, x: Tensor, y: Tensor, *, epsilon: float, times: int = 1) -> Tensor:
+        return x + times * epsilon
+
+    x, y = images
+    result = afdctl.attack(net, x, y, move, epsilon=0.1, times=3)
+    assert (result.x_adv - x).abs().max() <= 0.1 + 1e-6
+    assert afdctl.attack(net, x, y, lambda model, x, y, *, epsilon: x, epsilon=0.1).robust_accuracy == 1 - 2 / N
+    with pytest.raises(afdctl.RecipeError, match="attack int: is an int, which cannot be called"):
+        afdctl.attack(net, x, y, 3, epsilon=0.1)  # type: ignore[arg-type]
