@@ -14,7 +14,7 @@ from afdctl.errors import RecipeError
 from afdctl.evaluation import time_estimate
 from afdctl.evaluation.given import check_given, given_dataset, given_target
 from afdctl.evaluation.images import VerifiedResult, attack_images
-from afdctl.evaluation.request import Evaluation, EvaluationRequest
+from afdctl.evaluation.request import Evaluation, EvaluationRequest, trained_balls
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget, data_table
 from afdctl.formatting import with_article
@@ -132,7 +132,8 @@ def _evaluate(
     runner = request.runner(targets, sources)
     with _sweep_progress(progress, runner):
         rows = runner.run()
-    return Evaluation.of(runner, rows, request.warnings([*targets, *sources]))
+    unions = {run.name: trained_balls(run) for run in runner.cells.runs.values()}
+    return Evaluation.of(runner, rows, unions, request.warnings([*targets, *sources]))
 
 
 def _given_dataset(data: str | tuple[Tensor, Tensor] | None, data_dir: Path | None) -> Dataset:

@@ -20,12 +20,14 @@ from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean
 from afdctl.image_counts import check_images
+from afdctl.suites.balls import check_measured
 
 if TYPE_CHECKING:
     import torch
 
     from afdctl.evaluation.target import EvaluationTarget
     from afdctl.runs.run import Run
+    from afdctl.suites.balls import Balls
     from afdctl.suites.load import Suite
 
     Targets = Sequence[EvaluationTarget]
@@ -59,8 +61,17 @@ class EvaluateOptions:
     json: shared.Json = False
 
 
-def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, matrix: bool = False) -> None:
-    """Attack models and print tables or JSON; `load_suite` returns the attacks for a data set."""
+def evaluate(
+    options: EvaluateOptions,
+    load_suite: "Callable[[str], Suite]",
+    *,
+    matrix: bool = False,
+    balls: "Balls | None" = None,
+) -> None:
+    """Attack models and print tables or JSON; `load_suite` returns the attacks for a data set.
+
+    `balls` is a union of norms; None: that of a run's own training.
+    """
     check_options(options, matrix)
     target_runs = []
     if options.model is None:
@@ -71,13 +82,16 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     # every mistake in a suite is reported before torch is imported, which takes seconds
     datasets = {dataset_name(run) for run in [*target_runs, *source_runs]} | ({options.dataset} - {None})
     suites = {dataset: load_suite(dataset) for dataset in datasets if dataset}
+    if balls:
+        for suite in suites.values():
+            check_measured(balls, suite.attacks)
 
     with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
         from afdctl.cli.console import progress_reporter
         from afdctl.cli.evaluation_progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
-        from afdctl.evaluation.request import Evaluation, EvaluationRequest
+        from afdctl.evaluation.request import Evaluation, EvaluationRequest, trained_balls
         from afdctl.training.setup import choose_device
 
     device = choose_device(options.device)
@@ -106,7 +120,8 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     evaluation_tables.print_replaced(runner.cells.replaced_by_other_images())
     for line in runner.cells.other_checkpoints():
         typer.echo(line, err=True)
-    evaluation_tables.show_results(Evaluation.of(runner, rows), as_json=options.json)
+    unions = {run.name: balls or trained_balls(run) for run in runner.cells.runs.values()}
+    evaluation_tables.show_results(Evaluation.of(runner, rows, unions), as_json=options.json)
 
 
 def check_options(options: EvaluateOptions, matrix: bool) -> None:

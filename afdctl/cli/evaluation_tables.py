@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate
+from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate, format_percent
 from afdctl.image_counts import describe_images, format_subset
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from afdctl.evaluation.plan import Task
     from afdctl.evaluation.request import Evaluation
     from afdctl.evaluation.runner import SweepRunner
+    from afdctl.evaluation.union import UnionAccuracy
     from afdctl.journal import Row
 
 TRANSFER_NOTE = (
@@ -50,13 +51,34 @@ def show_results(evaluation: "Evaluation", *, as_json: bool) -> None:
         typer.echo(json.dumps(evaluation.as_json()))
         return
     console = TableConsole()
-    # a table for each norm: an epsilon has another meaning in each
-    for run, norm in dict.fromkeys((curve.run, curve.norm) for curve in evaluation.curves):
-        shown = [curve for curve in evaluation.curves if (curve.run, curve.norm) == (run, norm)]
-        worst = [worst for worst in evaluation.worst_cases if (worst.run, worst.norm) == (run, norm)]
-        console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
-        console.print(caption(shown), soft_wrap=True)
-        console.print()
+    for run in dict.fromkeys(curve.run for curve in evaluation.curves):
+        of_run = [curve for curve in evaluation.curves if curve.run == run]
+        # a table for each norm: an epsilon has another meaning in each
+        for norm in dict.fromkeys(curve.norm for curve in of_run):
+            shown = [curve for curve in of_run if curve.norm == norm]
+            worst = [worst for worst in evaluation.worst_cases if (worst.run, worst.norm) == (run, norm)]
+            console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
+            console.print(caption(shown), soft_wrap=True)
+            console.print()
+        for union in (union for union in evaluation.unions if union.run == run):
+            console.print(union_table(union))
+            console.print("Union: images that no attack above fooled in any of the balls.", soft_wrap=True)
+            console.print()
+
+
+def union_table(union: "UnionAccuracy") -> Table:
+    """Tabulate one run's accuracies (%) in each ball of a union, and in all of them with its 95 % interval."""
+    table = Table(title=f"{union.run}: accuracy (%) in a union", title_justify="left")
+    table.add_column("ball", no_wrap=True)
+    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column("attacks")
+    table.add_row("clean", format_percent(union.clean), "")
+    for norm, epsilon in union.balls.items():
+        ball = f"{NORM_LABELS[norm]} {format_epsilon(epsilon)}"
+        table.add_row(ball, format_percent(union.alone[norm]), ", ".join(union.attacks[norm]))
+    margin = 100 * union.interval.margin(union.accuracy)
+    table.add_row("union", f"{format_percent(union.accuracy)} ± {margin:.1f}", "all of them", style="bold")
+    return table
 
 
 def accuracy_table(
@@ -109,6 +131,8 @@ def caption(curves: "Sequence[SampleCurve]") -> str:
         notes.append("No AutoAttack: robust accuracy may be lower.")
     if any(curve.precision == "bf16" for curve in curves):
         notes.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")
+    voted = {curve.title: curve.verdict for curve in curves if curve.verdict != "one pass"}
+    notes += [f"Verdict of {title} on x and x': the {verdict} (eot)." for title, verdict in voted.items()]
     if mixed_grids := describe_mixed_grids((curve.title, curve.epsilons) for curve in curves):
         notes.append(mixed_grids)
     for curve in curves:

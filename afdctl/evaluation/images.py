@@ -72,11 +72,21 @@ def _attack_part(
 ) -> VerifiedResult:
     """Attack and verify the images with these numbers (m,), on the device of the network."""
     x, y, (epsilon,) = x[numbers], y[numbers], spec.epsilons[1:]
-    clean = predict(network, x)
+    clean = predict(network, x, spec.evaluations)
     attacked = clean == y
     found = search(spec, model, x[attacked], y[attacked], seed=seed, numbers=numbers[attacked].tolist())
     result = scatter_to_batch(attacked, x, found)[epsilon]
-    verified = verify(network, x, y, result.x_adv, clean=clean, claimed=result.fooled, epsilon=epsilon, norm=spec.norm)
+    verified = verify(
+        network,
+        x,
+        y,
+        result.x_adv,
+        clean=clean,
+        claimed=result.fooled,
+        epsilon=epsilon,
+        norm=spec.norm,
+        evaluations=spec.evaluations,
+    )
     return VerifiedResult(
         **vars(result) | {"x_adv": verified.x_adv},
         prediction=verified.prediction,

@@ -12,8 +12,8 @@ from afdctl.errors import RecipeError
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.formatting import describe_short_reach
 from afdctl.suites.attack_config import AttackConfig, FixedStepAttack
+from afdctl.suites.autoattack import AA, APGDT
 from afdctl.suites.load import Suite
-from afdctl.suites.schema import AA, APGDT
 
 # part of every cell's key: raise it when an attack's results change, so that old cells are measured again
 VERSION = 3
@@ -74,18 +74,18 @@ class Task:
 
         The device, threads and torch's version are left out where they only change how floats are rounded.
         """
-        settings: dict[str, Any] = self.spec.model_dump(
-            mode="json", exclude={"label", "datasets", "epsilons", "schedule"}
-        )
+        left_out = {"label", "datasets", "epsilons", "schedule"}
+        settings: dict[str, Any] = self.spec.model_dump(mode="json", exclude=left_out)
         if user := self.spec.user_attack:
-            # a file that was moved is the same attack, one that was edited is another
-            settings |= {"name": user.name, "code": user.digest}
+            settings |= {"name": user.name, "code": user.digest}  # the same wherever the file is
         if self.spec.batch_dependent:
             # the whole batch shares one stream of random numbers, from its device's generator
             assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"
             settings |= {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
         if self.spec.library_dependent:
             settings["library"] = library_version()
+        if self.spec.library_attack:
+            settings["library"] = self.spec.library_attack.version
         return settings
 
     @property
@@ -219,7 +219,7 @@ def full_strength(spec: AttackConfig) -> AttackConfig:
 def check_epsilons(specs: Iterable[AttackConfig], target: EvaluationTarget) -> None:
     """Raise RecipeError for a ball that contains every image."""
     pixels = target.split.x[0].numel()
-    diameters = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}
+    diameters = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels), "l0": float(pixels)}
     for spec in specs:
         if spec.epsilons[-1] > diameters[spec.norm]:
             raise RecipeError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from afdctl import recipe
 from afdctl.data.loader import as_floats
 from afdctl.data.subset import Subset
 from afdctl.errors import RecipeError
@@ -15,8 +16,11 @@ from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve, sweep_curves, 
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
+from afdctl.evaluation.union import UnionAccuracy, union_accuracy
 from afdctl.journal import Row
 from afdctl.runs.curves import accuracy_interval
+from afdctl.runs.run import Run
+from afdctl.suites.balls import Balls
 from afdctl.suites.load import Suite
 
 Targets = Sequence[EvaluationTarget]
@@ -86,9 +90,15 @@ class EvaluationRequest:
         return self.suites[target.dataset]
 
 
+def trained_balls(run: Run) -> Balls:
+    """Return the union of balls that a run was trained in; empty for a single ball or a custom model."""
+    chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
+    return chosen.attack.balls if chosen and chosen.attack.union else {}
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of a plan whose cells are all measured: the cells, their curves, and the worst case of each norm.
+    """The results of a plan whose cells are all measured: cells, curves, worst cases in a norm and in a union of balls.
 
     Accuracies are shares in [0, 1]. `warnings` limit what the numbers mean.
     """
@@ -97,18 +107,23 @@ class Evaluation:
     cells: list[Row]
     curves: list[SampleCurve]
     worst_cases: list[WorstCaseCurve]
+    unions: list[UnionAccuracy]
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, runner: SweepRunner, rows: Rows, warnings: Sequence[str] = ()) -> "Evaluation":
-        """Collect the results that a runner returned as `rows`."""
+    def of(
+        cls, runner: SweepRunner, rows: Rows, unions: Mapping[str, Balls], warnings: Sequence[str] = ()
+    ) -> "Evaluation":
+        """Collect the results that a runner returned as `rows`; `unions` has the balls of a union for each run."""
         tasks = runner.cells.tasks
         by_run = sweep_curves(tasks, rows)
+        in_unions = [union_accuracy(curves, unions[run]) for run, curves in by_run.items() if unions.get(run)]
         return cls(
             suite=runner.suite,
             cells=[rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()],
             curves=[curve for curves in by_run.values() for curve in curves],
             worst_cases=[worst for curves in by_run.values() for worst in worst_case_curves(curves)],
+            unions=[union for union in in_unions if union],
             warnings=tuple(warnings),
         )
 
@@ -120,6 +135,7 @@ class Evaluation:
             "cells": self.cells,
             "curves": [curve.as_json() for curve in self.curves],
             "worst_cases": [worst_case.as_json() for worst_case in self.worst_cases],
+            "unions": [union.as_json() for union in self.unions],
         }
 
     def table(self) -> list[dict[str, Any]]:

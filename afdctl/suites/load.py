@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from afdctl import paths, registry
-from afdctl.errors import RecipeError
+from afdctl.errors import AfdctlError, RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
 from afdctl.recipe.load import as_layer
 from afdctl.recipe.toml_source import Layer, parse_assignments
 from afdctl.suites.attack_config import AttackConfig, Grid
+from afdctl.suites.library_attack import config_of_library
 from afdctl.suites.schema import ATTACKS
 from afdctl.suites.suite_file import own_attacks, suite_file
 from afdctl.suites.user_attack import config_of_attack, config_of_code
+from afdctl.user_code.attack_libraries import is_library_attack
 
 DEFAULT: Final = "strong"
 # two ways to give the same quantity: either of them replaces the other
@@ -149,7 +151,12 @@ def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, opti
 
 
 def own_attack(name: str, rows: Mapping[str, Row], option: str) -> type[AttackConfig]:
-    """Load a user's attack that an option names, relative to the working directory."""
+    """Load an attack of a library, or a user's, that an option names, relative to the working directory."""
+    if is_library_attack(name):
+        try:
+            return config_of_library(name)
+        except AfdctlError as error:
+            raise type(error)(f"{option} {error}") from None
     try:
         resolved = registry.resolve(registry.ATTACKS, name, Path.cwd())
     except RecipeError as error:

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Union
 from pydantic import Field, create_model, field_validator
 
 from afdctl import registry
-from afdctl.errors import NotFoundError, RecipeError
+from afdctl.errors import AfdctlError, NotFoundError, RecipeError
 from afdctl.recipe.fields import Table
 from afdctl.recipe.toml_source import Layer
 from afdctl.suites.attack_config import AttackConfig
+from afdctl.suites.library_attack import config_of_library
 from afdctl.suites.schema import ATTACKS
 from afdctl.suites.user_attack import config_of_code
+from afdctl.user_code.attack_libraries import is_library_attack
 
 
 class SuiteFile(Table):
@@ -39,13 +41,18 @@ def suite_file(own: Iterable[type[AttackConfig]]) -> type[SuiteFile]:
 
 
 def own_attacks(source: Layer, folder: Path) -> list[type[AttackConfig]]:
-    """Load the user's attacks that a file in `folder` names, and make their names absolute in its values."""
+    """Load the attacks of libraries and the user's that a file in `folder` names; the latter become absolute names."""
     configs = {}
     tables = source.values.get("attack")
     for index, table in enumerate(tables if isinstance(tables, list) else []):
         name = table.get("name") if isinstance(table, dict) else None
+        if isinstance(name, str) and is_library_attack(name):
+            try:
+                configs[name] = config_of_library(name)
+            except AfdctlError as error:
+                raise type(error)(f"{source.where['attack', index, 'name']}{error}") from None
         # validation reports a word that is no name
-        if isinstance(name, str) and (registry.is_code(name) or registry.find_entry_point(registry.ATTACKS, name)):
+        elif isinstance(name, str) and (registry.is_code(name) or registry.find_entry_point(registry.ATTACKS, name)):
             try:
                 table["name"] = resolved = registry.resolve(registry.ATTACKS, name, folder)
                 configs[resolved] = config_of_code(resolved)

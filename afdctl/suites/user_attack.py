@@ -40,7 +40,7 @@ def config_of_attack(found: Any, *, name: str, attribute: str, code: UserCode | 
     if not function.accepts("epsilon"):
         # one search serves the whole grid
         members |= {"minimises": True, "orders": ("once",)}
-    if "batch_dependent" not in vars(config):
+    if "shares_generator" not in vars(config):
         # unknown code may draw for its whole batch
-        members["batch_dependent"] = True
+        members["shares_generator"] = True
     return type(config.__name__, (config,), members)

@@ -4,6 +4,7 @@ from typing import Final
 
 from torch import Generator, Tensor, nn
 
+from afdctl.attacks.union import msd, worst_of
 from afdctl.losses import hard_labels
 from afdctl.models.fused import FusedModel
 from afdctl.recipe.defenses import AdversaryConfig
@@ -31,7 +32,17 @@ class Adversary:
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Run the table's attack against any model of the same classes; for mixed labels, on the larger share."""
+        y = hard_labels(y)
+        arguments = self.table.model_dump(include=ATTACK_KEYS, exclude_none=True) | {"generator": self.generator}
+        rule = self.table.union.rule if self.table.union else None
+        balls = self.table.balls
+        if rule == "msd":
+            del arguments["norm"], arguments["epsilon"]
+            return msd(model, x, y, balls=balls, **arguments)
         generate = load(ADVERSARIES, self.table.name)
-        arguments = self.table.model_dump(include=ATTACK_KEYS, exclude_none=True)
-        x_adv: Tensor = generate(model, x, hard_labels(y), generator=self.generator, **arguments)
+        if rule == "max":
+            found = [generate(model, x, y, **arguments | {"norm": norm, "epsilon": balls[norm]}) for norm in balls]
+            return worst_of(model, y, found)
+        # under the rule "random", the schedule chooses one ball for each step
+        x_adv: Tensor = generate(model, x, y, **arguments)
         return x_adv
