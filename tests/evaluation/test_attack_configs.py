@@ -12,7 +12,9 @@ from afdctl.data.loader import Split
 from afdctl.evaluation.batch import PreparedModel, search
 from afdctl.evaluation.epsilon_search import attack_grid
 from afdctl.models.feature_classifier import build
-from afdctl.suites.schema import AA, ATTACKS, AttackConfig
+from afdctl.suites.attack_config import AttackConfig
+from afdctl.suites.autoattack import AA
+from afdctl.suites.schema import ATTACKS
 from afdctl.training.evaluate import evaluate
 from afdctl.training.evaluation_parts import validation_parts
 from tests.attacks.cases import EPSILON, cases, images, small_model
