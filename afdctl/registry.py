@@ -12,6 +12,7 @@ A name is one of the tables below, an installed entry point, or a user's code: `
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean, shorten
+from afdctl.name_families import TIMM, WIDE_RESNET, Family
 from afdctl.user_code import code
 from afdctl.user_code.code import Spec, UserCode
 
@@ -28,25 +30,53 @@ class Descriptor:
     """What afdctl knows of a name without its code. `place` is where the class or function is.
 
     `label` is the name in tables, charts and messages; the name itself if empty. `config` is the place of the model of
-    its keys; empty if its table has no further keys.
+    its keys; empty if its table has no further keys. `arguments` are those of the function, where it has several names.
     """
 
     place: str
     label: str = ""
     config: str = ""
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 D = TypeVar("D", bound=Descriptor)
 
 
-class Kind(Mapping[str, D], Generic[D]):
-    """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderDescriptor(Descriptor):
+    """An encoder. `keys` are those of [model] that not every encoder has."""
 
-    def __init__(self, noun: str, group: str, base: type[D], entries: Mapping[str, D]) -> None:
-        self.noun, self.group, self.base, self.entries = noun, group, base, entries
+    keys: tuple[str, ...] = ()
+
+
+class Kind(Mapping[str, D], Generic[D]):
+    """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class.
+
+    An entry may be a family of names, which are in the kind too, but not in its iteration.
+    """
+
+    def __init__(self, noun: str, group: str, base: type[D], entries: Mapping[str, D | Family]) -> None:
+        self.noun, self.group, self.base = noun, group, base
+        self.entries = {name: entry for name, entry in entries.items() if not isinstance(entry, Family)}
+        self.families = tuple(entry for entry in entries.values() if isinstance(entry, Family))
 
     def __getitem__(self, name: str) -> D:
-        return self.entries[name]
+        family = self.family_of(name)
+        if family is None:
+            return self.entries[name]
+        arguments = family.arguments(name)
+        if arguments is None:
+            raise KeyError(name)
+        return self.base(place=family.place, label=name, arguments=arguments)
+
+    def family_of(self, name: str) -> Family | None:
+        """Return the family whose prefix a name has, right or wrong."""
+        return next((family for family in self.families if name.startswith(family.prefix)), None)
+
+    @property
+    def suggestions(self) -> list[str]:
+        """The names that messages suggest, with an example of each family."""
+        return [*self, *(family.example for family in self.families)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -74,11 +104,17 @@ DATASETS: Final = Kind(
 ENCODERS: Final = Kind(
     "encoder",
     "afdctl.encoders",
-    Descriptor,
+    EncoderDescriptor,
     {
-        "resnet18": Descriptor(place="afdctl.models.resnet:resnet18"),
-        "resnet18_mnist": Descriptor(place="afdctl.models.resnet:resnet18_mnist"),
-        "lenet": Descriptor(place="afdctl.models.lenet:lenet"),
+        "resnet18": EncoderDescriptor(place="afdctl.models.resnet:resnet18", keys=("width",)),
+        "resnet18_mnist": EncoderDescriptor(place="afdctl.models.resnet:resnet18_mnist", keys=("width",)),
+        "preact_resnet18": EncoderDescriptor(place="afdctl.models.preact_resnet:preact_resnet18", keys=("width",)),
+        "preact_resnet18_silu": EncoderDescriptor(
+            place="afdctl.models.preact_resnet:preact_resnet18", keys=("width",), arguments={"activation": "silu"}
+        ),
+        "lenet": EncoderDescriptor(place="afdctl.models.lenet:lenet", keys=("width",)),
+        WIDE_RESNET.prefix: WIDE_RESNET,
+        TIMM.prefix: TIMM,
     },
 )
 DISCRIMINATORS: Final[Mapping[str, str]] = {
@@ -174,9 +210,11 @@ def resolve(kind: Kind[D], name: str, folder: Path) -> str:
     """
     if name in kind or find_entry_point(kind, name):
         return name
+    if family := kind.family_of(name):
+        raise RecipeError(family.form)
     if is_code(name):
         return str(Spec.parse(name, folder))
-    hint = did_you_mean(name, [*kind, *(entry.name for entry in entry_points(group=kind.group))])
+    hint = did_you_mean(name, [*kind.suggestions, *(entry.name for entry in entry_points(group=kind.group))])
     raise RecipeError(f"no such {kind.noun} ({hint}); code of your own is path/to/file.py:Name")
 
 
@@ -192,7 +230,9 @@ def load(kind: Mapping[str, Any], name: str) -> Any:
     """
     if name in kind:
         entry = kind[name]
-        return _import(entry.place if isinstance(entry, Descriptor) else entry)
+        found = _import(entry.place if isinstance(entry, Descriptor) else entry)
+        arguments = entry.arguments if isinstance(entry, Descriptor) else {}
+        return partial(found, **arguments) if arguments else found
     assert isinstance(kind, Kind)
     spec = _spec_of(kind, name)
     return code.load(spec, Path.cwd()).find(spec.name)

@@ -73,7 +73,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     channels, image_size, _ = dataset.test.x.shape[1:]
     with seeded_init(config.seed):  # a notebook's random numbers stay as they are
         network = build(
-            **config.model.model_dump(), channels=channels, image_size=image_size, classes=len(dataset.classes)
+            **config.model.architecture, channels=channels, image_size=image_size, classes=len(dataset.classes)
         )
     with checkpoints.fitting(checkpoint):
         network.load_state_dict(checkpoint.network)

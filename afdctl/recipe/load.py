@@ -22,13 +22,14 @@ from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import KEYS_BY_KIND, Table
 from afdctl.recipe.schema import Recipe
 from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
+from afdctl.registry import ENCODERS
 
 PACKAGE: Final = Path(afdctl.__file__).parent
 REQUIRED: Final = ("data", "model", "defense", "attack", "train")
 # files that extend each other; packaged ones are up to 4
 MAX_CHAIN: Final = 16
 # table -> the key that decides which further keys the table has
-KIND_KEYS: Final = {"data": "dataset", "defense": "name", "attack": "name"}
+KIND_KEYS: Final = {"data": "dataset", "model": "encoder", "defense": "name", "attack": "name"}
 
 # the presets of `fidelity`: the paper, its published code and sound practice differ
 PRESETS: Final = ("sound", "paper", "official")
@@ -195,7 +196,9 @@ def inheritable(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, An
 
 
 def keys_of_kind(table: str, kind: str) -> set[str]:
-    """Return the keys of [data], [defense] or [attack] for a data set, a defense or an adversary."""
+    """Return the keys of a table for a data set, an encoder, a defense or an adversary."""
+    if table == "model":
+        return {"width"} if kind not in ENCODERS else set(ENCODERS[kind].keys)
     models: dict[str, type[Table]] = {"data": Data, "attack": AdversaryConfig, "defense": DEFENSES.get(kind, Table)}
     return {key for key in models[table].model_fields if kind in KEYS_BY_KIND.get(key, (kind,))}
 
