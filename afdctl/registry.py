@@ -16,7 +16,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean, shorten
@@ -150,22 +150,49 @@ ATTACKS: Final = Kind(
     "afdctl.attacks",
     Descriptor,
     {
-        "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm"),
-        "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf"),
-        "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2"),
-        "pgd_l1": Descriptor(place="afdctl.attacks.pgd:pgd_l1"),
-        "mim": Descriptor(place="afdctl.attacks.mim:mim"),
-        "ddn": Descriptor(place="afdctl.attacks.ddn:ddn"),
-        "deepfool": Descriptor(place="afdctl.attacks.deepfool:deepfool"),
-        "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw"),
-        "aa": Descriptor(place="afdctl.attacks.autoattack:aa"),
-        "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce"),
-        "apgd_dlr": Descriptor(place="afdctl.attacks.autoattack:apgd_dlr"),
-        "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t"),
-        "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t"),
-        "square": Descriptor(place="afdctl.attacks.autoattack:square"),
-        "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1"),
-        "noise": Descriptor(place="afdctl.attacks.noise:noise"),
+        "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm", config="afdctl.suites.schema:FGSM"),
+        "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf", config="afdctl.suites.schema:PGD"),
+        "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2", config="afdctl.suites.schema:PGD"),
+        "pgd_l1": Descriptor(place="afdctl.attacks.pgd:pgd_l1", config="afdctl.suites.schema:PGD"),
+        "mim": Descriptor(place="afdctl.attacks.mim:mim", config="afdctl.suites.schema:MIM"),
+        "ddn": Descriptor(place="afdctl.attacks.ddn:ddn", config="afdctl.suites.schema:DDN"),
+        "deepfool": Descriptor(place="afdctl.attacks.deepfool:deepfool", config="afdctl.suites.schema:DeepFool"),
+        "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw", config="afdctl.suites.schema:CW"),
+        "aa": Descriptor(place="afdctl.attacks.autoattack:aa", config="afdctl.suites.autoattack:AA"),
+        "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce", config="afdctl.suites.autoattack:APGD"),
+        "apgd_dlr": Descriptor(place="afdctl.attacks.autoattack:apgd_dlr", config="afdctl.suites.autoattack:APGD"),
+        "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t", config="afdctl.suites.autoattack:APGDT"),
+        "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t", config="afdctl.suites.autoattack:FABT"),
+        "square": Descriptor(place="afdctl.attacks.autoattack:square", config="afdctl.suites.autoattack:Square"),
+        "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1", config="afdctl.suites.autoattack:APGD"),
+        "noise": Descriptor(place="afdctl.attacks.noise:noise", config="afdctl.suites.schema:Noise"),
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalysisDescriptor(Descriptor):
+    """An analysis: `needs` features of natural images, also under the attack whose strength varies ("grid"), or under
+    all "attacks". `points`: it shows a number of images as points in a plane.
+    """
+
+    needs: Literal["natural", "grid", "attacks"] = "natural"
+    points: bool = False
+
+
+# in the order of their output
+ANALYSES: Final = Kind(
+    "analysis",
+    "afdctl.analyses",
+    AnalysisDescriptor,
+    {
+        "pca": AnalysisDescriptor(place="afdctl.analysis.statistics:pca"),
+        "units": AnalysisDescriptor(place="afdctl.analysis.statistics:units"),
+        "sensitivity": AnalysisDescriptor(place="afdctl.analysis.statistics:sensitivity", needs="grid"),
+        "norms": AnalysisDescriptor(place="afdctl.analysis.statistics:norms", needs="grid"),
+        "hdh": AnalysisDescriptor(place="afdctl.analysis.divergence:hdh", needs="attacks"),
+        "tsne": AnalysisDescriptor(place="afdctl.analysis.embedding:tsne", needs="grid", points=True),
+        "umap": AnalysisDescriptor(place="afdctl.analysis.embedding:umap", needs="grid", points=True),
     },
 )
 
@@ -203,13 +230,17 @@ def load(kind: Mapping[str, Any], name: str) -> Any:
     """
     if name in kind:
         entry = kind[name]
-        module, attribute = (entry.place if isinstance(entry, Descriptor) else entry).split(":")
-        found = getattr(import_module(module), attribute)
+        found = _import(entry.place if isinstance(entry, Descriptor) else entry)
         arguments = entry.arguments if isinstance(entry, Descriptor) else {}
         return partial(found, **arguments) if arguments else found
     assert isinstance(kind, Kind)
     spec = _spec_of(kind, name)
     return code.load(spec, Path.cwd()).find(spec.name)
+
+
+def load_config(kind: Kind[D], name: str) -> Any:
+    """Import and return the model of the keys of a built-in name."""
+    return _import(kind[name].config)
 
 
 def user_code(kind: Kind[D], name: str) -> UserCode | None:
@@ -227,6 +258,11 @@ def describe(kind: Kind[D], name: str, recorded: Mapping[str, Any] | None = None
     known = {field.name for field in _fields(kind)}
     values = {"label": _spec_name(name), **{key: value for key, value in recorded.items() if key in known}}
     return kind.base(**{**values, "place": name})
+
+
+def _import(place: str) -> Any:
+    module, attribute = place.split(":")
+    return getattr(import_module(module), attribute)
 
 
 def _fields(kind: Kind[D]) -> tuple[dataclasses.Field[Any], ...]:
