@@ -34,11 +34,7 @@ DATA_DIR = typer.Option(
 )
 JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object per line.")
 TUI = typer.Option("--tui/--no-tui", help="Dashboard or progress bar; by default the dashboard on a terminal.")
-NPROC = typer.Option(
-    min=1,
-    help="Train on this many processes of this machine, each with a GPU or its part of the CPU.",
-    show_default=False,
-)
+NPROC = typer.Option(min=1, help="Train on this many processes of this machine, with a GPU each.", show_default=False)
 DETACH = typer.Option("--detach", help="Print the run's path once the training runs, and leave it in the background.")
 
 
@@ -178,7 +174,11 @@ def _resume(
 
     run = Run.find(options.resume or "", options.runs)
     if run.finished:
-        check_finished(run)
+        from afdctl.runs.record import verify_finished
+
+        for warning in verify_finished(run):
+            typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"{run.path}: already finished; nothing to resume", err=True)
     elif in_background:
         background.run_with_dashboard(detach=detach)
         return
@@ -232,18 +232,6 @@ def _print_line(run: "Run", line: str) -> None:
         if run.exists:
             resume = f"resume with `afdctl train --resume {run.path}`"
             raise process.broken_pipe_error(f"{run.path}: stopped, because stdout was closed; {resume}") from None
-
-
-def check_finished(run: "Run") -> None:
-    """Verify the checkpoints of a finished run, and write results.h5, which a full disk may have prevented."""
-    from afdctl.journal import JournalOutline
-    from afdctl.runs import checkpoints, results_file
-
-    for warning in checkpoints.repair_best(run, JournalOutline(run.journal_path).rows):
-        typer.echo(f"warning: {warning}", err=True)
-    checkpoints.verify_pointed(run)
-    results_file.build(run)
-    typer.echo(f"{run.path}: already finished; nothing to resume", err=True)
 
 
 def _parse_seeds(text: str | None) -> list[int]:

@@ -89,7 +89,7 @@ def average_running_statistics(modules: Iterable[nn.Module]) -> None:
 @torch.no_grad()
 def shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean and biased variance (channels,) of x (n, channels, ...) over all processes, and their count (1,)."""
-    values = x.detach().float()
+    values = _precise(x.detach())
     var, mean = torch.var_mean(values, _all_but_channels(x), correction=0)
     own = torch.cat([mean, var, mean.new_full((1,), x.numel() / x.shape[1])])
     table = own.new_zeros(allreduce.process_count(), len(own))
@@ -115,8 +115,8 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, count = ctx.saved_tensors
         shape, dims = (1, -1, *[1] * (x.dim() - 2)), _all_but_channels(x)
-        slope = gradient.float()
-        normalised = (x.float() - mean.view(shape)) * scale.view(shape)
+        slope = _precise(gradient)
+        normalised = (_precise(x) - mean.view(shape)) * scale.view(shape)
         own = torch.stack([slope.sum(dims), (slope * normalised).sum(dims)])
         # each process has the gradient of its own mean loss, of which the batch's loss has its share
         share = allreduce.current_share()
@@ -130,3 +130,8 @@ class _Normalise(torch.autograd.Function):
 
 def _all_but_channels(x: Tensor) -> list[int]:
     return [dim for dim in range(x.dim()) if dim != 1]
+
+
+def _precise(x: Tensor) -> Tensor:
+    # sums of bfloat16 lose small terms
+    return x if x.dtype == torch.float64 else x.float()

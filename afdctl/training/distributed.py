@@ -151,8 +151,8 @@ def check_same_weights(processes: Processes, defense: Defense) -> None:
     # NaN equals nothing; diverged weights have a message of their own
     if any(abs(other - own) > SAME * max(1.0, abs(own)) for other in processes.gather(own)):
         error = RecipeError(
-            f"defense {defense.table.name}: the processes' weights differ; move weights with step_classifier() or "
-            "afdctl.apply_gradients(), which combine the gradients of all processes"
+            f"defense {defense.table.name}: the processes' weights differ; move weights with step_classifier(), or "
+            "with apply_gradients() of afdctl.defenses.base, which combine the gradients of all processes"
         )
         raise error if processes.is_first else silent(error.exit_code)
 

@@ -13,8 +13,7 @@ from afdctl.training.trainer import Trainer
 def store_recipe(trainer: Trainer) -> None:
     """Write the run's recipe, and copy the user's code that it names; the code has been executed by now."""
     if trainer.processes.is_first:
-        if trainer.recipe.user_code:
-            trainer.stored_recipe = user_files.keep(trainer.recipe, trainer.run)
+        trainer.stored_recipe = user_files.keep(trainer.recipe, trainer.run)
         trainer.run.write_recipe(recipe.dump(trainer.stored_recipe))
 
 
@@ -23,12 +22,8 @@ def write_header(trainer: Trainer, provenance: Mapping[str, Any], best: bool = F
     # initial weights may depend on a machine, or on random numbers that a user's code draws
     allreduce.copy_from_first([*trainer.defense.modules.values(), trainer.evaluated_network])
     sampler, evaluator, validation = trainer.sampler, trainer.evaluator, trainer.validation_schedule
-    images = {
-        "train": len(sampler),
-        **({"extra": len(sampler.extra)} if sampler.extra else {}),
-        "holdout": len(evaluator.holdout),
-        "test": len(evaluator.test_split),
-    }
+    splits = {"train": sampler, "extra": sampler.extra or ()}
+    splits |= {"holdout": evaluator.holdout, "test": evaluator.test_split}
     trainer.journal.append(
         "run",
         schema=SCHEMA,
@@ -39,11 +34,11 @@ def write_header(trainer: Trainer, provenance: Mapping[str, Any], best: bool = F
         processes=trainer.processes.size,
         parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
         classes=trainer.classes,
-        images=images,
+        images={name: len(split) for name, split in splits.items() if len(split) or name != "extra"},
         validation={"interval": validation.interval, "share": validation.share},
     )
     warnings = [*recipe_warnings(trainer.recipe, trainer.image_shape[1]), *validation.warnings()]
-    for message in [*trainer.dataset_notes, *warnings]:
+    for message in [*trainer.notes, *warnings]:
         trainer.journal.append("warning", step=trainer.step, message=message)
     trainer.save_checkpoint(best)
     # last, because a folder without run.json is not a run yet and is removed after a failure

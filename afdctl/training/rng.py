@@ -1,4 +1,7 @@
-"""Random generators of a training: one per purpose, so that draws of one never shift another's."""
+"""Random generators of a training: one per purpose, so that draws of one never shift another's.
+
+Layers that draw random numbers, such as dropout, take them from torch's global generators.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +21,11 @@ def make_generator(seed: int, purpose: str, device: torch.device) -> Generator:
     return Generator(device).manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
+def _process(rank: int) -> str:
+    # the first process draws what a single one does
+    return f" of process {rank}" if rank else ""
+
+
 class TrainingRNG:
     """The generators that training steps draw from; a checkpoint saves their states.
 
@@ -27,7 +35,7 @@ class TrainingRNG:
     """
 
     def __init__(self, seed: int, device: torch.device, user_code: bool = False, rank: int = 0) -> None:
-        process = f" of process {rank}" if rank else ""
+        process = _process(rank)
         self.shuffle = make_generator(seed, "shuffle", device)
         self.augment = make_generator(seed, "augment" + process, device)
         # on the CPU, as torchvision's own draws are
@@ -69,3 +77,15 @@ def seeded_init(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(make_generator(seed, "init", cpu).initial_seed())
         yield
+
+
+@contextmanager
+def preserved_global_state(device: torch.device) -> Iterator[None]:
+    """Restore torch's global generators after the block, those of the CPU and of the device."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def seed_layers(seed: int, step: int, rank: int = 0) -> None:
+    """Seed torch's global generators for the random layers of a step, so that a resumed run draws the same."""
+    torch.manual_seed(make_generator(seed, f"layers {step}" + _process(rank), torch.device("cpu")).initial_seed())

@@ -1,6 +1,7 @@
 """The data set of a run, and what run.json records."""
 
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from afdctl import data, paths
 from afdctl.data import Dataset
 from afdctl.data.arrays import load_extra
 from afdctl.errors import CorruptError
+from afdctl.name_families import TIMM
 from afdctl.recipe import Recipe
 from afdctl.recipe.data import Data
 from afdctl.runs.provenance import environment
@@ -71,6 +73,8 @@ def provenance(
     chosen: Recipe, dataset: Dataset, device: torch.device, data_dir: Path | None, **more: Any
 ) -> dict[str, Any]:
     """Return the content of run.json for a run of the recipe."""
+    if chosen.model.encoder.startswith(TIMM.prefix):
+        more["timm"] = version("timm")
     extra = {}
     if chosen.data.extra and dataset.extra:
         extra = {"extra": str(paths.path(chosen.data.extra).resolve()), "extra_digest": dataset.extra.digest}

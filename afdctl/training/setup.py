@@ -27,6 +27,7 @@ from afdctl.runs.run import Run
 from afdctl.runs.user_files import check_unchanged
 from afdctl.training.distributed import ALONE, LOST, Processes, check_batch, is_lost, launch, size_warning
 from afdctl.training.header import store_recipe, write_header
+from afdctl.training.initial_weights import find_initial_weights, with_digest
 from afdctl.training.run_data import load_dataset, load_run_dataset, provenance, with_extra, with_run_extra
 from afdctl.training.trainer import Trainer
 from afdctl.user_code import code
@@ -54,12 +55,22 @@ def start(
         with processes.together(), explain_known_errors():
             check_batch(chosen, processes.size)
             dataset = with_extra(load_dataset(chosen.data, data_dir), chosen.data)
+            weights = find_initial_weights(chosen, run.path.parent)
+            facts = launch(processes)
+            if weights:
+                chosen, facts = with_digest(chosen, weights), facts | {"initial_weights": weights.provenance}
             trainer = Trainer(
-                run=run, recipe=chosen, dataset=dataset, device=device, journal=journal, processes=processes
+                run=run,
+                recipe=chosen,
+                dataset=dataset,
+                device=device,
+                journal=journal,
+                weights=weights,
+                processes=processes,
             )
             store_recipe(trainer)
         with run_context(trainer):
-            write_header(trainer, provenance(chosen, dataset, device, data_dir, **launch(processes)))
+            write_header(trainer, provenance(chosen, dataset, device, data_dir, **facts))
             if on_ready:
                 on_ready()
             trainer.train()

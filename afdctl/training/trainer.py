@@ -11,7 +11,6 @@ from afdctl.data import Dataset
 from afdctl.data.augment import Augmentation
 from afdctl.data.loader import Sampler, Split, hold_out
 from afdctl.defenses.build import make_defense
-from afdctl.errors import DivergedError
 from afdctl.interrupts import StopRequests
 from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
@@ -24,14 +23,15 @@ from afdctl.training.cost_estimate import cost_event
 from afdctl.training.distributed import ALONE, Processes, check_same_weights
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
-from afdctl.training.metric_buffer import MetricBuffer, first_divergence
-from afdctl.training.rng import TrainingRNG, seeded_init
+from afdctl.training.initial_weights import InitialWeights
+from afdctl.training.metric_buffer import MetricBuffer, check_finite
+from afdctl.training.rng import TrainingRNG, preserved_global_state, seed_layers, seeded_init
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule
 from afdctl.user_code.global_state import preserved
 
 
 class Trainer:
-    """Trains one run. `state_dict` has everything that the rest of the training depends on, after any step."""
+    """Trains one run, perhaps from `weights`. `state_dict` has everything that the rest of the training depends on."""
 
     def __init__(
         self,
@@ -41,12 +41,11 @@ class Trainer:
         dataset: Dataset,
         device: torch.device,
         journal: Journal,
+        weights: InitialWeights | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        self.processes = processes
-        self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
-        self.stored_recipe = recipe
-        self.dataset_notes = dataset.notes
+        self.run, self.recipe, self.device, self.journal, self.processes = run, recipe, device, journal, processes
+        self.stored_recipe, self.notes = recipe, list(dataset.notes)
         self.rng = TrainingRNG(recipe.seed, device, user_code=recipe.user_code is not None, rank=processes.rank)
         table = recipe.data
         rows, holdout = hold_out(len(dataset.train), table.holdout, recipe.seed, table.train_limit)
@@ -76,31 +75,30 @@ class Trainer:
             between_batches=self.handle_interrupts,
             processes=processes,
         )
-        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
+        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes), weights)
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
-        self.metrics = MetricBuffer()
-        self.results = results_file.PeriodicBuilder(run)
-        self.stop_requests = StopRequests()
-        self.step = 0
+        self.metrics, self.results = MetricBuffer(), results_file.PeriodicBuilder(run)
+        self.stop_requests, self.step, self.last_save = StopRequests(), 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
-        self.last_save = time.monotonic()
 
-    def _build_models(self, shape: torch.Size, classes: int) -> None:
+    def _build_models(self, shape: torch.Size, classes: int, weights: InitialWeights | None) -> None:
         """Build network, adversary and defense for images (c, h, w); initial weights follow the recipe's seed."""
         recipe, (channels, image_size, _) = self.recipe, shape
         self.image_shape, self.classes = shape, classes
         with seeded_init(recipe.seed):
             # on the CPU, so that initial weights are the same for every device
-            network = build(**recipe.model.model_dump(), channels=channels, image_size=image_size, classes=classes)
+            network = build(**recipe.model.architecture, channels=channels, image_size=image_size, classes=classes)
+            self.notes += weights.load_into(network) if weights else []
+            network.freeze(recipe.train.freeze)
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
             self.defense = make_defense(recipe.defense, self.network, self.adversary, classes, self.rng.noise)
         modules = self.defense.modules.values()
         if self.processes.size > 1 and recipe.train.sync_batch_norm:
-            self.dataset_notes += tuple(note for module in modules for note in synchronise(module))
+            self.notes += [note for module in modules for note in synchronise(module)]
         self.ema = ExponentialMovingAverage(self.network, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
     @property
@@ -140,10 +138,11 @@ class Trainer:
 
     def train(self) -> None:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""
-        self.log_cost_estimate()
-        while self.sampler.epoch < self.recipe.train.epochs:
-            self.train_epoch()
-            self.finish_epoch()
+        with preserved_global_state(self.device):
+            self.log_cost_estimate()
+            while self.sampler.epoch < self.recipe.train.epochs:
+                self.train_epoch()
+                self.finish_epoch()
         self.evaluator.test(self.evaluated_network, self.step)
 
     def train_epoch(self) -> None:
@@ -161,6 +160,7 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
+        seed_layers(self.recipe.seed, self.step, self.processes.rank)
         with allreduce.batch_share(self.sampler.part):
             report = self.defense.step(x, y)
         if self.processes.size > 1:
@@ -186,12 +186,7 @@ class Trainer:
             self.journal.extend(rows)
         finally:
             # takes precedence over any error of writing, so that diverged weights are never saved
-            if divergence := first_divergence(rows):
-                step, name = divergence
-                raise DivergedError(
-                    f"{self.run.path}: {name} is not finite at step {step}; the last good checkpoint is kept; "
-                    f"lower the learning rates (lr_C, lr_D, lr_F) and train again"
-                )
+            check_finite(rows, self.run.path)
 
     def handle_interrupts(self) -> None:
         """Handle pending stop and save requests; also save if the last checkpoint is `save_minutes` old."""

@@ -41,7 +41,7 @@ def assert_equal_on_all(weights: list[dict[str, Tensor]]) -> None:
 def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(actual[name].double(), value.double(), rtol=1e-3, atol=2e-4, msg=name)
+        torch.testing.assert_close(actual[name].double(), value.double(), rtol=1e-4, atol=1e-5, msg=name)
 
 
 def compare(folder: Path, defenses: list[str], sizes: tuple[int, ...], steps: int, *overrides: str) -> None:
