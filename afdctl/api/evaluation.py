@@ -23,7 +23,7 @@ from afdctl.interrupts import within_a_program
 from afdctl.runs.run import Run
 from afdctl.suites import load as suites
 from afdctl.suites.attack_config import as_grid
-from afdctl.training import setup
+from afdctl.training import run_data, setup
 
 
 def attack(
@@ -138,7 +138,7 @@ def _evaluate(
 
 def _given_dataset(data: str | tuple[Tensor, Tensor] | None, data_dir: Path | None) -> Dataset:
     if isinstance(data, str):
-        return setup.load_dataset(data_table(data, None), data_dir)
+        return run_data.load_dataset(data_table(data, None), data_dir)
     if data is None:
         raise RecipeError("data: missing; name a data set, such as 'mnist', or give test images and labels (x, y)")
     return given_dataset(*data)

@@ -15,7 +15,7 @@ class DiscardingJournal(Journal):
 
     def __init__(self) -> None:
         null = Path(os.devnull)
-        super().__init__(null, -1, 0, Lock(null, -1, b""), ExitStack())
+        super().__init__(null, descriptor=-1, offset=0, lock=Lock(null, -1, b""), closing=ExitStack())
 
     def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
         pass

@@ -44,7 +44,7 @@ class Journal:
             reader = JournalReader(path, last_steps=True)
             reader.read_all()
             os.ftruncate(descriptor, reader.end)
-            return cls(path, descriptor, reader.end, lock, stack.pop_all())
+            return cls(path, descriptor=descriptor, offset=reader.end, lock=lock, closing=stack.pop_all())
 
     def clear(self) -> None:
         """Remove every row."""

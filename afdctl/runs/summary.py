@@ -42,8 +42,7 @@ class StatusTracker:
         """Take the next row. Errors: KeyError, TypeError, ValueError for a malformed one."""
         event = row["event"]
         self._analyzing = event in _ANALYSIS
-        # a warning, a checkpoint or a sanity check does not show what the process does
-        if event not in _DECIDING:
+        if event not in _DECIDING:  # such as a warning, which does not show what the process does
             return
         if event in _TRAINING:
             self._step = int(row.get("step") or 0)

@@ -69,9 +69,9 @@ class Processes:
             yield
         except AfdctlError as caught:
             error = caught
-        ends = self.gather(error and error.exit_code)
-        failed = next((rank for rank, code in enumerate(ends) if code), None)
-        if failed is not None:
+        ends: list[int] = self.gather(error.exit_code if error else 0)
+        if any(ends):
+            failed = next(rank for rank, code in enumerate(ends) if code)
             raise error if error and failed == self.rank else silent(ends[failed])
 
 
