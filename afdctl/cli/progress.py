@@ -58,6 +58,10 @@ class TrainingProgress:
                 self.on_epoch(row)
             case "test":
                 self.on_test(row)
+            case "alarm":
+                from afdctl.runs.alarms import format_alarm
+
+                self.reporter.say(f"alarm: {format_alarm(row)}")
             case "warning":
                 self.reporter.say(f"warning: {row['message']}")
 

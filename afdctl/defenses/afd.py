@@ -53,10 +53,10 @@ class AFD(Defense):
             with torch.no_grad():
                 z = self.F_theta(x)
             z_adv = self.F_theta(x_adv)
-        logits = self.C_phi(z)
+        logits, logits_adv = self.C_phi(z), self.C_phi(z_adv)
         losses = [self.L_C(logits, y)] if on_x else []
         if on_x_adv:
-            losses.append(self.L_C(self.C_phi(z_adv), y))
+            losses.append(self.L_C(logits_adv, y))
         loss_C = torch.stack(losses).mean()
         grads_C = gradients_of(loss_C, self.network, retain_graph=True)
         z = z.detach()
@@ -71,7 +71,8 @@ class AFD(Defense):
             apply_gradients(self.optimizers[loss_name], gradients)
             for loss_name, gradients in zip("CDF", (grads_C, grads_D, grads_F), strict=True)
         ]
-        return step_report((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
+        accuracies = metrics.accuracy(logits, y), metrics.accuracy(logits_adv, y)
+        return step_report((loss_C, loss_D, loss_F), norms, accuracies, nat, adv)
 
     def sequential(self, x: Tensor, x_adv: Tensor, y: Tensor) -> Report:
         """The published code's order: L_C, L_D and L_F in turn, each at the weights that the one before has moved."""
@@ -87,6 +88,7 @@ class AFD(Defense):
         # L_D moves psi only, so features need no graph
         with torch.no_grad():
             z, z_adv = self.F_theta(x), self.F_theta(x_adv)
+            accuracies = metrics.accuracy(logits, y), metrics.accuracy(self.C_phi(z_adv), y)
         nat, adv = self.D_psi(z, y), self.D_psi(z_adv, y)
         loss_D = self.game.L_D(nat, adv) + self.penalty(z, z_adv, y)
         grad_D = apply_gradients(self.optimizers["D"], gradients_of(loss_D, self.D_psi))
@@ -94,7 +96,7 @@ class AFD(Defense):
         loss_F = self.game.L_F(self.D_psi(self.F_theta(x_adv), y))
         grad_F = apply_gradients(self.optimizers["F"], gradients_of(loss_F, self.F_theta))
         norms = grad_C, grad_D, grad_F
-        return step_report((loss_C, loss_D, loss_F), norms, metrics.accuracy(logits, y), nat, adv)
+        return step_report((loss_C, loss_D, loss_F), norms, accuracies, nat, adv)
 
     def penalty(self, z: Tensor, z_adv: Tensor, y: Tensor) -> Tensor | float:
         """Return the weighted gradient penalty between natural and adversarial features; 0 at weight 0."""
@@ -106,14 +108,19 @@ class AFD(Defense):
         return weight * gradient_penalty(lambda mixed: self.D_psi(mixed, labels), z, z_adv, share)
 
 
-def step_report(losses: Sequence[Tensor], norms: Sequence[Tensor], acc_nat: Tensor, nat: Tensor, adv: Tensor) -> Report:
-    """Return losses and gradient norms of C, D and F, and how well D_psi's scores nat, adv (n,) separate z from z'."""
+def step_report(
+    losses: Sequence[Tensor], norms: Sequence[Tensor], accuracies: Sequence[Tensor], nat: Tensor, adv: Tensor
+) -> Report:
+    """Return losses and gradient norms of C, D and F, and how well D_psi's scores nat, adv (n,) separate z from z'.
+
+    `accuracies` are those of the batch's x and x'.
+    """
     nat, adv = nat.detach(), adv.detach()
     d_acc_nat, d_acc_adv = metrics.true_rates(nat, adv)
     raw, calibrated = d_acc_nat + d_acc_adv, metrics.alpha_h_calibrated(nat, adv)
     return {
         **dict(zip(("L_C", "L_D", "L_F"), (loss.detach() for loss in losses), strict=True)),
-        "acc_nat": acc_nat,
+        **dict(zip(("acc_nat", "acc_adv"), accuracies, strict=True)),
         "d_accuracy": raw / 2,
         "d_acc_nat": d_acc_nat,
         "d_acc_adv": d_acc_adv,

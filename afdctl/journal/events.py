@@ -83,8 +83,10 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "best": "boolean",
         "acc_nat?": "number",
         "acc_adv?": "number",
+        "acc_apgd_t?": "number",
         "acc_probe?": "number",
         **_BY_NORM,
+        "logit_margin?": "number or null",
         "n?": "integer",
         "seconds?": "number",
     },
@@ -103,6 +105,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "n": "integer",
         "split_n?": "integer",
     },
+    "alarm": {"name": "string", "step": "integer", "value": "number", "threshold": "number", "advice": "string"},
     "warning": {"step?": "integer", "message": "string"},
     "end": {"step?": "integer", "reason": "string", "exit_code": "integer", "message": "string or null"},
     "sanity_check": {

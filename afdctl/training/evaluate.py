@@ -57,8 +57,9 @@ class Evaluator:
             network, split, parts, table.batch_size, "validation"
         )
         # the last of the probe's attacks leaves what all of them leave
-        probe = {"acc_probe": after_others[-1]} if after_others else {}
-        return {"acc_nat": clean, "acc_adv": after_apgd, **probe, **by_norm, "n": len(split)}
+        probe = {"acc_apgd_t": after_others[0], "acc_probe": after_others[-1]} if after_others else {}
+        margin = {"logit_margin": median_margin(network, split, table.batch_size)}
+        return {"acc_nat": clean, "acc_adv": after_apgd, **probe, **by_norm, **margin, "n": len(split)}
 
     def test(self, network: FeatureClassifier, step: int) -> None:
         """Journal the test accuracies of the last checkpoint (`network`, saved at `step`) and of the best one."""
@@ -201,6 +202,18 @@ def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
     with torch.no_grad(), true_float32(network):
         correct: Tensor = network(x).argmax(1) == y
     return correct
+
+
+def median_margin(network: FeatureClassifier, split: Split, batch_size: int) -> float:
+    """Return the median over the images of the difference between the two largest logits, in float32."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad(), true_float32(network):
+            largest = torch.cat([network(x).topk(2).values for x, _ in batches(split, batch_size)])
+    finally:
+        network.train(was_training)
+    return float((largest[:, 0] - largest[:, 1]).median())
 
 
 def selection_key(row: Mapping[str, Any]) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from afdctl.training.adversary import Adversary
+from afdctl.training.alarms import AlarmDetector
 from afdctl.training.cost_estimate import cost_event
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
@@ -64,11 +65,11 @@ class Trainer:
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
         self.metrics = MetricBuffer()
+        self.alarms = AlarmDetector(recipe, self.run_length()["steps_total"])
         self.results = results_file.PeriodicBuilder(run)
         self.stop_requests = StopRequests()
-        self.step = 0
+        self.step, self.last_save = 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
-        self.last_save = time.monotonic()
 
     def _build_models(self, shape: torch.Size, classes: int) -> None:
         """Build network, adversary and defense for images (c, h, w); initial weights follow the recipe's seed."""
@@ -101,6 +102,7 @@ class Trainer:
             "defense": self.defense.state_dict(),
             "sampler": self.sampler.state_dict(),
             "rng": self.rng.state_dict(),
+            "alarms": self.alarms.state_dict(),
         }
         return state | ({"ema": self.ema.network.state_dict()} if self.ema else {})
 
@@ -109,6 +111,7 @@ class Trainer:
         self.defense.load_state_dict(state["defense"])
         self.rng.load_state_dict(state["rng"])
         self.sampler.load_state_dict(state["sampler"])
+        self.alarms.load_state_dict(state["alarms"])
         if self.ema:
             self.ema.network.load_state_dict(state["ema"])
 
@@ -147,8 +150,9 @@ class Trainer:
 
     def log_cost_estimate(self) -> None:
         """Log the estimated FLOP per step; counted on a separate copy, so that RNG and weights are not affected."""
-        cost = cost_event(self.recipe, self.image_shape, self.classes, self.device)
-        self.journal.append("cost", step=self.step, **cost)
+        self.journal.append(
+            "cost", step=self.step, **cost_event(self.recipe, self.image_shape, self.classes, self.device)
+        )
 
     def train(self) -> None:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""
@@ -180,8 +184,7 @@ class Trainer:
         # only values that the host knows: reading a loss would wait for the device
         row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.learning_rates()}
         if self.adversary_schedule.varies:
-            progress = self.adversary_schedule.progress(self.step)
-            row |= {"attack_steps": self.adversary.table.steps, "progress": progress}
+            row |= {"attack_steps": self.adversary.table.steps, "progress": self.adversary_schedule.progress(self.step)}
         self.metrics.add(row, len(y), report)
 
     def flush_metrics(self) -> None:
@@ -191,7 +194,7 @@ class Trainer:
     def append_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write rows of steps to the journal. Error: DivergedError if a loss or gradient norm is not finite."""
         try:
-            self.journal.extend(rows)
+            self.journal.extend([*rows, *self.alarms.of_steps(rows)])
         finally:
             # takes precedence over any error of writing, so that diverged weights are never saved
             if divergence := first_divergence(rows):
@@ -223,6 +226,7 @@ class Trainer:
         if is_best:
             self.best_epoch = row
         self.journal.append("epoch", **row, best=is_best, seconds=round(time.monotonic() - start, 3))
+        self.journal.extend(self.alarms.of_epoch(row))
         # before saving, so that a resumed run continues with the next epoch
         self.sampler.start_epoch()
         self.save(best=is_best)

@@ -85,6 +85,7 @@ class History:
         self.validations = MetricHistory(VALIDATIONS)
         self.epochs: deque[Row] = deque(maxlen=MAX_EPOCHS)
         self.tests: dict[str, Row] = {}
+        self.alarms: deque[Row] = deque(maxlen=MAX_EPOCHS)
         self.entries: deque[LogEntry] = deque(maxlen=MAX_ENTRIES)
         self.checkpoint: Row = {}
         self.last: Row = {}
@@ -151,6 +152,8 @@ class History:
                 self._start(row)
             case "resume":
                 self._resume(row)
+            case "alarm":
+                self.alarms.append(row)
             case "test":
                 self.tests[str(row["checkpoint"])] = row
             case "end":
@@ -187,6 +190,8 @@ class History:
         self.validations.cut(epoch)
         while self.epochs and self.epochs[-1]["epoch"] > epoch:
             self.epochs.pop()
+        while self.alarms and self.alarms[-1]["step"] > step:
+            self.alarms.pop()
         # the training ends again, with tests of its new checkpoints
         self.tests.clear()
         self.sweep.resume(row)
