@@ -12,13 +12,15 @@ A name is one of the tables below, an installed entry point, or a user's code: `
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean, shorten
+from afdctl.name_families import TIMM, WIDE_RESNET, Family
 from afdctl.user_code import code
 from afdctl.user_code.code import Spec, UserCode
 
@@ -28,25 +30,53 @@ class Descriptor:
     """What afdctl knows of a name without its code. `place` is where the class or function is.
 
     `label` is the name in tables, charts and messages; the name itself if empty. `config` is the place of the model of
-    its keys; empty if its table has no further keys.
+    its keys; empty if its table has no further keys. `arguments` are those of the function, where it has several names.
     """
 
     place: str
     label: str = ""
     config: str = ""
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 D = TypeVar("D", bound=Descriptor)
 
 
-class Kind(Mapping[str, D], Generic[D]):
-    """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderDescriptor(Descriptor):
+    """An encoder. `keys` are those of [model] that not every encoder has."""
 
-    def __init__(self, noun: str, group: str, base: type[D], entries: Mapping[str, D]) -> None:
-        self.noun, self.group, self.base, self.entries = noun, group, base, entries
+    keys: tuple[str, ...] = ()
+
+
+class Kind(Mapping[str, D], Generic[D]):
+    """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class.
+
+    An entry may be a family of names, which are in the kind too, but not in its iteration.
+    """
+
+    def __init__(self, noun: str, group: str, base: type[D], entries: Mapping[str, D | Family]) -> None:
+        self.noun, self.group, self.base = noun, group, base
+        self.entries = {name: entry for name, entry in entries.items() if not isinstance(entry, Family)}
+        self.families = tuple(entry for entry in entries.values() if isinstance(entry, Family))
 
     def __getitem__(self, name: str) -> D:
-        return self.entries[name]
+        family = self.family_of(name)
+        if family is None:
+            return self.entries[name]
+        arguments = family.arguments(name)
+        if arguments is None:
+            raise KeyError(name)
+        return self.base(place=family.place, label=name, arguments=arguments)
+
+    def family_of(self, name: str) -> Family | None:
+        """Return the family whose prefix a name has, right or wrong."""
+        return next((family for family in self.families if name.startswith(family.prefix)), None)
+
+    @property
+    def suggestions(self) -> list[str]:
+        """The names that messages suggest, with an example of each family."""
+        return [*self, *(family.example for family in self.families)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -74,11 +104,17 @@ DATASETS: Final = Kind(
 ENCODERS: Final = Kind(
     "encoder",
     "afdctl.encoders",
-    Descriptor,
+    EncoderDescriptor,
     {
-        "resnet18": Descriptor(place="afdctl.models.resnet:resnet18"),
-        "resnet18_mnist": Descriptor(place="afdctl.models.resnet:resnet18_mnist"),
-        "lenet": Descriptor(place="afdctl.models.lenet:lenet"),
+        "resnet18": EncoderDescriptor(place="afdctl.models.resnet:resnet18", keys=("width",)),
+        "resnet18_mnist": EncoderDescriptor(place="afdctl.models.resnet:resnet18_mnist", keys=("width",)),
+        "preact_resnet18": EncoderDescriptor(place="afdctl.models.preact_resnet:preact_resnet18", keys=("width",)),
+        "preact_resnet18_silu": EncoderDescriptor(
+            place="afdctl.models.preact_resnet:preact_resnet18", keys=("width",), arguments={"activation": "silu"}
+        ),
+        "lenet": EncoderDescriptor(place="afdctl.models.lenet:lenet", keys=("width",)),
+        WIDE_RESNET.prefix: WIDE_RESNET,
+        TIMM.prefix: TIMM,
     },
 )
 DISCRIMINATORS: Final[Mapping[str, str]] = {
@@ -114,22 +150,49 @@ ATTACKS: Final = Kind(
     "afdctl.attacks",
     Descriptor,
     {
-        "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm"),
-        "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf"),
-        "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2"),
-        "pgd_l1": Descriptor(place="afdctl.attacks.pgd:pgd_l1"),
-        "mim": Descriptor(place="afdctl.attacks.mim:mim"),
-        "ddn": Descriptor(place="afdctl.attacks.ddn:ddn"),
-        "deepfool": Descriptor(place="afdctl.attacks.deepfool:deepfool"),
-        "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw"),
-        "aa": Descriptor(place="afdctl.attacks.autoattack:aa"),
-        "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce"),
-        "apgd_dlr": Descriptor(place="afdctl.attacks.autoattack:apgd_dlr"),
-        "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t"),
-        "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t"),
-        "square": Descriptor(place="afdctl.attacks.autoattack:square"),
-        "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1"),
-        "noise": Descriptor(place="afdctl.attacks.noise:noise"),
+        "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm", config="afdctl.suites.schema:FGSM"),
+        "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf", config="afdctl.suites.schema:PGD"),
+        "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2", config="afdctl.suites.schema:PGD"),
+        "pgd_l1": Descriptor(place="afdctl.attacks.pgd:pgd_l1", config="afdctl.suites.schema:PGD"),
+        "mim": Descriptor(place="afdctl.attacks.mim:mim", config="afdctl.suites.schema:MIM"),
+        "ddn": Descriptor(place="afdctl.attacks.ddn:ddn", config="afdctl.suites.schema:DDN"),
+        "deepfool": Descriptor(place="afdctl.attacks.deepfool:deepfool", config="afdctl.suites.schema:DeepFool"),
+        "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw", config="afdctl.suites.schema:CW"),
+        "aa": Descriptor(place="afdctl.attacks.autoattack:aa", config="afdctl.suites.autoattack:AA"),
+        "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce", config="afdctl.suites.autoattack:APGD"),
+        "apgd_dlr": Descriptor(place="afdctl.attacks.autoattack:apgd_dlr", config="afdctl.suites.autoattack:APGD"),
+        "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t", config="afdctl.suites.autoattack:APGDT"),
+        "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t", config="afdctl.suites.autoattack:FABT"),
+        "square": Descriptor(place="afdctl.attacks.autoattack:square", config="afdctl.suites.autoattack:Square"),
+        "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1", config="afdctl.suites.autoattack:APGD"),
+        "noise": Descriptor(place="afdctl.attacks.noise:noise", config="afdctl.suites.schema:Noise"),
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalysisDescriptor(Descriptor):
+    """An analysis: `needs` features of natural images, also under the attack whose strength varies ("grid"), or under
+    all "attacks". `points`: it shows a number of images as points in a plane.
+    """
+
+    needs: Literal["natural", "grid", "attacks"] = "natural"
+    points: bool = False
+
+
+# in the order of their output
+ANALYSES: Final = Kind(
+    "analysis",
+    "afdctl.analyses",
+    AnalysisDescriptor,
+    {
+        "pca": AnalysisDescriptor(place="afdctl.analysis.statistics:pca"),
+        "units": AnalysisDescriptor(place="afdctl.analysis.statistics:units"),
+        "sensitivity": AnalysisDescriptor(place="afdctl.analysis.statistics:sensitivity", needs="grid"),
+        "norms": AnalysisDescriptor(place="afdctl.analysis.statistics:norms", needs="grid"),
+        "hdh": AnalysisDescriptor(place="afdctl.analysis.divergence:hdh", needs="attacks"),
+        "tsne": AnalysisDescriptor(place="afdctl.analysis.embedding:tsne", needs="grid", points=True),
+        "umap": AnalysisDescriptor(place="afdctl.analysis.embedding:umap", needs="grid", points=True),
     },
 )
 
@@ -147,9 +210,11 @@ def resolve(kind: Kind[D], name: str, folder: Path) -> str:
     """
     if name in kind or find_entry_point(kind, name):
         return name
+    if family := kind.family_of(name):
+        raise RecipeError(family.form)
     if is_code(name):
         return str(Spec.parse(name, folder))
-    hint = did_you_mean(name, [*kind, *(entry.name for entry in entry_points(group=kind.group))])
+    hint = did_you_mean(name, [*kind.suggestions, *(entry.name for entry in entry_points(group=kind.group))])
     raise RecipeError(f"no such {kind.noun} ({hint}); code of your own is path/to/file.py:Name")
 
 
@@ -165,11 +230,17 @@ def load(kind: Mapping[str, Any], name: str) -> Any:
     """
     if name in kind:
         entry = kind[name]
-        module, attribute = (entry.place if isinstance(entry, Descriptor) else entry).split(":")
-        return getattr(import_module(module), attribute)
+        found = _import(entry.place if isinstance(entry, Descriptor) else entry)
+        arguments = entry.arguments if isinstance(entry, Descriptor) else {}
+        return partial(found, **arguments) if arguments else found
     assert isinstance(kind, Kind)
     spec = _spec_of(kind, name)
     return code.load(spec, Path.cwd()).find(spec.name)
+
+
+def load_config(kind: Kind[D], name: str) -> Any:
+    """Import and return the model of the keys of a built-in name."""
+    return _import(kind[name].config)
 
 
 def user_code(kind: Kind[D], name: str) -> UserCode | None:
@@ -187,6 +258,11 @@ def describe(kind: Kind[D], name: str, recorded: Mapping[str, Any] | None = None
     known = {field.name for field in _fields(kind)}
     values = {"label": _spec_name(name), **{key: value for key, value in recorded.items() if key in known}}
     return kind.base(**{**values, "place": name})
+
+
+def _import(place: str) -> Any:
+    module, attribute = place.split(":")
+    return getattr(import_module(module), attribute)
 
 
 def _fields(kind: Kind[D]) -> tuple[dataclasses.Field[Any], ...]:

@@ -1,7 +1,7 @@
 """F_theta and C_phi: an encoder with normalised features, and a linear classifier; how fast they compute."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,25 +57,46 @@ class FeatureClassifier(nn.Module):
         self.features = features
         self.F_theta = MixedPrecision(encoder, FeatureNorm(norm))
         self.C_phi = nn.Linear(features, classes)
+        self.frozen: tuple[str, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.C_phi(self.F_theta(x))
         return logits
 
+    def freeze(self, parts: Sequence[str]) -> None:
+        """Exclude parts (`F_theta`, `C_phi`) from training: no gradients, and evaluation mode whatever the network's.
+
+        In training mode BatchNorm would move its running statistics.
+        """
+        self.frozen = tuple(parts)
+        for part in parts:
+            self.get_submodule(part).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for part in self.frozen:
+            self.get_submodule(part).eval()
+        return self
+
 
 def build(
-    encoder: str, *, width: int = 64, norm: str = "l2", channels: int, image_size: int, classes: int
+    encoder: str, *, width: int | None = None, norm: str = "l2", channels: int, image_size: int, classes: int
 ) -> FeatureClassifier:
     """Build the network of an encoder in the registry; weights are drawn from torch's global generator.
 
-    `width` is the encoder's number of base filters, `norm` that of its features (see `FeatureNorm`).
+    `width` is the number of base filters, of an encoder that has it. `norm` is that of the features (`FeatureNorm`).
+    Errors: RecipeError for images that the encoder does not take.
     """
-    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, width=width)
+    base = {} if width is None else {"width": width}
+    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, **base)
     network = FeatureClassifier(module, features, classes, norm)
     # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
     # stride 2.
-    return network.to(memory_format=torch.channels_last) if width % 16 == 0 else network
+    filters = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    fills_vectors = all(count % 16 == 0 for count in filters)
+    return network.to(memory_format=torch.channels_last) if fills_vectors else network
 
 
 def set_performance(network: FeatureClassifier, precision: str, compile_mode: str | None) -> None:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.paths import invalid_reason
+from afdctl.registry import Kind
 
 DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # largest count: more steps, images or queries than any machine can process
@@ -55,7 +56,9 @@ def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
 
     def check(name: str) -> str:
         if name not in table:
-            raise ValueError(f"no such name ({did_you_mean(name, table)})")
+            names = table.suggestions if isinstance(table, Kind) else table
+            family = table.family_of(name) if isinstance(table, Kind) else None
+            raise ValueError(family.form if family else f"no such name ({did_you_mean(name, names)})")
         return name
 
     return check
@@ -63,7 +66,12 @@ def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
 
 def registered(table: Mapping[str, object]) -> Any:
     """Return the type metadata of a key whose values are the names of a registry table."""
-    return AfterValidator(check_name_in(table)), WithJsonSchema({"type": "string", "enum": list(table)})
+    schema: dict[str, Any] = {"type": "string", "enum": list(table)}
+    families = table.families if isinstance(table, Kind) else ()
+    if families:
+        patterns = [{"type": "string", "pattern": f"^{family.prefix}"} for family in families]
+        schema = {"anyOf": [schema, *patterns]}
+    return AfterValidator(check_name_in(table)), WithJsonSchema(schema)
 
 
 def check_path(text: str) -> str:
@@ -72,6 +80,13 @@ def check_path(text: str) -> str:
         raise ValueError(reason)
     if not text.isprintable():
         raise ValueError("has a character that a recipe cannot store; rename the folder, or name it with --data-dir")
+    return text
+
+
+def check_digest(text: str) -> str:
+    """Accept a SHA-256."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("must be a SHA-256, 64 hexadecimal digits")
     return text
 
 
@@ -103,6 +118,7 @@ Epsilon = Annotated[
     Field(ge=0),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, FRACTION]}),
 ]
+Digest = Annotated[str, AfterValidator(check_digest)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 CountOrZero = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -22,18 +22,22 @@ from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import KEYS_BY_KIND, Table
 from afdctl.recipe.schema import Recipe
 from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
+from afdctl.registry import ENCODERS
 
 PACKAGE: Final = Path(afdctl.__file__).parent
 REQUIRED: Final = ("data", "model", "defense", "attack", "train")
 # files that extend each other; packaged ones are up to 4
 MAX_CHAIN: Final = 16
 # table -> the key that decides which further keys the table has
-KIND_KEYS: Final = {"data": "dataset", "defense": "name", "attack": "name"}
+KIND_KEYS: Final = {"data": "dataset", "model": "encoder", "defense": "name", "attack": "name"}
 
 # the presets of `fidelity`: the paper, its published code and sound practice differ
 PRESETS: Final = ("sound", "paper", "official")
 # condition of a row of presets.toml -> the recipe's key that it compares
 CONDITIONS: Final = {"dataset": ("data", "dataset"), "defense": ("defense", "name"), "game": ("defense", "game")}
+
+# texts `key.sub=value` of the command line, or the values of a dictionary
+Overrides = Sequence[str] | Mapping[str, Any]
 
 
 def folder() -> Path:
@@ -52,9 +56,40 @@ def find(path_or_name: str) -> Path:
     return paths.find_packaged(path_or_name, packaged(), "recipe")
 
 
-def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Load a recipe with `key.sub=value` overrides; RecipeError lists every problem."""
-    return resolve(list(with_presets([*chain(find(path_or_name)), parse_assignments(overrides)])))
+def load(path_or_name: str, overrides: Overrides = ()) -> Recipe:
+    """Load a recipe with overrides; RecipeError lists every problem."""
+    return resolve(list(with_presets([*chain(find(path_or_name)), override_layer(overrides)])))
+
+
+def of_values(given: Recipe | Mapping[str, Any], overrides: Overrides = ()) -> Recipe:
+    """Load a recipe given as a dictionary, which may have `extends`, or change some values of a loaded one."""
+    changes = override_layer(overrides)
+    if isinstance(given, Recipe):
+        # without presets, as its values are resolved
+        return resolve([as_layer(given.model_dump(mode="json", exclude_none=True), "recipe: "), changes])
+    layer = as_layer(given, "recipe: ")
+    return resolve(
+        list(with_presets([*extended(Layer(layer.values, layer.where | {(): "recipe: "}), Path()), changes]))
+    )
+
+
+def override_layer(overrides: Overrides) -> Layer:
+    """Return overrides as a layer over the files."""
+    return as_layer(overrides, "overrides: ") if isinstance(overrides, Mapping) else parse_assignments(overrides)
+
+
+def as_layer(given: Mapping[str, Any], place: str) -> Layer:
+    """Return the values of a dictionary, whose keys may be nested or dotted: `{"train.epochs": 5}`."""
+    values: dict[str, Any] = {}
+    if wrong := [key for keys in key_paths(given) for key in keys if not isinstance(key, str)]:
+        raise RecipeError(f"{place}{shorten(repr(wrong[0]))}: a key must be text, such as 'train.epochs'")
+    for key, value in given.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        values = toml_source.merge(values, value)
+    if reason := toml_source.exceeded_limit(values):
+        raise RecipeError(f"{place}{reason}")
+    return Layer(values, dict.fromkeys(key_paths(values), place))
 
 
 def loads(text: str) -> Recipe:
@@ -72,7 +107,14 @@ def resolve(layers: list[Layer]) -> Recipe:
 
 def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     """Read a file and all files that it extends, the root first."""
-    layer = read(path)
+    return extended(read(path), path.parent, (*descendants, path))
+
+
+def extended(layer: Layer, beside: Path, family: tuple[Path, ...] = ()) -> list[Layer]:
+    """Return the layers of the files that a layer extends, the root first, and the layer itself, last.
+
+    `beside` is the folder of the layer's file; `family` is this file and those that extend it.
+    """
     if "extends" not in layer.values:
         return [layer]
     extends, where = layer.values.pop("extends"), layer.where["extends",]
@@ -83,7 +125,7 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     subject = f'{where}extends = "{shorten(extends)}"'
     if reason := paths.invalid_reason(f"{extends}.toml"):
         raise RecipeError(f"{subject}: {reason}")
-    base, family = find_base(extends, path), (*descendants, path)
+    base = find_base(extends, beside)
     if base is None:
         names = [*packaged(), *(f"bases/{name}" for name in paths.packaged_files(folder() / "bases"))]
         hint = did_you_mean(extends, names, "`afdctl recipes ls` lists them")
@@ -97,9 +139,9 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     return [*chain(base, family), layer]
 
 
-def find_base(extends: str, child: Path) -> Path | None:
-    """Find the file that `child` extends: relative to `child`, or a packaged name such as `bases/mnist`."""
-    candidates = (child.parent / os.path.expanduser(extends), folder() / f"{extends}.toml")
+def find_base(extends: str, beside: Path) -> Path | None:
+    """Find the file that one in `beside` extends: relative to it, or a packaged name such as `bases/mnist`."""
+    candidates = (beside / os.path.expanduser(extends), folder() / f"{extends}.toml")
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -154,7 +196,9 @@ def inheritable(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, An
 
 
 def keys_of_kind(table: str, kind: str) -> set[str]:
-    """Return the keys of [data], [defense] or [attack] for a data set, a defense or an adversary."""
+    """Return the keys of a table for a data set, an encoder, a defense or an adversary."""
+    if table == "model":
+        return {"width"} if kind not in ENCODERS else set(ENCODERS[kind].keys)
     models: dict[str, type[Table]] = {"data": Data, "attack": AdversaryConfig, "defense": DEFENSES.get(kind, Table)}
     return {key for key in models[table].model_fields if kind in KEYS_BY_KIND.get(key, (kind,))}
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -11,7 +11,6 @@ from afdctl.data import Dataset
 from afdctl.data.augment import Augmentation
 from afdctl.data.loader import Sampler, Split, hold_out
 from afdctl.defenses.base import Defense
-from afdctl.errors import DivergedError
 from afdctl.interrupts import StopRequests
 from afdctl.journal import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
@@ -23,17 +22,30 @@ from afdctl.training.alarms import AlarmDetector
 from afdctl.training.cost_estimate import cost_event
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
-from afdctl.training.metric_buffer import MetricBuffer, first_divergence
-from afdctl.training.rng import TrainingRNG, seeded_init
+from afdctl.training.initial_weights import InitialWeights
+from afdctl.training.metric_buffer import MetricBuffer, check_finite
+from afdctl.training.rng import TrainingRNG, preserved_global_state, seed_layers, seeded_init
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
+
+# the trainer's members whose state a checkpoint holds, beside its own counters
+STATEFUL: Final = ("defense", "rng", "sampler", "alarms")
 
 
 class Trainer:
-    """Trains one run. `state_dict` has everything that the rest of the training depends on, after any step."""
+    """Trains one run, perhaps from `weights`. `state_dict` has everything that the rest of the training depends on."""
 
-    def __init__(self, *, run: Run, recipe: Recipe, dataset: Dataset, device: torch.device, journal: Journal) -> None:
+    def __init__(
+        self,
+        *,
+        run: Run,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device,
+        journal: Journal,
+        weights: InitialWeights | None = None,
+    ) -> None:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
-        self.dataset_notes = dataset.notes
+        self.notes = list(dataset.notes)
         self.rng = TrainingRNG(recipe.seed, device)
         table = recipe.data
         rows, holdout = hold_out(len(dataset.train), table.holdout, recipe.seed, table.train_limit)
@@ -60,24 +72,25 @@ class Trainer:
             test_split=Split(dataset.test, device),
             between_batches=self.handle_interrupts,
         )
-        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
+        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes), weights)
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
-        self.metrics = MetricBuffer()
+        self.metrics, self.results = MetricBuffer(), results_file.PeriodicBuilder(run)
         self.alarms = AlarmDetector(recipe, self.run_length()["steps_total"])
-        self.results = results_file.PeriodicBuilder(run)
         self.stop_requests = StopRequests()
         self.step, self.last_save = 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
 
-    def _build_models(self, shape: torch.Size, classes: int) -> None:
+    def _build_models(self, shape: torch.Size, classes: int, weights: InitialWeights | None) -> None:
         """Build network, adversary and defense for images (c, h, w); initial weights follow the recipe's seed."""
         recipe, (channels, image_size, _) = self.recipe, shape
         self.image_shape, self.classes = shape, classes
         with seeded_init(recipe.seed):
             # on the CPU, so that initial weights are the same for every device
-            network = build(**recipe.model.model_dump(), channels=channels, image_size=image_size, classes=classes)
+            network = build(**recipe.model.architecture, channels=channels, image_size=image_size, classes=classes)
+            self.notes += weights.load_into(network) if weights else []
+            network.freeze(recipe.train.freeze)
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
@@ -96,22 +109,14 @@ class Trainer:
         return self.ema.network if self.ema else self.network
 
     def state_dict(self) -> dict[str, Any]:
-        state = {
-            "step": self.step,
-            "best": self.best_epoch,
-            "defense": self.defense.state_dict(),
-            "sampler": self.sampler.state_dict(),
-            "rng": self.rng.state_dict(),
-            "alarms": self.alarms.state_dict(),
-        }
+        state = {"step": self.step, "best": self.best_epoch}
+        state |= {name: getattr(self, name).state_dict() for name in STATEFUL}
         return state | ({"ema": self.ema.network.state_dict()} if self.ema else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step, self.best_epoch = state["step"], state["best"]
-        self.defense.load_state_dict(state["defense"])
-        self.rng.load_state_dict(state["rng"])
-        self.sampler.load_state_dict(state["sampler"])
-        self.alarms.load_state_dict(state["alarms"])
+        for name in STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
         if self.ema:
             self.ema.network.load_state_dict(state["ema"])
 
@@ -122,12 +127,8 @@ class Trainer:
 
     def write_header(self, provenance: Mapping[str, Any], best: bool = False) -> None:
         """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
-        images = {
-            "train": len(self.sampler),
-            **({"extra": len(self.sampler.extra)} if self.sampler.extra else {}),
-            "holdout": len(self.evaluator.holdout),
-            "test": len(self.evaluator.test_split),
-        }
+        splits = {"train": self.sampler, "extra": self.sampler.extra or ()}
+        splits |= {"holdout": self.evaluator.holdout, "test": self.evaluator.test_split}
         self.journal.append(
             "run",
             schema=SCHEMA,
@@ -137,29 +138,26 @@ class Trainer:
             device=str(self.device),
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             classes=self.classes,
-            images=images,
+            images={name: len(split) for name, split in splits.items() if len(split) or name != "extra"},
             validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
         )
         warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
-        for message in [*self.dataset_notes, *warnings]:
+        for message in [*self.notes, *warnings]:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)
         # last, because a folder without run.json is not a run yet and is removed after a failure
         self.run.complete(provenance)
         self.results.build_if_due()
 
-    def log_cost_estimate(self) -> None:
-        """Log the estimated FLOP per step; counted on a separate copy, so that RNG and weights are not affected."""
-        self.journal.append(
-            "cost", step=self.step, **cost_event(self.recipe, self.image_shape, self.classes, self.device)
-        )
-
     def train(self) -> None:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""
-        self.log_cost_estimate()
-        while self.sampler.epoch < self.recipe.train.epochs:
-            self.train_epoch()
-            self.finish_epoch()
+        with preserved_global_state(self.device):
+            # counted on a separate copy, so that RNG and weights are not affected
+            cost = cost_event(self.recipe, self.image_shape, self.classes, self.device)
+            self.journal.append("cost", step=self.step, **cost)
+            while self.sampler.epoch < self.recipe.train.epochs:
+                self.train_epoch()
+                self.finish_epoch()
         self.evaluator.test(self.evaluated_network, self.step)
 
     def train_epoch(self) -> None:
@@ -177,6 +175,7 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
+        seed_layers(self.recipe.seed, self.step)
         report = self.defense.step(x, y)
         self.step += 1
         if self.ema:
@@ -197,12 +196,7 @@ class Trainer:
             self.journal.extend([*rows, *self.alarms.of_steps(rows)])
         finally:
             # takes precedence over any error of writing, so that diverged weights are never saved
-            if divergence := first_divergence(rows):
-                step, name = divergence
-                raise DivergedError(
-                    f"{self.run.path}: {name} is not finite at step {step}; the last good checkpoint is kept; "
-                    f"lower the learning rates (lr_C, lr_D, lr_F) and train again"
-                )
+            check_finite(rows, self.run.path)
 
     def handle_interrupts(self) -> None:
         """Handle pending stop and save requests; also save if the last checkpoint is `save_minutes` old."""

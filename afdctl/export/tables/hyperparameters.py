@@ -68,7 +68,7 @@ def _values(recipe: Recipe) -> dict[str, Value]:
     # a warm-up that is longer than the training ends with it
     attack = recipe.attack.within(recipe.train.epochs)
     return {
-        "model": f"{recipe.model.encoder}, width {recipe.model.width}",
+        "model": recipe.model.size,
         "lr_F": _text(afd and afd.lr_F),
         "lr_D": _text(afd and afd.lr_D),
         "lr_C": _text(defense.lr_C),

@@ -80,7 +80,9 @@ def model_metadata(target: EvaluationTarget) -> dict[str, Any]:
     if run.kind == "external":
         return common | {key: run.provenance[key] for key in ("model", "mean", "std")}
     resolved = recipe.loads(run.recipe_text)
-    model = {"encoder": resolved.model.encoder, "width": resolved.model.width, "feature_norm": resolved.model.norm}
+    model: dict[str, Any] = {"encoder": resolved.model.encoder, "feature_norm": resolved.model.norm}
+    if resolved.model.width is not None:
+        model["width"] = resolved.model.width
     return common | model | {"threat_model": resolved.attack.norm}
 
 
@@ -103,7 +105,7 @@ def build_network(metadata: Mapping[str, Any]) -> nn.Module:
     channels, image_size, _ = metadata["input_shape"]
     network = build(
         metadata["encoder"],
-        width=metadata["width"],
+        width=metadata.get("width"),
         norm=metadata["feature_norm"],
         channels=channels,
         image_size=image_size,
