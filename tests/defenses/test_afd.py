@@ -110,14 +110,11 @@ def test_sequential_sees_each_update_in_the_next_loss(game: str, classify: str):
 
     theta, phi, psi = (weights(module) for module in (twin.F_theta, twin.C_phi, twin.D_psi))
     z, z_adv = twin.F_theta(x), twin.F_theta(x_adv)
-    figures = {
-        "L_C": classification(twin, z, z_adv),
-        "acc_nat": accuracy(twin.C_phi(z)),
-        "acc_adv": accuracy(twin.C_phi(z_adv)),
-    }
+    figures = {"L_C": classification(twin, z, z_adv), "acc_nat": accuracy(twin.C_phi(z))}
     figures["grad_C"] = slope(figures["L_C"], theta + phi)
     apply(theta + phi, plain_step(twin, figures["L_C"], theta + phi, "C", decay=1e-4))
     nat, adv = twin.D_psi(twin.F_theta(x), y), twin.D_psi(twin.F_theta(x_adv), y)
+    figures["acc_adv"] = accuracy(twin.network(x_adv))
     figures["L_D"] = GAMES[game].L_D(nat, adv)
     figures["grad_D"] = slope(figures["L_D"], psi)
     apply(psi, plain_step(twin, figures["L_D"], psi, "D"))
