@@ -19,6 +19,7 @@ from afdctl.cli.console import BarReporter, ProgressReporter
 from afdctl.cli.evaluation_progress import AnalysisProgress, EvaluationProgress
 from afdctl.cli.progress import TrainingProgress
 from afdctl.cli.train import training_progress
+from afdctl.runs.alarms import alarm_row
 from afdctl.runs.run import Run
 from tests.conftest import SHORT
 
@@ -368,3 +369,10 @@ def test_an_analysis_logs_its_attacks_and_analyses():
     assert re.fullmatch(r"at  fgsm 0\.1  \(\d\.\d s\)", printed[0])
     assert printed[1:] == ["analysing: pca"]
     assert progress.completed == pytest.approx(4.0)
+
+
+def test_an_alarm_is_printed_with_what_to_do():
+    alarm = alarm_row("unchanged_images", 40, 0.5, 0.2)
+    assert "alarm: weak adversary: 50.0 % of x' equal x (threshold 20 %); set attack.return_iterate" in " ".join(
+        printed(RUN, alarm).split()
+    )

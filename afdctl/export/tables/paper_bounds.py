@@ -35,8 +35,8 @@ class ImpossibleArea:
     def reason(self) -> str:
         """Say which bound the printed area breaks."""
         if self.published < self.low:
-            return f"{self.published:.2f} is below {self.low:.3f}, the least that Table 1's points allow on the grid"
-        return f"{self.published:.2f} is above {self.high:.3f}, the most that a grid with L∞ 0.5, where one grey image fits all, allows"
+            return f"{self.published:.2f} is below {self.low:.3f}, the least that Table 1's points leave on the grid"
+        return f"{self.published:.2f} is above {self.high:.3f}, the most where one grey image fits all from L∞ 0.5 on"
 
 
 def area_bounds(dataset: str, method: str, attack: str) -> tuple[float, float]:
