@@ -84,7 +84,7 @@ def _print(found: "Verification") -> None:
             table.add_column(heading, justify="right" if heading in ("published", "measured", "±", "n") else "left")
         for one in rows:
             numbers = [_number(one, value) for value in (one.published, one.measured, one.band)]
-            table.add_row(one.table, one.number, *numbers, format_images(one.n), VERDICTS[one.verdict])
+            table.add_row(one.table, one.number, *numbers, format_images(one.n or 0), VERDICTS[one.verdict])
         console.print(table)
     if found.compared:
         typer.echo(NOTE)

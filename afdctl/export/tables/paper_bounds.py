@@ -70,7 +70,11 @@ def impossible_areas() -> tuple[ImpossibleArea, ...]:
         for attack in row.keys() - {"dataset", "method"}:
             low, high = area_bounds(dataset, method, attack)
             if not low - ROUNDING <= row[attack] <= high + ROUNDING:
-                found.append(ImpossibleArea(dataset, method, attack, row[attack], low, high))
+                found.append(
+                    ImpossibleArea(
+                        dataset=dataset, method=method, attack=attack, published=row[attack], low=low, high=high
+                    )
+                )
     return tuple(sorted(found, key=lambda area: (area.dataset, area.method, area.attack)))
 
 
