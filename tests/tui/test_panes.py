@@ -120,7 +120,7 @@ def test_the_checks_of_a_healthy_game():
         ({"d_acc_nat": 1.0, "d_acc_adv": 0.0}, "D on x / x'", "none", "critic offset"),
         ({"grad_F": 0.0}, "‖∇L_F‖", "bad", "vanished"),
         ({"grad_C": 1e4}, "‖∇L_C‖", "warn", "large"),
-        ({"fraction_unchanged": 0.3}, "unchanged", "warn", "weak attack"),
+        ({"fraction_unchanged": 0.1}, "unchanged", "warn", "weak attack"),
         ({"fraction_unchanged": 0.9}, "unchanged", "bad", "no effect"),
         ({"L_C": 9.0}, "L_C per epoch", "warn", "rising"),
         ({"L_F": None}, "not a number", "bad", "diverging"),
