@@ -6,7 +6,7 @@ from math import hypot, sqrt
 from typing import Final, Literal
 
 from afdctl.errors import NotFoundError
-from afdctl.export.groups import commands
+from afdctl.export.groups import Gap, commands
 from afdctl.export.tables.base import Cell, Column, Row, Table, build_table
 from afdctl.export.tables.paper_bounds import ROUNDING, impossible_areas
 from afdctl.recipe.defenses import AFD
@@ -66,7 +66,8 @@ def verify(records: Sequence[Record]) -> Verification:
     others = [record for record in records if _discriminator(record) not in (None, DISCRIMINATOR)]
     rest = [record for record in records if record not in others]
     tables = [*_tables(("1", "2", "A3"), rest), *_tables(("A5",), others)]
-    comparisons, gaps = [], []
+    comparisons: list[Comparison] = []
+    gaps: list[Gap] = []
     for table in tables:
         # rows without runs are the paper's other methods
         for row in filter(lambda row: row.runs, table.rows):
