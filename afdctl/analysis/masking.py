@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from afdctl.analysis import comparisons, validity
-from afdctl.analysis.evidence import Evidence
+from afdctl.analysis.evidence import MINIMUM_NORM, TARGETED, Evidence
 from afdctl.analysis.findings import Finding
 from afdctl.evaluation import thresholds
 from afdctl.evaluation.thresholds import Thresholds
@@ -17,10 +17,13 @@ from afdctl.formatting import format_epsilon
 from afdctl.journal import Row
 from afdctl.runs.curves import RobustnessCurve
 from afdctl.runs.run import Run
+from afdctl.suites.attack_config import AttackConfig
 
 Verdict = Literal["masked", "overestimated", "no sign"]
 # no indicator can find an attack that was not tried
 CAVEAT: Final = "No indicator proves robustness: an attack adapted to this model may still succeed."
+# attacks that serve the same purpose here
+PURPOSES: Final = (MINIMUM_NORM, TARGETED, ("square", "aa"))
 VERDICTS: Final[Mapping[Verdict, str]] = {
     "masked": "robustness is not shown: gradients are masked, or results are invalid",
     "overestimated": "no sign of masked gradients, but the attacks are too weak",
@@ -120,3 +123,15 @@ def _judge(evidence: Evidence, check: Row, pixels: int, limits: Thresholds) -> D
         findings=findings,
         warnings=tuple(check.get("warnings", ())),
     )
+
+
+def missing_attacks(attacks: Sequence[AttackConfig], curves: Sequence[RobustnessCurve]) -> list[AttackConfig]:
+    """Return those of `attacks` at whose largest epsilon no stored curve serves the same purpose."""
+    return [config for config in attacks if not any(_serves(curve, config) for curve in curves)]
+
+
+def _serves(curve: RobustnessCurve, config: AttackConfig) -> bool:
+    same = {config.name, *(name for names in PURPOSES if config.name in names for name in names)}
+    if curve.norm != config.norm or curve.source or curve.cells[0]["spec"]["name"] not in same:
+        return False
+    return config.epsilons[-1] in curve.epsilons

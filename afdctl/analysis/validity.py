@@ -154,5 +154,5 @@ def not_monotone(evidence: Evidence, limits: Thresholds) -> Finding:
         threshold=share,
         # one long step leaves the region that fools on sound networks too
         verdict="ok" if not exceeded else "warn" if one_step else "fail",
-        text=f"{worst.title} fools {counts[worst]} of {evidence.n} images at an epsilon, but not at the next larger one",
+        text=f"{worst.title} fools {counts[worst]} of {evidence.n} images at an epsilon, but not at the next one",
     )

@@ -132,7 +132,7 @@ def plain_network(shape: tuple[int, ...], classes: int) -> nn.Module:
     channels, *sides = shape
     layers: list[nn.Module] = [nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU()]
     width = 32
-    while not width == 64 or max(sides) > DENSE_SIDE:
+    while width != 64 or max(sides) > DENSE_SIDE:
         layers += [nn.Conv2d(width, 64, 3, stride=2, padding=1), nn.ReLU()]
         width, sides = 64, [-(-side // 2) for side in sides]
     features = width * sides[0] * sides[1]

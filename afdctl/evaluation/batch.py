@@ -13,8 +13,8 @@ from afdctl.attacks.query_counter import seed_global_rng
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.errors import RecipeError, out_of_memory
 from afdctl.evaluation.epsilon_search import Results, attack_grid
-from afdctl.evaluation.plan import Task
 from afdctl.evaluation.outputs import preserved_state
+from afdctl.evaluation.plan import Task
 from afdctl.evaluation.verify import Verification, predict, verify
 from afdctl.formatting import one_line_error
 from afdctl.models.feature_classifier import FeatureClassifier

@@ -196,17 +196,15 @@ def describe(measures: Measures, *, custom: bool, limits: Thresholds | None = No
     if measures.no_gradient:
         warnings.append(f"the outputs have no gradient with respect to the image; trust {trusted}")
     elif many(measures.dead_margin, limits.D3.dead):
-        warnings.append(
-            f"{measures.dead_margin} of {n} images have no gradient that an attack could follow; trust {trusted}"
-        )
+        images = f"{measures.dead_margin} of {n} images"
+        warnings.append(f"{images} have no gradient that an attack could follow; trust {trusted}")
     elif flat:
         warnings.append(f"small noise does not change the margin of {measures.flat} of {n} images; trust surrogate")
     if not random and many(measures.misled, limits.D3.misled):
         warnings.append(f"the gradients of {measures.misled} of {n} images lead downhill; trust {trusted}")
     if not measures.no_gradient and many(measures.dead_ce, limits.D3.dead):
-        warnings.append(
-            f"{measures.dead_ce} of {n} images have no gradient of the cross-entropy; trust apgd_t, fab_t and square"
-        )
+        images = f"{measures.dead_ce} of {n} images"
+        warnings.append(f"{images} have no gradient of the cross-entropy; trust apgd_t, fab_t and square")
     return warnings + _accuracy_warnings(measures, limits, custom)
 
 
