@@ -16,7 +16,9 @@ def one_step(evidence: Evidence, limits: Thresholds) -> Finding:
     counts: dict[float, tuple[int, bool]] = {}
     for epsilon in evidence.epsilons:
         pgd = evidence.pgd(epsilon)
-        for attack in evidence.named(ONE_STEP, epsilon) if pgd else ():
+        if pgd is None:
+            continue
+        for attack in evidence.named(ONE_STEP, epsilon):
             counts[epsilon] = int((attack.fooled(epsilon) & pgd.robust(epsilon)).sum()), pgd.short_reach(epsilon)
     if not counts:
         return missing("D6", "one step beats many", "masking", limits.D6.share, "fgsm and PGD at the same epsilon")
@@ -138,7 +140,9 @@ def dominance(evidence: Evidence, limits: Thresholds) -> Finding:
     values: dict[tuple[str, float], float] = {}
     for epsilon in evidence.epsilons:
         pgd = evidence.pgd(epsilon)
-        for attack in evidence.named(MINIMUM_NORM, epsilon) if pgd else ():
+        if pgd is None:
+            continue
+        for attack in evidence.named(MINIMUM_NORM, epsilon):
             gap = float(pgd.robust(epsilon).mean() - attack.robust(epsilon).mean())
             values[f"{attack.title} leaves {{:.1f}} points less than {pgd.title}", epsilon] = gap
     if not values:

@@ -142,7 +142,9 @@ class Evidence:
             return attack.robust(epsilon)
         for attack in self.named(("aa",), epsilon):
             if attack.standard_aa:
-                return attack.robust(epsilon) | (attack.fooled(epsilon) & (attack.column(epsilon, "part") != CE_PART))
+                later: Array = attack.fooled(epsilon) & (attack.column(epsilon, "part") != CE_PART)
+                robust: Array = attack.robust(epsilon) | later
+                return robust
         return None
 
     def white_box(self, epsilon: float) -> tuple[Array, list[AttackEvidence]] | None:

@@ -5,8 +5,6 @@ Practical black-box attacks (Papernot et al. 2017, arXiv:1602.02697), with the s
 vanish or mislead, and where the margin is flat, which stops Square as well.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -53,41 +51,43 @@ def surrogate(
     result = AttackResult.empty(x)
     if not len(x):
         return result
+    logits = _try_images(model, result, torch.arange(len(x), device=x.device), x, y, query=0)
     if substitute is None:
-        substitute = distil(model, x[:images], epochs=epochs, noise=noise, seed=rng.seed)
+        classes = logits.shape[1]
+        substitute = distil(model, x[:images], epochs=epochs, noise=noise, seed=rng.seed, classes=classes)
         result.forwards[:images] += epochs
+    answer = substitute
 
     def surrogate_logits(iterate: Tensor) -> Tensor:
-        return substitute(iterate.float()).to(iterate)
+        return answer(iterate.float()).to(iterate)
 
-    def candidates() -> Iterator[tuple[Loss | None, bool]]:
-        yield None, False
-        yield cross_entropy_per_sample, False
-        yield margin, True
-
-    for query, (loss, random_start) in enumerate(candidates()):
+    candidates: tuple[tuple[Loss, bool], ...] = ((cross_entropy_per_sample, False), (margin, True))
+    for query, (loss, random_start) in enumerate(candidates, 1):
         rows = (~result.fooled).nonzero()[:, 0]
         if not len(rows):
             break
         at, labels = x[rows], y[rows]
-        x_adv = at
-        if loss is not None:
-            start = random_in_ball(at, epsilon, norm, rng.select(rows)) if random_start else at
-            length = step_length(epsilon, steps, None)
-            rule = MomentumStep(norm=norm, epsilon=epsilon, step_size=length, decay=1.0, x=at)
-            found, _ = run_gradient_attack(
-                surrogate_logits, at, labels, start, rule, steps=steps, early_stop=False, loss=loss
-            )
-            x_adv = found.x_adv
-        with torch.no_grad():
-            logits = model(x_adv)
-        result.x_adv[rows] = x_adv
-        result.forwards[rows] += 1
-        result.first_success_step[rows] = torch.where(is_misclassified(logits, labels), query, NOT_FOUND)
+        start = random_in_ball(at, epsilon, norm, rng.select(rows)) if random_start else at
+        length = step_length(epsilon, steps, None)
+        rule = MomentumStep(norm=norm, epsilon=epsilon, step_size=length, decay=1.0, x=at)
+        found, _ = run_gradient_attack(
+            surrogate_logits, at, labels, start, rule, steps=steps, early_stop=False, loss=loss
+        )
+        _try_images(model, result, rows, found.x_adv, labels, query=query)
     return result
 
 
-def distil(model: Model, x: Tensor, *, epochs: int, noise: float, seed: int, classes: int | None = None) -> nn.Module:
+def _try_images(model: Model, result: AttackResult, rows: Tensor, x_adv: Tensor, y: Tensor, *, query: int) -> Tensor:
+    """Record in the rows (m,) whether images x_adv (m, c, h, w) fool the model, and return its logits."""
+    with torch.no_grad():
+        logits = model(x_adv)
+    result.x_adv[rows] = x_adv
+    result.forwards[rows] += 1
+    result.first_success_step[rows] = torch.where(is_misclassified(logits, y), query, NOT_FOUND)
+    return logits
+
+
+def distil(model: Model, x: Tensor, *, epochs: int, noise: float, seed: int, classes: int) -> nn.Module:
     """Train a plain network on the classes that the model answers for x (n, c, h, w), and return it.
 
     x is uint8, or floats in [0, 1]. Every other image of a batch gets uniform noise of at most `noise`, so that the
@@ -95,16 +95,13 @@ def distil(model: Model, x: Tensor, *, epochs: int, noise: float, seed: int, cla
     """
     device = _device_of(model, x)
     generator = Generator().manual_seed(seed)
-    if classes is None:
-        with torch.no_grad():
-            classes = model(as_floats(x[:1]).to(device)).shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         network = plain_network(tuple(x.shape[1:]), classes).to(device)
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, epochs * -(-len(x) // BATCH_SIZE))
     for _ in range(epochs):
-        for rows in torch.randperm(len(x), generator=generator).split(BATCH_SIZE):
+        for rows in torch.split(torch.randperm(len(x), generator=generator), BATCH_SIZE):
             images = as_floats(x[rows.to(x.device)])
             drawn = noise * (2 * torch.rand(images.shape, generator=generator) - 1)
             drawn[::2] = 0
@@ -123,7 +120,7 @@ def train_step(model: Model, network: nn.Module, optimizer: torch.optim.Optimize
         logits = network(images[answered].float())
         loss = cross_entropy(logits, answers[answered].argmax(1), reduction="sum") / max(len(logits), 1)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

@@ -117,7 +117,7 @@ def _are_probabilities(logits: Tensor) -> bool:
 
 def _pass_difference(network: nn.Module, x: Tensor, logits: Tensor) -> float:
     first, second = (z / z.norm(dim=1, keepdim=True).clamp_min(1e-12) for z in (logits, forward(network, x)))
-    return (first - second).norm(dim=1).max().item()
+    return float((first - second).norm(dim=1).max())
 
 
 def _batch_difference(network: nn.Module, x: Tensor, logits: Tensor) -> float:
@@ -125,7 +125,7 @@ def _batch_difference(network: nn.Module, x: Tensor, logits: Tensor) -> float:
     # a model that squeezes its output loses the batch dimension of a single image
     if alone.shape != logits[:SINGLE_IMAGES].shape:
         return 1.0
-    return (softmax(alone, 1) - softmax(logits[:SINGLE_IMAGES], 1)).abs().max().item()
+    return float((softmax(alone, 1) - softmax(logits[:SINGLE_IMAGES], 1)).abs().max())
 
 
 def _dead_gradients(network: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:

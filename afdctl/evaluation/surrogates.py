@@ -103,4 +103,4 @@ def _settings(task: Task) -> dict[str, Any]:
 def _agreement(model: Model, network: nn.Module, x: Tensor) -> float:
     """Return the share of images x (n, c, h, w) that both networks give the same class."""
     with torch.no_grad():
-        return (model(x).argmax(1) == network(x).argmax(1)).double().mean().item()
+        return float((model(x).argmax(1) == network(x).argmax(1)).double().mean())
