@@ -22,6 +22,8 @@ LAYERS = [
     "paths",
     "user_code",
     "name_families",
+    "descriptors",
+    "names",
     "registry",
     "journal",
     "recipe",

@@ -136,7 +136,7 @@ def load_discriminator(run: Run, which: str, target: EvaluationTarget) -> nn.Mod
     """Load D_psi of a run's checkpoint, frozen; None for a run without one, such as NT, AT and custom models."""
     if run.kind == "external" or not isinstance(target.network, FeatureClassifier):
         return None
-    defense = recipe.loads(run.recipe_text).defense
+    defense = recipe.loads(run.recipe_text, run.path).defense
     checkpoint = checkpoints.load(run, which)
     with checkpoints.fitting(checkpoint):
         state = checkpoint.state["defense"].get("D_psi")

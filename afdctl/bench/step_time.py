@@ -19,19 +19,17 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from afdctl import data
+from afdctl import data, registry
 from afdctl.defenses.base import Defense, Report
 from afdctl.defenses.step_phases import PhaseCounter, StepPhases
 from afdctl.models.cost import synchronize, timed
 from afdctl.recipe import Recipe, dump
-from afdctl.recipe.defenses import DEFENSES, DefenseConfig
+from afdctl.recipe.defenses import DefenseConfig
 from afdctl.runs import files, results_file
 from afdctl.runs.run import Run
 from afdctl.training.cost_estimate import ImageBatch, build_defense, random_batch
 from afdctl.training.metric_buffer import MetricBuffer
 
-# Names of defenses in reports that differ from those in a recipe.
-SHORT_NAMES: Final[Mapping[str, str]] = {"natural": "nt", "adversarial": "at"}
 COMPARED: Final = ("afd", "adversarial", "trades")
 # Steps timed by phase, and steps of the epoch whose journal is timed: 55,000 images of MNIST in batches of 128.
 SHARE_STEPS: Final = 3
@@ -53,7 +51,13 @@ class RatioEstimate(NamedTuple):
 
 def short_name(recipe: Recipe) -> str:
     """Return the name of the recipe's defense in reports."""
-    return SHORT_NAMES.get(recipe.defense.name, recipe.defense.name)
+    return report_name(recipe.defense.name)
+
+
+def report_name(defense: str) -> str:
+    """Return the name of a defense in reports."""
+    descriptor = registry.describe(registry.DEFENSES, defense)
+    return descriptor.short or (defense if defense in registry.DEFENSES else descriptor.label)
 
 
 def make_batch(recipe: Recipe, device: torch.device) -> ImageBatch:
@@ -68,8 +72,7 @@ def build_defenses(recipe: Recipe, attack_steps: int, images: ImageBatch) -> dic
     """Build the recipe's own defense first, then AFD, AT and TRADES on its network, with its performance settings."""
     names = dict.fromkeys([recipe.defense.name, *COMPARED])
     return {
-        SHORT_NAMES.get(name, name): build_defense(recipe, defense_table(recipe, name), attack_steps, images)
-        for name in names
+        report_name(name): build_defense(recipe, defense_table(recipe, name), attack_steps, images) for name in names
     }
 
 
@@ -77,7 +80,8 @@ def defense_table(recipe: Recipe, name: str) -> Any:
     """Return the recipe's [defense] table, or that of another defense with the same optimizer of L_C."""
     if recipe.defense.name == name:
         return recipe.defense
-    return DEFENSES[name](name=name, **recipe.defense.model_dump(include=set(DefenseConfig.model_fields) - {"name"}))
+    model: Any = DefenseConfig.model_of({"name": name})
+    return model(name=name, **recipe.defense.model_dump(include=set(DefenseConfig.model_fields) - {"name"}))
 
 
 def interleave(

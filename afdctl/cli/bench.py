@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdctl import registry
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Row = Mapping[str, Any]
-NAMES: Final = {"afd": "AFD", "at": "AT", "trades": "TRADES", "nt": "NT"}
 
 ATTACK_STEPS = typer.Option(
     min=1, max=10**6, help="Measure with N attack steps; repeatable. By default the recipe's.", metavar="N"
@@ -174,7 +174,8 @@ def make_table(title: str, *headings: str) -> "Table":
 
 
 def display_name(defense: str) -> str:
-    return NAMES.get(defense, defense)
+    labels = {entry.short or name: entry.label for name, entry in registry.DEFENSES.items()}
+    return labels.get(defense, defense)
 
 
 def milliseconds(seconds: float) -> str:

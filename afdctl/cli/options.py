@@ -227,7 +227,7 @@ def dataset_name(run: "Run") -> str:
     # a custom model has no recipe
     if run.kind == "external":
         return str(run.provenance["dataset"])
-    return recipe.loads(run.recipe_text).data.dataset
+    return recipe.loads(run.recipe_text, run.path).dataset
 
 
 def split_names(text: str | None) -> list[str]:

@@ -143,10 +143,15 @@ def format_opening(row: Row) -> str:
     if row["event"] == "resume":
         return f"resuming at step {row['step']} of {row['steps_total']}"
     recipe, images = row["recipe"], row["images"]
+    own = recipe.get("user_code") or {}
+    defense, dataset = (
+        own[table]["label"] if table in own else recipe[table][key]
+        for table, key in (("defense", "name"), ("data", "dataset"))
+    )
     share = recipe["data"].get("extra_share")
     extra = f" with {share:.0%} of each batch from {images['extra']:,} others" if share else ""
     return (
-        f"{row['name']}: {recipe['defense']['name']} on {recipe['data']['dataset']}, {row['parameters']:,} parameters, "
+        f"{row['name']}: {defense} on {dataset}, {row['parameters']:,} parameters, "
         f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
         f"{row['classes']} classes: {images['train']:,} images to train on{extra}, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)
@@ -156,7 +161,10 @@ def format_opening(row: Row) -> str:
 def format_metrics(row: Row) -> list[str]:
     """Format the losses and the discriminator's metrics of a step; a value that is not a number is `nan`."""
     values = {name: float("nan") if row[name] is None else row[name] for name in METRICS if name in row}
-    return [METRICS[name].format(value) for name, value in values.items()]
+    # losses of a user's defense
+    own = {name: row[name] for name in row if name.startswith("L_") and name not in METRICS and row[name] is not None}
+    losses = [f"{name} {value:6.3f}" for name, value in own.items()]
+    return [*losses, *(METRICS[name].format(value) for name, value in values.items())]
 
 
 def format_validation(row: Row) -> str:

@@ -1,16 +1,25 @@
 """Data sets: from a name to two splits of labelled uint8 images."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from afdctl import registry
 from afdctl.data.base import Dataset, DatasetLoader, ImageTensors, search_path
+from afdctl.data.user_dataset import check
+from afdctl.errors import RecipeError
+from afdctl.user_code.code import shown
 
 __all__ = ["Dataset", "DatasetLoader", "ImageTensors", "load", "loader_of", "roots", "search_path"]
 
 
 def loader_of(name: str) -> DatasetLoader:
     """Return the loader of a registered data set."""
-    loader: DatasetLoader = registry.load(registry.DATASETS, name)()
+    cls, code = registry.load(registry.DATASETS, name), registry.user_code(registry.DATASETS, name)
+    if code and not issubclass(cls, DatasetLoader):
+        raise RecipeError(f"{shown(name)}: is not a subclass of afdctl.DatasetLoader")
+    with code.running(f"{cls.__name__}()") if code else nullcontext():
+        loader: DatasetLoader = cls()
     return loader
 
 
@@ -39,13 +48,19 @@ def load(
     image_size: int | None = None,
     channels: int | None = None,
     recorded: Path | None = None,
+    **own: Any,
 ) -> Dataset:
     """Read a data set; download it first if it is missing.
 
     `path` is the recipe's `data.path`, `recorded` the data folder in a run's provenance. `image_size` (pixels a side)
-    and `channels` (1 or 3) apply to loaders that resize. Errors: DataMissingError, CorruptError, DiskFullError.
+    and `channels` (1 or 3) apply to loaders that resize, `own` are the further keys of a user's data set. Errors:
+    DataMissingError, CorruptError, DiskFullError; RecipeError of a user's data set, see `check`.
     """
     loader, folders = loader_of(name), roots(name, data_dir, path=path, recorded=recorded)
-    if loader.find(folders) is None:
-        loader.fetch(folders)
-    return loader.load(folders, image_size=image_size, channels=channels)
+    code = registry.user_code(registry.DATASETS, name)
+    with code.running("load()") if code else nullcontext():
+        if loader.find(folders) is None:
+            loader.fetch(folders)
+        read: Any = loader.load
+        dataset = read(folders, image_size=image_size, channels=channels, **own)
+    return check(dataset, shown(name)) if code else dataset

@@ -107,19 +107,19 @@ class DatasetLoader(ABC):
     """
 
     name: ClassVar[str]
-    info: ClassVar[DatasetInfo | None]
+    info: ClassVar[DatasetInfo | None] = None
     files: ClassVar[tuple[DownloadFile, ...]] = ()
     accepts: ClassVar[str] = ""
     resizes: ClassVar[bool] = False
     md5_label: ClassVar[str] = "md5"
 
-    @abstractmethod
     def find(self, roots: Sequence[Path]) -> str | None:
-        """Return where the data set is, as text; None if it is missing."""
+        """Return where the data set is, as text; None if it is missing. By default it needs no files."""
+        return "made by its code"
 
     @abstractmethod
     def load(self, roots: Sequence[Path], *, image_size: int | None = None, channels: int | None = None) -> Dataset:
-        """Read both splits.
+        """Read both splits. A user's data set also takes the keys of its `Config`.
 
         Errors: CorruptError names a damaged file, DataMissingError what is missing.
         """

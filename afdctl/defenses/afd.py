@@ -24,7 +24,6 @@ class AFD(Defense):
         self, table: defenses.AFD, network: FeatureClassifier, adversary: Adversary, classes: int, noise: Generator
     ) -> None:
         super().__init__(table=table, network=network, adversary=adversary, classes=classes, noise=noise)
-        self.noise = noise
         self.game = GAMES[table.game]
         self.F_theta, self.C_phi = network.F_theta, network.C_phi
         self.D_psi = discriminator.build(

@@ -14,6 +14,8 @@ from afdctl.recipe.defenses import Defense as DefenseTable
 
 # device types for which torch has fused optimizers
 FUSED_DEVICES: Final = ("cpu", "cuda", "mps", "xpu")
+# types of attributes that are state
+VALUES: Final = (int, float, str, Tensor, Generator)
 # metrics of one step by name: 0-dim tensors without gradients, still on the device
 Report = dict[str, Tensor]
 # (x, y) to x', against the network's current weights
@@ -21,9 +23,11 @@ Adversary = Callable[[Tensor, Tensor], Tensor]
 
 
 class Defense(ABC):
-    """A method to train a network. `modules` and `optimizers` are all the state that a checkpoint must hold.
+    """A method to train a network. `modules` and `optimizers` are the state that a checkpoint holds.
 
-    `table` is the recipe's [defense] table. `noise` is the generator of the random numbers that the defense draws.
+    `table` is the recipe's [defense] table, `classes` the number of classes. `noise` is the generator of the random
+    numbers that the defense draws. Of a subclass in a user's file, `make_defense` finds modules and optimizers among
+    the attributes; attributes that are numbers, tensors or generators are state too.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class Defense(ABC):
     ) -> None:
         self.table: Any = table
         self.network = network
+        self.noise = noise
         self.adversary = adversary
         self.modules: dict[str, nn.Module] = {"network": network}
         self.optimizers: dict[str, Optimizer] = {"C": self.sgd("C", network.parameters())}
@@ -54,25 +59,46 @@ class Defense(ABC):
         return SGD(trained, **{key: getattr(self.table, f"{key}_{loss_name}") for key in keys}, fused=can_fuse(trained))
 
     def set_lr_factor(self, factor: float) -> None:
-        """Set every learning rate to the recipe's times `factor`."""
-        for loss_name, optimizer in self.optimizers.items():
-            for group in optimizer.param_groups:
-                group["lr"] = getattr(self.table, f"lr_{loss_name}") * factor
+        """Set every learning rate to its first value, the recipe's, times `factor`."""
+        for name, optimizer in self.optimizers.items():
+            for group, lr in zip(optimizer.param_groups, self._first_lrs(name), strict=True):
+                group["lr"] = lr * factor
 
     def learning_rates(self) -> dict[str, float]:
         """Return the current learning rate of each optimizer, by the recipe's key."""
         return {f"lr_{loss_name}": optimizer.param_groups[0]["lr"] for loss_name, optimizer in self.optimizers.items()}
+
+    def _first_lrs(self, name: str) -> list[float]:
+        """Return the learning rates that an optimizer was made with."""
+        first: dict[str, list[float]] = vars(self).setdefault("first_lrs", {})
+        if name not in first:
+            first[name] = [group["lr"] for group in self.optimizers[name].param_groups]
+        return first[name]
 
     def step_classifier(self, loss: Tensor) -> Tensor:
         """Move theta and phi by one step down `loss`. Return the norm of its gradient."""
         return apply_gradients(self.optimizers["C"], gradients_of(loss, self.network))
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        return {name: part.state_dict() for name, part in self._parts().items()} | {"values": self._values()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        # a saved optimizer has the learning rates of its step
+        for name in self.optimizers:
+            self._first_lrs(name)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        for name, value in state.get("values", {}).items():
+            own = getattr(self, name, None)
+            if isinstance(own, Generator):
+                own.set_state(value)
+            else:
+                setattr(self, name, value.to(own.device) if isinstance(own, Tensor) else value)
+
+    def _values(self) -> dict[str, Any]:
+        """Return the attributes that are numbers, tensors or generators, whose states they are."""
+        values = {key: value for key, value in vars(self).items() if isinstance(value, VALUES) and key != "noise"}
+        return {key: value.get_state() if isinstance(value, Generator) else value for key, value in values.items()}
 
     def _parts(self) -> dict[str, Any]:
         return self.modules | {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}

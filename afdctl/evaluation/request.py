@@ -96,7 +96,7 @@ class EvaluationRequest:
 
 def trained_balls(run: Run) -> Balls:
     """Return the union of balls that a run was trained in; empty for a single ball or a custom model."""
-    chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
+    chosen = recipe.loads(run.recipe_text, run.path) if run.recipe_text else None
     return chosen.attack.balls if chosen and chosen.attack.union else {}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,7 @@ from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.data import Data
-from afdctl.runs import checkpoints
+from afdctl.runs import checkpoints, user_files
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import lost_rows
 from afdctl.runs.run import Run
@@ -67,7 +67,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     """
     if run.kind == "external":
         return _reload_user_target(run, device, data_dir)
-    config = recipe.loads(run.recipe_text)
+    config = recipe.loads(run.recipe_text, run.path)
     checkpoint = checkpoints.load(run, which)
     # a sweep would begin a new journal, which knows nothing of the training
     if not run.journal_path.exists():
@@ -81,16 +81,15 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         )
     with checkpoints.fitting(checkpoint):
         network.load_state_dict(checkpoint.network)
-    return make_target(
-        run,
-        network,
-        dataset,
-        device,
-        digest=checkpoint.digest,
-        seed=config.seed,
-        warnings=checkpoint.warnings,
-        load=load,
-    )
+    digest, warnings = checkpoint.digest, list(checkpoint.warnings)
+    # files of the run, which are verified here, or of an installed package, which may be another version by now
+    if changed := user_files.changes(config, config.user_code, ("data", "model")):
+        code_digest = user_files.digest(config, ("data", "model"))
+        digest = sha256(f"{digest} {code_digest}".encode()).hexdigest()
+        warnings.append(f"{changed} has changed since the training; these results are of the code as it is now")
+    # under the name that tables and suites know
+    dataset = replace(dataset, name=config.dataset)
+    return make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings, load=load)
 
 
 def load_user_target(

@@ -18,13 +18,6 @@ from afdctl.runs.run import Run
 RECIPES: Final = {"NT": "nt", "AT": "at", "TRADES": "trades", "AFD-DCGAN": "dcgan", "AFD-WGAN": "wgan"}
 METHODS: Final = tuple(RECIPES)
 DATASETS: Final = ("mnist", "cifar10", "cifar100", "tiny_imagenet")
-DATASET_TITLES: Final = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar100": "CIFAR-100",
-    "tiny_imagenet": "Tiny-ImageNet",
-}
 
 
 @dataclass(frozen=True)
@@ -92,21 +85,28 @@ def has_seeds(records: Iterable[Record]) -> bool:
 
 
 def method_rank(label: str) -> tuple[bool, int]:
-    """Return the sort key of a label: the paper's methods in its order, custom models last."""
-    known = [*METHODS, "AFD-HINGE", "Matching"]
+    """Return the sort key of a label: built-in methods in the registry's order, then users' and custom models."""
+    known = [defense.method_of(variant) for defense in registry.DEFENSES.values() for variant in defense.styles]
     method = label.partition(" ")[0]
     return method not in known, known.index(method) if method in known else 0
 
 
 def dataset_title(dataset: str) -> str:
     """Return the printed name of a data set."""
-    return DATASET_TITLES.get(dataset, dataset)
+    known = registry.DATASETS.get(dataset)
+    return known.label if known else dataset
 
 
 def dataset_titles(datasets: Iterable[str]) -> str:
-    """Join the titles of the distinct data sets, in the registry's order."""
-    present = set(datasets)
-    return ", ".join(dataset_title(dataset) for dataset in registry.DATASETS if dataset in present)
+    """Join the titles of the distinct data sets, in the registry's order, users' own last."""
+    return ", ".join(map(dataset_title, in_order(datasets, registry.DATASETS)))
+
+
+def in_order(datasets: Iterable[str], first: Iterable[str]) -> list[str]:
+    """Return the distinct data sets, those in `first` in its order before the others."""
+    present = list(dict.fromkeys(datasets))
+    known = [dataset for dataset in first if dataset in present]
+    return list(dict.fromkeys([*known, *present]))
 
 
 class Gap(NamedTuple):
@@ -174,7 +174,9 @@ def _label(record: Record, *, alone: bool) -> str:
     return record.method if alone or record.method == record.name else f"{record.method} ({record.name})"
 
 
-def _rank(group: Group) -> tuple[int, tuple[bool, int]]:
-    # data sets that the paper does not use come after its own
+def _rank(group: Group) -> tuple[int, str, tuple[bool, int]]:
+    # data sets that the paper does not use come after its own, and users' own last
     datasets = list(dict.fromkeys([*DATASETS, *registry.DATASETS]))
-    return datasets.index(group.dataset), method_rank(group.label)
+    known = group.dataset in datasets
+    place = datasets.index(group.dataset) if known else len(datasets)
+    return place, "" if known else group.dataset, method_rank(group.label)

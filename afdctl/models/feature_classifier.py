@@ -1,7 +1,7 @@
 """F_theta and C_phi: an encoder with normalised features, and a linear classifier; how fast they compute."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from afdctl.errors import CorruptError
 from afdctl.models.precision import MixedPrecision, set_precision
-from afdctl.registry import ENCODERS, load
+from afdctl.models.user_encoder import build_encoder
 
 # the modes of torch.compile that also capture CUDA graphs, where the module is on a CUDA device
 CAPTURING_MODES: Final = ("reduce-overhead", "max-autotune")
@@ -81,15 +81,22 @@ class FeatureClassifier(nn.Module):
 
 
 def build(
-    encoder: str, *, width: int | None = None, norm: str = "l2", channels: int, image_size: int, classes: int
+    encoder: str,
+    *,
+    width: int | None = None,
+    norm: str = "l2",
+    channels: int,
+    image_size: int,
+    classes: int,
+    **own: Any,
 ) -> FeatureClassifier:
-    """Build the network of an encoder in the registry; weights are drawn from torch's global generator.
+    """Build the network of an encoder in the registry or a user's; weights are drawn from torch's global generator.
 
-    `width` is the number of base filters, of an encoder that has it. `norm` is that of the features (`FeatureNorm`).
-    Errors: RecipeError for images that the encoder does not take.
+    `width` is the number of base filters, of an encoder that has it. `norm` is that of the features (`FeatureNorm`),
+    `own` are the further keys of a user's encoder. Errors: RecipeError for images that the encoder does not take.
     """
     base = {} if width is None else {"width": width}
-    module, features = load(ENCODERS, encoder)(channels=channels, image_size=image_size, **base)
+    module, features = build_encoder(encoder, channels=channels, image_size=image_size, **base, **own)
     network = FeatureClassifier(module, features, classes, norm)
     # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with

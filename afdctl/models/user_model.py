@@ -67,8 +67,8 @@ def load(
     """
     _check_normalisation(mean, std)
     where = parse(spec)
-    with executing(where.file.parent if where.file else Path.cwd()) as imports:
-        module = run_file(where.file, imports) if where.file else import_named(where.place, imports)
+    with executing(where.folder) as imports:
+        module = run_file(where.file, imports) if where.file else import_named(where.module, imports)
         model = _build(UserCode(where.place, module, imports), where.name)
         training = any(part.training and isinstance(part, MODE_DEPENDENT) for part in model.modules())
         _try(model, shape)

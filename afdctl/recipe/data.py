@@ -5,13 +5,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.fields import Count, CountOrZero, Table, check_applicable, check_path, registered
+from afdctl.recipe.fields import Count, CountOrZero, check_path
+from afdctl.recipe.named_table import NamedTable, check_applicable, named
 
 
-class Data(Table):
+class Data(NamedTable):
     """The data set, its split and its augmentation."""
 
-    dataset: Annotated[str, *registered(registry.DATASETS)] = Field(description="`afdctl data ls` lists them")
+    kind = registry.DATASETS
+    key = "dataset"
+
+    dataset: Annotated[str, *named(registry.DATASETS)] = Field(description="`afdctl data ls` lists them")
     path: Annotated[str, AfterValidator(check_path)] | None = Field(
         None,
         description="folder: the folder with train/ and test/ (or val/); arrays: the .npz, .safetensors or .h5 file "
@@ -75,7 +79,7 @@ class Data(Table):
     @field_validator("path", "image_size", "channels")
     @classmethod
     def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_applicable(value, info, "dataset")
+        return check_applicable(value, info, Data)
 
     @field_validator("image_size")
     @classmethod

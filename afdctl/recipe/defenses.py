@@ -1,9 +1,8 @@
 """The keys of [defense], for each defense, and of [attack], the adversary that most of them train against."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from afdctl import registry
 from afdctl.recipe.fields import (
@@ -12,17 +11,19 @@ from afdctl.recipe.fields import (
     Fraction,
     Momentum,
     NonNegative,
-    Table,
-    check_applicable,
     registered,
 )
+from afdctl.recipe.named_table import ByName, NamedTable, check_applicable, named
 from afdctl.recipe.union import UnionConfig
 
 
-class DefenseConfig(Table):
+class DefenseConfig(NamedTable):
     """A defense and its SGD optimizer of L_C over theta and phi; `name` decides the further keys."""
 
-    name: str
+    kind = registry.DEFENSES
+    key = "name"
+
+    name: Annotated[str, *named(registry.DEFENSES)]
     lr_C: NonNegative = Field(0.1, description="learning rate of L_C")
     momentum_C: Momentum = 0.9
     nesterov_C: bool = Field(False, description="Nesterov momentum in the optimizer of L_C")
@@ -119,20 +120,16 @@ class AFD(DefenseConfig):
         return statistics
 
 
-Defense = Annotated[Natural | Adversarial | Trades | Matching | AFD, Field(discriminator="name")]
-DEFENSES: Final[Mapping[str, type[DefenseConfig]]] = {
-    "natural": Natural,
-    "adversarial": Adversarial,
-    "trades": Trades,
-    "matching": Matching,
-    "afd": AFD,
-}
+Defense = Annotated[SerializeAsAny[DefenseConfig], ByName()]
 
 
-class AdversaryConfig(Table):
+class AdversaryConfig(NamedTable):
     """The training adversary; validation and test attack with its norm and epsilon."""
 
-    name: Annotated[str, *registered(registry.ADVERSARIES)] = "apgd_ce"
+    kind = registry.ADVERSARIES
+    key = "name"
+
+    name: Annotated[str, *named(registry.ADVERSARIES)] = "apgd_ce"
     norm: Literal["linf", "l2", "l1"] = Field("linf", description="norm of the ball")
     epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
     # the default is validated too, as n_fgsm refuses it
@@ -196,7 +193,7 @@ class AdversaryConfig(Table):
     @field_validator("step_size")
     @classmethod
     def _has_key(cls, value: Any, info: ValidationInfo) -> Any:
-        return check_applicable(value, info, "name")
+        return check_applicable(value, info, AdversaryConfig)
 
     @property
     def curriculum_epochs(self) -> int:
@@ -240,3 +237,6 @@ class AdversaryConfig(Table):
         if info.data.get("norm") == "linf" and epsilon > 1:
             raise ValueError(f"images are in [0, 1]; did you mean {epsilon:g}/255?")
         return epsilon
+
+
+Adversary = Annotated[SerializeAsAny[AdversaryConfig], ByName()]

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
+from afdctl.recipe.named_table import NamedTable
 from afdctl.recipe.toml_source import MAX_INTEGER, Keys, Layer, toml_value, value_at
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -49,6 +50,7 @@ def validate(
     values: Mapping[str, Any],
     layers: Sequence[Layer],
     *,
+    context: Mapping[str, Any] | None = None,
     other_keys: Sequence[str] = (),
     table: str = "",
 ) -> Model:
@@ -57,7 +59,7 @@ def validate(
     `other_keys` are suggested at the top level beside the model's own; `table` precedes each key in a message.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=context)
     except ValidationError as error:
         problems = [problem(details, model, values, layers, other_keys, table) for details in error.errors()]
         raise RecipeError("\n".join(problems)) from None
@@ -72,7 +74,7 @@ def problem(
     table: str,
 ) -> str:
     """Format a problem: `recipes/x.toml:9: attack.epsilon = 8: images are in [0, 1]; did you mean 8/255?`."""
-    location = locate(details, model)
+    location = locate(details, model, values)
     value = value_at(values, location.keys)
     name = shorten(".".join(filter(None, [table, key_name(location.keys, values)])))
     if value is not None and details["type"] != "extra_forbidden" and not isinstance(value, dict):
@@ -83,7 +85,7 @@ def problem(
     return f"{place(location.keys, candidates)}{name}: {reason(details, location, value, extra)}"
 
 
-def locate(details: ErrorDetails, model: type[BaseModel]) -> Location:
+def locate(details: ErrorDetails, model: type[BaseModel], values: Mapping[str, Any]) -> Location:
     """Translate pydantic's location, which also has the names of union members and the indices of list items."""
     keys: Keys = ()
     table: type[BaseModel] | None = None
@@ -98,11 +100,17 @@ def locate(details: ErrorDetails, model: type[BaseModel]) -> Location:
             table = models[0] if models else None
             field = table.model_fields.get(part) if table else None
             keys, models = (*keys, part), models_in(field.annotation) if field else []
+            models = [chosen_model(member, value_at(values, keys)) for member in models]
     if "union_tag" in details["type"]:
         keys += ("name",)
     if details["type"] == "disagreement":
         keys += (details["ctx"]["key"],)
     return Location(keys, table, models)
+
+
+def chosen_model(model: type[BaseModel], values: Any) -> type[BaseModel]:
+    """Return the model that the name in a table chooses."""
+    return model.model_of(values) if issubclass(model, NamedTable) and isinstance(values, Mapping) else model
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -146,6 +154,8 @@ def reason(details: ErrorDetails, location: Location, value: Any, other_keys: Se
     kind, keys = details["type"], location.keys
     if kind == "extra_forbidden":
         known = [*other_keys, *(location.table.model_fields if location.table else ())]
+        # which only a run's recipe has
+        known = [key for key in known if key != "user_code"]
         return f"no such key ({did_you_mean(str(keys[-1]), known)})"
     if kind in ("missing", "union_tag_not_found"):
         table = f"[[{keys[0]}]]" if any(isinstance(key, int) for key in keys) else f"[{keys[0]}]"

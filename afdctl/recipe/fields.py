@@ -4,23 +4,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.paths import invalid_reason
-from afdctl.registry import Kind
 
 DECIMAL: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # largest count: more steps, images or queries than any machine can process
 MAX_COUNT: Final = 10**9
-# keys that only some data sets or adversaries have
-KEYS_BY_KIND: Final[Mapping[str, tuple[str, ...]]] = {
-    "path": ("folder", "arrays"),
-    "channels": ("folder",),
-    "image_size": ("folder", "tiny_imagenet"),
-    "step_size": ("pgd", "pgd_kl"),
-}
 
 
 class Table(BaseModel):
@@ -52,26 +44,19 @@ def parse_fraction(value: Any) -> Any:
 
 
 def check_name_in(table: Mapping[str, object]) -> Callable[[str], str]:
-    """Return a validator that accepts the names of a registry table."""
+    """Return a validator that accepts the built-in names of a table."""
 
     def check(name: str) -> str:
         if name not in table:
-            names = table.suggestions if isinstance(table, Kind) else table
-            family = table.family_of(name) if isinstance(table, Kind) else None
-            raise ValueError(family.form if family else f"no such name ({did_you_mean(name, names)})")
+            raise ValueError(f"no such name ({did_you_mean(name, table)})")
         return name
 
     return check
 
 
 def registered(table: Mapping[str, object]) -> Any:
-    """Return the type metadata of a key whose values are the names of a registry table."""
-    schema: dict[str, Any] = {"type": "string", "enum": list(table)}
-    families = table.families if isinstance(table, Kind) else ()
-    if families:
-        patterns = [{"type": "string", "pattern": f"^{family.prefix}"} for family in families]
-        schema = {"anyOf": [schema, *patterns]}
-    return AfterValidator(check_name_in(table)), WithJsonSchema(schema)
+    """Return the type metadata of a key whose values are the built-in names of a table."""
+    return AfterValidator(check_name_in(table)), WithJsonSchema({"type": "string", "enum": list(table)})
 
 
 def check_path(text: str) -> str:
@@ -88,15 +73,6 @@ def check_digest(text: str) -> str:
     if not re.fullmatch("[0-9a-f]{64}", text):
         raise ValueError("must be a SHA-256, 64 hexadecimal digits")
     return text
-
-
-def check_applicable(value: Any, info: ValidationInfo, kind_key: str) -> Any:
-    """Refuse a key of `KEYS_BY_KIND` where the table's kind does not have it."""
-    # a kind that failed its own check is not in the data
-    kind, kinds = info.data.get(kind_key), KEYS_BY_KIND[str(info.field_name)]
-    if value is not None and kind is not None and kind not in kinds:
-        raise ValueError(f"{kind} has no such key (only {' and '.join(kinds)} can use it)")
-    return value
 
 
 def cross_table_error(key: str, reason: str) -> PydanticCustomError:

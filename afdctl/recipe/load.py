@@ -12,25 +12,20 @@ import tomli
 import tomli_w
 
 import afdctl
-from afdctl import paths
+from afdctl import names, paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
-from afdctl.recipe import toml_source
-from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
+from afdctl.recipe import toml_source, user_names
 from afdctl.recipe.errors import validate
-from afdctl.recipe.fields import KEYS_BY_KIND, Table
+from afdctl.recipe.named_table import RECORDED, NamedTable
 from afdctl.recipe.schema import Recipe
 from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
-from afdctl.registry import ENCODERS
+from afdctl.recipe.user_names import NAMED_TABLES, with_absolute_names
 
 PACKAGE: Final = Path(afdctl.__file__).parent
 REQUIRED: Final = ("data", "model", "defense", "attack", "train")
 # files that extend each other; packaged ones are up to 4
 MAX_CHAIN: Final = 16
-# table -> the key that decides which further keys the table has
-KIND_KEYS: Final = {"data": "dataset", "model": "encoder", "defense": "name", "attack": "name"}
-
 # the presets of `fidelity`: the paper, its published code and sound practice differ
 PRESETS: Final = ("sound", "paper", "official")
 # condition of a row of presets.toml -> the recipe's key that it compares
@@ -57,7 +52,11 @@ def find(path_or_name: str) -> Path:
 
 
 def load(path_or_name: str, overrides: Overrides = ()) -> Recipe:
-    """Load a recipe with overrides; RecipeError lists every problem."""
+    """Load a recipe with overrides; RecipeError lists every problem.
+
+    Executes the user's code that it names. A relative path is relative to the file that has it; in an override, to the
+    working directory.
+    """
     return resolve(list(with_presets([*chain(find(path_or_name)), override_layer(overrides)])))
 
 
@@ -67,7 +66,7 @@ def of_values(given: Recipe | Mapping[str, Any], overrides: Overrides = ()) -> R
     if isinstance(given, Recipe):
         # without presets, as its values are resolved
         return resolve([as_layer(given.model_dump(mode="json", exclude_none=True), "recipe: "), changes])
-    layer = as_layer(given, "recipe: ")
+    layer = with_absolute_names(as_layer(given, "recipe: "), Path.cwd())
     return resolve(
         list(with_presets([*extended(Layer(layer.values, layer.where | {(): "recipe: "}), Path()), changes]))
     )
@@ -75,7 +74,9 @@ def of_values(given: Recipe | Mapping[str, Any], overrides: Overrides = ()) -> R
 
 def override_layer(overrides: Overrides) -> Layer:
     """Return overrides as a layer over the files."""
-    return as_layer(overrides, "overrides: ") if isinstance(overrides, Mapping) else parse_assignments(overrides)
+    if isinstance(overrides, Mapping):
+        return with_absolute_names(as_layer(overrides, "overrides: "), Path.cwd())
+    return with_absolute_names(parse_assignments(overrides), Path.cwd())
 
 
 def as_layer(given: Mapping[str, Any], place: str) -> Layer:
@@ -92,22 +93,32 @@ def as_layer(given: Mapping[str, Any], place: str) -> Layer:
     return Layer(values, dict.fromkeys(key_paths(values), place))
 
 
-def loads(text: str) -> Recipe:
-    """Load a recipe that `dump` wrote; RecipeError if it was edited into an invalid one."""
+def loads(text: str, folder: Path = Path(), execute: bool = False) -> Recipe:
+    """Load a recipe that `dump` wrote in `folder`; RecipeError if it was edited into an invalid one.
+
+    Executes the user's code that it names on request only; without it, keys of that code have any value.
+    """
     # without presets, because `dump` wrote every value
-    return resolve([parse(text, "recipe.toml")])
+    return resolve([with_absolute_names(parse(text, "recipe.toml"), folder)], recorded=not execute)
 
 
-def resolve(layers: list[Layer]) -> Recipe:
-    """Validate the recipe that results from layers, each over those before it."""
+def resolve(layers: list[Layer], recorded: bool = False) -> Recipe:
+    """Validate the recipe that results from layers, each over those before it.
+
+    `recorded`: as a run recorded it, so that no user code is executed.
+    """
+    user_code = None if recorded else user_names.execute(layers) or None
     # an absent table becomes an empty one, so that each of its required keys is reported
     values: dict[str, Any] = {**{table: {} for table in REQUIRED}, **merge_layers(layer.values for layer in layers)}
-    return validate(Recipe, values, layers, other_keys=["extends"])
+    if not recorded:
+        values["user_code"] = user_code
+    return validate(Recipe, values, layers, context=RECORDED if recorded else None, other_keys=["extends"])
 
 
 def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     """Read a file and all files that it extends, the root first."""
-    return extended(read(path), path.parent, (*descendants, path))
+    layer = with_absolute_names(read(path), path.resolve().parent)
+    return extended(layer, path.parent, (*descendants, path))
 
 
 def extended(layer: Layer, beside: Path, family: tuple[Path, ...] = ()) -> list[Layer]:
@@ -148,11 +159,15 @@ def find_base(extends: str, beside: Path) -> Path | None:
 def with_presets(layers: list[Layer]) -> Iterator[Layer]:
     """Yield each layer after the preset of the fidelity that it names; the preset `sound` comes first."""
     resolved = merge_layers(layer.values for layer in layers)
-    yield Layer(preset("sound", resolved), {})
+    current = "sound"
+    yield Layer(preset(current, resolved), {})
     for layer in layers:
-        if "fidelity" in layer.values:
-            values = preset(layer.values["fidelity"], resolved)
+        named = layer.values.get("fidelity", current)
+        # the preset in effect is not repeated, because it would replace what the layers before set
+        if named != current:
+            values = preset(named, resolved)
             yield Layer(values, dict.fromkeys(key_paths(values), layer.where["fidelity",]))
+            current = named
         yield layer
 
 
@@ -184,29 +199,35 @@ def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def inheritable(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """Drop the keys of `base` that have no meaning for the data set, defense or adversary of `top`."""
     kept = dict(base)
-    for table, kind_key in KIND_KEYS.items():
+    for table, model in NAMED_TABLES.items():
         below, above = base.get(table), top.get(table)
         if not isinstance(below, dict) or not isinstance(above, dict):
             continue
-        old_kind, new_kind = below.get(kind_key), above.get(kind_key)
-        if isinstance(old_kind, str) and isinstance(new_kind, str):
-            lost = keys_of_kind(table, old_kind) - keys_of_kind(table, new_kind)
+        old_name, new_name = below.get(model.key), above.get(model.key)
+        if isinstance(old_name, str) and isinstance(new_name, str) and old_name != new_name:
+            lost = keys_of_name(model, old_name, below) - keys_of_name(model, new_name, above)
             kept[table] = {key: value for key, value in below.items() if key not in lost}
     return kept
 
 
-def keys_of_kind(table: str, kind: str) -> set[str]:
-    """Return the keys of a table for a data set, an encoder, a defense or an adversary."""
-    if table == "model":
-        return {"width"} if kind not in ENCODERS else set(ENCODERS[kind].keys)
-    models: dict[str, type[Table]] = {"data": Data, "attack": AdversaryConfig, "defense": DEFENSES.get(kind, Table)}
-    return {key for key in models[table].model_fields if kind in KEYS_BY_KIND.get(key, (kind,))}
+def keys_of_name(table: type[NamedTable], name: str, values: Mapping[str, Any]) -> set[str]:
+    """Return the keys that a table has with a name; of code that is not executed, those in `values`."""
+    if not names.is_known(table.kind, name):
+        return set()
+    if name not in table.kind and not names.is_loaded(table.kind, name):
+        return set(values)
+    optional = {key for entry in table.kind.values() for key in entry.keys}
+    keys = table.model_of({table.key: name}).model_fields
+    return {key for key in keys if key not in optional or key in names.describe(table.kind, name).keys}
 
 
 def dump(recipe: Recipe) -> str:
     """Write a recipe as TOML with every value visible, except keys that are None."""
     # TOML has no null
-    return tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    # after the tables that a person reads
+    user_code = values.pop("user_code", None)
+    return tomli_w.dumps(values | ({"user_code": user_code} if user_code else {}))
 
 
 def digest(recipe: Recipe) -> str:

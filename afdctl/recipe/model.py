@@ -5,15 +5,19 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from afdctl import registry
-from afdctl.recipe.fields import Digest, Table, check_path, registered
+from afdctl.recipe.fields import Digest, check_path
+from afdctl.recipe.named_table import NamedTable, named
 
 DEFAULT_WIDTH: Final = 64
 
 
-class Model(Table):
+class Model(NamedTable):
     """The network: F_theta (encoder) and C_phi (classifier)."""
 
-    encoder: Annotated[str, *registered(registry.ENCODERS)] = Field(description="network of F_theta")
+    kind = registry.ENCODERS
+    key = "encoder"
+
+    encoder: Annotated[str, *named(registry.ENCODERS)] = Field(description="network of F_theta")
     # validated also where it is missing, because most encoders have a default
     width: Annotated[int, Field(ge=1, le=2048)] | None = Field(
         None,
@@ -52,7 +56,7 @@ class Model(Table):
     @property
     def architecture(self) -> dict[str, Any]:
         """The keys that decide the network, as arguments of `models.feature_classifier.build`."""
-        return self.model_dump(include={"encoder", "width", "norm"})
+        return self.model_dump(include={"encoder", "width", "norm"}) | self.own_values(Model)
 
     @field_validator("weights_sha256")
     @classmethod

@@ -6,10 +6,12 @@ in `presets.toml` beside this file.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
+from afdctl import registry
+from afdctl.descriptors import DefenseDescriptor
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AFD, AdversaryConfig, Defense, Matching, Trades
+from afdctl.recipe.defenses import AFD, Adversary, AdversaryConfig, Defense, Matching
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
@@ -19,6 +21,7 @@ from afdctl.recipe.fields import (
     cross_table_error,
 )
 from afdctl.recipe.model import Model
+from afdctl.recipe.named_table import ByName, NamedTable
 
 # modes of torch.compile
 COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
@@ -152,10 +155,15 @@ class Recipe(Table):
         "sound", description="preset where they differ: afdctl's choice, the paper, or its published code"
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of every random generator of the run")
-    data: Data
-    model: Model
+    # before the tables, whose checks across tables need it
+    user_code: dict[str, dict[str, Any]] | None = Field(
+        None,
+        description="written by afdctl: attributes, files and digests of the user code that the recipe names",
+    )
+    data: Annotated[SerializeAsAny[Data], ByName()]
+    model: Annotated[SerializeAsAny[Model], ByName()]
     defense: Defense
-    attack: AdversaryConfig
+    attack: Adversary
     train: Train
     validation: Validation = Validation()
     test: TestEvaluation = TestEvaluation()
@@ -164,8 +172,10 @@ class Recipe(Table):
     @classmethod
     def _fits_defense(cls, attack: AdversaryConfig, info: ValidationInfo) -> AdversaryConfig:
         defense = info.data.get("defense")
-        if isinstance(defense, Trades) and attack.name != "pgd_kl":
-            raise cross_table_error("name", "defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term")
+        own = (info.data.get("user_code") or {}).get("defense")
+        needed = registry.describe(registry.DEFENSES, defense.name, own).adversary if defense else ""
+        if defense and needed and attack.name != needed:
+            raise cross_table_error("name", f"defense '{defense.name}' needs the adversary '{needed}'")
         return attack
 
     @field_validator("test")
@@ -194,3 +204,27 @@ class Recipe(Table):
                 "freeze", f"defense '{defense.name}' trains F_theta against x'; freeze it with another defense"
             )
         return train
+
+    @property
+    def descriptor(self) -> DefenseDescriptor:
+        """The defense's descriptor, as recorded where it is a user's."""
+        return registry.describe(registry.DEFENSES, self.defense.name, (self.user_code or {}).get("defense"))
+
+    @property
+    def method(self) -> str:
+        """The name of the defense in tables: NT, AT, TRADES, AFD-WGAN."""
+        return self.descriptor.method(self.defense.model_dump())
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set; the label of a user's own."""
+        return self._name_of("data", self.data)
+
+    @property
+    def encoder(self) -> str:
+        """The name of the encoder; the label of a user's own."""
+        return self._name_of("model", self.model)
+
+    def _name_of(self, name: str, table: NamedTable) -> str:
+        own = (self.user_code or {}).get(name)
+        return str(own["label"]) if own else str(getattr(table, table.key))

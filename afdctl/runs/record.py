@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Final, Self
+from typing import Self
 
 from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
 from afdctl.journal import JournalOutline, Row
-from afdctl.recipe.defenses import AFD
 from afdctl.recipe.schema import Recipe
 from afdctl.runs import checkpoints
 from afdctl.runs.curves import RobustnessCurve
@@ -30,9 +29,6 @@ from afdctl.runs.selection import (
     warnings_by_network,
     warnings_of,
 )
-
-# The paper's terms for the defenses.
-METHODS: Final = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "Matching", "afd": "AFD"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ class Record:
     def of(cls, run: Run, checkpoint: str = "best") -> "Record":
         """Read the run once. Errors: CorruptError for a damaged journal or recipe."""
         try:
-            chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
+            chosen = recipe.loads(run.recipe_text, run.path) if run.recipe_text else None
         except RecipeError as error:
             raise CorruptError(f"{run.path}/{str(error).splitlines()[0]}; restore the file from a copy") from None
         # before the journal: a row that another process appends meanwhile must not look lost
@@ -121,7 +117,7 @@ class Record:
 
     @property
     def dataset(self) -> str:
-        return str(self.run.provenance["dataset"]) if self.recipe is None else self.recipe.data.dataset
+        return str(self.run.provenance["dataset"]) if self.recipe is None else self.recipe.dataset
 
     @property
     def seed(self) -> int:
@@ -213,8 +209,7 @@ def method_of(chosen: Recipe | None, name: str) -> str:
     """Return the paper's term for the defense of a recipe; a custom model, which has none, goes by its `name`."""
     if chosen is None:
         return name
-    defense = chosen.defense
-    return METHODS[defense.name] + (f"-{defense.game.upper()}" if isinstance(defense, AFD) else "")
+    return chosen.method
 
 
 def lost_rows(run: Run, step: int | None = None, epoch: int | None = None) -> list[str]:

@@ -1,14 +1,18 @@
 """The training adversary: the attack of a recipe's [attack] table, bound to a network and a generator."""
 
-from typing import Final
+from typing import Any, Final
 
 from torch import Generator, Tensor, nn
 
+from afdctl.attacks.norms import clip_to_ball
 from afdctl.attacks.union import msd, worst_of
+from afdctl.errors import RecipeError
 from afdctl.losses import hard_labels
 from afdctl.models.fused import FusedModel
+from afdctl.models.user_encoder import accepted
 from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.registry import ADVERSARIES, load
+from afdctl.registry import ADVERSARIES, load, user_code
+from afdctl.user_code.code import shown
 
 # Keys of the table that are arguments of the attack; the others belong to `AdversarySchedule`.
 ATTACK_KEYS: Final = {"norm", "epsilon", "steps", "step_size", "random_start", "return_iterate"}
@@ -39,10 +43,22 @@ class Adversary:
         if rule == "msd":
             del arguments["norm"], arguments["epsilon"]
             return msd(model, x, y, balls=balls, **arguments)
-        generate = load(ADVERSARIES, self.table.name)
         if rule == "max":
-            found = [generate(model, x, y, **arguments | {"norm": norm, "epsilon": balls[norm]}) for norm in balls]
+            found = [self.generate(model, x, y, **arguments | {"norm": norm, "epsilon": balls[norm]}) for norm in balls]
             return worst_of(model, y, found)
         # under the rule "random", the schedule chooses one ball for each step
-        x_adv: Tensor = generate(model, x, y, **arguments)
-        return x_adv
+        return self.generate(model, x, y, **arguments)
+
+    def generate(self, model: nn.Module, x: Tensor, y: Tensor, **arguments: Any) -> Tensor:
+        """Call the attack; a user's gets those of the arguments that it takes, and its x' is clipped to the ball."""
+        name = self.table.name
+        attack, code = load(ADVERSARIES, name), user_code(ADVERSARIES, name)
+        if code is None:
+            x_adv: Tensor = attack(model, x, y, **arguments)
+            return x_adv
+        with code.running(f"{attack.__name__}()"):
+            x_adv = attack(model, x, y, **accepted(attack, arguments), **self.table.own_values(AdversaryConfig))
+        if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+            found = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+            raise RecipeError(f"{shown(name)}: must return images of shape {tuple(x.shape)}, not {found}")
+        return clip_to_ball(x_adv.detach().to(x), x, arguments["epsilon"], arguments["norm"])

@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from afdctl import registry
 from afdctl.defenses.base import Defense
+from afdctl.defenses.build import make_defense
 from afdctl.defenses.step_phases import PhaseCounter, StepPhases
 from afdctl.models.cost import CostEstimate, FlopCounter, ceiling_dtype, matmul_rate
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
@@ -45,9 +46,10 @@ def with_train_settings(recipe: Recipe, **settings: Any) -> Recipe:
 
 def attack_for(attack: AdversaryConfig, defense: str, steps: int) -> AdversaryConfig:
     """Return the recipe's attack with `steps` steps; TRADES always uses pgd_kl, other defenses never."""
-    if defense == "trades" and attack.name != "pgd_kl":
-        return attack.model_copy(update={"name": "pgd_kl", "step_size": None, "steps": steps})
-    if defense != "trades" and attack.name == "pgd_kl":
+    needed = registry.describe(registry.DEFENSES, defense).adversary
+    if needed and attack.name != needed:
+        return attack.model_copy(update={"name": needed, "step_size": None, "steps": steps})
+    if not needed and attack.name in {entry.adversary for entry in registry.DEFENSES.values()}:
         return attack.model_copy(update={"name": "pgd", "steps": steps})
     return attack.model_copy(update={"steps": steps})
 
@@ -67,10 +69,7 @@ def build_defense(recipe: Recipe, table: Any, attack_steps: int, images: ImageBa
     network = build_network(recipe, images)
     generator = Generator(images.x.device).manual_seed(0)
     adversary = Adversary(network, attack_for(recipe.attack, table.name, attack_steps), generator)
-    defense: Defense = registry.load(registry.DEFENSES, table.name)(
-        table=table, network=network, adversary=adversary, classes=images.classes, noise=generator
-    )
-    return defense
+    return make_defense(table, network, adversary, images.classes, generator)
 
 
 def estimate_cost(recipe: Recipe, images: ImageBatch) -> CostEstimate:

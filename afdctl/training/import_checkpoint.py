@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from afdctl import recipe
 from afdctl.errors import RecipeError
 from afdctl.models import authors_checkpoint
 from afdctl.models.authors_checkpoint import AuthorsCheckpoint
@@ -88,8 +87,8 @@ def _import(
     """Make a run of the recipe with the weights that `load` puts into its trainer; `load` returns warnings."""
     dataset, device = load_dataset(chosen.data, data_dir), torch.device("cpu")
     with Run.begin(runs, stem, name) as (run, journal):
-        run.write_recipe(recipe.dump(chosen))
         trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
+        trainer.store_recipe()
         warnings = load(trainer)
         if trainer.ema:
             # what is evaluated of a recipe with an average; it was made from the random initial weights

@@ -6,9 +6,12 @@ Layers that draw random numbers, such as dropout, take them from torch's global 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
+from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
+
+from afdctl.user_code.global_state import generator_states, restore_generators, seed_global_generators
 
 
 def make_generator(seed: int, purpose: str, device: torch.device) -> Generator:
@@ -19,22 +22,32 @@ def make_generator(seed: int, purpose: str, device: torch.device) -> Generator:
 
 
 class TrainingRNG:
-    """The generators that training steps draw from; a checkpoint saves their states."""
+    """The generators that training steps draw from; a checkpoint saves their states.
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    With `user_code`, which may draw from global generators, these are seeded and saved too.
+    """
+
+    def __init__(self, seed: int, device: torch.device, user_code: bool = False) -> None:
         self.shuffle = make_generator(seed, "shuffle", device)
         self.augment = make_generator(seed, "augment", device)
         # on the CPU, as torchvision's own draws are
         self.mix = make_generator(seed, "mix", torch.device("cpu"))
         self.attack = make_generator(seed, "attack", device)
         self.noise = make_generator(seed, "noise", device)
+        self.generators: dict[str, Generator] = dict(vars(self))
+        self._user_code = user_code
+        if user_code:
+            seed_global_generators(make_generator(seed, "global", torch.device("cpu")).initial_seed())
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {purpose: generator.get_state() for purpose, generator in vars(self).items()}
+    def state_dict(self) -> dict[str, Any]:
+        states = {purpose: generator.get_state() for purpose, generator in self.generators.items()}
+        return states | ({"global": generator_states()} if self._user_code else {})
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for purpose, generator in vars(self).items():
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for purpose, generator in self.generators.items():
             generator.set_state(state[purpose])
+        if self._user_code:
+            restore_generators(state["global"])
 
 
 @contextmanager

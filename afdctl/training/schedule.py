@@ -3,7 +3,7 @@
 Every value is a function of the number of completed steps, so a resumed run cannot differ.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import accumulate
 from math import ceil, cos, pi
 from random import Random
@@ -20,10 +20,6 @@ from afdctl.training.evaluation_parts import weak_test
 N_FGSM: Final = "n_fgsm"
 # default of train.warmup_fraction with one_cycle
 ONE_CYCLE_WARMUP: Final = 0.3
-# Forward-equivalents of a step's updates, for each image: a forward pass and a backward pass, which costs two, on x and
-# on x'; on one of them only in these defenses.
-NON_ATTACK_PASSES: Final = 6
-ONE_IMAGE_PASSES: Final[Mapping[str, int]] = {"natural": 3, "adversarial": 3}
 # Largest share of a training's passes that the probe may take: time that better pays for more epochs.
 MAX_PROBE_SHARE: Final = 0.05
 
@@ -81,9 +77,9 @@ class AdversarySchedule:
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
         self.attack = recipe.attack.within(recipe.train.epochs)
-        is_attacked = recipe.defense.name != "natural"
-        updates = ONE_IMAGE_PASSES.get(recipe.defense.name, NON_ATTACK_PASSES)
-        passes = (updates + is_attacked * self.attack_passes(epoch) for epoch in range(recipe.train.epochs))
+        defense = recipe.descriptor
+        epochs = range(recipe.train.epochs)
+        passes = (defense.passes + defense.attacked * self.attack_passes(epoch) for epoch in epochs)
         # entry n: forward-equivalents per image of the first n epochs
         self._passes_before_epoch = [0, *accumulate(passes)]
 
@@ -138,7 +134,7 @@ class AdversarySchedule:
     @property
     def varies(self) -> bool:
         """Whether some epochs take longer than others."""
-        return self.recipe.defense.name != "natural" and self.attack.curriculum_epochs > 0
+        return self.recipe.descriptor.attacked and self.attack.curriculum_epochs > 0
 
     def progress(self, step: int) -> float:
         """Return the completed share of the training's work in [0, 1] after `step` steps, counted in passes."""
@@ -231,7 +227,7 @@ def _weak_adversary(recipe: Recipe) -> str | None:
     """Warn of a training adversary that cannot cross its ball, as after a change of `steps` or `step_size` alone."""
     attack = recipe.attack
     # without step_size, the length of a step follows `steps`
-    if recipe.defense.name == "natural" or attack.step_size is None:
+    if not recipe.descriptor.attacked or attack.step_size is None:
         return None
     # pgd_kl starts beside x, from where the far side of the ball is one epsilon away
     needed = 2 if attack.name == "pgd" and attack.random_start else 1

@@ -30,8 +30,10 @@ from afdctl.runs import checkpoints
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
+from afdctl.runs.user_files import check_unchanged
 from afdctl.training.initial_weights import find_initial_weights, with_digest
 from afdctl.training.trainer import Trainer
+from afdctl.user_code import code
 
 # Called with each line of the journal.
 OnLine = Callable[[str], None]
@@ -57,8 +59,8 @@ def start(
         facts: dict[str, Any] = {}
         if weights:
             chosen, facts = with_digest(chosen, weights), {"initial_weights": weights.provenance}
-        run.write_recipe(recipe.dump(chosen))
         trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal, weights=weights)
+        trainer.store_recipe()
         with run_context(trainer):
             trainer.write_header(provenance(chosen, dataset, device, data_dir, **facts))
             if on_ready:
@@ -75,13 +77,14 @@ def resume(
     """
     if run.kind != "trained":
         raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
-    chosen = recipe.loads(run.recipe_text)
+    chosen, known_code = load_run_recipe(run)
     with run.open_journal() as journal, explain_known_errors():
         journal.on_line = on_line
         dataset = _with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)
         # the rounding of sums depends on it
         torch.set_num_threads(run.provenance["threads"])
         trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=_resume_device(run, device), journal=journal)
+        check_unchanged(chosen, known_code, run)
         checkpoint = checkpoints.load(run, "last")
         with checkpoints.fitting(checkpoint):
             trainer.load_state_dict(checkpoint.state)
@@ -98,6 +101,14 @@ def resume(
                 on_ready()
             trainer.train()
     return run
+
+
+def load_run_recipe(run: Run) -> tuple[Recipe, dict[str, Any] | None]:
+    """Execute the user's code that a run's recipe names; return the recipe, and what the run recorded of the code."""
+    recorded = recipe.loads(run.recipe_text, run.path)
+    if recorded.user_code is None:
+        return recorded, None
+    return recipe.loads(run.recipe_text, run.path, execute=True), recorded.user_code
 
 
 @contextmanager
@@ -127,13 +138,13 @@ def _saving_if_stopped(trainer: Trainer) -> Iterator[None]:
 
 @contextmanager
 def explain_known_errors() -> Iterator[None]:
-    """Turn "out of memory" and failures of torch.compile into an AfdctlError of one line."""
+    """Turn "out of memory", failures of torch.compile and errors of user code into an AfdctlError of one line."""
     try:
         yield
     except Exception as error:
         if out_of_memory(error):
             raise AfdctlError("out of memory; lower train.batch_size or model.width") from error
-        if message := compile_failure(error):
+        if message := compile_failure(error) or code.culprit(error):
             raise AfdctlError(message) from error
         raise
 
@@ -175,6 +186,7 @@ def load_dataset(table: Data, data_dir: Path | None, *, recorded: Path | None = 
         image_size=table.image_size,
         channels=table.channels,
         recorded=recorded,
+        **table.own_values(Data),
     )
 
 

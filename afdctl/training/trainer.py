@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from afdctl import registry
+from afdctl import recipe as recipes
 from afdctl.data import Dataset
 from afdctl.data.augment import Augmentation
 from afdctl.data.loader import Sampler, Split, hold_out
-from afdctl.defenses.base import Defense
+from afdctl.defenses.build import make_defense
 from afdctl.interrupts import StopRequests
 from afdctl.journal import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
 from afdctl.recipe import Recipe
-from afdctl.runs import checkpoints, results_file
+from afdctl.runs import checkpoints, results_file, user_files
 from afdctl.runs.run import Run
 from afdctl.training.adversary import Adversary
 from afdctl.training.cost_estimate import cost_event
@@ -25,6 +25,7 @@ from afdctl.training.initial_weights import InitialWeights
 from afdctl.training.metric_buffer import MetricBuffer, check_finite
 from afdctl.training.rng import TrainingRNG, preserved_global_state, seed_layers, seeded_init
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
+from afdctl.user_code.global_state import preserved
 
 
 class Trainer:
@@ -41,8 +42,8 @@ class Trainer:
         weights: InitialWeights | None = None,
     ) -> None:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
-        self.notes = list(dataset.notes)
-        self.rng = TrainingRNG(recipe.seed, device)
+        self.stored_recipe, self.notes = recipe, list(dataset.notes)
+        self.rng = TrainingRNG(recipe.seed, device, user_code=recipe.user_code is not None)
         table = recipe.data
         rows, holdout = hold_out(len(dataset.train), table.holdout, recipe.seed, table.train_limit)
         self.sampler = Sampler(
@@ -73,8 +74,7 @@ class Trainer:
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
         self.metrics, self.results = MetricBuffer(), results_file.PeriodicBuilder(run)
-        self.stop_requests = StopRequests()
-        self.step, self.last_save = 0, time.monotonic()
+        self.stop_requests, self.step, self.last_save = StopRequests(), 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
 
     def _build_models(self, shape: torch.Size, classes: int, weights: InitialWeights | None) -> None:
@@ -89,13 +89,7 @@ class Trainer:
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
-            self.defense: Defense = registry.load(registry.DEFENSES, recipe.defense.name)(
-                table=recipe.defense,
-                network=self.network,
-                adversary=self.adversary,
-                classes=classes,
-                noise=self.rng.noise,
-            )
+            self.defense = make_defense(recipe.defense, self.network, self.adversary, classes, self.rng.noise)
         self.ema = ExponentialMovingAverage(self.network, recipe.train.ema_decay) if recipe.train.ema_decay else None
 
     @property
@@ -126,6 +120,11 @@ class Trainer:
         epochs, steps_per_epoch = self.recipe.train.epochs, self.sampler.steps_per_epoch
         return {"epochs": epochs, "steps_per_epoch": steps_per_epoch, "steps_total": epochs * steps_per_epoch}
 
+    def store_recipe(self) -> None:
+        """Write the run's recipe, and copy the user's code that it names; the code has been executed by now."""
+        self.stored_recipe = user_files.keep(self.recipe, self.run)
+        self.run.write_recipe(recipes.dump(self.stored_recipe))
+
     def write_header(self, provenance: Mapping[str, Any], best: bool = False) -> None:
         """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
         splits = {"train": self.sampler, "extra": self.sampler.extra or ()}
@@ -134,7 +133,7 @@ class Trainer:
             "run",
             schema=SCHEMA,
             name=self.run.name,
-            recipe=self.recipe.model_dump(mode="json"),
+            recipe=self.stored_recipe.model_dump(mode="json"),
             **self.run_length(),
             device=str(self.device),
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
@@ -152,7 +151,8 @@ class Trainer:
 
     def log_cost_estimate(self) -> None:
         """Log the estimated FLOP per step; counted on a separate copy, so that RNG and weights are not affected."""
-        cost = cost_event(self.recipe, self.image_shape, self.classes, self.device)
+        with preserved():
+            cost = cost_event(self.recipe, self.image_shape, self.classes, self.device)
         self.journal.append("cost", step=self.step, **cost)
 
     def train(self) -> None:

@@ -24,22 +24,26 @@ announcers: Final[list[Callable[[str], None]]] = []
 
 @dataclass(frozen=True)
 class Spec:
-    """Where code is, an absolute path or the dotted name of a module, and the name of an object in it."""
+    """Where code is, and the name of an object in it.
+
+    `place` is the absolute path of a file, the dotted name of a module, or that name after the absolute path of the
+    folder to import it from: `/work/mine/package.module`.
+    """
 
     place: str
     name: str
 
     @classmethod
     def parse(cls, text: str, folder: Path) -> "Spec":
-        """Parse `path/to/file.py:Name`, relative to `folder`, or `package.module:Name`; RecipeError for anything else.
+        """Parse `file.py:Name` or `package.module:Name`, both with an optional path that is relative to `folder`.
 
-        Nothing is read or executed.
+        Nothing is read or executed. RecipeError for anything else.
         """
         place, _, name = text.rpartition(":")
         if not place or not name.isidentifier():
             raise RecipeError(f"'{shorten(text)}': name a function or class too, such as path/to/file.py:Name")
-        is_file = place.endswith(".py") or "/" in place
-        return cls(str((folder / paths.path(place)).resolve()) if is_file else place, name)
+        has_path = place.endswith(".py") or "/" in place
+        return cls(str((folder / paths.path(place)).resolve()) if has_path else place, name)
 
     def __str__(self) -> str:
         return f"{self.place}:{self.name}"
@@ -47,12 +51,22 @@ class Spec:
     @property
     def file(self) -> Path | None:
         """The file; None for a module."""
-        return Path(self.place) if "/" in self.place else None
+        return Path(self.place) if self.place.endswith(".py") else None
+
+    @property
+    def module(self) -> str:
+        """The dotted name of a module."""
+        return self.place.rpartition("/")[2]
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the code imports from, beside what is installed."""
+        return Path(self.place).parent if "/" in self.place else Path.cwd()
 
     @property
     def stem(self) -> str:
         """A short name of the file or module."""
-        return self.file.stem if self.file else self.place.rpartition(".")[2]
+        return self.file.stem if self.file else self.module.rpartition(".")[2]
 
 
 class UserCode:
@@ -88,13 +102,15 @@ class UserCode:
         own = {str(path) for path in self.imports.files.values()}
         return where(error, own, self.place)
 
-    def content(self) -> dict[str, bytes]:
-        """Map what was executed and read so far to its content, by its path below the code's folder."""
-        files = {self.path_of(name): text for name, text in self.imports.texts.items()}
-        for file in self.imports.reads:
-            if file.is_file():
-                files[file.relative_to(self.imports.folder).as_posix()] = file.read_bytes()
-        return files
+    def paths(self) -> dict[str, Path]:
+        """Map what was executed and read so far to its files, by its path below the code's folder."""
+        folder = self.imports.folder
+        read = {file.relative_to(folder).as_posix(): file for file in self.imports.reads if file.is_file()}
+        return {self.path_of(name): file for name, file in self.imports.files.items()} | read
+
+    def path_of_main(self) -> str:
+        """Return the path of a file's code below its folder: its name."""
+        return self.path_of(MAIN)
 
     def path_of(self, module: str) -> str:
         """Return the path of a module's file below the code's folder."""
@@ -105,7 +121,10 @@ class UserCode:
 
     def files(self) -> dict[str, str]:
         """Map what was executed and read so far to the SHA-256 of its content."""
-        return {path: sha256(content).hexdigest() for path, content in sorted(self.content().items())}
+        # of modules the text that was executed, of other files the content as it is now
+        texts = {self.path_of(name): text for name, text in self.imports.texts.items()}
+        paths = sorted(self.paths().items())
+        return {path: sha256(texts.get(path) or file.read_bytes()).hexdigest() for path, file in paths}
 
     def digest(self) -> str:
         """Return SHA-256 in hex of what was executed and read so far.
@@ -129,8 +148,13 @@ MAIN: Final = "__file__"
 _loaded: dict[str, UserCode] = {}
 
 
-def load(spec: Spec, folder: Path) -> UserCode:
-    """Execute the file or import the module of a spec, after the `announcers`; modules are found in `folder` too.
+def is_loaded(spec: Spec) -> bool:
+    """Return whether the code of a spec has been executed."""
+    return spec.place in _loaded
+
+
+def load(spec: Spec) -> UserCode:
+    """Execute the file or import the module of a spec, after the `announcers`.
 
     Code that is loaded already is returned as it is unless one of its files has changed. Errors: NotFoundError for a
     missing file or module, RecipeError for code that fails, with its file and line.
@@ -142,8 +166,8 @@ def load(spec: Spec, folder: Path) -> UserCode:
         read_code(spec.file)
     for announce in announcers:
         announce(shown(spec.place))
-    with executing(spec.file.parent if spec.file else folder) as imports:
-        module = run_file(spec.file, imports) if spec.file else import_named(spec.place, imports)
+    with executing(spec.folder) as imports:
+        module = run_file(spec.file, imports) if spec.file else import_named(spec.module, imports)
     _loaded[spec.place] = UserCode(spec.place, module, imports)
     return _loaded[spec.place]
 
@@ -159,6 +183,18 @@ def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
         if out_of_memory(error):
             raise
         raise RecipeError(describe(error)) from error
+
+
+def culprit(error: BaseException) -> str:
+    """Return `my.py:12: ValueError: ...` of an exception that passed through loaded user code; empty for others.
+
+    Errors of afdctl's own are explained already.
+    """
+    if isinstance(error, AfdctlError):
+        return ""
+    files = {str(path) for known in _loaded.values() for path in known.imports.files.values()}
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{shown(frames[-1].filename)}:{frames[-1].lineno}: {one_line_error(error)}" if frames else ""
 
 
 def run_file(path: Path, imports: Imports) -> ModuleType:

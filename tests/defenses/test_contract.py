@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from afdctl import registry
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
+from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
 from afdctl.training.adversary import Adversary
 from tests.conftest import NoWaitingForTheDevice
 
@@ -26,7 +26,7 @@ def make(name: str, seed: int = 0, **table: object) -> Defense:
     attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", epsilon=0.1, steps=2)
     adversary = Adversary(network, attack, Generator().manual_seed(2))
     cls = registry.load(registry.DEFENSES, name)
-    settings = DEFENSES[name].model_validate({"name": name, **table})
+    settings = DefenseConfig.model_of({"name": name}).model_validate({"name": name, **table})
     defense: Defense = cls(settings, network, adversary, 3, Generator().manual_seed(3))
     return defense
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from afdctl import registry
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.models.precision import set_precision
-from afdctl.recipe.defenses import DEFENSES, AdversaryConfig
+from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
 from afdctl.training.adversary import Adversary
 
 x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.arange(16) % 3
@@ -78,7 +78,9 @@ def test_in_a_step_only_the_encoder_sees_bf16(name: str):
     network = low_precision_network()
     attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", norm="l2", epsilon=0.5, steps=2)
     adversary = Adversary(network, attack, Generator())
-    table = DEFENSES[name].model_validate({"name": name, **({"gp_weight": 1.0} if name == "afd" else {})})
+    table = DefenseConfig.model_of({"name": name}).model_validate(
+        {"name": name, **({"gp_weight": 1.0} if name == "afd" else {})}
+    )
     defense = registry.load(registry.DEFENSES, name)(table, network, adversary, 3, Generator())
     with Operations() as seen:
         report = defense.step(x, y)

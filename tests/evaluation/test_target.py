@@ -256,7 +256,7 @@ def test_what_the_file_says_of_the_model_is_a_warning(net: Path):
 MISTAKES = [
     ({"dataset": "mnits"}, 2, "--dataset 'mnits': no such data set (did you mean 'mnist'?)"),
     ({"dataset": "folder"}, 2, "--dataset folder: needs --image-size, the side in pixels that its images are resized"),
-    ({"image_size": 32}, 2, "--image-size 32: digits has no such key (only folder and tiny_imagenet can use it)"),
+    ({"image_size": 32}, 2, "--image-size 32: digits has no such key (only tiny_imagenet and folder can use it)"),
     ({"dataset": "folder", "image_size": 4}, 2, "--image-size 4: Input should be greater than or equal to 8"),
     ({"mean": [0.5] * 3, "std": [0.5] * 3}, 2, "--mean and --std have 3 values, images of digits have 1 channels"),
     ({"spec": "net.py:few"}, 2, "the model has 5 classes, the data set has 10"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from afdctl.export.figures.style import LINE_STYLES, line_styles, mean_over_runs
+from afdctl.export.figures.style import line_styles, mean_over_runs, method_styles
 from afdctl.export.groups import group_runs, plot_groups
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
@@ -28,8 +28,8 @@ def test_two_recipes_of_one_method_have_distinct_labels(tmp_path: Path):
     )
     assert [group.label for group in groups] == ["NT", "AFD-WGAN (mnist_wgan-0)", "AFD-WGAN (mnist_wgan_fc3-0)"]
     styles = line_styles(groups)
-    assert styles["NT"] == LINE_STYLES["NT"]
-    assert styles["AFD-WGAN (mnist_wgan-0)"] == LINE_STYLES["AFD-WGAN"]
+    assert styles["NT"] == method_styles()["NT"]
+    assert styles["AFD-WGAN (mnist_wgan-0)"] == method_styles()["AFD-WGAN"]
     assert len(set(styles.values())) == 3
 
 
@@ -66,8 +66,8 @@ def test_labels_are_distinct_across_data_sets_only_in_figures(tmp_path: Path):
 
 
 def test_line_styles_differ_without_colour():
-    assert len({(str(style.dashes), style.marker) for style in LINE_STYLES.values()}) == len(LINE_STYLES)
-    assert len({style.marker for style in LINE_STYLES.values()}) == len(LINE_STYLES)
+    assert len({(str(style.dashes), style.marker) for style in method_styles().values()}) == len(method_styles())
+    assert len({style.marker for style in method_styles().values()}) == len(method_styles())
 
 
 def test_the_mean_over_runs_is_taken_where_all_have_a_value():

@@ -21,7 +21,7 @@ VALUES = [
     (
         'name = "afd"',
         "name = 3",
-        "x.toml:6: defense.name = 3: no such name (known: natural, adversarial, trades, matching, afd)",
+        "x.toml:6: defense.name = 3: must be text in quotes",
     ),
     ('name = "afd"', "", "x.toml:5: defense.name: missing; add it to [defense]"),
     ('name = "afd"', 'name = "afd"\nspectral_norm = 1', "x.toml:7: defense.spectral_norm = 1: must be true or false"),
@@ -48,7 +48,7 @@ VALUES = [
     (
         'name = "afd"',
         'name = "trades"',
-        "x.toml:7: attack.name: defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term",
+        "x.toml:7: attack.name: defense 'trades' needs the adversary 'pgd_kl'",
     ),
     (
         'dataset = "digits"',
@@ -60,7 +60,7 @@ VALUES = [
     (
         'dataset = "digits"',
         'dataset = "digits"\nimage_size = 32',
-        "x.toml:3: data.image_size = 32: digits has no such key (only folder and tiny_imagenet can use it)",
+        "x.toml:3: data.image_size = 32: digits has no such key (only tiny_imagenet and folder can use it)",
     ),
     (
         'encoder = "lenet"',
@@ -285,7 +285,7 @@ OVERRIDES = [
     ("train..epochs=3", "--set train..epochs=3: write --set key.sub=value"),
     (
         "defense.name=trades",
-        "x.toml:7: attack.name: defense 'trades' needs 'pgd_kl', the adversary that maximises its KL term",
+        "x.toml:7: attack.name: defense 'trades' needs the adversary 'pgd_kl'",
     ),
 ]
 

@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 
 
 def test_every_purpose_and_seed_has_a_separate_stream():
-    generators = [generator for seed in (0, 1) for generator in vars(TrainingRNG(seed, CPU)).values()]
+    generators = [generator for seed in (0, 1) for generator in TrainingRNG(seed, CPU).generators.values()]
     generators += [make_generator(seed, purpose, CPU) for seed in (0, 1) for purpose in ("validation", "test", "init")]
     assert len({generator.initial_seed() for generator in generators}) == len(generators) == 16
 

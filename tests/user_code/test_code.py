@@ -21,6 +21,8 @@ VALUE = Path(__file__).with_name("table.txt").read_text()
 class Mine:
     label = "My defense"
 
+    def step(self, x, y): ...
+
     def fail(self):
         raise ValueError("too many\\nlines")
 """
@@ -29,6 +31,8 @@ class Mine:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    # those of a command that another test ran
+    monkeypatch.setattr(code, "announcers", [])
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "mine.py").write_text(MINE)
@@ -93,7 +97,7 @@ def test_a_descriptor_has_the_attributes_of_the_class(folder: Path):
 
 def test_an_exception_has_the_users_file_and_line(folder: Path):
     mine = code_of(name_of(folder))
-    with pytest.raises(RecipeError, match=r"^code/mine\.py:10: a step: ValueError: too many$"), mine.running("a step"):
+    with pytest.raises(RecipeError, match=r"^code/mine\.py:12: a step: ValueError: too many$"), mine.running("a step"):
         mine.module.Mine().fail()
 
 
@@ -113,7 +117,7 @@ def test_global_state_is_restored(folder: Path, capsys: pytest.CaptureFixture[st
         ]
 
     before = state()
-    registry.load(registry.DEFENSES, name_of(folder, "greedy.py:mine"))
+    registry.load(registry.ENCODERS, name_of(folder, "greedy.py:mine"))
     assert state() == before
     assert capsys.readouterr() == ("", "loading\n")
 

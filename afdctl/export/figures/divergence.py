@@ -16,11 +16,7 @@ from afdctl.export.figures.page import (
     write_in_panel,
 )
 from afdctl.export.figures.style import (
-    BLACK,
-    BLUE,
     GREY,
-    ORANGE,
-    RED,
     LineStyle,
     draw_curve,
     legend_line,
@@ -30,6 +26,7 @@ from afdctl.export.figures.style import (
 )
 from afdctl.export.groups import Group, has_seeds, plot_groups
 from afdctl.image_counts import format_n
+from afdctl.registry import BLACK, BLUE, ORANGE, RED
 from afdctl.runs.record import Record
 
 ESTIMATES: Final[Mapping[str, LineStyle]] = {

@@ -29,7 +29,7 @@ from afdctl.export.figures.style import (
     mean_over_runs,
     styled,
 )
-from afdctl.export.groups import Group, dataset_title, has_seeds, plot_groups
+from afdctl.export.groups import Group, dataset_title, has_seeds, in_order, plot_groups
 from afdctl.image_counts import format_n
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
@@ -138,7 +138,7 @@ def _mark(panel: Axes, line: Line2D, count: float, style: LineStyle) -> None:
 @styled
 def sensitivity(records: Sequence[Record]) -> PaperFigure:
     """Draw Figure A4, a panel per data set: ||F(x) - F(x')||_2 / ||F(x)||_2, median and deviation over test images."""
-    datasets = [name for name in registry.DATASETS if any(name == record.dataset for record in records)]
+    datasets = in_order((record.dataset for record in records), registry.DATASETS)
     groups_by_dataset = {
         name: _analysed_groups((record for record in records if record.dataset == name), "sensitivity")
         for name in datasets

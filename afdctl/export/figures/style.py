@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from afdctl.export.groups import Group
+from afdctl.registry import BLACK, BLUE, DEFENSES, GREEN, ORANGE, PURPLE, RED, SKY
 from afdctl.runs.shards import Array
 
 SETTINGS: Final[dict[str, Any]] = {
@@ -57,14 +58,6 @@ SETTINGS: Final[dict[str, Any]] = {
 styled = matplotlib.style.context(["default", SETTINGS])
 
 GREY: Final = "#767676"
-# Okabe and Ito's palette for all kinds of colour vision, without the yellow, which is too faint on paper
-BLACK: Final = "#000000"
-ORANGE: Final = "#e69f00"
-SKY: Final = "#56b4e9"
-GREEN: Final = "#009e73"
-BLUE: Final = "#0072b2"
-RED: Final = "#d55e00"
-PURPLE: Final = "#cc79a7"
 
 
 class LineStyle(NamedTuple):
@@ -75,19 +68,18 @@ class LineStyle(NamedTuple):
     marker: str
 
 
-LINE_STYLES: Final[Mapping[str, LineStyle]] = {
-    # natural training: dashed black; AT blue, TRADES red, AFD green as in Figure A4
-    "NT": LineStyle(BLACK, (0, (3.5, 1.5)), "x"),
-    "AT": LineStyle(BLUE, (0, (9, 1.5)), "s"),
-    "TRADES": LineStyle(RED, (0, (5, 1.2, 1, 1.2)), "^"),
-    "Matching": LineStyle(PURPLE, (0, (1, 1.2)), "P"),
-    "AFD-DCGAN": LineStyle(ORANGE, (0, (5, 1, 1, 1, 1, 1)), "D"),
-    "AFD-HINGE": LineStyle(SKY, (0, (2, 0.8)), "v"),
-    "AFD-WGAN": LineStyle(GREEN, "-", "o"),
-}
 COLOURS: Final = (BLUE, RED, GREEN, ORANGE, PURPLE, SKY, BLACK)
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "h", "d")
 DASHES: Final[Sequence[Any]] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (2, 1)))
+
+
+def method_styles() -> dict[str, LineStyle]:
+    """Return the styles of all variants of built-in defenses, by the names of the methods."""
+    return {
+        defense.method_of(variant): LineStyle(*style)
+        for defense in DEFENSES.values()
+        for variant, style in defense.styles.items()
+    }
 
 
 def line_style(number: int) -> LineStyle:
@@ -98,10 +90,11 @@ def line_style(number: int) -> LineStyle:
 def line_styles(groups: Iterable[Group]) -> dict[str, LineStyle]:
     """Choose a style for each label: a method's style for its first group, an unused one for others."""
     styles: dict[str, LineStyle] = {}
+    known = method_styles()
     for group in groups:
-        style = LINE_STYLES.get(group.method)
+        style = known.get(group.method)
         if style is None or style in styles.values():
-            used = {*styles.values(), *LINE_STYLES.values()}
+            used = {*styles.values(), *known.values()}
             # 7 colours, 5 dashes and 13 markers repeat only after 455 styles
             style = next(style for style in map(line_style, range(1000)) if style not in used)
         styles[group.label] = style

@@ -9,6 +9,7 @@ from afdctl.export.report.chart import Chart, Floats, Line
 from afdctl.formatting import NORM_LABELS
 from afdctl.image_counts import describe_images
 from afdctl.journal import Row
+from afdctl.registry import LOSSES
 from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids
 from afdctl.runs.metric_history import MetricHistory
 from afdctl.runs.record import Record
@@ -16,13 +17,6 @@ from afdctl.runs.record import Record
 # points of a line; each is the mean of equally many steps
 MAX_BUCKETS = 128
 
-LOSSES = {
-    "L_C": "L_C: classification (Eq. 7)",
-    "L_D": "L_D: discriminator (Eq. 9, 11)",
-    "L_F": "L_F: feature (Eq. 10, 12)",
-    "kl": "KL term of TRADES",
-    "sensitivity": "Sensitivity term of matching",
-}
 HOLD_OUT = {
     "acc_nat": "Hold-out: clean accuracy (%)",
     "acc_adv": "Hold-out: accuracy under APGD-CE (%), no AutoAttack",
@@ -51,13 +45,22 @@ def step_history(record: Record) -> MetricHistory:
 
 def training_charts(sections: Sequence[TrainingSection]) -> list[Chart]:
     """Chart each metric that some run has, with a line per run."""
-    all_charts = [_step_chart(title, sections, _mean(name), band_of=name) for name, title in LOSSES.items()]
+    all_charts = [_step_chart(title, sections, _mean(name), band_of=name) for name, title in _losses(sections).items()]
     all_charts += [
         _step_chart("Discriminator accuracy (%), chance 50", sections, _mean("d_accuracy"), share=True),
         _step_chart("d_HΔH of Eq. 6, from the mean of calibrated α(h)", sections, _divergence),
     ]
     all_charts += [_epoch_chart(title, sections, name) for name, title in HOLD_OUT.items()]
     return [chart for chart in all_charts if chart.lines]
+
+
+def _losses(sections: Sequence[TrainingSection]) -> dict[str, str]:
+    """Map the losses of all runs to the titles of their charts; a user's loss is called by its name."""
+    names = [name for section in sections for name in section.history.names if name.startswith("L_")]
+    own = [name for section in sections if section.record.recipe for name in section.record.recipe.descriptor.losses]
+    return {name: loss.report for name, loss in LOSSES.items()} | {
+        name: name for name in dict.fromkeys([*own, *names]) if name not in LOSSES
+    }
 
 
 # the values of a metric by bucket; None for a run without it

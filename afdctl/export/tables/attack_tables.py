@@ -220,7 +220,7 @@ def _method_on_disk(record: Record, source: str) -> str | None:
     """Return the method of a transfer's source, a run in the same folder; None if it is gone or damaged."""
     run = Run(record.run.path.resolve().parent / source)
     try:
-        return method_of(recipes.loads(run.recipe_text) if run.recipe_text else None, run.name)
+        return method_of(recipes.loads(run.recipe_text, run.path) if run.recipe_text else None, run.name)
     except (AfdctlError, OSError):
         return None
 

@@ -6,7 +6,6 @@ from typing import Final
 from afdctl.export.groups import Group, group_runs
 from afdctl.export.tables import paper
 from afdctl.export.tables.base import Cell, Column, Row, Table, Value
-from afdctl.recipe.defenses import AFD
 from afdctl.recipe.schema import Recipe, Train
 from afdctl.runs.record import Record
 
@@ -25,17 +24,10 @@ HYPERPARAMETERS: Final = (
     Column("ema_decay", "EMA", "text"),
     Column("epsilon_warmup", "ε warm-up", "text"),
 )
-# hyperparameters that other defenses do not have
-AFD_ONLY: Final = ("lr_F", "lr_D", "gp_weight")
-# the images that L_C is computed on, by a defense's name or by AFD's `classify`
-CLASSIFIED: Final = {
-    "natural": "x",
-    "adversarial": "x'",
-    "trades": "x",
-    "matching": "x",
-    "clean": "x",
-    "both": "x and x'",
-}
+# hyperparameters that not every defense has
+OPTIONAL: Final = ("lr_F", "lr_D", "gp_weight")
+# the images that L_C is computed on, by the key `classify`
+CLASSIFIED: Final = {"clean": "x", "adversarial": "x'", "both": "x and x'"}
 
 
 def table_a1(records: Sequence[Record], with_paper: bool) -> Table:
@@ -55,8 +47,8 @@ def _recipe_row(group: Group, with_paper: bool) -> Row:
     recipe = group.records[0].recipe
     assert recipe is not None
     published = paper.published_row("tableA1", dataset=group.dataset) if with_paper else {}
-    if not isinstance(recipe.defense, AFD):
-        published = {key: value for key, value in published.items() if key not in AFD_ONLY}
+    lacks = [key for key in OPTIONAL if not hasattr(recipe.defense, key)]
+    published = {key: value for key, value in published.items() if key not in lacks}
     cells = {key: Cell(value, published=_text(published.get(key))) for key, value in _values(recipe).items()}
     return Row((group.dataset, group.label), group.names, cells)
 
@@ -64,23 +56,20 @@ def _recipe_row(group: Group, with_paper: bool) -> Row:
 def _values(recipe: Recipe) -> dict[str, Value]:
     """Return the text of each column; None for what the defense does not have."""
     defense = recipe.defense
-    afd = defense if isinstance(defense, AFD) else None
     # a warm-up that is longer than the training ends with it
     attack = recipe.attack.within(recipe.train.epochs)
     return {
-        "model": recipe.model.size,
-        "lr_F": _text(afd and afd.lr_F),
-        "lr_D": _text(afd and afd.lr_D),
+        "model": recipe.model.size.replace(recipe.model.encoder, recipe.encoder, 1),
+        **{key: _text(getattr(defense, key, None)) for key in OPTIONAL},
         "lr_C": _text(defense.lr_C),
         "weight_decay": _text(defense.weight_decay_C),
         "batch_size": _text(recipe.train.batch_size),
         "epochs": _text(recipe.train.epochs),
         "milestones": _schedule(recipe.train),
-        "gp_weight": _text(afd and afd.gp_weight),
-        "classify": CLASSIFIED.get(afd.classify if afd else defense.name),
+        "classify": CLASSIFIED.get(getattr(defense, "classify", "")) or recipe.descriptor.classified or None,
         "batch_statistics": getattr(defense, "batch_statistics", None),
         "ema_decay": _text(recipe.train.ema_decay or None),
-        "epsilon_warmup": None if defense.name == "natural" else _text(attack.epsilon_warmup_epochs or None),
+        "epsilon_warmup": None if not recipe.descriptor.attacked else _text(attack.epsilon_warmup_epochs or None),
     }
 
 

@@ -79,7 +79,7 @@ def model_metadata(target: EvaluationTarget) -> dict[str, Any]:
     }
     if run.kind == "external":
         return common | {key: run.provenance[key] for key in ("model", "mean", "std")}
-    resolved = recipe.loads(run.recipe_text)
+    resolved = recipe.loads(run.recipe_text, run.path)
     model: dict[str, Any] = {"encoder": resolved.model.encoder, "feature_norm": resolved.model.norm}
     if resolved.model.width is not None:
         model["width"] = resolved.model.width

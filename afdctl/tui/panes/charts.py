@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from afdctl.descriptors import Loss
+from afdctl.registry import LOSSES
 from afdctl.tui.drawing.axis import Floats, Range
 from afdctl.tui.state.history import History
 
@@ -57,13 +59,16 @@ def _loss_chart(metric: str, title: str, about: str, colour: str) -> ChartSpec:
     return ChartSpec(key=metric, title=title, about=about, curves=(CurveSpec(metric=metric, colour=colour),))
 
 
-LOSSES = (
-    _loss_chart("L_C", "L_C", "classifier", colour="L_C"),
-    _loss_chart("L_D", "L_D", "discriminator", colour="L_D"),
-    _loss_chart("L_F", "L_F", "feature extractor", colour="L_F"),
-    _loss_chart("kl", "KL", "p(x) against p(x')", colour="L_D"),
-    _loss_chart("sensitivity", "‖F(x) − F(x')‖", "sensitivity", colour="L_D"),
-)
+def loss_charts(history: History, metrics: set[str]) -> list[ChartSpec]:
+    """Return the charts of the losses among the metrics: known ones first, then those of a user's defense."""
+    own = [name for name in history.defense.losses if name not in LOSSES]
+    unnamed = sorted(name for name in metrics if name.startswith("L_") and name not in (*LOSSES, *own))
+    others = {name: Loss(name, "", name, "L_D") for name in (*own, *unnamed)}
+    return [
+        _loss_chart(name, loss.title, loss.about, loss.colour)
+        for name, loss in {**LOSSES, **others}.items()
+        if name in metrics
+    ]
 
 
 def discriminator_chart(history: History) -> ChartSpec:
@@ -87,22 +92,17 @@ def estimate_of(history: History) -> str:
     return "calibrated" if game == "wgan" and "alpha_h_calibrated" in history.series.names else "raw"
 
 
-ORDER = (*(loss.key for loss in LOSSES), "D", "validation", "accuracy", "gradients", "unchanged", "speed")
-# the metrics of each defense, whose charts are shown empty before the first step
-EXPECTED = {
-    "afd": {"L_C", "L_D", "L_F", "alpha_h"},
-    "natural": {"L_C", "acc_nat", "grad_C"},
-    "adversarial": {"L_C", "acc_adv", "grad_C"},
-    "trades": {"L_C", "kl", "acc_nat", "acc_adv"},
-    "matching": {"L_C", "sensitivity", "acc_nat", "grad_C"},
-}
+# after the losses
+ORDER = ("D", "validation", "accuracy", "gradients", "unchanged", "speed")
 
 
 def available_charts(history: History) -> list[ChartSpec]:
     """Return all charts of a run, most important first."""
-    defense = history.table("defense").get("name")
-    metrics = set(history.series.names) or EXPECTED.get(str(defense), set())
-    charts = [chart for chart in LOSSES if chart.curves[0].metric in metrics]
+    # before the first step the charts of the expected metrics are shown empty
+    expected = {*history.defense.losses, *history.defense.metrics} if history.recipe else set()
+    metrics = set(history.series.names) or expected
+    losses = loss_charts(history, metrics)
+    charts = []
     if "alpha_h" in metrics:
         charts.append(discriminator_chart(history))
     accuracies = [
@@ -117,8 +117,8 @@ def available_charts(history: History) -> list[ChartSpec]:
         charts.append(_validation_chart(history))
     gradients = tuple(
         # three bands would cover each other
-        CurveSpec(metric=f"grad_{loss}", name=loss, colour=f"L_{loss}", band=loss == "C")
-        for loss in "CDF"
+        CurveSpec(metric=f"grad_{loss}", name=loss, colour=f"L_{loss}" if loss in "CDF" else "other", band=loss == "C")
+        for loss in dict.fromkeys(["C", "D", "F", *sorted(name[5:] for name in metrics if name.startswith("grad_"))])
         if f"grad_{loss}" in metrics
     )
     if gradients:
@@ -130,7 +130,7 @@ def available_charts(history: History) -> list[ChartSpec]:
     if "images_per_s" in metrics:
         curves = (CurveSpec(metric="images_per_s", colour="other"),)
         charts.append(ChartSpec(key="speed", title="images/s", about="training", curves=curves))
-    return sorted(charts, key=lambda chart: ORDER.index(chart.key))
+    return [*losses, *sorted(charts, key=lambda chart: ORDER.index(chart.key))]
 
 
 def _validation_chart(history: History) -> ChartSpec:

@@ -6,7 +6,6 @@ from afdctl.tui.panes.health import d_accuracy
 from afdctl.tui.state.history import History
 from afdctl.tui.view import Snapshot
 
-DEFENSE_NAMES = {"natural": "NT", "adversarial": "AT", "trades": "TRADES", "matching": "matching"}
 GAP = 3
 MIN_BAR_WIDTH = 18
 
@@ -201,11 +200,10 @@ def _recipe_words(snapshot: Snapshot) -> list[str]:
     if not history.recipe:
         return []
     defense, attack = history.table("defense"), history.table("attack")
-    name = str(defense.get("name"))
-    label = f"AFD-{str(defense.get('game')).upper()}" if name == "afd" else DEFENSE_NAMES.get(name, name)
-    words = [f"{label} on {history.table('data').get('dataset')}"]
+    descriptor = history.defense
+    words = [f"{descriptor.method(defense)} on {history.dataset}"]
     # natural training uses the table of the attack in validations only
-    if name != "natural":
+    if descriptor.attacked:
         norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))
         words.append(f"ε {_format_epsilon(attack.get('epsilon'))} {norm}")
         words.append(_attack_words(snapshot))

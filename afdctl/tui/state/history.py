@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from afdctl import registry
+from afdctl.descriptors import DefenseDescriptor
 from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
 from afdctl.runs.summary import StatusTracker
@@ -118,6 +120,21 @@ class History:
     def table(self, key: str) -> dict[str, Any]:
         """Return a table of the recipe; empty where there is none."""
         value = self.recipe.get(key)
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def defense(self) -> DefenseDescriptor:
+        """What is known of the defense; of a user's, what the run recorded."""
+        name = str(self.table("defense").get("name"))
+        return registry.describe(registry.DEFENSES, name, self._user_code("defense"))
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set; the label of a user's own."""
+        return str(self._user_code("data").get("label") or self.table("data").get("dataset"))
+
+    def _user_code(self, table: str) -> dict[str, Any]:
+        value = self.table("user_code").get(table)
         return value if isinstance(value, dict) else {}
 
     @property

@@ -1,0 +1,83 @@
+"""Build the defense of a [defense] table, built in or a user's, whose state is found and whose reports are checked."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from afdctl import registry
+from afdctl.defenses.base import Adversary, Defense, Report
+from afdctl.errors import RecipeError
+from afdctl.models.feature_classifier import FeatureClassifier
+from afdctl.user_code.code import UserCode, shown
+
+# fields of the journal's rows of steps
+RESERVED: Final = ("event", "t", "step", "epoch", "attack_steps", "progress", "images_per_s")
+# attributes that `Defense` sets
+OWN_ATTRIBUTES: Final = ("table", "network", "adversary", "modules", "optimizers", "noise")
+
+
+def make_defense(
+    table: Any, network: FeatureClassifier, adversary: Adversary, classes: int, noise: Generator
+) -> Defense:
+    """Build the defense on the network; see `Defense`. Errors of a user's code: RecipeError with its file and line."""
+    cls = registry.load(registry.DEFENSES, table.name)
+    code = registry.user_code(registry.DEFENSES, table.name)
+    given = {"table": table, "network": network, "adversary": adversary, "classes": classes, "noise": noise}
+    if code is None:
+        built_in: Defense = cls(**given)
+        return built_in
+    if not issubclass(cls, Defense):
+        raise RecipeError(f"{shown(table.name)}: is not a subclass of afdctl.Defense")
+    with code.running(f"{cls.__name__}()"):
+        defense: Defense = cls(**given)
+    find_state(defense, shown(table.name))
+    # called by the trainer, and by what estimates and measures the cost of a step
+    vars(defense)["step"] = checked_step(defense.step, code, shown(table.name))
+    return defense
+
+
+def find_state(defense: Defense, name: str) -> None:
+    """Enter the modules and optimizers among a defense's attributes into its state, modules on the network's device."""
+    own = set(defense.network.modules())
+    device = next(defense.network.parameters()).device
+    for key, value in vars(defense).items():
+        if key in OWN_ATTRIBUTES:
+            continue
+        if isinstance(value, nn.Module) and value not in own and value not in defense.modules.values():
+            tensors = [*value.parameters(), *value.buffers()]
+            if any(is_lazy(tensor) or tensor.is_meta for tensor in tensors):
+                raise RecipeError(f"{name}: module '{key}' has tensors without values; give it its shapes, on the CPU")
+            defense.modules[key] = value.to(device)
+        elif isinstance(value, torch.optim.Optimizer) and value not in defense.optimizers.values():
+            defense.optimizers[key] = value
+
+
+def checked_step(step: Callable[[Tensor, Tensor], Report], code: UserCode, name: str) -> Callable[..., Report]:
+    """Return a user's `step`, with errors of one line; its report becomes 0-dim float32 tensors without gradients."""
+
+    def run(x: Tensor, y: Tensor) -> Report:
+        with code.running("step()"):
+            report: Any = step(x, y)
+        if not isinstance(report, dict) or not report:
+            raise RecipeError(f"{name}: step() must return a dict of metrics, such as {{'L_C': loss}}")
+        return {key: metric(key, value, name, x.device) for key, value in report.items()}
+
+    return run
+
+
+def metric(key: Any, value: Any, name: str, device: torch.device) -> Tensor:
+    """Return the value of a metric as a tensor; RecipeError for a name or a value that the journal cannot have."""
+    if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z]\w*", key, re.ASCII):
+        raise RecipeError(f"{name}: step() reports {key!r}; a metric's name is letters, digits and _")
+    if key in RESERVED or key.startswith("lr_"):
+        raise RecipeError(f"{name}: step() reports '{key}', which is a field of the journal; choose another name")
+    if isinstance(value, int | float):
+        value = torch.tensor(float(value))
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:60]
+        raise RecipeError(f"{name}: step() reports '{key}' as {found}; a metric is one number")
+    return value.detach().reshape(()).to(device, torch.float32)

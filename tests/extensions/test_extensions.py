@@ -1,0 +1,257 @@
+"""One of each kind in a user's file goes through every command, resumes to the bit, and never passes for another."""
+
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from afdctl import cli, recipe, registry
+from afdctl.bench.step_time import short_name
+from afdctl.cli.bench import display_name
+from afdctl.descriptors import DefenseDescriptor
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError, StoppedError
+from afdctl.export.figures.style import method_styles
+from afdctl.export.groups import method_rank
+from afdctl.journal import read_rows
+from afdctl.runs.record import Record
+from afdctl.runs.run import Run
+from afdctl.training.schedule import AdversarySchedule
+from afdctl.training.setup import resume
+from afdctl.tui.state.history import History
+from tests.conftest import train
+from tests.extensions.conftest import load, write
+from tests.training.test_resume import assert_same_state, figures, quiet, stop_after
+
+
+@pytest.fixture
+def afdctl(user_run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command on the run, and return what it prints on stdout."""
+
+    def run(*arguments: str) -> str:
+        monkeypatch.chdir(user_run.path.parents[1])
+        monkeypatch.setattr(sys, "argv", ["afdctl", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert not ended.value.code, err
+        return out
+
+    return run
+
+
+def test_the_run_keeps_what_it_needs_and_records_it(user_run: Run):
+    assert sorted(path.name for path in (user_run.path / "code/mine").iterdir()) == [
+        "beside.py",
+        "mine.py",
+        "scale.txt",
+    ]
+    kept = recipe.loads(user_run.recipe_text, user_run.path)
+    assert (kept.method, kept.dataset, kept.encoder) == ("Mine", "Pictures", "MineNet")
+    assert set(kept.user_code["data"]["files"]) == {"beside.py", "mine.py", "scale.txt"}
+    (header,) = [row for row in read_rows(user_run.journal_path) if row["event"] == "run"]
+    assert header["recipe"]["defense"]["name"] == "code/mine/mine.py:Mine"
+    assert header["recipe"]["user_code"]["defense"]["losses"] == ["L_C", "L_mine"]
+
+
+def test_every_command_shows_it(user_run: Run, afdctl):
+    assert "Mine on Pictures" in (shown := afdctl("watch", "--once", "mine"))
+    assert "L_mine" in shown
+    (row,) = json.loads(afdctl("runs", "ls", "--json"))["runs"]
+    assert (row["method"], row["dataset"]) == ("Mine", "Pictures")
+    assert "Mine on Pictures" in afdctl("runs", "show", "mine")
+    assert "fgsm" in afdctl("sweep", "mine", "--attacks", "fgsm", "--epsilons", "0,0.1", "--limit", "20")
+    assert "pca" in afdctl("analyze", "mine", "--pca", "--epsilons", "0,0.1", "--limit", "20")
+    assert "Mine" in afdctl("export", "mine", "--table", "1")
+    assert "Mine" in afdctl("export", "mine", "--table", "A1")
+    afdctl("export", "mine", "--report", "report.html")
+    assert "L_mine" in Path("report.html").read_text()
+
+
+def test_a_new_descriptor_is_enough_for_a_built_in_defense(monkeypatch: pytest.MonkeyPatch):
+    descriptor = DefenseDescriptor(
+        place="tests.extensions.mine:Mine",
+        label="Dummy",
+        short="dum",
+        losses=("L_C", "L_dummy"),
+        adversary="pgd_kl",
+        passes=4,
+        styles={"": ("#123456", "-", "*")},
+    )
+    monkeypatch.setitem(registry.DEFENSES.entries, "dummy", descriptor)
+    with pytest.raises(RecipeError, match="defense 'dummy' needs the adversary 'pgd_kl'"):
+        recipe.load("digits_at", ["defense.name=dummy"])
+    chosen = recipe.load("digits_trades", ["defense.name=dummy"])
+    assert chosen.method == "Dummy"
+    assert method_styles()["Dummy"].colour == "#123456"
+    assert method_rank("Matching") < method_rank("Dummy") < method_rank("a custom model")
+    assert display_name(short_name(chosen)) == "Dummy"
+    history = History()
+    history.run = {"recipe": chosen.model_dump(mode="json")}
+    assert "Dummy on digits" in words_of(history)
+    steps = AdversarySchedule(chosen, 1)
+    assert steps.total_passes == 4 * chosen.train.epochs + sum(map(steps.attack_passes, range(chosen.train.epochs)))
+
+
+def words_of(history: History) -> str:
+    return history.defense.method(history.table("defense")) + " on " + history.dataset
+
+
+def test_a_stopped_training_resumes_to_the_bit_without_the_files(user_run: Run, tmp_path: Path):
+    path = write(tmp_path / "gone")
+    with pytest.raises(StoppedError) as stopped:
+        train(load(path), tmp_path / "parts", stop_after(5), name="mine")
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    shutil.rmtree(tmp_path / "gone")
+    # on another machine
+    shutil.move(tmp_path / "parts", tmp_path / "elsewhere")
+    parts = Run.find("mine", tmp_path / "elsewhere")
+    resume(parts, device=None, data_dir=None, on_line=quiet)
+    assert_same_state(user_run, parts)
+    assert figures(user_run) == figures(parts)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("mine.py", "0.9 * self.mean", "0.8 * self.mean", "mine.py of data has changed since the run began"),
+        ("beside.py", '"a"', '"A"', "beside.py of data has changed since the run began"),
+        ("scale.txt", "1.0", "1.00", "scale.txt of data has changed since the run began"),
+    ],
+)
+def test_changed_code_is_not_resumed(user_run: Run, tmp_path: Path, file: str, old: str, new: str, message: str):
+    run = Run(Path(shutil.copytree(user_run.path, tmp_path / "mine")))
+    copy = run.path / "code/mine" / file
+    copy.write_text(copy.read_text().replace(old, new))
+    with pytest.raises(CorruptError, match=message):
+        resume(run, device=None, data_dir=None, on_line=quiet)
+    copy.unlink()
+    with pytest.raises(AfdctlError) as lost:
+        resume(run, device=None, data_dir=None, on_line=quiet)
+    assert "\n" not in str(lost.value)
+    assert file.partition(".")[0] in str(lost.value)
+
+
+def test_a_run_is_shown_without_executing_its_code(user_run: Run, tmp_path: Path):
+    run = Run(Path(shutil.copytree(user_run.path, tmp_path / "mine")))
+    shutil.rmtree(run.path / "code")
+    assert Record.of(run).method == "Mine"
+    with pytest.raises(NotFoundError, match=r"mine\.py: no such file"):
+        recipe.loads(run.recipe_text, run.path, execute=True)
+
+
+def test_the_digest_of_a_recipe_has_its_code(tmp_path: Path):
+    path = write(tmp_path)
+    first = recipe.digest(load(path))
+    (tmp_path / "beside.py").write_text('NAMES = ("a", "b", "c", "e")\n')
+    assert recipe.digest(load(path)) != first
+
+
+MISTAKES = [
+    (["defense.wieght=1"], "--set defense.wieght: no such key (did you mean 'weight'?)"),
+    (["defense.weight=a"], '--set defense.weight = "a": must be a number'),
+    (["model.activation=gelu"], "--set model.activation = \"gelu\": must be 'relu' or 'silu'"),
+    (["defense.name=bad.py:NoStep"], 'defense.name = "bad.py:NoStep": bad.py:NoStep: has no method `step`'),
+    (["defense.name=bad.py:Clash"], "Clash.Config.lr_C: changes the type of afdctl's key lr_C; choose another name"),
+    (["defense.name=bad.py:Plain"], "Plain.Config: must be a subclass of DefenseConfig"),
+    (["defense.name=bad.py:Labels"], "Labels.losses: must be a tuple of names, not 'L_C'"),
+    (["defense.name=bad.py:NoStop"], "bad.py: has no 'NoStop' (did you mean 'NoStep'?)"),
+    (["data.dataset=nosuch.py:X"], '--set data.dataset = "nosuch.py:X": nosuch.py: no such file'),
+    (["defense.name=nosuch"], '--set defense.name = "nosuch": no such name (known: natural,'),
+]
+BAD = """
+from afdctl.defenses.base import Defense
+from afdctl.recipe.defenses import DefenseConfig
+from afdctl.data import DatasetLoader, Dataset, ImageTensors
+import torch
+from torch import nn
+
+class NoStep(Defense): ...
+
+class Base(Defense):
+    def step(self, x, y): return {"L_C": 1.0}
+
+class Clash(Base):
+    class Config(DefenseConfig):
+        lr_C: str = "a"
+
+class Plain(Base):
+    class Config: ...
+
+class Labels(Base):
+    losses = "L_C"
+
+class Foreign:
+    def step(self, x, y): ...
+
+class Raises(Base):
+    def step(self, x, y): raise ValueError("no luck")
+
+class Vector(Base):
+    def step(self, x, y): return {"L_C": torch.zeros(3)}
+
+class Reserved(Base):
+    def step(self, x, y): return {"epoch": 1}
+
+class Lazy(Base):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.D = nn.LazyLinear(1)
+
+class Images(DatasetLoader):
+    def load(self, roots, **_):
+        split = ImageTensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+        return Dataset("images", split, split, ("a", "b"))
+
+class Labels1(DatasetLoader):
+    def load(self, roots, **_):
+        split = ImageTensors(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.arange(20) % 2 + 1)
+        return Dataset("images", split, split, ("a", "b"))
+
+class Flat(nn.Module):
+    def forward(self, x): return x
+
+def meta(channels, image_size): return nn.Sequential(nn.Flatten(), nn.Linear(64, 4, device="meta"))
+def flat(channels): return Flat()
+def outside(model, x, y): return x[:1]
+"""
+
+
+@pytest.fixture
+def bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "bad.py").write_text(BAD)
+    monkeypatch.chdir(tmp_path)
+    return write(tmp_path)
+
+
+@pytest.mark.parametrize(("overrides", "message"), MISTAKES)
+def test_a_mistake_in_a_recipe_is_one_line(bad: Path, overrides: list[str], message: str):
+    with pytest.raises(AfdctlError) as raised:
+        load(bad, *overrides)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+TRAINED = [
+    (["defense.name=bad.py:Foreign"], "bad.py:Foreign: is not a subclass of afdctl.Defense"),
+    (["defense.name=bad.py:Raises"], "bad.py:27: step(): ValueError: no luck"),
+    (["defense.name=bad.py:Vector"], "step() reports 'L_C' as a tensor of shape (3,); a metric is one number"),
+    (["defense.name=bad.py:Reserved"], "step() reports 'epoch', which is a field of the journal; choose another name"),
+    (["defense.name=bad.py:Lazy"], "module 'D' has tensors without values; give it its shapes, on the CPU"),
+    (["data.dataset=bad.py:Images"], "train images must be uint8 (n, c, h, w) from 0 to 255 with 1 or 3 channels"),
+    (["data.dataset=bad.py:Labels1"], "train labels are 1 to 2, but there are 2 classes: they count from 0"),
+    (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
+    (["model.encoder=bad.py:meta"], "on the CPU"),
+    (["attack.name=bad.py:outside"], "bad.py:outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), TRAINED)
+def test_a_mistake_in_code_is_one_line_and_leaves_nothing(bad: Path, overrides: list[str], message: str):
+    with pytest.raises(AfdctlError) as raised:
+        train(load(bad, *overrides), Path("runs"))
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
