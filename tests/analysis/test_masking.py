@@ -41,19 +41,14 @@ def test_honest_outputs_show_none():
 
 def test_a_diagnosis_compares_attacks(tmp_path: Path):
     """A flipped gradient stops PGD, and neither noise nor images of a surrogate."""
-    network = trained("natural", 4)
-    masked, honest = (
-        diagnosed(MASKS["flipped gradient"](network), tmp_path, "masked"),
-        diagnosed(network, tmp_path, "a"),
-    )
+    masked = diagnosed(MASKS["flipped gradient"](trained("natural", 4)), tmp_path, "masked", n=50)
     assert masked.verdict == "masked"
-    assert honest.verdict != "masked"
     failed = {found.indicator for found in masked.findings if found.verdict == "fail"}
     assert failed >= {"D3", "D7", "D8"}
     assert masked.overestimation
     assert masked.overestimation.startswith("PGD-CE overestimates robustness by ")
     assert masked.as_json()["caveat"] == CAVEAT
-    assert [found["indicator"] for found in honest.as_json()["indicators"]] == [f"D{n}" for n in range(1, 11)]
+    assert [found["indicator"] for found in masked.as_json()["indicators"]] == [f"D{n}" for n in range(1, 11)]
 
 
 @pytest.mark.slow
