@@ -166,6 +166,7 @@ ATTACKS: Final = Kind(
         "square": Descriptor(place="afdctl.attacks.autoattack:square", config="afdctl.suites.autoattack:Square"),
         "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1", config="afdctl.suites.autoattack:APGD"),
         "noise": Descriptor(place="afdctl.attacks.noise:noise", config="afdctl.suites.schema:Noise"),
+        "surrogate": Descriptor(place="afdctl.attacks.surrogate:surrogate", config="afdctl.suites.schema:Surrogate"),
     },
 )
 # in the order of their output

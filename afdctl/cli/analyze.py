@@ -1,7 +1,7 @@
 """`afdctl analyze`: what a training did to the features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from afdctl import registry
+from afdctl.cli import masking, output_path
 from afdctl.cli import options as shared
-from afdctl.cli import output_path
-from afdctl.cli.evaluation import print_warnings
+from afdctl.cli.evaluation import EvaluateOptions, print_warnings
 from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
 from afdctl.cli.output_path import OutputPath
 from afdctl.cli.process import exit_on_interrupt
@@ -42,6 +42,9 @@ SENSITIVITY = typer.Option("--sensitivity", help="How far PGD-Linf moves the fea
 TSNE = typer.Option("--tsne", help="Natural and adversarial features in two dimensions (Figures A6 to A8).")
 UMAP = typer.Option("--umap", help="The same by UMAP (pip install 'afdctl[umap]').")
 HDH = typer.Option("--hdh", help="Three estimates of d_HdH against the gap, and the bound of Eq. 5 (Figure 3).")
+MASKING = typer.Option("--masking", help="Is it robust, or does it only look so? Ten indicators; runs what they lack.")
+STORED = typer.Option("--stored", help="With --masking: judge stored results only; attack nothing.")
+THRESHOLDS = typer.Option(metavar="FILE", help="With --masking: TOML with other thresholds; --set changes some.")
 NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
 OWN = typer.Option("--analysis", metavar="FILE.py:NAME", help="An analysis of your own, or by name; repeatable.")
 SETTINGS = typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of your own analyses; repeatable.")
@@ -66,6 +69,9 @@ class AnalyzeOptions:
     umap: Annotated[bool, UMAP] = False
     hdh: Annotated[bool, HDH] = False
     norms: Annotated[bool, NORMS] = False
+    masking: Annotated[bool, MASKING] = False
+    stored: Annotated[bool, STORED] = False
+    thresholds: Annotated[Path | None, THRESHOLDS] = None
     own: Annotated[list[str] | None, OWN] = None
     overrides: Annotated[list[str] | None, SETTINGS] = None
     attacks: Annotated[str | None, ATTACKS] = None
@@ -80,6 +86,12 @@ class AnalyzeOptions:
     folder: shared.Runs = Path("runs")
     device: shared.Device = "auto"
     data_dir: shared.DataDir = None
+    model: shared.Model = None
+    weights: shared.Weights = None
+    dataset: shared.Dataset = None
+    mean: shared.Mean = None
+    std: shared.Std = None
+    image_size: shared.ImageSize = None
     out: Annotated[OutputPath | None, OUT] = None
     json: shared.Json = False
 
@@ -100,6 +112,12 @@ def analyze(options: AnalyzeOptions) -> None:
     # every mistake that can be found is reported before torch is imported, which takes seconds
     check_images(options.limit, options.first)
     attacks = split_names(options.attacks)
+    if options.masking:
+        diagnose_masking(options)
+        return
+    for name in ("stored", "thresholds", "model", "weights", "dataset", "mean", "std", "image_size"):
+        if getattr(options, name):
+            raise RecipeError(f"--{name.replace('_', '-')}: goes with --masking")
     if attacks and not options.hdh and not options.own:
         raise RecipeError("--attacks: are what --hdh compares; the other analyses use PGD-Linf")
     if options.umap and find_spec("umap") is None:
@@ -130,6 +148,23 @@ def analyze(options: AnalyzeOptions) -> None:
             run_analyses(runner, reporter)
     results = [(runner.target.run, rows_with_warnings(runner)) for runner in runners]
     show_results(results, as_json=options.json, out=options.out)
+
+
+def diagnose_masking(options: AnalyzeOptions) -> None:
+    """Diagnose masked gradients instead of analysing features."""
+    from afdctl.suites.attack_config import parse_grid
+
+    others = [name for name in registry.ANALYSES if getattr(options, name, False)]
+    if others or options.own or options.out or options.attacks:
+        raise RecipeError(
+            "--masking: compares attacks, not features; run it without other analyses, --attacks and --out"
+        )
+    epsilon = None if options.epsilons is None else parse_grid(options.epsilons)[-1]
+    names = (field.name for field in fields(EvaluateOptions))
+    shared_values = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    masking.diagnose(
+        EvaluateOptions(**shared_values), epsilon=epsilon, thresholds_file=options.thresholds, stored=options.stored
+    )
 
 
 def load_own_analyses(options: AnalyzeOptions) -> "dict[str, Analysis]":

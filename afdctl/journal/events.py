@@ -113,6 +113,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "data": "string",
         "version": "integer",
         "n?": "integer",
+        "measures?": "object",
         "warnings": "array of strings",
     },
     "sweep": {
@@ -169,6 +170,16 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "shard": "string",
         "images": "boolean",
         "last?": "number",
+    },
+    "surrogate": {
+        "key": "string",
+        "checkpoint": "string",
+        "data": "string",
+        "epochs": "integer",
+        "images": "integer",
+        "agreement": "number",
+        "seconds": "number",
+        "shard": "string",
     },
     "sweep_end": {"reason": "string", "exit_code": "integer"},
     "features": {

@@ -80,7 +80,7 @@ def test_a_network_is_checked_once_for_its_images(trained: Run, monkeypatch: pyt
     assert (first.check["checkpoint"], first.check["data"]) == (first.digest, first.data_digest)
     with trained.open_journal() as journal:
         journal.extend(missing_checks([first, first], JournalCache(trained.journal_path)))
-    monkeypatch.setattr(sanity_checks, "check", lambda *_: ["checked again"])
+    monkeypatch.setattr(sanity_checks, "describe", lambda *_, **__: ["checked again"])
     known = load_run_target(trained, "best", CPU, None)
     assert known.warnings == first.warnings
     assert missing_checks([known, first], JournalCache(trained.journal_path)) == []
