@@ -71,6 +71,17 @@ class Kind(Mapping[str, D], Generic[D]):
         return len(self.entries)
 
 
+# methods that any defense can have, by their key in [defense]
+ADDITIONS: Final[Mapping[str, str]] = {"margin": "HE", "awp_gamma": "AWP"}
+
+
+def without_additions(method: str) -> str:
+    """Return the defense of a method: AT of AT-HE-AWP."""
+    for name in reversed([*ADDITIONS.values()]):
+        method = method.removesuffix(f"-{name}")
+    return method
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DefenseDescriptor(Descriptor):
     """A defense: what tables, figures, reports, the dashboard, `bench` and the trainer know of it.
@@ -94,8 +105,9 @@ class DefenseDescriptor(Descriptor):
     styles: Mapping[str, tuple[str, Any, str]] = dataclasses.field(default_factory=dict)
 
     def method(self, table: Mapping[str, Any]) -> str:
-        """Return the name of the defense of a [defense] table in tables and figures: AT, AFD-WGAN."""
-        return self.method_of(str(table.get(self.variant, "")))
+        """Return the name of the defense of a [defense] table in tables and figures: AT, AFD-WGAN, AT-AWP."""
+        additions = [f"-{name}" for key, name in ADDITIONS.items() if table.get(key)]
+        return self.method_of(str(table.get(self.variant, ""))) + "".join(additions)
 
     def method_of(self, variant: str) -> str:
         """Return the name of a variant."""

@@ -32,6 +32,21 @@ class DefenseConfig(NamedTable):
         description="share of each label that L_C spreads evenly over all classes; the adversary, the KL term of "
         "TRADES, L_D and L_F never see it",
     )
+    margin: Annotated[float, Field(ge=0, lt=2)] = Field(
+        0.0,
+        description="HE, needs model.cosine_scale: L_C lowers the cosine of the label's class by this much (Pang et "
+        "al. 2020); the adversary never sees it",
+    )
+    awp_gamma: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="AWP: each step is made at weights that a move of awp_gamma times their norm, up the gradient of "
+        "the defense's own losses, has changed (Wu et al. 2020); 0: none",
+    )
+    awp_warmup_epochs: CountOrZero = Field(0, description="first epochs, without AWP")
+
+    def perturbs_weights(self, epoch: int) -> bool:
+        """Return whether the steps of an epoch, counted from 0, have AWP."""
+        return self.awp_gamma > 0 and epoch >= self.awp_warmup_epochs
 
     @field_validator("nesterov_C", "nesterov_D", "nesterov_F", check_fields=False)
     @classmethod
@@ -68,6 +83,34 @@ class Trades(DefenseConfig):
 
     name: Literal["trades"]
     beta: NonNegative = Field(6.0, description="weight of the KL term")
+    batch_statistics: BatchStatistics = "separate"
+
+
+class Mart(DefenseConfig):
+    """MART: boosted cross-entropy on x' plus beta times KL(p(x) || p(x')) (1 - p_y(x)) (Wang et al. 2020)."""
+
+    name: Literal["mart"]
+    beta: NonNegative = Field(5.0, description="weight of the KL term; lambda in the paper")
+    batch_statistics: BatchStatistics = "separate"
+
+
+class Score(DefenseConfig):
+    """SCORE: TRADES with squared errors, ||p(x) - y||^2 plus beta times ||p(x) - p(x')||^2 (Pang et al. 2022)."""
+
+    name: Literal["score"]
+    beta: NonNegative = Field(6.0, description="weight of the term of x'")
+    clip: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="the sum of both terms counts only above the squared error of this probability on wrong classes",
+    )
+    batch_statistics: BatchStatistics = "separate"
+
+
+class LogitPairing(DefenseConfig):
+    """ALP: L_C on x and x' plus weight times the mean squared difference of their logits (Kannan et al. 2018)."""
+
+    name: Literal["alp"]
+    weight: NonNegative = Field(0.5, description="weight of the logit pairing")
     batch_statistics: BatchStatistics = "separate"
 
 
@@ -133,7 +176,9 @@ class AdversaryConfig(NamedTable):
     epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
     # the default is validated too, as n_fgsm refuses it
     steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
-    step_size: Fraction | None = Field(None, description="pgd and pgd_kl only, absolute; none: 2.5 epsilon / steps")
+    step_size: Fraction | None = Field(
+        None, description="pgd, pgd_kl and pgd_lse only, absolute; none: 2.5 epsilon / steps"
+    )
     random_start: bool = Field(True, description="start from a random point, not from x")
     return_iterate: Literal["best_loss", "last", "last_success"] = Field(
         "best_loss",

@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from afdctl import registry
 from afdctl.descriptors import DefenseDescriptor
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import Adversary, AdversaryConfig, Defense
+from afdctl.recipe.defenses import Adversary, AdversaryConfig, Defense, DefenseConfig
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
@@ -36,6 +36,11 @@ class Model(NamedTable):
     width: Annotated[int, Field(ge=1, le=2048)] = Field(64, description="number of base filters")
     norm: Literal["l2", "none", "scale"] = Field(
         "l2", description="normalisation of the features; scale: l2 times a learned scalar"
+    )
+    cosine_scale: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None,
+        description="logits are this times the cosine of the angle between features and a class's weights (HE: Pang et "
+        "al. 2020); none: C_phi is linear",
     )
 
 
@@ -167,6 +172,14 @@ class Recipe(Table):
     train: Train
     validation: Validation = Validation()
     test: TestEvaluation = TestEvaluation()
+
+    @field_validator("defense")
+    @classmethod
+    def _margin_needs_cosines(cls, defense: DefenseConfig, info: ValidationInfo) -> DefenseConfig:
+        model = info.data.get("model")
+        if model and defense.margin and model.cosine_scale is None:
+            raise cross_table_error("margin", "is of a cosine; set model.cosine_scale too, such as 15")
+        return defense
 
     @field_validator("attack")
     @classmethod

@@ -177,6 +177,7 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
+        self.defense.epoch = self.sampler.epoch
         report = self.defense.step(x, y)
         self.step += 1
         if self.ema:

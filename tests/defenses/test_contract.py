@@ -23,7 +23,7 @@ x = (0.2 + 0.4 * x + 0.2 * torch.rand(x.shape, generator=Generator().manual_seed
 def make(name: str, seed: int = 0, **table: object) -> Defense:
     torch.manual_seed(seed)
     network = build("resnet18_mnist", width=2, channels=1, image_size=8, classes=3)
-    attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", epsilon=0.1, steps=2)
+    attack = AdversaryConfig(name=registry.DEFENSES[name].adversary or "apgd_ce", epsilon=0.1, steps=2)
     adversary = Adversary(network, attack, Generator().manual_seed(2))
     cls = registry.load(registry.DEFENSES, name)
     settings = DefenseConfig.model_of({"name": name}).model_validate({"name": name, **table})
@@ -90,7 +90,10 @@ def test_nesterov_is_for_each_optimizer(name: str):
 @every_defense
 def test_training_learns_the_batch(name: str):
     # small weights and many steps, so that the result does not depend on the processor's rounding
-    defense = make(name, **{"trades": {"beta": 1.0}, "matching": {"weight": 0.1}}.get(name, {}))
+    defense = make(
+        name,
+        **{"trades": {"beta": 1.0}, "score": {"beta": 0.5, "lr_C": 0.5}, "matching": {"weight": 0.1}}.get(name, {}),
+    )
     losses = [defense.step(x, y)["L_C"].item() for _ in range(50)]
     # the lowest of three steps: with a batch this small the loss on x' jumps
     assert min(map(sum, zip(losses, losses[1:], losses[2:], strict=False))) / 3 < 0.6 * losses[0]

@@ -81,7 +81,8 @@ def model_metadata(target: EvaluationTarget) -> dict[str, Any]:
         return common | {key: run.provenance[key] for key in ("model", "mean", "std")}
     resolved = recipe.loads(run.recipe_text, run.path)
     model = {"encoder": resolved.model.encoder, "width": resolved.model.width, "feature_norm": resolved.model.norm}
-    return common | model | {"threat_model": resolved.attack.norm}
+    head = {} if resolved.model.cosine_scale is None else {"cosine_scale": resolved.model.cosine_scale}
+    return common | model | head | {"threat_model": resolved.attack.norm}
 
 
 def to_strings(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -105,6 +106,7 @@ def build_network(metadata: Mapping[str, Any]) -> nn.Module:
         metadata["encoder"],
         width=metadata["width"],
         norm=metadata["feature_norm"],
+        cosine_scale=metadata.get("cosine_scale"),
         channels=channels,
         image_size=image_size,
         classes=len(metadata["class_names"]),
