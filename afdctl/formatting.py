@@ -19,7 +19,7 @@ LISTED_ITEMS: Final = 3
 # Queries of Square below which it does not rule out masked gradients. With 100, Square fooled none of 200 images more
 # than PGD (77.5 %) where AutoAttack left 50.5 %; 500 separated checkpoints that were equal under PGD.
 ENOUGH_SQUARE_QUERIES: Final = 500
-NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
 def printable(text: str) -> str:
@@ -63,6 +63,13 @@ def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -
 def format_probe_accuracy(accuracy: object) -> str:
     """Format the accuracy under the probe that follows that under APGD-CE, its first attack; empty without a probe."""
     return f", probe {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
+
+
+def format_norm_accuracies(row: Mapping[str, Any]) -> str:
+    """Format the accuracies in each norm of a union, which follow that in all of them; empty without a union."""
+    accuracies = {label: row.get(f"acc_{norm}") for norm, label in NORM_LABELS.items()}
+    each = ", ".join(f"{label} {value:.1%}" for label, value in accuracies.items() if isinstance(value, int | float))
+    return f" (each alone: {each})" if each else ""
 
 
 def format_interval(epochs: int) -> str:

@@ -188,6 +188,7 @@ ATTACKS: Final = Kind(
         "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw"),
         "aa": Descriptor(place="afdctl.attacks.autoattack:aa"),
         "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce"),
+        "apgd_dlr": Descriptor(place="afdctl.attacks.autoattack:apgd_dlr"),
         "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t"),
         "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t"),
         "square": Descriptor(place="afdctl.attacks.autoattack:square"),

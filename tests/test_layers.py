@@ -72,11 +72,14 @@ ONLY_LIBRARIES = {
 ALSO = {
     "export/figures": {"matplotlib"},
     "export/report/page": {"jinja2"},
+    "export/trackers/tensorboard": {"tensorboard"},
 }
 # libraries that one part imports inside functions only
 LATER = {
     "analysis": {"sklearn", "umap"},
+    "attacks/library_attack": {"foolbox"},
     "export/raw": {"pyarrow"},
+    "export/trackers/services": {"mlflow", "trackio", "wandb"},
     "export/weights/single_file": {"onnxruntime", "safetensors"},
     "runs/checkpoints": {"torch"},
     "user_code/global_state": {"numpy", "torch"},

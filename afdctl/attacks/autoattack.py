@@ -13,9 +13,10 @@ from weakref import proxy
 import torch
 from torch import Tensor
 
-from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, margin, target_margins
+from afdctl.attacks.base import AttackResult, Model, margin, target_margins
+from afdctl.attacks.cascade import cascade, within
 from afdctl.attacks.fab import fab_t
-from afdctl.attacks.norms import lp_norm, per_sample
+from afdctl.attacks.norms import per_sample
 from afdctl.attacks.query_counter import CountingModel, NullLogger, library, seed_global_rng
 from afdctl.attacks.sample_rng import SampleRNG
 
@@ -34,7 +35,7 @@ def aa(
     norm: str,
     parts: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> AttackResult:
-    """Run the standard evaluation on one batch, with the library's x' bit by bit for the seed `rng.seed`.
+    """Run the evaluation on one batch; the version standard has the library's x' bit by bit for the seed `rng.seed`.
 
     `parts` are attacks by name with their keyword arguments, in the order that `suites.schema.AA.parts` has. Unlike the
     library this works for fewer than ten classes. `first_success_step` counts within the part that fooled the model.
@@ -51,61 +52,70 @@ def aa(
     return cascade(x, [partial(run, name, kwargs) for name, kwargs in parts])
 
 
-def cascade(x: Tensor, parts: Iterable[Callable[[Tensor], AttackResult]]) -> AttackResult:
-    """Return the worst case of `parts`, each of which attacks the rows (m,) that no part before it fooled.
-
-    x' is x where no part fools the model.
-    """
-    result = AttackResult.empty(x)
-    for number, part in enumerate(parts):
-        rows = (~result.fooled).nonzero()[:, 0]
-        if not len(rows):
-            break
-        found = part(rows)
-        found.part = torch.where(found.fooled, number, NOT_FOUND)
-        found.x_adv = torch.where(per_sample(found.fooled, x), found.x_adv, x[rows])
-        result.update(rows, found)
-    return result
-
-
-def within(result: AttackResult, x: Tensor, epsilon: float, norm: str) -> AttackResult:
-    """Return the result with only those successes whose x' is in the ball."""
-    near = lp_norm(result.x_adv - x, norm) <= epsilon
-    return AttackResult(
-        x_adv=result.x_adv,
-        first_success_step=torch.where(near, result.first_success_step, NOT_FOUND),
-        forwards=result.forwards,
-        backwards=result.backwards,
-        part=result.part,
-    )
-
-
 def apgd_ce(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, rng: SampleRNG, norm: str, steps: int, restarts: int
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    rng: SampleRNG,
+    norm: str,
+    steps: int,
+    restarts: int,
+    eot: int = 1,
+    loss: str = "ce",
 ) -> AttackResult:
-    """Run APGD on the cross-entropy. Where nothing fools the model, x' has the largest loss of the last restart."""
-    counter = CountingModel(model, x, y)
-    attack = _apgd("APGDAttack", counter, epsilon, norm, steps)
+    """Run APGD on the cross-entropy. Where nothing fools the model, x' has the largest loss of the last restart.
+
+    Gradients are means of `eot` passes.
+    """
+    counter = CountingModel(model, x, y, eot)
+    attack = _apgd("APGDAttack", counter, epsilon, norm, steps, loss=loss)
+    if counter.logits.shape[1] < 3:
+        # the DLR loss divides by a difference of three logits; see `apgd_t`
+        attack.dlr_loss = margin
     return _run_apgd(counter, attack, rng.seed, [None] * restarts)
 
 
+# on the difference of logits ratio (DLR), the second part of AutoAttack's version rand
+apgd_dlr = partial(apgd_ce, loss="dlr")
+
+
 def apgd_l1(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, rng: SampleRNG, norm: str, steps: int, restarts: int
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    rng: SampleRNG,
+    norm: str,
+    steps: int,
+    restarts: int,
+    eot: int = 1,
 ) -> AttackResult:
     """Run APGD on the cross-entropy in l1, with its sparse steps (Croce & Hein 2021, arXiv:2103.01208)."""
     assert norm == "l1"
-    return apgd_ce(model, x, y, epsilon=epsilon, rng=rng, norm=norm, steps=steps, restarts=restarts)
+    return apgd_ce(model, x, y, epsilon=epsilon, rng=rng, norm=norm, steps=steps, restarts=restarts, eot=eot)
 
 
 def apgd_t(
-    model: Model, x: Tensor, y: Tensor, *, epsilon: float, rng: SampleRNG, norm: str, steps: int, targets: int
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    rng: SampleRNG,
+    norm: str,
+    steps: int,
+    targets: int,
+    eot: int = 1,
 ) -> AttackResult:
     """Run APGD on the targeted DLR loss, towards the likeliest `targets` other classes until one fools the model.
 
     That loss divides a margin by differences of four logits. With fewer classes the margin is used alone: for a sample
     it has the same gradient up to a factor, and APGD's steps do not depend on the gradient's length.
     """
-    counter = CountingModel(model, x, y)
+    counter = CountingModel(model, x, y, eot)
     attack = _apgd("APGDAttack_targeted", counter, epsilon, norm, steps)
     if counter.logits.shape[1] < 4:
         attack.dlr_loss_targeted = partial(_target_margin, proxy(attack))
@@ -146,27 +156,31 @@ def square_starts(norm: str, height: int, width: int) -> bool:
 # the parts of `aa` that take an epsilon
 BUDGET_PARTS: Final[Mapping[str, Callable[..., AttackResult]]] = {
     "apgd_ce": apgd_ce,
+    "apgd_dlr": apgd_dlr,
     "apgd_t": apgd_t,
     "square": square,
 }
 
 
-def _apgd(name: str, counter: CountingModel, epsilon: float, norm: str, steps: int) -> Any:
+def _apgd(name: str, counter: CountingModel, epsilon: float, norm: str, steps: int, **settings: Any) -> Any:
     attack = getattr(library("autopgd_base"), name)(
         counter,
         n_iter=steps,
         norm=LIBRARY_NORMS[norm],
         eps=epsilon,
+        eot_iter=counter.evaluations,
         device=counter.x.device,
         logger=NullLogger(),
+        **settings,
     )
     attack.init_hyperparam(counter.x)
     # three radii need at least three steps
     attack.use_largereps = norm == "l1" and steps >= len(L1_RADII)
     # the attack holds the model: a reference back would keep a batch in memory until the next garbage collection
     weak = proxy(attack)
-    # in the larger balls of l1 an iterate that fools the model is no success
-    counter.track_success = lambda: bool(weak.eps == epsilon)
+    if counter.evaluations == 1:
+        # in the larger balls of l1 an iterate that fools the model is no success
+        counter.track_success = lambda: bool(weak.eps == epsilon)
     return attack
 
 
@@ -181,6 +195,13 @@ def _run_apgd(counter: CountingModel, attack: Any, seed: int, targets: Iterable[
             attack.y_target = None if target is None else target[rows]
             x, y = counter.focus(rows)
             worst, _, _, fooling = run(x, y)
+            if counter.evaluations > 1:
+                # `fooling` fooled a single pass of a random model
+                for x_adv in (fooling, worst):
+                    counter.record_votes(x_adv)
+                unfooled = ~counter.result.fooled[rows]
+                counter.result.x_adv[rows[unfooled]] = worst[unfooled]
+                continue
             fooled = per_sample(counter.result.fooled[rows], x)
             counter.result.x_adv[rows] = torch.where(fooled, fooling, worst)
     return counter.verified_result()

@@ -1,6 +1,6 @@
 """What attacks share: gradients, margins, when a model is fooled, which iterate becomes x', and the result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final, Self
 
@@ -17,6 +17,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # value of `first_success_step` and `part` where no iterate fooled the model
 NOT_FOUND: Final = -1
+# the class of an image with a NaN logit, which is never the right one
+NO_CLASS: Final = -1
 # roundings of a logit that a margin must exceed, as an image's logits change with the size of its batch
 ROUNDINGS: Final = 16
 
@@ -57,6 +59,22 @@ def is_misclassified(logits: Tensor, y: Tensor, min_margin: float | Tensor = 0.0
     if isinstance(min_margin, Tensor) or min_margin > 0:
         wrong &= margin(logits, y) > min_margin
     return wrong
+
+
+def voted_class(passes: Sequence[Tensor]) -> Tensor:
+    """Return the class (n,) predicted most often in several passes' logits (n, classes); a NaN votes for NO_CLASS.
+
+    This is the verdict on a random model: one pass of it shows chance.
+    """
+    # argmax would choose the class of the NaN, which may be the right one
+    votes = [torch.where(logits.isnan().any(1), NO_CLASS, logits.argmax(1)) for logits in passes]
+    return votes[0] if len(votes) == 1 else torch.stack(votes).mode(0).values
+
+
+def is_fooled(passes: Sequence[Tensor], y: Tensor) -> Tensor:
+    """Return where the class of `voted_class` is another one than y (n,), and not NO_CLASS."""
+    winner = voted_class(passes)
+    return (winner != y) & (winner != NO_CLASS)
 
 
 def rounding_margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A sample is settled where its iterate fools the model. It is also settled where 
 on from there, and as x' the iterate shows the NaN to the verification.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -17,6 +17,7 @@ from afdctl.attacks.base import (
     Loss,
     Model,
     cross_entropy_per_sample,
+    is_fooled,
     is_misclassified,
     loss_and_gradient,
 )
@@ -71,8 +72,12 @@ def run_gradient_attack(
     early_stop: bool,
     loss: Loss = cross_entropy_per_sample,
     return_iterate: str = "last",
+    eot: int = 1,
 ) -> tuple[AttackResult, Tensor]:
     """Take up to `steps` steps from `start`. Return the result and which samples are settled at their x' (n,).
+
+    For a random model gradients are averaged over `eot` passes (expectation over transformation; Athalye et al. 2018,
+    arXiv:1707.07397), and the class of most of these passes decides success.
 
     With `early_stop` a settled sample keeps its iterate as x' and costs no more passes. Without it all samples take all
     steps, no operation waits for the device, and `return_iterate` chooses x' (see `IterateTracker`).
@@ -85,10 +90,11 @@ def run_gradient_attack(
     # the last iterate is evaluated too; a model is never called on an empty batch
     for step in range(steps + 1 if len(x) else 0):
         needs_gradient = step_rule.needs_gradient and step < steps
-        logits, losses, gradient = evaluate(model, loss, x_adv, y, needs_gradient)
+        passes = [evaluate(model, loss, x_adv, y, needs_gradient) for _ in range(eot)]
+        logits, losses, gradient = passes[0] if eot == 1 else map(_mean, zip(*passes, strict=True))
         tracker.update(x_adv, logits, losses)
-        fooled = is_misclassified(logits, y)
-        record_passes(result, remaining, fooled, step, needs_gradient)
+        fooled = is_misclassified(logits, y) if eot == 1 else is_fooled([each for each, _, _ in passes], y)
+        record_passes(result, remaining, fooled, step, needs_gradient, eot)
         settled[remaining] = done = fooled | logits.isnan().any(1)
         if step == steps:
             break
@@ -115,12 +121,18 @@ def evaluate(model: Model, loss: Loss, x_adv: Tensor, y: Tensor, needs_gradient:
         return logits, loss(logits, y), x_adv
 
 
-def record_passes(result: AttackResult, remaining: Tensor, fooled: Tensor, step: int, backward: bool) -> None:
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(tensors)).mean(0)
+
+
+def record_passes(
+    result: AttackResult, remaining: Tensor, fooled: Tensor, step: int, backward: bool, passes: int
+) -> None:
     """Count the passes of the samples `remaining` (m,), and note which of them are fooled for the first time."""
     earlier = result.first_success_step[remaining]
     result.first_success_step[remaining] = torch.where(fooled & (earlier == NOT_FOUND), step, earlier)
-    result.forwards[remaining] += 1
-    result.backwards[remaining] += int(backward)
+    result.forwards[remaining] += passes
+    result.backwards[remaining] += passes * backward
 
 
 def with_restarts(run: Run, x: Tensor, y: Tensor, rng: SampleRNG, *, restarts: int, steps: int) -> AttackResult:

@@ -1,6 +1,7 @@
 """Norms, projections, steepest steps and random starts, for balls B(x, epsilon) in [0, 1].
 
-`norm` is "linf", "l2" or "l1" everywhere; images are x (n, c, h, w).
+`norm` is "linf", "l2" or "l1"; "l0", the number of changed values, has a norm and a projection only. Images are x
+(n, c, h, w).
 """
 
 from typing import Final
@@ -28,15 +29,23 @@ def lp_norm(delta: Tensor, norm: str) -> Tensor:
     pixels = delta.flatten(1)
     if norm == "linf":
         return pixels.abs().amax(1)
+    if norm == "l0":
+        return (pixels != 0).sum(1).to(delta.dtype)
     return pixels.abs().sum(1) if norm == "l1" else pixels.square().sum(1).sqrt()
 
 
 def project(x_adv: Tensor, x: Tensor, epsilon: float, norm: str) -> Tensor:
     """Cut the perturbation to epsilon (linf) or scale it down to epsilon (l2, l1), then clip to [0, 1].
 
+    In l0 the largest changes are kept.
+
     The order of the roundings is that of foolbox 3.3.4, which the published robustness curves were measured with.
     """
     delta = x_adv - x
+    if norm == "l0":
+        sizes = delta.flatten(1).abs()
+        smaller = sizes.argsort(1, descending=True)[:, int(min(epsilon, sizes.shape[1])) :]
+        return torch.where(torch.ones_like(sizes).scatter(1, smaller, 0).view_as(x) > 0, x_adv, x).clamp(0, 1)
     if norm == "linf":
         delta.clamp_(-epsilon, epsilon)
     else:

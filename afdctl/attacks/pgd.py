@@ -10,9 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from afdctl.attacks.base import AttackResult, Loss, Model, cross_entropy_per_sample
-from afdctl.attacks.gradient_loop import SteepestStep, run_gradient_attack, step_length, with_restarts
+from afdctl.attacks.gradient_loop import SteepestStep, StepRule, run_gradient_attack, step_length, with_restarts
 from afdctl.attacks.norms import project, random_in_ball
 from afdctl.attacks.sample_rng import SampleRNG
+from afdctl.attacks.sparse_l1 import SparseStep
 from afdctl.losses import kl_divergence, squared_distance
 
 # standard deviation of the start's noise in the code of TRADES
@@ -33,13 +34,17 @@ def pgd(
     random_start: bool = True,
     restarts: int = 1,
     early_stop: bool = True,
+    eot: int = 1,
 ) -> AttackResult:
-    """Attack x (n, c, h, w) with `steps` steps of `step_size`, or of `rel_step` epsilon (evaluation)."""
+    """Attack x (n, c, h, w) with `steps` steps of `step_size`, or of `rel_step` epsilon (evaluation).
+
+    The gradient is the mean of `eot` passes.
+    """
     step_rule = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size, rel_step))
 
     def run(x: Tensor, y: Tensor, rng: SampleRNG) -> tuple[AttackResult, Tensor]:
         start = random_in_ball(x, epsilon, norm, rng) if random_start else x
-        return run_gradient_attack(model, x, y, start, step_rule, steps=steps, early_stop=early_stop)
+        return run_gradient_attack(model, x, y, start, step_rule, steps=steps, early_stop=early_stop, eot=eot)
 
     # from x itself every restart would be the same
     return with_restarts(run, x, y, rng, restarts=restarts if random_start else 1, steps=steps)
@@ -65,7 +70,7 @@ def pgd_ce(
 ) -> Tensor:
     """Return x' (n, c, h, w) of PGD on cross-entropy, from a uniform point of the ball or from x (training)."""
     start = random_in_ball(x, epsilon, norm, generator) if random_start else x
-    step_rule = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size))
+    step_rule = training_step(norm, epsilon, step_length(epsilon, steps, step_size))
     return _all_steps(model, x, y, start, step_rule, steps, return_iterate, cross_entropy_per_sample)
 
 
@@ -98,7 +103,7 @@ def pgd_divergence(
     def loss(logits: Tensor, y: Tensor) -> Tensor:
         return divergence(logits_nat, logits)
 
-    step_rule = SteepestStep(norm, epsilon, step_length(epsilon, steps, step_size))
+    step_rule = training_step(norm, epsilon, step_length(epsilon, steps, step_size))
     return _all_steps(model, x, y, start, step_rule, steps, return_iterate, loss)
 
 
@@ -107,12 +112,17 @@ pgd_kl = partial(pgd_divergence, divergence=kl_divergence)
 pgd_lse = partial(pgd_divergence, divergence=squared_distance)
 
 
+def training_step(norm: str, epsilon: float, step_size: float) -> StepRule:
+    """Return the step rule of a training: the steepest step, in l1 a sparse one with the exact projection."""
+    return SparseStep(epsilon, step_size) if norm == "l1" else SteepestStep(norm, epsilon, step_size)
+
+
 def _all_steps(
     model: Model,
     x: Tensor,
     y: Tensor,
     start: Tensor,
-    step_rule: SteepestStep,
+    step_rule: StepRule,
     steps: int,
     return_iterate: str,
     loss: Loss,

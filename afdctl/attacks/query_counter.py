@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
+from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_fooled, is_misclassified, voted_class
 
 
 def library(module: str) -> ModuleType:
@@ -56,22 +56,24 @@ class CountingModel:
 
     A call with as many images as `rows` has samples under attack is taken as one image each, in order. The passes of
     any other call are spread evenly over the rows. Success is not recorded for such calls, or where `track_success()`
-    is false.
+    is false. On a random model the class of most of `evaluations` passes decides, and calls are not success.
     """
 
-    def __init__(self, model: Model, x: Tensor, y: Tensor) -> None:
-        self._model = model
+    def __init__(self, model: Model, x: Tensor, y: Tensor, evaluations: int = 1) -> None:
+        self._model, self.evaluations = model, evaluations
+        # for attacks that differentiate one pass several times
+        self.retain_graph = False
         # the library needs contiguous float images and int64 labels
         self.x, self.y = x.float().contiguous(), y.long()
         self.result = AttackResult.empty(self.x)
         self.rows = torch.arange(len(x), device=x.device)
-        self.track_success: Callable[[], bool] = lambda: True
+        self.track_success: Callable[[], bool] = lambda: evaluations == 1
         self._forwards, self._backwards = torch.zeros(2, len(x), device=x.device)
         self._no_logits = self.x.new_zeros(0, 1)
-        with torch.no_grad():
-            self.logits = self(self.x)
+        passes = self._evaluate(self.x)
+        self.logits = passes[0] if evaluations == 1 else torch.stack(passes).mean(0)
         self._no_logits = self.logits[:0]
-        self.right = (self.logits.argmax(1) == self.y) & ~self.logits.isnan().any(1)
+        self.right = voted_class(passes) == self.y
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the logits (m, classes) of images (m, c, h, w)."""
@@ -91,6 +93,16 @@ class CountingModel:
         """Return the logits for an attack that counts passes itself. The model is never called on an empty batch."""
         return self._model(x) if len(x) else self._no_logits
 
+    def _evaluate(self, x: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return [self(x) for _ in range(self.evaluations)]
+
+    def record_votes(self, x_adv: Tensor) -> None:
+        """Store x' (m, c, h, w) of the samples under attack where most passes misclassify it."""
+        new = is_fooled(self._evaluate(x_adv), self.y[self.rows]) & ~self.result.fooled[self.rows]
+        rows = self.rows[new]
+        self.record_success(rows, x_adv[new], (self._backwards[rows] / self.evaluations).long())
+
     def focus(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Make the samples `rows` those under attack, and return their x and y."""
         self.rows = rows
@@ -109,6 +121,12 @@ class CountingModel:
         first = self.result.first_success_step[rows]
         self.result.x_adv[rows] = x_adv
         self.result.first_success_step[rows] = torch.where(first == NOT_FOUND, steps, first)
+
+    def record_final(self, rows: Tensor, fooled: Tensor) -> None:
+        """Note which of the samples `rows` (m,) the x' of an attack fools at its end (m,), and no earlier iterate."""
+        first = self.result.first_success_step[rows]
+        steps = torch.where(first == NOT_FOUND, self._backwards[rows].long(), first)
+        self.result.first_success_step[rows] = torch.where(fooled, steps, NOT_FOUND)
 
     def record_results(self, x_adv: Tensor, queries: Tensor) -> None:
         """Store x' (m, c, h, w) of the samples under attack, found with `queries` (m,) that include the start's."""
@@ -131,7 +149,7 @@ class CountingModel:
         result = self.result
         claimed = result.fooled
         if claimed.any():
-            wrong = is_misclassified(self(result.x_adv), self.y)
+            wrong = is_fooled(self._evaluate(result.x_adv), self.y)
             result.first_success_step = torch.where(claimed & wrong, result.first_success_step, NOT_FOUND)
         # an image that is not finite cannot be clipped to its ball
         broken = ~result.x_adv.isfinite().flatten(1).all(1)
@@ -157,5 +175,12 @@ class _InputGradient(torch.autograd.Function):
         ctx.counter.add_backward(ctx.rows, len(ctx.x))
         if not ctx.logits.requires_grad:
             return torch.zeros_like(ctx.x), None
-        (gradient,) = torch.autograd.grad(ctx.logits, ctx.x, gradients[0], allow_unused=True, materialize_grads=True)
+        (gradient,) = torch.autograd.grad(
+            ctx.logits,
+            ctx.x,
+            gradients[0],
+            retain_graph=ctx.counter.retain_graph,
+            allow_unused=True,
+            materialize_grads=True,
+        )
         return gradient, None

@@ -190,7 +190,7 @@ def estimate_recipe_time(
     schedule = ValidationSchedule(recipe, training_images, recipe.data.holdout)
     validation_images = min(recipe.data.holdout, recipe.validation.limit)
     validation = pass_seconds * validation_images * passes_of_validation(recipe)
-    test_images = TESTED_CHECKPOINTS * min(info.test, recipe.test.limit or info.test)
+    test_images = TESTED_CHECKPOINTS * len(recipe.attack.balls) * min(info.test, recipe.test.limit or info.test)
     test = pass_seconds * test_images * passes_of_test(recipe.test)
     epochs = recipe.train.epochs
     return {

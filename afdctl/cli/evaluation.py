@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl import registry
+from afdctl import recipe, registry
 from afdctl.cli import options as shared
 from afdctl.cli.options import (
     check_names_differ,
@@ -20,6 +20,7 @@ from afdctl.cli.options import (
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean
+from afdctl.suites.balls import check_measured
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from afdctl.evaluation.plan import Task
     from afdctl.evaluation.target import EvaluationTarget
     from afdctl.runs.run import Run
+    from afdctl.suites.balls import Balls
     from afdctl.suites.load import Suite
 
     Targets = Sequence[EvaluationTarget]
@@ -61,8 +63,17 @@ class EvaluateOptions:
     json: shared.Json = False
 
 
-def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, matrix: bool = False) -> None:
-    """Attack models and print tables or JSON; `load_suite` returns the attacks for a data set."""
+def evaluate(
+    options: EvaluateOptions,
+    load_suite: "Callable[[str], Suite]",
+    *,
+    matrix: bool = False,
+    balls: "Balls | None" = None,
+) -> None:
+    """Attack models and print tables or JSON; `load_suite` returns the attacks for a data set.
+
+    `balls` is a union of norms; None: that of a run's own training.
+    """
     check_options(options, matrix)
     target_runs = []
     if options.model is None:
@@ -73,6 +84,9 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     # every mistake in a suite is reported before torch is imported, which takes seconds
     datasets = {dataset_name(run) for run in [*target_runs, *source_runs]} | ({options.dataset} - {None})
     suites = {dataset: load_suite(dataset) for dataset in datasets if dataset}
+    if balls:
+        for suite in suites.values():
+            check_measured(balls, suite.attacks)
 
     with exit_on_interrupt():
         from afdctl.cli import evaluation_tables
@@ -104,7 +118,14 @@ def evaluate(options: EvaluateOptions, load_suite: "Callable[[str], Suite]", *, 
     evaluation_tables.print_replaced(runner.cells.replaced_by_other_images())
     for line in runner.cells.other_checkpoints():
         typer.echo(line, err=True)
-    evaluation_tables.show_results(runner.cells.tasks, rows, as_json=options.json, suite=runner.suite)
+    unions = {run.name: balls or trained_balls(run) for run in runner.cells.runs.values()}
+    evaluation_tables.show_results(runner.cells.tasks, rows, unions, as_json=options.json, suite=runner.suite)
+
+
+def trained_balls(run: "Run") -> "Balls":
+    """Return the union of balls that a run was trained in; empty for a single ball or a custom model."""
+    chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
+    return chosen.attack.balls if chosen and chosen.attack.union else {}
 
 
 def check_images(limit: int | None, first: int | None) -> None:

@@ -1,7 +1,7 @@
 """Print the plan and the results of a sweep: tables for people, one JSON object for pipelines."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate
+from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate, format_percent
 from afdctl.image_counts import describe_images, format_subset
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
     from afdctl.evaluation.plan import Task
     from afdctl.evaluation.runner import SweepRunner
+    from afdctl.evaluation.union import UnionAccuracy
     from afdctl.journal import Row
+    from afdctl.suites.balls import Balls
 
 TRANSFER_NOTE = (
     "Images made against another model (black box): an upper bound on robust accuracy, which white-box attacks lower."
@@ -44,12 +46,16 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
     return f"{summary}, up to about {format_estimate(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
 
 
-def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite: str) -> None:
-    """Print the results of a plan whose cells are all measured."""
+def show_results(
+    tasks: "Sequence[Task]", rows: "Rows", unions: "Mapping[str, Balls]", *, as_json: bool, suite: str
+) -> None:
+    """Print the results of a plan whose cells are all measured, with each run's accuracy in a union of balls."""
     from afdctl.evaluation.curves import sweep_curves, worst_case_curves
+    from afdctl.evaluation.union import union_accuracy
 
     curves = sweep_curves(tasks, rows)
     worst_cases = [worst_case for of_run in curves.values() for worst_case in worst_case_curves(of_run)]
+    in_unions = {run: union_accuracy(of_run, unions[run]) for run, of_run in curves.items() if unions.get(run)}
     if as_json:
         result = {
             "schema": "afdctl/1",
@@ -57,6 +63,7 @@ def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite:
             "cells": [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()],
             "curves": [curve.as_json() for of_run in curves.values() for curve in of_run],
             "worst_cases": [worst_case.as_json() for worst_case in worst_cases],
+            "unions": [union.as_json() for union in in_unions.values() if union],
         }
         typer.echo(json.dumps(result))
         return
@@ -69,6 +76,25 @@ def show_results(tasks: "Sequence[Task]", rows: "Rows", *, as_json: bool, suite:
             console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
             console.print(caption(shown), soft_wrap=True)
             console.print()
+        if union := in_unions.get(run):
+            console.print(union_table(union))
+            console.print("Union: images that no attack above fooled in any of the balls.", soft_wrap=True)
+            console.print()
+
+
+def union_table(union: "UnionAccuracy") -> Table:
+    """Tabulate one run's accuracies (%) in each ball of a union, and in all of them with its 95 % interval."""
+    table = Table(title=f"{union.run}: accuracy (%) in a union", title_justify="left")
+    table.add_column("ball", no_wrap=True)
+    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column("attacks")
+    table.add_row("clean", format_percent(union.clean), "")
+    for norm, epsilon in union.balls.items():
+        ball = f"{NORM_LABELS[norm]} {format_epsilon(epsilon)}"
+        table.add_row(ball, format_percent(union.alone[norm]), ", ".join(union.attacks[norm]))
+    margin = 100 * union.interval.margin(union.accuracy)
+    table.add_row("union", f"{format_percent(union.accuracy)} ± {margin:.1f}", "all of them", style="bold")
+    return table
 
 
 def accuracy_table(
@@ -121,6 +147,8 @@ def caption(curves: "Sequence[SampleCurve]") -> str:
         notes.append("No AutoAttack: robust accuracy may be lower.")
     if any(curve.precision == "bf16" for curve in curves):
         notes.append("Searched in bfloat16, verified in float32: a search in float32 may find more.")
+    voted = {curve.title: curve.verdict for curve in curves if curve.verdict != "one pass"}
+    notes += [f"Verdict of {title} on x and x': the {verdict} (eot)." for title, verdict in voted.items()]
     if mixed_grids := describe_mixed_grids((curve.title, curve.epsilons) for curve in curves):
         notes.append(mixed_grids)
     for curve in curves:

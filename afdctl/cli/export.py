@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from afdctl import registry
-from afdctl.cli import export_modes, options, output_path
+from afdctl.cli import export_modes, export_trackers, options, output_path
 from afdctl.cli.options import distinct_runs, find_targets, run_names
 from afdctl.cli.output_path import ExportOptions, check_suffix
 from afdctl.cli.process import exit_on_interrupt
@@ -49,6 +49,14 @@ PAPER = typer.Option("--paper", help="With --table: add the published numbers an
 REPORT = typer.Option(
     metavar="FILE.html", help="One HTML page that compares the runs and works offline.", show_default=False
 )
+TO = typer.Option(
+    "--to",
+    metavar="TOOL",
+    help="Curves and results for tensorboard, wandb, trackio or mlflow, in the folder --out; offline unless the "
+    "tool's environment variables name a server.",
+    show_default=False,
+)
+FOLLOW = typer.Option("--follow", help="With --to: continue until the run's training or sweep ends.")
 OUT = output_path.option("--out", help="The file to write, or its folder, such as exports/ (created if missing).")
 
 # runs one mode with the value of its option
@@ -65,6 +73,8 @@ def export(
     kind: Annotated[str | None, FORMAT] = None,
     paper: Annotated[bool, PAPER] = False,
     report: Annotated[str | None, REPORT] = None,
+    to: Annotated[str | None, TO] = None,
+    follow: Annotated[bool, FOLLOW] = False,
     out: Annotated[output_path.OutputPath | None, OUT] = None,
     checkpoint: options.Checkpoint = "best",
     folder: options.Runs = Path("runs"),
@@ -81,12 +91,17 @@ def export(
             "--report": (report, export_modes.export_report),
             "--events": (events, export_modes.export_events),
             "--cells": (cells, export_modes.export_cells),
+            "--to": (to, export_trackers.export_to),
         }
     )
+    if follow and to is None:
+        raise RecipeError("--follow: goes with --to")
     if table is None and (kind or paper):
         hint = "; other modes name their format, or --out's suffix does" if kind else ""
         raise RecipeError(f"{'--format' if kind else '--paper'}: goes with --table{hint}")
     # a wrong name is reported before any run is read
+    if to is not None:
+        export_trackers.check_tool(to)
     if table is not None:
         from afdctl.export.tables.base import check_name
 
@@ -110,6 +125,7 @@ def export(
             json=as_json,
             format=kind,
             paper=paper,
+            follow=follow,
         ),
         value,
     )

@@ -139,6 +139,7 @@ class ExportOptions:
     json: bool
     format: str | None = None
     paper: bool = False
+    follow: bool = False
 
     @property
     def destination(self) -> OutputPath:

@@ -7,7 +7,13 @@ from typing import Any
 from rich.columns import Columns
 
 from afdctl.cli.console import ProgressReporter
-from afdctl.formatting import format_count, format_probe_accuracy, format_probe_schedule, format_square_accuracy
+from afdctl.formatting import (
+    format_count,
+    format_norm_accuracies,
+    format_probe_accuracy,
+    format_probe_schedule,
+    format_square_accuracy,
+)
 from afdctl.image_counts import format_subset
 
 Row = dict[str, Any]
@@ -166,8 +172,9 @@ def format_validation(row: Row) -> str:
     if "acc_nat" not in row:
         return ""
     images = f", {format_count(row['n'], 'image')}" if "n" in row else ""
-    robust = f"APGD-CE {row['acc_adv']:6.1%}{format_probe_accuracy(row.get('acc_probe'))} (no AutoAttack)"
-    return f"validation: clean {row['acc_nat']:6.1%}, {robust}{images}" + ("  best" if row["best"] else "")
+    robust = f"APGD-CE {row['acc_adv']:6.1%}{format_probe_accuracy(row.get('acc_probe'))}{format_norm_accuracies(row)}"
+    best = "  best" if row["best"] else ""
+    return f"validation: clean {row['acc_nat']:6.1%}, {robust} (no AutoAttack){images}{best}"
 
 
 def format_results(last: Row, best: Row) -> list[str]:
@@ -181,5 +188,6 @@ def _format_result(name: str, row: Row) -> str:
     square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
     return (
         f"test, {name} checkpoint (step {row['checkpoint_step']}): clean {row['acc_nat']:.1%}, "
-        f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {format_subset(row, 'images')}"
+        f"{row['attack']} {row['acc_adv']:.1%}{square}{format_norm_accuracies(row)} (no AutoAttack), "
+        f"{format_subset(row, 'images')}"
     )

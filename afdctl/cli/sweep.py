@@ -11,6 +11,10 @@ from afdctl.cli.options import split_names, takes
 ATTACKS = typer.Option(metavar="NAME,...", help="Run only these attacks; may name attacks that the suite lacks.")
 EPSILONS = typer.Option(metavar="GRID", help="Use this grid instead: 0,0.1,8/255 or 0:0.5:0.1.")
 SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
+UNION = typer.Option(
+    metavar="NORM=EPSILON,...",
+    help="Also the accuracy in a union of balls, such as linf=8/255,l2=0.5; default: the balls of the training.",
+)
 MATRIX = typer.Option("--matrix", help="Attack every run with images made on each of the others.")
 
 
@@ -19,6 +23,7 @@ class SweepOptions(EvaluateOptions):
     attacks: Annotated[str | None, ATTACKS] = None
     epsilons: Annotated[str | None, EPSILONS] = None
     suite: Annotated[str, SUITE] = "strong"
+    union: Annotated[str | None, UNION] = None
     matrix: Annotated[bool, MATRIX] = False
 
 
@@ -30,6 +35,7 @@ def sweep(options: SweepOptions) -> None:
     """
     from afdctl.suites import load
     from afdctl.suites.attack_config import parse_grid
+    from afdctl.suites.balls import parse_balls
 
     # parsed before any run is opened: these mistakes do not depend on the runs
     attacks = split_names(options.attacks)
@@ -40,4 +46,5 @@ def sweep(options: SweepOptions) -> None:
             options.suite, dataset, attacks=attacks, epsilons=epsilons, overrides=options.overrides or []
         ),
         matrix=options.matrix,
+        balls=None if options.union is None else parse_balls(options.union),
     )

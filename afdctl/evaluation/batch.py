@@ -1,6 +1,7 @@
 """Attack one batch over a task's whole grid, and verify the results on every target."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.attacks.base import AttackResult, Model
+from afdctl.attacks.query_counter import seed_global_rng
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.errors import RecipeError, out_of_memory
 from afdctl.evaluation.epsilon_search import Results, attack_grid
@@ -73,8 +75,22 @@ def attack_batch(
     (the same where x' fools, 0 where x is misclassified, inf where the sample is robust), `first_success`, `forwards`,
     `backwards`, `part`, and with `keep_images` `x_adv`. `float32_model` is given where `model` computes in bf16.
     """
+    # a random model then draws the same numbers each time
+    is_random = task.spec.evaluations > 1
+    seed = SampleRNG(task.seed, f"{task.spec.name} from {int(index[0])}", []).seed
+    with seed_global_rng(seed, x.device) if is_random else nullcontext():
+        return _attack_batch(task, model, x, y, index=index, keep_images=keep_images, float32_model=float32_model)
+
+
+def _attack_batch(
+    task: Task, model: Model, x: Tensor, y: Tensor, *, index: Tensor, keep_images: bool, float32_model: Model | None
+) -> list[Arrays]:
     # a white-box attack skips misclassified samples; a transfer's target may get right what its source does not
-    attacked = torch.ones_like(y, dtype=torch.bool) if task.transfers else predict(task.source.network, x) == y
+    attacked = (
+        torch.ones_like(y, dtype=torch.bool)
+        if task.transfers
+        else predict(task.source.network, x, task.spec.evaluations) == y
+    )
     numbers = index[attacked].tolist()
     results = search(task.spec, model, x[attacked], y[attacked], seed=task.seed, numbers=numbers)
     if float32_model is not None:
@@ -110,6 +126,7 @@ def recheck_in_float32(
             claimed=result.fooled,
             epsilon=epsilon,
             norm=task.spec.norm,
+            evaluations=task.spec.evaluations,
         )
         refuted |= result.fooled & verification.robust
     if refuted.any():
@@ -132,11 +149,20 @@ def verify_batch(
     task: Task, network: nn.Module, x: Tensor, y: Tensor, results: Results, *, keep_images: bool
 ) -> Arrays:
     """Verify results on one target and return their columns."""
-    clean = predict(network, x)
+    spec = task.spec
+    clean = predict(network, x, spec.evaluations)
     columns: dict[str, Tensor] = {"label": y, "clean": clean}
     for epsilon, result in results.items():
         verification = verify(
-            network, x, y, result.x_adv, clean=clean, claimed=result.fooled, epsilon=epsilon, norm=task.spec.norm
+            network,
+            x,
+            y,
+            result.x_adv,
+            clean=clean,
+            claimed=result.fooled,
+            epsilon=epsilon,
+            norm=spec.norm,
+            evaluations=spec.evaluations,
         )
         for name, column in _result_columns(verification, result, clean == y).items():
             columns[f"{epsilon:g}/{name}"] = column

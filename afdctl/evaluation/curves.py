@@ -18,7 +18,7 @@ from afdctl.runs import results_file, shards
 from afdctl.runs.curves import RobustnessCurve, auc
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
-from afdctl.suites.schema import AA
+from afdctl.suites.autoattack import AA
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -172,9 +172,15 @@ def smallest_distances(distances: Sequence[Array]) -> Array:
 
 
 def accuracy_at(distances: Array, epsilon: float) -> float:
-    """Compute the share of samples without an adversarial image within epsilon, up to float32 rounding."""
+    """Compute the share of samples without an adversarial image within epsilon."""
+    return float(robust_at(distances, epsilon).mean())
+
+
+def robust_at(distances: Array, epsilon: float) -> Array:
+    """Return which samples (n,) have no adversarial image within epsilon, up to float32 rounding."""
     # twice the tolerance of `attacks.norms`, within which x' is still in its ball
-    return float((distances > epsilon * (1 + 1e-5)).mean())
+    robust: Array = distances > epsilon * (1 + 1e-5)
+    return robust
 
 
 def exact_auc(distances: Array, epsilon_max: float) -> float:

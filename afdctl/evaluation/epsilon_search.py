@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from afdctl import registry
-from afdctl.attacks.autoattack import cascade, within
 from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
+from afdctl.attacks.cascade import cascade, within
+from afdctl.attacks.library_attack import run_library_attack
 from afdctl.attacks.norms import clip_to_ball, lp_norm, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.suites.attack_config import AttackConfig
-from afdctl.suites.schema import AA
+from afdctl.suites.autoattack import AA
 
 # Attack results by epsilon
 Results = dict[float, AttackResult]
@@ -61,10 +62,14 @@ class BatchUnderAttack:
 
     def attack(self, spec: AttackConfig, epsilon: float, indices: Tensor, **options: Any) -> AttackResult:
         """Attack some samples at one epsilon; `options` are arguments besides the attack's settings."""
-        function = registry.load(registry.ATTACKS, spec.name)
-        budget = {} if spec.minimises else {"epsilon": epsilon}
         rng = self.rng(0.0 if spec.minimises else epsilon).select(indices)
         settings = spec.attack_kwargs()
+        if found := spec.library_attack:
+            radius = None if spec.minimises else epsilon
+            x, y, norm = self.x[indices], self.y[indices], settings.pop("norm")
+            return run_library_attack(found, self.model, x, y, rng=rng, epsilon=radius, norm=norm, settings=settings)
+        function = registry.load(registry.ATTACKS, spec.name)
+        budget = {} if spec.minimises else {"epsilon": epsilon}
         if isinstance(spec, AA):
             settings = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
         result: AttackResult = function(

@@ -12,8 +12,8 @@ from afdctl.errors import RecipeError
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.formatting import describe_short_reach
 from afdctl.suites.attack_config import AttackConfig, FixedStepAttack
+from afdctl.suites.autoattack import AA, APGDT
 from afdctl.suites.load import Suite
-from afdctl.suites.schema import AA, APGDT
 
 # part of every cell's key: raise it when an attack's results change, so that old cells are measured again
 VERSION = 3
@@ -83,6 +83,8 @@ class Task:
             settings |= {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
         if self.spec.library_dependent:
             settings["library"] = library_version()
+        if self.spec.library_attack:
+            settings["library"] = self.spec.library_attack.version
         return settings
 
     @property
@@ -216,7 +218,7 @@ def full_strength(spec: AttackConfig) -> AttackConfig:
 def check_epsilons(specs: Iterable[AttackConfig], target: EvaluationTarget) -> None:
     """Raise RecipeError for a ball that contains every image."""
     pixels = target.split.x[0].numel()
-    diameters = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}
+    diameters = {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels), "l0": float(pixels)}
     for spec in specs:
         if spec.epsilons[-1] > diameters[spec.norm]:
             raise RecipeError(

@@ -12,7 +12,7 @@ from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.suites.attack_config import AttackConfig
-from afdctl.suites.schema import AA
+from afdctl.suites.autoattack import AA
 
 ROUNDS = 2
 # settings of an attack that is only timed, at most

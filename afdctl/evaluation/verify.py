@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from afdctl.attacks.base import Model
+from afdctl.attacks.base import Model, voted_class
 from afdctl.attacks.norms import clip_to_ball, lp_norm
 from afdctl.models.precision import true_float32
 
-# the class of an image with a NaN logit, which is never the right one
-NO_CLASS = -1
 # how far x' is moved away from x where a claimed success is not confirmed: a minimum-norm perturbation ends so close to
 # the boundary that rounding decides
 NUDGES = (1.001, 1.01)
@@ -26,12 +24,13 @@ class Verification:
     robust: Tensor
 
 
-def predict(model: Model, x: Tensor) -> Tensor:
-    """Return the class predicted in float32 of each image (n,); NO_CLASS where a logit is NaN."""
+def predict(model: Model, x: Tensor, evaluations: int = 1) -> Tensor:
+    """Return the class (n,) that float32 predicts for each image most often in `evaluations` passes.
+
+    NO_CLASS where a logit is NaN.
+    """
     with torch.no_grad(), true_float32(model):
-        logits = model(x).float()
-    # argmax would choose the class of the NaN, which may be the right one
-    return torch.where(logits.isnan().any(1), NO_CLASS, logits.argmax(1))
+        return voted_class([model(x).float() for _ in range(evaluations)])
 
 
 def verify(
@@ -44,20 +43,21 @@ def verify(
     claimed: Tensor,
     epsilon: float,
     norm: str,
+    evaluations: int = 1,
 ) -> Verification:
-    """Clip x' (n, c, h, w) to the ball around x and to [0, 1], and classify it in float32.
+    """Clip x' (n, c, h, w) to the ball around x and to [0, 1], and classify it in float32, as `predict` does.
 
     A sample is robust where the network classifies x (its predictions are `clean` (n,)) and x' as y. Where it does so
     although the attack `claimed` (n,) success, x' is nudged outwards, clipped and classified again.
     """
     x_adv = clip_to_ball(x_adv, x, epsilon, norm)
-    prediction = predict(model, x_adv)
+    prediction = predict(model, x_adv, evaluations)
     for nudge in NUDGES:
         refuted = claimed & (clean == y) & (prediction == y)
         if not refuted.any():
             break
         nudged = clip_to_ball(x[refuted] + nudge * (x_adv[refuted] - x[refuted]), x[refuted], epsilon, norm)
-        nudged_prediction = predict(model, nudged)
+        nudged_prediction = predict(model, nudged, evaluations)
         fooled = nudged_prediction != y[refuted]
         rows = refuted.nonzero().flatten()[fooled]
         x_adv[rows], prediction[rows] = nudged[fooled], nudged_prediction[fooled]

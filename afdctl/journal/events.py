@@ -45,6 +45,7 @@ TYPES: Final[Mapping[str, Check]] = {
 
 _TOTALS: Final = {"epochs": "integer", "steps_per_epoch": "integer", "steps_total": "integer"}
 _ATTACK: Final = {"attack": "string", "norm": "string", "source": "string or null"}
+_BY_NORM: Final = {"acc_linf?": "number", "acc_l2?": "number", "acc_l1?": "number"}
 _STEP_METRICS: Final = (
     *("lr_C", "lr_D", "lr_F", "attack_steps", "progress", "images_per_s"),
     *("L_C", "L_D", "L_F", "kl", "sensitivity", "grad_C", "grad_D", "grad_F"),
@@ -83,6 +84,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "acc_nat?": "number",
         "acc_adv?": "number",
         "acc_probe?": "number",
+        **_BY_NORM,
         "n?": "integer",
         "seconds?": "number",
     },
@@ -96,6 +98,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "acc_adv": "number",
         "acc_square?": "number",
         "square_queries?": "integer",
+        **_BY_NORM,
         "subset?": "string",
         "n": "integer",
         "split_n?": "integer",

@@ -14,6 +14,7 @@ from afdctl.recipe.fields import (
     registered,
 )
 from afdctl.recipe.named_table import ByName, NamedTable, check_applicable, named
+from afdctl.recipe.union import UnionConfig
 
 
 class DefenseConfig(NamedTable):
@@ -172,7 +173,7 @@ class AdversaryConfig(NamedTable):
     key = "name"
 
     name: Annotated[str, *named(registry.ADVERSARIES)] = "apgd_ce"
-    norm: Literal["linf", "l2"] = Field("linf", description="norm of the ball")
+    norm: Literal["linf", "l2", "l1"] = Field("linf", description="norm of the ball")
     epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
     # the default is validated too, as n_fgsm refuses it
     steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
@@ -193,6 +194,46 @@ class AdversaryConfig(NamedTable):
         description="first epochs, before those of steps_warmup_epochs, with N-FGSM on cross-entropy as the adversary: "
         "one step from random noise (de Jorge et al. 2022)",
     )
+    union: UnionConfig | None = Field(
+        None, description="table of further balls; validation and test attack in each of them"
+    )
+
+    @property
+    def balls(self) -> dict[str, float]:
+        """Norm -> radius of the ball, or of all balls of a union."""
+        return {self.norm: self.epsilon, **(self.union.balls if self.union else {})}
+
+    @field_validator("union")
+    @classmethod
+    def _fits_the_ball(cls, union: UnionConfig | None, info: ValidationInfo) -> UnionConfig | None:
+        if union is None:
+            return None
+        name, norm = info.data.get("name"), info.data.get("norm")
+        if norm in union.balls:
+            raise ValueError(f"{norm} is the norm of attack.norm, with radius attack.epsilon; remove it here")
+        if name == "n_fgsm" or info.data.get("n_fgsm_epochs"):
+            raise ValueError("n_fgsm has no union of norms; use apgd_ce or pgd, without n_fgsm_epochs")
+        if union.rule == "msd" and name != "pgd":
+            raise ValueError('msd takes steps of PGD on the cross-entropy; set attack.name = "pgd", or rule = "random"')
+        if union.rule == "max" and name == "pgd_kl":
+            raise ValueError('max compares cross-entropies, which pgd_kl does not maximise; set rule = "random"')
+        if info.data.get("step_size") is not None:
+            raise ValueError("steps are 2.5 epsilon / steps in each ball; remove attack.step_size")
+        return union
+
+    @field_validator("n_fgsm_epochs")
+    @classmethod
+    def _n_fgsm_has_no_sparse_step(cls, epochs: int, info: ValidationInfo) -> int:
+        if epochs and info.data.get("norm") == "l1":
+            raise ValueError("N-FGSM's one dense step hardly moves in l1; remove this key")
+        return epochs
+
+    @field_validator("norm")
+    @classmethod
+    def _has_a_step_in_the_norm(cls, norm: str, info: ValidationInfo) -> str:
+        if norm == "l1" and info.data.get("name") == "n_fgsm":
+            raise ValueError("n_fgsm's one dense step hardly moves in l1; use apgd_ce, pgd or pgd_kl")
+        return norm
 
     @field_validator("step_size")
     @classmethod

@@ -62,7 +62,7 @@ class Validation(Table):
 
 
 class TestEvaluation(Table):
-    """Once, after the last epoch, on the test split: PGD with the recipe's norm and epsilon, then optionally Square."""
+    """Once, after the last epoch, on the test split: PGD (APGD-CE in l1) in each ball of the recipe, then Square."""
 
     steps: Count = 40
     step_size: Fraction | None = Field(None, description="absolute; none: 2.5 epsilon / steps")
@@ -190,6 +190,15 @@ class Recipe(Table):
         if defense and needed and attack.name != needed:
             raise cross_table_error("name", f"defense '{defense.name}' needs the adversary '{needed}'")
         return attack
+
+    @field_validator("test")
+    @classmethod
+    def _fits_attack(cls, test: TestEvaluation, info: ValidationInfo) -> TestEvaluation:
+        attack = info.data.get("attack")
+        if attack and test.step_size is not None and (attack.union or attack.norm == "l1"):
+            balls = "a union of norms" if attack.union else "l1"
+            raise cross_table_error("step_size", f"in {balls} the length of a step is the attack's own; remove it")
+        return test
 
     @field_validator("train")
     @classmethod

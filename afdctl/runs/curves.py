@@ -91,6 +91,12 @@ class RobustnessCurve:
         return str(self.cells[0]["schedule"])
 
     @property
+    def verdict(self) -> str:
+        """What decides an image's class: one pass, or for a random model the most frequent class of several."""
+        evaluations = self.cells[0]["spec"].get("eot") or 1
+        return "one pass" if evaluations == 1 else f"most frequent class in {evaluations} passes"
+
+    @property
     def precision(self) -> str:
         """Precision of the attack's search; results are always verified in float32."""
         return str(self.cells[0]["precision"])
@@ -167,6 +173,7 @@ JSON_FIELDS: Final = (
     "autoattack",
     "schedule",
     "precision",
+    "verdict",
     "checkpoint",
     "subset",
     "n",

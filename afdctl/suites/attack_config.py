@@ -8,11 +8,21 @@ from afdctl import registry
 from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 from afdctl.recipe.fields import Count, Epsilon, Fraction, Table, check_name_in, parse_decimal, parse_fraction
+from afdctl.user_code.attack_libraries import LibraryAttack
 
-Norm = Literal["linf", "l2", "l1"]
+Norm = Literal["linf", "l2", "l1", "l0"]
 GridOrder = Literal["independent", "ascending", "descending", "once"]
 Grid = tuple[float, ...]
 MAX_EPSILONS = 200
+Eot = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        description="for random models: passes whose gradients are averaged; an image's verdict is the class predicted "
+        "most often in as many passes",
+    ),
+]
 
 
 class AttackConfig(Table):
@@ -22,10 +32,13 @@ class AttackConfig(Table):
     orders: ClassVar[tuple[GridOrder, ...]] = ("ascending", "independent", "descending")
     # looks for the smallest perturbation, without a budget
     minimises: ClassVar[bool] = False
-    # all samples of a batch share one random generator, so a result depends on the batch size
-    batch_dependent: ClassVar[bool] = False
+    # all samples of a batch share one random generator
+    shares_generator: ClassVar[bool] = False
     # steps of AutoAttack's library decide the result, so it depends on the library's version
     library_dependent: ClassVar[bool] = False
+    # an attack of another library, and its name in tables; None for our own
+    library_attack: ClassVar[LibraryAttack | None] = None
+    default_title: ClassVar[str | None] = None
 
     name: str
     label: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")] | None = Field(
@@ -58,12 +71,29 @@ class AttackConfig(Table):
     @property
     def title(self) -> str:
         """The label, or the attack's name."""
-        return self.label or self.name
+        return self.label or self.default_title or self.name
+
+    @property
+    def evaluations(self) -> int:
+        """The passes whose most frequent class is the verdict on an image: more than 1 for a random model."""
+        return int(getattr(self, "eot", 1))
+
+    @property
+    def batch_dependent(self) -> bool:
+        """Whether the result depends on the batch size."""
+        return self.shares_generator or self.evaluations > 1
 
     @property
     def order(self) -> GridOrder:
         """The order of the epsilons in effect."""
-        return self.schedule or self.orders[0]
+        # what fooled a random model once may not do so again, so that no epsilon says anything of another one
+        return self.schedule or ("independent" if self.evaluations > 1 else self.orders[0])
+
+    @model_validator(mode="after")
+    def _random_models_have_no_order(self) -> Self:
+        if self.evaluations > 1 and self.schedule not in (None, "independent"):
+            raise ValueError("schedule: eot is for random models, whose epsilons are independent; remove it")
+        return self
 
     def attack_kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments of the attack's function, except epsilon."""
@@ -74,8 +104,12 @@ class AttackConfig(Table):
         return None
 
     def passes(self, classes: int) -> tuple[int, int]:
-        """Return the most forward and backward passes per sample at one epsilon."""
-        raise NotImplementedError
+        """Return the most forward and backward passes per sample at one epsilon, for the estimate of the time.
+
+        Unless a class knows better, each of `steps` (none: one) is a forward and a backward pass.
+        """
+        steps = int(getattr(self, "steps", 1))
+        return steps + 1, steps
 
 
 class FixedStepAttack(AttackConfig):

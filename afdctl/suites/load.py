@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from afdctl import paths
-from afdctl.errors import RecipeError
+from afdctl.errors import AfdctlError, RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
 from afdctl.recipe.toml_source import Layer, parse_assignments
 from afdctl.suites.attack_config import AttackConfig, Grid
-from afdctl.suites.schema import ATTACKS, SuiteFile
+from afdctl.suites.library_attack import config_of_library
+from afdctl.suites.schema import ATTACKS, suite_file
+from afdctl.user_code.attack_libraries import is_library_attack
 
 DEFAULT: Final = "strong"
 # two ways to give the same quantity: either of them replaces the other
@@ -100,10 +102,24 @@ def load(
 def read(path: Path) -> list[Row]:
     """Read and validate every row of a file."""
     source = toml_source.read(path)
-    suite = validate(SuiteFile, source.values, [source])
+    suite = validate(suite_file(library_attacks(source)), source.values, [source])
     rows = [Row(config, source.table("attack", index)) for index, config in enumerate(suite.attack)]
     check_duplicates(rows, [source.where.get(("attack", index), source.where[()]) for index in range(len(rows))])
     return rows
+
+
+def library_attacks(source: Layer) -> list[type[AttackConfig]]:
+    """Import the attacks of other libraries that a file names."""
+    tables = source.values.get("attack")
+    configs = []
+    for index, table in enumerate(tables if isinstance(tables, list) else []):
+        name = table.get("name") if isinstance(table, dict) else None
+        if isinstance(name, str) and is_library_attack(name):
+            try:
+                configs.append(config_of_library(name))
+            except AfdctlError as error:
+                raise type(error)(f"{source.where['attack', index, 'name']}{error}") from None
+    return configs
 
 
 def check_duplicates(rows: Sequence[Row], places: Sequence[str]) -> None:
@@ -130,18 +146,24 @@ def applicable(rows: Sequence[Row], dataset: str) -> list[Row]:
 
 def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, options: tuple[str, str]) -> Row:
     """Return a row for an attack that the suite lacks: default settings, on the suite's grid for the attack's norm."""
-    if title not in ATTACKS:
+    config = ATTACKS.get(title)
+    if is_library_attack(title):
+        try:
+            config = config_of_library(title)
+        except AfdctlError as error:
+            raise type(error)(f"{options[0]} {error}") from None
+    if config is None:
         known = dict.fromkeys([*rows, *ATTACKS])
         raise RecipeError(f"{options[0]} {shorten(title)}: no such attack ({did_you_mean(title, known)})")
     # any valid grid serves: only the default norm is read
-    norm = ATTACKS[title](name=title, epsilons=(0.0, 1.0)).norm
+    norm = config(name=title, epsilons=(0.0, 1.0)).norm
     grids = [row.config.epsilons for row in rows.values() if row.config.norm == norm]
     grid = next(iter(grids), epsilons)
     if grid is None:
         raise RecipeError(f"{options[0]} {title}: the suite has no grid for norm {norm}; name {options[1]}")
     values = {"name": title, "epsilons": list(grid)}
     source = Layer(values, {("epsilons",): f"{options[1]}: "})
-    return Row(validate(ATTACKS[title], values, [source], table=title), source)
+    return Row(validate(config, values, [source], table=config.default_title or title), source)
 
 
 def changes_of(overrides: Sequence[str], rows: Sequence[Row], epsilons: Grid | None, grid_option: str) -> Layer:

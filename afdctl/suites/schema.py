@@ -1,12 +1,13 @@
 """The attacks of a suite, each with the arguments of its function, and the tables of a suite's file."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, Self, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from afdctl.recipe.fields import Count, Fraction, Table
-from afdctl.suites.attack_config import AttackConfig, FixedStepAttack, MinimumNormAttack
+from afdctl.suites.attack_config import AttackConfig, Eot, FixedStepAttack, MinimumNormAttack
+from afdctl.suites.autoattack import AA, APGD, APGDT, FABT, Square
 
 
 class FGSM(AttackConfig):
@@ -27,6 +28,7 @@ class PGD(FixedStepAttack):
     name: Literal["pgd_linf", "pgd_l2", "pgd_l1"]
     random_start: bool = True
     restarts: Count = 1
+    eot: Eot = 1
 
     @model_validator(mode="before")
     @classmethod
@@ -53,7 +55,7 @@ class PGD(FixedStepAttack):
         return {key: value for key, value in super().attack_kwargs().items() if key != "norm"}
 
     def passes(self, classes: int) -> tuple[int, int]:
-        return self.restarts * (self.steps + 1), self.restarts * self.steps
+        return self.eot * self.restarts * (self.steps + 1), self.eot * self.restarts * self.steps
 
 
 class MIM(FixedStepAttack):
@@ -113,101 +115,6 @@ class CW(MinimumNormAttack):
         return 1 + iterates, iterates
 
 
-class APGD(AttackConfig):
-    """AutoAttack's APGD on cross-entropy, in one norm (Croce & Hein 2020)."""
-
-    batch_dependent = library_dependent = True
-    name: Literal["apgd_ce", "apgd_l1"]
-    steps: Count = 100
-    restarts: Count = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _norm_of_name(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("name") == "apgd_l1" and "norm" not in values:
-            return {**values, "norm": "l1"}
-        return values
-
-    @model_validator(mode="after")
-    def _norm_fits_name(self) -> Self:
-        if self.name == "apgd_l1" and self.norm != "l1":
-            raise ValueError(f"apgd_l1 cannot have norm = '{self.norm}'; name apgd_ce")
-        return self
-
-    def passes(self, classes: int) -> tuple[int, int]:
-        # each restart also evaluates its start, in L1 three starts; x and x' are classified before and after
-        gradients = self.restarts * (self.steps + (3 if self.norm == "l1" else 1))
-        return gradients + 2, gradients
-
-
-class APGDT(AttackConfig):
-    """AutoAttack's targeted APGD on the DLR loss."""
-
-    batch_dependent = library_dependent = True
-    name: Literal["apgd_t"]
-    steps: Count = 100
-    targets: Count = 9
-
-    def passes(self, classes: int) -> tuple[int, int]:
-        gradients = min(self.targets, classes - 1) * (self.steps + (3 if self.norm == "l1" else 1))
-        return gradients + 2, gradients
-
-
-class FABT(MinimumNormAttack):
-    """AutoAttack's targeted FAB."""
-
-    library_dependent = True
-    name: Literal["fab_t"]
-    steps: Count = 100
-    targets: Count = 9
-
-    def passes(self, classes: int) -> tuple[int, int]:
-        # a step differentiates one iterate and classifies the next; x and x' are classified before and after
-        targets = min(self.targets, classes - 1)
-        return targets * 2 * self.steps + 2, targets * self.steps
-
-
-class Square(AttackConfig):
-    """AutoAttack's Square: random search, no gradients."""
-
-    batch_dependent = library_dependent = True
-    name: Literal["square"]
-    queries: Count = 5000
-
-    def passes(self, classes: int) -> tuple[int, int]:
-        # the start is a query as well; x and x' are classified before and after
-        return self.queries + 3, 0
-
-
-class AA(AttackConfig):
-    """AutoAttack, version standard: the worst case of APGD-CE, APGD-T, FAB-T and Square."""
-
-    # a robust sample takes all parts, so the order that spares it the smaller balls is the cheapest
-    orders = ("descending", "ascending", "independent")
-    batch_dependent = library_dependent = True
-    name: Literal["aa"]
-    version: Literal["standard"] = "standard"
-    steps: Count = 100
-    queries: Count = 5000
-    targets: Count = 9
-
-    def parts(self) -> tuple[AttackConfig, ...]:
-        """Return its attacks, in the order in which they run."""
-        common: dict[str, Any] = {"epsilons": self.epsilons, "norm": self.norm}
-        # L1 of the standard version has 5 restarts and at most 5 targets
-        restarts, targets = (5, min(self.targets, 5)) if self.norm == "l1" else (1, self.targets)
-        return (
-            APGD(name="apgd_ce", steps=self.steps, restarts=restarts, **common),
-            APGDT(name="apgd_t", steps=self.steps, targets=targets, **common),
-            FABT(name="fab_t", steps=self.steps, targets=self.targets, **common),
-            Square(name="square", queries=self.queries, **common),
-        )
-
-    def passes(self, classes: int) -> tuple[int, int]:
-        forwards, backwards = zip(*(part.passes(classes) for part in self.parts()), strict=True)
-        return sum(forwards), sum(backwards)
-
-
 class Noise(AttackConfig):
     """Worst case of random sign noise (Linf) or of random directions of length epsilon (L2); a sanity check."""
 
@@ -219,9 +126,6 @@ class Noise(AttackConfig):
         return self.samples, 0
 
 
-AnyAttackConfig = Annotated[
-    FGSM | PGD | MIM | DDN | DeepFool | CW | AA | APGD | APGDT | FABT | Square | Noise, Field(discriminator="name")
-]
 ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
     "fgsm": FGSM,
     "pgd_linf": PGD,
@@ -233,6 +137,7 @@ ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
     "cw": CW,
     "aa": AA,
     "apgd_ce": APGD,
+    "apgd_dlr": APGD,
     "apgd_t": APGDT,
     "fab_t": FABT,
     "square": Square,
@@ -242,10 +147,10 @@ ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
 
 
 class SuiteFile(Table):
-    """The tables of a suite's file."""
+    """The tables of a suite's file; `suite_file` gives `attack` its type."""
 
     title: str = Field("", description="name and one-line description")
-    attack: tuple[AnyAttackConfig, ...] = Field((), strict=False, validate_default=True)
+    attack: tuple[AttackConfig, ...] = ()
 
     @field_validator("attack", mode="before")
     @classmethod
@@ -253,3 +158,12 @@ class SuiteFile(Table):
         if not tables or not isinstance(tables, list):
             raise ValueError("has no [[attack]] table (two brackets); add one for each attack")
         return tables
+
+
+def suite_file(others: Iterable[type[AttackConfig]]) -> type[SuiteFile]:
+    """Return the model of a file with the built-in attacks and `others`, which `name` tells apart."""
+    union: Any = Union[tuple(dict.fromkeys([*ATTACKS.values(), *others]))]  # noqa: UP007
+    attacks = tuple[Annotated[union, Field(discriminator="name")], ...]
+    field = Field((), strict=False, validate_default=True)
+    model: type[SuiteFile] = create_model("SuiteFile", __base__=SuiteFile, attack=(attacks, field))
+    return model

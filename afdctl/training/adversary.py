@@ -1,10 +1,11 @@
 """The training adversary: the attack of a recipe's [attack] table, bound to a network and a generator."""
 
-from typing import Final
+from typing import Any, Final
 
 from torch import Generator, Tensor, nn
 
 from afdctl.attacks.norms import clip_to_ball
+from afdctl.attacks.union import msd, worst_of
 from afdctl.errors import RecipeError
 from afdctl.losses import hard_labels
 from afdctl.models.fused import FusedModel
@@ -35,16 +36,29 @@ class Adversary:
 
     def attack(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Run the table's attack against any model of the same classes; for mixed labels, on the larger share."""
-        table, y = self.table, hard_labels(y)
-        generate, code = load(ADVERSARIES, table.name), user_code(ADVERSARIES, table.name)
-        arguments = table.model_dump(include=ATTACK_KEYS, exclude_none=True) | {"generator": self.generator}
+        y = hard_labels(y)
+        arguments = self.table.model_dump(include=ATTACK_KEYS, exclude_none=True) | {"generator": self.generator}
+        rule = self.table.union.rule if self.table.union else None
+        balls = self.table.balls
+        if rule == "msd":
+            del arguments["norm"], arguments["epsilon"]
+            return msd(model, x, y, balls=balls, **arguments)
+        if rule == "max":
+            found = [self.generate(model, x, y, **arguments | {"norm": norm, "epsilon": balls[norm]}) for norm in balls]
+            return worst_of(model, y, found)
+        # under the rule "random", the schedule chooses one ball for each step
+        return self.generate(model, x, y, **arguments)
+
+    def generate(self, model: nn.Module, x: Tensor, y: Tensor, **arguments: Any) -> Tensor:
+        """Call the attack; a user's gets those of the arguments that it takes, and its x' is clipped to the ball."""
+        name = self.table.name
+        attack, code = load(ADVERSARIES, name), user_code(ADVERSARIES, name)
         if code is None:
-            x_adv: Tensor = generate(model, x, y, **arguments)
+            x_adv: Tensor = attack(model, x, y, **arguments)
             return x_adv
-        with code.running(f"{generate.__name__}()"):
-            x_adv = generate(model, x, y, **accepted(generate, arguments), **table.own_values(AdversaryConfig))
+        with code.running(f"{attack.__name__}()"):
+            x_adv = attack(model, x, y, **accepted(attack, arguments), **self.table.own_values(AdversaryConfig))
         if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
             found = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
-            raise RecipeError(f"{shown(table.name)}: must return images of shape {tuple(x.shape)}, not {found}")
-        # an attack's own word is never taken
-        return clip_to_ball(x_adv.detach().to(x), x, table.epsilon, table.norm)
+            raise RecipeError(f"{shown(name)}: must return images of shape {tuple(x.shape)}, not {found}")
+        return clip_to_ball(x_adv.detach().to(x), x, arguments["epsilon"], arguments["norm"])

@@ -6,35 +6,25 @@ This chooses checkpoints. The numbers to report come from `afdctl sweep`, which 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from afdctl.attacks.autoattack import apgd_ce, apgd_t, cascade, square, square_starts
 from afdctl.attacks.base import AttackResult, Model
-from afdctl.attacks.pgd import pgd
+from afdctl.attacks.cascade import cascade
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import Split, batches
 from afdctl.data.subset import Subset
 from afdctl.errors import NotFoundError
-from afdctl.formatting import describe_short_reach
 from afdctl.journal import Journal
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
 from afdctl.models.precision import true_float32
 from afdctl.recipe import Recipe
-from afdctl.recipe.defenses import AdversaryConfig
-from afdctl.recipe.schema import TestEvaluation
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
-
-
-class Part(Protocol):
-    """An attack with all its settings."""
-
-    def __call__(self, model: Model, x: Tensor, y: Tensor, *, rng: SampleRNG) -> AttackResult:
-        """Attack x (n, c, h, w) with labels y (n,)."""
+from afdctl.training.evaluation_parts import Part, evaluation_parts, validation_parts, weak_test
 
 
 class Evaluator:
@@ -61,12 +51,14 @@ class Evaluator:
         """Return the accuracies on the hold-out as fields of a journal row; none without a hold-out."""
         if not len(self.holdout):
             return {}
-        table, parts = self.recipe.validation, validation_parts(self.recipe)
-        split = self.holdout.head(table.limit)
-        clean, after_apgd, *after_others = self._measure(network, split, parts, table.batch_size, "validation")
+        table, split = self.recipe.validation, self.holdout.head(self.recipe.validation.limit)
+        parts = {norm: validation_parts(self.recipe, norm) for norm in self.recipe.attack.balls}
+        (clean, after_apgd, *after_others), by_norm = self._measure(
+            network, split, parts, table.batch_size, "validation"
+        )
         # the last of the probe's attacks leaves what all of them leave
         probe = {"acc_probe": after_others[-1]} if after_others else {}
-        return {"acc_nat": clean, "acc_adv": after_apgd, **probe, "n": len(split)}
+        return {"acc_nat": clean, "acc_adv": after_apgd, **probe, **by_norm, "n": len(split)}
 
     def test(self, network: FeatureClassifier, step: int) -> None:
         """Journal the test accuracies of the last checkpoint (`network`, saved at `step`) and of the best one."""
@@ -94,26 +86,40 @@ class Evaluator:
         table = self.recipe.test
         subset = Subset.of(len(self.test_split), limit=table.limit)
         split = self.test_split.select(subset.index)
-        parts = evaluation_parts(self.recipe, split.x.shape[2:])
-        accuracies = self._measure(network, split, parts, table.batch_size, "test")
+        parts = {norm: evaluation_parts(self.recipe, norm, split.x.shape[2:]) for norm in self.recipe.attack.balls}
+        accuracies, by_norm = self._measure(network, split, parts, table.batch_size, "test")
         # without Square there are only the first two
-        queries = {"square_queries": table.square_queries} if len(parts) > 1 else {}
+        queries = {"square_queries": table.square_queries} if len(accuracies) > 2 else {}
         named = dict(zip(("acc_nat", "acc_adv", "acc_square"), accuracies, strict=False))
-        return {**named, **queries, "subset": subset.rule, "n": subset.n}
+        return {**named, **queries, **by_norm, "subset": subset.rule, "n": subset.n}
 
     def _measure(
-        self, network: FeatureClassifier, split: Split, parts: Sequence[Part], batch_size: int, purpose: str
-    ) -> list[float]:
-        return evaluate(
-            network,
-            split,
-            parts,
-            batch_size=batch_size,
-            # the same for all epochs and checkpoints, so that they get the same random starts
-            seed=self.recipe.seed,
-            purpose=purpose,
-            between_passes=self.between_batches,
-        )
+        self,
+        network: FeatureClassifier,
+        split: Split,
+        parts: Mapping[str, Sequence[Part]],
+        batch_size: int,
+        purpose: str,
+    ) -> tuple[list[float], dict[str, float]]:
+        """Return the accuracies of x and after each of the parts in all norms; in a union also those of each norm."""
+        correct = [
+            correct_after(
+                network,
+                split,
+                of_norm,
+                batch_size=batch_size,
+                # the same for all epochs and checkpoints, so that they get the same random starts
+                seed=self.recipe.seed,
+                purpose=purpose,
+                between_passes=self.between_batches,
+            )
+            for of_norm in parts.values()
+        ]
+        rows = range(max(map(len, correct)))
+        # Square cannot start in every norm; there the part before it is the last
+        union = [torch.stack([masks[min(row, len(masks) - 1)] for masks in correct]).all(0) for row in rows]
+        by_norm = {f"acc_{norm}": _share(masks[-1]) for norm, masks in zip(parts, correct, strict=True)}
+        return [_share(mask) for mask in union], by_norm if len(parts) > 1 else {}
 
     def _log_test(self, checkpoint: str, step: int, checkpoint_step: int, accuracies: Mapping[str, Any]) -> None:
         attack = self.recipe.attack
@@ -122,38 +128,25 @@ class Evaluator:
             step=step,
             checkpoint=checkpoint,
             checkpoint_step=checkpoint_step,
-            attack=f"PGD-{self.recipe.test.steps} {attack.norm} {attack.epsilon:.4g}",
+            attack=" + ".join(
+                f"{'APGD' if norm == 'l1' else 'PGD'}-{self.recipe.test.steps} {norm} {epsilon:.4g}"
+                for norm, epsilon in attack.balls.items()
+            ),
             **accuracies,
             split_n=len(self.test_split),
         )
 
 
-def validation_parts(recipe: Recipe) -> list[Part]:
-    """Return APGD-CE; for the probe then APGD-T and Square too, a short AutoAttack without FAB."""
-    table, ball = recipe.validation, _ball(recipe)
-    parts: list[Part] = [partial(apgd_ce, **ball, steps=table.steps, restarts=1)]
-    if recipe.train.checkpoint_selection == "probe":
-        parts += [
-            partial(apgd_t, **ball, steps=table.steps, targets=table.targets),
-            partial(square, **ball, queries=table.square_queries),
-        ]
-    return parts
+def evaluate(network: FeatureClassifier, split: Split, parts: Sequence[Part], **options: Any) -> list[float]:
+    """Return the share of images classified correctly, then that share after each of `parts`; see `correct_after`."""
+    return [_share(mask) for mask in correct_after(network, split, parts, **options)]
 
 
-def evaluation_parts(recipe: Recipe, image_size: Sequence[int]) -> list[Part]:
-    """Return the attacks of the test on images of (h, w): PGD, and Square where it is asked for and can start."""
-    table, ball = recipe.test, _ball(recipe)
-    parts: list[Part] = [partial(pgd, **ball, steps=table.steps, step_size=table.step_size)]
-    if table.square_queries and square_starts(recipe.attack.norm, *image_size):
-        parts.append(partial(square, **ball, queries=table.square_queries))
-    return parts
+def _share(mask: Tensor) -> float:
+    return int(mask.sum()) / len(mask)
 
 
-def _ball(recipe: Recipe) -> dict[str, Any]:
-    return {"norm": recipe.attack.norm, "epsilon": recipe.attack.epsilon}
-
-
-def evaluate(
+def correct_after(
     network: FeatureClassifier,
     split: Split,
     parts: Sequence[Part],
@@ -162,8 +155,8 @@ def evaluate(
     seed: int = 0,
     purpose: str = "test",
     between_passes: Callable[[], None] = lambda: None,
-) -> list[float]:
-    """Return the share of images classified correctly, then that share after each of `parts`.
+) -> list[Tensor]:
+    """Return which images (n,) are classified correctly, then which still are after each of `parts`.
 
     Each part attacks only the images that no part before it fooled. Attacks use a fused copy in the network's precision
     and draw their random numbers from `seed` and `purpose`. Success counts where the network itself confirms it in
@@ -171,7 +164,7 @@ def evaluate(
     """
     fused, was_training = FusedModel(network), network.training
     # on the device, so that no batch waits for it
-    correct = torch.zeros(1 + len(parts), device=split.x.device)
+    correct: list[Tensor] = []
 
     def interruptible(x: Tensor) -> Tensor:
         between_passes()
@@ -188,10 +181,10 @@ def evaluate(
             clean = is_correct(network, x, y)
             robust = is_correct(network, result.x_adv, y)
             fooled_by = torch.where(robust, len(parts), result.part)
-            correct += torch.stack([(clean & (fooled_by >= count)).sum() for count in range(1 + len(parts))])
+            correct.append(torch.stack([clean & (fooled_by >= count) for count in range(1 + len(parts))]))
     finally:
         network.train(was_training)
-    return [count / len(split) for count in correct.tolist()]
+    return list(torch.cat(correct, 1))
 
 
 def attack_in_turn(model: Model, x: Tensor, y: Tensor, parts: Sequence[Part], rng: SampleRNG) -> AttackResult:
@@ -201,17 +194,6 @@ def attack_in_turn(model: Model, x: Tensor, y: Tensor, parts: Sequence[Part], rn
         return part(model, x[rows], y[rows], rng=rng.select(rows))
 
     return cascade(x, [partial(run, part) for part in parts])
-
-
-def weak_test(table: TestEvaluation, attack: AdversaryConfig) -> str | None:
-    """Warn of a PGD of the test whose steps cannot cross the ball, as `afdctl sweep` does."""
-    if table.step_size is None:
-        # its default follows `steps`
-        return None
-    reach = table.steps * table.step_size / attack.epsilon
-    # 2 from a random start, which may be opposite
-    warning = describe_short_reach(f"test: PGD-{table.steps} at {attack.epsilon:.4g}", table.steps, reach, 2)
-    return f"{warning}; its accuracies are too high (test.steps, test.step_size)" if warning else None
 
 
 def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Every value is a function of the number of completed steps, so a resumed run can
 from collections.abc import Iterator
 from itertools import accumulate
 from math import ceil, cos, pi
+from random import Random
 from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
@@ -14,7 +15,7 @@ from afdctl.recipe import Recipe
 from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.recipe.schema import TestEvaluation, Train, Validation
-from afdctl.training.evaluate import weak_test
+from afdctl.training.evaluation_parts import weak_test
 
 N_FGSM: Final = "n_fgsm"
 # default of train.warmup_fraction with one_cycle
@@ -90,7 +91,11 @@ class AdversarySchedule:
         attack, epoch = self.attack, step // self.steps_per_epoch
         warmup_steps = max(1.0, attack.epsilon_warmup_epochs * self.steps_per_epoch)
         # step + 1, because an adversary of epsilon 0 in the first step would do nothing
-        epsilon = attack.epsilon * min(1.0, (step + 1) / warmup_steps)
+        factor = min(1.0, (step + 1) / warmup_steps)
+        epsilon = attack.epsilon * factor
+        if attack.union:
+            attack = self._union_at(step, factor)
+            epsilon = attack.epsilon
         if epoch < attack.n_fgsm_epochs:
             return attack.model_copy(update={"epsilon": epsilon, "name": N_FGSM, "steps": 1, "step_size": None})
         ramped = ceil(attack.steps * (epoch - attack.n_fgsm_epochs + 1) / (attack.steps_warmup_epochs + 1))
@@ -101,13 +106,28 @@ class AdversarySchedule:
         defense, updates = self.recipe.descriptor, 1 + self.recipe.defense.perturbs_weights(epoch)
         return updates * defense.passes + (self.attack_passes(epoch) if defense.attacked else 0)
 
+    def _union_at(self, step: int, factor: float) -> AdversaryConfig:
+        """Return the [attack] table of a union of norms: its balls times `factor`, or the one drawn for a step."""
+        assert self.attack.union
+        balls = {norm: radius * factor for norm, radius in self.attack.balls.items()}
+        if self.attack.union.rule != "random":
+            scaled = {"epsilon": balls[self.attack.norm], "union": self.attack.union.scaled(factor)}
+            return self.attack.model_copy(update=scaled)
+        # from seed and step alone, so that a resumed run draws the same
+        norm = Random(f"{self.recipe.seed} {step}").choice(list(balls))
+        return self.attack.model_copy(update={"norm": norm, "epsilon": balls[norm], "union": None})
+
     def attack_passes(self, epoch: int) -> int:
         """Return the forward-equivalents of an attack: two per step, and one to evaluate the last iterate.
 
-        N-FGSM does not evaluate its only iterate.
+        N-FGSM does not evaluate its only iterate. In a union of norms, "max" attacks in each and evaluates each x', and
+        "msd" evaluates a step in each norm.
         """
         attack = self.table(epoch * self.steps_per_epoch)
-        return 2 * attack.steps + (attack.name != N_FGSM)
+        passes, norms = 2 * attack.steps + (attack.name != N_FGSM), len(attack.balls)
+        if attack.union and attack.union.rule == "max":
+            return norms * (passes + 1)
+        return passes + (norms * attack.steps if attack.union else 0)
 
     def mean_attack_steps(self) -> float:
         """Return the constant number of attack steps with the same total cost."""
@@ -167,11 +187,11 @@ def passes_of_validation(recipe: Recipe) -> int:
     passes = 2 + apgd + 2
     if recipe.train.checkpoint_selection == "probe":
         passes += table.targets * apgd + 2 + table.square_queries + 3
-    return passes
+    return passes * len(recipe.attack.balls)
 
 
 def passes_of_test(table: TestEvaluation) -> int:
-    """Return the forward-equivalents of the test for an image that no attack fools, which costs the most."""
+    """Return the forward-equivalents of the test in one norm, for an image that no attack fools: the most it costs."""
     return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
 
 
@@ -197,14 +217,15 @@ def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
         yield warning
     if warning := weak_test(recipe.test, attack):
         yield warning
-    square_can_start = square_starts(attack.norm, image_size, image_size)
-    if square_can_start and 0 < recipe.test.square_queries < ENOUGH_SQUARE_QUERIES:
+    norms = [norm for norm in attack.balls if square_starts(norm, image_size, image_size)]
+    if norms and 0 < recipe.test.square_queries < ENOUGH_SQUARE_QUERIES:
         yield (
             f"test.square_queries = {recipe.test.square_queries} is too few to detect masked gradients; below "
             f"{ENOUGH_SQUARE_QUERIES} queries, an accuracy that Square does not lower is no evidence of robustness"
         )
-    if (uses_probe or recipe.test.square_queries) and not square_can_start:
-        yield f"Square does not run: in {attack.norm} it cannot start on images of {image_size} x {image_size} pixels"
+    blocked = " and ".join(norm for norm in attack.balls if norm not in norms)
+    if (uses_probe or recipe.test.square_queries) and blocked:
+        yield f"Square does not run: in {blocked} it cannot start on images of {image_size} x {image_size} pixels"
 
 
 def _weak_adversary(recipe: Recipe) -> str | None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -34,7 +33,6 @@ class Trainer:
 
     def __init__(self, *, run: Run, recipe: Recipe, dataset: Dataset, device: torch.device, journal: Journal) -> None:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
-        # as the run stores it, whose folder has the user's code
         self.stored_recipe = recipe
         self.dataset_notes = dataset.notes
         self.rng = TrainingRNG(recipe.seed, device, user_code=recipe.user_code is not None)
@@ -150,7 +148,7 @@ class Trainer:
 
     def log_cost_estimate(self) -> None:
         """Log the estimated FLOP per step; counted on a separate copy, so that RNG and weights are not affected."""
-        with preserved() if self.recipe.user_code else nullcontext():
+        with preserved():
             cost = cost_event(self.recipe, self.image_shape, self.classes, self.device)
         self.journal.append("cost", step=self.step, **cost)
 

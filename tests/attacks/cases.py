@@ -29,6 +29,7 @@ SHORT: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "cw": (("l2",), {"steps": 10, **CW}),
     "aa": (("linf", "l2", "l1"), {"parts": {"steps": 10, "queries": 100, "targets": 3}}),
     "apgd_ce": (("linf", "l2", "l1"), {"steps": 10, "restarts": 1}),
+    "apgd_dlr": (("linf", "l2", "l1"), {"steps": 10, "restarts": 1}),
     "apgd_t": (("linf", "l2", "l1"), {"steps": 10, "targets": 3}),
     "fab_t": (("linf", "l2", "l1"), {"steps": 10, "targets": 3}),
     "square": (("linf", "l2", "l1"), {"queries": 100}),
@@ -37,9 +38,9 @@ SHORT: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 MINIMUM_NORM = {"ddn", "deepfool", "cw", "fab_t"}
 # attacks that draw numbers in any case; the others do with a random start
-RANDOM = {"apgd_ce", "apgd_t", "apgd_l1", "square", "aa", "noise"}
+RANDOM = {"apgd_ce", "apgd_dlr", "apgd_t", "apgd_l1", "square", "aa", "noise"}
 # attacks that run through AutoAttack's library, most of which draw for a whole batch
-LIBRARY = {"apgd_ce", "apgd_t", "apgd_l1", "square", "aa", "fab_t"}
+LIBRARY = {"apgd_ce", "apgd_dlr", "apgd_t", "apgd_l1", "square", "aa", "fab_t"}
 
 
 @dataclass

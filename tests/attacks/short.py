@@ -16,6 +16,7 @@ EPSILON = {"linf": 0.025, "l2": 0.15, "l1": 1.0}
 # the keyword arguments of each attack
 SHORT: dict[str, dict[str, Any]] = {
     "apgd_ce": {"steps": 4, "restarts": 1},
+    "apgd_dlr": {"steps": 4, "restarts": 1},
     "apgd_t": {"steps": 4, "targets": 9},
     "fab_t": {"steps": 4, "targets": 9},
     "square": {"queries": 25},
@@ -64,8 +65,8 @@ def parts(norm: str, steps: int, queries: int, targets: int) -> list[tuple[str, 
     """AutoAttack's standard version, whose APGD has other restarts and targets in l1."""
     restarts, apgd_targets = (5, min(targets, 5)) if norm == "l1" else (1, targets)
     return [
-        ("apgd_ce", {"norm": norm, "steps": steps, "restarts": restarts}),
-        ("apgd_t", {"norm": norm, "steps": steps, "targets": apgd_targets}),
+        ("apgd_ce", {"norm": norm, "steps": steps, "restarts": restarts, "eot": 1}),
+        ("apgd_t", {"norm": norm, "steps": steps, "targets": apgd_targets, "eot": 1}),
         ("fab_t", {"norm": norm, "steps": steps, "targets": targets}),
         ("square", {"norm": norm, "queries": queries}),
     ]

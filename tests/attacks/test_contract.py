@@ -14,9 +14,11 @@ from afdctl.models.fused import FusedModel
 from tests.attacks.linear import model_and_images
 from tests.conftest import NoWaitingForTheDevice
 
-EPSILON = {"linf": 0.05, "l2": 0.3}
+EPSILON = {"linf": 0.05, "l2": 0.3, "l1": 2.0}
 every_adversary = pytest.mark.parametrize("name", registry.ADVERSARIES)
 every_norm = pytest.mark.parametrize("norm", EPSILON)
+# one step along the gradient is the best perturbation; for l1 see test_sparse_l1.py
+where_one_step_is_best = pytest.mark.parametrize("norm", ["linf", "l2"])
 
 
 def generate(name: str, norm: str, model: nn.Module, x: Tensor, y: Tensor, **knobs: Any) -> Tensor:
@@ -25,7 +27,7 @@ def generate(name: str, norm: str, model: nn.Module, x: Tensor, y: Tensor, **kno
 
 
 def length(delta: Tensor, norm: str) -> Tensor:
-    return torch.linalg.vector_norm(delta.flatten(1), ord=torch.inf if norm == "linf" else 2, dim=1)
+    return torch.linalg.vector_norm(delta.flatten(1), ord={"linf": torch.inf, "l2": 2, "l1": 1}[norm], dim=1)
 
 
 @every_norm
@@ -43,7 +45,7 @@ def test_stays_in_the_ball_and_in_the_box(name: str, norm: str, return_iterate: 
     assert return_iterate == "last_success" or not torch.equal(x_adv, x)
 
 
-@every_norm
+@where_one_step_is_best
 @pytest.mark.parametrize("name", ["apgd_ce", "pgd"])
 def test_fools_a_linear_model_exactly_where_that_is_possible(name: str, norm: str):
     """For two classes one step is the best perturbation, so the exact distances decide which samples are fooled."""
@@ -56,7 +58,7 @@ def test_fools_a_linear_model_exactly_where_that_is_possible(name: str, norm: st
         assert not fooled[distances > 1.0001 * epsilon].any()
 
 
-@every_norm
+@where_one_step_is_best
 def test_kl_adversary_moves_the_prediction_as_far_as_a_linear_model_allows(norm: str):
     model, x, y = model_and_images()
     x_adv = generate("pgd_kl", norm, model, x, y)

@@ -13,7 +13,8 @@ from afdctl.evaluation.batch import prepare_model, search
 from afdctl.evaluation.epsilon_search import attack_grid
 from afdctl.models.feature_classifier import build
 from afdctl.suites.schema import AA, ATTACKS, AttackConfig
-from afdctl.training.evaluate import evaluate, validation_parts
+from afdctl.training.evaluate import evaluate
+from afdctl.training.evaluation_parts import validation_parts
 from tests.attacks.cases import EPSILON, cases, images, small_model
 from tests.attacks.short import parts
 from tests.attacks.test_empty_batches import Picky, labels
@@ -75,4 +76,6 @@ def test_a_validation_that_no_image_survives_calls_no_model_on_an_empty_batch():
         y = network.eval()(x / 255).argmin(1)
     recipe = short("digits_at", "train.checkpoint_selection=probe", "validation.square_queries=5")
     network.register_forward_pre_hook(lambda _, given: Picky.refuse(given[0]))
-    assert evaluate(network, Split(ImageTensors(x, y), "cpu"), validation_parts(recipe), batch_size=4) == [0, 0, 0, 0]
+    assert evaluate(
+        network, Split(ImageTensors(x, y), "cpu"), validation_parts(recipe, recipe.attack.norm), batch_size=4
+    ) == [0, 0, 0, 0]

@@ -18,7 +18,8 @@ from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
 from afdctl.models.feature_classifier import build
 from afdctl.recipe import Recipe
-from afdctl.training.evaluate import Evaluator, Part, evaluate, evaluation_parts, validation_parts
+from afdctl.training.evaluate import Evaluator, evaluate
+from afdctl.training.evaluation_parts import Part, evaluation_parts, validation_parts
 from tests.attacks.linear import Linear, model_and_images
 from tests.conftest import short
 
@@ -157,9 +158,9 @@ def with_square(*overrides: str) -> Recipe:
 
 
 def test_square_that_cannot_start_is_no_part_of_the_test():
-    assert [len(evaluation_parts(with_square("attack.norm=l2"), (side, side))) for side in (8, 12)] == [2, 1]
-    assert len(evaluation_parts(with_square(), (12, 12))) == 2
-    assert len(evaluation_parts(short("digits_nt"), (8, 8))) == 1
+    assert [len(evaluation_parts(with_square("attack.norm=l2"), "l2", (side, side))) for side in (8, 12)] == [2, 1]
+    assert len(evaluation_parts(with_square(), "linf", (12, 12))) == 2
+    assert len(evaluation_parts(short("digits_nt"), "linf", (8, 8))) == 1
 
 
 def test_a_part_attacks_only_what_no_part_before_it_fooled():
@@ -197,11 +198,11 @@ def names(parts: Sequence[Any]) -> list[str]:
 
 
 def test_the_probe_is_a_short_autoattack_and_other_validations_its_first_attack():
-    probe = validation_parts(short("digits_at", "train.checkpoint_selection=probe", "validation.targets=2"))
+    probe = validation_parts(short("digits_at", "train.checkpoint_selection=probe", "validation.targets=2"), "linf")
     assert names(probe) == ["apgd_ce", "apgd_t", "square"]
     assert [part.keywords["epsilon"] for part in probe] == [0.1] * 3
     assert (probe[1].keywords["targets"], probe[2].keywords["queries"]) == (2, 300)
-    assert names(validation_parts(short("digits_at", "train.checkpoint_selection=last"))) == ["apgd_ce"]
+    assert names(validation_parts(short("digits_at", "train.checkpoint_selection=last"), "linf")) == ["apgd_ce"]
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -210,6 +211,6 @@ def test_the_probe_finds_the_optimum_of_a_linear_model(norm: str):
     distances = model.distance(images.x / 255, norm)
     epsilon = distances.quantile(0.6).item()
     recipe = short("digits_at", "train.checkpoint_selection=probe", f"attack.norm={norm}", f"attack.epsilon={epsilon}")
-    accuracies = evaluate(model, images, validation_parts(recipe), purpose="validation")
+    accuracies = evaluate(model, images, validation_parts(recipe, recipe.attack.norm), purpose="validation")
     assert accuracies[-1] == int((right & (distances > epsilon)).sum()) / 64
     assert accuracies == sorted(accuracies, reverse=True)

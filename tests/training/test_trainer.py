@@ -17,7 +17,8 @@ from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
 from afdctl.training import trainer
 from afdctl.training.adversary import Adversary
-from afdctl.training.evaluate import evaluate, evaluation_parts
+from afdctl.training.evaluate import evaluate
+from afdctl.training.evaluation_parts import evaluation_parts
 from afdctl.training.setup import load_dataset
 from tests.conftest import short
 from tests.training.test_resume import train
@@ -104,7 +105,7 @@ def measured(run: Run, checkpoint: str) -> list[float]:
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
     split = Split(load_dataset(recipe.data, None).test, "cpu")
     sample = split.select(Subset.of(len(split), limit=recipe.test.limit).index)
-    return evaluate(network, sample, evaluation_parts(recipe, (8, 8)))
+    return evaluate(network, sample, evaluation_parts(recipe, recipe.attack.norm, (8, 8)))
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])

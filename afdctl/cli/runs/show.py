@@ -17,6 +17,7 @@ from afdctl.formatting import (
     format_count,
     format_epsilon,
     format_minute,
+    format_norm_accuracies,
     format_percent,
     format_probe_accuracy,
     format_square_accuracy,
@@ -177,7 +178,8 @@ def _training_lines(content: dict[str, Any]) -> list[str]:
         square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
         lines.append(
             f"{row['checkpoint']} checkpoint (step {row['checkpoint_step']:,}): clean {row['acc_nat']:.1%}, "
-            f"{row['attack']} {row['acc_adv']:.1%}{square} (no AutoAttack), {describe_images([row])}"
+            f"{row['attack']} {row['acc_adv']:.1%}{square}{format_norm_accuracies(row)} (no AutoAttack), "
+            f"{describe_images([row])}"
         )
     end = content["end"]
     if end and end["message"]:

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from afdctl.formatting import format_count, format_probe_accuracy, format_square_accuracy
+from afdctl.formatting import (
+    format_count,
+    format_norm_accuracies,
+    format_probe_accuracy,
+    format_square_accuracy,
+)
 from afdctl.image_counts import format_subset
 from afdctl.journal import Row
 
@@ -55,7 +60,7 @@ def _epoch(row: Row) -> str:
 
 def _accuracies(row: Row, attack: str) -> str:
     square = format_square_accuracy(row.get("acc_square"), row.get("square_queries"))
-    more = square + format_probe_accuracy(row.get("acc_probe"))
+    more = square + format_probe_accuracy(row.get("acc_probe")) + format_norm_accuracies(row)
     # no such accuracy is printed without these words
     return f"clean {row['acc_nat']:.1%}, {attack} {row['acc_adv']:.1%}{more}, no AutoAttack"
 
