@@ -99,7 +99,7 @@ DEFENSES: Final = Kind(
         ),
         "mart": DefenseDescriptor(
             place="afdctl.defenses.mart:Mart",
-            config="afdctl.recipe.defenses:Mart",
+            config="afdctl.recipe.baselines:Mart",
             label="MART",
             losses=("L_C", "boost", "kl"),
             metrics=("acc_nat", "acc_adv"),
@@ -108,7 +108,7 @@ DEFENSES: Final = Kind(
         ),
         "score": DefenseDescriptor(
             place="afdctl.defenses.score:Score",
-            config="afdctl.recipe.defenses:Score",
+            config="afdctl.recipe.baselines:Score",
             label="SCORE",
             losses=("L_C", "distance"),
             metrics=("acc_nat", "acc_adv"),
@@ -119,7 +119,7 @@ DEFENSES: Final = Kind(
         ),
         "alp": DefenseDescriptor(
             place="afdctl.defenses.alp:LogitPairing",
-            config="afdctl.recipe.defenses:LogitPairing",
+            config="afdctl.recipe.baselines:LogitPairing",
             label="ALP",
             losses=("L_C", "pairing"),
             metrics=("acc_nat", "acc_adv"),

@@ -15,10 +15,16 @@ from torch.optim import Optimizer
 
 from afdctl.defenses.base import Defense, Report
 from afdctl.errors import RecipeError
+from afdctl.recipe.defenses import DefenseConfig
 from afdctl.user_code.code import shown
 
 # from each parameter of the network to a tensor of its shape
 ByParameter = dict[Tensor, Tensor]
+
+
+def perturbs_weights(table: DefenseConfig, epoch: int) -> bool:
+    """Return whether the steps of an epoch, counted from 0, have AWP."""
+    return table.awp_gamma > 0 and epoch >= table.awp_warmup_epochs
 
 
 def with_awp(defense: Defense) -> Callable[[Tensor, Tensor], Report]:
@@ -30,7 +36,7 @@ def with_awp(defense: Defense) -> Callable[[Tensor, Tensor], Report]:
     step, table = defense.step, defense.table
 
     def perturbed_step(x: Tensor, y: Tensor) -> Report:
-        if not table.perturbs_weights(defense.epoch):
+        if not perturbs_weights(table, defense.epoch):
             return step(x, y)
         images: list[Tensor] = []
         gradients: ByParameter = {}

@@ -10,6 +10,7 @@ from random import Random
 from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
+from afdctl.defenses.awp import perturbs_weights
 from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.data import Data
@@ -103,7 +104,7 @@ class AdversarySchedule:
 
     def _passes(self, epoch: int) -> int:
         """Return the forward-equivalents of a step for each image; AWP makes two of its updates."""
-        defense, updates = self.recipe.descriptor, 1 + self.recipe.defense.perturbs_weights(epoch)
+        defense, updates = self.recipe.descriptor, 1 + perturbs_weights(self.recipe.defense, epoch)
         return updates * defense.passes + (self.attack_passes(epoch) if defense.attacked else 0)
 
     def _union_at(self, step: int, factor: float) -> AdversaryConfig:
@@ -202,7 +203,7 @@ def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
     if late:
         yield f"train.milestones {late} are after the last epoch; the learning rate does not decay there"
     defense = recipe.defense
-    if defense.awp_warmup_epochs and not any(map(defense.perturbs_weights, range(train.epochs))):
+    if defense.awp_warmup_epochs and not any(perturbs_weights(defense, epoch) for epoch in range(train.epochs)):
         yield "defense.awp_warmup_epochs leaves no epoch with AWP; lower it, or raise awp_gamma or train.epochs"
     for key, epochs in attack.shortened_warmups(train.epochs).items():
         yield f"attack.{key} = {getattr(attack, key):g} is shortened to {epochs:g}, so that it ends with the training"
