@@ -12,6 +12,7 @@ A name is built in (a table of `registry.py`), an installed entry point, or a us
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean, shorten, with_article
+from afdctl.name_families import Family
 from afdctl.user_code import code
 from afdctl.user_code.code import Spec, UserCode
 
@@ -29,12 +31,14 @@ class Descriptor:
 
     `label` is the name in tables, charts and messages; the name itself if empty. `config` is the place of the model of
     its keys; empty if its table has no further keys. `keys` are those of its table that not every name of the kind has.
+    `arguments` are those of the function, where it has several names.
     """
 
     place: str
     label: str = ""
     config: str = ""
     keys: tuple[str, ...] = ()
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 D = TypeVar("D", bound=Descriptor)
@@ -52,17 +56,39 @@ class Loss(NamedTuple):
 class Kind(Mapping[str, D], Generic[D]):
     """The built-in names of a kind. `noun` is for messages, `group` the entry points, `base` the descriptors' class.
 
-    `methods` are those that a user's class must have; without any, a name is anything that can be called.
+    `methods` are those that a user's class must have; without any, a name is anything that can be called. An entry may
+    be a family of names, which are in the kind too, but not in its iteration.
     """
 
     def __init__(
-        self, noun: str, group: str, base: type[D], entries: Mapping[str, D], methods: tuple[str, ...] = ()
+        self, noun: str, group: str, base: type[D], entries: Mapping[str, D | Family], methods: tuple[str, ...] = ()
     ) -> None:
         self.noun, self.group, self.base, self.methods = noun, group, base, methods
-        self.entries = {name: dataclasses.replace(entry, label=entry.label or name) for name, entry in entries.items()}
+        self.entries = {
+            name: dataclasses.replace(entry, label=entry.label or name)
+            for name, entry in entries.items()
+            if not isinstance(entry, Family)
+        }
+        self.families = tuple(entry for entry in entries.values() if isinstance(entry, Family))
 
     def __getitem__(self, name: str) -> D:
-        return self.entries[name]
+        family = self.family_of(name)
+        if family is None:
+            return self.entries[name]
+        arguments = family.arguments(name)
+        if arguments is None:
+            raise KeyError(name)
+        return self.base(place=family.place, label=name, arguments=arguments)
+
+    def family_of(self, name: str) -> Family | None:
+        """Return the family whose prefix a name has, right or wrong."""
+        return next((family for family in self.families if name.startswith(family.prefix)), None)
+
+    @property
+    def suggestions(self) -> list[str]:
+        """The names that messages suggest: with an example of each family, and those of installed entry points."""
+        own = [entry.name for entry in entry_points(group=self.group)]
+        return list(dict.fromkeys([*self, *(family.example for family in self.families), *own]))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -127,9 +153,11 @@ def resolve(kind: Kind[D], name: str, folder: Path) -> str:
     """
     if name in kind or find_entry_point(kind, name):
         return name
+    if family := kind.family_of(name):
+        raise RecipeError(family.form)
     if is_code(name):
         return str(Spec.parse(name, folder))
-    hint = did_you_mean(name, known_names(kind))
+    hint = did_you_mean(name, kind.suggestions)
     raise RecipeError(f"no such {kind.noun} ({hint}); code of your own is path/to/file.py:Name")
 
 
@@ -146,7 +174,9 @@ def load(kind: Mapping[str, Any], name: str) -> Any:
     if name in kind:
         entry = kind[name]
         module, attribute = (entry.place if isinstance(entry, Descriptor) else entry).split(":")
-        return getattr(import_module(module), attribute)
+        found = getattr(import_module(module), attribute)
+        arguments = entry.arguments if isinstance(entry, Descriptor) else {}
+        return partial(found, **arguments) if arguments else found
     assert isinstance(kind, Kind)
     spec = _spec_of(kind, name)
     found = code.load(spec).find(spec.name)
@@ -168,12 +198,9 @@ def check_interface(kind: Kind[D], name: str, found: Any) -> None:
 
 def is_known(kind: Kind[D], name: str) -> bool:
     """Return whether a name is built in, a place in a user's code, or an installed entry point."""
+    if kind.family_of(name):
+        return name in kind
     return name in kind or is_code(name) or find_entry_point(kind, name) is not None
-
-
-def known_names(kind: Kind[D]) -> list[str]:
-    """Return the built-in names and those of installed entry points."""
-    return list(dict.fromkeys([*kind, *(entry.name for entry in entry_points(group=kind.group))]))
 
 
 def is_loaded(kind: Kind[D], name: str) -> bool:
@@ -216,7 +243,7 @@ TYPES: Final = {str: "text", bool: "True or False", int: "a whole number", tuple
 
 def _types(kind: Kind[D]) -> dict[str, type]:
     """Return the types of the fields that a user's code may have as attributes."""
-    fields = [field for field in dataclasses.fields(kind.base) if field.name not in ("place", "config")]
+    fields = [field for field in dataclasses.fields(kind.base) if field.name not in ("place", "config", "arguments")]
     return {field.name: dict if field.default is dataclasses.MISSING else type(field.default) for field in fields}
 
 

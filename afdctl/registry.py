@@ -13,6 +13,7 @@ from afdctl.descriptors import (
     resolve,
     user_code,
 )
+from afdctl.name_families import TIMM, WIDE_RESNET
 
 __all__ = ["describe", "load", "resolve", "user_code"]
 
@@ -50,9 +51,15 @@ ENCODERS: Final = Kind(
     group="afdctl.encoders",
     base=Descriptor,
     entries={
-        "resnet18": Descriptor(place="afdctl.models.resnet:resnet18"),
-        "resnet18_mnist": Descriptor(place="afdctl.models.resnet:resnet18_mnist"),
-        "lenet": Descriptor(place="afdctl.models.lenet:lenet"),
+        "resnet18": Descriptor(place="afdctl.models.resnet:resnet18", keys=("width",)),
+        "resnet18_mnist": Descriptor(place="afdctl.models.resnet:resnet18_mnist", keys=("width",)),
+        "preact_resnet18": Descriptor(place="afdctl.models.preact_resnet:preact_resnet18", keys=("width",)),
+        "preact_resnet18_silu": Descriptor(
+            place="afdctl.models.preact_resnet:preact_resnet18", keys=("width",), arguments={"activation": "silu"}
+        ),
+        "lenet": Descriptor(place="afdctl.models.lenet:lenet", keys=("width",)),
+        WIDE_RESNET.prefix: WIDE_RESNET,
+        TIMM.prefix: TIMM,
     },
 )
 DISCRIMINATORS: Final[Mapping[str, str]] = {

@@ -21,6 +21,7 @@ LAYERS = [
     "interrupts",
     "paths",
     "user_code",
+    "name_families",
     "descriptors",
     "registry",
     "journal",
@@ -86,6 +87,7 @@ LATER = {
     "runs/provenance": {"torch"},
     "data": {"safetensors", "sklearn"},
     "models/state_dict_io": {"safetensors"},
+    "models/timm_model": {"timm"},
     "tui": {"pynvml"},
 }
 

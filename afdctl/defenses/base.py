@@ -61,7 +61,7 @@ class Defense(ABC):
     def sgd(self, loss_name: str, parameters: Iterable[nn.Parameter]) -> SGD:
         """Return the optimizer of L_C, L_D or L_F (`loss_name` C, D or F) with the recipe's settings."""
         keys = ("lr", "momentum", "weight_decay", "nesterov")
-        trained = list(parameters)
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
         return SGD(trained, **{key: getattr(self.table, f"{key}_{loss_name}") for key in keys}, fused=can_fuse(trained))
 
     def set_lr_factor(self, factor: float) -> None:
@@ -135,8 +135,9 @@ def can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
 
 
 def gradients_of(loss: Tensor, module: nn.Module, retain_graph: bool = False) -> Sequence[Tensor]:
-    """Return the gradients of a loss in a module's parameters, without touching `.grad`."""
-    return torch.autograd.grad(loss, list(module.parameters()), retain_graph=retain_graph)
+    """Return the gradients of a loss in a module's parameters that are not frozen, without touching `.grad`."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return torch.autograd.grad(loss, trained, retain_graph=retain_graph)
 
 
 def apply_gradients(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:

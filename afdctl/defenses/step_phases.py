@@ -97,7 +97,8 @@ class StepPhases(TorchFunctionMode):
             self.switch("C")
         elif ids & self.parameters.get("D_psi", set()):
             self.switch("D")
-        elif ids & self.parameters["network"]:
+        # a frozen C_phi is not among the inputs of L_C either, whose last forward pass was C_phi's
+        elif ids & self.parameters["network"] and self.current != "C":
             self.switch("F" if self.has_discriminator else "C")
 
 

@@ -70,7 +70,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
     dataset = load_run_dataset(run, config.data, data_dir)
     channels, image_size, _ = dataset.test.x.shape[1:]
-    network = build(**config.model.model_dump(), channels=channels, image_size=image_size, classes=len(dataset.classes))
+    network = build(**config.model.architecture, channels=channels, image_size=image_size, classes=len(dataset.classes))
     with checkpoints.fitting(checkpoint):
         network.load_state_dict(checkpoint.network)
     digest, warnings = checkpoint.digest, list(checkpoint.warnings)

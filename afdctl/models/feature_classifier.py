@@ -1,7 +1,7 @@
 """F_theta and C_phi: an encoder with normalised features, and a classifier of one layer; how fast they compute."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,6 @@ from torch.nn.functional import linear, normalize
 from afdctl.errors import CorruptError
 from afdctl.models.precision import MixedPrecision, set_precision
 from afdctl.models.user_encoder import build_encoder
-from afdctl.registry import ENCODERS
 
 # the modes of torch.compile that also capture CUDA graphs, where the module is on a CUDA device
 CAPTURING_MODES: Final = ("reduce-overhead", "max-autotune")
@@ -78,16 +77,33 @@ class FeatureClassifier(nn.Module):
         self.C_phi = (
             nn.Linear(features, classes) if cosine_scale is None else CosineClassifier(features, classes, cosine_scale)
         )
+        self.frozen: tuple[str, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.C_phi(self.F_theta(x))
         return logits
 
+    def freeze(self, parts: Sequence[str]) -> None:
+        """Exclude parts (`F_theta`, `C_phi`) from training: no gradients, and evaluation mode whatever the network's.
+
+        In training mode BatchNorm would move its running statistics.
+        """
+        self.frozen = tuple(parts)
+        for part in parts:
+            self.get_submodule(part).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for part in self.frozen:
+            self.get_submodule(part).eval()
+        return self
+
 
 def build(
     encoder: str,
     *,
-    width: int = 64,
+    width: int | None = None,
     norm: str = "l2",
     cosine_scale: float | None = None,
     channels: int,
@@ -97,16 +113,19 @@ def build(
 ) -> FeatureClassifier:
     """Build the network of an encoder in the registry or a user's; weights are drawn from torch's global generator.
 
-    `width` is the encoder's number of base filters, `norm` that of its features (`FeatureNorm`), `cosine_scale` that
-    of the logits (`CosineClassifier`), `own` are the further keys of a user's encoder.
+    `width` is the number of base filters, of an encoder that has it. `norm` is that of the features (`FeatureNorm`),
+    `cosine_scale` that of the logits (`CosineClassifier`), `own` are the further keys of a user's encoder. Errors:
+    RecipeError for images that the encoder does not take.
     """
-    module, features = build_encoder(encoder, channels=channels, image_size=image_size, width=width, **own)
+    base = {} if width is None else {"width": width}
+    module, features = build_encoder(encoder, channels=channels, image_size=image_size, **base, **own)
     network = FeatureClassifier(module, features, classes, norm, cosine_scale)
     # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
     # stride 2.
-    # The channels of a user's encoder are not known.
-    return network.to(memory_format=torch.channels_last) if encoder in ENCODERS and width % 16 == 0 else network
+    filters = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    fills_vectors = all(count % 16 == 0 for count in filters)
+    return network.to(memory_format=torch.channels_last) if fills_vectors else network
 
 
 def set_performance(network: FeatureClassifier, precision: str, compile_mode: str | None) -> None:

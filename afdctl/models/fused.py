@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, fold, linear
 
 from afdctl.models.feature_classifier import compile_in_place
+from afdctl.models.foldable import after_normalisation, convolutions_before_norms, is_plain
 from afdctl.models.precision import DTYPES, precision_of, set_precision
-from afdctl.models.resnet import ConvBN
 
 # with at most this many input channels, `fold` is faster than oneDNN for the input gradient
 MAX_CHANNELS_FOR_FOLD: Final = 3
@@ -30,12 +30,25 @@ class FusedModel(nn.Module):
 
     def __init__(self, network: nn.Module, precision: str | None = None) -> None:
         super().__init__()
-        self.folded: list[tuple[ConvBN, FoldedConvolution]] = []
-        self.copy = self._copy(network).eval()
         precision = precision or precision_of(network)
+        self.copy = _frozen_copy(network).eval()
+        # autocast, which is no part of the graph, would end the search for pairs
+        set_precision(self.copy, "float32")
+        self.folded: list[tuple[nn.Conv2d, nn.BatchNorm2d, FoldedConvolution]] = []
+        for conv_name, norm_name in convolutions_before_norms(self.copy):
+            conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
+            assert isinstance(conv, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            convolution = FoldedConvolution(conv)
+            if precision != "float32":
+                convolution.to(DTYPES[precision])
+            self.copy.set_submodule(conv_name, convolution)
+            self.copy.set_submodule(norm_name, after_normalisation(self.copy.get_submodule(norm_name)))
+            self.folded.append((conv, norm, convolution))
         set_precision(self.copy, precision)
-        for _, convolution in self.folded:
-            convolution.to(DTYPES[precision])
+        for module in self.copy.modules():
+            if "compile_mode" in vars(module):
+                compile_in_place(module, vars(module)["compile_mode"])
         self.update()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,28 +58,25 @@ class FusedModel(nn.Module):
     @torch.no_grad()
     def update(self) -> None:
         """Fold the network's current weights and running statistics."""
-        for pair, convolution in self.folded:
-            convolution.fold(pair)
+        for conv, norm, convolution in self.folded:
+            convolution.fold(conv, norm)
 
-    def _copy(self, module: nn.Module) -> nn.Module:
-        if isinstance(module, ConvBN):
-            convolution = FoldedConvolution(module)
-            self.folded.append((module, convolution))
-            return convolution
-        copy = module.__new__(type(module))
-        copy.__dict__ = module.__dict__.copy()
-        # a hook of the network is not meant for the steps of an attack
-        copy.__dict__ |= {name: type(value)() for name, value in vars(module).items() if name.endswith("_hooks")}
-        copy._parameters = {
-            name: p if p is None else nn.Parameter(p.detach(), requires_grad=False)
-            for name, p in module._parameters.items()
-        }
-        copy._buffers = module._buffers.copy()
-        copy._modules = {name: child if child is None else self._copy(child) for name, child in module._modules.items()}
-        # the compiled call is bound to the network
-        if copy.__dict__.pop("_compiled_call_impl", None) is not None:
-            compile_in_place(copy, vars(copy)["compile_mode"])
-        return copy
+
+def _frozen_copy(module: nn.Module) -> nn.Module:
+    """Copy the modules but not the tensors, which need no gradients in the copy."""
+    copy = module.__new__(type(module))
+    copy.__dict__ = module.__dict__.copy()
+    # a compiled call is bound to the network
+    copy.__dict__.pop("_compiled_call_impl", None)
+    # a hook of the network is not meant for the steps of an attack
+    copy.__dict__ |= {name: type(value)() for name, value in vars(module).items() if name.endswith("_hooks")}
+    copy._parameters = {
+        name: p if p is None else nn.Parameter(p.detach(), requires_grad=False)
+        for name, p in module._parameters.items()
+    }
+    copy._buffers = module._buffers.copy()
+    copy._modules = {name: child if child is None else _frozen_copy(child) for name, child in module._modules.items()}
+    return copy
 
 
 class FoldedConvolution(nn.Conv2d):
@@ -76,32 +86,39 @@ class FoldedConvolution(nn.Conv2d):
     (`pointwise`), and strided convolutions of images (`InputGradientByFold`).
     """
 
-    def __init__(self, pair: ConvBN) -> None:
-        conv = pair.conv
+    def __init__(self, conv: nn.Conv2d) -> None:
         # on meta, because initial weights would be drawn from the global generator
         with torch.device("meta"):
             super().__init__(
-                conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0], padding=conv.padding[0]
+                conv.in_channels,
+                conv.out_channels,
+                conv.kernel_size,  # type: ignore[arg-type]
+                conv.stride,  # type: ignore[arg-type]
+                padding=conv.padding,  # type: ignore[arg-type]
+                dilation=conv.dilation,  # type: ignore[arg-type]
+                groups=conv.groups,
+                padding_mode=conv.padding_mode,
             )
         self.weight = nn.Parameter(torch.zeros_like(conv.weight), requires_grad=False)
         self.bias = nn.Parameter(conv.weight.new_zeros(conv.out_channels), requires_grad=False)
         self.reach = conv.kernel_size[0] // 2
+        self.is_plain = is_plain(conv)
         # by (height, width) of the maps; built from the current weights, once for all steps of an attack
         self.dense_layers: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    def fold(self, pair: ConvBN) -> None:
-        """Copy the pair's current weights and running statistics into this convolution."""
-        bn = pair.bn
-        assert bn.running_mean is not None
-        assert bn.running_var is not None
+    def fold(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        """Copy the current weights and running statistics of the two into this convolution."""
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         assert self.bias is not None
-        gain = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-        torch.mul(pair.conv.weight, gain.view(-1, 1, 1, 1), out=self.weight)
-        torch.addcmul(bn.bias, bn.running_mean, gain, value=-1, out=self.bias)
+        gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        torch.mul(conv.weight, gain.view(-1, 1, 1, 1), out=self.weight)
+        mean = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+        torch.addcmul(norm.bias, mean, gain, value=-1, out=self.bias)
         self.dense_layers.clear()
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or not self.is_plain:
             return super().forward(x)
         # 1.14 times as fast a step on MNIST: oneDNN takes up to ten times as long where a window covers the whole map
         if max(x.shape[2:]) <= self.reach + 1:

@@ -1,5 +1,6 @@
 """Read weight files without executing code from them, and load them into networks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -51,7 +52,11 @@ def parse(data: bytes, path: Path) -> Any:
 
 def state_dict(path: Path) -> dict[str, Any]:
     """Read a state dict, bare or under one of `WRAPPERS`. Errors: those of `read`, RecipeError for other content."""
-    payload = read(path)
+    return find_state_dict(read(path), path)
+
+
+def find_state_dict(payload: Any, path: Path) -> dict[str, Any]:
+    """Return the state dict in the content of the file `path`. Error: RecipeError."""
     if isinstance(payload, Mapping):
         payload = next((payload[key] for key in WRAPPERS if isinstance(payload.get(key), Mapping)), payload)
     if not isinstance(payload, Mapping) or not payload or not all(map(is_weight, payload, payload.values())):
@@ -94,6 +99,13 @@ def load_state_dict_strict(network: nn.Module, state: Mapping[str, Any], where: 
     if any(names for _, names in misfits):
         problems = ";".join(f"{word}{shorten_list(names)}" for word, names in misfits if names)
         raise RecipeError(f"{where}: does not fit the model:{problems}")
+
+
+def safetensors_metadata(data: bytes) -> dict[str, str]:
+    """Return the metadata of a .safetensors file, which its library reads only from a path."""
+    size = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+    return metadata
 
 
 def _content(payload: Any) -> str:

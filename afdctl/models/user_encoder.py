@@ -17,14 +17,16 @@ from afdctl.user_code.global_state import preserved
 IMAGES: Final = 2
 
 
-def build_encoder(name: str, *, channels: int, image_size: int, width: int, **own: Any) -> tuple[nn.Module, int]:
+def build_encoder(
+    name: str, *, channels: int, image_size: int, width: int | None = None, **own: Any
+) -> tuple[nn.Module, int]:
     """Build the encoder of a name in the registry or of a user's code; return it and its number of features.
 
     A user's function or class gets those of the arguments that it takes. Errors of its code: RecipeError with file and
     line, also for features of another shape than (n, m), and for parameters without values.
     """
     code = user_code(ENCODERS, name)
-    settings = {"channels": channels, "image_size": image_size, "width": width}
+    settings = {"channels": channels, "image_size": image_size} | ({} if width is None else {"width": width})
     factory = load(ENCODERS, name)
     if code is None:
         built: tuple[nn.Module, int] = factory(**settings)

@@ -68,6 +68,13 @@ def check_path(text: str) -> str:
     return text
 
 
+def check_digest(text: str) -> str:
+    """Accept a SHA-256."""
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise ValueError("must be a SHA-256, 64 hexadecimal digits")
+    return text
+
+
 def cross_table_error(key: str, reason: str) -> PydanticCustomError:
     """Return the error of a key that contradicts another table."""
     return PydanticCustomError("disagreement", "{reason}", {"key": key, "reason": reason})
@@ -87,6 +94,7 @@ Epsilon = Annotated[
     Field(ge=0),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, FRACTION]}),
 ]
+Digest = Annotated[str, AfterValidator(check_digest)]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 CountOrZero = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 NonNegative = Annotated[float, Field(ge=0)]

@@ -101,10 +101,13 @@ def named(kind: Kind[Any]) -> Any:
     def check(name: str, info: ValidationInfo) -> str:
         # the package of an entry point need not be installed to look at a run
         if not (info.context or {}).get("recorded") and not descriptors.is_known(kind, name):
-            raise ValueError(f"no such name ({did_you_mean(name, descriptors.known_names(kind))})")
+            family = kind.family_of(name)
+            raise ValueError(family.form if family else f"no such name ({did_you_mean(name, kind.suggestions)})")
         return name
 
-    names = {"anyOf": [{"type": "string", "enum": list(kind)}, {"type": "string", "pattern": ":"}]}
+    patterns = [":", *(f"^{family.prefix}" for family in kind.families)]
+    forms = [{"type": "string", "pattern": pattern} for pattern in patterns]
+    names = {"anyOf": [{"type": "string", "enum": list(kind)}, *forms]}
     return AfterValidator(check), WithJsonSchema(names)
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from afdctl import registry
 from afdctl.descriptors import DefenseDescriptor
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import Adversary, AdversaryConfig, Defense, DefenseConfig
+from afdctl.recipe.defenses import AFD, Adversary, AdversaryConfig, Defense, DefenseConfig, Matching
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
@@ -20,28 +20,11 @@ from afdctl.recipe.fields import (
     Table,
     cross_table_error,
 )
-from afdctl.recipe.named_table import ByName, NamedTable, named
+from afdctl.recipe.model import Model
+from afdctl.recipe.named_table import ByName, NamedTable
 
 # modes of torch.compile
 COMPILE_MODES: Final = ("default", "reduce-overhead", "max-autotune")
-
-
-class Model(NamedTable):
-    """The network: F_theta (encoder) and C_phi (classifier)."""
-
-    kind = registry.ENCODERS
-    key = "encoder"
-
-    encoder: Annotated[str, *named(registry.ENCODERS)] = Field(description="network of F_theta")
-    width: Annotated[int, Field(ge=1, le=2048)] = Field(64, description="number of base filters")
-    norm: Literal["l2", "none", "scale"] = Field(
-        "l2", description="normalisation of the features; scale: l2 times a learned scalar"
-    )
-    cosine_scale: Annotated[float, Field(gt=0, le=1000)] | None = Field(
-        None,
-        description="logits are this times the cosine of the angle between features and a class's weights (HE: Pang et "
-        "al. 2020); none: C_phi is linear",
-    )
 
 
 class Validation(Table):
@@ -113,6 +96,11 @@ class Train(Table):
         description="decay per step of the exponential moving average of the network's weights, such as 0.995 (Gowal "
         "et al. 2020); the average is what is validated, tested and attacked; 0: no average",
     )
+    freeze: Annotated[tuple[Literal["F_theta", "C_phi"], ...], Field(strict=False)] = Field(
+        (),
+        description="parts that keep the weights and BatchNorm statistics that they start with, such as "
+        '["F_theta"] to train C_phi alone',
+    )
     save_minutes: Annotated[float, Field(gt=0)] = Field(
         10.0, description="age of the last checkpoint at which the next one is saved, also within an epoch"
     )
@@ -136,6 +124,13 @@ class Train(Table):
         if list(milestones) != sorted(set(milestones)):
             raise ValueError("must ascend, such as [50, 80]")
         return milestones
+
+    @field_validator("freeze")
+    @classmethod
+    def _leaves_a_part(cls, freeze: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(freeze)) > 1:
+            raise ValueError("freezes the whole network; name F_theta or C_phi")
+        return freeze[:1]
 
     @field_validator("compile", mode="before")
     @classmethod
@@ -210,6 +205,11 @@ class Recipe(Table):
             raise cross_table_error(
                 "checkpoint_selection",
                 f"'{selection}' needs a hold-out; set data.holdout, or checkpoint_selection = \"last\"",
+            )
+        defense = info.data.get("defense")
+        if isinstance(defense, AFD | Matching) and "F_theta" in train.freeze:
+            raise cross_table_error(
+                "freeze", f"defense '{defense.name}' trains F_theta against x'; freeze it with another defense"
             )
         return train
 

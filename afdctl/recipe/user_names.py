@@ -9,8 +9,8 @@ from afdctl.errors import AfdctlError, RecipeError
 from afdctl.formatting import shorten
 from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
+from afdctl.recipe.model import Model
 from afdctl.recipe.named_table import NamedTable
-from afdctl.recipe.schema import Model
 from afdctl.recipe.toml_source import Layer
 from afdctl.user_code.code import shown
 
@@ -27,7 +27,7 @@ def with_absolute_names(layer: Layer, folder: Path) -> Layer:
     """Return the layer with absolute paths of user code, where `folder` is that of its file; nothing is executed."""
     values = dict(layer.values)
     for table, key, kind, name in _names(layer.values):
-        if name in kind or not descriptors.is_code(name):
+        if name in kind or kind.family_of(name) or not descriptors.is_code(name):
             continue
         with _located(layer, table, key, name):
             values[table] = {**values[table], key: descriptors.resolve(kind, name, folder)}

@@ -1,6 +1,5 @@
 """Models to start from: weights in a safetensors file, and beside it a card (TOML) that describes and measures them."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import tomli_w
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from afdctl import paths, recipe
 from afdctl.errors import CorruptError, NotFoundError, RecipeError
 from afdctl.formatting import NORM_LABELS, format_epsilon
 from afdctl.journal import Row, read_rows
 from afdctl.recipe.errors import validate
-from afdctl.recipe.fields import Count, CountOrZero, NonNegative, Table
+from afdctl.recipe.fields import Count, CountOrZero, Digest, NonNegative, Table
 from afdctl.recipe.load import folder
 from afdctl.recipe.toml_source import read
 from afdctl.runs.curves import RobustnessCurve, accuracy_interval
@@ -34,13 +33,6 @@ CLEAN: Final = "clean"
 AUTOATTACK: Final = "aa"
 
 
-def _check_digest(text: str) -> str:
-    if not re.fullmatch("[0-9a-f]{64}", text):
-        raise ValueError("must be a SHA-256, 64 hexadecimal digits")
-    return text
-
-
-Digest = Annotated[str, AfterValidator(_check_digest)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -36,7 +36,7 @@ def keep(chosen: Recipe, run: Run) -> Recipe:
         file = code.path_of_main() if spec.file else spec.module
         kept = f"code/{folders[code.place]}/{file}:{spec.name}"
         changed[table] = getattr(chosen, table).model_copy(update={NAMED_TABLES[table].key: kept})
-    return chosen.model_copy(update={**changed, "user_code": _described(chosen)})
+    return chosen.model_copy(update={**changed, "user_code": _described(chosen) or None})
 
 
 def changes(chosen: Recipe, recorded: Mapping[str, Any] | None, tables: Iterable[str] = NAMED_TABLES) -> str:

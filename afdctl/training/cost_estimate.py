@@ -57,7 +57,8 @@ def attack_for(attack: AdversaryConfig, defense: str, steps: int) -> AdversaryCo
 def build_network(recipe: Recipe, images: ImageBatch) -> FeatureClassifier:
     """Build a new network with the recipe's performance settings; weights come from torch's global generator."""
     _, channels, side, _ = images.x.shape
-    network = build(**recipe.model.model_dump(), channels=channels, image_size=side, classes=images.classes)
+    network = build(**recipe.model.architecture, channels=channels, image_size=side, classes=images.classes)
+    network.freeze(recipe.train.freeze)
     network = network.to(images.x.device)
     set_performance(network, recipe.train.precision, recipe.train.compile or None)
     return network

@@ -2,12 +2,14 @@
 
 import math
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from afdctl.defenses.base import Report
+from afdctl.errors import DivergedError
 
 Row = dict[str, Any]
 
@@ -109,3 +111,13 @@ def first_divergence(rows: list[Row]) -> tuple[int, str] | None:
             if name.startswith(("L_", "grad_")) and not math.isfinite(value):
                 return row["step"], name
     return None
+
+
+def check_finite(rows: list[Row], run: Path) -> None:
+    """Raise DivergedError for the first loss or gradient norm of a run that is not finite."""
+    if divergence := first_divergence(rows):
+        step, name = divergence
+        raise DivergedError(
+            f"{run}: {name} is not finite at step {step}; the last good checkpoint is kept; lower the learning rates "
+            f"(lr_C, lr_D, lr_F) and train again"
+        )

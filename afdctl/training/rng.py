@@ -1,4 +1,7 @@
-"""Random generators of a training: one per purpose, so that draws of one never shift another's."""
+"""Random generators of a training: one per purpose, so that draws of one never shift another's.
+
+Layers that draw random numbers, such as dropout, take them from torch's global generators.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,3 +58,15 @@ def seeded_init(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(make_generator(seed, "init", cpu).initial_seed())
         yield
+
+
+@contextmanager
+def preserved_global_state(device: torch.device) -> Iterator[None]:
+    """Restore torch's global generators after the block, those of the CPU and of the device."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def seed_layers(seed: int, step: int) -> None:
+    """Seed torch's global generators for the random layers of a step, so that a resumed run draws the same."""
+    torch.manual_seed(make_generator(seed, f"layers {step}", torch.device("cpu")).initial_seed())

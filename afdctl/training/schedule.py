@@ -209,6 +209,8 @@ def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
         yield f"attack.{key} = {getattr(attack, key):g} is shortened to {epochs:g}, so that it ends with the training"
     if recipe.data.augment == "none" and recipe.data.crop_padding != Data.model_fields["crop_padding"].default:
         yield 'data.crop_padding has no effect; it needs data.augment = "crop" or "crop_flip"'
+    if "F_theta" in train.freeze and recipe.model.weights is None:
+        yield "train.freeze keeps the random initial weights of F_theta; set model.weights to start from trained ones"
     uses_probe = train.checkpoint_selection == "probe"
     if not uses_probe:
         for key in ("targets", "square_queries"):

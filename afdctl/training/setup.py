@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from afdctl.errors import (
 )
 from afdctl.interrupts import catch_signals
 from afdctl.journal import Journal, JournalOutline
+from afdctl.name_families import TIMM
 from afdctl.recipe import Recipe
 from afdctl.recipe.data import Data
 from afdctl.runs import checkpoints
@@ -29,6 +31,7 @@ from afdctl.runs.provenance import environment
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
 from afdctl.runs.user_files import check_unchanged
+from afdctl.training.initial_weights import find_initial_weights, with_digest
 from afdctl.training.trainer import Trainer
 from afdctl.user_code import code
 
@@ -52,10 +55,14 @@ def start(
     journal.on_line = on_line
     with explain_known_errors():
         dataset = with_extra(load_dataset(chosen.data, data_dir), chosen.data)
-        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
+        weights = find_initial_weights(chosen, run.path.parent)
+        facts: dict[str, Any] = {}
+        if weights:
+            chosen, facts = with_digest(chosen, weights), {"initial_weights": weights.provenance}
+        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal, weights=weights)
         trainer.store_recipe()
         with run_context(trainer):
-            trainer.write_header(provenance(chosen, dataset, device, data_dir))
+            trainer.write_header(provenance(chosen, dataset, device, data_dir, **facts))
             if on_ready:
                 on_ready()
             trainer.train()
@@ -225,6 +232,8 @@ def provenance(
     chosen: Recipe, dataset: Dataset, device: torch.device, data_dir: Path | None, **more: Any
 ) -> dict[str, Any]:
     """Return the content of run.json for a run of the recipe."""
+    if chosen.model.encoder.startswith(TIMM.prefix):
+        more["timm"] = version("timm")
     extra = {}
     if chosen.data.extra and dataset.extra:
         extra = {"extra": str(paths.path(chosen.data.extra).resolve()), "extra_digest": dataset.extra.digest}

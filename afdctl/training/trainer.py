@@ -11,7 +11,6 @@ from afdctl.data import Dataset
 from afdctl.data.augment import Augmentation
 from afdctl.data.loader import Sampler, Split, hold_out
 from afdctl.defenses.build import make_defense
-from afdctl.errors import DivergedError
 from afdctl.interrupts import StopRequests
 from afdctl.journal import SCHEMA, Journal
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
@@ -22,19 +21,28 @@ from afdctl.training.adversary import Adversary
 from afdctl.training.cost_estimate import cost_event
 from afdctl.training.ema import ExponentialMovingAverage
 from afdctl.training.evaluate import Evaluator, selection_key
-from afdctl.training.metric_buffer import MetricBuffer, first_divergence
-from afdctl.training.rng import TrainingRNG, seeded_init
+from afdctl.training.initial_weights import InitialWeights
+from afdctl.training.metric_buffer import MetricBuffer, check_finite
+from afdctl.training.rng import TrainingRNG, preserved_global_state, seed_layers, seeded_init
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, recipe_warnings
 from afdctl.user_code.global_state import preserved
 
 
 class Trainer:
-    """Trains one run. `state_dict` has everything that the rest of the training depends on, after any step."""
+    """Trains one run, perhaps from `weights`. `state_dict` has everything that the rest of the training depends on."""
 
-    def __init__(self, *, run: Run, recipe: Recipe, dataset: Dataset, device: torch.device, journal: Journal) -> None:
+    def __init__(
+        self,
+        *,
+        run: Run,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device,
+        journal: Journal,
+        weights: InitialWeights | None = None,
+    ) -> None:
         self.run, self.recipe, self.device, self.journal = run, recipe, device, journal
-        self.stored_recipe = recipe
-        self.dataset_notes = dataset.notes
+        self.stored_recipe, self.notes = recipe, list(dataset.notes)
         self.rng = TrainingRNG(recipe.seed, device, user_code=recipe.user_code is not None)
         table = recipe.data
         rows, holdout = hold_out(len(dataset.train), table.holdout, recipe.seed, table.train_limit)
@@ -61,24 +69,23 @@ class Trainer:
             test_split=Split(dataset.test, device),
             between_batches=self.handle_interrupts,
         )
-        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes))
+        self._build_models(self.evaluator.test_split.x.shape[1:], len(dataset.classes), weights)
         self.lr_schedule = LearningRateSchedule(recipe.train, self.sampler.steps_per_epoch)
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
-        self.metrics = MetricBuffer()
-        self.results = results_file.PeriodicBuilder(run)
-        self.stop_requests = StopRequests()
-        self.step = 0
+        self.metrics, self.results = MetricBuffer(), results_file.PeriodicBuilder(run)
+        self.stop_requests, self.step, self.last_save = StopRequests(), 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
-        self.last_save = time.monotonic()
 
-    def _build_models(self, shape: torch.Size, classes: int) -> None:
+    def _build_models(self, shape: torch.Size, classes: int, weights: InitialWeights | None) -> None:
         """Build network, adversary and defense for images (c, h, w); initial weights follow the recipe's seed."""
         recipe, (channels, image_size, _) = self.recipe, shape
         self.image_shape, self.classes = shape, classes
         with seeded_init(recipe.seed):
             # on the CPU, so that initial weights are the same for every device
-            network = build(**recipe.model.model_dump(), channels=channels, image_size=image_size, classes=classes)
+            network = build(**recipe.model.architecture, channels=channels, image_size=image_size, classes=classes)
+            self.notes += weights.load_into(network) if weights else []
+            network.freeze(recipe.train.freeze)
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
             self.adversary = Adversary(self.network, recipe.attack, self.rng.attack)
@@ -115,17 +122,13 @@ class Trainer:
 
     def store_recipe(self) -> None:
         """Write the run's recipe, and copy the user's code that it names; the code has been executed by now."""
-        self.stored_recipe = user_files.keep(self.recipe, self.run) if self.recipe.user_code else self.recipe
+        self.stored_recipe = user_files.keep(self.recipe, self.run)
         self.run.write_recipe(recipes.dump(self.stored_recipe))
 
     def write_header(self, provenance: Mapping[str, Any], best: bool = False) -> None:
         """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
-        images = {
-            "train": len(self.sampler),
-            **({"extra": len(self.sampler.extra)} if self.sampler.extra else {}),
-            "holdout": len(self.evaluator.holdout),
-            "test": len(self.evaluator.test_split),
-        }
+        splits = {"train": self.sampler, "extra": self.sampler.extra or ()}
+        splits |= {"holdout": self.evaluator.holdout, "test": self.evaluator.test_split}
         self.journal.append(
             "run",
             schema=SCHEMA,
@@ -135,11 +138,11 @@ class Trainer:
             device=str(self.device),
             parameters=sum(parameter.numel() for parameter in self.network.parameters()),
             classes=self.classes,
-            images=images,
+            images={name: len(split) for name, split in splits.items() if len(split) or name != "extra"},
             validation={"interval": self.validation_schedule.interval, "share": self.validation_schedule.share},
         )
         warnings = [*recipe_warnings(self.recipe, self.image_shape[1]), *self.validation_schedule.warnings()]
-        for message in [*self.dataset_notes, *warnings]:
+        for message in [*self.notes, *warnings]:
             self.journal.append("warning", step=self.step, message=message)
         self.save_checkpoint(best)
         # last, because a folder without run.json is not a run yet and is removed after a failure
@@ -154,10 +157,11 @@ class Trainer:
 
     def train(self) -> None:
         """Train to the last epoch and test. Errors: StoppedError, DivergedError, DiskFullError."""
-        self.log_cost_estimate()
-        while self.sampler.epoch < self.recipe.train.epochs:
-            self.train_epoch()
-            self.finish_epoch()
+        with preserved_global_state(self.device):
+            self.log_cost_estimate()
+            while self.sampler.epoch < self.recipe.train.epochs:
+                self.train_epoch()
+                self.finish_epoch()
         self.evaluator.test(self.evaluated_network, self.step)
 
     def train_epoch(self) -> None:
@@ -176,6 +180,7 @@ class Trainer:
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
         self.defense.epoch = self.sampler.epoch
+        seed_layers(self.recipe.seed, self.step)
         report = self.defense.step(x, y)
         self.step += 1
         if self.ema:
@@ -197,12 +202,7 @@ class Trainer:
             self.journal.extend(rows)
         finally:
             # takes precedence over any error of writing, so that diverged weights are never saved
-            if divergence := first_divergence(rows):
-                step, name = divergence
-                raise DivergedError(
-                    f"{self.run.path}: {name} is not finite at step {step}; the last good checkpoint is kept; "
-                    f"lower the learning rates (lr_C, lr_D, lr_F) and train again"
-                )
+            check_finite(rows, self.run.path)
 
     def handle_interrupts(self) -> None:
         """Handle pending stop and save requests; also save if the last checkpoint is `save_minutes` old."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from afdctl.recipe.schema import Model
+from afdctl.recipe.model import Model
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
 

@@ -58,6 +58,10 @@ def test_flop_are_those_of_torchs_counter():
         ("mnist_matching", ("train.batch_size=4",), (2 * STEPS + 1, 6, 0, 0)),
         ("digits_wgan", (), (2 * STEPS + 1, 3, 0, 3)),
         ("digits_wgan", ("defense.update='sequential'",), (2 * STEPS + 1, 3, 2, 3)),
+        # a frozen encoder needs no backward pass to its weights, a frozen C_phi changes nothing for the encoder
+        ("digits_nt", ("train.freeze=['F_theta']",), (0, 1, 0, 0)),
+        ("digits_wgan", ("train.freeze=['C_phi']",), (2 * STEPS + 1, 3, 0, 3)),
+        ("digits_wgan", ("train.freeze=['C_phi']", "defense.update='sequential'"), (2 * STEPS + 1, 3, 2, 3)),
         ("digits_wgan", ("defense.gp_weight=10.0",), (2 * STEPS + 1, 3, 0, 3)),
         ("digits_wgan", ("defense.classify='both'",), (2 * STEPS + 1, 5, 0, 3)),
         ("digits_wgan", ("defense.classify='adversarial'",), (2 * STEPS + 1, 2, 1, 3)),

@@ -15,7 +15,7 @@ from afdctl.defenses.base import Defense
 from afdctl.losses import L_C
 from afdctl.recipe.data import Data
 from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
-from afdctl.recipe.schema import Model
+from afdctl.recipe.model import Model
 
 
 class Mine(Defense):

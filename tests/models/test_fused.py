@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, fold
 
-from afdctl import registry
-from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FoldedConvolution, FusedModel
 from afdctl.models.resnet import ConvBN
+from tests.models.encoders import ENCODERS, small
 
 SIDES = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (3, 2), (4, 4), (9, 9)]
 
@@ -19,7 +19,7 @@ SIDES = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 3), (3, 2), (4, 4), (9, 9)]
 def trained(encoder: str) -> FeatureClassifier:
     """A network whose running statistics and weights are not those of its start."""
     torch.manual_seed(0)
-    network = build(encoder, width=4, norm="scale", channels=1, image_size=28, classes=10)
+    network = small(encoder, norm="scale")
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(3):
         network(3 * torch.rand(16, 1, 28, 28)).square().mean().backward()
@@ -28,7 +28,7 @@ def trained(encoder: str) -> FeatureClassifier:
     return network
 
 
-@pytest.mark.parametrize("encoder", registry.ENCODERS)
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_it_equals_evaluation_mode_also_after_an_update(encoder: str):
     network, x = trained(encoder), torch.rand(8, 1, 28, 28)
     fused = FusedModel(network)
@@ -65,7 +65,7 @@ def test_hooks_of_the_network_do_not_see_it():
     assert calls == []
 
 
-@pytest.mark.parametrize("encoder", registry.ENCODERS)
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_network_itself_holds_plain_convolutions(encoder: str):
     """Their names are those of every checkpoint."""
     network = trained(encoder)
@@ -79,7 +79,7 @@ def test_the_network_itself_holds_plain_convolutions(encoder: str):
 def folded(channels: int, kernel: int, stride: int) -> FoldedConvolution:
     """With weights and biases that are all different."""
     torch.manual_seed(0)
-    convolution = FoldedConvolution(ConvBN(channels, 4, kernel, stride))
+    convolution = FoldedConvolution(ConvBN(channels, 4, kernel, stride).conv)
     for parameter in convolution.parameters():
         parameter.data = torch.randn_like(parameter)
     return convolution
@@ -161,10 +161,10 @@ def test_an_empty_batch_has_empty_maps_and_gradients(side: int, kernel: int, str
 
 def test_dense_layers_are_made_once_for_each_update():
     pair = ConvBN(4, 6, 3, 1).eval()
-    layer, x = FoldedConvolution(pair), torch.rand(3, 4, 2, 2)
+    layer, x = FoldedConvolution(pair.conv), torch.rand(3, 4, 2, 2)
     with torch.no_grad():
         for _ in range(2):
-            layer.fold(pair)
+            layer.fold(pair.conv, pair.bn)
             layer(x)
             made = layer.dense_layers[2, 2]
             assert torch.allclose(layer(x), pair(x), atol=1e-6)

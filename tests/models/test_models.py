@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from afdctl import registry
 from afdctl.errors import CorruptError
 from afdctl.models import discriminator
 from afdctl.models.feature_classifier import CosineClassifier, FeatureClassifier, FeatureNorm, build
+from tests.models.encoders import ENCODERS, small
 
 
 def network(
@@ -31,10 +31,36 @@ def test_the_cifar_network_has_the_published_size():
     assert built.features == 512
 
 
-@pytest.mark.parametrize("encoder", registry.ENCODERS)
+@pytest.mark.parametrize(
+    ("encoder", "parameters"),
+    [
+        # github.com/kuangliu/pytorch-cifar without, and Rice et al. 2020 (arXiv:2002.11569) with the BatchNorm before
+        # the classifier, which has 1,024 of them: 11.17 million
+        ("preact_resnet18", 11_172_170),
+        ("preact_resnet18_silu", 11_172_170),
+        # Zagoruyko & Komodakis 2016 (arXiv:1605.07146), Table 4: 0.6, 8.9, 11.0, 17.2, 36.5 and 52.5 million
+        ("wrn-40-1", 563_930),
+        ("wrn-40-4", 8_949_210),
+        ("wrn-16-8", 10_961_370),
+        ("wrn-22-8", 17_158_106),
+        ("wrn-28-10", 36_479_194),
+        ("wrn-28-12", 52_517_850),
+        # Zhang et al. 2019 (arXiv:1901.08573): 46.2 million
+        ("wrn-34-10", 46_160_474),
+        # Gowal et al. 2020 (arXiv:2010.03593): 267 million
+        ("wrn-70-16-silu", 266_796_506),
+    ],
+)
+def test_networks_for_cifar_10_have_the_published_size(encoder: str, parameters: int):
+    with torch.device("meta"):
+        built = small(encoder, width=64, channels=3, image_size=32)
+    assert count(built) == parameters
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize(("channels", "image_size"), [(1, 8), (1, 28), (3, 32)])
 def test_every_encoder_takes_every_size(encoder: str, channels: int, image_size: int):
-    built = network(encoder, channels=channels, image_size=image_size).eval()
+    built = small(encoder, channels=channels, image_size=image_size).eval()
     x = torch.rand(3, channels, image_size, image_size)
     assert built.F_theta(x).shape == (3, built.features)
     assert built(x).shape == (3, 10)

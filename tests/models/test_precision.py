@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from afdctl import registry
-from afdctl.models.feature_classifier import FeatureClassifier, build
+from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FusedModel
 from afdctl.models.precision import MixedPrecision, precision_of, set_precision, true_float32
+from tests.models.encoders import ENCODERS, small
 
 x = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1))
 
 
 def made(precision: str, encoder: str = "resnet18_mnist") -> FeatureClassifier:
     torch.manual_seed(0)
-    network = build(encoder, width=4, channels=1, image_size=8, classes=3)
+    network = small(encoder, image_size=8, classes=3)
     set_precision(network, precision)
     return network
 
 
-@pytest.mark.parametrize("encoder", registry.ENCODERS)
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_encoder_computes_in_bf16_and_hands_over_float32(encoder: str):
     network = made("bf16", encoder)
     seen: list[torch.dtype] = []
@@ -46,7 +46,7 @@ def test_a_fused_copy_has_the_precision_of_its_network_or_the_one_it_is_given():
     ]
     assert precision_of(network) == "bf16"
     fused = FusedModel(network)
-    assert {convolution.weight.dtype for _, convolution in fused.folded} == {torch.bfloat16}
+    assert {convolution.weight.dtype for *_, convolution in fused.folded} == {torch.bfloat16}
     assert fused.copy.C_phi.weight.dtype is torch.float32
     with torch.no_grad():
         assert torch.allclose(fused(x), network.eval()(x), atol=0.2)

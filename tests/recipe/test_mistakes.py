@@ -73,6 +73,49 @@ VALUES = [
         "x.toml:3: data.image_size = 32: digits has no such key (only tiny_imagenet and folder can use it)",
     ),
     (
+        'encoder = "lenet"',
+        'encoder = "wrn-30-10"',
+        'x.toml:4: model.encoder = "wrn-30-10": must be wrn-D-K with a depth D of 6n + 4 and K times the filters, such '
+        "as wrn-28-10, wrn-34-10 or wrn-28-10-silu",
+    ),
+    (
+        'encoder = "lenet"',
+        'encoder = "timm:resnet18.a1_in1k"',
+        'x.toml:4: model.encoder = "timm:resnet18.a1_in1k": must be timm:NAME with a name of timm.list_models(), such '
+        "as timm:resnet18, without a tag of weights (model.weights names a file)",
+    ),
+    (
+        'encoder = "lenet"',
+        'encoder = "wrn-28-10"\nwidth = 64',
+        "x.toml:5: model.width = 64: wrn-28-10 has no such key: its name decides the number of filters",
+    ),
+    (
+        'encoder = "lenet"',
+        'encoder = "lenet"\nweights = "a"\nweights_sha256 = "abc"',
+        'x.toml:6: model.weights_sha256 = "abc": must be a SHA-256, 64 hexadecimal digits',
+    ),
+    (
+        'encoder = "lenet"',
+        f'encoder = "lenet"\nweights_sha256 = "{64 * "0"}"',
+        f'x.toml:5: model.weights_sha256 = "{64 * "0"}": has no effect without model.weights; remove it',
+    ),
+    (
+        "epochs = 2",
+        'epochs = 2\nfreeze = ["F_theta"]',
+        "x.toml:11: train.freeze = [\"F_theta\"]: defense 'afd' trains F_theta against x'; freeze it with another "
+        "defense",
+    ),
+    (
+        "epochs = 2",
+        'epochs = 2\nfreeze = ["F_theta", "C_phi"]',
+        'x.toml:11: train.freeze = ["F_theta", "C_phi"]: freezes the whole network; name F_theta or C_phi',
+    ),
+    (
+        "epochs = 2",
+        'epochs = 2\nfreeze = ["D_psi"]',
+        "x.toml:11: train.freeze = [\"D_psi\"]: must be 'F_theta' or 'C_phi'",
+    ),
+    (
         'dataset = "digits"',
         'dataset = "digits"\npath = "photos"',
         'x.toml:3: data.path = "photos": digits has no such key (only folder and arrays can use it)',

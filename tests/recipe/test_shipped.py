@@ -24,6 +24,7 @@ MORE = {
     "mnist_wgan_fc3",
     "mnist_wgan_fast",
     "cifar10_wgan_fast",
+    "cifar10_at_preact",
     "folder_wgan",
     "arrays_wgan",
     "digits_afd",

@@ -25,7 +25,7 @@ OURS = ["model.encoder=resnet18_mnist", "defense.hidden=16"]
 @pytest.fixture(scope="module")
 def theirs() -> FeatureClassifier:
     chosen = short("digits_wgan", *OURS)
-    network = build(**chosen.model.model_dump(), channels=1, image_size=8, classes=10)
+    network = build(**chosen.model.architecture, channels=1, image_size=8, classes=10)
     shake(network)
     return network.eval()
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from afdctl import registry
 from afdctl.errors import StoppedError
 from afdctl.journal import drop_superseded, read_rows
+from afdctl.models import lenet
 from afdctl.recipe import loads
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
@@ -124,6 +125,22 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, whole: Run, st
     resume(parts, device=None, data_dir=None, on_line=quiet)
     assert_same_state(whole, parts)
     assert figures(whole) == figures(parts)
+
+
+def test_random_layers_draw_the_same_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Dropout draws from torch's global generator, whose state before and after a training is the caller's."""
+    flatten = nn.Flatten
+    monkeypatch.setattr(lenet.nn, "Flatten", lambda: nn.Sequential(flatten(), nn.Dropout(0.5)))
+    recipe = short("digits_at", "train.report_every=1", "train.epochs=1")
+    before = torch.get_rng_state()
+    whole = train(recipe, tmp_path / "whole")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    with pytest.raises(StoppedError):
+        train(recipe, tmp_path / "parts", stop_after(2))
+    torch.manual_seed(2)
+    parts = resume(Run.find("run-001", tmp_path / "parts"), device=None, data_dir=None, on_line=quiet)
+    assert_same_state(whole, parts)
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_until_the_first_validation_the_newest_epoch_is_the_best(probed: Run):
 def measured(run: Run, checkpoint: str) -> list[float]:
     """Measure the test accuracies of saved weights again."""
     recipe = loads(run.recipe_text)
-    network = build(**recipe.model.model_dump(), channels=1, image_size=8, classes=10)
+    network = build(**recipe.model.architecture, channels=1, image_size=8, classes=10)
     network.load_state_dict(checkpoints.load(run, checkpoint).network)
     split = Split(load_dataset(recipe.data, None).test, "cpu")
     sample = split.select(Subset.of(len(split), limit=recipe.test.limit).index)

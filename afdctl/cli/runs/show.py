@@ -38,7 +38,7 @@ MAIN_KEYS: Final = (
     "fidelity",
     *("data.holdout", "data.train_limit", "data.extra", "data.extra_share"),
     *("data.augment", "data.random_erasing", "data.cutmix"),
-    *("model.encoder", "model.width", "model.norm"),
+    *("model.encoder", "model.width", "model.norm", "model.weights", "train.freeze"),
     *("defense.game", "defense.classify", "defense.lr_C", "defense.lr_D", "defense.lr_F"),
     *("defense.beta", "defense.weight", "defense.label_smoothing"),
     *("attack.name", "attack.norm", "attack.epsilon", "attack.epsilon_warmup_epochs"),
@@ -49,7 +49,7 @@ MAIN_KEYS: Final = (
     *("test.step_size", "test.square_queries"),
 )
 PROVENANCE: Final = (
-    *("commit", "afdctl", "torch", "python"),
+    *("commit", "afdctl", "torch", "timm", "python"),
     *("device", "device_name", "platform", "threads"),
     *("command", "data_dir"),
 )

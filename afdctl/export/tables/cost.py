@@ -158,7 +158,7 @@ def _not_comparable(dataset: str, records: Sequence[Record]) -> Iterator[str]:
         "numbers of attack steps": {
             record.recipe.attack.steps for record in records if record.recipe and record.method != "NT"
         },
-        "networks": {(record.recipe.model.encoder, record.recipe.model.width) for record in records if record.recipe},
+        "networks": {record.recipe.model.size for record in records if record.recipe},
     }
     for condition, values in conditions.items():
         if len(values) > 1:

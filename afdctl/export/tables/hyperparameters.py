@@ -59,7 +59,7 @@ def _values(recipe: Recipe) -> dict[str, Value]:
     # a warm-up that is longer than the training ends with it
     attack = recipe.attack.within(recipe.train.epochs)
     return {
-        "model": f"{recipe.encoder}, width {recipe.model.width}",
+        "model": recipe.model.size.replace(recipe.model.encoder, recipe.encoder, 1),
         **{key: _text(getattr(defense, key, None)) for key in OPTIONAL},
         "lr_C": _text(defense.lr_C),
         "weight_decay": _text(defense.weight_decay_C),

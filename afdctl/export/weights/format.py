@@ -80,9 +80,12 @@ def model_metadata(target: EvaluationTarget) -> dict[str, Any]:
     if run.kind == "external":
         return common | {key: run.provenance[key] for key in ("model", "mean", "std")}
     resolved = recipe.loads(run.recipe_text, run.path)
-    model = {"encoder": resolved.model.encoder, "width": resolved.model.width, "feature_norm": resolved.model.norm}
-    head = {} if resolved.model.cosine_scale is None else {"cosine_scale": resolved.model.cosine_scale}
-    return common | model | head | {"threat_model": resolved.attack.norm}
+    model: dict[str, Any] = {"encoder": resolved.model.encoder, "feature_norm": resolved.model.norm}
+    if resolved.model.width is not None:
+        model["width"] = resolved.model.width
+    if resolved.model.cosine_scale is not None:
+        model["cosine_scale"] = resolved.model.cosine_scale
+    return common | model | {"threat_model": resolved.attack.norm}
 
 
 def to_strings(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -104,7 +107,7 @@ def build_network(metadata: Mapping[str, Any]) -> nn.Module:
     channels, image_size, _ = metadata["input_shape"]
     network = build(
         metadata["encoder"],
-        width=metadata["width"],
+        width=metadata.get("width"),
         norm=metadata["feature_norm"],
         cosine_scale=metadata.get("cosine_scale"),
         channels=channels,

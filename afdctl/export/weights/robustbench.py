@@ -19,6 +19,7 @@ from afdctl.errors import RecipeError
 from afdctl.export.weights.format import ExportedModel, Files, Logits, WeightFormat
 from afdctl.export.weights.single_file import copy_state
 from afdctl.models.feature_classifier import CosineClassifier, FeatureClassifier, FeatureNorm
+from afdctl.name_families import TIMM
 from afdctl.registry import ENCODERS
 
 # the data sets that its loader knows
@@ -43,6 +44,9 @@ HEAD = '''"""{name}: a network trained by afdctl. Maps images (n, c, h, w) in [0
 {usage}
 """
 
+from collections.abc import Sequence
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
@@ -57,7 +61,7 @@ class CorruptError(ValueError):
 BUILD = '''
 def build() -> nn.Module:
     """Build the network with random weights."""
-    encoder, features = {encoder}(channels={channels}, image_size={image_size}, width={width})
+    encoder, features = {encoder}(channels={channels}, image_size={image_size}{arguments})
     return FeatureClassifier(encoder, features, {classes}, "{norm}", {cosine_scale}).eval()
 '''
 
@@ -74,12 +78,16 @@ def register() -> None:
 
 
 def pack(model: ExportedModel) -> Files:
-    """Save the state dict, and the Python file. Error: RecipeError for a custom model."""
+    """Save the state dict, and the Python file. Error: RecipeError for a custom model and for timm's networks."""
     metadata = model.metadata
     if metadata["kind"] == "external":
         raise RecipeError(
             "--weights robustbench: the architecture of a custom model is in the user's own file, which cannot be "
             "copied; register it with RobustBench yourself, and use --weights torch for the weights"
+        )
+    if metadata["encoder"].startswith(TIMM.prefix):
+        raise RecipeError(
+            "--weights robustbench: its file needs only torch, but this network is built by timm; use --weights torch"
         )
     name = re.sub(r"\W", "_", model.name)
     # the user imports the file by this name
@@ -110,13 +118,15 @@ def unpack(files: Files) -> Logits:
 
 def standalone_source(name: str, metadata: Mapping[str, Any], usage: str, end: str = "") -> str:
     """Compose the Python file: usage and metadata, the architecture's classes, `build()`, and `end`."""
-    module, encoder = ENCODERS[metadata["encoder"]].place.split(":")
+    descriptor = ENCODERS[metadata["encoder"]]
+    module, encoder = descriptor.place.split(":")
+    own = {key: metadata[key] for key in descriptor.keys} | dict(descriptor.arguments)
     channels, image_size, _ = metadata["input_shape"]
     build = BUILD.format(
         encoder=encoder,
         channels=channels,
         image_size=image_size,
-        width=metadata["width"],
+        arguments="".join(f", {key}={value!r}" for key, value in own.items()),
         classes=len(metadata["class_names"]),
         norm=metadata["feature_norm"],
         cosine_scale=metadata.get("cosine_scale"),

@@ -22,6 +22,7 @@ from afdctl.export.weights.format import (
     to_strings,
 )
 from afdctl.formatting import one_line_error
+from afdctl.models.state_dict_io import safetensors_metadata
 from afdctl.models.user_model import UserModel
 
 # the ONNX version that torch's exporter writes without conversion; onnxruntime supports it since 1.14
@@ -81,17 +82,10 @@ def unpack_safetensors(files: Files) -> Logits:
     from safetensors.torch import load
 
     (data,) = files.values()
-    metadata = from_strings(_header(data)["__metadata__"])
+    metadata = from_strings(safetensors_metadata(data))
     state = without_normalisation(build_network(metadata)).state_dict()
     others = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
     return build_with_state(metadata, others | load(data))
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    """Read the JSON at the start of a safetensors file: `load` does not return the metadata."""
-    size = int.from_bytes(data[:8], "little")
-    header: dict[str, Any] = json.loads(data[8 : 8 + size])
-    return header
 
 
 def pack_pt2(model: ExportedModel) -> Files:

@@ -22,7 +22,7 @@ SETS = " ".join(f"--set {override}" for override in [*SHORT, *OURS])
 def afdctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run `afdctl ...` in this process, in a folder with a checkpoint c.pt of the authors'."""
     monkeypatch.chdir(tmp_path)
-    model = short("digits_wgan", *OURS).model.model_dump()
+    model = short("digits_wgan", *OURS).model.architecture
     network = build(**model, channels=1, image_size=8, classes=10)
     torch.save(checkpoint(network, SpectralHead(16, 10)), "c.pt")
 
