@@ -119,7 +119,9 @@ def build(
     """
     base = {} if width is None else {"width": width}
     module, features = build_encoder(encoder, channels=channels, image_size=image_size, **base, **own)
-    network = FeatureClassifier(module, features, classes, norm, cosine_scale)
+    network = FeatureClassifier(
+        encoder=module, features=features, classes=classes, norm=norm, cosine_scale=cosine_scale
+    )
     # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
     # stride 2.

@@ -20,9 +20,9 @@ x = torch.rand((3, 1, 8, 8), generator=Generator().manual_seed(1)).round()[y]  #
 x = (0.2 + 0.4 * x + 0.2 * torch.rand(x.shape, generator=Generator().manual_seed(2))).clamp(0, 1)
 
 
-def make(name: str, seed: int = 0, **table: object) -> Defense:
+def make(name: str, seed: int = 0, cosine_scale: float | None = None, **table: object) -> Defense:
     torch.manual_seed(seed)
-    network = build("resnet18_mnist", width=2, channels=1, image_size=8, classes=3)
+    network = build("resnet18_mnist", width=2, cosine_scale=cosine_scale, channels=1, image_size=8, classes=3)
     attack = AdversaryConfig(name=registry.DEFENSES[name].adversary or "apgd_ce", epsilon=0.1, steps=2)
     adversary = Adversary(network, attack, Generator().manual_seed(2))
     cls = registry.load(registry.DEFENSES, name)
@@ -78,6 +78,15 @@ def test_label_smoothing_changes_L_C_alone(name: str):
     other = plain.keys() - {"L_C", "grad_C"}
     assert not torch.equal(smooth["L_C"], plain["L_C"])
     assert all(torch.equal(smooth[figure], plain[figure]) for figure in other)
+
+
+@every_defense
+def test_a_margin_raises_L_C_alone(name: str):
+    """HE: the adversary attacks the plain cosines, so x' and its metrics stay."""
+    plain, wide = make(name, cosine_scale=5.0).step(x, y), make(name, cosine_scale=5.0, margin=0.2).step(x, y)
+    other = plain.keys() - {"L_C", "grad_C"}
+    assert wide["L_C"] > plain["L_C"]
+    assert all(torch.equal(wide[figure], plain[figure]) for figure in other)
 
 
 @every_defense

@@ -53,7 +53,7 @@ VALUES = [
     (
         'name = "afd"',
         'name = "adversarial"\nmargin = 0.2',
-        "x.toml:7: defense.margin: is of a cosine; set model.cosine_scale too, such as 15",
+        "x.toml:7: defense.margin = 0.2: is of a cosine; set model.cosine_scale too, such as 15",
     ),
     (
         'name = "afd"',
