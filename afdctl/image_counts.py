@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from afdctl.errors import RecipeError
 from afdctl.formatting import format_range
 
 # rules by which test images are chosen, other than `all`
@@ -45,3 +46,11 @@ def describe_images(rows: Iterable[Mapping[str, Any]]) -> str:
         part = f"{n:,} of {split_n:,} test images" if split_n and n < split_n else f"{n:,} test images"
         texts[n, {"first": f"first {part}", "sample": f"{part}, random sample"}.get(subset or "", part)] = None
     return " and ".join(text for _, text in sorted(texts))
+
+
+def check_images(limit: int | None, first: int | None) -> None:
+    """Raise RecipeError for both options that choose test images."""
+    if limit and first:
+        raise RecipeError(
+            f"--limit {limit} and --first {first}: take a random sample and the first images; leave one out"
+        )

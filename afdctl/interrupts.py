@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +19,17 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handlers = dict[signal.Signals, Callable[[int, FrameType | None], None]]
 
 
+def exit_now(number: int, frame: FrameType | None) -> None:
+    """Exit as if killed, which is safe at any time; an exception could be swallowed by a callback in C code."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), SHOW_CURSOR)
+    os._exit(128 + number)
+
+
+# what the same signal does again, while the first one is handled
+_on_second_signal: Callable[[int, FrameType | None], None] = exit_now
+
+
 class StopRequests:
     """Pending requests: `stop` is the number of a signal or None, `save` asks for a checkpoint now."""
 
@@ -26,9 +38,9 @@ class StopRequests:
         self.save = False
 
     def on_stop(self, number: int, frame: FrameType | None) -> None:
-        """Request a stop; the same signal again exits at once."""
+        """Request a stop; the same signal again exits at once, or within a program raises KeyboardInterrupt."""
         self.stop = number
-        signal.signal(number, exit_now)
+        signal.signal(number, _on_second_signal)
 
     def on_save(self, number: int, frame: FrameType | None) -> None:
         """Request a checkpoint."""
@@ -40,11 +52,15 @@ class StopRequests:
             raise StoppedError(f"stopped by {signal.Signals(self.stop).name}; {hint}", self.stop)
 
 
-def exit_now(number: int, frame: FrameType | None) -> None:
-    """Exit as if killed, which is safe at any time; an exception could be swallowed by a callback in C code."""
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), SHOW_CURSOR)
-    os._exit(128 + number)
+@contextmanager
+def within_a_program() -> Iterator[None]:
+    """Leave the process alive whatever the signal: its caller, such as a notebook, continues after a stop."""
+    global _on_second_signal
+    before, _on_second_signal = _on_second_signal, signal.default_int_handler
+    try:
+        yield
+    finally:
+        _on_second_signal = before
 
 
 @contextmanager
@@ -79,7 +95,13 @@ def signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def _handle(handlers: Handlers) -> Iterator[None]:
-    """Install signal handlers; restore the previous ones afterwards, except where a stop was requested."""
+    """Install signal handlers; restore the previous ones afterwards, except where a stop was requested.
+
+    Python delivers signals to the main thread only, so there are none to handle in another one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         del handlers[signal.SIGHUP]  # nohup asked to ignore it
     previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}

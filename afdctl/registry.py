@@ -1,21 +1,19 @@
-"""The built-in names: one descriptor for each, which every consumer reads. `descriptors.py` finds their code."""
+"""The built-in names: one descriptor for each, which every consumer reads. `names.py` finds their code."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from afdctl.descriptors import (
+    AnalysisDescriptor,
     DefenseDescriptor,
     Descriptor,
     Kind,
     Loss,
-    describe,
-    load,
-    resolve,
-    user_code,
 )
 from afdctl.name_families import TIMM, WIDE_RESNET
+from afdctl.names import describe, find_entry_point, is_code, load, load_config, resolve, user_code
 
-__all__ = ["describe", "load", "resolve", "user_code"]
+__all__ = ["describe", "find_entry_point", "is_code", "load", "load_config", "resolve", "user_code"]
 
 # Okabe and Ito's palette for all kinds of colour vision, without the yellow, which is too faint on paper; AT is blue,
 # TRADES red and AFD green as in Figure A4
@@ -185,21 +183,36 @@ ATTACKS: Final = Kind(
     group="afdctl.attacks",
     base=Descriptor,
     entries={
-        "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm"),
-        "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf"),
-        "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2"),
-        "pgd_l1": Descriptor(place="afdctl.attacks.pgd:pgd_l1"),
-        "mim": Descriptor(place="afdctl.attacks.mim:mim"),
-        "ddn": Descriptor(place="afdctl.attacks.ddn:ddn"),
-        "deepfool": Descriptor(place="afdctl.attacks.deepfool:deepfool"),
-        "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw"),
-        "aa": Descriptor(place="afdctl.attacks.autoattack:aa"),
-        "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce"),
-        "apgd_dlr": Descriptor(place="afdctl.attacks.autoattack:apgd_dlr"),
-        "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t"),
-        "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t"),
-        "square": Descriptor(place="afdctl.attacks.autoattack:square"),
-        "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1"),
-        "noise": Descriptor(place="afdctl.attacks.noise:noise"),
+        "fgsm": Descriptor(place="afdctl.attacks.fgsm:fgsm", config="afdctl.suites.schema:FGSM"),
+        "pgd_linf": Descriptor(place="afdctl.attacks.pgd:pgd_linf", config="afdctl.suites.schema:PGD"),
+        "pgd_l2": Descriptor(place="afdctl.attacks.pgd:pgd_l2", config="afdctl.suites.schema:PGD"),
+        "pgd_l1": Descriptor(place="afdctl.attacks.pgd:pgd_l1", config="afdctl.suites.schema:PGD"),
+        "mim": Descriptor(place="afdctl.attacks.mim:mim", config="afdctl.suites.schema:MIM"),
+        "ddn": Descriptor(place="afdctl.attacks.ddn:ddn", config="afdctl.suites.schema:DDN"),
+        "deepfool": Descriptor(place="afdctl.attacks.deepfool:deepfool", config="afdctl.suites.schema:DeepFool"),
+        "cw": Descriptor(place="afdctl.attacks.carlini_wagner:cw", config="afdctl.suites.schema:CW"),
+        "aa": Descriptor(place="afdctl.attacks.autoattack:aa", config="afdctl.suites.autoattack:AA"),
+        "apgd_ce": Descriptor(place="afdctl.attacks.autoattack:apgd_ce", config="afdctl.suites.autoattack:APGD"),
+        "apgd_dlr": Descriptor(place="afdctl.attacks.autoattack:apgd_dlr", config="afdctl.suites.autoattack:APGD"),
+        "apgd_t": Descriptor(place="afdctl.attacks.autoattack:apgd_t", config="afdctl.suites.autoattack:APGDT"),
+        "fab_t": Descriptor(place="afdctl.attacks.fab:fab_t", config="afdctl.suites.autoattack:FABT"),
+        "square": Descriptor(place="afdctl.attacks.autoattack:square", config="afdctl.suites.autoattack:Square"),
+        "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1", config="afdctl.suites.autoattack:APGD"),
+        "noise": Descriptor(place="afdctl.attacks.noise:noise", config="afdctl.suites.schema:Noise"),
+    },
+)
+# in the order of their output
+ANALYSES: Final = Kind(
+    noun="analysis",
+    group="afdctl.analyses",
+    base=AnalysisDescriptor,
+    entries={
+        "pca": AnalysisDescriptor(place="afdctl.analysis.statistics:pca"),
+        "units": AnalysisDescriptor(place="afdctl.analysis.statistics:units"),
+        "sensitivity": AnalysisDescriptor(place="afdctl.analysis.statistics:sensitivity", needs="grid"),
+        "norms": AnalysisDescriptor(place="afdctl.analysis.statistics:norms", needs="grid"),
+        "hdh": AnalysisDescriptor(place="afdctl.analysis.divergence:hdh", needs="attacks"),
+        "tsne": AnalysisDescriptor(place="afdctl.analysis.embedding:tsne", needs="grid", points=True),
+        "umap": AnalysisDescriptor(place="afdctl.analysis.embedding:umap", needs="grid", points=True),
     },
 )

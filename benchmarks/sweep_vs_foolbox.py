@@ -30,7 +30,7 @@ from afdctl.data.loader import as_floats
 from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation import plan, target
-from afdctl.evaluation.batch import attack_batch, prepare_model
+from afdctl.evaluation.batch import PreparedModel, attack_batch
 from afdctl.evaluation.cells import PartialResults
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.verify import predict
@@ -170,7 +170,7 @@ def measure_attack(task: Task, batch_size: int) -> dict[str, Any]:
     """Measure one attack over its epsilons; `wall` and `cpu` are [afdctl's, the notebook's] seconds."""
     progress, notebook_correct = PartialResults([[]]), torch.zeros(len(task.spec.epsilons), dtype=torch.float64)
     wall, cpu = [0.0, 0.0], [0.0, 0.0]
-    model, other = prepare_model(task.source.network, lambda: None), notebook_attack(task.spec)
+    model, other = PreparedModel(task.source.network, lambda: None), notebook_attack(task.spec)
     for number, first in enumerate(range(0, task.n, batch_size)):
         stop = min(first + batch_size, task.n)
         index = task.subset.index[first:stop].to(task.source.split.x.device)

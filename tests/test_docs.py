@@ -188,5 +188,5 @@ def test_paths_and_names_in_the_code_exist(page: Path):
 
 def test_missing_paths_and_names_are_found():
     assert missing_paths("`metrics.py`, `recipes/`, `tests/test_docs.py` and `runs/nosuch.py`") == ["runs/nosuch.py"]
-    text = "`descriptors.py` `load`, `registry.py` `unload()`, `ATTACKS` in `registry.py` and `PANES` in `registry.py`"
+    text = "`names.py` `load`, `registry.py` `unload()`, `ATTACKS` in `registry.py` and `PANES` in `registry.py`"
     assert missing_names(text) == ["registry.py: unload", "registry.py: PANES"]

@@ -21,12 +21,26 @@ class AttackGrid:
     epsilons: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis, and the features that it needs: of natural images, also under the grid attack, or all attacks.
+
+    `points`: it shows a number of images. `spec`: name, code and settings of a user's.
+    """
+
+    needs: str
+    compute: "Callable[[AnalysisInputs], AnalysisResult]"
+    points: bool = False
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnalysisRequest:
     """Which analyses to run on the test images of `subset`; `grid` is the attack whose strength varies.
 
-    `attacks` are compared with it, `points` is how many images an embedding shows. `changed` names what differs from
-    the suite: settings of the grid attack, and "attacks" where other attacks are compared.
+    `own` has the user's analyses by name. `attacks` are compared with the grid attack, `points` is how many images an
+    embedding shows. `changed` names what differs from the suite: settings of the grid attack, and "attacks" where other
+    attacks are compared.
     """
 
     names: Sequence[str]
@@ -36,6 +50,7 @@ class AnalysisRequest:
     seed: int
     points: int
     changed: tuple[str, ...] = ()
+    own: Mapping[str, Analysis] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

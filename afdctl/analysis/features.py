@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from afdctl.data.loader import as_floats
 from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.evaluation.batch import prepare_model, search
+from afdctl.evaluation.batch import PreparedModel, search
 from afdctl.evaluation.plan import Task, make_key
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.evaluation.verify import predict, verify
@@ -165,7 +165,7 @@ class FeatureCache:
         """Attack all images, misclassified ones too, and store the features of the results."""
         started = time.monotonic()
         network = self.target.network
-        model = prepare_model(network, self.check)
+        model = PreparedModel(network, self.check)
         features: dict[float, list[tuple[Tensor, Tensor, Tensor]]] = {epsilon: [] for epsilon in task.epsilons}
         for index, x, y in self._batches():
             clean = predict(network, x)

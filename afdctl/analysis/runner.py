@@ -1,20 +1,16 @@
 """Run the analyses of a network; each result is kept in the run, keyed by everything that it depends on."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, Literal
 
 import numpy as np
 from torch import nn
 
-from afdctl.analysis.base import AnalysisInputs, AnalysisRequest, AnalysisResult, AttackGrid
-from afdctl.analysis.divergence import hdh
-from afdctl.analysis.embedding import tsne, umap
+from afdctl.analysis.base import Analysis, AnalysisInputs, AnalysisRequest, AttackGrid
 from afdctl.analysis.features import VERSION as FEATURES_VERSION
 from afdctl.analysis.features import FeatureCache, OnImages
-from afdctl.analysis.statistics import norms, pca, sensitivity, units
+from afdctl.analysis.own import built_in
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.plan import Task, full_strength, make_key
 from afdctl.evaluation.target import EvaluationTarget, missing_checks
@@ -33,31 +29,7 @@ from afdctl.suites.attack_config import AttackConfig
 
 # part of every key: raise it when an analysis' results change, so that old ones are computed again
 VERSION = 2
-# the analyses that `points` matters to
-EMBEDDINGS = ("tsne", "umap")
-
-Needs = Literal["natural", "grid", "attacks"]
 OnAnalysis = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """An analysis, and the features that it needs: of natural images, also under the grid attack, or all attacks."""
-
-    needs: Needs
-    compute: Callable[[AnalysisInputs], AnalysisResult]
-
-
-# every analysis by the name of its option: a new one is a file and a line here
-ANALYSES: Final[Mapping[str, Analysis]] = {
-    "pca": Analysis("natural", pca),
-    "units": Analysis("natural", units),
-    "sensitivity": Analysis("grid", sensitivity),
-    "tsne": Analysis("grid", tsne),
-    "umap": Analysis("grid", umap),
-    "hdh": Analysis("attacks", hdh),
-    "norms": Analysis("grid", norms),
-}
 
 
 def ignore(*_: object) -> None:
@@ -78,7 +50,8 @@ class AnalysisRunner:
         self.target, self.request, self.discriminator = target, request, discriminator
         self.requests = StopRequests()
         self.cache = FeatureCache(target, request.subset, batch_size, self.handle_interrupts)
-        if target.classes < 2 and any(ANALYSES[name].needs != "natural" for name in request.names):
+        self.analyses: dict[str, Analysis] = {**built_in(), **request.own}
+        if target.classes < 2 and any(self.analyses[name].needs != "natural" for name in request.names):
             raise RecipeError(f"{target.name}: {target.dataset} has one class; adversarial images need two")
         if request.subset.n < 2 and "hdh" in request.names:
             raise RecipeError("--hdh: half of the images train the probe, the others measure it; give two or more")
@@ -122,7 +95,7 @@ class AnalysisRunner:
         inputs = self._inputs(journal)
         on_analysis(name)
         started = time.monotonic()
-        result = ANALYSES[name].compute(inputs)
+        result = self.analyses[name].compute(inputs)
         # the shard before its row: after a crash between them, a row would name a shard that is not there
         shard = shards.write(self.target.run, name, result.arrays) if result.arrays else None
         row = {
@@ -133,9 +106,10 @@ class AnalysisRunner:
             "subset": self.request.subset.rule,
             "n": self.request.subset.n,
             "split_n": self.request.subset.split_n,
-            "points": self.request.points if name in EMBEDDINGS else None,
+            "points": self.request.points if self.analyses[name].points else None,
             "changed": self._changed(name),
             "seed": self.request.seed,
+            **({"spec": dict(spec)} if (spec := self.analyses[name].spec) else {}),
             "metrics": dict(result.metrics),
             "shard": shard,
             "features": self.cache.keys(self.tasks(name)),
@@ -167,15 +141,17 @@ class AnalysisRunner:
 
     def tasks(self, name: str) -> list[Task]:
         """Return the attacks whose images an analysis needs."""
-        return {"natural": [], "grid": [self.grid], "attacks": self.attacks}[ANALYSES[name].needs]
+        return {"natural": [], "grid": [self.grid], "attacks": self.attacks}[self.analyses[name].needs]
 
     def key(self, name: str) -> str:
         """Return the key of an analysis: equal for equal results."""
         request, target = self.request, self.target
         attacks = [task.block_key for task in self.tasks(name)]
-        points = request.points if name in EMBEDDINGS else None
+        points = request.points if self.analyses[name].points else None
         parts = [VERSION, FEATURES_VERSION, name, target.digest, target.data_digest, *request.subset.key]
-        return make_key([*parts, request.seed, attacks, points])
+        return make_key(
+            [*parts, request.seed, attacks, points, *([dict(spec)] if (spec := self.analyses[name].spec) else [])]
+        )
 
     def shown_instead(self) -> list[str]:
         """Return a line for each requested result in whose place tables, figures and results.h5 show another."""
@@ -224,7 +200,7 @@ class AnalysisRunner:
         """Return which settings of the attacks of an analysis differ from their suite."""
         if not self.tasks(name):
             return []
-        compares = ANALYSES[name].needs == "attacks"
+        compares = self.analyses[name].needs == "attacks"
         return [change for change in self.request.changed if change != "attacks" or compares]
 
     def _inputs(self, journal: Journal) -> AnalysisInputs:

@@ -1,6 +1,5 @@
 """`afdctl analyze`: what a training did to the features."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,18 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from afdctl import registry
 from afdctl.cli import options as shared
 from afdctl.cli import output_path
-from afdctl.cli.evaluation import check_images, print_warnings
+from afdctl.cli.evaluation import print_warnings
 from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
-from afdctl.cli.output_path import OutputPath, figure_path
+from afdctl.cli.output_path import OutputPath
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import format_estimate
+from afdctl.image_counts import check_images
 
 if TYPE_CHECKING:
     import torch
 
+    from afdctl.analysis.base import Analysis
     from afdctl.analysis.runner import AnalysisRunner
     from afdctl.cli.console import ProgressReporter
     from afdctl.runs.run import Run
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 DEFAULT_ANALYSES = ("pca", "units", "sensitivity", "norms")
-# they are only points in a plane, so they have no table
-PLOTS = ("tsne", "umap")
-# in the order of their output
-ANALYSES = (*DEFAULT_ANALYSES, "hdh", *PLOTS)
 # the attack whose strength the analyses vary (Figures 3a, A4, A6 to A8)
 GRID_ATTACK = "pgd_linf"
 
@@ -45,6 +43,8 @@ TSNE = typer.Option("--tsne", help="Natural and adversarial features in two dime
 UMAP = typer.Option("--umap", help="The same by UMAP (pip install 'afdctl[umap]').")
 HDH = typer.Option("--hdh", help="Three estimates of d_HdH against the gap, and the bound of Eq. 5 (Figure 3).")
 NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
+OWN = typer.Option("--analysis", metavar="FILE.py:NAME", help="An analysis of your own, or by name; repeatable.")
+SETTINGS = typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of your own analyses; repeatable.")
 ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; default: all of the suite.")
 EPSILONS = typer.Option(metavar="GRID", help="Use this grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
 SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
@@ -66,6 +66,8 @@ class AnalyzeOptions:
     umap: Annotated[bool, UMAP] = False
     hdh: Annotated[bool, HDH] = False
     norms: Annotated[bool, NORMS] = False
+    own: Annotated[list[str] | None, OWN] = None
+    overrides: Annotated[list[str] | None, SETTINGS] = None
     attacks: Annotated[str | None, ATTACKS] = None
     epsilons: Annotated[str | None, EPSILONS] = None
     suite: Annotated[str, SUITE] = "paper-A2"
@@ -83,7 +85,9 @@ class AnalyzeOptions:
 
     @property
     def analyses(self) -> tuple[str, ...]:
-        return tuple(name for name in ANALYSES if getattr(self, name)) or DEFAULT_ANALYSES
+        """The built-in analyses, in the order of their output."""
+        named = [name for name in registry.ANALYSES if getattr(self, name, False) or name in (self.own or ())]
+        return tuple(named) or (() if self.own else DEFAULT_ANALYSES)
 
 
 @takes(AnalyzeOptions)
@@ -96,7 +100,7 @@ def analyze(options: AnalyzeOptions) -> None:
     # every mistake that can be found is reported before torch is imported, which takes seconds
     check_images(options.limit, options.first)
     attacks = split_names(options.attacks)
-    if attacks and not options.hdh:
+    if attacks and not options.hdh and not options.own:
         raise RecipeError("--attacks: are what --hdh compares; the other analyses use PGD-Linf")
     if options.umap and find_spec("umap") is None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
@@ -106,17 +110,19 @@ def analyze(options: AnalyzeOptions) -> None:
     shared.check_names_differ(run.name for run in runs)
     shared.check_not_training(runs)
     # a suite is resolved once for each data set, so a mistake in it is reported once
+    own = load_own_analyses(options)
     by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
 
     with exit_on_interrupt():
+        from afdctl.cli.analyze_results import show_results
         from afdctl.cli.console import progress_reporter
         from afdctl.evaluation.plan import attack_warnings
         from afdctl.training.setup import choose_device
 
     device = choose_device(options.device)
-    runners = [make_runner(options, run, device, by_dataset[dataset_name(run)]) for run in runs]
+    runners = [make_runner(options, run, device, by_dataset[dataset_name(run)], own) for run in runs]
     warnings = [f"{runner.target.name}: {warning}" for runner in runners for warning in runner.target.warnings]
-    for runner in runners if options.hdh else []:
+    for runner in runners if compares(options, own) else []:
         warnings += attack_warnings(runner.request.attacks, runner.target.classes)
     print_warnings(warnings)
     with progress_reporter() as reporter:
@@ -124,6 +130,26 @@ def analyze(options: AnalyzeOptions) -> None:
             run_analyses(runner, reporter)
     results = [(runner.target.run, rows_with_warnings(runner)) for runner in runners]
     show_results(results, as_json=options.json, out=options.out)
+
+
+def load_own_analyses(options: AnalyzeOptions) -> "dict[str, Analysis]":
+    """Load the analyses of --analysis that are a user's own, with their settings."""
+    from afdctl.recipe.toml_source import parse_assignments
+
+    settings = parse_assignments(options.overrides or [], "key=value")
+    names = [name for name in dict.fromkeys(options.own or []) if name not in registry.ANALYSES]
+    if not names and not settings.values:
+        return {}
+    # their code imports torch
+    with exit_on_interrupt():
+        from afdctl.analysis.own import load_own
+    return load_own(names, settings)
+
+
+def compares(options: AnalyzeOptions, own: "dict[str, Analysis]") -> bool:
+    """Return whether an analysis compares attacks."""
+    needs = [registry.ANALYSES[name].needs for name in options.analyses] + [one.needs for one in own.values()]
+    return "attacks" in needs
 
 
 def check_out(out: OutputPath) -> None:
@@ -151,7 +177,11 @@ def load_attacks(options: AnalyzeOptions, dataset: str, attacks: list[str]) -> "
 
 
 def make_runner(
-    options: AnalyzeOptions, run: "Run", device: "torch.device", attacks: "AnalysisAttacks"
+    options: AnalyzeOptions,
+    run: "Run",
+    device: "torch.device",
+    attacks: "AnalysisAttacks",
+    own: "dict[str, Analysis]",
 ) -> "AnalysisRunner":
     """Load a run's network and prepare its analyses."""
     from afdctl.analysis.base import AnalysisRequest
@@ -164,7 +194,8 @@ def make_runner(
     grid_attack, compared, changed = attacks
     target = load_run_target(run, options.checkpoint, device, options.data_dir)
     request = AnalysisRequest(
-        names=options.analyses,
+        names=[*options.analyses, *own],
+        own=own,
         grid=grid_attack,
         attacks=compared,
         subset=Subset.of(len(target.split), limit=options.limit, first=options.first),
@@ -172,8 +203,8 @@ def make_runner(
         points=options.points,
         changed=changed,
     )
-    # only --hdh runs the attacks that it compares
-    used = [grid_attack, *(compared if options.hdh else [])]
+    # the attacks that are compared run only where an analysis compares them
+    used = [grid_attack, *(compared if compares(options, own) else [])]
     return AnalysisRunner(
         target,
         request,
@@ -207,40 +238,3 @@ def rows_with_warnings(runner: "AnalysisRunner") -> dict[str, Row]:
     """Return the journal's row of each analysis with the warnings of the network's check."""
     warnings = {"warnings": runner.target.check.get("warnings", [])}
     return {name: row | warnings for name, row in runner.rows().items()}
-
-
-def show_results(results: "Sequence[tuple[Run, dict[str, Row]]]", *, as_json: bool, out: OutputPath | None) -> None:
-    """Print each analysis of all runs and where its figure is; `results` has each run's rows by analysis."""
-    from afdctl.cli.analyze_tables import AnalysisOfRuns, json_row, print_tables
-    from afdctl.cli.console import TableConsole
-
-    runs, names = [run for run, _ in results], list(results[0][1])
-    console = TableConsole()
-    figures: dict[str, Path] = {}
-    # a script that names no file gets none
-    if out or (console.is_terminal and not as_json):
-        from afdctl.export.figures.page import save_figures
-
-        figures = {name: figure_path(runs, name, out, alone=len(names) == 1) for name in names}
-        save_figures(runs, figures)
-    if as_json:
-        analyses = [json_row(run.name, row) for run, rows in results for row in rows.values()]
-        paths = {"figures": {name: str(path) for name, path in figures.items()}} if figures else {}
-        typer.echo(json.dumps({"schema": "afdctl/1", "analyses": analyses, **paths}))
-        return
-    for name in names:
-        rows = {run.name: rows[name] for run, rows in results}
-        analysis = AnalysisOfRuns(name=name, rows=rows, runs={run.name: run for run in runs})
-        print_tables(console, analysis)
-        if console.is_terminal:
-            from afdctl.tui.plots import draw_analysis
-
-            for plot in draw_analysis(name, analysis.metrics, analysis.arrays, console.width):
-                # not print, which would escape the plot's own colours
-                console.file.write(plot)
-        if name in figures:
-            console.print(f"figure: {figures[name]}", soft_wrap=True)
-        elif name in PLOTS:
-            # in a pipe no figure is written unasked, and these have no table that would hold the result
-            typer.echo(f"{name}: the plot needs a terminal or a file; add --out {name}.svg", err=True)
-        console.print()

@@ -60,7 +60,7 @@ class AnalysisOfRuns:
 
 def print_tables(console: TableConsole, analysis: AnalysisOfRuns) -> None:
     """Print the tables and warnings of an analysis."""
-    for part in TABLES[analysis.name](analysis):
+    for part in TABLES.get(analysis.name, own)(analysis):
         if isinstance(part, str):
             # in a pipe a line stays whole, so that grep finds all of it
             console.print(part, soft_wrap=not console.is_terminal)
@@ -197,6 +197,34 @@ def divergence_caption(row: Mapping[str, Any]) -> str:
     if correlations:
         notes.append(f"Correlation of d and gap (95 %, as if cells were independent): {'; '.join(correlations)}.")
     return " ".join(notes)
+
+
+def own(analysis: AnalysisOfRuns) -> Parts:
+    """Tabulate the numbers and texts among the metrics of an analysis that has no table of its own."""
+    keys = list(dict.fromkeys(key for metrics in analysis.metrics.values() for key in metrics))
+    shown = [key for key in keys if any(is_plain(metrics.get(key)) for metrics in analysis.metrics.values())]
+    yield f"{analysis.name}: {analysis.images}"
+
+    def draw(optional: int) -> Table:
+        columns = shown[: len(shown) - most + optional]
+        table = make_table("run", *columns)
+        for run, metrics in analysis.metrics.items():
+            table.add_row(run, *(format_plain(metrics.get(key)) for key in columns))
+        return table
+
+    most = max(len(shown) - 1, 0)
+    if shown:
+        yield draw, most
+    if others := [key for key in keys if key not in shown]:
+        yield f"--json shows {', '.join(others)}."
+
+
+def is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)
+
+
+def format_plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value) if is_plain(value) else "—"
 
 
 def json_row(run: str, row: Row) -> Row:

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl import recipe, registry
+from afdctl import registry
 from afdctl.cli import options as shared
 from afdctl.cli.options import (
     check_names_differ,
@@ -20,19 +19,18 @@ from afdctl.cli.options import (
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean
+from afdctl.image_counts import check_images
 from afdctl.suites.balls import check_measured
 
 if TYPE_CHECKING:
     import torch
 
-    from afdctl.evaluation.plan import Task
     from afdctl.evaluation.target import EvaluationTarget
     from afdctl.runs.run import Run
     from afdctl.suites.balls import Balls
     from afdctl.suites.load import Suite
 
     Targets = Sequence[EvaluationTarget]
-    Suites = dict[str, Suite]
 
 PRECISIONS = ("float32", "bf16")
 
@@ -93,21 +91,25 @@ def evaluate(
         from afdctl.cli.console import progress_reporter
         from afdctl.cli.evaluation_progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
-        from afdctl.evaluation.runner import SweepRunner
+        from afdctl.evaluation.request import Evaluation, EvaluationRequest, trained_balls
         from afdctl.training.setup import choose_device
 
     device = choose_device(options.device)
     targets, sources = load_targets(options, target_runs, source_runs, device)
-    check_models(options, [*targets, *sources], suites)
-    tasks = plan_tasks(options, targets, sources, suites, matrix=matrix)
-    runner = SweepRunner(
-        tasks,
-        # the suite has the same name for every data set
-        suite=next(iter(suites.values())).name,
+    request = EvaluationRequest(
+        suites=suites,
+        limit=options.limit,
+        first=options.first,
+        seed=options.seed,
+        precision=options.precision,
+        matrix=matrix,
+        batch_size=options.batch_size,
         save_images=options.save,
-        batch_size=options.batch_size
-        or time_estimate.choose_batch_size(targets[0], tasks[0].n, [task.spec for task in tasks]),
     )
+    # before the check, which may end the command
+    print_warnings(request.warnings([*targets, *sources]))
+    request.check([*targets, *sources])
+    runner = request.runner(targets, sources)
     pending = runner.cells.pending_tasks()
     estimates = time_estimate.estimate_seconds(pending, runner.batch_size)
     typer.echo(evaluation_tables.format_plan(runner, pending, sum(estimates.values()), device), err=True)
@@ -119,21 +121,7 @@ def evaluate(
     for line in runner.cells.other_checkpoints():
         typer.echo(line, err=True)
     unions = {run.name: balls or trained_balls(run) for run in runner.cells.runs.values()}
-    evaluation_tables.show_results(runner.cells.tasks, rows, unions, as_json=options.json, suite=runner.suite)
-
-
-def trained_balls(run: "Run") -> "Balls":
-    """Return the union of balls that a run was trained in; empty for a single ball or a custom model."""
-    chosen = recipe.loads(run.recipe_text) if run.recipe_text else None
-    return chosen.attack.balls if chosen and chosen.attack.union else {}
-
-
-def check_images(limit: int | None, first: int | None) -> None:
-    """Raise RecipeError for both options that choose test images."""
-    if limit and first:
-        raise RecipeError(
-            f"--limit {limit} and --first {first}: take a random sample and the first images; leave one out"
-        )
+    evaluation_tables.show_results(Evaluation.of(runner, rows, unions), as_json=options.json)
 
 
 def check_options(options: EvaluateOptions, matrix: bool) -> None:
@@ -199,50 +187,7 @@ def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "Eval
     )
 
 
-def check_models(options: EvaluateOptions, targets: "Targets", suites: "Suites") -> None:
-    """Print warnings; raise RecipeError for models and epsilons that cannot be evaluated."""
-    from afdctl.data.loader import as_floats
-    from afdctl.evaluation.batch import check_precision
-    from afdctl.evaluation.plan import attack_warnings, check_epsilons
-
-    if options.precision != "float32":
-        for target in targets:
-            # two images show whether the network can run in this precision at all
-            check_precision(target.network, as_floats(target.split.x[:2]), options.precision)
-    warnings = [f"{target.name}: {warning}" for target in targets for warning in target.warnings]
-    for target in targets:
-        warnings += [*target.notes, *attack_warnings(suites[target.dataset].attacks, target.classes)]
-    # before the check, which may end the command
-    print_warnings(warnings)
-    for target in targets:
-        check_epsilons(suites[target.dataset].attacks, target)
-
-
 def print_warnings(warnings: Sequence[str]) -> None:
     """Print each warning once."""
     for warning in dict.fromkeys(warnings):
         typer.echo(f"warning: {warning}", err=True)
-
-
-def plan_tasks(
-    options: EvaluateOptions, targets: "Targets", sources: "Targets", suites: "Suites", *, matrix: bool
-) -> "list[Task]":
-    """Plan white-box attacks, or transfer attacks where sources are named."""
-    from afdctl.data.subset import Subset
-    from afdctl.evaluation import plan
-
-    def suite_of(target: "EvaluationTarget") -> "Suite":
-        return suites[target.dataset]
-
-    seed, choose = options.seed, partial(Subset.of, limit=options.limit, first=options.first)
-    if matrix:
-        if len(targets) < 2:
-            raise RecipeError("--matrix: name at least two runs; each is attacked with the others' images")
-        tasks = plan.plan_transfers(targets, targets, suite_of, seed=seed, choose=choose)
-    elif sources:
-        tasks = plan.plan_transfers(sources, targets, suite_of, seed=seed, choose=choose)
-        if not tasks:
-            raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
-    else:
-        tasks = plan.plan_white_box(targets, suite_of, seed=seed, choose=choose)
-    return [task.with_precision(options.precision) for task in tasks]

@@ -1,7 +1,7 @@
 """Print the plan and the results of a sweep: tables for people, one JSON object for pipelines."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,12 @@ from afdctl.image_counts import describe_images, format_subset
 if TYPE_CHECKING:
     import torch
 
-    from afdctl.evaluation.cells import Rows
     from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
     from afdctl.evaluation.plan import Task
+    from afdctl.evaluation.request import Evaluation
     from afdctl.evaluation.runner import SweepRunner
     from afdctl.evaluation.union import UnionAccuracy
     from afdctl.journal import Row
-    from afdctl.suites.balls import Balls
 
 TRANSFER_NOTE = (
     "Images made against another model (black box): an upper bound on robust accuracy, which white-box attacks lower."
@@ -46,37 +45,22 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
     return f"{summary}, up to about {format_estimate(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
 
 
-def show_results(
-    tasks: "Sequence[Task]", rows: "Rows", unions: "Mapping[str, Balls]", *, as_json: bool, suite: str
-) -> None:
-    """Print the results of a plan whose cells are all measured, with each run's accuracy in a union of balls."""
-    from afdctl.evaluation.curves import sweep_curves, worst_case_curves
-    from afdctl.evaluation.union import union_accuracy
-
-    curves = sweep_curves(tasks, rows)
-    worst_cases = [worst_case for of_run in curves.values() for worst_case in worst_case_curves(of_run)]
-    in_unions = {run: union_accuracy(of_run, unions[run]) for run, of_run in curves.items() if unions.get(run)}
+def show_results(evaluation: "Evaluation", *, as_json: bool) -> None:
+    """Print the results of a plan."""
     if as_json:
-        result = {
-            "schema": "afdctl/1",
-            "suite": suite,
-            "cells": [rows[cell["run"], cell["key"]] | cell for task in tasks for cell in task.cells()],
-            "curves": [curve.as_json() for of_run in curves.values() for curve in of_run],
-            "worst_cases": [worst_case.as_json() for worst_case in worst_cases],
-            "unions": [union.as_json() for union in in_unions.values() if union],
-        }
-        typer.echo(json.dumps(result))
+        typer.echo(json.dumps(evaluation.as_json()))
         return
     console = TableConsole()
-    for run, of_run in curves.items():
+    for run in dict.fromkeys(curve.run for curve in evaluation.curves):
+        of_run = [curve for curve in evaluation.curves if curve.run == run]
         # a table for each norm: an epsilon has another meaning in each
         for norm in dict.fromkeys(curve.norm for curve in of_run):
             shown = [curve for curve in of_run if curve.norm == norm]
-            worst = [worst_case for worst_case in worst_cases if (worst_case.run, worst_case.norm) == (run, norm)]
+            worst = [worst for worst in evaluation.worst_cases if (worst.run, worst.norm) == (run, norm)]
             console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
             console.print(caption(shown), soft_wrap=True)
             console.print()
-        if union := in_unions.get(run):
+        for union in (union for union in evaluation.unions if union.run == run):
             console.print(union_table(union))
             console.print("Union: images that no attack above fooled in any of the balls.", soft_wrap=True)
             console.print()

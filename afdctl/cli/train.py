@@ -163,7 +163,11 @@ def _resume(
 
     run = Run.find(options.resume or "", options.runs)
     if run.finished:
-        _check_finished(run)
+        from afdctl.runs.record import verify_finished
+
+        for warning in verify_finished(run):
+            typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"{run.path}: already finished; nothing to resume", err=True)
     elif in_background:
         background.run_with_dashboard(detach=detach)
         return
@@ -211,18 +215,6 @@ def _print_line(run: "Run", line: str) -> None:
         if run.exists:
             resume = f"resume with `afdctl train --resume {run.path}`"
             raise process.broken_pipe_error(f"{run.path}: stopped, because stdout was closed; {resume}") from None
-
-
-def _check_finished(run: "Run") -> None:
-    """Verify the checkpoints of a finished run, and write results.h5, which a full disk may have prevented."""
-    from afdctl.journal import JournalOutline
-    from afdctl.runs import checkpoints, results_file
-
-    for warning in checkpoints.repair_best(run, JournalOutline(run.journal_path).rows):
-        typer.echo(f"warning: {warning}", err=True)
-    checkpoints.verify_pointed(run)
-    results_file.build(run)
-    typer.echo(f"{run.path}: already finished; nothing to resume", err=True)
 
 
 def _parse_seeds(text: str | None) -> list[int]:

@@ -24,24 +24,25 @@ from afdctl.runs.shards import Arrays
 from afdctl.suites.attack_config import AttackConfig
 
 
-def prepare_model(network: nn.Module, check: Callable[[], None], precision: str = "float32") -> Model:
-    """Wrap a network for attacks: BatchNorm folded where it is ours, logits in float32.
+class PreparedModel:
+    """A network as attacks call it: BatchNorm folded where it is ours, logits in float32.
 
     `check` is called before each pass, and may raise. In bf16 the encoder of our networks, and the whole of a custom
     model, computes in it.
     """
-    ours = isinstance(network, FeatureClassifier)
-    model: Model = FusedModel(network, precision) if ours else MixedPrecision(network, precision=precision)
 
-    def forward(x: Tensor) -> Tensor:
-        check()
+    def __init__(self, network: nn.Module, check: Callable[[], None], precision: str = "float32") -> None:
+        self.network, self._check = network, check
+        ours = isinstance(network, FeatureClassifier)
+        self._model: Model = FusedModel(network, precision) if ours else MixedPrecision(network, precision=precision)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self._check()
         # a model may compute in another precision; attacks sum in that of x
-        logits: Tensor = model(x).float()
+        logits: Tensor = self._model(x).float()
         # attacks handle a zero gradient, but autograd fails where a model detaches its outputs
         detached = x.requires_grad and not logits.requires_grad and torch.is_grad_enabled()
         return logits + 0 * x.flatten(1).sum(1, keepdim=True) if detached else logits
-
-    return forward
 
 
 def check_precision(network: nn.Module, x: Tensor, precision: str) -> None:
@@ -172,11 +173,10 @@ def verify_batch(
 
 
 def _result_columns(verification: Verification, result: AttackResult, correct: Tensor) -> dict[str, Tensor]:
-    distance = torch.where(verification.robust, torch.inf, torch.where(correct, verification.norm, 0.0))
     return {
         "prediction": verification.prediction,
         "norm": verification.norm,
-        "distance": distance,
+        "distance": verification.distance(correct),
         "first_success": result.first_success_step,
         "forwards": result.forwards,
         "backwards": result.backwards,

@@ -19,6 +19,7 @@ from afdctl.attacks.cascade import cascade, within
 from afdctl.attacks.library_attack import run_library_attack
 from afdctl.attacks.norms import clip_to_ball, lp_norm, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
+from afdctl.attacks.user_attack import run_user_attack
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.autoattack import AA
 
@@ -63,10 +64,14 @@ class BatchUnderAttack:
     def attack(self, spec: AttackConfig, epsilon: float, indices: Tensor, **options: Any) -> AttackResult:
         """Attack some samples at one epsilon; `options` are arguments besides the attack's settings."""
         rng = self.rng(0.0 if spec.minimises else epsilon).select(indices)
-        settings = spec.attack_kwargs()
+        settings, x, y = spec.attack_kwargs(), self.x[indices], self.y[indices]
+        radius = None if spec.minimises else epsilon
+        if spec.user_attack:
+            return run_user_attack(
+                spec.user_attack, self.model, x, y, rng=rng, epsilon=radius, norm=spec.norm, settings=settings
+            )
         if found := spec.library_attack:
-            radius = None if spec.minimises else epsilon
-            x, y, norm = self.x[indices], self.y[indices], settings.pop("norm")
+            norm = settings.pop("norm")
             return run_library_attack(found, self.model, x, y, rng=rng, epsilon=radius, norm=norm, settings=settings)
         function = registry.load(registry.ATTACKS, spec.name)
         budget = {} if spec.minimises else {"epsilon": epsilon}

@@ -74,9 +74,10 @@ class Task:
 
         The device, threads and torch's version are left out where they only change how floats are rounded.
         """
-        settings: dict[str, Any] = self.spec.model_dump(
-            mode="json", exclude={"label", "datasets", "epsilons", "schedule"}
-        )
+        left_out = {"label", "datasets", "epsilons", "schedule"}
+        settings: dict[str, Any] = self.spec.model_dump(mode="json", exclude=left_out)
+        if user := self.spec.user_attack:
+            settings |= {"name": user.name, "code": user.digest}  # the same wherever the file is
         if self.spec.batch_dependent:
             # the whole batch shares one stream of random numbers, from its device's generator
             assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"

@@ -9,7 +9,7 @@ from typing import Any
 from afdctl.attacks.base import Model
 from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, StoppedError, out_of_memory
-from afdctl.evaluation.batch import attack_batch, prepare_model
+from afdctl.evaluation.batch import PreparedModel, attack_batch
 from afdctl.evaluation.cells import PartialResults, PartialResultStore, PlannedCells, Rows, cell_row
 from afdctl.evaluation.plan import Task
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
@@ -76,18 +76,22 @@ class SweepRunner:
     def run_task(self, task: Task) -> None:
         """Run a task to its cells, from its first sample or from where an earlier sweep stopped."""
         results = self.stored_blocks.recover(task)
+        if task.spec.user_attack:
+            # of the trial, and of the estimate of the time
+            task.spec.user_attack.take_faults()
         check = partial(self.between_passes, task, results)
-        model = prepare_model(task.source.network, check, task.precision)
+        model = PreparedModel(task.source.network, check, task.precision)
         float32_model = None
         if task.precision != "float32":
-            float32_model = prepare_model(task.source.network, check)
+            float32_model = PreparedModel(task.source.network, check)
         self.report_progress(task, results)
         started = saved = time.monotonic()
         earlier_seconds = results.seconds
         while results.done < task.n:
             try:
                 blocks = self._attack_next_batch(task, model, float32_model, results.done)
-            except StoppedError:
+            except AfdctlError:
+                # a signal, or a user's attack that fails
                 self.save_block(task, results)
                 raise
             except Exception as error:
@@ -140,6 +144,9 @@ class SweepRunner:
 
         All cells of an attack are one write, and blocks are kept until every target has its cells.
         """
+        for message in task.spec.user_attack.take_faults() if task.spec.user_attack else ():
+            for target in task.targets:
+                self.append(target.name, "warning", message=message)
         for number, target in enumerate(task.targets):
             arrays = results.arrays(number)
             shard = shards.write(target.run, f"{task.spec.title}-{task.block_key[:8]}", arrays)

@@ -26,6 +26,7 @@ from afdctl.runs import checkpoints, user_files
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import lost_rows
 from afdctl.runs.run import Run
+from afdctl.training.rng import seeded_init
 from afdctl.training.setup import data_folder, load_dataset, load_run_dataset
 
 # what two runs of a custom model must share, besides the fingerprint, for their results to be the same
@@ -70,7 +71,10 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
     dataset = load_run_dataset(run, config.data, data_dir)
     channels, image_size, _ = dataset.test.x.shape[1:]
-    network = build(**config.model.architecture, channels=channels, image_size=image_size, classes=len(dataset.classes))
+    with seeded_init(config.seed):  # a notebook's random numbers stay as they are
+        network = build(
+            **config.model.architecture, channels=channels, image_size=image_size, classes=len(dataset.classes)
+        )
     with checkpoints.fitting(checkpoint):
         network.load_state_dict(checkpoint.network)
     digest, warnings = checkpoint.digest, list(checkpoint.warnings)
@@ -81,7 +85,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         warnings.append(f"{changed} has changed since the training; these results are of the code as it is now")
     # under the name that tables and suites know
     dataset = replace(dataset, name=config.dataset)
-    return _make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings)
+    return make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings)
 
 
 def load_user_target(
@@ -100,7 +104,7 @@ def load_user_target(
 
     Errors: those of `user_model.load`, of `sanity_checks.check` and of `load_dataset`. They leave no run behind.
     """
-    table = _data_table(dataset, image_size)
+    table = data_table(dataset, image_size)
     images = load_dataset(table, data_dir)
     network = _load_user_model(spec, images, device, weights=weights, mean=mean, std=std)
     x, classes = sanity_checks.check_images(images, device), len(images.classes)
@@ -127,7 +131,7 @@ def load_user_target(
         # a model that fails its check must not leave a run behind
         check = sanity_checks.run_check(network, images, device, digest)
         run = Run.create(runs, user_model.parse(spec).stem, None, facts | environment(device))
-    return _make_target(run, network, images, device, digest=run.provenance["model_digest"], check=check)
+    return make_target(run, network, images, device, digest=run.provenance["model_digest"], check=check)
 
 
 def missing_checks(targets: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
@@ -138,7 +142,7 @@ def missing_checks(targets: Iterable[EvaluationTarget], reader: JournalCache) ->
     return [{key: value for key, value in check.items() if key != "t"} for check in missing]
 
 
-def _make_target(
+def make_target(
     run: Run,
     network: nn.Module,
     dataset: Dataset,
@@ -195,14 +199,14 @@ def _check_identity(row: Row) -> tuple[Any, ...]:
 def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
     """Load the model of a custom model's run again; CorruptError where it has changed."""
     facts = run.provenance
-    images = load_run_dataset(run, _data_table(facts["dataset"], facts["image_size"]), data_dir)
+    images = load_run_dataset(run, data_table(facts["dataset"], facts["image_size"]), data_dir)
     weights = facts["weights"] and Path(facts["weights"])
     network = _load_user_model(facts["model"], images, device, weights=weights, mean=facts["mean"], std=facts["std"])
     x, classes = sanity_checks.check_images(images, device), len(images.classes)
     unchanged = user_model.digest(network) == facts.get("code_digest")
     if not unchanged or not matches_fingerprint(network, x, classes, facts["fingerprint"]):
         raise CorruptError(f"{run.path}: the model {facts['model']} has changed since; name it with --model instead")
-    return _make_target(run, network, images, device, digest=facts["model_digest"], seed=facts["seed"])
+    return make_target(run, network, images, device, digest=facts["model_digest"], seed=facts["seed"])
 
 
 def _load_user_model(
@@ -222,7 +226,7 @@ def _load_user_model(
     return user_model.load(spec, weights, mean, std, shape=shape).to(device)
 
 
-def _data_table(dataset: str, image_size: int | None) -> Data:
+def data_table(dataset: str, image_size: int | None) -> Data:
     """Build the [data] table that the options stand for; RecipeError names the wrong option."""
     if dataset not in registry.DATASETS:
         hint = did_you_mean(dataset, registry.DATASETS)

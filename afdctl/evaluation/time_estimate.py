@@ -8,7 +8,7 @@ import torch
 from afdctl.attacks.base import cross_entropy_per_sample, loss_and_gradient
 from afdctl.data.loader import as_floats
 from afdctl.errors import fit_in_memory, out_of_memory
-from afdctl.evaluation.batch import prepare_model, search
+from afdctl.evaluation.batch import PreparedModel, search
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.suites.attack_config import AttackConfig
@@ -17,6 +17,7 @@ from afdctl.suites.autoattack import AA
 ROUNDS = 2
 # settings of an attack that is only timed, at most
 TRIAL_SETTINGS = {"steps": 3, "queries": 10, "samples": 3, "binary_search_steps": 1, "restarts": 1, "targets": 1}
+TRIED_IMAGES = 2
 # where a batch's passes take longer, an attack's own arithmetic is negligible, and a trial would take long
 FAST_BATCH_SECONDS = 0.05
 CUDA_BATCH_SIZE = 1024
@@ -28,14 +29,18 @@ MIN_GAIN = 0.95
 SLOW_BATCH_SECONDS = 0.15
 
 
+def default_batch_size(device: torch.device) -> int:
+    """Return the batch size of attacks whose result depends on it."""
+    return CUDA_BATCH_SIZE if device.type == "cuda" else CPU_BATCH_SIZES[0]
+
+
 def choose_batch_size(target: EvaluationTarget, n: int, specs: Iterable[AttackConfig]) -> int:
     """Choose how many of n images to attack at once; on the CPU by timing a few attack steps, well under a second.
 
     An attack whose results depend on the batch size always gets the same one.
     """
-    if target.split.x.device.type == "cuda":
-        return CUDA_BATCH_SIZE
-    first, *larger = CPU_BATCH_SIZES
+    first = default_batch_size(target.split.x.device)
+    larger = () if first == CUDA_BATCH_SIZE else CPU_BATCH_SIZES[1:]
     sizes = [first, *(size for size in larger if size <= n)]
     if len(sizes) == 1 or any(spec.batch_dependent for spec in specs):
         return first
@@ -53,7 +58,7 @@ def choose_batch_size(target: EvaluationTarget, n: int, specs: Iterable[AttackCo
 def attack_step(target: EvaluationTarget, size: int, precision: str = "float32") -> Callable[[], None]:
     """Return a function that runs a forward and a backward pass of the first `size` images."""
     x, y = as_floats(target.split.x[:size]), target.split.y[:size]
-    model = prepare_model(target.network, lambda: None, precision)
+    model = PreparedModel(target.network, lambda: None, precision)
 
     def step() -> None:
         # item() waits for the device
@@ -103,11 +108,8 @@ def _overhead(task: Task, part: AttackConfig, batch_size: int, *, forward: float
     # (FGSM)
     if (forward + backward) * batch_size > FAST_BATCH_SECONDS:
         return 1.0
-    settings = {
-        name: min(most, getattr(part, name)) for name, most in TRIAL_SETTINGS.items() if name in type(part).model_fields
-    }
-    trial = part.model_copy(update=settings | {"epsilons": (0.0, part.epsilons[-1]), "schedule": None})
-    model = prepare_model(task.source.network, lambda: None, task.precision)
+    trial = trial_of(part)
+    model = PreparedModel(task.source.network, lambda: None, task.precision)
 
     def measure(size: int) -> float:
         x, y = as_floats(task.source.split.x[:size]), task.source.split.y[:size]
@@ -125,9 +127,30 @@ def _overhead(task: Task, part: AttackConfig, batch_size: int, *, forward: float
     return max(1.0, fit_in_memory(measure, min(batch_size, task.n)))
 
 
+def trial_of(spec: AttackConfig) -> AttackConfig:
+    """Return a short form of an attack, at its largest epsilon."""
+    settings = {
+        name: min(most, getattr(spec, name)) for name, most in TRIAL_SETTINGS.items() if name in type(spec).model_fields
+    }
+    return spec.model_copy(update=settings | {"epsilons": (0.0, spec.epsilons[-1]), "schedule": None})
+
+
+def try_user_attacks(specs: Iterable[AttackConfig], target: EvaluationTarget) -> None:
+    """Run each of a user's attacks briefly on two images: one that fails must not do so after hours of others.
+
+    It also imports and reads then what it needs, which is part of its digest. Error: RecipeError.
+    """
+    x, y = as_floats(target.split.x[:TRIED_IMAGES]), target.split.y[:TRIED_IMAGES]
+    for spec in specs:
+        if spec.user_attack:
+            model = PreparedModel(target.network, lambda: None)
+            search(trial_of(spec), model, x, y, seed=0, numbers=list(range(len(x))))
+            spec.user_attack.take_faults()
+
+
 def pass_seconds(target: EvaluationTarget, batch_size: int, precision: str = "float32") -> tuple[float, float]:
     """Time a forward pass, and what a backward pass adds to it, per sample of a batch."""
-    model = prepare_model(target.network, lambda: None, precision)
+    model = PreparedModel(target.network, lambda: None, precision)
 
     def measure(size: int) -> tuple[float, float]:
         x, both = as_floats(target.split.x[:size]), attack_step(target, size, precision)

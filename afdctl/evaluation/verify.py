@@ -23,6 +23,10 @@ class Verification:
     norm: Tensor
     robust: Tensor
 
+    def distance(self, correct: Tensor) -> Tensor:
+        """Return the adversarial distance (n,): inf where robust, 0 where x itself is not classified as y."""
+        return torch.where(self.robust, torch.inf, torch.where(correct, self.norm, 0.0))
+
 
 def predict(model: Model, x: Tensor, evaluations: int = 1) -> Tensor:
     """Return the class (n,) that float32 predicts for each image most often in `evaluations` passes.

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from io import BytesIO, StringIO
 from typing import Any, Final
 
@@ -18,12 +18,12 @@ OMITTED_FIELDS: Final = ("event", "last", "images")
 Rows = list[dict[str, Any]]
 
 
-def events(records: Iterable[Record]) -> Rows:
+def events(records: Iterable[Record], kinds: Collection[str] = TRAINING_EVENTS) -> Rows:
     """List every step, epoch and test of each run in order, without those that a resume superseded.
 
     Each row has the fields of its event; `t` is in seconds since 1970.
     """
-    return [{"run": record.name, **row} for record in records for row in record.read_rows(TRAINING_EVENTS)]
+    return [{"run": record.name, **row} for record in records for row in record.read_rows(kinds)]
 
 
 def cells(records: Iterable[Record]) -> Rows:

@@ -192,6 +192,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "points?": "integer or null",
         "changed?": "array of strings",
         "seed": "integer",
+        "spec?": "object",
         "metrics": "object",
         "shard": "string or null",
         "features": "array",

@@ -135,7 +135,8 @@ def key_name(keys: Keys, values: Mapping[str, Any]) -> str:
         entry = value_at(values, keys[:depth])
         title = (entry.get("label") or entry.get("name")) if isinstance(entry, dict) else None
         if isinstance(title, str) and keys[-1] not in ("label", "name"):
-            parts[-1] = title
+            # of a user's code, the name without its folder
+            parts[-1] = title.rpartition("/")[2]
     return ".".join(parts)
 
 

@@ -12,7 +12,7 @@ import tomli
 import tomli_w
 
 import afdctl
-from afdctl import descriptors, paths
+from afdctl import names, paths
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source, user_names
@@ -31,6 +31,9 @@ PRESETS: Final = ("sound", "paper", "official")
 # condition of a row of presets.toml -> the recipe's key that it compares
 CONDITIONS: Final = {"dataset": ("data", "dataset"), "defense": ("defense", "name"), "game": ("defense", "game")}
 
+# texts `key.sub=value` of the command line, or the values of a dictionary
+Overrides = Sequence[str] | Mapping[str, Any]
+
 
 def folder() -> Path:
     """Return the folder of packaged recipes: inside the package in a wheel, beside it in a checkout."""
@@ -48,14 +51,46 @@ def find(path_or_name: str) -> Path:
     return paths.find_packaged(path_or_name, packaged(), "recipe")
 
 
-def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Load a recipe with `key.sub=value` overrides; RecipeError lists every problem.
+def load(path_or_name: str, overrides: Overrides = ()) -> Recipe:
+    """Load a recipe with overrides; RecipeError lists every problem.
 
     Executes the user's code that it names. A relative path is relative to the file that has it; in an override, to the
     working directory.
     """
-    given = with_absolute_names(parse_assignments(overrides), Path.cwd())
-    return resolve(list(with_presets([*chain(find(path_or_name)), given])))
+    return resolve(list(with_presets([*chain(find(path_or_name)), override_layer(overrides)])))
+
+
+def of_values(given: Recipe | Mapping[str, Any], overrides: Overrides = ()) -> Recipe:
+    """Load a recipe given as a dictionary, which may have `extends`, or change some values of a loaded one."""
+    changes = override_layer(overrides)
+    if isinstance(given, Recipe):
+        # without presets, as its values are resolved
+        return resolve([as_layer(given.model_dump(mode="json", exclude_none=True), "recipe: "), changes])
+    layer = with_absolute_names(as_layer(given, "recipe: "), Path.cwd())
+    return resolve(
+        list(with_presets([*extended(Layer(layer.values, layer.where | {(): "recipe: "}), Path()), changes]))
+    )
+
+
+def override_layer(overrides: Overrides) -> Layer:
+    """Return overrides as a layer over the files."""
+    if isinstance(overrides, Mapping):
+        return with_absolute_names(as_layer(overrides, "overrides: "), Path.cwd())
+    return with_absolute_names(parse_assignments(overrides), Path.cwd())
+
+
+def as_layer(given: Mapping[str, Any], place: str) -> Layer:
+    """Return the values of a dictionary, whose keys may be nested or dotted: `{"train.epochs": 5}`."""
+    values: dict[str, Any] = {}
+    if wrong := [key for keys in key_paths(given) for key in keys if not isinstance(key, str)]:
+        raise RecipeError(f"{place}{shorten(repr(wrong[0]))}: a key must be text, such as 'train.epochs'")
+    for key, value in given.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        values = toml_source.merge(values, value)
+    if reason := toml_source.exceeded_limit(values):
+        raise RecipeError(f"{place}{reason}")
+    return Layer(values, dict.fromkeys(key_paths(values), place))
 
 
 def loads(text: str, folder: Path = Path(), execute: bool = False) -> Recipe:
@@ -83,6 +118,14 @@ def resolve(layers: list[Layer], recorded: bool = False) -> Recipe:
 def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     """Read a file and all files that it extends, the root first."""
     layer = with_absolute_names(read(path), path.resolve().parent)
+    return extended(layer, path.parent, (*descendants, path))
+
+
+def extended(layer: Layer, beside: Path, family: tuple[Path, ...] = ()) -> list[Layer]:
+    """Return the layers of the files that a layer extends, the root first, and the layer itself, last.
+
+    `beside` is the folder of the layer's file; `family` is this file and those that extend it.
+    """
     if "extends" not in layer.values:
         return [layer]
     extends, where = layer.values.pop("extends"), layer.where["extends",]
@@ -93,7 +136,7 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     subject = f'{where}extends = "{shorten(extends)}"'
     if reason := paths.invalid_reason(f"{extends}.toml"):
         raise RecipeError(f"{subject}: {reason}")
-    base, family = find_base(extends, path), (*descendants, path)
+    base = find_base(extends, beside)
     if base is None:
         names = [*packaged(), *(f"bases/{name}" for name in paths.packaged_files(folder() / "bases"))]
         hint = did_you_mean(extends, names, "`afdctl recipes ls` lists them")
@@ -107,9 +150,9 @@ def chain(path: Path, descendants: tuple[Path, ...] = ()) -> list[Layer]:
     return [*chain(base, family), layer]
 
 
-def find_base(extends: str, child: Path) -> Path | None:
-    """Find the file that `child` extends: relative to `child`, or a packaged name such as `bases/mnist`."""
-    candidates = (child.parent / os.path.expanduser(extends), folder() / f"{extends}.toml")
+def find_base(extends: str, beside: Path) -> Path | None:
+    """Find the file that one in `beside` extends: relative to it, or a packaged name such as `bases/mnist`."""
+    candidates = (beside / os.path.expanduser(extends), folder() / f"{extends}.toml")
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -165,13 +208,13 @@ def inheritable(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, An
 
 def keys_of_name(table: type[NamedTable], name: str, values: Mapping[str, Any]) -> set[str]:
     """Return the keys that a table has with a name; of code that is not executed, those in `values`."""
-    if not descriptors.is_known(table.kind, name):
+    if not names.is_known(table.kind, name):
         return set()
-    if name not in table.kind and not descriptors.is_loaded(table.kind, name):
+    if name not in table.kind and not names.is_loaded(table.kind, name):
         return set(values)
     optional = {key for entry in table.kind.values() for key in entry.keys}
     keys = table.model_of({table.key: name}).model_fields
-    return {key for key in keys if key not in optional or key in descriptors.describe(table.kind, name).keys}
+    return {key for key in keys if key not in optional or key in names.describe(table.kind, name).keys}
 
 
 def dump(recipe: Recipe) -> str:

@@ -1,13 +1,12 @@
 """Tables with a name that decides their further keys: [data], [model], [defense] and [attack]."""
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, ClassVar
 
 from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import core_schema
 
-from afdctl import descriptors
+from afdctl import names
 from afdctl.descriptors import Kind
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, join_words, shorten
@@ -28,11 +27,10 @@ class NamedTable(Table):
     def model_of(cls, values: Mapping[str, Any], recorded: bool = False) -> "type[NamedTable]":
         """Return the model of the name in `values`: this one, or a subclass; any keys where the name is unknown."""
         name = values.get(cls.key)
-        if not isinstance(name, str) or not (recorded or descriptors.is_known(cls.kind, name)):
+        if not isinstance(name, str) or not (recorded or names.is_known(cls.kind, name)):
             return with_any_keys(cls) if any(entry.config for entry in cls.kind.values()) else cls
         if name in cls.kind:
-            place = cls.kind[name].config
-            model: type[NamedTable] = _imported(place) if place else cls
+            model: type[NamedTable] = names.load_config(cls.kind, name) if cls.kind[name].config else cls
             return model
         return with_any_keys(cls) if recorded else config_of(cls, name)
 
@@ -40,11 +38,6 @@ class NamedTable(Table):
         """Return the values of the keys that `base` does not have."""
         values = {**{key: getattr(self, key) for key in type(self).model_fields}, **(self.model_extra or {})}
         return {key: value for key, value in values.items() if key not in base.model_fields}
-
-
-def _imported(place: str) -> Any:
-    module, attribute = place.split(":")
-    return getattr(import_module(module), attribute)
 
 
 _with_any_keys: dict[type[NamedTable], type[NamedTable]] = {}
@@ -62,7 +55,7 @@ def config_of(table: type[NamedTable], name: str) -> type[NamedTable]:
 
     RecipeError for one that is not a subclass of `table`, or that changes the type of one of its keys.
     """
-    found = descriptors.load(table.kind, name)
+    found = names.load(table.kind, name)
     config = getattr(found, "Config", table)
     subject = f"{shown(name)}.Config"
     if not (isinstance(config, type) and issubclass(config, table)):
@@ -100,15 +93,15 @@ def named(kind: Kind[Any]) -> Any:
 
     def check(name: str, info: ValidationInfo) -> str:
         # the package of an entry point need not be installed to look at a run
-        if not (info.context or {}).get("recorded") and not descriptors.is_known(kind, name):
+        if not (info.context or {}).get("recorded") and not names.is_known(kind, name):
             family = kind.family_of(name)
             raise ValueError(family.form if family else f"no such name ({did_you_mean(name, kind.suggestions)})")
         return name
 
     patterns = [":", *(f"^{family.prefix}" for family in kind.families)]
     forms = [{"type": "string", "pattern": pattern} for pattern in patterns]
-    names = {"anyOf": [{"type": "string", "enum": list(kind)}, *forms]}
-    return AfterValidator(check), WithJsonSchema(names)
+    schema = {"anyOf": [{"type": "string", "enum": list(kind)}, *forms]}
+    return AfterValidator(check), WithJsonSchema(schema)
 
 
 def check_applicable(value: Any, info: ValidationInfo, table: type[NamedTable]) -> Any:
@@ -118,7 +111,7 @@ def check_applicable(value: Any, info: ValidationInfo, table: type[NamedTable]) 
     recorded = (info.context or {}).get("recorded")
     if value is None or name is None or (recorded and name not in table.kind):
         return value
-    if key not in descriptors.describe(table.kind, name).keys:
+    if key not in names.describe(table.kind, name).keys:
         having = [known for known, entry in table.kind.items() if key in entry.keys]
         raise ValueError(f"{shorten(name)} has no such key (only {join_words(having)} can use it)")
     return value

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from afdctl import descriptors
+from afdctl import names
+from afdctl.descriptors import Kind
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.formatting import shorten
 from afdctl.recipe.data import Data
@@ -27,10 +28,10 @@ def with_absolute_names(layer: Layer, folder: Path) -> Layer:
     """Return the layer with absolute paths of user code, where `folder` is that of its file; nothing is executed."""
     values = dict(layer.values)
     for table, key, kind, name in _names(layer.values):
-        if name in kind or kind.family_of(name) or not descriptors.is_code(name):
+        if name in kind or kind.family_of(name) or not names.is_code(name):
             continue
         with _located(layer, table, key, name):
-            values[table] = {**values[table], key: descriptors.resolve(kind, name, folder)}
+            values[table] = {**values[table], key: names.resolve(kind, name, folder)}
     return Layer(values, layer.where)
 
 
@@ -39,7 +40,7 @@ def execute(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
     recorded: dict[str, dict[str, Any]] = {}
     chosen = {(table, key): (layer, kind, name) for layer in layers for table, key, kind, name in _names(layer.values)}
     for (table, key), (layer, kind, name) in chosen.items():
-        if name in kind or not descriptors.is_known(kind, name):
+        if name in kind or not names.is_known(kind, name):
             continue
         with _located(layer, table, key, name):
             recorded[table] = describe_code(table, name)
@@ -49,13 +50,13 @@ def execute(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
 def describe_code(table: str, name: str) -> dict[str, Any]:
     """Execute a user's code and return its attributes, the files that it consists of, and their digest."""
     kind = NAMED_TABLES[table].kind
-    own = descriptors.attributes(kind, name)
-    code = descriptors.user_code(kind, name)
+    own = names.attributes(kind, name)
+    code = names.user_code(kind, name)
     assert code is not None
     return {**own, "digest": code.digest(), "files": code.files()}
 
 
-def _names(values: Mapping[str, Any]) -> Iterator[tuple[str, str, descriptors.Kind[Any], str]]:
+def _names(values: Mapping[str, Any]) -> Iterator[tuple[str, str, Kind[Any], str]]:
     """Yield table, key, kind and value of each name in a recipe's values."""
     for table, model in NAMED_TABLES.items():
         own = values.get(table)

@@ -219,3 +219,16 @@ def lost_rows(run: Run, step: int | None = None, epoch: int | None = None) -> li
     """
     progress = RecordedProgress.of(run, step, epoch)
     return progress.gaps(JournalOutline(run.journal_path) if run.journal_path.exists() else None)
+
+
+def verify_finished(run: Run) -> list[str]:
+    """Verify the checkpoints of a finished run, and write results.h5, which a full disk may have prevented.
+
+    Returns warnings of what was repaired. Error: CorruptError.
+    """
+    from afdctl.runs import results_file  # imports h5py, which a list of runs does without
+
+    warnings = checkpoints.repair_best(run, JournalOutline(run.journal_path).rows)
+    checkpoints.verify_pointed(run)
+    results_file.build(run)
+    return warnings

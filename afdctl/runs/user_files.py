@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from afdctl import descriptors
+from afdctl import names
 from afdctl.errors import CorruptError, file_errors
 from afdctl.recipe import Recipe
 from afdctl.recipe.user_names import NAMED_TABLES, describe_code
@@ -27,7 +27,7 @@ def keep(chosen: Recipe, run: Run) -> Recipe:
     folders: dict[str, str] = {}
     for table, name, code in codes_of(chosen):
         own = {path: file for path, file in code.paths().items() if not installed(file)}
-        if not descriptors.is_code(name) or not own:
+        if not names.is_code(name) or not own:
             continue
         spec = Spec.parse(name, Path.cwd())
         if code.place not in folders:
@@ -66,7 +66,7 @@ def codes_of(chosen: Recipe, tables: Iterable[str] = NAMED_TABLES) -> Iterator[t
     for table in [table for table in tables if table in (chosen.user_code or {})]:
         model = NAMED_TABLES[table]
         name = getattr(getattr(chosen, table), model.key)
-        code = descriptors.user_code(model.kind, name)
+        code = names.user_code(model.kind, name)
         assert code is not None
         yield table, name, code
 

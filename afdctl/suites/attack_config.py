@@ -1,5 +1,6 @@
 """Settings that every attack of a suite has: name, norm, epsilon grid and the order in which it is attacked."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -9,6 +10,7 @@ from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 from afdctl.recipe.fields import Count, Epsilon, Fraction, Table, check_name_in, parse_decimal, parse_fraction
 from afdctl.user_code.attack_libraries import LibraryAttack
+from afdctl.user_code.function import UserFunction
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 GridOrder = Literal["independent", "ascending", "descending", "once"]
@@ -36,6 +38,8 @@ class AttackConfig(Table):
     shares_generator: ClassVar[bool] = False
     # steps of AutoAttack's library decide the result, so it depends on the library's version
     library_dependent: ClassVar[bool] = False
+    # a user's attack, and its name in tables; None for a built-in one
+    user_attack: ClassVar[UserFunction | None] = None
     # an attack of another library, and its name in tables; None for our own
     library_attack: ClassVar[LibraryAttack | None] = None
     default_title: ClassVar[str | None] = None
@@ -162,6 +166,15 @@ def check_grid(epsilons: Grid) -> Grid:
     if len(epsilons) == 1:
         raise ValueError("has no epsilon to attack at; add one above 0")
     return epsilons
+
+
+def as_grid(epsilons: Sequence[float | str], name: str) -> Grid:
+    """Return numbers, or texts such as `8/255`, as a grid that begins with 0; RecipeError names them `name`."""
+    try:
+        grid = tuple(_parse_number(epsilon) if isinstance(epsilon, str) else float(epsilon) for epsilon in epsilons)
+        return check_grid(grid if grid and grid[0] == 0 else (0.0, *grid))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{name}: {error}") from None
 
 
 def parse_grid(text: str) -> Grid:

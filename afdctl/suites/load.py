@@ -3,17 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
-from afdctl import paths
+from afdctl import paths, registry
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
+from afdctl.recipe.load import as_layer
 from afdctl.recipe.toml_source import Layer, parse_assignments
 from afdctl.suites.attack_config import AttackConfig, Grid
 from afdctl.suites.library_attack import config_of_library
-from afdctl.suites.schema import ATTACKS, suite_file
+from afdctl.suites.schema import ATTACKS
+from afdctl.suites.suite_file import own_attacks, suite_file
+from afdctl.suites.user_attack import config_of_attack, config_of_code
 from afdctl.user_code.attack_libraries import is_library_attack
 
 DEFAULT: Final = "strong"
@@ -75,13 +78,14 @@ def load(
     *,
     attacks: Sequence[str] = (),
     epsilons: Grid | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | Mapping[str, Any] = (),
     options: tuple[str, str] = ("--attacks", "--epsilons"),
 ) -> Suite:
     """Load a suite's attacks for a data set; RecipeError lists every problem.
 
     `attacks` selects by title, and may name attacks that the suite lacks; `epsilons` replaces every grid, and
-    `overrides` (key=value) changes all selected attacks that have the key. `options` name the first two in messages.
+    `overrides` (texts key=value, or a mapping) changes all selected attacks that have the key. `options` name the first
+    two in messages.
     """
     path = find(path_or_name)
     rows = {row.config.title: row for row in applicable(read(path), dataset)}
@@ -94,7 +98,7 @@ def load(
     configs = tuple(row.with_changes(changes) for row in selected)
     if epsilons is not None and len(norms := {config.norm for config in configs}) > 1:
         names = " and ".join(sorted(norms))
-        raise RecipeError(f"{options[1]}: one grid cannot serve the norms {names}; select attacks with --attacks")
+        raise RecipeError(f"{options[1]}: one grid cannot serve the norms {names}; select attacks with {options[0]}")
     changed = {row.config.title: row.changed_keys(config) for row, config in zip(selected, configs, strict=True)}
     return Suite(path.stem, configs, changed)
 
@@ -102,24 +106,10 @@ def load(
 def read(path: Path) -> list[Row]:
     """Read and validate every row of a file."""
     source = toml_source.read(path)
-    suite = validate(suite_file(library_attacks(source)), source.values, [source])
+    suite = validate(suite_file(own_attacks(source, path.parent)), source.values, [source])
     rows = [Row(config, source.table("attack", index)) for index, config in enumerate(suite.attack)]
     check_duplicates(rows, [source.where.get(("attack", index), source.where[()]) for index in range(len(rows))])
     return rows
-
-
-def library_attacks(source: Layer) -> list[type[AttackConfig]]:
-    """Import the attacks of other libraries that a file names."""
-    tables = source.values.get("attack")
-    configs = []
-    for index, table in enumerate(tables if isinstance(tables, list) else []):
-        name = table.get("name") if isinstance(table, dict) else None
-        if isinstance(name, str) and is_library_attack(name):
-            try:
-                configs.append(config_of_library(name))
-            except AfdctlError as error:
-                raise type(error)(f"{source.where['attack', index, 'name']}{error}") from None
-    return configs
 
 
 def check_duplicates(rows: Sequence[Row], places: Sequence[str]) -> None:
@@ -146,15 +136,9 @@ def applicable(rows: Sequence[Row], dataset: str) -> list[Row]:
 
 def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, options: tuple[str, str]) -> Row:
     """Return a row for an attack that the suite lacks: default settings, on the suite's grid for the attack's norm."""
-    config = ATTACKS.get(title)
-    if is_library_attack(title):
-        try:
-            config = config_of_library(title)
-        except AfdctlError as error:
-            raise type(error)(f"{options[0]} {error}") from None
-    if config is None:
-        known = dict.fromkeys([*rows, *ATTACKS])
-        raise RecipeError(f"{options[0]} {shorten(title)}: no such attack ({did_you_mean(title, known)})")
+    config = ATTACKS.get(title) or own_attack(title, rows, options[0])
+    if config.user_attack:
+        title = get_args(config.model_fields["name"].annotation)[0]
     # any valid grid serves: only the default norm is read
     norm = config(name=title, epsilons=(0.0, 1.0)).norm
     grids = [row.config.epsilons for row in rows.values() if row.config.norm == norm]
@@ -166,9 +150,44 @@ def default_row(title: str, rows: Mapping[str, Row], epsilons: Grid | None, opti
     return Row(validate(config, values, [source], table=config.default_title or title), source)
 
 
-def changes_of(overrides: Sequence[str], rows: Sequence[Row], epsilons: Grid | None, grid_option: str) -> Layer:
+def own_attack(name: str, rows: Mapping[str, Row], option: str) -> type[AttackConfig]:
+    """Load an attack of a library, or a user's, that an option names, relative to the working directory."""
+    if is_library_attack(name):
+        try:
+            return config_of_library(name)
+        except AfdctlError as error:
+            raise type(error)(f"{option} {error}") from None
+    try:
+        resolved = registry.resolve(registry.ATTACKS, name, Path.cwd())
+    except RecipeError as error:
+        if registry.is_code(name):
+            raise RecipeError(f"{option} {error}") from None
+        hint = did_you_mean(name, dict.fromkeys([*rows, *ATTACKS]))
+        hint += "; name a function too, such as my.py:attack" if name.endswith(".py") else ""
+        raise RecipeError(f"{option} {shorten(name)}: no such attack ({hint})") from None
+    return config_of_code(resolved)
+
+
+def of_function(found: Any, epsilons: Grid, settings: Mapping[str, Any]) -> AttackConfig:
+    """Return a function or class of the caller's own program as an attack. Error: RecipeError."""
+    name = getattr(found, "__name__", type(found).__name__)
+    try:
+        config = config_of_attack(found, name=name, attribute=name)
+    except ValueError as error:
+        raise RecipeError(f"attack {name}: {error}") from None
+    values = {"name": name, "epsilons": list(epsilons), **settings}
+    where = as_layer(settings, "settings: ").where | {("epsilons",): "epsilon: "}
+    return validate(config, values, [Layer(values, where)], table=name)
+
+
+def changes_of(
+    overrides: Sequence[str] | Mapping[str, Any], rows: Sequence[Row], epsilons: Grid | None, grid_option: str
+) -> Layer:
     """Return the changes of `--set` and `--epsilons`; each key of `--set` must be one of a selected attack."""
-    changes = parse_assignments(overrides, "key=value, such as --set steps=100")
+    if isinstance(overrides, Mapping):
+        changes = as_layer(overrides, "settings: ")
+    else:
+        changes = parse_assignments(overrides, "key=value, such as --set steps=100")
     known = [
         key
         for key in dict.fromkeys(key for row in rows for key in type(row.config).model_fields)
@@ -176,7 +195,9 @@ def changes_of(overrides: Sequence[str], rows: Sequence[Row], epsilons: Grid | N
     ]
     for key in changes.values:
         if key not in known:
-            raise RecipeError(f"--set {shorten(key)}: no selected attack has this key ({did_you_mean(key, known)})")
+            raise RecipeError(
+                f"{changes.where[key,]}{shorten(key)}: no selected attack has this key ({did_you_mean(key, known)})"
+            )
     if epsilons is None:
         return changes
     return Layer(changes.values | {"epsilons": list(epsilons)}, changes.where | {("epsilons",): f"{grid_option}: "})

@@ -1,13 +1,13 @@
-"""The attacks of a suite, each with the arguments of its function, and the tables of a suite's file."""
+"""The built-in attacks of a suite, each with the arguments of its function."""
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, Self, Union
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from afdctl.recipe.fields import Count, Fraction, Table
+from afdctl import registry
+from afdctl.recipe.fields import Count, Fraction
 from afdctl.suites.attack_config import AttackConfig, Eot, FixedStepAttack, MinimumNormAttack
-from afdctl.suites.autoattack import AA, APGD, APGDT, FABT, Square
 
 
 class FGSM(AttackConfig):
@@ -126,44 +126,18 @@ class Noise(AttackConfig):
         return self.samples, 0
 
 
-ATTACKS: Final[Mapping[str, type[AttackConfig]]] = {
-    "fgsm": FGSM,
-    "pgd_linf": PGD,
-    "pgd_l2": PGD,
-    "pgd_l1": PGD,
-    "mim": MIM,
-    "ddn": DDN,
-    "deepfool": DeepFool,
-    "cw": CW,
-    "aa": AA,
-    "apgd_ce": APGD,
-    "apgd_dlr": APGD,
-    "apgd_t": APGDT,
-    "fab_t": FABT,
-    "square": Square,
-    "apgd_l1": APGD,
-    "noise": Noise,
-}
+class _Configs(Mapping[str, type[AttackConfig]]):
+    """The model of each built-in attack's keys, found by its descriptor."""
+
+    def __getitem__(self, name: str) -> type[AttackConfig]:
+        config: type[AttackConfig] = registry.load_config(registry.ATTACKS, name)
+        return config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(registry.ATTACKS)
+
+    def __len__(self) -> int:
+        return len(registry.ATTACKS)
 
 
-class SuiteFile(Table):
-    """The tables of a suite's file; `suite_file` gives `attack` its type."""
-
-    title: str = Field("", description="name and one-line description")
-    attack: tuple[AttackConfig, ...] = ()
-
-    @field_validator("attack", mode="before")
-    @classmethod
-    def _is_an_array_of_tables(cls, tables: Any) -> Any:
-        if not tables or not isinstance(tables, list):
-            raise ValueError("has no [[attack]] table (two brackets); add one for each attack")
-        return tables
-
-
-def suite_file(others: Iterable[type[AttackConfig]]) -> type[SuiteFile]:
-    """Return the model of a file with the built-in attacks and `others`, which `name` tells apart."""
-    union: Any = Union[tuple(dict.fromkeys([*ATTACKS.values(), *others]))]  # noqa: UP007
-    attacks = tuple[Annotated[union, Field(discriminator="name")], ...]
-    field = Field((), strict=False, validate_default=True)
-    model: type[SuiteFile] = create_model("SuiteFile", __base__=SuiteFile, attack=(attacks, field))
-    return model
+ATTACKS: Final = _Configs()

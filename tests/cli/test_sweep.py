@@ -121,7 +121,7 @@ def test_a_model_of_ones_own_goes_on_where_it_was(afdctl: Afdctl, folder: Path):
 @pytest.mark.parametrize(
     ("spec", "code", "message"),
     [
-        ("m.py", 2, "--model 'm.py': name a function too, such as path/to/file.py:build"),
+        ("m.py", 2, "--model 'm.py': name a function or class too, such as path/to/file.py:Name"),
         ("m.py:build", 3, "m.py: no such file"),
     ],
 )

@@ -9,10 +9,12 @@ import torch
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split
-from afdctl.evaluation.batch import prepare_model, search
+from afdctl.evaluation.batch import PreparedModel, search
 from afdctl.evaluation.epsilon_search import attack_grid
 from afdctl.models.feature_classifier import build
-from afdctl.suites.schema import AA, ATTACKS, AttackConfig
+from afdctl.suites.attack_config import AttackConfig
+from afdctl.suites.autoattack import AA
+from afdctl.suites.schema import ATTACKS
 from afdctl.training.evaluate import evaluate
 from afdctl.training.evaluation_parts import validation_parts
 from tests.attacks.cases import EPSILON, cases, images, small_model
@@ -63,7 +65,7 @@ def test_a_sweep_calls_no_model_on_an_empty_batch(config: AttackConfig, right: i
     attacked = torch.arange(6) < right
     for schedule in config.orders:
         grid = config.model_copy(update={"schedule": schedule})
-        picky, numbers = prepare_model(Picky(model), lambda: None), list(range(right))
+        picky, numbers = PreparedModel(Picky(model), lambda: None), list(range(right))
         results = search(grid, picky, x[attacked], y[attacked], seed=0, numbers=numbers)
         assert all(len(result.x_adv) == right for result in results.values())
 

@@ -13,7 +13,9 @@ from afdctl.attacks.base import NOT_FOUND, AttackResult
 from afdctl.attacks.norms import clip_to_ball, lp_norm
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.evaluation.epsilon_search import attack_grid
-from afdctl.suites.schema import AA, ATTACKS, AttackConfig
+from afdctl.suites.attack_config import AttackConfig
+from afdctl.suites.autoattack import AA
+from afdctl.suites.schema import ATTACKS
 
 GRID = (0.0, 0.1, 0.2, 0.3)
 BOUNDARY = torch.tensor([0.05, 0.15, 0.25, 0.5])

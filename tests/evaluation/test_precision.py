@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from afdctl.attacks.base import cross_entropy_per_sample, loss_and_gradient
 from afdctl.errors import RecipeError
 from afdctl.evaluation import batch
-from afdctl.evaluation.batch import check_precision, prepare_model
+from afdctl.evaluation.batch import PreparedModel, check_precision
 from afdctl.models.feature_classifier import build
 from afdctl.runs.selection import selected_curves
 from tests.evaluation.conftest import MakeSubject
@@ -76,7 +76,7 @@ def test_our_network_computes_only_the_encoder_in_bf16_and_is_unchanged():
     network = build("resnet18_mnist", width=4, channels=1, image_size=8, classes=3).eval()
     x, y = torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     exact, low = (
-        loss_and_gradient(prepare_model(network, lambda: None, how), cross_entropy_per_sample, x, y)
+        loss_and_gradient(PreparedModel(network, lambda: None, how), cross_entropy_per_sample, x, y)
         for how in ("float32", "bf16")
     )
     for one, other in zip(exact, low, strict=True):
@@ -91,7 +91,7 @@ def test_another_model_that_holds_one_of_ours_is_judged_in_float32():
     inner = build("lenet", width=2, channels=1, image_size=8, classes=3).eval()
     other, x = nn.Sequential(inner), torch.rand(4, 1, 8, 8)
     before = other(x)
-    prepare_model(other, lambda: None, "bf16")(x)
+    PreparedModel(other, lambda: None, "bf16")(x)
     assert torch.equal(other(x), before)
 
 

@@ -43,6 +43,8 @@ class AnalysisSection:
     units: Row | None = None
     hdh: Row | None = None
     panels: list[EmbeddingPanel] = field(default_factory=list)
+    # a user's analyses: name -> its numbers and texts
+    own: dict[str, Row] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -50,7 +52,12 @@ def analysis_section(record: Record) -> AnalysisSection:
     """Collect the analyses of a run. Only the arrays that the page shows are read."""
     rows = record.analyses
     dims, units, hdh = (rows[name]["metrics"] if name in rows else None for name in ("pca", "units", "hdh"))
-    section = AnalysisSection(dims=dims, units=units, hdh=hdh)
+    own = {
+        name: {key: value for key, value in row["metrics"].items() if isinstance(value, str | int | float)}
+        for name, row in rows.items()
+        if "spec" in row
+    }
+    section = AnalysisSection(dims=dims, units=units, hdh=hdh, own=own)
     if row := rows.get("tsne"):
         try:
             section.panels = _panels(record, row)
