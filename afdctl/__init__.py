@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from afdctl.api.runs import resume as resume
     from afdctl.api.runs import train as train
     from afdctl.attacks.base import AttackResult as AttackResult
+    from afdctl.data.base import Dataset as Dataset
+    from afdctl.data.base import DatasetLoader as DatasetLoader
+    from afdctl.data.base import ImageTensors as ImageTensors
     from afdctl.defenses.base import Defense as Defense
     from afdctl.errors import AfdctlError as AfdctlError
     from afdctl.errors import BusyError as BusyError
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from afdctl.evaluation.images import VerifiedResult as VerifiedResult
     from afdctl.evaluation.request import Evaluation as Evaluation
     from afdctl.recipe import Recipe as Recipe
+    from afdctl.recipe.defenses import AdversaryConfig as AdversaryConfig
+    from afdctl.recipe.defenses import DefenseConfig as DefenseConfig
     from afdctl.suites.attack_config import AttackConfig as AttackConfig
 
 # public name -> its module; a test holds them equal to the imports above
@@ -50,6 +55,8 @@ _PLACES = {
     "AnalysisResult": "afdctl.analysis.base",
     "AttackConfig": "afdctl.suites.attack_config",
     "AttackResult": "afdctl.attacks.base",
+    **dict.fromkeys(("Dataset", "DatasetLoader", "ImageTensors"), "afdctl.data.base"),
+    **dict.fromkeys(("AdversaryConfig", "DefenseConfig"), "afdctl.recipe.defenses"),
     "Defense": "afdctl.defenses.base",
     "Evaluation": "afdctl.evaluation.request",
     "LoadedRun": "afdctl.api.loaded_run",

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
+import afdctl
 from afdctl import metrics
-from afdctl.defenses.base import Defense, Report
 from afdctl.losses import L_C, kl_divergence
-from afdctl.recipe.defenses import DefenseConfig
 
 
 def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -20,19 +19,19 @@ def boosted_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return L_C(logits, y) - torch.log1p(-wrong + 1e-6).mean()
 
 
-class Mart(Defense):
+class Mart(afdctl.Defense):
     """Minimises the boosted cross-entropy on x' plus `weight` times a KL term that counts uncertain images more."""
 
     label = "MART"
     losses = ("L_bce", "L_kl")
     classified = "x'"
 
-    class Config(DefenseConfig):
+    class Config(afdctl.DefenseConfig):
         """The keys of [defense]."""
 
         weight: float = 5.0
 
-    def step(self, x: Tensor, y: Tensor) -> Report:
+    def step(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Train on images x (n, c, h, w) in [0, 1] and labels y (n,)."""
         x_adv = self.adversary(x, y)
         logits, logits_adv = self.network(x), self.network(x_adv)

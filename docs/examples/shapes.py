@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from afdctl.data import Dataset, DatasetLoader, ImageTensors
+from afdctl import Dataset, DatasetLoader, ImageTensors
 from afdctl.recipe.data import Data
 
 CLASSES = ("horizontal", "vertical", "square")
