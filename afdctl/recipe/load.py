@@ -159,11 +159,15 @@ def find_base(extends: str, beside: Path) -> Path | None:
 def with_presets(layers: list[Layer]) -> Iterator[Layer]:
     """Yield each layer after the preset of the fidelity that it names; the preset `sound` comes first."""
     resolved = merge_layers(layer.values for layer in layers)
-    yield Layer(preset("sound", resolved), {})
+    current = "sound"
+    yield Layer(preset(current, resolved), {})
     for layer in layers:
-        if "fidelity" in layer.values:
-            values = preset(layer.values["fidelity"], resolved)
+        named = layer.values.get("fidelity", current)
+        # the preset in effect is not repeated, because it would replace what the layers before set
+        if named != current:
+            values = preset(named, resolved)
             yield Layer(values, dict.fromkeys(key_paths(values), layer.where["fidelity",]))
+            current = named
         yield layer
 
 

@@ -90,10 +90,16 @@ FIDELITIES = [
     ("train.checkpoint_selection", "digits_wgan", "robust", "last", "last"),
     ("test.step_size", "mnist_wgan", 0.02, 0.01, 0.01),
     ("train.checkpoint_selection", "mnist_nt", "last", "last", "last"),
-    ("train.epochs", "mnist_at", 100, 90, 90),
+    ("train.epochs", "mnist_at", 14, 90, 90),
+    ("train.ema_decay", "mnist_at", 0.995, 0.0, 0.0),
+    ("attack.steps", "mnist_at", 10, 40, 40),
+    ("model.width", "mnist_at", 32, 16, 16),
+    ("defense.beta", "mnist_trades", 6.0, 1.0, 1.0),
+    ("defense.batch_statistics", "mnist_trades", "joint", "separate", "separate"),
+    ("defense.batch_statistics", "mnist_afd", "joint", "separate", "separate"),
     ("train.epochs", "mnist_nt", 100, 20, 20),
     ("train.epochs", "mnist_wgan", 100, 100, 100),
-    ("train.milestones", "mnist_at", (50, 80), (40, 80), (40, 80)),
+    ("train.milestones", "mnist_at", (), (40, 80), (40, 80)),
 ]
 
 
