@@ -48,7 +48,7 @@ _ATTACK: Final = {"attack": "string", "norm": "string", "source": "string or nul
 _BY_NORM: Final = {"acc_linf?": "number", "acc_l2?": "number", "acc_l1?": "number"}
 _STEP_METRICS: Final = (
     *("lr_C", "lr_D", "lr_F", "attack_steps", "progress", "images_per_s"),
-    *("L_C", "L_D", "L_F", "kl", "sensitivity", "grad_C", "grad_D", "grad_F"),
+    *("L_C", "L_D", "L_F", "kl", "boost", "distance", "pairing", "sensitivity", "grad_C", "grad_D", "grad_F"),
     *("acc_nat", "acc_adv", "fraction_unchanged"),
     *("d_accuracy", "d_acc_nat", "d_acc_adv", "alpha_h", "alpha_h_calibrated", "d_hdh", "d_hdh_calibrated"),
 )

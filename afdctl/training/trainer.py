@@ -178,6 +178,7 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
+        self.defense.epoch = self.sampler.epoch
         seed_layers(self.recipe.seed, self.step)
         report = self.defense.step(x, y)
         self.step += 1

@@ -56,6 +56,13 @@ def test_a_compiled_training_is_resumed_to_the_bit(tmp_path: Path, monkeypatch: 
     assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=17)
 
 
+def test_a_training_with_awp_is_resumed_to_the_bit(tmp_path: Path):
+    """Weights are perturbed and restored inside a step, so a checkpoint never has the perturbed ones."""
+    recipe = short("digits_at_awp", *MORE)
+    whole = train(recipe, tmp_path / "whole")
+    assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=17)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 def test_a_training_in_each_mode_is_resumed_to_the_bit(tmp_path: Path, mode: str):
