@@ -196,7 +196,7 @@ def test_it_is_shown_wherever_attacks_are(afdctl: Afdctl, folder: Path):
         ("no_default", "my.py: no_default: its argument k has no default; give it one"),
         ("Clash", "my.py: Clash: its key epsilons is one that all have; rename it"),
         ("BuiltIn", "my.py: BuiltIn: its label 'aa' is a built-in name; choose another one"),
-        ("number", "my.py: number: is an int, which cannot be called; an attack is a function"),
+        ("number", "my.py:number: is an int, not a function or a class"),
         ("atack", "my.py: has no 'atack' (did you mean 'attack'?)"),
     ],
 )
