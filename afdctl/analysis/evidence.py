@@ -57,7 +57,11 @@ class AttackEvidence:
 
     @property
     def gradient_free(self) -> bool:
-        return self.source is not None or self.name in WITHOUT_GRADIENTS
+        """Whether it works without the network's gradients, as a transfer does, and some of other libraries."""
+        if self.source is not None or ":" not in self.name:
+            return self.source is not None or self.name in WITHOUT_GRADIENTS
+        # of a library's or a user's attack, only its passes show it
+        return not any(self.column(epsilon, "backwards").any() for epsilon in self.epsilons)
 
     @property
     def standard_aa(self) -> bool:

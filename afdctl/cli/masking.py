@@ -1,4 +1,4 @@
-"""`afdctl analyze --masking`: whether robustness only looks so; and its short form below a sweep."""
+"""`afdctl analyze --masking`: whether robustness only looks so."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from afdctl.analysis.masking import Diagnosis
-    from afdctl.evaluation.curves import SampleCurve
     from afdctl.evaluation.target import EvaluationTarget
 
 VERDICTS = {"ok": "ok", "warn": "warn", "fail": "FAIL", "missing": "not measured"}
@@ -111,19 +110,3 @@ def indicator_table(diagnosis: "Diagnosis") -> Table:
         value = "—" if found.value is None else f"{found.value:.4g}"
         table.add_row(f"{found.indicator} {found.name}", value, f"{found.threshold:.4g}", VERDICTS[found.verdict])
     return table
-
-
-def diagnose_sweep(targets: "Sequence[EvaluationTarget]", curves: "Sequence[SampleCurve]") -> "list[Diagnosis]":
-    """Diagnose the targets of a sweep by its curves."""
-    from afdctl.analysis import masking
-
-    return [
-        diagnosis
-        for target in targets
-        for diagnosis in masking.diagnose(
-            target.run,
-            [curve for curve in curves if curve.run == target.name],
-            target.check,
-            pixels=target.split.x[0].numel(),
-        )
-    ]

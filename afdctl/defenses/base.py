@@ -102,7 +102,7 @@ class Defense(ABC):
             own = getattr(self, name, None)
             if isinstance(own, Generator):
                 own.set_state(value)
-            elif isinstance(own, nn.Parameter):
+            elif isinstance(own, Tensor) and own.is_leaf and own.requires_grad:
                 # an optimizer has this very tensor
                 own.data.copy_(value)
             else:

@@ -65,7 +65,7 @@ def find(task: Task, reader: JournalCache) -> Row | None:
 
 def key_of(task: Task) -> str:
     """Return the key of a task's surrogate: equal for equal ones."""
-    return make_key([VERSION, task.source.digest, task.source.data_digest, task.seed, _settings(task)])
+    return make_key([VERSION, task.source.digest, task.source.data_digest, task.seed, task.precision, _settings(task)])
 
 
 def training_images(task: Task) -> Tensor:

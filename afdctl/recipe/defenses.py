@@ -183,8 +183,8 @@ class AdversaryConfig(NamedTable):
             raise ValueError("n_fgsm has no union of norms; use apgd_ce or pgd, without n_fgsm_epochs")
         if union.rule == "msd" and name != "pgd":
             raise ValueError('msd takes steps of PGD on the cross-entropy; set attack.name = "pgd", or rule = "random"')
-        if union.rule == "max" and name == "pgd_kl":
-            raise ValueError('max compares cross-entropies, which pgd_kl does not maximise; set rule = "random"')
+        if union.rule == "max" and name in ("pgd_kl", "pgd_lse"):
+            raise ValueError(f'max compares cross-entropies, which {name} does not maximise; set rule = "random"')
         if info.data.get("step_size") is not None:
             raise ValueError("steps are 2.5 epsilon / steps in each ball; remove attack.step_size")
         return union
@@ -200,7 +200,7 @@ class AdversaryConfig(NamedTable):
     @classmethod
     def _has_a_step_in_the_norm(cls, norm: str, info: ValidationInfo) -> str:
         if norm == "l1" and info.data.get("name") == "n_fgsm":
-            raise ValueError("n_fgsm's one dense step hardly moves in l1; use apgd_ce, pgd or pgd_kl")
+            raise ValueError("n_fgsm's one dense step hardly moves in l1; use apgd_ce, pgd, pgd_kl or pgd_lse")
         return norm
 
     @field_validator("step_size")

@@ -49,7 +49,7 @@ class AlarmDetector:
         is_critic = getattr(recipe.defense, "game", None) == "wgan"
         self.alpha = "alpha_h_calibrated" if is_critic else "alpha_h"
         # without an adversary there is no gradient to mask
-        self.adversarial = recipe.defense.name != "natural"
+        self.adversarial = recipe.descriptor.attacked
         self.window = min(LONGEST, max(SHORTEST, steps_total // 10))
         self.block, self.epoch = Mean(), Mean()
         self.active: set[str] = set()

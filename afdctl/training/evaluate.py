@@ -25,6 +25,7 @@ from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
 from afdctl.training.evaluation_parts import Part, evaluation_parts, validation_parts, weak_test
+from afdctl.training.rng import seed_layers
 
 
 class Evaluator:
@@ -103,6 +104,8 @@ class Evaluator:
         purpose: str,
     ) -> tuple[list[float], dict[str, float]]:
         """Return the accuracies of x and after each of the parts in all norms; in a union also those of each norm."""
+        # a random network then draws the same when an interrupted validation or test begins again
+        seed_layers(self.recipe.seed, purpose)
         correct = [
             correct_after(
                 network,
@@ -181,7 +184,8 @@ def correct_after(
             # the attack's own verdict is not used: it ran on the fused copy, perhaps in bfloat16
             clean = is_correct(network, x, y)
             robust = is_correct(network, result.x_adv, y)
-            fooled_by = torch.where(robust, len(parts), result.part)
+            # x' is x where no part fooled it: a random network's second answer on x is no success
+            fooled_by = torch.where(robust | ~result.fooled, len(parts), result.part)
             correct.append(torch.stack([clean & (fooled_by >= count) for count in range(1 + len(parts))]))
     finally:
         network.train(was_training)

@@ -161,7 +161,7 @@ class Trainer:
             while self.sampler.epoch < self.recipe.train.epochs:
                 self.train_epoch()
                 self.finish_epoch()
-        self.evaluator.test(self.evaluated_network, self.step)
+            self.evaluator.test(self.evaluated_network, self.step)
 
     def train_epoch(self) -> None:
         """Train on the remaining batches of the current epoch."""

@@ -24,6 +24,7 @@ def attack(
     norm: float = 1.0,
     part: int = -1,
     step: int = 1,
+    backwards: int = 100,
     **more: Any,
 ) -> AttackEvidence:
     """An attack that fools these images at each epsilon, after `step` steps."""
@@ -38,6 +39,7 @@ def attack(
             f"{epsilon:g}/first_success": first,
             f"{epsilon:g}/prediction": np.zeros(N, int),
             f"{epsilon:g}/part": np.where(hit, part, -1),
+            f"{epsilon:g}/backwards": np.full(N, backwards),
         }
     facts = {"title": name, "source": None, "schedule": "ascending", "spec": {"name": name, "steps": 100} | more}
     return AttackEvidence(name=name, epsilons=tuple(fooled), columns=columns, **facts)  # type: ignore[arg-type]
@@ -189,6 +191,14 @@ def test_d8_gain_without_gradients():
     # Square is a part of AutoAttack
     assert comparisons.gradient_free(evidence(attack("aa", {0.1: range(9)}, part=3)), LIMITS).verdict == "fail"
     assert comparisons.gradient_free(evidence(attack("aa", {0.1: range(9)}, part=2)), LIMITS).verdict == "ok"
+
+
+def test_d8_knows_attacks_of_others_by_their_backward_passes():
+    strong, images = attack("apgd_t", {0.1: range(50)}), {0.1: range(40, 60)}
+    decisions = attack("foolbox:HopSkipJumpAttack", images, backwards=0)
+    assert comparisons.gradient_free(evidence(strong, decisions), LIMITS).verdict == "fail"
+    with_gradients = attack("advlib:fmn", images)
+    assert comparisons.gradient_free(evidence(strong, with_gradients), LIMITS).verdict == "missing"
 
 
 def test_d9_no_classifier_tells_grey_images_apart():
