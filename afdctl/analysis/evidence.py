@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from afdctl import recipe
 from afdctl.attacks.base import NO_CLASS, NOT_FOUND
 from afdctl.runs import shards
 from afdctl.runs.curves import RobustnessCurve
@@ -74,13 +75,17 @@ class AttackEvidence:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The attacks on one network in one norm, on n images that they share; `labels` (n,)."""
+    """The attacks on one network in one norm, on n images that they share; `labels` (n,).
+
+    `nominal` is the epsilon of the recipe, None without a recipe or where that is in another norm.
+    """
 
     run: str
     norm: str
     attacks: tuple[AttackEvidence, ...]
     labels: Array
     clean: Array
+    nominal: float | None = None
 
     @classmethod
     def of(cls, run: Run, norm: str, curves: Sequence[RobustnessCurve]) -> "Evidence | None":
@@ -107,7 +112,14 @@ class Evidence:
                 )
             )
         first = attacks[0].columns
-        return cls(run=run.name, norm=norm, attacks=tuple(attacks), labels=first["label"], clean=first["clean"])
+        return cls(
+            run=run.name,
+            norm=norm,
+            attacks=tuple(attacks),
+            labels=first["label"],
+            clean=first["clean"],
+            nominal=_nominal_epsilon(run, norm),
+        )
 
     @property
     def n(self) -> int:
@@ -115,7 +127,9 @@ class Evidence:
 
     @cached_property
     def epsilons(self) -> tuple[float, ...]:
-        return tuple(sorted({epsilon for attack in self.attacks for epsilon in attack.epsilons}))
+        """The grids of all attacks together, the nominal epsilon first: indicators name the first of equal values."""
+        found = {epsilon for attack in self.attacks for epsilon in attack.epsilons}
+        return tuple(sorted(found, key=lambda epsilon: (epsilon != self.nominal, epsilon)))
 
     def at(self, epsilon: float) -> list[AttackEvidence]:
         """Return the attacks that were run at an epsilon."""
@@ -180,6 +194,11 @@ class Evidence:
 def _all(masks: Sequence[Array]) -> Array:
     every: Array = np.logical_and.reduce(masks)
     return every
+
+
+def _nominal_epsilon(run: Run, norm: str) -> float | None:
+    attack = recipe.loads(run.recipe_text, run.path).attack if run.recipe_text else None
+    return attack.epsilon if attack and attack.norm == norm else None
 
 
 def _on_shared_images(read: list[tuple[RobustnessCurve, Arrays]]) -> list[tuple[RobustnessCurve, Arrays]]:

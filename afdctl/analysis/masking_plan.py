@@ -76,11 +76,11 @@ def planned(target: EvaluationTarget, epsilon: float | None) -> list[AttackConfi
 
 
 def request_missing(
-    target: EvaluationTarget, *, epsilon: float | None, limit: int | None, first: int | None, seed: int
+    target: EvaluationTarget, *, epsilon: float | None, limit: int | None, first: int | None, **options: Any
 ) -> EvaluationRequest | None:
     """Return what measures the attacks that are missing, on the images of the stored results; None for nothing.
 
-    `limit` and `first` choose other images.
+    `limit` and `first` choose other images; `options` are others of `EvaluationRequest`.
     """
     curves = stored_curves(target)
     split_n = len(target.split)
@@ -95,4 +95,4 @@ def request_missing(
     if not missing:
         return None
     suite = Suite("masking", tuple(missing))
-    return EvaluationRequest(suites={target.dataset: suite}, limit=limit, first=first, seed=seed)
+    return EvaluationRequest(suites={target.dataset: suite}, limit=limit, first=first, **options)

@@ -62,7 +62,12 @@ def run_missing(
     from afdctl.evaluation import time_estimate
 
     request = masking_plan.request_missing(
-        target, epsilon=epsilon, limit=options.limit, first=options.first, seed=options.seed
+        target,
+        epsilon=epsilon,
+        limit=options.limit,
+        first=options.first,
+        seed=options.seed,
+        batch_size=options.batch_size,
     )
     if request is None:
         return
