@@ -1,6 +1,6 @@
 """What the stored results of a network say of its robustness, image by image: the evidence of the masking diagnosis."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any, Final
@@ -88,15 +88,19 @@ class Evidence:
     nominal: float | None = None
 
     @classmethod
-    def of(cls, run: Run, norm: str, curves: Sequence[RobustnessCurve]) -> "Evidence | None":
+    def of(
+        cls, run: Run, norm: str, curves: Sequence[RobustnessCurve], images: Collection[int] = ()
+    ) -> "Evidence | None":
         """Read the curves of a run in a norm; None without any. Error: CorruptError.
 
-        Curves that lack some of the images on which most attacks were run are left out.
+        Curves that lack some of `images` are left out; without these numbers in the test split, curves that lack some
+        of the images on which most attacks were run.
         """
-        read = _on_shared_images([(curve, _columns(run, curve)) for curve in curves if curve.norm == norm])
+        read = _on_shared_images([(curve, _columns(run, curve)) for curve in curves if curve.norm == norm], images)
         if not read:
             return None
-        shared = reduce(np.intersect1d, (columns["index"] for _, columns in read))
+        given = [np.asarray(images)] if images else []
+        shared = reduce(np.intersect1d, [*given, *(columns["index"] for _, columns in read)])
         attacks = []
         for curve, columns in read:
             rows = np.argsort(columns["index"])[np.searchsorted(np.sort(columns["index"]), shared)]
@@ -201,10 +205,14 @@ def _nominal_epsilon(run: Run, norm: str) -> float | None:
     return attack.epsilon if attack and attack.norm == norm else None
 
 
-def _on_shared_images(read: list[tuple[RobustnessCurve, Arrays]]) -> list[tuple[RobustnessCurve, Arrays]]:
-    """Keep the curves that have all images of the subset with the most curves; of two such subsets, the larger."""
+def _on_shared_images(
+    read: list[tuple[RobustnessCurve, Arrays]], images: Collection[int]
+) -> list[tuple[RobustnessCurve, Arrays]]:
+    """Keep the curves that have all images: those given, or of the subset with the most curves, then the larger."""
     subsets = [frozenset(columns["index"].tolist()) for _, columns in read]
-    chosen = max(subsets, key=lambda subset: (subsets.count(subset), len(subset)), default=frozenset())
+    chosen = frozenset(images) or max(
+        subsets, key=lambda subset: (subsets.count(subset), len(subset)), default=frozenset()
+    )
     return [pair for pair, subset in zip(read, subsets, strict=True) if chosen <= subset]
 
 

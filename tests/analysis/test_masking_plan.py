@@ -49,8 +49,9 @@ def test_stored_results_are_completed_on_their_images(make_subject: MakeSubject)
     request = missing(subject, batch_size=10)
     assert titles(request) == ALL[1:]
     assert (request.limit, request.first, request.batch_size) == (None, 10, 10)
+    assert titles(missing(subject, first=5)) == ALL[1:]
     # on other images, and at another epsilon, the stored result serves nothing
-    assert titles(missing(subject, limit=20)) == ALL
+    assert titles(missing(subject, limit=5)) == titles(missing(subject, first=20)) == ALL
     assert titles(missing(subject, epsilon=0.2)) == ALL
 
 

@@ -48,6 +48,15 @@ def test_equal_values_name_the_epsilon_of_the_recipe(afdctl: Afdctl):
     assert (found["overestimate"], found["epsilon"]) == (0, short("digits_nt").attack.epsilon)
 
 
+def test_only_the_chosen_images_count(afdctl: Afdctl):
+    """Some attacks have more images."""
+    assert afdctl("attack", "nt", "--attack", "noise", "--epsilon", "0.1", "--limit", "16").code == 0
+    ended = afdctl(*COMMAND, "--json")
+    (found,) = json.loads(ended.out)["masking"]
+    assert found["n"] == 8
+    assert "D8" not in [one["indicator"] for one in found["indicators"] if one["verdict"] == "missing"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
