@@ -1,12 +1,13 @@
 """What the stored results of a network say of its robustness, image by image: the evidence of the masking diagnosis."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any, Final
 
 import numpy as np
 
+from afdctl import recipe
 from afdctl.attacks.base import NO_CLASS, NOT_FOUND
 from afdctl.runs import shards
 from afdctl.runs.curves import RobustnessCurve
@@ -78,24 +79,32 @@ class AttackEvidence:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The attacks on one network in one norm, on n images that they share; `labels` (n,)."""
+    """The attacks on one network in one norm, on n images that they share; `labels` (n,).
+
+    `nominal` is the epsilon of the recipe, None without a recipe or where that is in another norm.
+    """
 
     run: str
     norm: str
     attacks: tuple[AttackEvidence, ...]
     labels: Array
     clean: Array
+    nominal: float | None = None
 
     @classmethod
-    def of(cls, run: Run, norm: str, curves: Sequence[RobustnessCurve]) -> "Evidence | None":
+    def of(
+        cls, run: Run, norm: str, curves: Sequence[RobustnessCurve], images: Collection[int] = ()
+    ) -> "Evidence | None":
         """Read the curves of a run in a norm; None without any. Error: CorruptError.
 
-        Curves that lack some of the images on which most attacks were run are left out.
+        Curves that lack some of `images` are left out; without these numbers in the test split, curves that lack some
+        of the images on which most attacks were run.
         """
-        read = _on_shared_images([(curve, _columns(run, curve)) for curve in curves if curve.norm == norm])
+        read = _on_shared_images([(curve, _columns(run, curve)) for curve in curves if curve.norm == norm], images)
         if not read:
             return None
-        shared = reduce(np.intersect1d, (columns["index"] for _, columns in read))
+        given = [np.asarray(images)] if images else []
+        shared = reduce(np.intersect1d, [*given, *(columns["index"] for _, columns in read)])
         attacks = []
         for curve, columns in read:
             rows = np.argsort(columns["index"])[np.searchsorted(np.sort(columns["index"]), shared)]
@@ -111,7 +120,14 @@ class Evidence:
                 )
             )
         first = attacks[0].columns
-        return cls(run=run.name, norm=norm, attacks=tuple(attacks), labels=first["label"], clean=first["clean"])
+        return cls(
+            run=run.name,
+            norm=norm,
+            attacks=tuple(attacks),
+            labels=first["label"],
+            clean=first["clean"],
+            nominal=_nominal_epsilon(run, norm),
+        )
 
     @property
     def n(self) -> int:
@@ -119,7 +135,9 @@ class Evidence:
 
     @cached_property
     def epsilons(self) -> tuple[float, ...]:
-        return tuple(sorted({epsilon for attack in self.attacks for epsilon in attack.epsilons}))
+        """The grids of all attacks together, the nominal epsilon first: indicators name the first of equal values."""
+        found = {epsilon for attack in self.attacks for epsilon in attack.epsilons}
+        return tuple(sorted(found, key=lambda epsilon: (epsilon != self.nominal, epsilon)))
 
     def at(self, epsilon: float) -> list[AttackEvidence]:
         """Return the attacks that were run at an epsilon."""
@@ -186,10 +204,19 @@ def _all(masks: Sequence[Array]) -> Array:
     return every
 
 
-def _on_shared_images(read: list[tuple[RobustnessCurve, Arrays]]) -> list[tuple[RobustnessCurve, Arrays]]:
-    """Keep the curves that have all images of the subset with the most curves; of two such subsets, the larger."""
+def _nominal_epsilon(run: Run, norm: str) -> float | None:
+    attack = recipe.loads(run.recipe_text, run.path).attack if run.recipe_text else None
+    return attack.epsilon if attack and attack.norm == norm else None
+
+
+def _on_shared_images(
+    read: list[tuple[RobustnessCurve, Arrays]], images: Collection[int]
+) -> list[tuple[RobustnessCurve, Arrays]]:
+    """Keep the curves that have all images: those given, or of the subset with the most curves, then the larger."""
     subsets = [frozenset(columns["index"].tolist()) for _, columns in read]
-    chosen = max(subsets, key=lambda subset: (subsets.count(subset), len(subset)), default=frozenset())
+    chosen = frozenset(images) or max(
+        subsets, key=lambda subset: (subsets.count(subset), len(subset)), default=frozenset()
+    )
     return [pair for pair, subset in zip(read, subsets, strict=True) if chosen <= subset]
 
 

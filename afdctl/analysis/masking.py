@@ -4,7 +4,7 @@ Sources: Athalye et al. 2018 (arXiv:1802.00420), Carlini et al. 2019 (arXiv:1902
 (arXiv:2003.01690), Pintor et al. 2022 (arXiv:2106.09947). No indicator proves robustness.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -84,14 +84,16 @@ def diagnose(
     *,
     pixels: int,
     limits: Thresholds | None = None,
+    images: Collection[int] = (),
 ) -> list[Diagnosis]:
     """Judge a run's network in each norm in which `curves` attack it; nothing is attacked.
 
-    `check` is the journal's row of its sanity checks, `pixels` the number of values of an image. Error: CorruptError
+    `check` is the journal's row of its sanity checks, `pixels` the number of values of an image, `images` the
+    numbers of the images to judge by in the test split, without which most attacks decide. Error: CorruptError
     where a shard is damaged.
     """
     norms = dict.fromkeys(curve.norm for curve in curves)
-    evidence = [Evidence.of(run, norm, curves) for norm in norms]
+    evidence = [Evidence.of(run, norm, curves, images) for norm in norms]
     judged = limits or thresholds.defaults()
     return [_judge(known, check, pixels, judged) for known in evidence if known]
 

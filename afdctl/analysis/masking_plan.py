@@ -76,11 +76,11 @@ def planned(target: EvaluationTarget, epsilon: float | None) -> list[AttackConfi
 
 
 def request_missing(
-    target: EvaluationTarget, *, epsilon: float | None, limit: int | None, first: int | None, seed: int
+    target: EvaluationTarget, *, epsilon: float | None, limit: int | None, first: int | None, **options: Any
 ) -> EvaluationRequest | None:
     """Return what measures the attacks that are missing, on the images of the stored results; None for nothing.
 
-    `limit` and `first` choose other images.
+    `limit` and `first` choose other images; `options` are others of `EvaluationRequest`.
     """
     curves = stored_curves(target)
     split_n = len(target.split)
@@ -90,9 +90,19 @@ def request_missing(
         rule, n = max(counts, key=lambda pair: (counts.count(pair), pair[1]), default=("sample", IMAGES))
         limit, first = (None, n) if rule == "first" else (n, None)
         chosen = Subset.of(split_n, limit=limit, first=first)
-    usable = [curve for curve in curves if (curve.subset, curve.n) == chosen.key]
+    usable = [curve for curve in curves if _has_images(curve, chosen)]
     missing = missing_attacks(planned(target, epsilon), usable)
     if not missing:
         return None
     suite = Suite("masking", tuple(missing))
-    return EvaluationRequest(suites={target.dataset: suite}, limit=limit, first=first, seed=seed)
+    return EvaluationRequest(suites={target.dataset: suite}, limit=limit, first=first, **options)
+
+
+def chosen_images(target: EvaluationTarget, limit: int | None, first: int | None) -> list[int]:
+    """Return the numbers of the test images that `limit` or `first` chooses; none without either."""
+    return Subset.of(len(target.split), limit=limit, first=first).index.tolist() if limit or first else []
+
+
+def _has_images(curve: RobustnessCurve, chosen: Subset) -> bool:
+    """Return whether a curve has the chosen images: a sample begins with every smaller one."""
+    return curve.subset == "all" or (curve.subset == chosen.rule and curve.n >= chosen.n)

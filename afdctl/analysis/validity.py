@@ -119,7 +119,7 @@ def unfinished(evidence: Evidence, limits: Thresholds) -> Finding:
     value = late.get(latest, 0.0)
     text = "attacks end long after their last successes"
     if short:
-        text = f"the steps of {short[-1]} cannot cross its ball"
+        text = f"the steps of {short[0]} cannot cross its ball"
     elif value > limits.D4.late:
         text = f"{format_percent(value)} of the successes of {latest} are of the last tenth of its steps; take more"
     return Finding(

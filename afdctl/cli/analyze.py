@@ -150,6 +150,8 @@ def diagnose_masking(options: AnalyzeOptions) -> None:
         raise RecipeError(
             "--masking: compares attacks, not features; run it without other analyses, --attacks and --out"
         )
+    if options.suite != AnalyzeOptions.suite:
+        raise RecipeError("--suite: goes with other analyses; --masking has attacks of its own")
     epsilon = None if options.epsilons is None else parse_grid(options.epsilons)[-1]
     names = (field.name for field in fields(EvaluateOptions))
     shared_values = {name: getattr(options, name) for name in names if hasattr(options, name)}

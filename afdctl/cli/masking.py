@@ -44,10 +44,17 @@ def diagnose(options: EvaluateOptions, *, epsilon: float | None, thresholds_file
     for target in targets:
         if not stored:
             run_missing(options, target, epsilon, device)
-        curves = masking_plan.stored_curves(target)
-        if not curves:
+        found = masking.diagnose(
+            target.run,
+            masking_plan.stored_curves(target),
+            target.check,
+            pixels=target.split.x[0].numel(),
+            limits=limits,
+            images=masking_plan.chosen_images(target, options.limit, options.first),
+        )
+        if not found:
             typer.echo(f"{target.name}: has no attacks to compare; leave --stored out, or run `afdctl sweep`", err=True)
-        diagnoses += masking.diagnose(target.run, curves, target.check, pixels=target.split.x[0].numel(), limits=limits)
+        diagnoses += found
     show(diagnoses, as_json=options.json)
 
 
@@ -61,7 +68,12 @@ def run_missing(
     from afdctl.evaluation import time_estimate
 
     request = masking_plan.request_missing(
-        target, epsilon=epsilon, limit=options.limit, first=options.first, seed=options.seed
+        target,
+        epsilon=epsilon,
+        limit=options.limit,
+        first=options.first,
+        seed=options.seed,
+        batch_size=options.batch_size,
     )
     if request is None:
         return

@@ -1,7 +1,6 @@
 """Load what is attacked: a run's network or a custom model, with the test images and the digests that key results."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -15,11 +14,11 @@ from torch import nn
 from afdctl import recipe, registry
 from afdctl.data import Dataset, ImageTensors
 from afdctl.data.loader import Split
-from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.evaluation import sanity_checks
+from afdctl.errors import AfdctlError, CorruptError, RecipeError
+from afdctl.evaluation import known_checks, sanity_checks
 from afdctl.evaluation.outputs import check_images, compute_fingerprint, matches_fingerprint
 from afdctl.formatting import did_you_mean
-from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
+from afdctl.journal import Row
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.data import Data
@@ -146,14 +145,6 @@ def load_user_target(
     )
 
 
-def missing_checks(targets: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
-    """Return the checks of these targets that the journal of a run with results on them lacks."""
-    written = {_check_identity(row) for row in drop_superseded(reader.of_event("sanity_check"))}
-    checks = {_check_identity(target.check): target.check for target in targets if target.check}
-    missing = [check for identity, check in checks.items() if identity not in written]
-    return [{key: value for key, value in check.items() if key != "t"} for check in missing]
-
-
 def make_target(
     run: Run,
     network: nn.Module,
@@ -174,7 +165,7 @@ def make_target(
     try:
         check = (
             check
-            or _find_check(run, digest, dataset.digest)
+            or known_checks.find(run, digest, dataset.digest)
             or sanity_checks.run_check(network, dataset, device, digest)
         )
     except RecipeError as error:
@@ -195,22 +186,6 @@ def make_target(
         check=check,
         load_training=lambda: load().train,
     )
-
-
-def _find_check(run: Run, digest: str, data_digest: str) -> Row | None:
-    """Find the newest check of these weights on these images in the run's journal."""
-    rows: list[Row] = []
-    # no journal yet, or a damaged one, which does not matter to what only needs the weights
-    with suppress(NotFoundError):
-        rows = JournalOutline(run.journal_path).rows
-    identity = (digest, data_digest, sanity_checks.VERSION)
-    checks = [row for row in rows if row["event"] == "sanity_check" and _check_identity(row) == identity]
-    return checks[-1] if checks else None
-
-
-def _check_identity(row: Row) -> tuple[Any, ...]:
-    """Return what a check is of: network, images, version of the checks."""
-    return row["checkpoint"], row["data"], row["version"]
 
 
 def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:

@@ -1,6 +1,6 @@
 """Each indicator D1 to D10 on results made by hand."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -220,3 +220,11 @@ def test_thresholds_are_data():
     assert (finding.verdict, finding.threshold) == ("warn", 0.5)
     with pytest.raises(RecipeError, match=r"^--set D7\.fial: no such key"):
         thresholds.load(None, ["D7.fial=0.5"])
+
+
+def test_equal_values_name_the_nominal_epsilon():
+    grid = {0.1: range(50), 0.2: range(50), 0.3: range(50)}
+    found = replace(evidence(attack("pgd_linf", grid), attack("fgsm", grid), attack("deepfool", grid)), nominal=0.2)
+    assert found.epsilons == (0.2, 0.1, 0.3)
+    for indicator in (comparisons.one_step, comparisons.loss_gap, comparisons.dominance):
+        assert "at 0.2" in indicator(found, LIMITS).text
