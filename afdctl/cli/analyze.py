@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from afdctl import registry
+from afdctl import paths, registry
 from afdctl.cli import masking, output_path
 from afdctl.cli import options as shared
 from afdctl.cli.analysis_runners import (
@@ -35,7 +35,9 @@ UMAP = typer.Option("--umap", help="The same by UMAP (pip install 'afdctl[umap]'
 HDH = typer.Option("--hdh", help="Three estimates of d_HdH against the gap, and the bound of Eq. 5 (Figure 3).")
 MASKING = typer.Option("--masking", help="Is it robust, or does it only look so? Ten indicators; runs what they lack.")
 STORED = typer.Option("--stored", help="With --masking: judge stored results only; attack nothing.")
-THRESHOLDS = typer.Option(metavar="FILE", help="With --masking: TOML with other thresholds; --set changes some.")
+THRESHOLDS = typer.Option(
+    metavar="FILE", parser=paths.path, help="With --masking: TOML with other thresholds; --set changes some."
+)
 NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
 OWN = typer.Option("--analysis", metavar="FILE.py:NAME", help="An analysis of your own, or by name; repeatable.")
 SETTINGS = typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of your own analyses; repeatable.")

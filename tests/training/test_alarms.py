@@ -143,4 +143,5 @@ def test_fgsm_without_a_random_start_at_a_large_epsilon_is_caught(tmp_path: Path
 def test_a_training_journals_its_alarms(tmp_path: Path):
     # x' = x for every image that the attack did not fool
     weak = ("attack.return_iterate=last_success", "attack.epsilon=0.001", "attack.steps=1", "train.epochs=30")
+    weak += ("model.encoder=lenet",)
     assert alarms_of(tmp_path, "digits_at", *weak) == ["unchanged_images"]
