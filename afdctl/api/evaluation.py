@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from afdctl.api.runs import AnyRun, Progress, as_path, load_target
 from afdctl.data import Dataset
@@ -156,6 +157,11 @@ def _check_module(model: object) -> None:
         raise RecipeError(
             f"model: must be a torch.nn.Module, not {with_article(type(model).__name__)}; `load_model` loads a run's"
         )
+    # a pass would give lazy parameters random values, and the caller's module another class
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor) or tensor.is_meta:
+            where = "is on the meta device" if tensor.is_meta else "is lazy; pass a batch through the model first"
+            raise RecipeError(f"model: {name} has no values: it {where}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import nn
 from afdctl import paths
 from afdctl import recipe as recipes
 from afdctl.api.loaded_run import LoadedRun
-from afdctl.errors import python_call
+from afdctl.errors import RecipeError, python_call
 from afdctl.evaluation.target import EvaluationTarget, load_run_target
 from afdctl.interrupts import within_a_program
 from afdctl.recipe import Recipe
@@ -107,6 +107,8 @@ def load_model(
 def _load_recipe(recipe: AnyRecipe, overrides: Mapping[str, Any] | Sequence[str]) -> Recipe:
     if isinstance(recipe, str | Path):
         return recipes.load(str(recipe), overrides)
+    if not isinstance(recipe, Recipe | Mapping):
+        raise RecipeError(f"recipe: must be a name, a path, a Recipe or a dictionary, not {type(recipe).__name__}")
     return recipes.of_values(recipe, overrides)
 
 

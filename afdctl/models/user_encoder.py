@@ -44,6 +44,9 @@ def build_encoder(
 
 def accepted(factory: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a function takes by name."""
+    # the signature of torch's own __init__ takes everything, but it refuses every argument
+    if inspect.isclass(factory) and factory.__init__ is nn.Module.__init__:
+        return {}
     parameters = inspect.signature(factory).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return {key: value for key, value in settings.items() if takes_all or key in parameters}

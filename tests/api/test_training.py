@@ -94,6 +94,7 @@ def test_progress_is_what_the_command_prints(
         ({"extends": "digits_nt", "seed": 2**70}, "recipe: seed: a whole number beyond 64 bits"),
         ({"data.dataset": "digits"}, r"recipe: defense.name: missing; add it to \[defense\]"),
         ("digits_n", "digits_n: no such recipe"),
+        (None, "recipe: must be a name, a path, a Recipe or a dictionary, not NoneType"),
     ],
 )
 def test_mistakes_in_a_recipe(given: Any, message: str, tmp_path: Path):
