@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from afdctl.api.runs import AnyRun, Progress, as_path, load_target
 from afdctl.data import Dataset
-from afdctl.errors import RecipeError
+from afdctl.errors import RecipeError, python_call
 from afdctl.evaluation import time_estimate
 from afdctl.evaluation.given import check_given, given_dataset, given_target
 from afdctl.evaluation.images import VerifiedResult, attack_images
@@ -27,6 +27,7 @@ from afdctl.suites.attack_config import as_grid
 from afdctl.training import setup
 
 
+@python_call()
 def attack(
     model: nn.Module,
     x: Tensor,
@@ -55,6 +56,7 @@ def attack(
     return attack_images(model, x, y, spec, seed=seed, batch_size=batch_size)
 
 
+@python_call()
 def check(model: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     """Return warnings of what would make robust accuracy meaningless: vanishing gradients, randomness, a softmax, ...
 
@@ -64,6 +66,7 @@ def check(model: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     return check_given(model, x, y)
 
 
+@python_call()
 def evaluate(
     target: AnyRun | nn.Module | Sequence[AnyRun],
     suite: str | Path = suites.DEFAULT,

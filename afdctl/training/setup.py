@@ -19,6 +19,7 @@ from afdctl.errors import (
     RecipeError,
     StoppedError,
     compile_failure,
+    option,
     out_of_memory,
 )
 from afdctl.interrupts import catch_signals
@@ -162,7 +163,7 @@ def choose_device(name: str) -> torch.device:
     available += [*(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
     device = {"auto": available[0], "cuda": "cuda:0"}.get(name, name)
     if device not in available:
-        raise RecipeError(f"--device {name}: not on this machine; it has: {', '.join(available)}")
+        raise RecipeError(f"{option('device', name)}: not on this machine; it has: {', '.join(available)}")
     return torch.device(device)
 
 
@@ -172,7 +173,8 @@ def _resume_device(run: Run, name: str | None) -> torch.device:
     device = choose_device(name or str(original))
     if device.type != original.type:
         raise RecipeError(
-            f"--device {name}: the run started on {original}, whose random numbers cannot be continued on {device.type}"
+            f"{option('device', name)}: the run started on {original}, whose random numbers cannot be continued "
+            f"on {device.type}"
         )
     return device
 
@@ -195,7 +197,9 @@ def load_run_dataset(run: Run, table: Data, data_dir: Path | None) -> Dataset:
     dataset = load_dataset(table, data_dir, recorded=Path(run.provenance["data_dir"]))
     # the same path may contain other images by now
     if dataset.digest != run.provenance["data_digest"]:
-        raise CorruptError(f"{run.path}: not the images that this run used; name their folder with --data-dir")
+        raise CorruptError(
+            f"{run.path}: not the images that this run used; name their folder with {option('data-dir')}"
+        )
     return dataset
 
 

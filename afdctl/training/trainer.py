@@ -89,7 +89,7 @@ class Trainer:
         with seeded_init(recipe.seed):
             # on the CPU, so that initial weights are the same for every device
             network = build(**recipe.model.architecture, channels=channels, image_size=image_size, classes=classes)
-            self.notes += weights.load_into(network) if weights else []
+            self.notes += weights.load_into(network, recipe.model) if weights else []
             network.freeze(recipe.train.freeze)
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)

@@ -108,9 +108,11 @@ def test_mistakes_in_arguments(trained: afdctl.LoadedRun, folder: Path):
         afdctl.train("digits_nt", {"train.epoch": 1})
     with pytest.raises(afdctl.RecipeError, match="not on this machine"):
         afdctl.train("digits_nt", device="gpu")
-    with pytest.raises(afdctl.NotFoundError, match="no such run"):
+    with pytest.raises(afdctl.RecipeError, match=r"^name='a/b': has '/' in it"):
+        afdctl.train("digits_nt", name="a/b", runs=folder / "runs")
+    with pytest.raises(afdctl.NotFoundError, match=r"no such run under .*; name another folder with runs="):
         afdctl.load_run("nosuch", runs=folder)
-    with pytest.raises(afdctl.RecipeError, match="exists; choose another --name"):
+    with pytest.raises(afdctl.RecipeError, match="exists; choose another name=, or resume"):
         afdctl.train("digits_nt", name=trained.name, runs=folder / "runs")
 
 

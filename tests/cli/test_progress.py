@@ -23,7 +23,7 @@ from afdctl.runs.alarms import alarm_row
 from afdctl.runs.run import Run
 from tests.conftest import SHORT
 
-RECIPE = {"defense": {"name": "afd"}, "data": {"dataset": "digits"}}
+RECIPE = {"defense": {"name": "afd", "game": "wgan"}, "data": {"dataset": "digits"}}
 RUN = {
     "event": "run",
     "name": "digits[red]-001",
@@ -63,7 +63,7 @@ LAST = {
 BEST = LAST | {"checkpoint": "best", "checkpoint_step": 500, "acc_nat": 0.981, "acc_adv": 0.628}
 FIGURES = ["L_C  2.300", "L_D -0.000", "L_F -0.011", "D acc  50%", "d_HΔH 0.143", "2,490 images/s"]
 OPENING = (
-    "digits[red]-001: afd on digits, 31,050 parameters, 60 epochs of 10 steps on cpu\n"
+    "digits[red]-001: AFD-WGAN on digits, 31,050 parameters, 60 epochs of 10 steps on cpu\n"
     "10 classes: 1,237 images to train on, 200 held out, 360 to test"
 )
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
