@@ -58,18 +58,8 @@ def loss_gap(evidence: Evidence, limits: Thresholds) -> Finding:
         return missing("D7", "loss gap", "weak", limits.D7.fail, "PGD and a second attack at the same epsilon")
     name, epsilon = max(values, key=lambda place: values[place])
     value = values[name, epsilon]
-    return by_gap(
-        Finding(
-            indicator="D7",
-            name="loss gap",
-            sign="weak",
-            value=value,
-            threshold=limits.D7.fail,
-            verdict="ok",
-            text=f"{name} overestimates robustness by {100 * value:.1f} points at {format_epsilon(epsilon)}",
-        ),
-        limits.D7.warn,
-    )
+    text = f"{name} overestimates robustness by {100 * value:.1f} points at {format_epsilon(epsilon)}"
+    return by_gap("D7", "loss gap", value, limits.D7, text)
 
 
 def gradient_free(evidence: Evidence, limits: Thresholds) -> Finding:
@@ -151,15 +141,5 @@ def dominance(evidence: Evidence, limits: Thresholds) -> Finding:
     text, epsilon = max(values, key=lambda place: values[place])
     value = values[text, epsilon]
     text = text.format(100 * value) if value > 0 else "PGD is as strong as the attacks that minimise the norm"
-    return by_gap(
-        Finding(
-            indicator="D10",
-            name="cross-attack dominance",
-            sign="weak",
-            value=value,
-            threshold=limits.D10.fail,
-            verdict="ok",
-            text=f"{text} at {format_epsilon(epsilon)}",
-        ),
-        limits.D10.warn,
-    )
+    text = f"{text} at {format_epsilon(epsilon)}"
+    return by_gap("D10", "cross-attack dominance", value, limits.D10, text)

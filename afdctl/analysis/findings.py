@@ -1,7 +1,9 @@
 """What an indicator of the masking diagnosis finds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
+
+from afdctl.evaluation.thresholds import Gap
 
 Verdict = Literal["ok", "warn", "fail", "missing"]
 Sign = Literal["masking", "weak"]
@@ -36,8 +38,9 @@ def missing(indicator: str, name: str, sign: Sign, threshold: float, needs: str)
     )
 
 
-def by_gap(finding: Finding, warn: float) -> Finding:
-    """Return the finding with the verdict of its value, which has two thresholds."""
-    value = finding.value or 0.0
-    verdict: Verdict = "fail" if value > finding.threshold else "warn" if value > warn else "ok"
-    return replace(finding, verdict=verdict)
+def by_gap(indicator: str, name: str, value: float, limits: Gap, text: str) -> Finding:
+    """Judge how far one attack is above another, which has two thresholds and is a sign of weak attacks only."""
+    verdict: Verdict = "fail" if value > limits.fail else "warn" if value > limits.warn else "ok"
+    return Finding(
+        indicator=indicator, name=name, sign="weak", value=value, threshold=limits.fail, verdict=verdict, text=text
+    )

@@ -42,7 +42,9 @@ class _Share(Table):
     share: NonNegative
 
 
-class _Gap(Table):
+class Gap(Table):
+    """Differences of accuracies: a warning above one, a failure above the other."""
+
     warn: NonNegative
     fail: NonNegative
 
@@ -66,10 +68,10 @@ class Thresholds(Table):
     D4: _Unfinished
     D5: _NotMonotone
     D6: _Share
-    D7: _Gap
+    D7: Gap
     D8: _WithoutGradients
     D9: _Impossible
-    D10: _Gap
+    D10: Gap
 
     def exceeded(self, count: int, n: int, share: float) -> bool:
         """Whether `count` of n images are more than a share, and more than coincidence."""
