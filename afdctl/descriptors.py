@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from afdctl.name_families import Family
 
@@ -80,6 +80,17 @@ class Kind(Mapping[str, D], Generic[D]):
         return len(self.entries)
 
 
+# methods that any defense can have, by their key in [defense]
+ADDITIONS: Final[Mapping[str, str]] = {"margin": "HE", "awp_gamma": "AWP"}
+
+
+def without_additions(method: str) -> str:
+    """Return the defense of a method: AT of AT-HE-AWP."""
+    for name in reversed([*ADDITIONS.values()]):
+        method = method.removesuffix(f"-{name}")
+    return method
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DefenseDescriptor(Descriptor):
     """A defense: what tables, figures, reports, the dashboard, `bench` and the trainer know of it.
@@ -103,8 +114,9 @@ class DefenseDescriptor(Descriptor):
     styles: Mapping[str, tuple[str, Any, str]] = dataclasses.field(default_factory=dict)
 
     def method(self, table: Mapping[str, Any]) -> str:
-        """Return the name of the defense of a [defense] table in tables and figures: AT, AFD-WGAN."""
-        return self.method_of(str(table.get(self.variant, "")))
+        """Return the name of the defense of a [defense] table in tables and figures: AT, AFD-WGAN, AT-AWP."""
+        additions = [f"-{name}" for key, name in ADDITIONS.items() if table.get(key)]
+        return self.method_of(str(table.get(self.variant, ""))) + "".join(additions)
 
     def method_of(self, variant: str) -> str:
         """Return the name of a variant."""

@@ -6,6 +6,7 @@ A message is one line that says what is wrong, where, and what to do. The CLI pr
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,24 @@ Result = TypeVar("Result")
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 # torch and oneDNN report exhausted host memory as a plain RuntimeError with one of these phrases
 NO_MEMORY = ("allocate memory", "out of memory", "could not create a memory", "bad_alloc")
+_from_python: ContextVar[bool] = ContextVar("from_python", default=False)
+
+
+@contextmanager
+def python_call() -> Iterator[None]:
+    """Spell options in messages as arguments of the Python API, until the end of the block or function."""
+    token = _from_python.set(True)
+    try:
+        yield
+    finally:
+        _from_python.reset(token)
+
+
+def option(name: str, value: str | None = None) -> str:
+    """Spell an option, perhaps with its value, in a message: `--data-dir x`, or `data_dir=x` in Python."""
+    if _from_python.get():
+        return f"{name.replace('-', '_')}={value or ''}"
+    return f"--{name}" if value is None else f"--{name} {value}"
 
 
 class AfdctlError(Exception):

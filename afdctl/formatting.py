@@ -107,6 +107,11 @@ def shorten_list(items: Sequence[str]) -> str:
     return ", ".join(items[:LISTED_ITEMS]) + more
 
 
+def join_words(words: Sequence[str]) -> str:
+    """Join words as in a sentence: `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def one_line_error(error: BaseException) -> str:
     """Format an exception as one line, such as `ValueError: must be positive`."""
     first, *more = map(str.strip, format_exception_only(error)[-1].strip().splitlines())

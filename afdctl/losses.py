@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax, relu, softplus
+from torch.nn.functional import cross_entropy, log_softmax, relu, softmax, softplus
 
 
 def L_C(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -23,6 +23,12 @@ def L_C(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
 def hard_labels(y: Tensor) -> Tensor:
     """Return y (n,), or of the mixed labels (n, classes) of CutMix the class with the larger share."""
     return y if y.ndim == 1 else y.argmax(1)
+
+
+def probabilities(y: Tensor, classes: int) -> Tensor:
+    """Return labels y (n,) as probabilities (n, classes), which mixed labels are already."""
+    # torch's one_hot would wait for the device, to check the labels
+    return y if y.ndim > 1 else torch.zeros(len(y), classes, device=y.device).scatter(1, y[:, None], 1.0)
 
 
 class AdversarialLoss(NamedTuple):
@@ -85,6 +91,48 @@ def kl_divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
     """KL(p(x) || p(x')) of each sample (n,) in nats, the regulariser of TRADES (arXiv:1901.08573)."""
     log_p = log_softmax(logits, 1)
     return (log_p.exp() * (log_p - log_softmax(logits_adv, 1))).sum(1)
+
+
+def boosting_term(logits: Tensor, y: Tensor) -> Tensor:
+    """-log(1 - p_k(x')) of the most likely wrong class k, the term that MART adds to the cross-entropy.
+
+    Wang et al. 2020, ICLR, openreview.net/forum?id=rklOg6EFwS, Eq. 8. Of logits (n, classes) with labels y.
+    """
+    log_p = log_softmax(logits, 1)
+    k = log_p.scatter(1, hard_labels(y)[:, None], -torch.inf).argmax(1, keepdim=True)
+    # 1 - p is the sum of the others: the difference would be 0, and its logarithm infinite, at a confident mistake
+    return -log_p.scatter(1, k, -torch.inf).logsumexp(1).mean()
+
+
+def weighted_kl(logits: Tensor, logits_adv: Tensor, y: Tensor) -> Tensor:
+    """Mean of KL(p(x) || p(x')) (1 - p_y(x)), which counts uncertain images more (MART, Eq. 11)."""
+    p_y = softmax(logits, 1).gather(1, hard_labels(y)[:, None])[:, 0]
+    return (kl_divergence(logits, logits_adv) * (1 - p_y)).mean()
+
+
+def squared_error(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    """||p(x) - y||^2 of each sample (n,), the loss of SCORE (arXiv:2202.10103); arguments as of `L_C`."""
+    classes = logits.shape[1]
+    target = (1 - smoothing) * probabilities(y, classes) + smoothing / classes
+    return (softmax(logits, 1) - target).square().sum(1)
+
+
+def squared_distance(logits: Tensor, logits_adv: Tensor) -> Tensor:
+    """||p(x) - p(x')||^2 of each sample (n,), the regulariser of SCORE (arXiv:2202.10103)."""
+    return (softmax(logits, 1) - softmax(logits_adv, 1)).square().sum(1)
+
+
+def logit_pairing(logits: Tensor, logits_adv: Tensor) -> Tensor:
+    """Mean squared difference of the logits (n, classes) of x and x' (ALP: Kannan et al. 2018, arXiv:1803.06373)."""
+    return (logits - logits_adv).square().mean()
+
+
+def with_margin(logits: Tensor, y: Tensor, margin: float) -> Tensor:
+    """Lower the logit of the label by `margin`, so that a loss asks for more than the right order of classes.
+
+    HE (Pang et al. 2020, arXiv:2002.08619, Eq. 7): logits are s cos(angle) and `margin` is s m.
+    """
+    return logits - margin * probabilities(y, logits.shape[1]) if margin else logits
 
 
 def sensitivity(z: Tensor, z_adv: Tensor) -> Tensor:

@@ -102,6 +102,35 @@ DEFENSES: Final = Kind(
             classified="x",
             styles={"": (RED, (0, (5, 1.2, 1, 1.2)), "^")},
         ),
+        "mart": DefenseDescriptor(
+            place="afdctl.defenses.mart:Mart",
+            config="afdctl.recipe.baselines:Mart",
+            label="MART",
+            losses=("L_C", "boost", "kl"),
+            metrics=("acc_nat", "acc_adv"),
+            classified="x'",
+            styles={"": (PURPLE, (0, (6, 1.5)), "<")},
+        ),
+        "score": DefenseDescriptor(
+            place="afdctl.defenses.score:Score",
+            config="afdctl.recipe.baselines:Score",
+            label="SCORE",
+            losses=("L_C", "distance"),
+            metrics=("acc_nat", "acc_adv"),
+            # the adversary that maximises its distance
+            adversary="pgd_lse",
+            classified="x",
+            styles={"": (RED, (0, (2, 0.8)), ">")},
+        ),
+        "alp": DefenseDescriptor(
+            place="afdctl.defenses.alp:LogitPairing",
+            config="afdctl.recipe.baselines:LogitPairing",
+            label="ALP",
+            losses=("L_C", "pairing"),
+            metrics=("acc_nat", "acc_adv"),
+            classified="both",
+            styles={"": (SKY, (0, (4, 1, 1, 1)), "*")},
+        ),
         "afd": DefenseDescriptor(
             place="afdctl.defenses.afd:AFD",
             config="afdctl.recipe.defenses:AFD",
@@ -131,7 +160,10 @@ LOSSES: Final[Mapping[str, Loss]] = {
     "L_C": Loss("L_C", "classifier", "L_C: classification (Eq. 7)", "L_C"),
     "L_D": Loss("L_D", "discriminator", "L_D: discriminator (Eq. 9, 11)", "L_D"),
     "L_F": Loss("L_F", "feature extractor", "L_F: feature (Eq. 10, 12)", "L_F"),
-    "kl": Loss("KL", "p(x) against p(x')", "KL term of TRADES", "L_D"),
+    "kl": Loss("KL", "p(x) against p(x')", "KL term of TRADES and MART", "L_D"),
+    "boost": Loss("boost", "likeliest wrong class", "Term of MART for the likeliest wrong class", "L_F"),
+    "distance": Loss("‖p(x) − p(x')‖²", "distance", "Squared distance of SCORE", "L_D"),
+    "pairing": Loss("pairing", "logits of x and x'", "Logit pairing of ALP", "L_D"),
     "sensitivity": Loss("‖F(x) − F(x')‖", "sensitivity", "Sensitivity term of matching", "L_D"),
 }
 ADVERSARIES: Final = Kind(
@@ -142,6 +174,7 @@ ADVERSARIES: Final = Kind(
         "apgd_ce": Descriptor(place="afdctl.attacks.apgd:apgd"),
         "pgd": Descriptor(place="afdctl.attacks.pgd:pgd_ce", keys=("step_size",)),
         "pgd_kl": Descriptor(place="afdctl.attacks.pgd:pgd_kl", keys=("step_size",)),
+        "pgd_lse": Descriptor(place="afdctl.attacks.pgd:pgd_lse", keys=("step_size",)),
         "n_fgsm": Descriptor(place="afdctl.attacks.n_fgsm:n_fgsm"),
     },
 )
@@ -166,6 +199,7 @@ ATTACKS: Final = Kind(
         "square": Descriptor(place="afdctl.attacks.autoattack:square", config="afdctl.suites.autoattack:Square"),
         "apgd_l1": Descriptor(place="afdctl.attacks.autoattack:apgd_l1", config="afdctl.suites.autoattack:APGD"),
         "noise": Descriptor(place="afdctl.attacks.noise:noise", config="afdctl.suites.schema:Noise"),
+        "surrogate": Descriptor(place="afdctl.attacks.surrogate:surrogate", config="afdctl.suites.schema:Surrogate"),
     },
 )
 # in the order of their output

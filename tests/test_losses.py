@@ -6,7 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from afdctl.losses import GAMES, L_C, gradient_penalty, hard_labels, kl_divergence, sensitivity
+from afdctl.losses import (
+    GAMES,
+    L_C,
+    boosting_term,
+    gradient_penalty,
+    hard_labels,
+    kl_divergence,
+    logit_pairing,
+    sensitivity,
+    squared_distance,
+    squared_error,
+    weighted_kl,
+    with_margin,
+)
 
 NAT, ADV = torch.tensor([2.0, -1.0]), torch.tensor([0.0, 3.0])
 
@@ -88,3 +101,47 @@ def test_kl_divergence():
 
 def test_sensitivity_is_the_mean_distance():
     assert sensitivity(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.zeros(2, 2)).item() == pytest.approx((5 + 1) / 2)
+
+
+P = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+
+
+def test_boosting_term_is_of_the_likeliest_wrong_class():
+    expected = -(math.log(1 - 0.3) + math.log(1 - 0.7)) / 2
+    assert boosting_term(P.log(), torch.tensor([0, 1])).item() == pytest.approx(expected)
+
+
+def test_boosting_term_of_a_confident_mistake_is_finite():
+    # 1 - p is exp(-200) in two classes
+    assert boosting_term(torch.tensor([[-100.0, 100.0]]), torch.tensor([0])).item() == pytest.approx(200)
+
+
+def test_weighted_kl_counts_uncertain_images_more():
+    adv = torch.tensor([[0.25, 0.5, 0.25], [0.1, 0.2, 0.7]])
+    kl = 0.5 * math.log(0.5 / 0.25) + 0.3 * math.log(0.3 / 0.5) + 0.2 * math.log(0.2 / 0.25)
+    assert weighted_kl(P.log(), adv.log(), torch.tensor([0, 2])).item() == pytest.approx(kl * (1 - 0.5) / 2)
+
+
+def test_squared_error_of_plain_smoothed_and_mixed_labels():
+    y = torch.tensor([0, 2])
+    assert squared_error(P.log(), y).tolist() == pytest.approx([0.25 + 0.09 + 0.04, 0.01 + 0.04 + 0.09])
+    smoothed = squared_error(P.log(), y, smoothing=0.3)  # targets 0.8, 0.1, 0.1
+    assert smoothed.tolist() == pytest.approx([0.09 + 0.04 + 0.01, 0 + 0.01 + 0.01])
+    mixed = torch.tensor([[0.5, 0.5, 0.0]])
+    assert squared_error(P[:1].log(), mixed).tolist() == pytest.approx([0.04 + 0.04])
+
+
+def test_squared_distance():
+    adv = torch.tensor([[0.3, 0.3, 0.4], [0.1, 0.2, 0.7]])
+    assert squared_distance(P.log(), adv.log()).tolist() == pytest.approx([0.04 + 0.04, 0], abs=1e-7)
+
+
+def test_logit_pairing_is_a_mean_over_classes_too():
+    assert logit_pairing(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.zeros(2, 2)).item() == pytest.approx(5 / 4)
+
+
+def test_a_margin_lowers_the_logit_of_the_label():
+    logits = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert with_margin(logits, torch.tensor([0, 1]), 0.5).tolist() == [[0.5, 2.0], [3.0, 3.5]]
+    assert with_margin(logits[:1], torch.tensor([[0.25, 0.75]]), 2.0).tolist() == [[0.5, 0.5]]
+    assert with_margin(logits, torch.tensor([0, 1]), 0.0) is logits

@@ -12,8 +12,9 @@ from afdctl.analysis.features import VERSION as FEATURES_VERSION
 from afdctl.analysis.features import FeatureCache, OnImages
 from afdctl.analysis.own import built_in
 from afdctl.errors import AfdctlError, RecipeError
+from afdctl.evaluation import known_checks
 from afdctl.evaluation.plan import Task, full_strength, make_key
-from afdctl.evaluation.target import EvaluationTarget, missing_checks
+from afdctl.evaluation.target import EvaluationTarget
 from afdctl.image_counts import format_subset
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row, drop_superseded
@@ -185,7 +186,7 @@ class AnalysisRunner:
 
     def _missing_checks(self) -> list[Row]:
         """Return the network's check, unless the journal has it."""
-        return missing_checks([self.target], self.cache.reader)
+        return known_checks.missing([self.target.check], self.cache.reader)
 
     def _counting_rows(self) -> list[Row]:
         self.cache.reader.of_event("analysis")

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from afdctl.api.runs import AnyRun, Progress, as_path, load_target
 from afdctl.data import Dataset
-from afdctl.errors import RecipeError
+from afdctl.errors import RecipeError, python_call
 from afdctl.evaluation import time_estimate
 from afdctl.evaluation.given import check_given, given_dataset, given_target
 from afdctl.evaluation.images import VerifiedResult, attack_images
@@ -26,6 +27,7 @@ from afdctl.suites.attack_config import as_grid
 from afdctl.training import run_data, setup
 
 
+@python_call()
 def attack(
     model: nn.Module,
     x: Tensor,
@@ -54,6 +56,7 @@ def attack(
     return attack_images(model, x, y, spec, seed=seed, batch_size=batch_size)
 
 
+@python_call()
 def check(model: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     """Return warnings of what would make robust accuracy meaningless: vanishing gradients, randomness, a softmax, ...
 
@@ -63,6 +66,7 @@ def check(model: nn.Module, x: Tensor, y: Tensor) -> list[str]:
     return check_given(model, x, y)
 
 
+@python_call()
 def evaluate(
     target: AnyRun | nn.Module | Sequence[AnyRun],
     suite: str | Path = suites.DEFAULT,
@@ -153,6 +157,11 @@ def _check_module(model: object) -> None:
         raise RecipeError(
             f"model: must be a torch.nn.Module, not {with_article(type(model).__name__)}; `load_model` loads a run's"
         )
+    # a pass would give lazy parameters random values, and the caller's module another class
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor) or tensor.is_meta:
+            where = "is on the meta device" if tensor.is_meta else "is lazy; pass a batch through the model first"
+            raise RecipeError(f"model: {name} has no values: it {where}")
 
 
 @contextmanager

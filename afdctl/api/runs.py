@@ -12,6 +12,7 @@ from torch import nn
 from afdctl import paths
 from afdctl import recipe as recipes
 from afdctl.api.loaded_run import LoadedRun
+from afdctl.errors import RecipeError, python_call
 from afdctl.evaluation.target import EvaluationTarget, load_run_target
 from afdctl.interrupts import within_a_program
 from afdctl.recipe import Recipe
@@ -27,6 +28,7 @@ AnyRun = str | Path | Run
 Progress = bool | Callable[[dict[str, Any]], None]
 
 
+@python_call()
 def train(
     recipe: AnyRecipe,
     overrides: Mapping[str, Any] | Sequence[str] = (),
@@ -55,6 +57,7 @@ def train(
     return LoadedRun(run.path)
 
 
+@python_call()
 def resume(
     run: AnyRun,
     *,
@@ -78,12 +81,14 @@ def resume(
     return found
 
 
+@python_call()
 def load_run(run: AnyRun, *, runs: str | Path = "runs") -> LoadedRun:
     """Return a run by path, name or `latest`, verified. Errors: NotFoundError, CorruptError."""
     found = run if isinstance(run, Run) else Run.find(str(run), Path(runs))
     return LoadedRun(found.path)
 
 
+@python_call()
 def load_model(
     run: AnyRun,
     checkpoint: str = "best",
@@ -102,6 +107,8 @@ def load_model(
 def _load_recipe(recipe: AnyRecipe, overrides: Mapping[str, Any] | Sequence[str]) -> Recipe:
     if isinstance(recipe, str | Path):
         return recipes.load(str(recipe), overrides)
+    if not isinstance(recipe, Recipe | Mapping):
+        raise RecipeError(f"recipe: must be a name, a path, a Recipe or a dictionary, not {type(recipe).__name__}")
     return recipes.of_values(recipe, overrides)
 
 

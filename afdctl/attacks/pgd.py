@@ -3,6 +3,7 @@
 Both run the same loop and steps. An evaluation stops at the first success, a training takes all steps.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from afdctl.attacks.gradient_loop import SteepestStep, StepRule, run_gradient_at
 from afdctl.attacks.norms import project, random_in_ball
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.attacks.sparse_l1 import SparseStep
-from afdctl.losses import kl_divergence
+from afdctl.losses import kl_divergence, squared_distance
 
 # standard deviation of the start's noise in the code of TRADES
 TRADES_NOISE = 0.001
@@ -73,11 +74,12 @@ def pgd_ce(
     return _all_steps(model, x, y, start, step_rule, steps, return_iterate, cross_entropy_per_sample)
 
 
-def pgd_kl(
+def pgd_divergence(
     model: Model,
     x: Tensor,
     y: Tensor,
     *,
+    divergence: Callable[[Tensor, Tensor], Tensor],
     norm: str,
     epsilon: float,
     steps: int,
@@ -86,23 +88,28 @@ def pgd_kl(
     return_iterate: str = "best_loss",
     generator: Generator,
 ) -> Tensor:
-    """Return x' (n, c, h, w) of PGD on KL(p(x) || p(x')), from x plus noise: the adversary of TRADES (training).
+    """Return x' (n, c, h, w) of PGD on a divergence of two logits, those of x and of x', from x plus noise (training).
 
-    Zhang et al. 2019, arXiv:1901.08573.
+    Source: Zhang et al. 2019, arXiv:1901.08573.
     """
     with torch.no_grad():
         logits_nat = model(x)
     start = x
-    # KL has no gradient at x itself
+    # a divergence has no gradient at x itself
     if random_start:
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         start = project(x + TRADES_NOISE * noise, x, epsilon, norm)
 
-    def kl(logits: Tensor, y: Tensor) -> Tensor:
-        return kl_divergence(logits_nat, logits)
+    def loss(logits: Tensor, y: Tensor) -> Tensor:
+        return divergence(logits_nat, logits)
 
     step_rule = training_step(norm, epsilon, step_length(epsilon, steps, step_size))
-    return _all_steps(model, x, y, start, step_rule, steps, return_iterate, kl)
+    return _all_steps(model, x, y, start, step_rule, steps, return_iterate, loss)
+
+
+# the adversaries of TRADES and of SCORE
+pgd_kl = partial(pgd_divergence, divergence=kl_divergence)
+pgd_lse = partial(pgd_divergence, divergence=squared_distance)
 
 
 def training_step(norm: str, epsilon: float, step_size: float) -> StepRule:

@@ -113,7 +113,7 @@ def _count_faults(function: UserFunction, x_adv: Tensor, clipped: Tensor) -> Non
     outside = ~broken & (x_adv != clipped).flatten(1).any(1)
     for fault, rows in (
         ("had NaN and were replaced by x", broken),
-        ("were outside their ball and were clipped to it", outside),
+        ("were outside their ball or outside [0, 1], and were clipped", outside),
     ):
         if count := int(rows.sum()):
             function.faults[fault] += count

@@ -36,6 +36,8 @@ SHARE_STEPS: Final = 3
 JOURNAL_STEPS: Final = 430
 # All attack steps cost the same, so a short attack is enough to compare thread counts.
 THREADS_ATTACK_STEPS: Final = 2
+# Keys that are not taken over by the defenses that a recipe's own is compared with.
+OWN_KEYS: Final = {"name", "awp_gamma", "awp_warmup_epochs"}
 # Steps in a trace, and rows of its table of operators.
 TRACED_STEPS: Final = 2
 TOP_OPERATORS: Final = 15
@@ -77,11 +79,11 @@ def build_defenses(recipe: Recipe, attack_steps: int, images: ImageBatch) -> dic
 
 
 def defense_table(recipe: Recipe, name: str) -> Any:
-    """Return the recipe's [defense] table, or that of another defense with the same optimizer of L_C."""
+    """Return the recipe's [defense] table, or that of another defense, without AWP, with the same optimizer of L_C."""
     if recipe.defense.name == name:
         return recipe.defense
     model: Any = DefenseConfig.model_of({"name": name})
-    return model(name=name, **recipe.defense.model_dump(include=set(DefenseConfig.model_fields) - {"name"}))
+    return model(name=name, **recipe.defense.model_dump(include=set(DefenseConfig.model_fields) - OWN_KEYS))
 
 
 def interleave(

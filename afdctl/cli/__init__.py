@@ -12,7 +12,22 @@ import typer
 from typer.core import TyperGroup
 
 from afdctl import __version__
-from afdctl.cli import analyze, attack, bench, data, export, models, process, recipes, runs, suites, sweep, train, watch
+from afdctl.cli import (
+    analyze,
+    attack,
+    bench,
+    data,
+    export,
+    models,
+    process,
+    recipes,
+    runs,
+    suites,
+    sweep,
+    train,
+    verify,
+    watch,
+)
 from afdctl.cli.process import broken_pipe_error, discard_output, escape_output
 from afdctl.errors import NO_SPACE, AfdctlError, DiskFullError, RecipeError, compile_failure, out_of_memory
 from afdctl.user_code import code
@@ -85,6 +100,7 @@ app.command("attack", short_help="Attack models with one attack at one epsilon."
 app.command("sweep", short_help="Run a suite's attacks over their epsilons.")(sweep.sweep)
 app.command("analyze", short_help="Analyse the features of runs.")(analyze.analyze)
 app.command("export", short_help="Export tables, figures, reports, raw data and weights of runs.")(export.export)
+app.command("verify", short_help="Compare runs with the paper's numbers.")(verify.verify)
 app.command("bench", short_help="Measure the cost of a recipe on this machine.")(bench.bench)
 app.add_typer(runs.app, name="runs")
 app.add_typer(recipes.app, name="recipes")

@@ -87,7 +87,7 @@ def evaluate(
             check_measured(balls, suite.attacks)
 
     with exit_on_interrupt():
-        from afdctl.cli import evaluation_tables
+        from afdctl.cli import evaluation_tables, masking_text
         from afdctl.cli.console import progress_reporter
         from afdctl.cli.evaluation_progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
@@ -121,7 +121,9 @@ def evaluate(
     for line in runner.cells.other_checkpoints():
         typer.echo(line, err=True)
     unions = {run.name: balls or trained_balls(run) for run in runner.cells.runs.values()}
-    evaluation_tables.show_results(Evaluation.of(runner, rows, unions), as_json=options.json)
+    evaluation = Evaluation.of(runner, rows, unions)
+    diagnoses = masking_text.diagnose_sweep(list(runner.cells.targets.values()), evaluation.curves)
+    evaluation_tables.show_results(evaluation, diagnoses, as_json=options.json)
 
 
 def check_options(options: EvaluateOptions, matrix: bool) -> None:

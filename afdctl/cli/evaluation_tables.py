@@ -9,12 +9,14 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
+from afdctl.cli.masking_text import short_form
 from afdctl.formatting import NORM_LABELS, format_count, format_epsilon, format_estimate, format_percent
 from afdctl.image_counts import describe_images, format_subset
 
 if TYPE_CHECKING:
     import torch
 
+    from afdctl.analysis.masking import Diagnosis
     from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve
     from afdctl.evaluation.plan import Task
     from afdctl.evaluation.request import Evaluation
@@ -45,10 +47,10 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
     return f"{summary}, up to about {format_estimate(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
 
 
-def show_results(evaluation: "Evaluation", *, as_json: bool) -> None:
-    """Print the results of a plan."""
+def show_results(evaluation: "Evaluation", diagnoses: "Sequence[Diagnosis]", *, as_json: bool) -> None:
+    """Print the results of a plan, and what they say of masked gradients."""
     if as_json:
-        typer.echo(json.dumps(evaluation.as_json()))
+        typer.echo(json.dumps(evaluation.as_json() | {"masking": [found.as_json() for found in diagnoses]}))
         return
     console = TableConsole()
     for run in dict.fromkeys(curve.run for curve in evaluation.curves):
@@ -59,6 +61,9 @@ def show_results(evaluation: "Evaluation", *, as_json: bool) -> None:
             worst = [worst for worst in evaluation.worst_cases if (worst.run, worst.norm) == (run, norm)]
             console.print_dropping_columns(partial(accuracy_table, shown, worst), len(OPTIONAL))
             console.print(caption(shown), soft_wrap=True)
+            for diagnosis in diagnoses:
+                if (diagnosis.run, diagnosis.norm) == (run, norm) and (text := short_form(diagnosis)):
+                    console.print(text, soft_wrap=True)
             console.print()
         for union in (union for union in evaluation.unions if union.run == run):
             console.print(union_table(union))

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.columns import Columns
 
+from afdctl import registry
 from afdctl.cli.console import ProgressReporter
 from afdctl.formatting import (
     format_count,
@@ -58,6 +59,10 @@ class TrainingProgress:
                 self.on_epoch(row)
             case "test":
                 self.on_test(row)
+            case "alarm":
+                from afdctl.runs.alarms import format_alarm
+
+                self.reporter.say(f"alarm: {format_alarm(row)}")
             case "warning":
                 self.reporter.say(f"warning: {row['message']}")
 
@@ -144,14 +149,12 @@ def format_opening(row: Row) -> str:
         return f"resuming at step {row['step']} of {row['steps_total']}"
     recipe, images = row["recipe"], row["images"]
     own = recipe.get("user_code") or {}
-    defense, dataset = (
-        own[table]["label"] if table in own else recipe[table][key]
-        for table, key in (("defense", "name"), ("data", "dataset"))
-    )
+    defense = registry.describe(registry.DEFENSES, recipe["defense"]["name"], own.get("defense"))
+    dataset = own["data"]["label"] if "data" in own else recipe["data"]["dataset"]
     share = recipe["data"].get("extra_share")
     extra = f" with {share:.0%} of each batch from {images['extra']:,} others" if share else ""
     return (
-        f"{row['name']}: {defense} on {dataset}, {row['parameters']:,} parameters, "
+        f"{row['name']}: {defense.method(recipe['defense'])} on {dataset}, {row['parameters']:,} parameters, "
         f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {row['device']}\n"
         f"{row['classes']} classes: {images['train']:,} images to train on{extra}, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from afdctl import paths
-from afdctl.errors import NO_SPACE, DataMissingError, DiskFullError
+from afdctl.errors import NO_SPACE, DataMissingError, DiskFullError, option
 
 # images that are digested at once
 DIGEST_ROWS = 4096
@@ -158,8 +158,8 @@ class DatasetLoader(ABC):
         )
         return DataMissingError(
             f"{self.name} is not on this machine, and {reason}. Missing:\n{files}\n"
-            f"Put them into {' or '.join(map(str, roots))}, or name the folder that holds them with --data-dir or "
-            f"AFDCTL_DATA. Also accepted: {self.accepts}."
+            f"Put them into {' or '.join(map(str, roots))}, or name the folder that holds them with "
+            f"{option('data-dir')} or AFDCTL_DATA. Also accepted: {self.accepts}."
         )
 
 
@@ -197,7 +197,8 @@ def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
             folder = TemporaryDirectory(prefix=".fetch-", dir=root)
             break
     else:
-        raise DataMissingError(f"cannot write to {' or '.join(map(str, roots))}: name another folder with --data-dir")
+        folders = " or ".join(map(str, roots))
+        raise DataMissingError(f"cannot write to {folders}: name another folder with {option('data-dir')}")
     try:
         with folder as name:
             yield root, Path(name)

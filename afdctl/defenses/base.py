@@ -39,6 +39,8 @@ class Defense(ABC):
         self.adversary = adversary
         self.modules: dict[str, nn.Module] = {"network": network}
         self.optimizers: dict[str, Optimizer] = {"C": self.sgd("C", network.parameters())}
+        # completed epochs, which the trainer sets before each step
+        self.epoch = 0
 
     @abstractmethod
     def step(self, x: Tensor, y: Tensor) -> Report:
@@ -49,8 +51,12 @@ class Defense(ABC):
         """
 
     def L_C(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Eq. 7, with the recipe's label smoothing."""
-        return losses.L_C(logits, y, self.table.label_smoothing)
+        """Eq. 7, with the recipe's label smoothing and margin."""
+        return losses.L_C(self.with_margin(logits, y), y, self.table.label_smoothing)
+
+    def with_margin(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Lower the label's logit by the recipe's margin of the cosine; see `losses.with_margin`."""
+        return losses.with_margin(logits, y, self.table.margin * (self.network.cosine_scale or 0.0))
 
     def sgd(self, loss_name: str, parameters: Iterable[nn.Parameter]) -> SGD:
         """Return the optimizer of L_C, L_D or L_F (`loss_name` C, D or F) with the recipe's settings."""
@@ -80,7 +86,7 @@ class Defense(ABC):
         return apply_gradients(self.optimizers["C"], gradients_of(loss, self.network))
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()} | {"values": self._values()}
+        return {name: part.state_dict() for name, part in self._parts().items()} | {"values": self.values()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         # a saved optimizer has the learning rates of its step
@@ -88,14 +94,21 @@ class Defense(ABC):
             self._first_lrs(name)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        for name, value in state.get("values", {}).items():
+        self.set_values(state.get("values", {}))
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Set attributes to what `values` returned."""
+        for name, value in values.items():
             own = getattr(self, name, None)
             if isinstance(own, Generator):
                 own.set_state(value)
+            elif isinstance(own, Tensor) and own.is_leaf and own.requires_grad:
+                # an optimizer has this very tensor
+                own.data.copy_(value)
             else:
                 setattr(self, name, value.to(own.device) if isinstance(own, Tensor) else value)
 
-    def _values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """Return the attributes that are numbers, tensors or generators, whose states they are."""
         values = {key: value for key, value in vars(self).items() if isinstance(value, VALUES) and key != "noise"}
         return {key: value.get_state() if isinstance(value, Generator) else value for key, value in values.items()}

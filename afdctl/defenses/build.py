@@ -1,7 +1,7 @@
 """Build the defense of a [defense] table, built in or a user's, whose state is found and whose reports are checked."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from afdctl import registry
+from afdctl.defenses.awp import with_awp
 from afdctl.defenses.base import Adversary, Defense, Report
 from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import FeatureClassifier
@@ -27,16 +28,22 @@ def make_defense(
     cls = registry.load(registry.DEFENSES, table.name)
     code = registry.user_code(registry.DEFENSES, table.name)
     given = {"table": table, "network": network, "adversary": adversary, "classes": classes, "noise": noise}
-    if code is None:
-        built_in: Defense = cls(**given)
-        return built_in
+    defense: Defense = cls(**given) if code is None else make_users(cls, given, code)
+    # called by the trainer, and by what estimates and measures the cost of a step
+    if table.awp_gamma:
+        vars(defense)["step"] = with_awp(defense)
+    return defense
+
+
+def make_users(cls: Any, given: Mapping[str, Any], code: UserCode) -> Defense:
+    """Build a user's defense, and check that it is one."""
+    name = shown(given["table"].name)
     if not issubclass(cls, Defense):
-        raise RecipeError(f"{shown(table.name)}: is not a subclass of afdctl.Defense")
+        raise RecipeError(f"{name}: is not a subclass of afdctl.Defense")
     with code.running(f"{cls.__name__}()"):
         defense: Defense = cls(**given)
-    find_state(defense, shown(table.name))
-    # called by the trainer, and by what estimates and measures the cost of a step
-    vars(defense)["step"] = checked_step(defense.step, code, shown(table.name))
+    find_state(defense, name)
+    vars(defense)["step"] = checked_step(defense.step, code, name)
     return defense
 
 

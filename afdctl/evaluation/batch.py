@@ -13,8 +13,8 @@ from afdctl.attacks.query_counter import seed_global_rng
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.errors import RecipeError, out_of_memory
 from afdctl.evaluation.epsilon_search import Results, attack_grid
+from afdctl.evaluation.outputs import preserved_state
 from afdctl.evaluation.plan import Task
-from afdctl.evaluation.sanity_checks import preserved_state
 from afdctl.evaluation.verify import Verification, predict, verify
 from afdctl.formatting import one_line_error
 from afdctl.models.feature_classifier import FeatureClassifier
@@ -30,6 +30,9 @@ class PreparedModel:
     `check` is called before each pass, and may raise. In bf16 the encoder of our networks, and the whole of a custom
     model, computes in it.
     """
+
+    # for an attack that distils the network
+    substitute: nn.Module | None = None
 
     def __init__(self, network: nn.Module, check: Callable[[], None], precision: str = "float32") -> None:
         self.network, self._check = network, check

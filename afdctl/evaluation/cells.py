@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from afdctl.evaluation import known_checks
 from afdctl.evaluation.plan import Task
-from afdctl.evaluation.target import EvaluationTarget, missing_checks
+from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import JournalCache, Row, drop_superseded
 from afdctl.runs import selection, shards
 from afdctl.runs.curves import RobustnessCurve, wilson
@@ -66,7 +67,8 @@ class PlannedCells:
     def missing_checks(self, name: str) -> list[Row]:
         """Return the checks that a run's journal lacks: of its network, and of the sources of its transfers."""
         sources = [task.source for task in self.tasks if any(target.name == name for target in task.targets)]
-        return missing_checks([self.targets[name], *sources], self.readers[name])
+        targets = [self.targets[name], *sources]
+        return known_checks.missing([target.check for target in targets], self.readers[name])
 
     def rows_to_rewrite(self, name: str) -> list[Row]:
         """Return a run's finished cells that would count in place of others if they were written again."""

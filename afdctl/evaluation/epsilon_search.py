@@ -77,6 +77,9 @@ class BatchUnderAttack:
         budget = {} if spec.minimises else {"epsilon": epsilon}
         if isinstance(spec, AA):
             settings = {"norm": spec.norm, "parts": [(part.name, part.attack_kwargs()) for part in spec.parts()]}
+        if spec.distils:
+            # none in an evaluation without a run
+            options["substitute"] = getattr(self.model, "substitute", None)
         result: AttackResult = function(
             self.model, self.x[indices], self.y[indices], rng=rng, **budget, **settings, **options
         )

@@ -13,7 +13,7 @@ from afdctl.data import Dataset, ImageTensors
 from afdctl.errors import RecipeError
 from afdctl.evaluation import sanity_checks
 from afdctl.evaluation.images import check_labels, check_tensors, classes_of, frozen, prepare
-from afdctl.evaluation.sanity_checks import CHECKED_IMAGES, compute_fingerprint, preserved_state
+from afdctl.evaluation.outputs import CHECKED_IMAGES, check_images, compute_fingerprint, preserved_state
 from afdctl.evaluation.target import EvaluationTarget, make_target
 from afdctl.runs.folders import name_stem
 from afdctl.runs.provenance import environment
@@ -50,7 +50,7 @@ def given_target(network: nn.Module, images: Dataset) -> Iterator[EvaluationTarg
     """Make the network a target on its own device, whose results are in a temporary run, and leave it as it was."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     with TemporaryDirectory() as folder, preserved_state(network, device), frozen(network):
-        x = sanity_checks.check_images(images, device)
+        x = check_images(images, device)
         classes = classes_of(network, x)
         check_labels(images.test.y, classes)
         names = images.classes or tuple(map(str, range(classes)))
@@ -59,4 +59,4 @@ def given_target(network: nn.Module, images: Dataset) -> Iterator[EvaluationTarg
         name = name_stem(type(network).__name__)
         run = Run.create(Path(folder), name, None, facts | environment(device), name=name)
         dataset = Dataset(images.name, train=images.train, test=images.test, classes=names, notes=images.notes)
-        yield make_target(run, network, dataset, device, digest=digest)
+        yield make_target(run, network, dataset, device, digest=digest, load=lambda: dataset)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from afdctl.attacks.base import AttackResult, Model
 from afdctl.errors import RecipeError
 from afdctl.evaluation.batch import PreparedModel, scatter_to_batch, search
-from afdctl.evaluation.sanity_checks import check_output, forward, preserved_state
+from afdctl.evaluation.outputs import check_output, forward, preserved_state
 from afdctl.evaluation.time_estimate import default_batch_size
 from afdctl.evaluation.verify import predict, verify
 from afdctl.formatting import with_article

@@ -72,6 +72,10 @@ class EvaluationRequest:
                 raise RecipeError("--from: names the run that is attacked; leave --from out for a white-box attack")
         else:
             tasks = plan.plan_white_box(targets, self.suite_of, **options)
+        if transfer := next((task for task in tasks if task.transfers and task.spec.distils), None):
+            raise RecipeError(
+                f"{transfer.spec.title}: transfers from a network of its own; leave --from and --matrix out"
+            )
         return [task.with_precision(self.precision) for task in tasks]
 
     def runner(self, targets: Targets, sources: Targets = ()) -> SweepRunner:

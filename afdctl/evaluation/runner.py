@@ -9,6 +9,7 @@ from typing import Any
 from afdctl.attacks.base import Model
 from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, StoppedError, out_of_memory
+from afdctl.evaluation import surrogates
 from afdctl.evaluation.batch import PreparedModel, attack_batch
 from afdctl.evaluation.cells import PartialResults, PartialResultStore, PlannedCells, Rows, cell_row
 from afdctl.evaluation.plan import Task
@@ -85,7 +86,11 @@ class SweepRunner:
         if task.precision != "float32":
             float32_model = PreparedModel(task.source.network, check)
         self.report_progress(task, results)
-        started = saved = time.monotonic()
+        started = saved = self.batch_started = time.monotonic()
+        if task.spec.distils:
+            name = task.source.name
+            reader, append = self.cells.readers[name], partial(self.append, name)
+            model.substitute = surrogates.find_or_distil(task, model, reader, append)
         earlier_seconds = results.seconds
         while results.done < task.n:
             try:

@@ -1,8 +1,8 @@
 """Load what is attacked: a run's network or a custom model, with the test images and the digests that key results."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from afdctl import recipe, registry
-from afdctl.data import Dataset
+from afdctl.data import Dataset, ImageTensors
 from afdctl.data.loader import Split
-from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.evaluation import sanity_checks
-from afdctl.evaluation.sanity_checks import compute_fingerprint, matches_fingerprint
+from afdctl.errors import AfdctlError, CorruptError, RecipeError
+from afdctl.evaluation import known_checks, sanity_checks
+from afdctl.evaluation.outputs import check_images, compute_fingerprint, matches_fingerprint
 from afdctl.formatting import did_you_mean
-from afdctl.journal import JournalCache, JournalOutline, Row, drop_superseded
+from afdctl.journal import Row
 from afdctl.models import user_model
 from afdctl.models.feature_classifier import build
 from afdctl.recipe.data import Data
@@ -39,7 +39,8 @@ class EvaluationTarget:
 
     `digest` identifies the network (the checkpoint's digest, or a custom model's `model_digest`), `data_digest` the
     images. Results go to `run`. `check` is the journal's row of the network's sanity checks on these images;
-    `warnings` are those of the check and of loading, `notes` tell how the images were read.
+    `warnings` are those of the check and of loading, `notes` tell how the images were read. `load_training` reads the
+    training images again, which an evaluation rarely needs; None where there are none.
     """
 
     name: str
@@ -55,6 +56,7 @@ class EvaluationTarget:
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     check: Row = field(default_factory=dict)
+    load_training: Callable[[], ImageTensors] | None = None
 
 
 def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
@@ -69,7 +71,8 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
     # a sweep would begin a new journal, which knows nothing of the training
     if not run.journal_path.exists():
         raise CorruptError(f"{run.journal_path}: missing; restore it from a copy")
-    dataset = load_run_dataset(run, config.data, data_dir)
+    load = partial(load_run_dataset, run, config.data, data_dir)
+    dataset = load()
     channels, image_size, _ = dataset.test.x.shape[1:]
     with seeded_init(config.seed):  # a notebook's random numbers stay as they are
         network = build(
@@ -85,7 +88,7 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         warnings.append(f"{changed} has changed since the training; these results are of the code as it is now")
     # under the name that tables and suites know
     dataset = replace(dataset, name=config.dataset)
-    return make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings)
+    return make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings, load=load)
 
 
 def load_user_target(
@@ -102,12 +105,12 @@ def load_user_target(
 ) -> EvaluationTarget:
     """Load a custom model (see `user_model.load`); its results go to the run of the same model, if any, or a new one.
 
-    Errors: those of `user_model.load`, of `sanity_checks.check` and of `load_dataset`. They leave no run behind.
+    Errors: those of `user_model.load`, of `sanity_checks.measure` and of `load_dataset`. They leave no run behind.
     """
     table = data_table(dataset, image_size)
     images = load_dataset(table, data_dir)
     network = _load_user_model(spec, images, device, weights=weights, mean=mean, std=std)
-    x, classes = sanity_checks.check_images(images, device), len(images.classes)
+    x, classes = check_images(images, device), len(images.classes)
     code_digest, fingerprint = user_model.digest(network), compute_fingerprint(network, x, classes)
     digest = sha256(f"{code_digest} {fingerprint}".encode()).hexdigest()
     facts = {
@@ -131,15 +134,15 @@ def load_user_target(
         # a model that fails its check must not leave a run behind
         check = sanity_checks.run_check(network, images, device, digest)
         run = Run.create(runs, user_model.parse(spec).stem, None, facts | environment(device))
-    return make_target(run, network, images, device, digest=run.provenance["model_digest"], check=check)
-
-
-def missing_checks(targets: Iterable[EvaluationTarget], reader: JournalCache) -> list[Row]:
-    """Return the checks of these targets that the journal of a run with results on them lacks."""
-    written = {_check_identity(row) for row in drop_superseded(reader.of_event("sanity_check"))}
-    checks = {_check_identity(target.check): target.check for target in targets if target.check}
-    missing = [check for identity, check in checks.items() if identity not in written]
-    return [{key: value for key, value in check.items() if key != "t"} for check in missing]
+    return make_target(
+        run,
+        network,
+        images,
+        device,
+        digest=run.provenance["model_digest"],
+        check=check,
+        load=partial(load_dataset, table, data_dir),
+    )
 
 
 def make_target(
@@ -152,13 +155,17 @@ def make_target(
     seed: int = 0,
     warnings: Sequence[str] = (),
     check: Row | None = None,
+    load: Callable[[], Dataset],
 ) -> EvaluationTarget:
-    """Freeze the network, and take its check from the journal or make it where the journal has none."""
+    """Freeze the network, and take its check from the journal or make it where the journal has none.
+
+    `load` reads the data set again.
+    """
     network = network.to(device).eval().requires_grad_(False)
     try:
         check = (
             check
-            or _find_check(run, digest, dataset.digest)
+            or known_checks.find(run, digest, dataset.digest)
             or sanity_checks.run_check(network, dataset, device, digest)
         )
     except RecipeError as error:
@@ -177,36 +184,22 @@ def make_target(
         class_names=dataset.classes,
         notes=dataset.notes,
         check=check,
+        load_training=lambda: load().train,
     )
-
-
-def _find_check(run: Run, digest: str, data_digest: str) -> Row | None:
-    """Find the newest check of these weights on these images in the run's journal."""
-    rows: list[Row] = []
-    # no journal yet, or a damaged one, which does not matter to what only needs the weights
-    with suppress(NotFoundError):
-        rows = JournalOutline(run.journal_path).rows
-    identity = (digest, data_digest, sanity_checks.VERSION)
-    checks = [row for row in rows if row["event"] == "sanity_check" and _check_identity(row) == identity]
-    return checks[-1] if checks else None
-
-
-def _check_identity(row: Row) -> tuple[Any, ...]:
-    """Return what a check is of: network, images, version of the checks."""
-    return row["checkpoint"], row["data"], row["version"]
 
 
 def _reload_user_target(run: Run, device: torch.device, data_dir: Path | None) -> EvaluationTarget:
     """Load the model of a custom model's run again; CorruptError where it has changed."""
     facts = run.provenance
-    images = load_run_dataset(run, data_table(facts["dataset"], facts["image_size"]), data_dir)
+    load = partial(load_run_dataset, run, data_table(facts["dataset"], facts["image_size"]), data_dir)
+    images = load()
     weights = facts["weights"] and Path(facts["weights"])
     network = _load_user_model(facts["model"], images, device, weights=weights, mean=facts["mean"], std=facts["std"])
-    x, classes = sanity_checks.check_images(images, device), len(images.classes)
+    x, classes = check_images(images, device), len(images.classes)
     unchanged = user_model.digest(network) == facts.get("code_digest")
     if not unchanged or not matches_fingerprint(network, x, classes, facts["fingerprint"]):
         raise CorruptError(f"{run.path}: the model {facts['model']} has changed since; name it with --model instead")
-    return make_target(run, network, images, device, digest=facts["model_digest"], seed=facts["seed"])
+    return make_target(run, network, images, device, digest=facts["model_digest"], seed=facts["seed"], load=load)
 
 
 def _load_user_model(

@@ -8,6 +8,7 @@ import torch
 from afdctl.attacks.base import cross_entropy_per_sample, loss_and_gradient
 from afdctl.data.loader import as_floats
 from afdctl.errors import fit_in_memory, out_of_memory
+from afdctl.evaluation import surrogates
 from afdctl.evaluation.batch import PreparedModel, search
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
@@ -16,7 +17,15 @@ from afdctl.suites.autoattack import AA
 
 ROUNDS = 2
 # settings of an attack that is only timed, at most
-TRIAL_SETTINGS = {"steps": 3, "queries": 10, "samples": 3, "binary_search_steps": 1, "restarts": 1, "targets": 1}
+TRIAL_SETTINGS = {
+    "steps": 3,
+    "queries": 10,
+    "samples": 3,
+    "binary_search_steps": 1,
+    "restarts": 1,
+    "targets": 1,
+    "epochs": 1,
+}
 TRIED_IMAGES = 2
 # where a batch's passes take longer, an attack's own arithmetic is negligible, and a trial would take long
 FAST_BATCH_SECONDS = 0.05
@@ -93,7 +102,7 @@ def estimate_seconds(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, 
 
 def task_seconds(task: Task, batch_size: int, forward: float, backward: float) -> float:
     """Estimate the time of one task, given the seconds of a pass of one sample."""
-    total = 0.0
+    total = surrogates.estimate_seconds(task, forward) if task.spec.distils else 0.0
     for part in task.spec.parts() if isinstance(task.spec, AA) else (task.spec,):
         forwards, backwards = part.passes(task.source.classes)
         epsilons = 1 if part.minimises else len(task.epsilons)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from afdctl import registry
+from afdctl.descriptors import without_additions
 from afdctl.formatting import printable
 from afdctl.paths import display_path
 from afdctl.recipe import packaged
@@ -84,11 +85,12 @@ def has_seeds(records: Iterable[Record]) -> bool:
     return len({record.seed for record in records}) > 1
 
 
-def method_rank(label: str) -> tuple[bool, int]:
+def method_rank(label: str) -> tuple[bool, int, str]:
     """Return the sort key of a label: built-in methods in the registry's order, then users' and custom models."""
     known = [defense.method_of(variant) for defense in registry.DEFENSES.values() for variant in defense.styles]
-    method = label.partition(" ")[0]
-    return method not in known, known.index(method) if method in known else 0
+    name = label.partition(" ")[0]
+    method = without_additions(name)
+    return method not in known, known.index(method) if method in known else 0, name.removeprefix(method)
 
 
 def dataset_title(dataset: str) -> str:
@@ -174,7 +176,7 @@ def _label(record: Record, *, alone: bool) -> str:
     return record.method if alone or record.method == record.name else f"{record.method} ({record.name})"
 
 
-def _rank(group: Group) -> tuple[int, str, tuple[bool, int]]:
+def _rank(group: Group) -> tuple[int, str, tuple[bool, int, str]]:
     # data sets that the paper does not use come after its own, and users' own last
     datasets = list(dict.fromkeys([*DATASETS, *registry.DATASETS]))
     known = group.dataset in datasets

@@ -48,7 +48,7 @@ _ATTACK: Final = {"attack": "string", "norm": "string", "source": "string or nul
 _BY_NORM: Final = {"acc_linf?": "number", "acc_l2?": "number", "acc_l1?": "number"}
 _STEP_METRICS: Final = (
     *("lr_C", "lr_D", "lr_F", "attack_steps", "progress", "images_per_s"),
-    *("L_C", "L_D", "L_F", "kl", "sensitivity", "grad_C", "grad_D", "grad_F"),
+    *("L_C", "L_D", "L_F", "kl", "boost", "distance", "pairing", "sensitivity", "grad_C", "grad_D", "grad_F"),
     *("acc_nat", "acc_adv", "fraction_unchanged"),
     *("d_accuracy", "d_acc_nat", "d_acc_adv", "alpha_h", "alpha_h_calibrated", "d_hdh", "d_hdh_calibrated"),
 )
@@ -84,8 +84,10 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "best": "boolean",
         "acc_nat?": "number",
         "acc_adv?": "number",
+        "acc_apgd_t?": "number",
         "acc_probe?": "number",
         **_BY_NORM,
+        "logit_margin?": "number or null",
         "n?": "integer",
         "seconds?": "number",
     },
@@ -104,6 +106,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "n": "integer",
         "split_n?": "integer",
     },
+    "alarm": {"name": "string", "step": "integer", "value": "number", "threshold": "number", "advice": "string"},
     "warning": {"step?": "integer", "message": "string"},
     "end": {"step?": "integer", "reason": "string", "exit_code": "integer", "message": "string or null"},
     "sanity_check": {
@@ -111,6 +114,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "data": "string",
         "version": "integer",
         "n?": "integer",
+        "measures?": "object",
         "warnings": "array of strings",
     },
     "sweep": {
@@ -167,6 +171,16 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "shard": "string",
         "images": "boolean",
         "last?": "number",
+    },
+    "surrogate": {
+        "key": "string",
+        "checkpoint": "string",
+        "data": "string",
+        "epochs": "integer",
+        "images": "integer",
+        "agreement": "number",
+        "seconds": "number",
+        "shard": "string",
     },
     "sweep_end": {"reason": "string", "exit_code": "integer"},
     "features": {

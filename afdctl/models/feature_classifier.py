@@ -1,11 +1,11 @@
-"""F_theta and C_phi: an encoder with normalised features, and a linear classifier; how fast they compute."""
+"""F_theta and C_phi: an encoder with normalised features, and a classifier of one layer; how fast they compute."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize
 
 from afdctl.errors import CorruptError
 from afdctl.models.precision import MixedPrecision, set_precision
@@ -46,17 +46,37 @@ class FeatureNorm(nn.Module):
             )
 
 
+class CosineClassifier(nn.Linear):
+    """Maps z (n, m) to logits: `scale` times the cosine of the angle between z and the weights of a class.
+
+    Hypersphere embedding (Pang et al. 2020, arXiv:2002.08619).
+    """
+
+    def __init__(self, features: int, classes: int, scale: float) -> None:
+        super().__init__(features, classes, bias=False)
+        self.scale = scale
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.scale * linear(normalize(z), normalize(self.weight))
+
+
 class FeatureClassifier(nn.Module):
     """C_phi(F_theta(x)): images (n, c, h, w) in [0, 1] to logits (n, classes).
 
     Only the encoder may compute in bfloat16. C_phi costs next to nothing, and logits of 8 bits would often be equal.
+    With `cosine_scale` C_phi is a `CosineClassifier`, otherwise linear.
     """
 
-    def __init__(self, encoder: nn.Module, features: int, classes: int, norm: str) -> None:
+    def __init__(
+        self, encoder: nn.Module, features: int, classes: int, norm: str, cosine_scale: float | None = None
+    ) -> None:
         super().__init__()
         self.features = features
         self.F_theta = MixedPrecision(encoder, FeatureNorm(norm))
-        self.C_phi = nn.Linear(features, classes)
+        self.cosine_scale = cosine_scale
+        self.C_phi = (
+            nn.Linear(features, classes) if cosine_scale is None else CosineClassifier(features, classes, cosine_scale)
+        )
         self.frozen: tuple[str, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,6 +105,7 @@ def build(
     *,
     width: int | None = None,
     norm: str = "l2",
+    cosine_scale: float | None = None,
     channels: int,
     image_size: int,
     classes: int,
@@ -93,11 +114,14 @@ def build(
     """Build the network of an encoder in the registry or a user's; weights are drawn from torch's global generator.
 
     `width` is the number of base filters, of an encoder that has it. `norm` is that of the features (`FeatureNorm`),
-    `own` are the further keys of a user's encoder. Errors: RecipeError for images that the encoder does not take.
+    `cosine_scale` that of the logits (`CosineClassifier`), `own` are the further keys of a user's encoder. Errors:
+    RecipeError for images that the encoder does not take.
     """
     base = {} if width is None else {"width": width}
     module, features = build_encoder(encoder, channels=channels, image_size=image_size, **base, **own)
-    network = FeatureClassifier(module, features, classes, norm)
+    network = FeatureClassifier(
+        encoder=module, features=features, classes=classes, norm=norm, cosine_scale=cosine_scale
+    )
     # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
     # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
     # stride 2.

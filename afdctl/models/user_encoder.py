@@ -23,7 +23,7 @@ def build_encoder(
     """Build the encoder of a name in the registry or of a user's code; return it and its number of features.
 
     A user's function or class gets those of the arguments that it takes. Errors of its code: RecipeError with file and
-    line, also for features of another shape than (n, m), and for parameters without values.
+    line, also for features of another shape than (n, m), for parameters without values, and for hooks.
     """
     code = user_code(ENCODERS, name)
     settings = {"channels": channels, "image_size": image_size} | ({} if width is None else {"width": width})
@@ -39,11 +39,21 @@ def build_encoder(
     if any(tensor.is_meta for tensor in module.state_dict().values()):
         raise RecipeError(f"{shown(name)}: has tensors without values, on the meta device; build it on the CPU")
     z = try_images(module.float(), code, name, (channels, image_size, image_size))
+    # only now, because lazy layers have a hook until their first pass
+    if hooked := [key for key, layer in module.named_modules() if layer._forward_pre_hooks or layer._forward_hooks]:
+        where = f"layer '{hooked[0]}'" if hooked[0] else "the encoder"
+        raise RecipeError(
+            f"{shown(name)}: {where} has a hook, which attacks do not call; compute it in forward, or with "
+            "torch.nn.utils.parametrizations"
+        )
     return module, z.shape[1]
 
 
 def accepted(factory: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a function takes by name."""
+    # the signature of torch's own __init__ takes everything, but it refuses every argument
+    if inspect.isclass(factory) and factory.__init__ is nn.Module.__init__:
+        return {}
     parameters = inspect.signature(factory).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     return {key: value for key, value in settings.items() if takes_all or key in parameters}

@@ -33,6 +33,17 @@ class DefenseConfig(NamedTable):
         description="share of each label that L_C spreads evenly over all classes; the adversary, the KL term of "
         "TRADES, L_D and L_F never see it",
     )
+    margin: Annotated[float, Field(ge=0, lt=2)] = Field(
+        0.0,
+        description="HE, needs model.cosine_scale: L_C lowers the cosine of the label's class by this much (Pang et "
+        "al. 2020); the adversary never sees it",
+    )
+    awp_gamma: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="AWP: each step is made at weights that a move of awp_gamma times their norm, up the gradient of "
+        "the defense's own losses, has changed (Wu et al. 2020); 0: none",
+    )
+    awp_warmup_epochs: CountOrZero = Field(0, description="first epochs, without AWP")
 
     @field_validator("nesterov_C", "nesterov_D", "nesterov_F", check_fields=False)
     @classmethod
@@ -134,7 +145,9 @@ class AdversaryConfig(NamedTable):
     epsilon: Fraction = Field(description='radius of the ball; images are in [0, 1], "8/255" is a legal value')
     # the default is validated too, as n_fgsm refuses it
     steps: Count = Field(10, validate_default=True, description="gradient steps; n_fgsm takes one")
-    step_size: Fraction | None = Field(None, description="pgd and pgd_kl only, absolute; none: 2.5 epsilon / steps")
+    step_size: Fraction | None = Field(
+        None, description="pgd, pgd_kl and pgd_lse only, absolute; none: 2.5 epsilon / steps"
+    )
     random_start: bool = Field(True, description="start from a random point, not from x")
     return_iterate: Literal["best_loss", "last", "last_success"] = Field(
         "best_loss",
@@ -170,8 +183,8 @@ class AdversaryConfig(NamedTable):
             raise ValueError("n_fgsm has no union of norms; use apgd_ce or pgd, without n_fgsm_epochs")
         if union.rule == "msd" and name != "pgd":
             raise ValueError('msd takes steps of PGD on the cross-entropy; set attack.name = "pgd", or rule = "random"')
-        if union.rule == "max" and name == "pgd_kl":
-            raise ValueError('max compares cross-entropies, which pgd_kl does not maximise; set rule = "random"')
+        if union.rule == "max" and name in ("pgd_kl", "pgd_lse"):
+            raise ValueError(f'max compares cross-entropies, which {name} does not maximise; set rule = "random"')
         if info.data.get("step_size") is not None:
             raise ValueError("steps are 2.5 epsilon / steps in each ball; remove attack.step_size")
         return union
@@ -187,7 +200,7 @@ class AdversaryConfig(NamedTable):
     @classmethod
     def _has_a_step_in_the_norm(cls, norm: str, info: ValidationInfo) -> str:
         if norm == "l1" and info.data.get("name") == "n_fgsm":
-            raise ValueError("n_fgsm's one dense step hardly moves in l1; use apgd_ce, pgd or pgd_kl")
+            raise ValueError("n_fgsm's one dense step hardly moves in l1; use apgd_ce, pgd, pgd_kl or pgd_lse")
         return norm
 
     @field_validator("step_size")

@@ -3,12 +3,11 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, reduce
+from functools import reduce
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-import tomli
 import tomli_w
 
 import afdctl
@@ -18,19 +17,15 @@ from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe import toml_source, user_names
 from afdctl.recipe.errors import validate
 from afdctl.recipe.named_table import RECORDED, NamedTable
+from afdctl.recipe.presets import preset
 from afdctl.recipe.schema import Recipe
-from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read, value_at
+from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read
 from afdctl.recipe.user_names import NAMED_TABLES, with_absolute_names
 
 PACKAGE: Final = Path(afdctl.__file__).parent
 REQUIRED: Final = ("data", "model", "defense", "attack", "train")
 # files that extend each other; packaged ones are up to 4
 MAX_CHAIN: Final = 16
-# the presets of `fidelity`: the paper, its published code and sound practice differ
-PRESETS: Final = ("sound", "paper", "official")
-# condition of a row of presets.toml -> the recipe's key that it compares
-CONDITIONS: Final = {"dataset": ("data", "dataset"), "defense": ("defense", "name"), "game": ("defense", "game")}
-
 # texts `key.sub=value` of the command line, or the values of a dictionary
 Overrides = Sequence[str] | Mapping[str, Any]
 
@@ -169,26 +164,6 @@ def with_presets(layers: list[Layer]) -> Iterator[Layer]:
             yield Layer(values, dict.fromkeys(key_paths(values), layer.where["fidelity",]))
             current = named
         yield layer
-
-
-@cache
-def preset_rows() -> list[dict[str, Any]]:
-    """Read the rows of `presets.toml`."""
-    text = Path(__file__).with_name("presets.toml").read_text(encoding="utf-8")
-    rows: list[dict[str, Any]] = tomli.loads(text)["row"]
-    return rows
-
-
-def preset(fidelity: Any, recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a fidelity sets for a recipe's data set, defense and game."""
-    # validation reports an unknown name; the default's values add no further problems
-    name = fidelity if fidelity in PRESETS else "sound"
-    return toml_source.merge_all(row[name] for row in preset_rows() if meets_conditions(row, recipe))
-
-
-def meets_conditions(row: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
-    """Whether the recipe meets each condition of a row."""
-    return all(value_at(recipe, keys) in row[name] for name, keys in CONDITIONS.items() if name in row)
 
 
 def merge_layers(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

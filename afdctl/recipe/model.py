@@ -27,6 +27,11 @@ class Model(NamedTable):
     norm: Literal["l2", "none", "scale"] = Field(
         "l2", description="normalisation of the features; scale: l2 times a learned scalar"
     )
+    cosine_scale: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None,
+        description="logits are this times the cosine of the angle between features and a class's weights (HE: Pang et "
+        "al. 2020); none: C_phi is linear",
+    )
     weights: Annotated[str, AfterValidator(check_path)] | None = Field(
         None,
         description="what the training starts from instead of random weights: a run (its best checkpoint) by name or "
@@ -56,7 +61,7 @@ class Model(NamedTable):
     @property
     def architecture(self) -> dict[str, Any]:
         """The keys that decide the network, as arguments of `models.feature_classifier.build`."""
-        return self.model_dump(include={"encoder", "width", "norm"}) | self.own_values(Model)
+        return self.model_dump(include={"encoder", "width", "norm", "cosine_scale"}) | self.own_values(Model)
 
     @field_validator("weights_sha256")
     @classmethod

@@ -9,7 +9,7 @@ from pydantic_core import core_schema
 from afdctl import names
 from afdctl.descriptors import Kind
 from afdctl.errors import RecipeError
-from afdctl.formatting import did_you_mean, shorten
+from afdctl.formatting import did_you_mean, join_words, shorten
 from afdctl.recipe.fields import Table
 from afdctl.user_code.code import shown
 
@@ -113,5 +113,5 @@ def check_applicable(value: Any, info: ValidationInfo, table: type[NamedTable]) 
         return value
     if key not in names.describe(table.kind, name).keys:
         having = [known for known, entry in table.kind.items() if key in entry.keys]
-        raise ValueError(f"{shorten(name)} has no such key (only {' and '.join(having)} can use it)")
+        raise ValueError(f"{shorten(name)} has no such key (only {join_words(having)} can use it)")
     return value

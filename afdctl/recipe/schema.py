@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from afdctl import registry
 from afdctl.descriptors import DefenseDescriptor
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AFD, Adversary, AdversaryConfig, Defense, Matching
+from afdctl.recipe.defenses import AFD, Adversary, AdversaryConfig, Defense, DefenseConfig, Matching
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
@@ -172,6 +172,14 @@ class Recipe(Table):
     train: Train
     validation: Validation = Validation()
     test: TestEvaluation = TestEvaluation()
+
+    @field_validator("defense")
+    @classmethod
+    def _margin_needs_cosines(cls, defense: DefenseConfig, info: ValidationInfo) -> DefenseConfig:
+        model = info.data.get("model")
+        if model and defense.margin and model.cosine_scale is None:
+            raise cross_table_error("margin", "is of a cosine; set model.cosine_scale too, such as 15")
+        return defense
 
     @field_validator("attack")
     @classmethod

@@ -7,7 +7,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from afdctl.errors import AfdctlError, BusyError, CorruptError, DiskFullError, NotFoundError, RecipeError, file_errors
+from afdctl.errors import (
+    AfdctlError,
+    BusyError,
+    CorruptError,
+    DiskFullError,
+    NotFoundError,
+    RecipeError,
+    file_errors,
+    option,
+)
 from afdctl.formatting import shorten
 from afdctl.journal import Journal, check_not_busy
 from afdctl.journal.rows import STEP_LINE
@@ -56,7 +65,8 @@ def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
     DiskFullError.
     """
     if name is not None and (reason := name_fault(name)):
-        raise RecipeError(f"--name '{shorten(name)}': {reason}; use letters, digits, '-' and '_'")
+        shown = f"'{shorten(name)}'"
+        raise RecipeError(f"{option('name', shown)}: {reason}; use letters, digits, '-' and '_'")
     stem = name_stem(stem)
     try:
         with file_errors(root):
@@ -67,10 +77,13 @@ def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
     except OSError as error:
         reason = (error.strerror or "unknown reason").lower()
         raise RecipeError(
-            f"{error.filename}: no run can be made here ({reason}); choose another folder with --runs"
+            f"{error.filename}: no run can be made here ({reason}); choose another folder with {option('runs')}"
         ) from None
     if journal is None:
-        raise RecipeError(f"{root / name}: exists; choose another --name, or resume that run with --resume")
+        raise RecipeError(
+            f"{root / name}: exists; choose another {option('name')}, or resume that run with `afdctl train --resume "
+            f"{root / name}`"
+        )
     return root / name, journal
 
 

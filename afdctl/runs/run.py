@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from afdctl import paths
-from afdctl.errors import CorruptError, NotFoundError, file_errors
+from afdctl.errors import CorruptError, NotFoundError, file_errors, option
 from afdctl.formatting import did_you_mean, one_line
 from afdctl.journal import SCHEMA, Journal, check_schema, read_rows
 from afdctl.runs import files, folders
@@ -80,32 +80,33 @@ class Run:
         return [cls(path) for path in by_age]
 
     @classmethod
-    def find(cls, spec: str, root: Path) -> Self:
+    def find(cls, spec: str, root: Path, otherwise: str | None = None) -> Self:
         """Return the run at the path `spec`, or of that name under `root`, or the newest one (`latest`), verified.
 
-        Errors: NotFoundError for no run and for a run of another schema, CorruptError if run.json or recipe.toml was
-        changed.
+        Errors: NotFoundError for no run, with the remedy `otherwise`, and for a run of another schema,
+        CorruptError if run.json or recipe.toml was changed.
         """
-        run = cls.at(spec, root)
+        run = cls.at(spec, root, otherwise)
         run.verify()
         return run
 
     @classmethod
-    def at(cls, spec: str, root: Path) -> Self:
+    def at(cls, spec: str, root: Path, otherwise: str | None = None) -> Self:
         """Return a run as `find` does, but unverified. Error: NotFoundError."""
-        return cls._latest(root) if spec == "latest" else cls._named(spec, root)
+        otherwise = otherwise or f"name another folder with {option('runs')}"
+        return cls._latest(root, otherwise) if spec == "latest" else cls._named(spec, root, otherwise)
 
     @classmethod
-    def _latest(cls, root: Path) -> Self:
+    def _latest(cls, root: Path, otherwise: str) -> Self:
         journals = {run: run.journal_path for run in cls.all(root) if run.exists}
         # a run without a row can be neither shown nor resumed
         started = [run for run, path in journals.items() if path.exists() and path.stat().st_size]
         if not started:
-            raise NotFoundError(f"{root}: no run here; start one with `afdctl train`, or name the folder with --runs")
+            raise NotFoundError(f"{root}: no run here; start one with `afdctl train`, or {otherwise}")
         return started[-1]
 
     @classmethod
-    def _named(cls, spec: str, root: Path) -> Self:
+    def _named(cls, spec: str, root: Path, otherwise: str) -> Self:
         # the path first, so that a run of this name cannot hide the folder that the user named
         places = (paths.path(spec), root / spec)
         for path in places:
@@ -120,7 +121,7 @@ class Run:
                 raise CorruptError(f"{path / RUN}: missing; restore it from a copy")
             if path.exists():
                 raise NotFoundError(f"{path}: not a run (it has no {RUN}); name a run's folder")
-        hint = did_you_mean(spec, [run.name for run in cls.all(root)], "name another folder with --runs")
+        hint = did_you_mean(spec, [run.name for run in cls.all(root)], otherwise)
         raise NotFoundError(f"{spec}: no such run under {root}; {hint}")
 
     @property

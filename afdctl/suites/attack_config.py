@@ -40,6 +40,8 @@ class AttackConfig(Table):
     library_dependent: ClassVar[bool] = False
     # a user's attack, and its name in tables; None for a built-in one
     user_attack: ClassVar[UserFunction | None] = None
+    # needs a network that is distilled from the target's answers on training images
+    distils: ClassVar[bool] = False
     # an attack of another library, and its name in tables; None for our own
     library_attack: ClassVar[LibraryAttack | None] = None
     default_title: ClassVar[str | None] = None

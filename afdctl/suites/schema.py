@@ -126,6 +126,22 @@ class Noise(AttackConfig):
         return self.samples, 0
 
 
+class Surrogate(AttackConfig):
+    """Images made on a plain network that is distilled from the target's answers (Papernot et al. 2017)."""
+
+    distils = True
+    name: Literal["surrogate"]
+    norm: Literal["linf", "l2"] = "linf"
+    steps: Count = Field(40, description="steps on the distilled network, each 2.5 epsilon / steps")
+    epochs: Count = Field(10, description="passes over the training images, of which the target answers each")
+    images: Count = Field(20_000, description="training images, at most")
+    noise: Fraction = Field(0.15, description="largest noise on every other training image")
+
+    def passes(self, classes: int) -> tuple[int, int]:
+        # x and an image for each loss; see `surrogates.estimate_seconds` for the distillation
+        return 3, 0
+
+
 class _Configs(Mapping[str, type[AttackConfig]]):
     """The model of each built-in attack's keys, found by its descriptor."""
 

@@ -12,7 +12,7 @@ from afdctl.models.fused import FusedModel
 from afdctl.models.user_encoder import accepted
 from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.registry import ADVERSARIES, load, user_code
-from afdctl.user_code.code import shown
+from afdctl.user_code.code import UserCode, shown
 
 # Keys of the table that are arguments of the attack; the others belong to `AdversarySchedule`.
 ATTACK_KEYS: Final = {"norm", "epsilon", "steps", "step_size", "random_start", "return_iterate"}
@@ -28,6 +28,8 @@ class Adversary:
         self.table, self.generator = table, generator
         # BatchNorm folded into the convolutions: 1.46 times as fast on MNIST, 1.27 times on CIFAR
         self._fused = FusedModel(network)
+        # once for all steps: a user may edit the file meanwhile, and the run has the code that it began with
+        self._found: dict[str, tuple[Any, UserCode | None]] = {}
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         # once a batch, because weights do not change during an attack
@@ -52,7 +54,9 @@ class Adversary:
     def generate(self, model: nn.Module, x: Tensor, y: Tensor, **arguments: Any) -> Tensor:
         """Call the attack; a user's gets those of the arguments that it takes, and its x' is clipped to the ball."""
         name = self.table.name
-        attack, code = load(ADVERSARIES, name), user_code(ADVERSARIES, name)
+        if name not in self._found:
+            self._found[name] = load(ADVERSARIES, name), user_code(ADVERSARIES, name)
+        attack, code = self._found[name]
         if code is None:
             x_adv: Tensor = attack(model, x, y, **arguments)
             return x_adv

@@ -69,7 +69,10 @@ def build_defense(recipe: Recipe, table: Any, attack_steps: int, images: ImageBa
     network = build_network(recipe, images)
     generator = Generator(images.x.device).manual_seed(0)
     adversary = Adversary(network, attack_for(recipe.attack, table.name, attack_steps), generator)
-    return make_defense(table, network, adversary, images.classes, generator)
+    defense = make_defense(table, network, adversary, images.classes, generator)
+    # with AWP, which may begin after the first epochs
+    defense.epoch = recipe.train.epochs
+    return defense
 
 
 def estimate_cost(recipe: Recipe, images: ImageBatch) -> CostEstimate:

@@ -27,6 +27,7 @@ from afdctl.runs import checkpoints
 from afdctl.runs.run import Run
 from afdctl.training.distributed import ALONE, Processes
 from afdctl.training.evaluation_parts import Part, evaluation_parts, validation_parts, weak_test
+from afdctl.training.rng import seed_layers
 
 
 class Evaluator:
@@ -61,8 +62,9 @@ class Evaluator:
             network, split, parts, table.batch_size, "validation"
         )
         # the last of the probe's attacks leaves what all of them leave
-        probe = {"acc_probe": after_others[-1]} if after_others else {}
-        return {"acc_nat": clean, "acc_adv": after_apgd, **probe, **by_norm, "n": len(split)}
+        probe = {"acc_apgd_t": after_others[0], "acc_probe": after_others[-1]} if after_others else {}
+        margin = {"logit_margin": median_margin(network, split, table.batch_size)}
+        return {"acc_nat": clean, "acc_adv": after_apgd, **probe, **by_norm, **margin, "n": len(split)}
 
     def test(self, network: FeatureClassifier, step: int) -> None:
         """Journal the test accuracies of the last checkpoint (`network`, saved at `step`) and of the best one."""
@@ -106,6 +108,8 @@ class Evaluator:
         purpose: str,
     ) -> tuple[list[float], dict[str, float]]:
         """Return the accuracies of x and after each of the parts in all norms; in a union also those of each norm."""
+        # a random network then draws the same when an interrupted validation or test begins again
+        seed_layers(self.recipe.seed, purpose, self.processes.rank)
         correct = [
             correct_after(
                 network,
@@ -194,7 +198,8 @@ def correct_after(
             # the attack's own verdict is not used: it ran on the fused copy, perhaps in bfloat16
             clean = is_correct(network, x, y)
             robust = is_correct(network, result.x_adv, y)
-            fooled_by = torch.where(robust, len(parts), result.part)
+            # x' is x where no part fooled it: a random network's second answer on x is no success
+            fooled_by = torch.where(robust | ~result.fooled, len(parts), result.part)
             masks = torch.stack([clean & (fooled_by >= count) for count in range(1 + len(parts))])
             correct[:, first : first + len(x)] = masks
     finally:
@@ -216,6 +221,18 @@ def is_correct(network: FeatureClassifier, x: Tensor, y: Tensor) -> Tensor:
     with torch.no_grad(), true_float32(network):
         correct: Tensor = network(x).argmax(1) == y
     return correct
+
+
+def median_margin(network: FeatureClassifier, split: Split, batch_size: int) -> float:
+    """Return the median over the images of the difference between the two largest logits, in float32."""
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad(), true_float32(network):
+            largest = torch.cat([network(x).topk(2).values for x, _ in batches(split, batch_size)])
+    finally:
+        network.train(was_training)
+    return float((largest[:, 0] - largest[:, 1]).median())
 
 
 def selection_key(row: Mapping[str, Any]) -> tuple[float, ...]:

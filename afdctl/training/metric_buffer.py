@@ -16,14 +16,14 @@ Row = dict[str, Any]
 
 
 class PendingTransfer(NamedTuple):
-    """A block of rows whose metrics (rows, names) are being copied to the host.
+    """A block of rows whose metrics, one after another, are being copied to the host; `names` has those of each row.
 
     `arrival` is the CUDA event that ends the copy; None on devices where `metrics` is complete already.
     """
 
     rows: list[Row]
     images: int
-    names: tuple[str, ...]
+    names: list[tuple[str, ...]]
     metrics: Tensor
     arrival: torch.cuda.Event | None
 
@@ -71,8 +71,10 @@ class MetricBuffer:
         if not self._reports:
             return
         rows, images, reports = zip(*self._reports, strict=True)
+        # in one row, because a user's defense may report other metrics in other steps
+        metrics = torch.stack([value for report in reports for value in report.values()])
         # of several processes, each has its part of every metric
-        metrics = allreduce.total(torch.stack([torch.stack(list(report.values())) for report in reports]))
+        metrics = allreduce.total(metrics)
         # a non-blocking copy goes to page-locked memory, and the host continues at once
         host_metrics = metrics.to("cpu", non_blocking=True)
         arrival = None
@@ -82,7 +84,11 @@ class MetricBuffer:
                 arrival.record()
         self._pending.append(
             PendingTransfer(
-                rows=list(rows), images=sum(images), names=tuple(reports[0]), metrics=host_metrics, arrival=arrival
+                rows=list(rows),
+                images=sum(images),
+                names=[tuple(report) for report in reports],
+                metrics=host_metrics,
+                arrival=arrival,
             )
         )
         self._reports.clear()
@@ -99,11 +105,12 @@ class MetricBuffer:
         images_per_s = sum(block.images for block in blocks) / (now - self._last_pop)
         self._last_pop = now
         del self._pending[:count]
-        return [
-            row | dict(zip(block.names, values, strict=True)) | {"images_per_s": images_per_s}
-            for block in blocks
-            for row, values in zip(block.rows, block.metrics.tolist(), strict=True)
-        ]
+        finished = []
+        for block in blocks:
+            values = iter(block.metrics.tolist())
+            for row, names in zip(block.rows, block.names, strict=True):
+                finished.append(row | {name: next(values) for name in names} | {"images_per_s": images_per_s})
+        return finished
 
 
 def first_divergence(rows: list[Row]) -> tuple[int, str] | None:

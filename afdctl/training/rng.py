@@ -86,6 +86,6 @@ def preserved_global_state(device: torch.device) -> Iterator[None]:
         yield
 
 
-def seed_layers(seed: int, step: int, rank: int = 0) -> None:
-    """Seed torch's global generators for the random layers of a step, so that a resumed run draws the same."""
-    torch.manual_seed(make_generator(seed, f"layers {step}" + _process(rank), torch.device("cpu")).initial_seed())
+def seed_layers(seed: int, work: int | str, rank: int = 0) -> None:
+    """Seed torch's global generators for the random layers of a step or test, so that a resumed run draws the same."""
+    torch.manual_seed(make_generator(seed, f"layers {work}" + _process(rank), torch.device("cpu")).initial_seed())

@@ -10,7 +10,7 @@ import torch
 from afdctl import data, paths
 from afdctl.data import Dataset
 from afdctl.data.arrays import load_extra
-from afdctl.errors import CorruptError
+from afdctl.errors import CorruptError, option
 from afdctl.name_families import TIMM
 from afdctl.recipe import Recipe
 from afdctl.recipe.data import Data
@@ -36,7 +36,9 @@ def load_run_dataset(run: Run, table: Data, data_dir: Path | None) -> Dataset:
     dataset = load_dataset(table, data_dir, recorded=Path(run.provenance["data_dir"]))
     # the same path may contain other images by now
     if dataset.digest != run.provenance["data_digest"]:
-        raise CorruptError(f"{run.path}: not the images that this run used; name their folder with --data-dir")
+        raise CorruptError(
+            f"{run.path}: not the images that this run used; name their folder with {option('data-dir')}"
+        )
     return dataset
 
 

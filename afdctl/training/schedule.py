@@ -10,6 +10,7 @@ from random import Random
 from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
+from afdctl.defenses.awp import perturbs_weights
 from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.data import Data
@@ -77,9 +78,7 @@ class AdversarySchedule:
     def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         self.recipe, self.steps_per_epoch = recipe, steps_per_epoch
         self.attack = recipe.attack.within(recipe.train.epochs)
-        defense = recipe.descriptor
-        epochs = range(recipe.train.epochs)
-        passes = (defense.passes + defense.attacked * self.attack_passes(epoch) for epoch in epochs)
+        passes = map(self._passes, range(recipe.train.epochs))
         # entry n: forward-equivalents per image of the first n epochs
         self._passes_before_epoch = [0, *accumulate(passes)]
 
@@ -102,6 +101,11 @@ class AdversarySchedule:
             return attack.model_copy(update={"epsilon": epsilon, "name": N_FGSM, "steps": 1, "step_size": None})
         ramped = ceil(attack.steps * (epoch - attack.n_fgsm_epochs + 1) / (attack.steps_warmup_epochs + 1))
         return attack.model_copy(update={"epsilon": epsilon, "steps": min(attack.steps, ramped)})
+
+    def _passes(self, epoch: int) -> int:
+        """Return the forward-equivalents of a step for each image; AWP makes two of its updates."""
+        defense, updates = self.recipe.descriptor, 1 + perturbs_weights(self.recipe.defense, epoch)
+        return updates * defense.passes + (self.attack_passes(epoch) if defense.attacked else 0)
 
     def _union_at(self, step: int, factor: float) -> AdversaryConfig:
         """Return the [attack] table of a union of norms: its balls times `factor`, or the one drawn for a step."""
@@ -134,7 +138,8 @@ class AdversarySchedule:
     @property
     def varies(self) -> bool:
         """Whether some epochs take longer than others."""
-        return self.recipe.descriptor.attacked and self.attack.curriculum_epochs > 0
+        attack_varies = self.recipe.descriptor.attacked and self.attack.curriculum_epochs > 0
+        return attack_varies or self.recipe.defense.awp_gamma * self.recipe.defense.awp_warmup_epochs > 0
 
     def progress(self, step: int) -> float:
         """Return the completed share of the training's work in [0, 1] after `step` steps, counted in passes."""
@@ -197,6 +202,9 @@ def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
     late = [milestone for milestone in train.milestones if milestone >= train.epochs]
     if late:
         yield f"train.milestones {late} are after the last epoch; the learning rate does not decay there"
+    defense = recipe.defense
+    if defense.awp_warmup_epochs and not any(perturbs_weights(defense, epoch) for epoch in range(train.epochs)):
+        yield "defense.awp_warmup_epochs leaves no epoch with AWP; lower it, or raise awp_gamma or train.epochs"
     for key, epochs in attack.shortened_warmups(train.epochs).items():
         yield f"attack.{key} = {getattr(attack, key):g} is shortened to {epochs:g}, so that it ends with the training"
     if recipe.data.augment == "none" and recipe.data.crop_padding != Data.model_fields["crop_padding"].default:

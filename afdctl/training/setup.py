@@ -15,6 +15,7 @@ from afdctl.errors import (
     RecipeError,
     StoppedError,
     compile_failure,
+    option,
     out_of_memory,
 )
 from afdctl.interrupts import catch_signals
@@ -207,7 +208,7 @@ def choose_device(name: str) -> torch.device:
     available += [*(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
     device = {"auto": available[0], "cuda": "cuda:0"}.get(name, name)
     if device not in available:
-        raise RecipeError(f"--device {name}: not on this machine; it has: {', '.join(available)}")
+        raise RecipeError(f"{option('device', name)}: not on this machine; it has: {', '.join(available)}")
     return torch.device(device)
 
 
@@ -217,6 +218,7 @@ def _resume_device(run: Run, name: str | None) -> torch.device:
     device = choose_device(name or str(original))
     if device.type != original.type:
         raise RecipeError(
-            f"--device {name}: the run started on {original}, whose random numbers cannot be continued on {device.type}"
+            f"{option('device', name)}: the run started on {original}, whose random numbers cannot be continued "
+            f"on {device.type}"
         )
     return device

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -19,6 +19,7 @@ from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.run import Run
 from afdctl.training.adversary import Adversary
+from afdctl.training.alarms import AlarmDetector
 from afdctl.training.cost_estimate import cost_event
 from afdctl.training.distributed import ALONE, Processes, check_same_weights
 from afdctl.training.ema import ExponentialMovingAverage
@@ -28,6 +29,9 @@ from afdctl.training.metric_buffer import MetricBuffer, check_finite
 from afdctl.training.rng import TrainingRNG, preserved_global_state, seed_layers, seeded_init
 from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule
 from afdctl.user_code.global_state import preserved
+
+# the trainer's members whose state a checkpoint holds, beside its own counters and random streams
+STATEFUL: Final = ("defense", "sampler", "alarms")
 
 
 class Trainer:
@@ -80,6 +84,7 @@ class Trainer:
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
         self.metrics, self.results = MetricBuffer(), results_file.PeriodicBuilder(run)
+        self.alarms = AlarmDetector(recipe, self.run_length()["steps_total"])
         self.stop_requests, self.step, self.last_save = StopRequests(), 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
 
@@ -90,7 +95,7 @@ class Trainer:
         with seeded_init(recipe.seed):
             # on the CPU, so that initial weights are the same for every device
             network = build(**recipe.model.architecture, channels=channels, image_size=image_size, classes=classes)
-            self.notes += weights.load_into(network) if weights else []
+            self.notes += weights.load_into(network, recipe.model) if weights else []
             network.freeze(recipe.train.freeze)
             self.network = network.to(self.device)
             set_performance(self.network, recipe.train.precision, recipe.train.compile or None)
@@ -107,21 +112,15 @@ class Trainer:
         return self.ema.network if self.ema else self.network
 
     def state_dict(self) -> dict[str, Any]:
-        state = {
-            "step": self.step,
-            "best": self.best_epoch,
-            "defense": self.defense.state_dict(),
-            "sampler": self.sampler.state_dict(),
-            "rng": self.processes.gather(self.rng.state_dict()),
-        }
+        state = {"step": self.step, "best": self.best_epoch, "rng": self.processes.gather(self.rng.state_dict())}
+        state |= {name: getattr(self, name).state_dict() for name in STATEFUL}
         return state | ({"ema": self.ema.network.state_dict()} if self.ema else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.step, self.best_epoch = state["step"], state["best"]
-        self.defense.load_state_dict(state["defense"])
-        rank, seed = self.processes.rank, self.recipe.seed
-        self.rng.continue_streams(state["rng"], rank=rank, seed=seed, step=self.step)
-        self.sampler.load_state_dict(state["sampler"])
+        self.rng.continue_streams(state["rng"], rank=self.processes.rank, seed=self.recipe.seed, step=self.step)
+        for name in STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
         if self.ema:
             self.ema.network.load_state_dict(state["ema"])
 
@@ -143,7 +142,7 @@ class Trainer:
             while self.sampler.epoch < self.recipe.train.epochs:
                 self.train_epoch()
                 self.finish_epoch()
-        self.evaluator.test(self.evaluated_network, self.step)
+            self.evaluator.test(self.evaluated_network, self.step)
 
     def train_epoch(self) -> None:
         """Train on the remaining batches of the current epoch."""
@@ -160,6 +159,7 @@ class Trainer:
         x, y = self.sampler.next()
         self.defense.set_lr_factor(self.lr_schedule.factor(self.step))
         self.adversary.table = self.adversary_schedule.table(self.step)
+        self.defense.epoch = self.sampler.epoch
         seed_layers(self.recipe.seed, self.step, self.processes.rank)
         with allreduce.batch_share(self.sampler.part):
             report = self.defense.step(x, y)
@@ -172,8 +172,7 @@ class Trainer:
         # only values that the host knows: reading a loss would wait for the device
         row = {"event": "step", "step": self.step, "epoch": self.sampler.epoch + 1, **self.defense.learning_rates()}
         if self.adversary_schedule.varies:
-            progress = self.adversary_schedule.progress(self.step)
-            row |= {"attack_steps": self.adversary.table.steps, "progress": progress}
+            row |= {"attack_steps": self.adversary.table.steps, "progress": self.adversary_schedule.progress(self.step)}
         self.metrics.add(row, self.sampler.images, report)
 
     def flush_metrics(self) -> None:
@@ -183,7 +182,7 @@ class Trainer:
     def append_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write rows of steps to the journal. Error: DivergedError if a loss or gradient norm is not finite."""
         try:
-            self.journal.extend(rows)
+            self.journal.extend([*rows, *self.alarms.of_steps(rows)])
         finally:
             # takes precedence over any error of writing, so that diverged weights are never saved
             check_finite(rows, self.run.path)
@@ -213,6 +212,7 @@ class Trainer:
         if is_best:
             self.best_epoch = row
         self.journal.append("epoch", **row, best=is_best, seconds=round(time.monotonic() - start, 3))
+        self.journal.extend(self.alarms.of_epoch(row))
         # before saving, so that a resumed run continues with the next epoch
         self.sampler.start_epoch()
         self.save(best=is_best)

@@ -154,8 +154,7 @@ def _foolbox_class(module: ModuleType, name: str, attack: str) -> Any:
         if inspect.isclass(value) and (_is_kind(value, "FixedEpsilonAttack") or _is_kind(value, "MinimizationAttack"))
     ]
     if attack not in classes:
-        hint = did_you_mean(attack, classes, "names are those of foolbox.attacks")
-        raise RecipeError(f"{name}: no such attack of foolbox ({hint})")
+        raise RecipeError(f"{name}: no such attack of foolbox ({did_you_mean(attack, classes)})")
     return getattr(module, attack)
 
 

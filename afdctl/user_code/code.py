@@ -27,7 +27,7 @@ class Spec:
     """Where code is, and the name of an object in it.
 
     `place` is the absolute path of a file, the dotted name of a module, or that name after the absolute path of the
-    folder to import it from: `/work/mine/package.module`.
+    folder to import it from: `/code/mine/package.module`.
     """
 
     place: str

@@ -140,6 +140,8 @@ X, Y = torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)
         ({"model": "runs/x"}, "model: must be a torch.nn.Module, not a str; `load_model`"),
         ({"model": nn.Linear(3, 3)}, "the model rejects images of shape"),
         ({"model": nn.Flatten(0)}, r"the model returns a tensor of shape \(128\)"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10, device="meta"))}, "1.weight has no values: .* meta"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.LazyLinear(10))}, "1.weight has no values: it is lazy"),
         ({"attack": "pgd"}, "attack pgd: no such attack"),
         ({"epsilon": 8}, "did you mean 8/255"),
         ({"epsilon": 0}, "epsilon: has no epsilon to attack at"),

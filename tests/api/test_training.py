@@ -94,6 +94,7 @@ def test_progress_is_what_the_command_prints(
         ({"extends": "digits_nt", "seed": 2**70}, "recipe: seed: a whole number beyond 64 bits"),
         ({"data.dataset": "digits"}, r"recipe: defense.name: missing; add it to \[defense\]"),
         ("digits_n", "digits_n: no such recipe"),
+        (None, "recipe: must be a name, a path, a Recipe or a dictionary, not NoneType"),
     ],
 )
 def test_mistakes_in_a_recipe(given: Any, message: str, tmp_path: Path):
@@ -107,9 +108,11 @@ def test_mistakes_in_arguments(trained: afdctl.LoadedRun, folder: Path):
         afdctl.train("digits_nt", {"train.epoch": 1})
     with pytest.raises(afdctl.RecipeError, match="not on this machine"):
         afdctl.train("digits_nt", device="gpu")
-    with pytest.raises(afdctl.NotFoundError, match="no such run"):
+    with pytest.raises(afdctl.RecipeError, match=r"^name='a/b': has '/' in it"):
+        afdctl.train("digits_nt", name="a/b", runs=folder / "runs")
+    with pytest.raises(afdctl.NotFoundError, match=r"no such run under .*; name another folder with runs="):
         afdctl.load_run("nosuch", runs=folder)
-    with pytest.raises(afdctl.RecipeError, match="exists; choose another --name"):
+    with pytest.raises(afdctl.RecipeError, match="exists; choose another name=, or resume"):
         afdctl.train("digits_nt", name=trained.name, runs=folder / "runs")
 
 

@@ -148,6 +148,7 @@ def test_a_suite_names_them_with_their_settings(tmp_path: Path):
         ("steps = 7", "stepz = 7", "my.toml:4: foolbox:L2FMNAttack.stepz: no such key (did you mean 'steps'?)"),
         ("steps = 7", "steps = 7.5", "my.toml:4: foolbox:L2FMNAttack.steps = 7.5: must be a whole number"),
         ("steps = 7", 'norm = "l1"', "my.toml:4: foolbox:L2FMNAttack.norm = \"l1\": must be 'l2'"),
+        ("L2FMNAttack", "nope", "my.toml:2: foolbox:nope: no such attack of foolbox (known: "),
         ("L2FMNAttack", "L2FMN", "my.toml:2: foolbox:L2FMN: no such attack of foolbox (did you mean 'L2FMNAttack'?)"),
     ],
 )
@@ -156,7 +157,7 @@ def test_mistakes_in_a_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ol
     Path("my.toml").write_text(SUITE.replace(old, new))
     with pytest.raises(RecipeError) as error:
         load.load("my.toml", "digits")
-    assert str(error.value) == message
+    assert str(error.value).startswith(message)
 
 
 def test_a_missing_library_is_one_line_with_its_command(monkeypatch: pytest.MonkeyPatch):

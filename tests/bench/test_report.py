@@ -112,7 +112,9 @@ def test_measured_steps_are_compiled_and_counted_ones_are_not(monkeypatch: pytes
     monkeypatch.setattr(nn.Module, "compile", lambda module, **_: compiled.append(module))
     chosen = with_train_settings(short("digits_wgan", "train.batch_size=8"), compile="default")
     defenses = build_defenses(chosen, 1, make_batch(chosen, CPU))
-    assert [id(module) for module in compiled] == [id(defense.network.F_theta[0]) for defense in defenses.values()]
+    # each encoder, and its folded copy, which the adversary attacks
+    assert [id(module) for module in compiled[::2]] == [id(defense.network.F_theta[0]) for defense in defenses.values()]
+    assert len(compiled) == 2 * len(defenses)
     compiled.clear()
     cost_event(chosen, (1, 8, 8), 10, CPU)
     assert not compiled, "the estimate before a training must not wait for a compilation"

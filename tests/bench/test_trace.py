@@ -23,10 +23,10 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def test_a_trace_names_steps_and_phases(events: list[dict[str, Any]]):
-    """One slice per phase, except that D is inside F: z' is computed before L_D, and L_F after it."""
+    """One slice per phase, except that C and D are inside F: z' is computed before its logits and L_D, L_F after."""
     named = [event["name"] for event in sorted(slices(events), key=lambda event: event["ts"])]
     shown = {"step 1", "step 2", *PHASES}
-    once = ["attack", "C", "F", "D", "F", "optimizer"]
+    once = ["attack", "C", "F", "C", "D", "F", "optimizer"]
     assert [name for name in named if name in shown] == ["step 1", *once, "step 2", *once]
 
 

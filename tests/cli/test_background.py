@@ -65,7 +65,7 @@ def test_a_detached_training_goes_on_alone_and_can_be_stopped_and_resumed(folder
     )
     assert os.getsid(pid) == pid, "a separate session, which no hang-up of a terminal reaches"
     assert run.provenance["command"].endswith(f"train --detach {shlex.join(LONG)}")
-    assert "digits_nt-001: natural on digits" in run.log_path.read_text()
+    assert "digits_nt-001: NT on digits" in run.log_path.read_text()
     wait_for(lambda: any(row["event"] == "step" for row in read_rows(run.journal_path)))
 
     busy = afdctl_train(folder, "--detach", "--resume", "digits_nt-001")
@@ -92,7 +92,7 @@ def test_seeds_are_trained_one_after_the_other_each_with_its_own_output(folder: 
     assert [run.provenance["seed"] for run in runs] == [0, 1]
     for run in runs:
         wait_for(lambda run=run: "test, best" in run.log_path.read_text())
-        assert f"{run.name}: natural on digits" in run.log_path.read_text()
+        assert f"{run.name}: NT on digits" in run.log_path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ from afdctl.cli.console import BarReporter, ProgressReporter
 from afdctl.cli.evaluation_progress import AnalysisProgress, EvaluationProgress
 from afdctl.cli.progress import TrainingProgress
 from afdctl.cli.train import training_progress
+from afdctl.runs.alarms import alarm_row
 from afdctl.runs.run import Run
 from tests.conftest import SHORT
 
-RECIPE = {"defense": {"name": "afd"}, "data": {"dataset": "digits"}}
+RECIPE = {"defense": {"name": "afd", "game": "wgan"}, "data": {"dataset": "digits"}}
 RUN = {
     "event": "run",
     "name": "digits[red]-001",
@@ -62,7 +63,7 @@ LAST = {
 BEST = LAST | {"checkpoint": "best", "checkpoint_step": 500, "acc_nat": 0.981, "acc_adv": 0.628}
 FIGURES = ["L_C  2.300", "L_D -0.000", "L_F -0.011", "D acc  50%", "d_HΔH 0.143", "2,490 images/s"]
 OPENING = (
-    "digits[red]-001: afd on digits, 31,050 parameters, 60 epochs of 10 steps on cpu\n"
+    "digits[red]-001: AFD-WGAN on digits, 31,050 parameters, 60 epochs of 10 steps on cpu\n"
     "10 classes: 1,237 images to train on, 200 held out, 360 to test"
 )
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -140,6 +141,11 @@ def test_one_epoch_is_not_plural():
 
 def test_a_warning_is_printed():
     assert lines({"event": "warning", "step": 3, "message": "damaged"}) == ["warning: damaged"]
+
+
+def test_an_alarm_is_printed_with_what_to_do():
+    (line,) = lines(alarm_row("unchanged_images", 40, 0.5, 0.2))
+    assert line.startswith("alarm: weak adversary: 50.0 % of x' equal x (threshold 20 %); set attack.return_iterate")
 
 
 def test_a_resumed_run_says_from_where():

@@ -11,7 +11,7 @@ from tests.cli.conftest import Afdctl
 NO_RESUME = "--resume uses the run's own recipe; leave RECIPE, --set, --seeds and --name out"
 SEEDS = "must be whole numbers with commas between, such as 0,1,2"
 DEVICES = "must be auto, cpu, cuda, cuda:N or mps"
-START = "start one with `afdctl train`, or name the folder with --runs"
+START = "start one with `afdctl train`, or name another folder with --runs"
 MISTAKES = [
     ("", 2, "name a recipe, such as recipes/digits_wgan.toml, or a run with --resume"),
     ("nosuch", 2, "nosuch: no such recipe (`afdctl recipes ls` lists the packaged ones)"),
@@ -46,7 +46,11 @@ MISTAKES = [
         2,
         f"'{'x' * 80}... (300 characters)': a name in this path has 300 bytes; the limit is 255",
     ),
-    ("digits_nt --name taken", 2, "runs/taken: exists; choose another --name, or resume that run with --resume"),
+    (
+        "digits_nt --name taken",
+        2,
+        "runs/taken: exists; choose another --name, or resume that run with `afdctl train --resume runs/taken`",
+    ),
     ("digits_nt --runs file", 2, "file: no run can be made here (file exists); choose another folder with --runs"),
 ]
 

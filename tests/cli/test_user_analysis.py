@@ -83,7 +83,7 @@ def test_its_metrics_and_arrays_are_kept_and_shown(afdctl: Afdctl, folder: Path)
         ("my.py:raises", 2, "my.py:17: KeyError: 'x'"),
         ("my.py:clash", 2, "my.py: clash() returned the metric n, which all have; rename it"),
         ("my.py:needy", 2, "my.py: needy: needs = 'all': must be 'natural', 'grid', 'attacks'"),
-        ("my.py:three", 2, "my.py: three: is an int, which cannot be called; an analysis is a function"),
+        ("my.py:three", 2, "my.py:three: is an int, not a function or a class"),
         ("my.py:plan", 2, "my.py: has no 'plan' (did you mean 'plain'?)"),
         ("no.py:f", 3, "no.py: no such file"),
         ("nosuch", 2, "--analysis nosuch: no such analysis (known: pca, "),

@@ -92,7 +92,8 @@ def test_it_is_verified_and_counted_as_any_other(afdctl: Afdctl, folder: Path):
     assert "1 cell, 1 done already" in again.err
     assert printed(again)["cells"][0]["key"] == cell["key"]
     rows = [row for row in read_rows(folder / "runs/nt/events.ndjson") if row["event"] == "warning"]
-    outside = r"my.py:attack: \d+ of the images that it returned were outside their ball and were clipped to it"
+    fault = r"were outside their ball or outside \[0, 1\], and were clipped"
+    outside = rf"my.py:attack: \d+ of the images that it returned {fault}"
     assert any(re.fullmatch(outside, row["message"]) for row in rows)
 
 
@@ -196,7 +197,7 @@ def test_it_is_shown_wherever_attacks_are(afdctl: Afdctl, folder: Path):
         ("no_default", "my.py: no_default: its argument k has no default; give it one"),
         ("Clash", "my.py: Clash: its key epsilons is one that all have; rename it"),
         ("BuiltIn", "my.py: BuiltIn: its label 'aa' is a built-in name; choose another one"),
-        ("number", "my.py: number: is an int, which cannot be called; an attack is a function"),
+        ("number", "my.py:number: is an int, not a function or a class"),
         ("atack", "my.py: has no 'atack' (did you mean 'attack'?)"),
     ],
 )

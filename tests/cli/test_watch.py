@@ -65,7 +65,7 @@ def test_without_a_terminal_the_history_is_printed_in_lines(watch):
     code, out, err = watch("a-002")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("mnist_wgan-001: afd on mnist, 262,896 parameters")
+    assert lines[0].startswith("mnist_wgan-001: AFD-WGAN on mnist, 262,896 parameters")
     assert sum(line.startswith("epoch ") for line in lines) == 20
     assert lines[-2].startswith("test, best checkpoint")
 
@@ -103,7 +103,11 @@ def test_what_a_journal_says_steers_no_terminal(watch, folder: Path):
     [
         (["nosuch"], 3, "nosuch: no such run under runs; name another folder with --runs"),
         (["a-003"], 3, "a-003: no such run under runs; did you mean 'a-002'?"),
-        (["--runs", "empty"], 3, "empty: no run here; start one with `afdctl train`, or name the folder with --runs"),
+        (
+            ["--runs", "empty"],
+            3,
+            "empty: no run here; start one with `afdctl train`, or name another folder with --runs",
+        ),
         (["a-001", "--svg", "x.svg"], 2, "--svg needs --once; add it, or press e in the dashboard"),
         (["a-001", "--once", "--size", "80"], 2, "--size '80': must be a width and a height in cells, such as 150x44"),
         (

@@ -82,7 +82,13 @@ def test_simultaneous_is_the_box_of_algorithm_1(game: str, classify: str, statis
     nat, adv = twin.D_psi(torch.cat([z, z_adv]), y.repeat(2)).chunk(2)
     loss_C, loss_D, loss_F = classification(twin, z, z_adv), GAMES[game].L_D(nat, adv), GAMES[game].L_F(adv)
     theta, phi, psi = (weights(module) for module in (twin.F_theta, twin.C_phi, twin.D_psi))
-    figures = {"L_C": loss_C, "L_D": loss_D, "L_F": loss_F, "acc_nat": accuracy(twin.C_phi(z))}
+    figures = {
+        "L_C": loss_C,
+        "L_D": loss_D,
+        "L_F": loss_F,
+        "acc_nat": accuracy(twin.C_phi(z)),
+        "acc_adv": accuracy(twin.C_phi(z_adv)),
+    }
     slopes = {
         "grad_C": slope(loss_C, theta + phi),
         "grad_D": slope(loss_D, psi),
@@ -108,6 +114,7 @@ def test_sequential_sees_each_update_in_the_next_loss(game: str, classify: str):
     figures["grad_C"] = slope(figures["L_C"], theta + phi)
     apply(theta + phi, plain_step(twin, figures["L_C"], theta + phi, "C", decay=1e-4))
     nat, adv = twin.D_psi(twin.F_theta(x), y), twin.D_psi(twin.F_theta(x_adv), y)
+    figures["acc_adv"] = accuracy(twin.network(x_adv))
     figures["L_D"] = GAMES[game].L_D(nat, adv)
     figures["grad_D"] = slope(figures["L_D"], psi)
     apply(psi, plain_step(twin, figures["L_D"], psi, "D"))

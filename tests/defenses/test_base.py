@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from afdctl.analysis import divergence
-from afdctl.defenses.base import apply_gradients, can_fuse, forward_pair
+from afdctl.defenses.base import Defense, Report, apply_gradients, can_fuse, forward_pair
 
 
 def test_gradients_of_another_layout_move_the_right_weights():
@@ -38,3 +38,21 @@ def test_joint_statistics_normalise_a_pair_as_the_trained_network_does():
     z, z_adv = forward_pair(nn.BatchNorm2d(1), x, x_adv, "separate")
     assert torch.equal(z, torch.zeros_like(x))
     assert torch.equal(z_adv, torch.zeros_like(x))
+
+
+def test_a_trained_tensor_that_is_no_parameter_stays_that_of_its_optimizer():
+    """State is set back by AWP and by a resume; another tensor would no longer be trained."""
+
+    class WithTensor(Defense):
+        def __init__(self) -> None:
+            self.temperature = torch.ones(1, requires_grad=True)
+
+        def step(self, x: Tensor, y: Tensor) -> Report:
+            return {}
+
+    defense = WithTensor()
+    temperature = defense.temperature
+    defense.set_values({"temperature": torch.tensor([3.0])})
+    assert defense.temperature is temperature
+    assert temperature.requires_grad
+    assert temperature.item() == 3

@@ -2,6 +2,7 @@
 
 import pytest
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from afdctl.defenses.base import Defense
 from tests.defenses.plain import (
@@ -17,11 +18,22 @@ from tests.defenses.plain import (
 )
 from tests.defenses.test_contract import make, x, y
 
-TABLES = {"natural": {}, "adversarial": {}, "trades": {"beta": 2.5}, "matching": {"weight": 0.5}}
+TABLES = {
+    "natural": {},
+    "adversarial": {},
+    "trades": {"beta": 2.5},
+    "mart": {"beta": 2.5},
+    "score": {"beta": 2.5, "clip": 0.4},
+    "alp": {"weight": 0.5},
+    "matching": {"weight": 0.5},
+}
 FIGURES = {
     "natural": "L_C acc_nat grad_C",
     "adversarial": "L_C acc_adv fraction_unchanged grad_C",
     "trades": "L_C kl acc_nat acc_adv fraction_unchanged grad_C",
+    "mart": "L_C boost kl acc_nat acc_adv fraction_unchanged grad_C",
+    "score": "L_C distance acc_nat acc_adv fraction_unchanged grad_C",
+    "alp": "L_C pairing acc_nat acc_adv fraction_unchanged grad_C",
     "matching": "L_C sensitivity acc_nat fraction_unchanged grad_C",
 }
 
@@ -41,10 +53,28 @@ def definitions(name: str, defense: Defense) -> tuple[Tensor, dict[str, Tensor |
     p, p_adv = logits.softmax(1), logits_adv.softmax(1)
     clean, attacked = (-q[range(len(y)), y].log().mean() for q in (p, p_adv))
     kl, distance = (p * (p / p_adv).log()).sum(1).mean(), (z - z_adv).square().sum(1).clamp_min(1e-24).sqrt().mean()
-    losses = {"natural": clean, "adversarial": attacked, "trades": clean + 2.5 * kl, "matching": clean + 0.5 * distance}
+    true = one_hot(y, 3)
+    boost = -(1 - (p_adv - true).amax(1)).log().mean()
+    weighted = ((p * (p / p_adv).log()).sum(1) * (1 - (p * true).sum(1))).mean()
+    error, squared = (p - true).square().sum(1), (p - p_adv).square().sum(1)
+    pairing = (logits - logits_adv).square().mean()
+    losses = {
+        "natural": clean,
+        "adversarial": attacked,
+        "trades": clean + 2.5 * kl,
+        "mart": attacked + boost + 2.5 * weighted,
+        # 0.4 on the wrong classes: 0.6, 0.2, 0.2
+        "score": (error + 2.5 * squared - (0.4**2 + 2 * 0.2**2)).clamp_min(0).mean(),
+        "alp": (clean + attacked) / 2 + 0.5 * pairing,
+        "matching": clean + 0.5 * distance,
+    }
+    on_x_adv = {"adversarial": attacked, "mart": attacked, "alp": (clean + attacked) / 2, "score": error.mean()}
     return losses[name], {
-        "L_C": attacked if name == "adversarial" else clean,
-        "kl": kl,
+        "L_C": on_x_adv.get(name, clean),
+        "kl": weighted if name == "mart" else kl,
+        "boost": boost,
+        "distance": squared.mean(),
+        "pairing": pairing,
         "sensitivity": distance,
         "acc_nat": accuracy(logits),
         "acc_adv": accuracy(logits_adv),

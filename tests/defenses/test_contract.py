@@ -20,10 +20,10 @@ x = torch.rand((3, 1, 8, 8), generator=Generator().manual_seed(1)).round()[y]  #
 x = (0.2 + 0.4 * x + 0.2 * torch.rand(x.shape, generator=Generator().manual_seed(2))).clamp(0, 1)
 
 
-def make(name: str, seed: int = 0, **table: object) -> Defense:
+def make(name: str, seed: int = 0, cosine_scale: float | None = None, **table: object) -> Defense:
     torch.manual_seed(seed)
-    network = build("resnet18_mnist", width=2, channels=1, image_size=8, classes=3)
-    attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", epsilon=0.1, steps=2)
+    network = build("resnet18_mnist", width=2, cosine_scale=cosine_scale, channels=1, image_size=8, classes=3)
+    attack = AdversaryConfig(name=registry.DEFENSES[name].adversary or "apgd_ce", epsilon=0.1, steps=2)
     adversary = Adversary(network, attack, Generator().manual_seed(2))
     cls = registry.load(registry.DEFENSES, name)
     settings = DefenseConfig.model_of({"name": name}).model_validate({"name": name, **table})
@@ -81,6 +81,15 @@ def test_label_smoothing_changes_L_C_alone(name: str):
 
 
 @every_defense
+def test_a_margin_raises_L_C_alone(name: str):
+    """HE: the adversary attacks the plain cosines, so x' and its metrics stay."""
+    plain, wide = make(name, cosine_scale=5.0).step(x, y), make(name, cosine_scale=5.0, margin=0.2).step(x, y)
+    other = plain.keys() - {"L_C", "grad_C"}
+    assert wide["L_C"] > plain["L_C"]
+    assert all(torch.equal(wide[figure], plain[figure]) for figure in other)
+
+
+@every_defense
 def test_nesterov_is_for_each_optimizer(name: str):
     defense = make(name, nesterov_C=True)
     settings = {loss: optimizer.param_groups[0]["nesterov"] for loss, optimizer in defense.optimizers.items()}
@@ -90,7 +99,10 @@ def test_nesterov_is_for_each_optimizer(name: str):
 @every_defense
 def test_training_learns_the_batch(name: str):
     # small weights and many steps, so that the result does not depend on the processor's rounding
-    defense = make(name, **{"trades": {"beta": 1.0}, "matching": {"weight": 0.1}}.get(name, {}))
+    defense = make(
+        name,
+        **{"trades": {"beta": 1.0}, "score": {"beta": 0.5, "lr_C": 0.5}, "matching": {"weight": 0.1}}.get(name, {}),
+    )
     losses = [defense.step(x, y)["L_C"].item() for _ in range(50)]
     # the lowest of three steps: with a batch this small the loss on x' jumps
     assert min(map(sum, zip(losses, losses[1:], losses[2:], strict=False))) / 3 < 0.6 * losses[0]

@@ -76,7 +76,7 @@ def tensors(values: Any) -> Iterator[Tensor]:
 def test_in_a_step_only_the_encoder_sees_bf16(name: str):
     """Not the perturbation, the projection, the losses, D_psi, the gradient penalty, or the optimizers."""
     network = low_precision_network()
-    attack = AdversaryConfig(name="pgd_kl" if name == "trades" else "apgd_ce", norm="l2", epsilon=0.5, steps=2)
+    attack = AdversaryConfig(name=registry.DEFENSES[name].adversary or "apgd_ce", norm="l2", epsilon=0.5, steps=2)
     adversary = Adversary(network, attack, Generator())
     table = DefenseConfig.model_of({"name": name}).model_validate(
         {"name": name, **({"gp_weight": 1.0} if name == "afd" else {})}

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.evaluation.sanity_checks import check, compute_fingerprint, matches_fingerprint
+from afdctl.evaluation.outputs import compute_fingerprint, matches_fingerprint
+from afdctl.evaluation.sanity_checks import check
 
 CLASSES = list("abcd")
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError
-from afdctl.evaluation import sanity_checks
-from afdctl.evaluation.target import EvaluationTarget, load_run_target, load_user_target, missing_checks
+from afdctl.evaluation import known_checks, sanity_checks
+from afdctl.evaluation.target import EvaluationTarget, load_run_target, load_user_target
 from afdctl.journal import JournalCache, read_rows
 from afdctl.recipe import dump
 from afdctl.runs import checkpoints, results_file
@@ -80,11 +80,11 @@ def test_a_network_is_checked_once_for_its_images(trained: Run, monkeypatch: pyt
     assert first.check["warnings"] == first.warnings
     assert (first.check["checkpoint"], first.check["data"]) == (first.digest, first.data_digest)
     with trained.open_journal() as journal:
-        journal.extend(missing_checks([first, first], JournalCache(trained.journal_path)))
-    monkeypatch.setattr(sanity_checks, "check", lambda *_: ["checked again"])
+        journal.extend(known_checks.missing([first.check, first.check], JournalCache(trained.journal_path)))
+    monkeypatch.setattr(sanity_checks, "describe", lambda *_, **__: ["checked again"])
     known = load_run_target(trained, "best", CPU, None)
     assert known.warnings == first.warnings
-    assert missing_checks([known, first], JournalCache(trained.journal_path)) == []
+    assert known_checks.missing([known.check, first.check], JournalCache(trained.journal_path)) == []
     assert len([row for row in read_rows(trained.journal_path) if row["event"] == "sanity_check"]) == 1
     monkeypatch.setattr(sanity_checks, "VERSION", 0)
     assert load_run_target(trained, "best", CPU, None).warnings == ["checked again"]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from afdctl.attacks.base import NO_CLASS
 from afdctl.attacks.norms import clip_to_ball, lp_norm
-from afdctl.evaluation.sanity_checks import compute_fingerprint
+from afdctl.evaluation.outputs import compute_fingerprint
 from afdctl.evaluation.verify import predict, verify
 from afdctl.models.precision import MixedPrecision
 

@@ -190,6 +190,13 @@ def test_the_standalone_file_needs_torch_only_and_builds_each_encoder(encoder: s
     assert names - set(sys.stdlib_module_names) == {"torch", "robustbench"}
 
 
+def test_a_cosine_classifier_is_exported():
+    chosen = METADATA | {"cosine_scale": 15.0}
+    model = ExportedModel("r-1", build_network(chosen), torch.rand(8, 3, 16, 16), chosen)
+    for name in ("robustbench", "safetensors"):
+        check_round_trip(model, form(name), form(name).pack(model))
+
+
 def test_robustbench_finds_the_network_in_its_tables(untrained: ExportedModel, monkeypatch: pytest.MonkeyPatch):
     """Against the two names of `robustbench.model_zoo` that its load_model uses."""
     import sys

@@ -216,6 +216,7 @@ class Flat(nn.Module):
 
 def meta(channels, image_size): return nn.Sequential(nn.Flatten(), nn.Linear(64, 4, device="meta"))
 def flat(channels): return Flat()
+def hooked(channels): return nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(channels, 4, 3)), nn.Flatten())
 def outside(model, x, y): return x[:1]
 """
 
@@ -245,6 +246,7 @@ TRAINED = [
     (["data.dataset=bad.py:Labels1"], "train labels are 1 to 2, but there are 2 classes: they count from 0"),
     (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
     (["model.encoder=bad.py:meta"], "on the CPU"),
+    (["model.encoder=bad.py:hooked"], "layer '0' has a hook, which attacks do not call; compute it in forward"),
     (["attack.name=bad.py:outside"], "bad.py:outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
 ]
 

@@ -5,7 +5,7 @@ import torch
 
 from afdctl.errors import CorruptError
 from afdctl.models import discriminator
-from afdctl.models.feature_classifier import FeatureClassifier, FeatureNorm, build
+from afdctl.models.feature_classifier import CosineClassifier, FeatureClassifier, FeatureNorm, build
 from tests.models.encoders import ENCODERS, small
 
 
@@ -71,6 +71,14 @@ def test_feature_norms():
     assert FeatureNorm("none")(z).tolist() == [[3, 4]]
     assert FeatureNorm("l2")(z)[0].tolist() == pytest.approx([0.6, 0.8])
     assert FeatureNorm("scale")(z)[0].tolist() == pytest.approx([6, 8])
+
+
+def test_a_cosine_classifier_ignores_lengths():
+    head = CosineClassifier(2, 2, scale=10.0)
+    head.weight.data = torch.tensor([[3.0, 0.0], [1.0, 1.0]])
+    z = torch.tensor([[2.0, 0.0], [0.0, 7.0]])
+    # angles of 0, 45, 90 and 45 degrees
+    assert head(z).flatten().tolist() == pytest.approx([10, 50**0.5, 0, 50**0.5], abs=1e-5)
 
 
 def test_the_norm_is_part_of_the_saved_model():

@@ -51,6 +51,16 @@ VALUES = [
         "x.toml:7: attack.name: defense 'trades' needs the adversary 'pgd_kl'",
     ),
     (
+        'name = "afd"',
+        'name = "adversarial"\nmargin = 0.2',
+        "x.toml:7: defense.margin = 0.2: is of a cosine; set model.cosine_scale too, such as 15",
+    ),
+    (
+        'name = "afd"',
+        'name = "score"',
+        "x.toml:7: attack.name: defense 'score' needs the adversary 'pgd_lse'",
+    ),
+    (
         'dataset = "digits"',
         'dataset = "minst"',
         "x.toml:2: data.dataset = \"minst\": no such name (did you mean 'mnist'?)",
@@ -144,7 +154,7 @@ VALUES = [
     (
         "epsilon = 0.1",
         "epsilon = 0.1\nstep_size = 0.01",
-        "x.toml:9: attack.step_size = 0.01: apgd_ce has no such key (only pgd and pgd_kl can use it)",
+        "x.toml:9: attack.step_size = 0.01: apgd_ce has no such key (only pgd, pgd_kl and pgd_lse can use it)",
     ),
     (
         "epsilon = 0.1",

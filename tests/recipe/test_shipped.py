@@ -9,12 +9,15 @@ import tomli
 
 from afdctl.recipe import dump, file_schema, load, loads, packaged
 from afdctl.recipe.defenses import AFD
-from afdctl.recipe.load import folder
+from afdctl.recipe.load import PACKAGE, folder
 
 FILES = sorted({*folder().glob("*.toml"), *folder().glob("bases/*.toml")})
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
 DEFENSES = {"nt": "natural", "at": "adversarial", "trades": "trades", "dcgan": "afd", "wgan": "afd"}
+# methods of further papers
+BASELINES = ("mart", "score", "alp", "fgsm_rs", "n_fgsm", "at_he", "at_awp", "trades_awp", "at_ema", "trades_ema")
 MORE = {
+    *(f"{dataset}_{kind}" for dataset, kind in product(("digits", "mnist", "cifar10"), BASELINES)),
     "mnist_wgan_official",
     "mnist_matching",
     "mnist_wgan_fc1pd",
@@ -50,6 +53,30 @@ def test_a_recipe_is_what_its_name_says(dataset: str, kind: str) -> None:
     # AT on MNIST is trained as mnist_afd
     adversary = {"trades": "pgd_kl", "at": "pgd" if "mnist" in dataset else "apgd_ce"}
     assert recipe.attack.name == adversary.get(kind, "apgd_ce")
+
+
+def test_published_results_of_baselines_have_a_source_and_a_recipe_of_their_method() -> None:
+    rows = tomli.loads((PACKAGE / "baselines.toml").read_text(encoding="utf-8"))["row"]
+    assert rows
+    for row in rows:
+        assert {"paper", "network", "source"} <= row.keys()
+        assert 0 < row["aa"] <= row.get("reported", row["clean"]) <= row["clean"] < 100
+        assert "recipe" not in row or load(row["recipe"]).method == row["method"]
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "cifar10"])
+def test_the_baselines_are_what_their_names_say(dataset: str) -> None:
+    recipes = {kind: load(f"{dataset}_{kind}") for kind in BASELINES}
+    methods = [recipe.method for recipe in recipes.values()]
+    assert methods == ["MART", "SCORE", "ALP", "AT", "AT", "AT-HE", "AT-AWP", "TRADES-AWP", "AT", "TRADES"]
+    one_step = recipes["fgsm_rs"].attack
+    # 1.25 epsilon, and always the iterate after the step
+    assert (one_step.steps, one_step.return_iterate) == (1, "last")
+    assert one_step.step_size == pytest.approx(1.25 * one_step.epsilon)
+    assert recipes["n_fgsm"].attack.name == "n_fgsm"
+    for kind in ("at_ema", "trades_ema"):
+        train, defense = recipes[kind].train, recipes[kind].defense
+        assert min(train.ema_decay, train.warmup_fraction or 0, defense.label_smoothing) > 0
 
 
 @pytest.mark.parametrize("dataset", TABLE_A1)

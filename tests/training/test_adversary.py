@@ -1,5 +1,6 @@
 """Test that the recipe's [attack] table reaches the attack, which sees the network's current weights."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,3 +64,16 @@ def test_every_key_of_the_table_arrives(network: FeatureClassifier, monkeypatch:
 def test_without_a_step_size_the_attack_chooses(network: FeatureClassifier, monkeypatch: pytest.MonkeyPatch):
     attack = AdversaryConfig(name="pgd", epsilon=0.5, steps=7)
     assert "step_size" not in attack_arguments(network, attack, monkeypatch, epsilon=0.5)
+
+
+def test_an_adversary_edited_during_the_training_stays_as_it_began(
+    network: FeatureClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A resume would refuse the run otherwise, or continue with other code."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.py"
+    path.write_text("def attack(model, x, y): return x * 0 + 0.5")
+    adversary = Adversary(network, AdversaryConfig(name="mine.py:attack", epsilon=1.0), Generator())
+    assert adversary(x, y).unique().tolist() == [0.5]
+    path.write_text("def attack(model, x, y): return x * 0 + 0.25")
+    assert adversary(x, y).unique().tolist() == [0.5]

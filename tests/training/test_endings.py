@@ -288,7 +288,7 @@ def test_keys_without_effect_are_warned_about():
 def test_warm_ups_longer_than_the_training_are_warned_about():
     long = short("digits_at", "attack.n_fgsm_epochs=3", "attack.steps_warmup_epochs=4", "train.milestones=[]")
     assert list(recipe_warnings(long, 8)) == [
-        "attack.epsilon_warmup_epochs = 10 is shortened to 2, so that it ends with the training",
+        "attack.epsilon_warmup_epochs = 5 is shortened to 2, so that it ends with the training",
         "attack.n_fgsm_epochs = 3 is shortened to 1, so that it ends with the training",
         "attack.steps_warmup_epochs = 4 is shortened to 0, so that it ends with the training",
     ]

@@ -55,6 +55,24 @@ def test_an_image_is_fooled_by_any_iterate():
     assert accuracies == [1, pytest.approx(1 - fooled / 200)]
 
 
+class Alternating(nn.Module):
+    """Answers class 0 in every other pass, else class 1."""
+
+    passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return torch.tensor([0.0, 1.0]).roll(self.passes).expand(len(x), 2)
+
+
+def test_another_answer_of_a_random_network_on_x_is_no_success_of_an_attack():
+    def nothing(model: nn.Module, x: Tensor, y: Tensor, *, rng: SampleRNG) -> AttackResult:
+        return AttackResult.empty(x)
+
+    images = split(torch.zeros(4, 1, 1, 1), torch.zeros(4, dtype=torch.long))
+    assert evaluate(Alternating(), images, [nothing]) == [1, 1]
+
+
 def linear() -> tuple[Linear, Split, Tensor]:
     """Return a model, 64 images of which it misclassifies the first ten, and a mask of the others."""
     model, x, _ = model_and_images()

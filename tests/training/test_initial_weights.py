@@ -93,7 +93,12 @@ def test_a_packaged_model(tmp_path: Path):
 @pytest.mark.parametrize(
     ("weights", "kind", "message"),
     [
-        ("nix", NotFoundError, r"^model.weights: nix: no such run under .*"),
+        ("nix", NotFoundError, r"^model.weights: nix: no such run under .*; name a run's folder \(a file of w"),
+        (
+            "w.npz",
+            NotFoundError,
+            r"w.npz: no .* \(a file of weights has the suffix .pt, .pth, .safetensors\)$",
+        ),
         ("nix.pt", NotFoundError, r"^model.weights: nix.pt: no such file$"),
         ("model:nix", RecipeError, r"^model.weights: nix: no such model"),
     ],
@@ -104,6 +109,18 @@ def test_what_is_not_there_is_one_line_and_leaves_no_run(
     with pytest.raises(kind, match=message):
         fine_tuned(tmp_path, weights)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.encoder=lenet", 'encoder resnet18_mnist, this recipe has lenet; set model.encoder = "resnet18_mnist"'),
+        ("model.width=3", "width 4, this recipe has 3; set model.width = 4"),
+    ],
+)
+def test_a_run_of_another_network_is_named_by_its_recipe(tmp_path: Path, source: Run, override: str, message: str):
+    with pytest.raises(RecipeError, match=rf"^model.weights: .*\.pt: {message}$"):
+        fine_tuned(tmp_path, source.path, override)
 
 
 def test_other_weights_than_those_of_the_recipe_are_refused(tmp_path: Path, source: Run):

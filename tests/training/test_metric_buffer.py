@@ -26,6 +26,19 @@ def test_the_speed_counts_the_images_of_the_time_since_the_last_flush(monkeypatc
     assert buffer.flush() == []
 
 
+def test_each_step_has_its_own_metrics():
+    """A user's defense may train one of its networks in every other step."""
+    buffer = metric_buffer.MetricBuffer()
+    for step, name in enumerate(("L_C", "L_D", "L_C")):
+        buffer.add({"step": step}, 1, {name: torch.tensor(step / 4), "acc_adv": torch.tensor(0.5)})
+    rows = [{key: value for key, value in row.items() if key != "images_per_s"} for row in buffer.flush()]
+    assert rows == [
+        {"step": 0, "L_C": 0.0, "acc_adv": 0.5},
+        {"step": 1, "L_D": 0.25, "acc_adv": 0.5},
+        {"step": 2, "L_C": 0.5, "acc_adv": 0.5},
+    ]
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["L_C", "L_F", "grad_C", "grad_D"])
 def test_a_loss_or_gradient_norm_that_is_not_finite_is_found(name: str, value: float):

@@ -54,6 +54,9 @@ RECIPES = {
         ],
     ),
     "matching": ("digits_wgan", ["defense.name=matching", "data.augment=crop", "data.train_limit=1100"]),
+    "mart": ("digits_mart", []),
+    "score": ("digits_score", []),
+    "alp": ("digits_alp", []),
 }
 CLOCK = {"t", "images_per_s", "seconds"}
 

@@ -8,7 +8,13 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from afdctl.recipe import Recipe, load
-from afdctl.training.schedule import AdversarySchedule, LearningRateSchedule, ValidationSchedule, passes_of_validation
+from afdctl.training.schedule import (
+    AdversarySchedule,
+    LearningRateSchedule,
+    ValidationSchedule,
+    passes_of_validation,
+    recipe_warnings,
+)
 from tests.conftest import short
 
 PER_EPOCH = 5
@@ -158,6 +164,17 @@ def test_other_validations_run_after_every_epoch():
 def test_a_step_of_at_updates_on_one_image_and_natural_training_does_not_attack():
     totals = [make_schedule(name=f"digits_{name}").total_passes for name in ("wgan", "trades", "at", "nt")]
     assert totals == [10 * passes for passes in (47, 47, 44, 3)]
+
+
+def test_awp_makes_each_update_twice_after_its_warm_up():
+    plain, awp = make_schedule(name="digits_at"), make_schedule("defense.awp_gamma=0.01", name="digits_at")
+    late = make_schedule("defense.awp_gamma=0.01", "defense.awp_warmup_epochs=4", name="digits_at")
+    assert awp.total_passes - plain.total_passes == 10 * 3
+    assert late.total_passes - plain.total_passes == 6 * 3
+    assert late.varies
+    assert not awp.varies
+    unused = recipe_of("defense.awp_gamma=0.01", "defense.awp_warmup_epochs=10", name="digits_at")
+    assert any("leaves no epoch with AWP" in warning for warning in recipe_warnings(unused, 8))
 
 
 def test_mean_attack_steps():

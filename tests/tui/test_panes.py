@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from afdctl.runs.alarms import alarm_row
 from afdctl.tui import keymap
 from afdctl.tui.drawing.cells import Palette
 from afdctl.tui.panes import charts, health
@@ -119,7 +120,7 @@ def test_the_checks_of_a_healthy_game():
         ({"d_acc_nat": 1.0, "d_acc_adv": 0.0}, "D on x / x'", "none", "critic offset"),
         ({"grad_F": 0.0}, "‖∇L_F‖", "bad", "vanished"),
         ({"grad_C": 1e4}, "‖∇L_C‖", "warn", "large"),
-        ({"fraction_unchanged": 0.3}, "unchanged", "warn", "weak attack"),
+        ({"fraction_unchanged": 0.1}, "unchanged", "warn", "weak attack"),
         ({"fraction_unchanged": 0.9}, "unchanged", "bad", "no effect"),
         ({"L_C": 9.0}, "L_C per epoch", "warn", "rising"),
         ({"L_F": None}, "not a number", "bad", "diverging"),
@@ -375,3 +376,13 @@ def test_before_the_first_step_the_charts_wait_empty():
 def test_a_message_takes_the_last_row():
     found = compose_frame(snapshot(training(10)), 100, 30, Palette(), message="wrote it")
     assert found.cells.text().splitlines()[-1] == " wrote it"
+
+
+def test_an_alarm_is_in_the_log_and_first_in_the_health_pane():
+    alarm = alarm_row("robust_overfitting", 400, 0.12, 0.067) | {"t": journals.BEGIN}
+    rows = [*training(420), alarm]
+    assert pane("health", rows)[0].split() == ["✖", "alarm", "robust", "overfitting", "step", "400"]
+    assert any("alarm robust overfitting: robust hold-out accuracy is 12.0" in line for line in pane("log", rows, 150))
+    # what is trained again may go well
+    again = [*rows, {"event": "resume", "t": journals.BEGIN, "step": 350, "epoch": 7}]
+    assert "alarm" not in pane("health", again)[0]

@@ -86,6 +86,7 @@ def _content(record: "Record") -> dict[str, Any]:
         "recipe": record.recipe.model_dump(mode="json") if record.recipe else None,
         "provenance": run.provenance,
         "tests": record.of_kind("test"),
+        "alarms": record.of_kind("alarm"),
         "end": next(iter(record.of_kind("end")[-1:]), None),
         # a resumed training logs some warnings again
         "warnings": list(dict.fromkeys([*messages, *record.lost, *checkpoints.dangling_pointers(run)])),
@@ -166,6 +167,8 @@ def _provenance_lines(content: dict[str, Any]) -> list[str]:
 
 
 def _training_lines(content: dict[str, Any]) -> list[str]:
+    from afdctl.runs.alarms import format_alarms
+
     run = content["run"]
     lines = [f"epoch {run['epoch']} of {run['epochs']}"] if run["epoch"] is not None else ["no epoch"]
     if run["split"] == "validation":
@@ -184,7 +187,7 @@ def _training_lines(content: dict[str, Any]) -> list[str]:
     end = content["end"]
     if end and end["message"]:
         lines.append(f"{end['reason']}: {end['message']}")
-    return [*lines, *(f"warning: {message}" for message in content["warnings"])]
+    return [*lines, *format_alarms(content["alarms"]), *(f"warning: {message}" for message in content["warnings"])]
 
 
 def _checkpoint_lines(checkpoints: list[dict[str, Any]]) -> list[str]:

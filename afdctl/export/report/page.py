@@ -15,6 +15,7 @@ from afdctl.export.report import analyses, curves
 from afdctl.formatting import NORM_LABELS, format_epsilon, format_value, printable
 from afdctl.image_counts import describe_images
 from afdctl.journal import Row
+from afdctl.runs.alarms import format_alarms
 from afdctl.runs.curves import Interval, accuracy_interval, lacks_autoattack
 from afdctl.runs.provenance import differing_keys, flattened
 from afdctl.runs.record import Record
@@ -83,6 +84,10 @@ class ReportRun:
         if names := [name for name in analyses.NAMES if name not in self.record.analyses]:
             gaps.append((f"no {', '.join(names)}", f"afdctl analyze {path} {' '.join(f'--{name}' for name in names)}"))
         return gaps
+
+    @property
+    def alarms(self) -> list[str]:
+        return format_alarms(self.record.of_kind("alarm"))
 
     def interval(self, row: Row, key: str) -> Interval:
         """Return Wilson's 95 % interval of an accuracy of a test."""

@@ -83,6 +83,8 @@ def model_metadata(target: EvaluationTarget) -> dict[str, Any]:
     model: dict[str, Any] = {"encoder": resolved.model.encoder, "feature_norm": resolved.model.norm}
     if resolved.model.width is not None:
         model["width"] = resolved.model.width
+    if resolved.model.cosine_scale is not None:
+        model["cosine_scale"] = resolved.model.cosine_scale
     return common | model | {"threat_model": resolved.attack.norm}
 
 
@@ -107,6 +109,7 @@ def build_network(metadata: Mapping[str, Any]) -> nn.Module:
         metadata["encoder"],
         width=metadata.get("width"),
         norm=metadata["feature_norm"],
+        cosine_scale=metadata.get("cosine_scale"),
         channels=channels,
         image_size=image_size,
         classes=len(metadata["class_names"]),

@@ -18,7 +18,7 @@ import torch
 from afdctl.errors import RecipeError
 from afdctl.export.weights.format import ExportedModel, Files, Logits, WeightFormat
 from afdctl.export.weights.single_file import copy_state
-from afdctl.models.feature_classifier import FeatureClassifier, FeatureNorm
+from afdctl.models.feature_classifier import CosineClassifier, FeatureClassifier, FeatureNorm
 from afdctl.name_families import TIMM
 from afdctl.registry import ENCODERS
 
@@ -49,7 +49,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize
 
 METADATA = {metadata}
 
@@ -62,7 +62,7 @@ BUILD = '''
 def build() -> nn.Module:
     """Build the network with random weights."""
     encoder, features = {encoder}(channels={channels}, image_size={image_size}{arguments})
-    return FeatureClassifier(encoder, features, {classes}, "{norm}").eval()
+    return FeatureClassifier(encoder, features, {classes}, "{norm}", {cosine_scale}).eval()
 '''
 
 REGISTER = '''
@@ -129,10 +129,11 @@ def standalone_source(name: str, metadata: Mapping[str, Any], usage: str, end: s
         arguments="".join(f", {key}={value!r}" for key, value in own.items()),
         classes=len(metadata["class_names"]),
         norm=metadata["feature_norm"],
+        cosine_scale=metadata.get("cosine_scale"),
     )
     head = HEAD.format(name=name, usage=usage, metadata=pformat(dict(metadata), sort_dicts=False, width=110))
-    layers = [*_module_sources("afdctl.models.precision"), getsource(FeatureNorm), getsource(FeatureClassifier)]
-    parts = [head, *_module_sources(module), *layers, build, end]
+    layers = [getsource(layer) for layer in (FeatureNorm, CosineClassifier, FeatureClassifier)]
+    parts = [head, *_module_sources(module), *_module_sources("afdctl.models.precision"), *layers, build, end]
     return "\n\n".join(part.strip("\n") + "\n" for part in parts if part)
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from afdctl.formatting import format_number
+from afdctl.runs.alarms import SATURATED, UNCHANGED, VANISHED, alarm_title
 from afdctl.tui.drawing.cells import Cells, Palette
 from afdctl.tui.panes import charts
 from afdctl.tui.state.history import History
@@ -11,10 +12,8 @@ from afdctl.tui.view import Snapshot
 
 MARKS = {"ok": ("✔", "good"), "warn": ("!", "warn"), "bad": ("✖", "bad"), "none": ("·", "dim")}
 LEVELS = ("bad", "warn", "ok", "none")
-# D is saturated where its accuracy is farther than this from 0.5
-SATURATED = 0.45
-# gradient norms
-VANISHED, LARGE = 1e-6, 100.0
+# gradient norm
+LARGE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class HealthCheck:
 
 def run_checks(history: History) -> list[HealthCheck]:
     """Return the checks that the logged metrics allow."""
-    checks = [_check_d_accuracy(history), _check_d_sides(history), _check_saturation(history)]
+    checks = [_check_alarms(history), _check_d_accuracy(history), _check_d_sides(history), _check_saturation(history)]
     checks += [*_check_gradients(history), _check_unchanged(history), _check_loss(history), _check_finite(history)]
     return [check for check in checks if check]
 
@@ -65,6 +64,14 @@ def d_accuracy(history: History) -> float | None:
 
 def _alpha_metric(history: History) -> str:
     return "alpha_h_calibrated" if charts.estimate_of(history) == "calibrated" else "alpha_h"
+
+
+def _check_alarms(history: History) -> HealthCheck | None:
+    """Show the latest alarm; the log has its value and what to do."""
+    if not history.alarms:
+        return None
+    row = history.alarms[-1]
+    return HealthCheck(name="alarm", value=alarm_title(row), level="bad", word=f"step {row['step']:,}")
 
 
 def _check_d_accuracy(history: History) -> HealthCheck | None:
@@ -139,7 +146,7 @@ def _check_unchanged(history: History) -> HealthCheck | None:
         return None
     if share < 0.05:
         level, word, explanation = "ok", "attacked", ""
-    elif share < 0.5:
+    elif share < UNCHANGED:
         level, word, explanation = "warn", "weak attack", ""
     else:
         level, word, explanation = "bad", "no effect", "attack has no effect"

@@ -12,12 +12,15 @@ COLOURS = {
     "epoch": "L_C",
     "test": "good",
     "warn": "warn",
+    "alarm": "bad",
     "end": "good",
     "start": "d_hdh",
     "resume": "d_hdh",
     "sweep": "d_hdh",
     "cell": "L_C",
 }
+# kinds whose text has the colour too
+SERIOUS = ("warn", "alarm")
 # the column of kinds grows for "resume" and "checkpoint" only where they are shown
 MIN_KIND_WIDTH = 5
 NO_MATCH = "nothing matches the filter"
@@ -42,7 +45,8 @@ def draw(snapshot: Snapshot, width: int, height: int, palette: Palette) -> Cells
         clock = time.strftime("%H:%M:%S", time.localtime(entry.t))
         kind = f" {entry.kind:<{kind_width}} ", palette.ink(COLOURS.get(entry.kind, "text"))
         x = cells.put(2, y, (clock, palette.ink("faint")), kind)
-        cells.put(x, y, (entry.text, palette.ink("warn" if entry.kind == "warn" else "text")), end=width - 1)
+        ink = palette.ink(COLOURS[entry.kind] if entry.kind in SERIOUS else "text")
+        cells.put(x, y, (entry.text, ink), end=width - 1)
     return cells
 
 

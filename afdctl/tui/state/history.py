@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from afdctl import registry
 from afdctl.descriptors import DefenseDescriptor
@@ -10,13 +10,12 @@ from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
 from afdctl.runs.summary import StatusTracker
 from afdctl.tui.state.log_entries import LogEntry, log_entry
+from afdctl.tui.state.rates import Rates
 from afdctl.tui.state.sweep import SweepProgress
 
 # what a row with missing or wrong fields raises where it is used
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 RECENT_STEPS = 12288
-# how many rows of steps the speed is measured over
-RATE_SAMPLES = 200
 VALIDATIONS = 1024
 MAX_ENTRIES = 2000
 MAX_EPOCHS = 10000
@@ -24,56 +23,6 @@ ACCURACIES = ("acc_nat", "acc_adv", "acc_probe")
 # the largest step that a float represents exactly, as the charts need it
 MAX_STEP = 1 << 53
 SWEEP_EVENTS = {"sweep", "sweep_block", "sweep_progress", "cell", "sweep_end", "checkpoint"}
-
-
-class ProgressSample(NamedTuple):
-    """A step, the fraction of the training's work that was done after it, and the training time until then."""
-
-    step: int
-    share: float
-    elapsed: float
-
-
-class Rates:
-    """Rates over the latest steps, with the validations between them."""
-
-    def __init__(self) -> None:
-        self._samples: deque[ProgressSample] = deque(maxlen=RATE_SAMPLES)
-
-    def add(self, step: int, share: float, elapsed: float) -> None:
-        """Add a step. Steps that were written together have one time; only the last of them is kept."""
-        if self._samples and self._samples[-1].elapsed == elapsed:
-            self._samples.pop()
-        self._samples.append(ProgressSample(step, share, elapsed))
-
-    def clear(self) -> None:
-        self._samples.clear()
-
-    @property
-    def steps_per_second(self) -> float | None:
-        seconds, steps, _ = self._advance()
-        return steps / seconds if seconds > 0 and steps > 0 else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """The time to the last step. Uses the share of work, as later steps may cost more."""
-        seconds, _, work = self._advance()
-        share = self._samples[-1].share if self._samples else 0.0
-        return (1 - share) * seconds / work if seconds > 0 and work > 0 and share <= 1 else None
-
-    def _advance(self) -> tuple[float, int, float]:
-        """Return seconds, steps and share of work from the first sample to the last; zeros for fewer than two."""
-        if len(self._samples) < 2:
-            return 0.0, 0, 0.0
-        first, last = self._samples[0], self._samples[-1]
-        return last.elapsed - first.elapsed, last.step - first.step, last.share - first.share
-
-    @property
-    def seconds_between_writes(self) -> float:
-        """The mean time between two writes of steps; 0 where it is unknown."""
-        if len(self._samples) < 2:
-            return 0.0
-        return (self._samples[-1].elapsed - self._samples[0].elapsed) / (len(self._samples) - 1)
 
 
 class History:
@@ -87,6 +36,7 @@ class History:
         self.validations = MetricHistory(VALIDATIONS)
         self.epochs: deque[Row] = deque(maxlen=MAX_EPOCHS)
         self.tests: dict[str, Row] = {}
+        self.alarms: deque[Row] = deque(maxlen=MAX_EPOCHS)
         self.entries: deque[LogEntry] = deque(maxlen=MAX_ENTRIES)
         self.checkpoint: Row = {}
         self.last: Row = {}
@@ -168,6 +118,8 @@ class History:
                 self._start(row)
             case "resume":
                 self._resume(row)
+            case "alarm":
+                self.alarms.append(row)
             case "test":
                 self.tests[str(row["checkpoint"])] = row
             case "end":
@@ -204,6 +156,8 @@ class History:
         self.validations.cut(epoch)
         while self.epochs and self.epochs[-1]["epoch"] > epoch:
             self.epochs.pop()
+        while self.alarms and self.alarms[-1]["step"] > step:
+            self.alarms.pop()
         # the training ends again, with tests of its new checkpoints
         self.tests.clear()
         self.sweep.resume(row)

@@ -11,6 +11,7 @@ from afdctl.formatting import (
 )
 from afdctl.image_counts import format_subset
 from afdctl.journal import Row
+from afdctl.runs.alarms import format_alarm
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def _training_entry(row: Row) -> tuple[str, str] | None:
         case "test":
             checkpoint = f"{row['checkpoint']} checkpoint, step {row['checkpoint_step']:,}"
             return "test", f"{checkpoint}: {_accuracies(row, str(row['attack']))}, {format_subset(row, 'images')}"
+        case "alarm":
+            return "alarm", format_alarm(row)
         case "warning":
             return "warn", str(row.get("message"))
         case "end":

@@ -11,8 +11,11 @@ import h5py
 import numpy as np
 import pytest
 
+from afdctl.export.report import page
 from afdctl.formatting import format_minute
 from afdctl.runs import checkpoints, results_file
+from afdctl.runs.alarms import alarm_row, format_alarm
+from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 from tests.journals import CHECKPOINT, analysed, epoch, steps, swept, written
@@ -95,6 +98,15 @@ def test_the_dates_are_those_of_the_training(afdctl: Afdctl, runs: Runs):
     began, ended = (format_minute(run[key]) for key in ("started", "trained_until"))
     assert f"provenance   {began} to {ended}\n" in afdctl("runs", "show", "wgan").out
     assert "provenance   commit abc" in afdctl("runs", "show", "mnist").out
+
+
+def test_show_and_report_print_alarms(afdctl: Afdctl, folder: Path):
+    alarm = alarm_row("logit_scale", 10, 20.0, 16.6)
+    run = written(folder / "runs", "scaled", [*steps(1, 10), alarm])
+    text = f"alarm at step 10: {format_alarm(alarm)}"
+    assert text in afdctl("runs", "show", "scaled").out
+    assert [row["value"] for row in as_json(afdctl, "show", "scaled")["alarms"]] == [20.0]
+    assert text in page.build([Record.of(run)])
 
 
 def test_show_takes_one_name_from_stdin(afdctl: Afdctl, runs: Runs, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,145 @@
+"""The indicators D6 to D10: attacks compared image by image."""
+
+from math import sqrt
+
+import numpy as np
+
+from afdctl.analysis.evidence import MINIMUM_NORM, ONE_STEP, TARGETED, Evidence
+from afdctl.analysis.findings import Finding, by_gap, missing
+from afdctl.evaluation.thresholds import Thresholds
+from afdctl.formatting import format_epsilon, format_percent
+from afdctl.runs.shards import Array
+
+
+def one_step(evidence: Evidence, limits: Thresholds) -> Finding:
+    """D6: images that FGSM fools, but PGD does not."""
+    counts: dict[float, tuple[int, bool]] = {}
+    for epsilon in evidence.epsilons:
+        pgd = evidence.pgd(epsilon)
+        if pgd is None:
+            continue
+        for attack in evidence.named(ONE_STEP, epsilon):
+            counts[epsilon] = int((attack.fooled(epsilon) & pgd.robust(epsilon)).sum()), pgd.short_reach(epsilon)
+    if not counts:
+        return missing("D6", "one step beats many", "masking", limits.D6.share, "fgsm and PGD at the same epsilon")
+    epsilon = max(counts, key=lambda epsilon: counts[epsilon][0])
+    count, weak = counts[epsilon]
+    exceeded = limits.exceeded(count, evidence.n, limits.D6.share)
+    return Finding(
+        indicator="D6",
+        name="one step beats many",
+        sign="masking",
+        value=count / evidence.n,
+        threshold=limits.D6.share,
+        # a PGD that cannot cross its ball is weak by itself
+        verdict="ok" if not exceeded else "warn" if weak else "fail",
+        text=f"FGSM fools {count} of {evidence.n} images at {format_epsilon(epsilon)} that PGD does not",
+    )
+
+
+def gaps(evidence: Evidence) -> dict[float, float]:
+    """Map each epsilon to the accuracy under PGD on the cross-entropy minus the worst case."""
+    found = {epsilon: evidence.pgd(epsilon) for epsilon in evidence.epsilons}
+    return {
+        epsilon: float(pgd.robust(epsilon).mean() - evidence.worst(epsilon).mean())
+        for epsilon, pgd in found.items()
+        if pgd and len(evidence.at(epsilon)) > 1
+    }
+
+
+def loss_gap(evidence: Evidence, limits: Thresholds) -> Finding:
+    """D7: accuracy under PGD, and under APGD-CE, on the cross-entropy, above the worst case."""
+    values = {("PGD-CE", epsilon): gap for epsilon, gap in gaps(evidence).items()}
+    for epsilon in evidence.epsilons:
+        ce = evidence.ce_robust(epsilon)
+        if ce is not None and evidence.named(TARGETED, epsilon):
+            values["APGD-CE", epsilon] = float(ce.mean() - evidence.worst(epsilon).mean())
+    if not values:
+        return missing("D7", "loss gap", "weak", limits.D7.fail, "PGD and a second attack at the same epsilon")
+    name, epsilon = max(values, key=lambda place: values[place])
+    value = values[name, epsilon]
+    text = f"{name} overestimates robustness by {100 * value:.1f} points at {format_epsilon(epsilon)}"
+    return by_gap("D7", "loss gap", value, limits.D7, text)
+
+
+def gradient_free(evidence: Evidence, limits: Thresholds) -> Finding:
+    """D8: images fooled without gradients, but by no attack with them; or by noise and transfers, but not by PGD."""
+    found: list[tuple[float, Finding]] = []
+    for epsilon in evidence.epsilons:
+        white_box, pgd = evidence.white_box(epsilon), evidence.pgd(epsilon)
+        for title, fooled in evidence.without_gradients(epsilon).items():
+            if white_box:
+                # PGD alone leaves images that other losses find
+                strong = any(attack.name in TARGETED for attack in white_box[1])
+                found.append(_gain(evidence, limits, title, epsilon, fooled & ~white_box[0], strong=strong))
+            if pgd and not title.startswith("square") and not pgd.short_reach(epsilon):
+                found.append(_gain(evidence, limits, title, epsilon, fooled & pgd.robust(epsilon), strong=None))
+    if not found:
+        needs = "square, noise, surrogate or a transfer, and an attack with gradients"
+        return missing("D8", "gain without gradients", "masking", limits.D8.share, needs)
+    order = ("ok", "warn", "fail")
+    return max(found, key=lambda scored: (order.index(scored[1].verdict), scored[0]))[1]
+
+
+def _gain(
+    evidence: Evidence, limits: Thresholds, title: str, epsilon: float, gained: Array, *, strong: bool | None
+) -> tuple[float, Finding]:
+    """Judge the images that an attack without gradients gained (n,) over attacks with them; `strong` None: over PGD."""
+    count, share = int(gained.sum()), limits.D8.share if strong is not None else limits.D8.pgd
+    exceeded = limits.exceeded(count, evidence.n, share)
+    others = "PGD does not" if strong is None else "no attack with gradients does"
+    finding = Finding(
+        indicator="D8",
+        name="gain without gradients",
+        sign="masking",
+        value=count / evidence.n,
+        threshold=share,
+        verdict="ok" if not exceeded else "warn" if strong is False else "fail",
+        text=f"{title} fools {count} of {evidence.n} images at {format_epsilon(epsilon)} that {others}",
+    )
+    return count / evidence.n / max(share, 1e-9), finding
+
+
+def impossible(evidence: Evidence, limits: Thresholds, pixels: int) -> Finding:
+    """D9: an accuracy above that of the largest class in a ball that has one grey image in common for all."""
+    radius = {"linf": 0.5, "l2": sqrt(pixels) / 2, "l1": pixels / 2, "l0": float(pixels)}[evidence.norm]
+    prior = float(np.bincount(evidence.labels).max()) / evidence.n
+    bound = min(1.0, prior + limits.D9.deviations * sqrt(prior * (1 - prior) / evidence.n))
+    values = {
+        epsilon: float((~white[0] & (evidence.clean == evidence.labels)).mean())
+        for epsilon in evidence.epsilons
+        if epsilon >= radius and (white := evidence.white_box(epsilon))
+    }
+    if not values:
+        return missing("D9", "impossible accuracy", "masking", bound, f"an attack at {format_epsilon(radius)} or more")
+    epsilon = max(values, key=lambda epsilon: values[epsilon])
+    return Finding(
+        indicator="D9",
+        name="impossible accuracy",
+        sign="masking",
+        value=values[epsilon],
+        threshold=bound,
+        verdict="fail" if values[epsilon] > bound else "ok",
+        text=f"attacks leave {format_percent(values[epsilon])} at {format_epsilon(epsilon)}, where every image can be "
+        f"turned into the same grey and no classifier has more than {format_percent(bound)}",
+    )
+
+
+def dominance(evidence: Evidence, limits: Thresholds) -> Finding:
+    """D10: accuracy under PGD above that under an attack that minimises the norm."""
+    values: dict[tuple[str, float], float] = {}
+    for epsilon in evidence.epsilons:
+        pgd = evidence.pgd(epsilon)
+        if pgd is None:
+            continue
+        for attack in evidence.named(MINIMUM_NORM, epsilon):
+            gap = float(pgd.robust(epsilon).mean() - attack.robust(epsilon).mean())
+            values[f"{attack.title} leaves {{:.1f}} points less than {pgd.title}", epsilon] = gap
+    if not values:
+        names = "PGD and deepfool, fab_t or ddn at the same epsilon"
+        return missing("D10", "cross-attack dominance", "weak", limits.D10.fail, names)
+    text, epsilon = max(values, key=lambda place: values[place])
+    value = values[text, epsilon]
+    text = text.format(100 * value) if value > 0 else "PGD is as strong as the attacks that minimise the norm"
+    text = f"{text} at {format_epsilon(epsilon)}"
+    return by_gap("D10", "cross-attack dominance", value, limits.D10, text)

@@ -1,0 +1,139 @@
+"""Ten indicators of a robustness that only looks so: masked gradients, weak attacks, invalid results.
+
+Sources: Athalye et al. 2018 (arXiv:1802.00420), Carlini et al. 2019 (arXiv:1902.06705), Croce & Hein 2020
+(arXiv:2003.01690), Pintor et al. 2022 (arXiv:2106.09947). No indicator proves robustness.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from afdctl.analysis import comparisons, validity
+from afdctl.analysis.evidence import MINIMUM_NORM, TARGETED, Evidence
+from afdctl.analysis.findings import Finding
+from afdctl.evaluation import thresholds
+from afdctl.evaluation.thresholds import Thresholds
+from afdctl.formatting import format_epsilon
+from afdctl.journal import Row
+from afdctl.runs.curves import RobustnessCurve
+from afdctl.runs.run import Run
+from afdctl.suites.attack_config import AttackConfig
+
+Verdict = Literal["masked", "overestimated", "no sign"]
+# no indicator can find an attack that was not tried
+CAVEAT: Final = "No indicator proves robustness: an attack adapted to this model may still succeed."
+# attacks that serve the same purpose here
+PURPOSES: Final = (MINIMUM_NORM, TARGETED, ("square", "aa"))
+VERDICTS: Final[Mapping[Verdict, str]] = {
+    "masked": "robustness is not shown: gradients are masked, or results are invalid",
+    "overestimated": "no sign of masked gradients, but the attacks are too weak",
+    "no sign": "no sign of masked gradients",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """The ten indicators of one network in one norm, on the `n` test images that its attacks share.
+
+    `overestimate` is by how much the accuracy under PGD on the cross-entropy exceeds the worst case at `epsilon`, where
+    the difference is largest; both are None without such an attack.
+    """
+
+    run: str
+    norm: str
+    n: int
+    verdict: Verdict
+    overestimate: float | None
+    epsilon: float | None
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        sentence = f"{self.run}, {self.norm}: {VERDICTS[self.verdict]}"
+        signs = [found.indicator for found in self.findings if found.verdict == "fail"]
+        return f"{sentence} ({', '.join(signs)})" if signs else sentence
+
+    @property
+    def overestimation(self) -> str | None:
+        """By how much PGD on the cross-entropy overestimates; None without it."""
+        if self.overestimate is None or self.epsilon is None:
+            return None
+        at = f"at {format_epsilon(self.epsilon)}"
+        if self.overestimate <= 0:
+            return f"PGD-CE is as strong as the worst case {at}"
+        return f"PGD-CE overestimates robustness by {100 * self.overestimate:.1f} points {at}"
+
+    @property
+    def missing(self) -> list[str]:
+        """The indicators that were not measured."""
+        return [found.indicator for found in self.findings if found.verdict == "missing"]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what commands print with --json."""
+        facts = {key: value for key, value in asdict(self).items() if key != "findings"}
+        findings = [asdict(found) for found in self.findings]
+        return facts | {"headline": self.headline, "caveat": CAVEAT, "indicators": findings}
+
+
+def diagnose(
+    run: Run,
+    curves: Sequence[RobustnessCurve],
+    check: Row,
+    *,
+    pixels: int,
+    limits: Thresholds | None = None,
+    images: Collection[int] = (),
+) -> list[Diagnosis]:
+    """Judge a run's network in each norm in which `curves` attack it; nothing is attacked.
+
+    `check` is the journal's row of its sanity checks, `pixels` the number of values of an image, `images` the
+    numbers of the images to judge by in the test split, without which most attacks decide. Error: CorruptError
+    where a shard is damaged.
+    """
+    norms = dict.fromkeys(curve.norm for curve in curves)
+    evidence = [Evidence.of(run, norm, curves, images) for norm in norms]
+    judged = limits or thresholds.defaults()
+    return [_judge(known, check, pixels, judged) for known in evidence if known]
+
+
+def _judge(evidence: Evidence, check: Row, pixels: int, limits: Thresholds) -> Diagnosis:
+    gaps = comparisons.gaps(evidence)
+    epsilon = max(gaps, key=lambda epsilon: gaps[epsilon]) if gaps else None
+    findings = (
+        validity.invalid(evidence, limits),
+        validity.unstable(check, limits),
+        validity.gradients(check, limits, max(gaps.values(), default=0.0)),
+        validity.unfinished(evidence, limits),
+        validity.not_monotone(evidence, limits),
+        comparisons.one_step(evidence, limits),
+        comparisons.loss_gap(evidence, limits),
+        comparisons.gradient_free(evidence, limits),
+        comparisons.impossible(evidence, limits, pixels),
+        comparisons.dominance(evidence, limits),
+    )
+    failed = {found.sign for found in findings if found.verdict == "fail"}
+    verdict: Verdict = "masked" if "masking" in failed else "overestimated" if failed else "no sign"
+    return Diagnosis(
+        run=evidence.run,
+        norm=evidence.norm,
+        n=evidence.n,
+        verdict=verdict,
+        overestimate=None if epsilon is None else gaps[epsilon],
+        epsilon=epsilon,
+        findings=findings,
+        warnings=tuple(check.get("warnings", ())),
+    )
+
+
+def missing_attacks(attacks: Sequence[AttackConfig], curves: Sequence[RobustnessCurve]) -> list[AttackConfig]:
+    """Return those of `attacks` at whose largest epsilon no stored curve serves the same purpose."""
+    return [config for config in attacks if not any(_serves(curve, config) for curve in curves)]
+
+
+def _serves(curve: RobustnessCurve, config: AttackConfig) -> bool:
+    same = {config.name, *(name for names in PURPOSES if config.name in names for name in names)}
+    if curve.norm != config.norm or curve.source or curve.cells[0]["spec"]["name"] not in same:
+        return False
+    return config.epsilons[-1] in curve.epsilons

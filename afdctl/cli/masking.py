@@ -1,0 +1,124 @@
+"""`afdctl analyze --masking`: whether robustness only looks so."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.table import Table
+
+from afdctl.cli.console import TableConsole
+from afdctl.cli.evaluation import EvaluateOptions, check_options, load_targets, print_warnings
+from afdctl.cli.options import check_not_training, find_targets, run_names
+from afdctl.cli.process import exit_on_interrupt
+from afdctl.formatting import NORM_LABELS, format_estimate
+
+if TYPE_CHECKING:
+    import torch
+
+    from afdctl.analysis.masking import Diagnosis
+    from afdctl.evaluation.target import EvaluationTarget
+
+VERDICTS = {"ok": "ok", "warn": "warn", "fail": "FAIL", "missing": "not measured"}
+
+
+def diagnose(options: EvaluateOptions, *, epsilon: float | None, thresholds_file: Path | None, stored: bool) -> None:
+    """Diagnose targets, after running the attacks that their stored results lack; with `stored`, without any."""
+    check_options(options, matrix=False)
+    runs = []
+    if options.model is None:
+        runs = find_targets(run_names(options.runs or []), options.folder, options.data_dir)
+    check_not_training(runs)
+    from afdctl.evaluation import thresholds
+
+    limits = thresholds.load(thresholds_file, options.overrides or [])
+    with exit_on_interrupt():
+        from afdctl.analysis import masking, masking_plan
+        from afdctl.training.setup import choose_device
+
+    device = choose_device(options.device)
+    targets, _ = load_targets(options, runs, [], device)
+    print_warnings([f"{target.name}: {warning}" for target in targets for warning in target.warnings])
+    diagnoses = []
+    for target in targets:
+        if not stored:
+            run_missing(options, target, epsilon, device)
+        found = masking.diagnose(
+            target.run,
+            masking_plan.stored_curves(target),
+            target.check,
+            pixels=target.split.x[0].numel(),
+            limits=limits,
+            images=masking_plan.chosen_images(target, options.limit, options.first),
+        )
+        if not found:
+            typer.echo(f"{target.name}: has no attacks to compare; leave --stored out, or run `afdctl sweep`", err=True)
+        diagnoses += found
+    show(diagnoses, as_json=options.json)
+
+
+def run_missing(
+    options: EvaluateOptions, target: "EvaluationTarget", epsilon: float | None, device: "torch.device"
+) -> None:
+    """Run the attacks that a target lacks; their cost is printed first."""
+    from afdctl.analysis import masking_plan
+    from afdctl.cli.console import progress_reporter
+    from afdctl.cli.evaluation_progress import EvaluationProgress
+    from afdctl.evaluation import time_estimate
+
+    request = masking_plan.request_missing(
+        target,
+        epsilon=epsilon,
+        limit=options.limit,
+        first=options.first,
+        seed=options.seed,
+        batch_size=options.batch_size,
+    )
+    if request is None:
+        return
+    request.check([target])
+    runner = request.runner([target])
+    pending = runner.cells.pending_tasks()
+    estimates = time_estimate.estimate_seconds(pending, runner.batch_size)
+    names = ", ".join(dict.fromkeys(task.spec.title for task in pending))
+    if pending:
+        seconds = format_estimate(sum(estimates.values()))
+        images = f"{pending[0].n:,} images"
+        typer.echo(f"{target.name}: lacks {names} on {images}: up to about {seconds} on {device}", err=True)
+    with progress_reporter() as reporter:
+        runner.on_row = EvaluationProgress(reporter, estimates).on_row
+        runner.run()
+
+
+def show(diagnoses: "Sequence[Diagnosis]", *, as_json: bool) -> None:
+    """Print the indicators of each diagnosis, its verdict, and what no indicator shows."""
+    from afdctl.analysis.masking import CAVEAT
+
+    if as_json:
+        typer.echo(json.dumps({"schema": "afdctl/1", "masking": [found.as_json() for found in diagnoses]}))
+        return
+    console = TableConsole()
+    for diagnosis in diagnoses:
+        console.print(indicator_table(diagnosis))
+        for found in diagnosis.findings:
+            console.print(f"{found.indicator}: {found.text}.", soft_wrap=True)
+        console.print(f"{diagnosis.headline}.", soft_wrap=True)
+        if diagnosis.overestimation:
+            console.print(f"{diagnosis.overestimation}.", soft_wrap=True)
+        console.print(CAVEAT, soft_wrap=True)
+        console.print()
+
+
+def indicator_table(diagnosis: "Diagnosis") -> Table:
+    """Tabulate the indicators."""
+    norm = NORM_LABELS[diagnosis.norm]
+    table = Table(title=f"{diagnosis.run}: masking in {norm}, {diagnosis.n:,} test images", title_justify="left")
+    table.add_column("indicator", no_wrap=True)
+    for column in ("value", "threshold"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for found in diagnosis.findings:
+        value = "—" if found.value is None else f"{found.value:.4g}"
+        table.add_row(f"{found.indicator} {found.name}", value, f"{found.threshold:.4g}", VERDICTS[found.verdict])
+    return table

@@ -1,0 +1,128 @@
+"""`afdctl verify`: do runs reproduce the paper's numbers?"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from afdctl.cli import options
+from afdctl.errors import AfdctlError, NotFoundError
+from afdctl.formatting import format_count, format_images
+
+if TYPE_CHECKING:
+    from afdctl.export.verification import Comparison, Verification
+
+IMPOSSIBLE = typer.Option(
+    "--impossible", help="List the paper's numbers that its own grids cannot give, and compare nothing."
+)
+VERDICTS = {"holds": "holds", "below": "BELOW", "above": "ABOVE"}
+NOTE = (
+    "±: 95 % band from the test images of both sides and, with two seeds or more, the deviation over seeds. Only the "
+    "same attack with Table A2's settings and grid is compared."
+)
+
+
+def verify(
+    names: options.TargetNames = None,
+    impossible: Annotated[bool, IMPOSSIBLE] = False,
+    checkpoint: options.Checkpoint = "best",
+    folder: options.Runs = Path("runs"),
+    as_json: options.Json = False,
+) -> None:
+    """Compare measured accuracies and areas with the paper's. Exit code 1: one is outside its band; 3: none compares.
+
+    Nothing is computed: `afdctl sweep RUN --suite paper-A2` measures what is compared here. Runs of one recipe with
+    several seeds are compared as one.
+    """
+    if impossible:
+        _print_impossible(as_json)
+        return
+    from afdctl.export import verification
+    from afdctl.runs.record import Record
+
+    runs = options.distinct_runs(options.find_targets(options.run_names(names or []), folder, None))
+    records = [Record.of(run, checkpoint) for run in runs]
+    found = verification.verify(records)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {"schema": "afdctl/1", "comparisons": [asdict(one) for one in found.comparisons]}
+                | {"missing": found.missing, "impossible": _impossible()}
+            )
+        )
+    else:
+        _print(found)
+    if not found.compared:
+        raise NotFoundError(f"verify: {_nothing(found, [record.name for record in records])}")
+    if outside := found.outside:
+        all_compared = format_count(len(found.compared), "number")
+        raise AfdctlError(f"verify: {len(outside)} of {all_compared} outside the band")
+
+
+def _nothing(found: "Verification", names: list[str]) -> str:
+    """Say in one line why nothing was compared, and what to do."""
+    if not found.comparisons:
+        return f"the paper has no number for {', '.join(names)}; it has NT, AT, TRADES and AFD on its four data sets"
+    unmeasured = sum(one.reason == "not measured" for one in found.comparisons)
+    reasons = f"{unmeasured} not measured, {len(found.comparisons) - unmeasured} with other settings or impossible"
+    hint = f"; run `{found.missing[0]}`" if found.missing else "; run `afdctl sweep RUN --suite paper-A2`"
+    return f"none of the paper's {format_count(len(found.comparisons), 'number')} can be compared: {reasons}{hint}"
+
+
+def _print(found: "Verification") -> None:
+    from rich.table import Table
+
+    from afdctl.cli.console import TableConsole
+
+    console = TableConsole()
+    for labels in dict.fromkeys(one.labels for one in found.compared):
+        rows = [one for one in found.compared if one.labels == labels]
+        table = Table(title=f"{' '.join(labels)}: {', '.join(rows[0].runs)}", title_justify="left")
+        for heading in ("table", "number", "published", "measured", "±", "n", "verdict"):
+            table.add_column(heading, justify="right" if heading in ("published", "measured", "±", "n") else "left")
+        for one in rows:
+            numbers = [_number(one, value) for value in (one.published, one.measured, one.band)]
+            table.add_row(one.table, one.number, *numbers, format_images(one.n or 0), VERDICTS[one.verdict])
+        console.print(table)
+    if found.compared:
+        typer.echo(NOTE)
+    for line in _not_compared(found):
+        typer.echo(line)
+    for command in found.missing:
+        typer.echo(f"To measure what is missing: {command}")
+
+
+def _number(one: "Comparison", value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if one.kind == "area" else f"{100 * value:.2f}"
+
+
+def _not_compared(found: "Verification") -> list[str]:
+    """Return a line for each reason and row of the paper, with the numbers that it is true of."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for one in found.comparisons:
+        if one.verdict == "not compared":
+            place = f"{' '.join(one.labels)}, Table {one.table}"
+            lines.setdefault((place, one.reason), []).append(one.number)
+    return [f"Not compared: {place}, {', '.join(numbers)}: {reason}." for (place, reason), numbers in lines.items()]
+
+
+def _impossible() -> list[dict[str, Any]]:
+    from afdctl.export.tables.paper_bounds import impossible_areas
+
+    return [asdict(area) | {"table": "2", "reason": area.reason} for area in impossible_areas()]
+
+
+def _print_impossible(as_json: bool) -> None:
+    from afdctl.export.tables.paper_bounds import areas_published
+
+    areas = _impossible()
+    if as_json:
+        typer.echo(json.dumps({"schema": "afdctl/1", "impossible": areas, "published": areas_published()}))
+        return
+    typer.echo(f"{len(areas)} of the {areas_published()} areas of Table 2 cannot come from Table A2's grids:")
+    for area in areas:
+        typer.echo(f"{area['dataset']:<14}{area['method']:<10}{area['attack']:<9}{area['reason']}")

@@ -1,0 +1,106 @@
+"""The plain network that the attack `surrogate` distils from a target: made once, and kept in the target's run."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from afdctl.attacks.base import Model
+from afdctl.attacks.surrogate import BATCH_SIZE, distil, plain_network, train_step
+from afdctl.data.base import ImageTensors
+from afdctl.data.loader import as_floats
+from afdctl.evaluation.outputs import CHECKED_IMAGES
+from afdctl.evaluation.plan import Task, make_key
+from afdctl.journal import JournalCache, Row
+from afdctl.runs import shards
+
+# part of every key: raise it when distillation changes
+VERSION = 1
+# seconds of a training step are the fastest of so many
+TIMED_STEPS = 3
+
+
+def find_or_distil(task: Task, model: Model, reader: JournalCache, append: Callable[..., None]) -> nn.Module:
+    """Return the surrogate of a task's target, from its run or distilled now; `append` writes a row of the journal.
+
+    `model` is the target as attacks call it.
+    """
+    target = task.source
+    shape = tuple(target.split.x.shape[1:])
+    if row := find(task, reader):
+        network = plain_network(shape, target.classes)
+        arrays = shards.read(target.run, row["shard"])
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        return network.to(target.split.x.device).eval().requires_grad_(False)
+    started = time.monotonic()
+    x = training_images(task)
+    settings = _settings(task)
+    network = distil(
+        model, x, epochs=settings["epochs"], noise=settings["noise"], seed=task.seed, classes=target.classes
+    )
+    arrays = {name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()}
+    append(
+        "surrogate",
+        key=key_of(task),
+        checkpoint=target.digest,
+        data=target.data_digest,
+        epochs=settings["epochs"],
+        images=len(x),
+        agreement=_agreement(model, network, as_floats(target.split.x[:CHECKED_IMAGES])),
+        seconds=round(time.monotonic() - started, 3),
+        # before its row: the journal must never name a file that was not written
+        shard=shards.write(target.run, "surrogate", arrays),
+    )
+    return network
+
+
+def find(task: Task, reader: JournalCache) -> Row | None:
+    """Return the journal's row of a task's surrogate, if its weights are intact."""
+    key = key_of(task)
+    rows = [row for row in reader.of_event("surrogate") if row["key"] == key]
+    return next((row for row in reversed(rows) if shards.intact(task.source.run, row["shard"])), None)
+
+
+def key_of(task: Task) -> str:
+    """Return the key of a task's surrogate: equal for equal ones."""
+    return make_key([VERSION, task.source.digest, task.source.data_digest, task.seed, task.precision, _settings(task)])
+
+
+def training_images(task: Task) -> Tensor:
+    """Return the images (n, c, h, w) that a task's surrogate is trained on: the first ones of a random order.
+
+    A target without training images, such as a module in a notebook, answers for the test images.
+    """
+    target, most = task.source, _settings(task)["images"]
+    split = target.load_training() if target.load_training else ImageTensors(target.split.x.cpu(), target.split.y.cpu())
+    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(task.seed))
+    return split.x if len(split) <= most else split.x[order[:most]]
+
+
+def estimate_seconds(task: Task, forward: float) -> float:
+    """Estimate the time of a task's distillation, given the seconds of a forward pass of one sample."""
+    target, settings = task.source, _settings(task)
+    if find(task, JournalCache(target.run.journal_path)):
+        return 0.0
+    x = as_floats(target.split.x[:BATCH_SIZE])
+    network = plain_network(tuple(x.shape[1:]), target.classes).to(x.device)
+    optimizer = torch.optim.Adam(network.parameters())
+    answers = torch.zeros(len(x), target.classes, device=x.device)
+    seconds = []
+    for _ in range(TIMED_STEPS):
+        started = time.perf_counter()
+        train_step(lambda _: answers, network, optimizer, x)
+        seconds.append(time.perf_counter() - started)
+    return len(training_images(task)) * float(settings["epochs"]) * (forward + min(seconds) / len(x))
+
+
+def _settings(task: Task) -> dict[str, Any]:
+    return {name: getattr(task.spec, name) for name in ("epochs", "images", "noise")}
+
+
+def _agreement(model: Model, network: nn.Module, x: Tensor) -> float:
+    """Return the share of images x (n, c, h, w) that both networks give the same class."""
+    with torch.no_grad():
+        return float((model(x).argmax(1) == network(x).argmax(1)).double().mean())

@@ -1,0 +1,97 @@
+"""Thresholds of the sanity checks and of the masking diagnosis: data in thresholds.toml. Fast to import."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from afdctl.recipe import toml_source
+from afdctl.recipe.errors import validate
+from afdctl.recipe.fields import Count, NonNegative, Table
+
+FILE: Final = Path(__file__).with_name("thresholds.toml")
+
+
+class _Invalid(Table):
+    excess: NonNegative
+    unconfirmed: NonNegative
+
+
+class _Unstable(Table):
+    passes: NonNegative
+    batch: NonNegative
+
+
+class _Gradients(Table):
+    dead: NonNegative
+    flat: NonNegative
+    misled: NonNegative
+    confidence: NonNegative
+
+
+class _Unfinished(Table):
+    late: NonNegative
+
+
+class _NotMonotone(Table):
+    share: NonNegative
+    one_step: NonNegative
+
+
+class _Share(Table):
+    share: NonNegative
+
+
+class Gap(Table):
+    """Differences of accuracies: a warning above one, a failure above the other."""
+
+    warn: NonNegative
+    fail: NonNegative
+
+
+class _WithoutGradients(Table):
+    share: NonNegative
+    pgd: NonNegative
+
+
+class _Impossible(Table):
+    deviations: NonNegative
+
+
+class Thresholds(Table):
+    """The tables of thresholds.toml, which explains each value; `images` is the fewest that a share counts for."""
+
+    images: Count
+    D1: _Invalid
+    D2: _Unstable
+    D3: _Gradients
+    D4: _Unfinished
+    D5: _NotMonotone
+    D6: _Share
+    D7: Gap
+    D8: _WithoutGradients
+    D9: _Impossible
+    D10: Gap
+
+    def exceeded(self, count: int, n: int, share: float) -> bool:
+        """Whether `count` of n images are more than a share, and more than coincidence."""
+        return count >= self.images and count > share * n
+
+
+@lru_cache
+def defaults() -> Thresholds:
+    """Return the packaged thresholds."""
+    return load()
+
+
+def load(path: Path | None = None, assignments: Sequence[str] = ()) -> Thresholds:
+    """Return the packaged thresholds, changed by a file and by texts such as `D7.fail=0.2`.
+
+    Error: RecipeError with the place of each mistake.
+    """
+    layers = [toml_source.read(FILE)]
+    if path is not None:
+        layers.append(toml_source.read(path))
+    layers.append(toml_source.parse_assignments(assignments, "D7.fail=0.2"))
+    values = toml_source.merge_all(layer.values for layer in layers)
+    return validate(Thresholds, values, layers)

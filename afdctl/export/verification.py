@@ -1,0 +1,144 @@
+"""Compare what runs measured with the paper's numbers: those of the same attack on the same grid, within a band."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import hypot, sqrt
+from typing import Final, Literal
+
+from afdctl.errors import NotFoundError
+from afdctl.export.groups import Gap, commands
+from afdctl.export.tables.base import Cell, Column, Row, Table, build_table
+from afdctl.export.tables.paper_bounds import ROUNDING, impossible_areas
+from afdctl.recipe.defenses import AFD
+from afdctl.runs.curves import accuracy_interval
+from afdctl.runs.record import Record
+
+Verdict = Literal["holds", "below", "above", "not compared"]
+# the test images of each of the paper's data sets, and its trainings of each method
+PAPER_IMAGES: Final = 10_000
+PAPER_SEEDS: Final = 3
+# 97.5 % quantiles of Student's t at 1, 2, ... degrees of freedom; then the normal one
+STUDENT_T: Final = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+NORMAL: Final = 1.96
+# the discriminator of Tables 1, 2 and A3
+DISCRIMINATOR: Final = "fc3-pd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A published number and what runs that differ in their seed measured; `reason` says why there is no verdict.
+
+    `measured` is their mean, `band` the largest distance from `published` at which the number holds. All are shares in
+    [0, 1]; those of Table 2 are areas.
+    """
+
+    table: str
+    labels: tuple[str, ...]
+    number: str
+    kind: str
+    published: float
+    runs: tuple[str, ...]
+    measured: float | None = None
+    band: float | None = None
+    n: int | None = None
+    verdict: Verdict = "not compared"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All comparisons of some runs, and the commands that measure what is missing."""
+
+    comparisons: tuple[Comparison, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def compared(self) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if comparison.verdict != "not compared"]
+
+    @property
+    def outside(self) -> list[Comparison]:
+        return [comparison for comparison in self.compared if comparison.verdict != "holds"]
+
+
+def verify(records: Sequence[Record]) -> Verification:
+    """Compare runs with Tables 1, 2 and A3; AFD with another discriminator than theirs with Table A5."""
+    others = [record for record in records if _discriminator(record) not in (None, DISCRIMINATOR)]
+    rest = [record for record in records if record not in others]
+    tables = [*_tables(("1", "2", "A3"), rest), *_tables(("A5",), others)]
+    comparisons: list[Comparison] = []
+    gaps: list[Gap] = []
+    for table in tables:
+        # rows without runs are the paper's other methods
+        for row in filter(lambda row: row.runs, table.rows):
+            for column in table.columns:
+                cell = row.cells[column.key]
+                if isinstance(cell.published, float | int):
+                    comparisons.append(_compare(table, row, column, cell, float(cell.published)))
+                    gaps += cell.gaps
+    return Verification(tuple(comparisons), tuple(commands(gaps)))
+
+
+def _discriminator(record: Record) -> str | None:
+    defense = record.recipe.defense if record.recipe else None
+    return defense.discriminator if isinstance(defense, AFD) else None
+
+
+def _tables(names: Sequence[str], records: Sequence[Record]) -> Iterator[Table]:
+    for name in names if records else ():
+        try:
+            yield build_table(name, records, with_paper=True)
+        except NotFoundError:
+            # no run of a method that the table has
+            continue
+
+
+def _compare(table: Table, row: Row, column: Column, cell: Cell, published: float) -> Comparison:
+    value = float(cell.value) if isinstance(cell.value, float | int) else None
+    found = Comparison(
+        table=table.name,
+        labels=row.labels,
+        number=column.title.replace("{}", ""),
+        kind=column.kind,
+        published=published,
+        runs=row.runs,
+        measured=value,
+    )
+    reason = _incomparable(table, row, column, cell)
+    if reason or value is None:
+        return replace(found, reason=reason)
+    band = band_of(cell, published, area=column.kind == "area")
+    distance = value - published
+    verdict: Verdict = "holds" if abs(distance) <= band else "below" if distance < 0 else "above"
+    n = min((measurement.n for measurement in cell.measurements if measurement.n), default=None)
+    return replace(found, band=band, n=n, verdict=verdict)
+
+
+def _incomparable(table: Table, row: Row, column: Column, cell: Cell) -> str:
+    """Say why a number cannot be compared; empty where it can."""
+    if table.name == "2":
+        method = row.labels[1].partition(" ")[0]
+        for area in impossible_areas():
+            if (area.dataset, area.method, area.attack) == (row.labels[0], method, column.key):
+                return f"Table A2's grid cannot give it: {area.reason}"
+    if not cell.measurements:
+        return "not measured"
+    differing = dict.fromkeys(measurement.differing for measurement in cell.measurements if measurement.differing)
+    # the paper's value in parentheses
+    return f"not Table A2's attack or grid: {'; '.join(differing)}" if differing else ""
+
+
+def band_of(cell: Cell, published: float, *, area: bool) -> float:
+    """Return the largest distance from a published number that chance explains, at 95 %.
+
+    It has both sides' test images and, with two seeds or more, the deviation over seeds of both means (Student's t).
+    The paper prints no deviation, so ours is taken for it.
+    """
+    # of all seeds the same test images, so more seeds do not narrow it
+    ours = max(measurement.margin for measurement in cell.measurements)
+    theirs = accuracy_interval(published, PAPER_IMAGES).margin(published)
+    seeds, count = 0.0, len(cell.measurements)
+    if cell.std is not None:
+        t = STUDENT_T[count - 2] if count - 2 < len(STUDENT_T) else NORMAL
+        seeds = t * cell.std * sqrt(1 / count + 1 / PAPER_SEEDS)
+    return hypot(ours, theirs, seeds) + (ROUNDING if area else 0.0)

@@ -1,0 +1,230 @@
+"""Each indicator D1 to D10 on results made by hand."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from afdctl.analysis import comparisons, validity
+from afdctl.analysis.evidence import AttackEvidence, Evidence
+from afdctl.errors import RecipeError
+from afdctl.evaluation import thresholds
+from afdctl.evaluation.sanity_checks import Measures
+
+N = 100
+LIMITS = thresholds.defaults()
+
+
+def attack(
+    name: str,
+    fooled: dict[float, range],
+    *,
+    claimed: int = 0,
+    norm: float = 1.0,
+    part: int = -1,
+    step: int = 1,
+    backwards: int = 100,
+    **more: Any,
+) -> AttackEvidence:
+    """An attack that fools these images at each epsilon, after `step` steps."""
+    columns: dict[str, Any] = {}
+    for epsilon, images in fooled.items():
+        hit = np.isin(np.arange(N), list(images))
+        first = np.where(hit, step, -1)
+        first[N - claimed :] = step
+        columns |= {
+            f"{epsilon:g}/distance": np.where(hit, epsilon, np.inf),
+            f"{epsilon:g}/norm": np.full(N, norm * epsilon),
+            f"{epsilon:g}/first_success": first,
+            f"{epsilon:g}/prediction": np.zeros(N, int),
+            f"{epsilon:g}/part": np.where(hit, part, -1),
+            f"{epsilon:g}/backwards": np.full(N, backwards),
+        }
+    facts = {"title": name, "source": None, "schedule": "ascending", "spec": {"name": name, "steps": 100} | more}
+    return AttackEvidence(name=name, epsilons=tuple(fooled), columns=columns, **facts)  # type: ignore[arg-type]
+
+
+def evidence(*attacks: AttackEvidence) -> Evidence:
+    labels = np.arange(N) % 10
+    return Evidence(run="run", norm="linf", attacks=attacks, labels=labels, clean=labels)
+
+
+def independent(found: AttackEvidence) -> AttackEvidence:
+    return AttackEvidence(**{**vars(found), "schedule": "independent"})
+
+
+def check(**changed: Any) -> dict[str, Any]:
+    sound = Measures(
+        n=128,
+        classes=10,
+        correct=120,
+        in_training=False,
+        probabilities=False,
+        passes=0.0,
+        batch=1e-6,
+        no_gradient=False,
+        dead_margin=0,
+        dead_ce=0,
+        misled=0,
+        flat=0,
+        confidence=0.7,
+    )
+    return {"measures": asdict(sound) | changed}
+
+
+PGD = attack("pgd_linf", {0.1: range(50), 0.2: range(80)}, rel_step=0.1, random_start=True)
+
+
+def test_honest_results_pass_every_indicator():
+    found = evidence(
+        independent(attack("fgsm", {0.1: range(40), 0.2: range(60)})),
+        PGD,
+        attack("apgd_t", {0.1: range(52), 0.2: range(82)}),
+        attack("deepfool", {0.1: range(48), 0.2: range(70)}),
+        attack("square", {0.1: range(45), 0.2: range(70)}),
+        attack("pgd_linf", {0.5: range(95)}, rel_step=0.1),
+    )
+    findings = [
+        validity.invalid(found, LIMITS),
+        validity.unstable(check(), LIMITS),
+        validity.gradients(check(), LIMITS, 0.02),
+        validity.unfinished(found, LIMITS),
+        validity.not_monotone(found, LIMITS),
+        comparisons.one_step(found, LIMITS),
+        comparisons.loss_gap(found, LIMITS),
+        comparisons.gradient_free(found, LIMITS),
+        comparisons.impossible(found, LIMITS, 64),
+        comparisons.dominance(found, LIMITS),
+    ]
+    assert [(each.indicator, each.verdict) for each in findings] == [(f"D{number}", "ok") for number in range(1, 11)]
+
+
+def test_without_data_an_indicator_says_what_it_needs():
+    alone = evidence(attack("square", {0.1: range(50)}))
+    for finding in (
+        validity.unstable({}, LIMITS),
+        validity.gradients({}, LIMITS, 0),
+        validity.unfinished(alone, LIMITS),
+        validity.not_monotone(alone, LIMITS),
+        comparisons.one_step(alone, LIMITS),
+        comparisons.loss_gap(alone, LIMITS),
+        comparisons.gradient_free(alone, LIMITS),
+        comparisons.impossible(alone, LIMITS, 64),
+        comparisons.dominance(alone, LIMITS),
+    ):
+        assert (finding.verdict, finding.value) == ("missing", None)
+        assert finding.text.startswith("not measured: needs ")
+
+
+@pytest.mark.parametrize("fault", [{"claimed": 5}, {"norm": 1.01}])
+def test_d1_refuted_successes_and_images_outside_the_ball(fault: dict[str, Any]):
+    assert validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, **fault)), LIMITS).verdict == "fail"
+
+
+@pytest.mark.parametrize("fault", [{"passes": 0.1}, {"batch": 0.1}])
+def test_d2_unstable(fault: dict[str, float]):
+    assert validity.unstable(check(**fault), LIMITS).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("fault", "gap", "verdict"),
+    [
+        ({"dead_margin": 128}, 0, "fail"),
+        ({"dead_ce": 20}, 0, "fail"),
+        ({"no_gradient": True}, 0, "fail"),
+        ({"misled": 128}, 0, "fail"),
+        ({"misled": 60, "passes": 0.1}, 0, "ok"),
+        ({"flat": 50}, 0, "fail"),
+        ({"probabilities": True}, 0, "fail"),
+        ({"dead_ce": 2}, 0, "ok"),
+        # a certified network may have small logits, which matters only where they weaken PGD
+        ({"confidence": 0.01}, 0.01, "warn"),
+        ({"confidence": 0.01}, 0.4, "fail"),
+    ],
+)
+def test_d3_gradients(fault: dict[str, Any], gap: float, verdict: str):
+    assert validity.gradients(check(**fault), LIMITS, gap).verdict == verdict
+
+
+def test_d4_steps_that_do_not_cross_the_ball_or_come_too_late():
+    short = attack("pgd_linf", {0.1: range(50)}, rel_step=0.0133, random_start=True)
+    assert validity.unfinished(evidence(short), LIMITS).verdict == "fail"
+    late = attack("pgd_linf", {0.1: range(50)}, rel_step=0.1, step=95)
+    assert validity.unfinished(evidence(late), LIMITS).verdict == "warn"
+
+
+def test_d5_fooled_only_in_the_smaller_ball():
+    noisy = independent(attack("pgd_linf", {0.1: range(50), 0.2: range(20, 80)}))
+    finding = validity.not_monotone(evidence(noisy), LIMITS)
+    assert (finding.verdict, finding.value) == ("fail", 0.2)
+    one_step = independent(attack("fgsm", {0.1: range(50), 0.2: range(20, 80)}))
+    assert validity.not_monotone(evidence(one_step), LIMITS).verdict == "warn"
+
+
+def test_d6_one_step_fools_what_many_do_not():
+    found = evidence(attack("fgsm", {0.1: range(40, 60)}), PGD)
+    assert comparisons.one_step(found, LIMITS).verdict == "fail"
+    weak = attack("pgd_linf", {0.1: range(50)}, rel_step=0.001, random_start=True)
+    assert comparisons.one_step(evidence(found.attacks[0], weak), LIMITS).verdict == "warn"
+
+
+def test_d7_reads_as_an_overestimate():
+    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), LIMITS)
+    assert (finding.verdict, finding.sign) == ("fail", "weak")
+    assert finding.text == "PGD-CE overestimates robustness by 38.0 points at 0.1"
+
+
+def test_d7_takes_apgd_ce_from_the_parts_of_autoattack():
+    """Its second part fools most images, which the first one does not."""
+    finding = comparisons.loss_gap(evidence(attack("aa", {0.1: range(70)}, part=1)), LIMITS)
+    assert finding.text == "APGD-CE overestimates robustness by 70.0 points at 0.1"
+
+
+def test_d8_gain_without_gradients():
+    strong, square = attack("apgd_t", {0.1: range(50)}), attack("square", {0.1: range(40, 60)})
+    assert comparisons.gradient_free(evidence(strong, square), LIMITS).verdict == "fail"
+    # PGD alone leaves images of sound networks that Square finds
+    assert comparisons.gradient_free(evidence(PGD, square), LIMITS).verdict == "warn"
+    # but noise finds none of them
+    assert comparisons.gradient_free(evidence(PGD, attack("noise", {0.1: range(40, 60)})), LIMITS).verdict == "fail"
+    # Square is a part of AutoAttack
+    assert comparisons.gradient_free(evidence(attack("aa", {0.1: range(9)}, part=3)), LIMITS).verdict == "fail"
+    assert comparisons.gradient_free(evidence(attack("aa", {0.1: range(9)}, part=2)), LIMITS).verdict == "ok"
+
+
+def test_d8_knows_attacks_of_others_by_their_backward_passes():
+    strong, images = attack("apgd_t", {0.1: range(50)}), {0.1: range(40, 60)}
+    decisions = attack("foolbox:HopSkipJumpAttack", images, backwards=0)
+    assert comparisons.gradient_free(evidence(strong, decisions), LIMITS).verdict == "fail"
+    with_gradients = attack("advlib:fmn", images)
+    assert comparisons.gradient_free(evidence(strong, with_gradients), LIMITS).verdict == "missing"
+
+
+def test_d9_no_classifier_tells_grey_images_apart():
+    finding = comparisons.impossible(evidence(attack("pgd_linf", {0.5: range(50)})), LIMITS, 64)
+    # of ten equally large classes, and three standard errors
+    assert finding.threshold == pytest.approx(0.1 + 3 * (0.1 * 0.9 / N) ** 0.5)
+    assert (finding.verdict, finding.value) == ("fail", 0.5)
+
+
+def test_d10_an_attack_that_minimises_the_norm_is_stronger():
+    finding = comparisons.dominance(evidence(PGD, attack("deepfool", {0.1: range(57)})), LIMITS)
+    assert finding.verdict == "fail"
+    assert finding.text == "deepfool leaves 7.0 points less than pgd_linf at 0.1"
+
+
+def test_thresholds_are_data():
+    changed = thresholds.load(None, ["D7.fail=0.5"])
+    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), changed)
+    assert (finding.verdict, finding.threshold) == ("warn", 0.5)
+    with pytest.raises(RecipeError, match=r"^--set D7\.fial: no such key"):
+        thresholds.load(None, ["D7.fial=0.5"])
+
+
+def test_equal_values_name_the_nominal_epsilon():
+    grid = {0.1: range(50), 0.2: range(50), 0.3: range(50)}
+    found = replace(evidence(attack("pgd_linf", grid), attack("fgsm", grid), attack("deepfool", grid)), nominal=0.2)
+    assert found.epsilons == (0.2, 0.1, 0.3)
+    for indicator in (comparisons.one_step, comparisons.loss_gap, comparisons.dominance):
+        assert "at 0.2" in indicator(found, LIMITS).text

@@ -1,0 +1,68 @@
+"""Test `afdctl verify`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Afdctl
+from tests.export.tables.sample_runs import cell_rows, make_record
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """good and bad: AT on MNIST with one point of Table 1; bare: nothing measured; digits: not in the paper."""
+    folder = tmp_path_factory.mktemp("verify")
+    root = folder / "runs"
+    make_record(root, "good", "mnist_at", cell_rows("pgd_linf", {0.3: 0.9566}, n=10_000, acc_nat=0.9935))
+    make_record(root, "bad", "mnist_at", cell_rows("pgd_linf", {0.3: 0.90}, n=10_000, acc_nat=0.9935))
+    make_record(root, "bare", "mnist_at", [])
+    make_record(root, "digits", "digits_at", [])
+    return folder
+
+
+def test_a_run_that_holds_exits_with_0(afdctl: Afdctl):
+    ended = afdctl("verify", "good")
+    assert (ended.code, ended.err) == (0, "")
+    assert "mnist AT: good" in ended.out
+    assert "95.66" in ended.out
+    assert ended.out.count("holds") == 2
+    assert "Not compared: mnist AT, Table 2, MIM: Table A2's grid cannot give it" in ended.out
+    assert "To measure what is missing: afdctl sweep good --suite paper-A2" in ended.out
+
+
+def test_a_run_outside_the_band_exits_with_1_and_says_how_many(afdctl: Afdctl):
+    ended = afdctl("verify", "bad")
+    assert (ended.code, ended.err) == (1, "error: verify: 1 of 2 numbers outside the band\n")
+    assert "BELOW" in ended.out
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_nothing_comparable_is_one_line_and_exit_code_3(afdctl: Afdctl, options: tuple[str, ...]):
+    bare = afdctl("verify", "bare", *options)
+    assert bare.code == 3
+    assert bare.err.startswith("error: verify: none of the paper's 16 numbers can be compared: 15 not measured, 1 with")
+    assert "run `afdctl sweep bare --suite paper-A2" in bare.err
+    digits = afdctl("verify", "digits", *options)
+    assert digits.code == 3
+    assert digits.err.startswith("error: verify: the paper has no number for digits; ")
+    assert digits.err.count("\n") == bare.err.count("\n") == 1
+
+
+def test_json_has_every_comparison(afdctl: Afdctl):
+    ended = afdctl("verify", "bad", "--json")
+    found = json.loads(ended.out)
+    assert ended.code == 1
+    (pgd,) = (
+        one for one in found["comparisons"] if one["table"] == "1" and one["number"].startswith("PGD-L∞ 0.3 (WB)")
+    )
+    assert (pgd["verdict"], pgd["measured"], pgd["n"], pgd["runs"]) == ("below", 0.9, 10_000, ["bad"])
+    assert pgd["published"] == pytest.approx(0.9566)
+    assert len(found["impossible"]) == 16
+
+
+def test_the_impossible_numbers_are_listed_without_a_run(afdctl: Afdctl):
+    ended = afdctl("verify", "--impossible")
+    assert ended.out.startswith("16 of the 171 areas of Table 2 cannot come from Table A2's grids:\n")
+    assert len(ended.out.splitlines()) == 17
+    assert json.loads(afdctl("verify", "--impossible", "--json").out)["published"] == 171
