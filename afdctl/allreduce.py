@@ -12,9 +12,10 @@ from torch import Tensor, distributed, nn
 
 
 class _Batch:
-    """The batch of the current step. Not a context variable: on a GPU, backward passes run in threads of their own."""
+    """The batch of the current step. Not a context variable: on a GPU, backward passes run in other threads."""
 
     share = 1.0
+    copies = 1
 
 
 def process_count() -> int:
@@ -23,18 +24,27 @@ def process_count() -> int:
 
 
 @contextmanager
-def batch_share(share: float) -> Iterator[None]:
-    """Weight this process by its share of the batch's images; the shares of all processes sum to 1."""
-    before, _Batch.share = _Batch.share, share
+def batch_share(share: float, copies: int = 1) -> Iterator[None]:
+    """Weight this process by its share of the batch; the shares of all processes sum to 1.
+
+    `copies` processes have the same images.
+    """
+    before = _Batch.share, _Batch.copies
+    _Batch.share, _Batch.copies = share, copies
     try:
         yield
     finally:
-        _Batch.share = before
+        _Batch.share, _Batch.copies = before
 
 
 def current_share() -> float:
-    """Return this process's share of the batch's images."""
+    """Return this process's share of the batch."""
     return _Batch.share
+
+
+def current_copies() -> int:
+    """Return how many processes have each image of the batch."""
+    return _Batch.copies
 
 
 def total(tensor: Tensor) -> Tensor:

@@ -80,6 +80,14 @@ class DivergedError(AfdctlError):
     exit_code = 6
 
 
+class SilentError(AfdctlError):
+    """An error that another process of the same training prints."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+
+
 class StoppedError(AfdctlError):
     """A signal ended the run after its current step was finished and saved."""
 

@@ -3,19 +3,21 @@
 import logging
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import typer
 
-from afdctl.errors import AfdctlError, RecipeError
+from afdctl.errors import AfdctlError, RecipeError, SilentError
+from afdctl.user_code import code
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
 
-# The processes save a checkpoint within this time after a signal; then they are killed.
-SHUTDOWN_SECONDS: Final = 120
+# The processes save a checkpoint within this time after a signal; then they are killed. torch's default is 30.
+SHUTDOWN_SECONDS: Final = "120"
 
 
 def inside_torchrun() -> bool:
@@ -23,13 +25,26 @@ def inside_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def check_options(nproc: int | None, *, tui: bool | None, detach: bool, seeds: str | None) -> None:
-    """Raise RecipeError for options that contradict several processes."""
-    if nproc and inside_torchrun():
-        raise RecipeError("--nproc: torchrun has started the processes already; leave --nproc out")
-    if not nproc and not inside_torchrun():
+@contextmanager
+def first_reports() -> Iterator[None]:
+    """Of the processes that torchrun has started, let the first alone print what all would print in the block."""
+    if os.environ.get("RANK", "0") == "0" or not inside_torchrun():
+        yield
         return
-    command = "--nproc" if nproc else "torchrun"
+    code.announcers.clear()
+    try:
+        yield
+    except AfdctlError as error:
+        raise SilentError(error.exit_code) from error
+
+
+def check_options(nproc: int, *, tui: bool | None, detach: bool, seeds: str | None) -> None:
+    """Raise RecipeError for options that contradict several processes."""
+    if nproc > 1 and inside_torchrun():
+        raise RecipeError("--nproc: torchrun has started the processes already; leave --nproc out")
+    if nproc == 1 and not inside_torchrun():
+        return
+    command = "torchrun" if inside_torchrun() else "--nproc"
     if tui or detach:
         name = "--tui" if tui else "--detach"
         raise RecipeError(f"{name}: not with {command}; leave it out, and `afdctl watch latest` shows the training")
@@ -42,7 +57,7 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
 
     Errors: RecipeError for more processes than GPUs, or a batch that cannot be divided among them.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -51,6 +66,7 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
     uses_gpus(device, nproc)
     if recipe:
         check_batch(recipe, nproc)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     # its report of a failure has 20 lines; the failed process has printed its own
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
@@ -62,18 +78,18 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
-        shutdown_timeout=SHUTDOWN_SECONDS,
+        # no folder for log files: the processes print to this terminal
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
     )
     try:
         elastic_launch(config, sys.executable)("-m", "afdctl", *without_nproc(sys.argv[1:]))
     except SignalException as stop:
         raise typer.Exit(128 + stop.sigval) from None
     except ChildFailedError as failed:
-        codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
-        _report(codes)
+        report({rank: failure.exitcode for rank, failure in failed.failures.items()})
 
 
-def _report(codes: dict[int, int]) -> None:
+def report(codes: dict[int, int]) -> None:
     """End with the exit code of the process that caused the end, and name the signal of one that was killed."""
     from signal import Signals
 

@@ -64,7 +64,7 @@ def train(
     device: Annotated[str | None, DEVICE] = None,
     data_dir: Annotated[Path | None, DATA_DIR] = None,
     json: Annotated[bool, JSON] = False,
-    nproc: Annotated[int | None, NPROC] = None,
+    nproc: Annotated[int, NPROC] = 1,
     tui: Annotated[bool | None, TUI] = None,
     detach: Annotated[bool, DETACH] = False,
 ) -> None:
@@ -74,33 +74,33 @@ def train(
     with --no-tui, progress goes to stderr, and Ctrl-C saves and stops. stdout holds the path, or the journal with
     --json.
     """
-    _check_device(device)
-    launch.check_options(nproc, tui=tui, detach=detach, seeds=seeds)
     parent = background.parent_process()
-    if nproc or launch.inside_torchrun():
-        tui = False
-    in_background = parent is None and use_background(tui, detach=detach, json=json)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside the training loop there is nothing new to save
-    options = TrainOptions(
-        recipe=recipe,
-        overrides=overrides or [],
-        seeds=_parse_seeds(seeds),
-        resume=resume,
-        name=name,
-        runs=runs,
-        device=device,
-        data_dir=data_dir,
-        json=json,
-        processes=nproc or 1,
-    )
+    with launch.first_reports():
+        _check_device(device)
+        launch.check_options(nproc, tui=tui, detach=detach, seeds=seeds)
+        if nproc > 1 or launch.inside_torchrun():
+            tui = False
+        in_background = parent is None and use_background(tui, detach=detach, json=json)
+        options = TrainOptions(
+            recipe=recipe,
+            overrides=overrides or [],
+            seeds=_parse_seeds(seeds),
+            resume=resume,
+            name=name,
+            runs=runs,
+            device=device,
+            data_dir=data_dir,
+            json=json,
+            processes=nproc,
+        )
+        # the recipe is checked before a background process starts
+        recipes = _load_recipes(options) if resume is None else []
     if resume is not None:
         _resume(options, parent, in_background=in_background, detach=detach)
-        return
-    # the recipe is checked before a background process starts
-    recipes = _load_recipes(options)
-    if in_background:
+    elif in_background:
         background.run_with_dashboard(detach=detach)
-    elif nproc:
+    elif nproc > 1:
         launch.run(nproc, device, recipes[0])
     elif launch.inside_torchrun():
         training_process.start(recipes[0], options)
@@ -168,11 +168,15 @@ def _resume(
     options: TrainOptions, parent: background.ParentProcess | None, *, in_background: bool, detach: bool
 ) -> None:
     """Resume a stopped run; only check and rebuild the files of a finished one."""
-    if options.recipe or options.overrides or options.seeds or options.name:
-        raise RecipeError("--resume uses the run's own recipe; leave RECIPE, --set, --seeds and --name out")
-    from afdctl.runs.run import Run
+    with launch.first_reports():
+        if options.recipe or options.overrides or options.seeds or options.name:
+            raise RecipeError("--resume uses the run's own recipe; leave RECIPE, --set, --seeds and --name out")
+        from afdctl.runs.run import Run
 
-    run = Run.find(options.resume or "", options.runs)
+        run = Run.find(options.resume or "", options.runs)
+    if launch.inside_torchrun():
+        training_process.resume(run, options)
+        return
     if run.finished:
         from afdctl.runs.record import verify_finished
 
@@ -184,9 +188,6 @@ def _resume(
         return
     elif options.processes > 1:
         launch.run(options.processes, options.device)
-        return
-    elif launch.inside_torchrun():
-        training_process.resume(run, options)
         return
     else:
         with exit_on_interrupt():

@@ -96,10 +96,10 @@ def _interrupted_run(root: Path) -> "Run | None":
     from afdctl.runs.run import Run
     from afdctl.training.distributed import is_restart, launch_id
 
-    if is_restart() and (name := launch_id()):
+    if is_restart():
         for run in reversed(Run.all(root)):
             # a damaged run, or one of another version, is not of this launch
             with suppress(AfdctlError):
-                if run.exists and run.provenance.get("launch") == name:
+                if run.exists and run.provenance.get("launch") == launch_id():
                     return run
     return None

@@ -75,8 +75,8 @@ class Sampler:
 
     With several `processes`, all draw the same order, and the one of `rank` gets its part of each batch; `part` is its
     share of the images, `images` the number of all. Parts differ by one image where the last batch of an epoch cannot
-    be divided. If it has fewer than two images for each process, every process gets all of them, and counts for an
-    equal share.
+    be divided. If it has fewer than two images for each process, every process gets all of them, as one of `copies`,
+    and counts for an equal share.
 
     The shuffle generator is on the device and belongs to the caller, who saves it, as those of `augment`. `epoch`
     counts completed epochs, `batch` the batches taken in the current one. After the last batch of an epoch, `batch`
@@ -99,7 +99,7 @@ class Sampler:
         processes: int = 1,
     ) -> None:
         self.rank, self.processes = rank, processes
-        self.part = 1.0
+        self.part, self.copies = 1.0, 1
         self.split, self.rows, self.device = _training_split(images, device), rows.to(device), device
         self.extra = _training_split(extra, device) if extra else None
         self.extra_share = extra_share
@@ -134,7 +134,8 @@ class Sampler:
         count = round(self.extra_share * len(index))
         # positions of the batch that are this process's: the extra images come first
         every, first = (self.processes, self.rank) if len(index) >= 2 * self.processes else (1, 0)
-        self.part = len(range(first, len(index), every)) / len(index) if every > 1 else 1 / self.processes
+        self.copies = self.processes // every
+        self.part = len(index[first::every]) / len(index) / self.copies
         x, y = self._take(self.split, self.rows[index[count:][(first - count) % every :: every]])
         if self.extra and count:
             drawn = torch.randint(len(self.extra), (count,), generator=self.shuffle_generator, device=self.device)

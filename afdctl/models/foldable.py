@@ -5,6 +5,8 @@ from collections import Counter
 import torch
 from torch import fx, nn
 
+from afdctl.models.sync_batch_norm import SyncBatchNorm2d
+
 
 class LayerTracer(fx.Tracer):
     """Traces a network in evaluation mode down to convolutions, BatchNorm and torch's other layers."""
@@ -48,7 +50,7 @@ def convolutions_before_norms(network: nn.Module) -> list[tuple[str, str]]:
 
 def is_foldable_norm(layer: nn.Module) -> bool:
     """Whether a layer is BatchNorm with weights and running statistics, in timm's form too."""
-    known = type(layer) is nn.BatchNorm2d or is_norm_with_activation(layer)
+    known = type(layer) in (nn.BatchNorm2d, SyncBatchNorm2d) or is_norm_with_activation(layer)
     return known and isinstance(layer.running_mean, torch.Tensor) and isinstance(layer.weight, torch.Tensor)
 
 

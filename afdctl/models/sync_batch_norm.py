@@ -28,7 +28,8 @@ class _Synchronised(_BatchNorm):
             return super().forward(x)
         self._check_input_dim(x)  # type: ignore[no-untyped-call]
         mean, var, count = shared_statistics(x)
-        self._track(mean, var * (count / (count - 1)))
+        images = count / allreduce.current_copies()
+        self._track(mean, var * (images / (images - 1)))
         y: Tensor = _Normalise.apply(x, self.weight, self.bias, mean, var, count, self.eps)
         return y
 

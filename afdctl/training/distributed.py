@@ -16,12 +16,15 @@ import torch
 from torch import distributed
 
 from afdctl.defenses.base import Defense
-from afdctl.errors import AfdctlError, RecipeError
+from afdctl.errors import AfdctlError, DivergedError, RecipeError, SilentError, StoppedError
+from afdctl.journal.writing_process import boot_id, host_name
 from afdctl.recipe import Recipe
 
 # A process waits this long for the others, which may write a checkpoint or attack a batch of a validation.
 TIMEOUT: Final = timedelta(hours=1)
 LOST: Final = "another process of this training has ended; what it printed, and the signal that ended it, say why"
+# Ends that all processes agree on.
+SHARED: Final = (StoppedError, DivergedError)
 # Weights of all processes are equal to the bit on equal machines; GPUs of two kinds may round differently.
 SAME: Final = 1e-6
 
@@ -72,17 +75,10 @@ class Processes:
         ends: list[int] = self.gather(error.exit_code if error else 0)
         if any(ends):
             failed = next(rank for rank, code in enumerate(ends) if code)
-            raise error if error and failed == self.rank else silent(ends[failed])
+            raise error if error and failed == self.rank else SilentError(ends[failed])
 
 
 ALONE: Final = Processes()
-
-
-def silent(exit_code: int) -> AfdctlError:
-    """Return an error without a message, which another process prints."""
-    error = AfdctlError("")
-    vars(error)["exit_code"] = exit_code
-    return error
 
 
 @contextmanager
@@ -100,7 +96,7 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
         on_gpu = uses_gpus(device_name, int(os.environ["LOCAL_WORLD_SIZE"]))
     except RecipeError as error:
         # once a machine
-        raise error if local_rank == 0 else silent(error.exit_code) from None
+        raise error if local_rank == 0 else SilentError(error.exit_code) from None
     if on_gpu:
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
@@ -112,8 +108,8 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
         )
     except AfdctlError as error:
         # not left in order: a process that waits for this one would wait for the time-out
-        if is_lost(error.__cause__) and int(os.environ["RANK"]):
-            raise silent(error.exit_code) from error
+        if os.environ["RANK"] != "0" and (isinstance(error, SHARED) or is_lost(error.__cause__)):
+            raise SilentError(error.exit_code) from error
         raise
     distributed.destroy_process_group()
 
@@ -154,7 +150,7 @@ def check_same_weights(processes: Processes, defense: Defense) -> None:
             f"defense {defense.table.name}: the processes' weights differ; move weights with step_classifier(), or "
             "with apply_gradients() of afdctl.defenses.base, which combine the gradients of all processes"
         )
-        raise error if processes.is_first else silent(error.exit_code)
+        raise error if processes.is_first else SilentError(error.exit_code)
 
 
 def size_warning(state: Mapping[str, Any], processes: Processes) -> list[str]:
@@ -168,10 +164,10 @@ def launch(processes: Processes) -> dict[str, Any]:
     return {"processes": processes.size, "launch": launch_id()} if processes.size > 1 else {}
 
 
-def launch_id() -> str | None:
-    """Return torchrun's id of this launch; None without one."""
+def launch_id() -> str:
+    """Return the id of this launch: torchrun's --rdzv-id, or its process if it has none."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return None if name == "none" else name
+    return f"{host_name()} {boot_id()} {os.getppid()}" if name == "none" else name
 
 
 def is_restart() -> bool:

@@ -6,6 +6,7 @@ This chooses checkpoints. The numbers to report come from `afdctl sweep`, which 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from math import ceil
 from typing import Any
 
 import torch
@@ -175,6 +176,7 @@ def correct_after(
     Several processes share the batches. They call `between_passes` together, before each takes its next batch.
     """
     fused, was_training = FusedModel(network), network.training
+    batch_size = min(batch_size, ceil(len(split) / processes.size))
     # on the device, so that no batch waits for it
     correct = torch.zeros((1 + len(parts), len(split)), dtype=torch.uint8, device=split.x.device)
 

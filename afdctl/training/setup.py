@@ -100,8 +100,9 @@ def resume(
             journal = stack.enter_context(run.open_journal() if processes.is_first else DiscardingJournal())
             journal.on_line = on_line
             dataset = with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)
-            # the rounding of sums depends on it
-            torch.set_num_threads(run.provenance["threads"])
+            if processes.size == run.provenance.get("processes", 1):
+                # the rounding of sums depends on it
+                torch.set_num_threads(run.provenance["threads"])
             trainer = Trainer(
                 run=run,
                 recipe=chosen,

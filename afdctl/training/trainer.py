@@ -161,7 +161,7 @@ class Trainer:
         self.adversary.table = self.adversary_schedule.table(self.step)
         self.defense.epoch = self.sampler.epoch
         seed_layers(self.recipe.seed, self.step, self.processes.rank)
-        with allreduce.batch_share(self.sampler.part):
+        with allreduce.batch_share(self.sampler.part, self.sampler.copies):
             report = self.defense.step(x, y)
         if self.processes.size > 1:
             report = {name: self.sampler.part * metric for name, metric in report.items()}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.models.foldable import convolutions_before_norms
 from afdctl.models.fused import FusedModel
+from afdctl.models.sync_batch_norm import synchronise
 from tests.models.encoders import ENCODERS, moved, small
 
 
@@ -52,6 +53,8 @@ def test_what_is_folded(encoder: str, folded: int, norms: int):
     fused = FusedModel(network)
     left = sum(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
     assert (len(fused.folded), left) == (folded, norms - folded)
+    synchronise(network)
+    assert len(FusedModel(network).folded) == folded
 
 
 @pytest.mark.parametrize(

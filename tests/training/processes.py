@@ -1,24 +1,53 @@
-"""Trainings on several processes of this machine, for tests: `python -m tests.training.processes COMMAND`."""
+"""Trainings on several processes of this machine, for tests."""
 
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Generator, Tensor
 
 import afdctl
 from afdctl import registry
+from afdctl.journal.discarding import DiscardingJournal
 from afdctl.models import precision
+from afdctl.recipe import load
+from afdctl.runs.run import Run
 from afdctl.training.distributed import Processes, join
-from tests.conftest import short
+from afdctl.training.run_data import load_dataset
+from afdctl.training.trainer import Trainer
 
 ROOT = Path(afdctl.__file__).parents[1]
-# without random numbers that each process draws for itself
-SAME = ["attack.random_start=false", "data.augment=none", "train.report_every=7", "model.encoder=resnet18_mnist"]
+EXAMPLES = ROOT / "docs" / "examples"
+# 7 of 247 images remain for the last batch of an epoch, whose parts differ in size
+SMALL = [
+    *("model.encoder=wrn-10-1", "data.train_limit=247", "train.batch_size=24", "train.epochs=100"),
+    *("train.milestones=[]", "train.ema_decay=0.9", "train.report_every=7", "attack.steps=2"),
+]
+# rounding grows with the learning rate: with 0.1, to 1e-6 within 20 steps
+RESNET = ["model.encoder=resnet18_mnist", "model.width=4"]
+SLOW_AFD = ["defense.lr_C=0.01", "defense.lr_D=0.01", "defense.lr_F=0.01"]
+VARIANTS: dict[str, tuple[str, list[str]]] = {
+    **{
+        name: ("digits_at", [f"defense.name={name}", "defense.lr_C=0.01", f"attack.name={known.adversary or 'pgd'}"])
+        for name, known in registry.DEFENSES.items()
+    },
+    "afd": ("digits_wgan", [*SLOW_AFD, "defense.gp_weight=1.0", "defense.awp_gamma=0.01"]),
+    "afd sequential": ("digits_dcgan", [*SLOW_AFD, "defense.update=sequential"]),
+    "afd resnet": ("digits_wgan", [*SLOW_AFD, *RESNET, "defense.batch_statistics=joint"]),
+    # fewer than two images for each of three processes in the last batch
+    "few images": ("digits_at", ["defense.lr_C=0.01", "data.train_limit=244"]),
+    "he": ("digits_at", ["defense.lr_C=0.01", "defense.margin=0.2", "model.cosine_scale=15"]),
+    "n_fgsm": ("digits_at", ["defense.lr_C=0.01", "attack.name=n_fgsm", "attack.steps=1"]),
+    "user": ("digits_at", ["defense.lr_C=0.01", f"defense.name={EXAMPLES}/mart.py:Mart"]),
+}
 
 
 def environment(rank: int, size: int, port: int) -> dict[str, str]:
@@ -34,19 +63,27 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def begin(size: int, *arguments: str, **more: str) -> list[subprocess.Popen[str]]:
-    """Start `python -m ...` on `size` processes."""
-    port, base = free_port(), os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            env=base | environment(rank, size, port),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(size)
-    ]
+def begin(size: int, *arguments: str) -> list[subprocess.Popen[str]]:
+    """Start `python -m afdctl train ...` on `size` processes."""
+    port = free_port()
+    return [start("-m", "afdctl", "train", *arguments, **environment(rank, size, port)) for rank in range(size)]
+
+
+def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start Python with these arguments and further variables of the environment."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that a process has started, in order."""
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    return [int(pid) for pid in found.stdout.split()]
 
 
 def end(processes: list[subprocess.Popen[str]], timeout: float = 300) -> list[tuple[int, str, str]]:
@@ -59,27 +96,40 @@ def end(processes: list[subprocess.Popen[str]], timeout: float = 300) -> list[tu
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
-def recipe_of(defense: str, *overrides: str) -> Any:
-    """A short recipe of a defense whose step has no random numbers."""
-    needed = registry.describe(registry.DEFENSES, defense).adversary
-    attack = [f"attack.name={needed or 'pgd'}"]
-    # KL has no gradient at x itself, where the attack starts
-    name = "digits_trades" if defense == "trades" else "digits_wgan"
-    named = [] if defense in ("trades", "afd") else [f"defense.name={defense}"]
-    return short(name, *SAME, *attack, *named, "train.batch_size=60", "data.train_limit=601", *overrides)
+def train_variants(folder: Path, variants: Iterable[str], sizes: Iterable[int], steps: int, *overrides: str) -> None:
+    """Train on each number of processes, at the same time; every process saves its weights to the folder."""
+    # a copy of this process needs no import of torch; torch has threads, which a copy lacks, only where it has GPUs
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    started: list[BaseProcess] = []
+    for size in sizes:
+        port = free_port()
+        for rank in range(size):
+            arguments = (folder, list(variants), steps, overrides, environment(rank, size, port))
+            started.append(context.Process(target=save_weights, args=arguments))
+            started[-1].start()
+    for process in started:
+        process.join()
+    assert not any(process.exitcode for process in started)
 
 
-def trained_weights(defense: str, steps: int, processes: Processes, *overrides: str) -> dict[str, torch.Tensor]:
-    """Train a defense for some steps; the weights and buffers of all its modules."""
-    from afdctl.journal.discarding import DiscardingJournal
-    from afdctl.runs.run import Run
-    from afdctl.training.run_data import load_dataset
-    from afdctl.training.trainer import Trainer
+def weights_of(folder: Path, variant: str, size: int) -> list[dict[str, Tensor]]:
+    return [torch.load(folder / f"{variant}-{size}-{rank}.pt") for rank in range(size)]
 
-    recipe = recipe_of(defense, *overrides)
-    # in float64: in float32, rounding alone moves the weights of these networks by 1 within 50 steps
-    torch.set_default_dtype(torch.float64)
-    precision.DTYPES["float32"] = torch.float64
+
+def save_weights(
+    folder: Path, variants: list[str], steps: int, overrides: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    os.environ.update(variables)
+    with join("cpu") as (processes, _), float64(), equal_draws():
+        for variant in variants:
+            weights = trained_weights(variant, steps, processes, *overrides)
+            torch.save(weights, folder / f"{variant}-{processes.size}-{processes.rank}.pt")
+
+
+def trained_weights(variant: str, steps: int, processes: Processes, *overrides: str) -> dict[str, Tensor]:
+    """The weights and buffers of all modules after some steps."""
+    name, values = VARIANTS[variant]
+    recipe = load(name, [*SMALL, *values, *overrides])
     trainer = Trainer(
         run=Run(Path("nowhere")),
         recipe=recipe,
@@ -89,36 +139,36 @@ def trained_weights(defense: str, steps: int, processes: Processes, *overrides: 
         processes=processes,
     )
     trainer.network.train()
-    try:
-        for _ in range(steps):
-            trainer.train_step()
-        trainer.flush_metrics()
-    finally:
-        torch.set_default_dtype(torch.float32)
-        precision.DTYPES["float32"] = torch.float32
-    states = {name: part.state_dict() for name, part in trainer.defense.modules.items()}
-    if trainer.ema:
-        states["ema"] = trainer.ema.network.state_dict()
+    for _ in range(steps):
+        trainer.train_step()
+    trainer.flush_metrics()
+    modules = trainer.defense.modules | ({"ema": trainer.ema.network} if trainer.ema else {})
     return {
-        f"{name}.{key}": value.clone()
-        for name, state in states.items()
-        for key, value in state.items()
-        if isinstance(value, torch.Tensor)
+        f"{name}.{key}": value
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+        if isinstance(value, Tensor)
     }
 
 
-def save_weights(folder: Path, defenses: list[str], steps: int, overrides: list[str]) -> None:
-    """Write the weights that each process has after the same steps of each defense."""
-    with join("cpu") as (processes, _):
-        for defense in defenses:
-            weights = trained_weights(defense, steps, processes, *overrides)
-            torch.save(weights, folder / f"{defense}-{processes.size}-{processes.rank}.pt")
+@contextmanager
+def float64() -> Iterator[None]:
+    """In float32, steps along the signs of gradients make differences of 1e-3 from rounding within 50 steps."""
+    torch.set_default_dtype(torch.float64)
+    precision.DTYPES["float32"] = torch.float64
+    yield
 
 
-def main(commands: Mapping[str, Callable[..., None]]) -> None:
-    command, folder, defenses, steps, *overrides = sys.argv[1:]
-    commands[command](Path(folder), defenses.split(","), int(steps), overrides)
+@contextmanager
+def equal_draws() -> Iterator[None]:
+    """Draw the same noise for every image, so that it does not depend on which process has the image."""
 
+    def of_one_image(draw: Any) -> Any:
+        def drawn(shape: torch.Size, generator: Generator, **options: Any) -> Tensor:
+            one: Tensor = draw(shape[1:], generator=Generator().manual_seed(0), **options)
+            return one.expand(shape).clone()
 
-if __name__ == "__main__":
-    main({"weights": save_weights})
+        return drawn
+
+    torch.rand, torch.randn = of_one_image(torch.rand), of_one_image(torch.randn)
+    yield

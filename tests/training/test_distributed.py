@@ -4,31 +4,25 @@ import json
 import os
 import signal
 import subprocess
-import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from afdctl import registry
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Sampler
 from afdctl.errors import RecipeError
 from afdctl.journal import read_rows
 from afdctl.runs.run import Run
-from afdctl.training.distributed import ALONE, check_batch, uses_gpus
+from afdctl.training.distributed import check_batch, uses_gpus
 from afdctl.training.rng import TrainingRNG
 from tests.cli.trainings import options, wait_for
 from tests.conftest import SHORT, short
-from tests.training.processes import ROOT, begin, end, trained_weights
+from tests.training.processes import VARIANTS, begin, children, end, start, train_variants, weights_of
 
-MODULE = "tests.training.processes"
-TRAIN = ["afdctl", "train", "digits_wgan", *options([*SHORT, "train.batch_size=64", "train.report_every=1"])]
-
-
-def weights_of(folder: Path, defense: str, size: int) -> list[dict[str, Tensor]]:
-    return [torch.load(folder / f"{defense}-{size}-{rank}.pt") for rank in range(size)]
+TRAIN = ["digits_wgan", *options([*SHORT, "train.batch_size=64", "train.report_every=1"])]
 
 
 def assert_equal_on_all(weights: list[dict[str, Tensor]]) -> None:
@@ -37,44 +31,35 @@ def assert_equal_on_all(weights: list[dict[str, Tensor]]) -> None:
             assert torch.equal(value, other[name]), name
 
 
-def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(actual[name].double(), value.double(), rtol=1e-4, atol=1e-5, msg=name)
+def assert_as_alone(folder: Path, variant: str, size: int) -> None:
+    (alone,), weights = weights_of(folder, variant, 1), weights_of(folder, variant, size)
+    assert_equal_on_all(weights)
+    assert alone.keys() == weights[0].keys()
+    for name, value in alone.items():
+        torch.testing.assert_close(weights[0][name], value, rtol=0, atol=1e-8, msg=f"{variant} {size} {name}")
 
 
-def compare(folder: Path, defenses: list[str], sizes: tuple[int, ...], steps: int, *overrides: str) -> None:
-    runs = [begin(size, MODULE, "weights", str(folder), ",".join(defenses), str(steps), *overrides) for size in sizes]
-    alone = {defense: trained_weights(defense, steps, ALONE, *overrides) for defense in defenses}
-    for processes in runs:
-        for code, _, err in end(processes):
-            assert code == 0, err
-    for size in sizes:
-        for defense in defenses:
-            weights = weights_of(folder, defense, size)
-            assert_equal_on_all(weights)
-            assert_close(weights[0], alone[defense])
-
-
-def test_two_processes_train_the_weights_of_one(tmp_path: Path):
-    # 11 steps: the last batch of an epoch has one image, which is left out; then a second epoch
-    compare(tmp_path, ["afd"], (2,), 11, "train.ema_decay=0.9")
+def test_three_processes_train_the_weights_of_one(tmp_path: Path):
+    variants = ["afd", "few images"]
+    # one step into the second epoch
+    train_variants(tmp_path, variants, (1, 3), 12)
+    for variant in variants:
+        assert_as_alone(tmp_path, variant, 3)
 
 
 @pytest.mark.slow
 def test_every_defense_trains_the_same_weights_on_one_two_and_three_processes(tmp_path: Path):
-    # of 604 images the last batch has 4: fewer than two for each of three processes
-    compare(tmp_path, [*registry.DEFENSES], (2, 3), 50, "data.train_limit=604")
+    train_variants(tmp_path, VARIANTS, (1, 2, 3), 50)
+    for variant, size in product(VARIANTS, (2, 3)):
+        assert_as_alone(tmp_path, variant, size)
 
 
 @pytest.mark.slow
 def test_without_synchronised_batch_norm_all_processes_still_have_one_network(tmp_path: Path):
-    processes = begin(2, MODULE, "weights", str(tmp_path), "afd", "5", "train.sync_batch_norm=false")
-    assert [code for code, *_ in end(processes)] == [0, 0]
-    weights = weights_of(tmp_path, "afd", 2)
-    assert_equal_on_all(weights)
-    alone = trained_weights("afd", 5, ALONE)
-    assert any(not torch.allclose(weights[0][name], value, rtol=1e-2, atol=1e-3) for name, value in alone.items())
+    train_variants(tmp_path, ["afd"], (1, 2), 5, "train.sync_batch_norm=false")
+    assert_equal_on_all(weights_of(tmp_path, "afd", 2))
+    with pytest.raises(AssertionError):
+        assert_as_alone(tmp_path, "afd", 2)
 
 
 def parts(processes: int, images: int, batch: int, extra: bool = False) -> list[list[tuple[list[int], float]]]:
@@ -170,36 +155,35 @@ def test_a_resume_is_bit_identical_and_may_change_the_number_of_processes(tmp_pa
     assert ends[1][1:] == ("", "")
     other = Run(tmp_path / "other")
     subprocess.run(["cp", "-r", str(run.path), str(other.path)], check=True)
-    ends = end(begin(2, "afdctl", "train", "--resume", str(run.path)))
+    ends = end(begin(2, "--resume", str(run.path)))
     assert [code for code, *_ in ends] == [0, 0], ends
     digests = [
         [row["digest"] for row in read_rows(Run(tmp_path / name).journal_path, events=("checkpoint",))][-1]
         for name in ("whole", "halved")
     ]
     assert digests[0] == digests[1]
-    ends = end(begin(3, "afdctl", "train", "--resume", str(other.path), "--device", "cpu"))
+    ends = end(begin(3, "--resume", str(other.path), "--device", "cpu"))
     assert "train.batch_size = 64: cannot be divided among 3 processes" in ends[0][2]
     assert [code for code, *_ in ends] == [2, 2, 2]
-    (ended,) = end(begin(1, "afdctl", "train", "--resume", str(other.path)))
+    (ended,) = end(begin(1, "--resume", str(other.path)))
     assert ended[0] == 0
     assert "2 processes before, 1 now: the training continues, but not to the bit" in other.journal_path.read_text()
 
 
 @pytest.mark.slow
-def test_two_launches_of_one_run_are_refused_before_anything_is_touched(tmp_path: Path):
-    name = ("--runs", str(tmp_path), "--name", "x", "--set", "train.epochs=200")
-    first = begin(2, *TRAIN, *name)
+def test_a_second_launch_is_refused_and_a_killed_process_ends_the_others(tmp_path: Path):
+    options = ("--runs", str(tmp_path), "--name", "x", "--set", "train.epochs=200", "--nproc", "2", "--device", "cpu")
+    launcher = start("-m", "afdctl", "train", *TRAIN, *options)
     run = Run(tmp_path / "x")
     wait_for(lambda: run.exists)
-    ends = end(begin(2, "afdctl", "train", "--resume", str(run.path)))
+    ends = end(begin(2, "--resume", str(run.path)))
     assert [code for code, *_ in ends] == [4, 4]
     assert "run x is being written by pid" in ends[0][2]
     assert ends[1][2] == ""
-    # a process that is killed ends the others
-    first[1].kill()
-    (code, _, err), _ = end(first)
-    assert code == 1
-    assert "another process of this training has ended" in err
+    os.kill(children(launcher)[1], signal.SIGKILL)
+    ((code, out, err),) = end([launcher])
+    assert (code, out) == (1, "")
+    assert "process 1 was ended by SIGKILL, and the training with it; resume with" in err
     assert "Traceback" not in err
     rows = [json.loads(line) for line in run.journal_path.read_text().splitlines()]
     assert (rows[-1]["event"], rows[-1]["reason"]) == ("end", "failed")
@@ -207,20 +191,13 @@ def test_two_launches_of_one_run_are_refused_before_anything_is_touched(tmp_path
 
 @pytest.mark.slow
 def test_torchrun_restarts_a_killed_process_and_the_run_resumes(tmp_path: Path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m"]
-    process = subprocess.Popen(
-        [*launcher, *TRAIN, "--set", "train.epochs=8", "--runs", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "afdctl", "train")
+    launcher = start(*torchrun, *TRAIN, "--set", "train.epochs=8", "--runs", str(tmp_path))
     run = Run(tmp_path / "digits_wgan-001")
     wait_for(lambda: run.journal_path.exists() and b'"step":25,' in run.journal_path.read_bytes())
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
-    os.kill(int(children.stdout.split()[1]), signal.SIGKILL)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    os.kill(children(launcher)[1], signal.SIGKILL)
+    ((code, out, err),) = end([launcher])
+    assert code == 0, err
     assert out == f"{run.path}\n"
     assert run.finished
     rows = [row["event"] for row in read_rows(run.journal_path)]

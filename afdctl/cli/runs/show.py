@@ -50,7 +50,7 @@ MAIN_KEYS: Final = (
 )
 PROVENANCE: Final = (
     *("commit", "afdctl", "torch", "timm", "python"),
-    *("device", "device_name", "platform", "threads"),
+    *("device", "device_name", "platform", "processes", "threads"),
     *("command", "data_dir"),
 )
 VALUES_PER_LINE: Final = 4

@@ -31,6 +31,7 @@ ENVIRONMENT = (
     "device",
     "device_name",
     "platform",
+    "processes",
     "threads",
     "command",
     "seed",
