@@ -2,12 +2,17 @@
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.columns import Columns
 
 from afdctl import registry
-from afdctl.cli.console import ProgressReporter
+from afdctl.cli.console import ProgressReporter, progress_reporter
+from afdctl.cli.process import broken_pipe_error
 from afdctl.formatting import (
     format_count,
     format_norm_accuracies,
@@ -16,6 +21,9 @@ from afdctl.formatting import (
     format_square_accuracy,
 )
 from afdctl.image_counts import format_subset
+
+if TYPE_CHECKING:
+    from afdctl.runs.run import Run
 
 Row = dict[str, Any]
 
@@ -141,6 +149,30 @@ def completed_share(row: Row, totals: Row) -> float:
     # `progress` weighs steps by their cost; without it all count the same
     share: float = row.get("progress", row["step"] / totals["steps_total"])
     return share
+
+
+@contextmanager
+def training_progress(run: "Run", *, as_json: bool) -> Iterator[Callable[[str], None]]:
+    """Return the function that shows each line of the journal: as it is on stdout, or as progress on stderr.
+
+    It raises StoppedError when its reader is gone.
+    """
+    if as_json:
+        yield partial(_print_line, run)
+        return
+    with progress_reporter() as reporter:
+        yield TrainingProgress(reporter).on_line
+
+
+def _print_line(run: "Run", line: str) -> None:
+    try:
+        typer.echo(line)
+    except BrokenPipeError:
+        # `head -1` leaves before the first checkpoint is complete, and without one the run would be removed; the next
+        # line fails too, and by then the run can be resumed
+        if run.exists:
+            resume = f"resume with `afdctl train --resume {run.path}`"
+            raise broken_pipe_error(f"{run.path}: stopped, because stdout was closed; {resume}") from None
 
 
 def format_opening(row: Row) -> str:

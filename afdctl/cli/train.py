@@ -2,8 +2,7 @@
 
 import re
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
-    from afdctl.runs.run import Run
 
 SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
 RESUME = typer.Option(metavar="RUN", help="Resume a stopped run: its path, its name, or `latest`.")
@@ -136,6 +134,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
     # torch takes seconds to import; by now the recipe is known to be valid
     with exit_on_interrupt():
         from afdctl import interrupts
+        from afdctl.cli.progress import training_progress
         from afdctl.runs.run import Run
         from afdctl.training import setup
 
@@ -192,6 +191,7 @@ def _resume(
     else:
         with exit_on_interrupt():
             from afdctl import interrupts
+            from afdctl.cli.progress import training_progress
             from afdctl.training import setup
 
         if parent:
@@ -206,33 +206,6 @@ def _resume(
             )
     if not options.json:
         typer.echo(run.path)
-
-
-@contextmanager
-def training_progress(run: "Run", *, as_json: bool) -> Iterator[Callable[[str], None]]:
-    """Return the function that shows each line of the journal: as it is on stdout, or as progress on stderr.
-
-    It raises StoppedError when its reader is gone.
-    """
-    if as_json:
-        yield partial(_print_line, run)
-        return
-    from afdctl.cli.console import progress_reporter
-    from afdctl.cli.progress import TrainingProgress
-
-    with progress_reporter() as reporter:
-        yield TrainingProgress(reporter).on_line
-
-
-def _print_line(run: "Run", line: str) -> None:
-    try:
-        typer.echo(line)
-    except BrokenPipeError:
-        # `head -1` leaves before the first checkpoint is complete, and without one the run would be removed; the next
-        # line fails too, and by then the run can be resumed
-        if run.exists:
-            resume = f"resume with `afdctl train --resume {run.path}`"
-            raise process.broken_pipe_error(f"{run.path}: stopped, because stdout was closed; {resume}") from None
 
 
 def _parse_seeds(text: str | None) -> list[int]:

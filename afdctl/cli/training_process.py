@@ -77,7 +77,7 @@ def _joined(options: "TrainOptions") -> "Iterator[tuple[Processes, str | None]]"
 
 @contextmanager
 def _progress(run: "Run", options: "TrainOptions", processes: "Processes") -> Iterator[Callable[[str], Any]]:
-    from afdctl.cli.train import training_progress
+    from afdctl.cli.progress import training_progress
 
     if processes.is_first:
         with training_progress(run, as_json=options.json) as on_line:

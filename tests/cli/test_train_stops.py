@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.cli.train import training_progress
+from afdctl.cli.progress import training_progress
 from afdctl.errors import StoppedError
 from afdctl.runs import checkpoints
 from afdctl.runs.run import Run

@@ -32,7 +32,6 @@ SMALL = [
     *("train.milestones=[]", "train.ema_decay=0.9", "train.report_every=7", "attack.steps=2"),
 ]
 # rounding grows with the learning rate: with 0.1, to 1e-6 within 20 steps
-RESNET = ["model.encoder=resnet18_mnist", "model.width=4"]
 SLOW_AFD = ["defense.lr_C=0.01", "defense.lr_D=0.01", "defense.lr_F=0.01"]
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     **{
@@ -41,7 +40,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     },
     "afd": ("digits_wgan", [*SLOW_AFD, "defense.gp_weight=1.0", "defense.awp_gamma=0.01"]),
     "afd sequential": ("digits_dcgan", [*SLOW_AFD, "defense.update=sequential"]),
-    "afd resnet": ("digits_wgan", [*SLOW_AFD, *RESNET, "defense.batch_statistics=joint"]),
+    "afd joint": ("digits_wgan", [*SLOW_AFD, "defense.batch_statistics=joint"]),
     # fewer than two images for each of three processes in the last batch
     "few images": ("digits_at", ["defense.lr_C=0.01", "data.train_limit=244"]),
     "he": ("digits_at", ["defense.lr_C=0.01", "defense.margin=0.2", "model.cosine_scale=15"]),
