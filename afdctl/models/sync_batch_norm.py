@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, distributed, nn
+from torch._compile import _disable_dynamo
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,11 +22,12 @@ from afdctl import allreduce
 class _Synchronised(_BatchNorm):
     """A layer of torch with other training passes; its state is the same."""
 
-    # collectives cannot be compiled
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or allreduce.process_count() == 1:
-            return super().forward(x)
+        return self._normalise(x) if self.training and allreduce.process_count() > 1 else super().forward(x)
+
+    # collectives cannot be compiled; torch.compiler.disable would import the compiler, which takes a second, here
+    @_disable_dynamo
+    def _normalise(self, x: Tensor) -> Tensor:
         self._check_input_dim(x)  # type: ignore[no-untyped-call]
         mean, var, count = shared_statistics(x)
         images = count / allreduce.current_copies()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torch import Generator, Tensor
 
 import afdctl
 from afdctl import registry
+from afdctl.data import Dataset
 from afdctl.journal.discarding import DiscardingJournal
 from afdctl.models import precision
 from afdctl.recipe import load
@@ -26,9 +29,9 @@ from afdctl.training.trainer import Trainer
 
 ROOT = Path(afdctl.__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
-# 7 of 247 images remain for the last batch of an epoch, whose parts differ in size
+# a batch of 24 images and one of 7, whose parts differ in size
 SMALL = [
-    *("model.encoder=wrn-10-1", "data.train_limit=247", "train.batch_size=24", "train.epochs=100"),
+    *("model.encoder=wrn-10-1", "data.train_limit=31", "train.batch_size=24", "train.epochs=100"),
     *("train.milestones=[]", "train.ema_decay=0.9", "train.report_every=7", "attack.steps=2"),
 ]
 # rounding grows with the learning rate: with 0.1, to 1e-6 within 20 steps
@@ -41,8 +44,8 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "afd": ("digits_wgan", [*SLOW_AFD, "defense.gp_weight=1.0", "defense.awp_gamma=0.01"]),
     "afd sequential": ("digits_dcgan", [*SLOW_AFD, "defense.update=sequential"]),
     "afd joint": ("digits_wgan", [*SLOW_AFD, "defense.batch_statistics=joint"]),
-    # fewer than two images for each of three processes in the last batch
-    "few images": ("digits_at", ["defense.lr_C=0.01", "data.train_limit=244"]),
+    # fewer than two images for each of three processes in the second batch
+    "few images": ("digits_at", ["defense.lr_C=0.01", "data.train_limit=28"]),
     "he": ("digits_at", ["defense.lr_C=0.01", "defense.margin=0.2", "model.cosine_scale=15"]),
     "n_fgsm": ("digits_at", ["defense.lr_C=0.01", "attack.name=n_fgsm", "attack.steps=1"]),
     "user": ("digits_at", ["defense.lr_C=0.01", f"defense.name={EXAMPLES}/mart.py:Mart"]),
@@ -95,11 +98,19 @@ def end(processes: list[subprocess.Popen[str]], timeout: float = 300) -> list[tu
     return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
 
 
+@cache
+def digits() -> Dataset:
+    return load_dataset(load("digits_at").data, None)
+
+
 def train_variants(folder: Path, variants: Iterable[str], sizes: Iterable[int], steps: int, *overrides: str) -> None:
     """Train on each number of processes, at the same time; every process saves its weights to the folder."""
     # a copy of this process needs no import of torch; torch has threads, which a copy lacks, only where it has GPUs
     context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
     started: list[BaseProcess] = []
+    # once for all copies; the compiler is imported by synchronised BatchNorm
+    digits()
+    import_module("torch._dynamo")
     for size in sizes:
         port = free_port()
         for rank in range(size):
@@ -132,7 +143,7 @@ def trained_weights(variant: str, steps: int, processes: Processes, *overrides: 
     trainer = Trainer(
         run=Run(Path("nowhere")),
         recipe=recipe,
-        dataset=load_dataset(recipe.data, None),
+        dataset=digits(),
         device=torch.device("cpu"),
         journal=DiscardingJournal(),
         processes=processes,

@@ -42,7 +42,7 @@ def assert_as_alone(folder: Path, variant: str, size: int) -> None:
 def test_three_processes_train_the_weights_of_one(tmp_path: Path):
     variants = ["afd", "few images"]
     # one step into the second epoch
-    train_variants(tmp_path, variants, (1, 3), 12)
+    train_variants(tmp_path, variants, (1, 3), 3)
     for variant in variants:
         assert_as_alone(tmp_path, variant, 3)
 
