@@ -50,8 +50,8 @@ def end(process: subprocess.Popen[str]) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    patience = time.monotonic() + 60
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    patience = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < patience
         time.sleep(0.02)

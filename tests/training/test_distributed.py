@@ -147,7 +147,7 @@ def test_a_resume_is_bit_identical_and_may_change_the_number_of_processes(tmp_pa
     assert [bool(out) for _, out, _ in ends] == [True, False]
     run = Run(tmp_path / "halved")
     processes = begin(2, *TRAIN, *halved)
-    wait_for(lambda: run.journal_path.exists() and b'"step":9,' in run.journal_path.read_bytes())
+    wait_for(lambda: run.journal_path.exists() and b'"step":9,' in run.journal_path.read_bytes(), seconds=300)
     processes[1].send_signal(signal.SIGTERM)
     ends = end(processes)
     assert [code for code, *_ in ends] == [143, 143], ends
@@ -175,7 +175,7 @@ def test_a_second_launch_is_refused_and_a_killed_process_ends_the_others(tmp_pat
     options = ("--runs", str(tmp_path), "--name", "x", "--set", "train.epochs=200", "--nproc", "2", "--device", "cpu")
     launcher = start("-m", "afdctl", "train", *TRAIN, *options)
     run = Run(tmp_path / "x")
-    wait_for(lambda: run.exists)
+    wait_for(lambda: run.exists, seconds=300)
     ends = end(begin(2, "--resume", str(run.path)))
     assert [code for code, *_ in ends] == [4, 4]
     assert "run x is being written by pid" in ends[0][2]
@@ -194,7 +194,7 @@ def test_torchrun_restarts_a_killed_process_and_the_run_resumes(tmp_path: Path):
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1", "-m", "afdctl", "train")
     launcher = start(*torchrun, *TRAIN, "--set", "train.epochs=8", "--runs", str(tmp_path))
     run = Run(tmp_path / "digits_wgan-001")
-    wait_for(lambda: run.journal_path.exists() and b'"step":25,' in run.journal_path.read_bytes())
+    wait_for(lambda: run.journal_path.exists() and b'"step":25,' in run.journal_path.read_bytes(), seconds=300)
     os.kill(children(launcher)[1], signal.SIGKILL)
     ((code, out, err),) = end([launcher])
     assert code == 0, err
