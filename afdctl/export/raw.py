@@ -36,8 +36,9 @@ class Events:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for record in self.records:
+            name = record.name
             for row in record.read_rows(self.kinds):
-                yield {"run": record.name, **row}
+                yield {"run": name, **row}
 
 
 def cells(records: Iterable[Record]) -> list[dict[str, Any]]:
