@@ -13,7 +13,7 @@ from afdctl.defenses.awp import with_awp
 from afdctl.defenses.base import Adversary, Defense, Report
 from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import FeatureClassifier
-from afdctl.user_code.code import UserCode, shown
+from afdctl.user_code.code import UserCode, located
 
 # fields of the journal's rows of steps
 RESERVED: Final = ("event", "t", "step", "epoch", "attack_steps", "progress", "images_per_s")
@@ -37,9 +37,9 @@ def make_defense(
 
 def make_users(cls: Any, given: Mapping[str, Any], code: UserCode) -> Defense:
     """Build a user's defense, and check that it is one."""
-    name = shown(given["table"].name)
+    name = given["table"].name
     if not issubclass(cls, Defense):
-        raise RecipeError(f"{name}: is not a subclass of afdctl.Defense")
+        raise RecipeError(f"{located(name)}: is not a subclass of afdctl.Defense")
     with code.running(f"{cls.__name__}()"):
         defense: Defense = cls(**given)
     find_state(defense, name)
@@ -57,7 +57,9 @@ def find_state(defense: Defense, name: str) -> None:
         if isinstance(value, nn.Module) and value not in own and value not in defense.modules.values():
             tensors = [*value.parameters(), *value.buffers()]
             if any(is_lazy(tensor) or tensor.is_meta for tensor in tensors):
-                raise RecipeError(f"{name}: module '{key}' has tensors without values; give it its shapes, on the CPU")
+                raise RecipeError(
+                    f"{located(name)}: module '{key}' has tensors without values; give it its shapes, on the CPU"
+                )
             defense.modules[key] = value.to(device)
         elif isinstance(value, torch.optim.Optimizer) and value not in defense.optimizers.values():
             defense.optimizers[key] = value
@@ -66,25 +68,27 @@ def find_state(defense: Defense, name: str) -> None:
 def checked_step(step: Callable[[Tensor, Tensor], Report], code: UserCode, name: str) -> Callable[..., Report]:
     """Return a user's `step`, with errors of one line; its report becomes 0-dim float32 tensors without gradients."""
 
+    called = located(name, "step")
+
     def run(x: Tensor, y: Tensor) -> Report:
         with code.running("step()"):
             report: Any = step(x, y)
         if not isinstance(report, dict) or not report:
-            raise RecipeError(f"{name}: step() must return a dict of metrics, such as {{'L_C': loss}}")
-        return {key: metric(key, value, name, x.device) for key, value in report.items()}
+            raise RecipeError(f"{called} must return a dict of metrics, such as {{'L_C': loss}}")
+        return {key: metric(key, value, called, x.device) for key, value in report.items()}
 
     return run
 
 
-def metric(key: Any, value: Any, name: str, device: torch.device) -> Tensor:
+def metric(key: Any, value: Any, called: str, device: torch.device) -> Tensor:
     """Return the value of a metric as a tensor; RecipeError for a name or a value that the journal cannot have."""
     if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z]\w*", key, re.ASCII):
-        raise RecipeError(f"{name}: step() reports {key!r}; a metric's name is letters, digits and _")
+        raise RecipeError(f"{called} reports {key!r}; a metric's name is letters, digits and _")
     if key in RESERVED or key.startswith("lr_"):
-        raise RecipeError(f"{name}: step() reports '{key}', which is a field of the journal; choose another name")
+        raise RecipeError(f"{called} reports '{key}', which is a field of the journal; choose another name")
     if isinstance(value, int | float):
         value = torch.tensor(float(value))
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:60]
-        raise RecipeError(f"{name}: step() reports '{key}' as {found}; a metric is one number")
+        raise RecipeError(f"{called} reports '{key}' as {found}; a metric is one number")
     return value.detach().reshape(()).to(device, torch.float32)

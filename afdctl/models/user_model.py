@@ -15,8 +15,9 @@ from torch.nn.parameter import is_lazy
 from afdctl.errors import RecipeError, fit_in_memory
 from afdctl.formatting import one_line_error, shorten_list, with_article
 from afdctl.models import state_dict_io as files
-from afdctl.user_code.code import Spec, UserCode, blame_user_code, import_named, read_code, run_file, shown
+from afdctl.user_code.code import UserCode, blame_user_code, import_named, read_code, run_file
 from afdctl.user_code.imports import Imports, executing
+from afdctl.user_code.spec import Spec, shown
 
 # modules that behave differently in training mode
 MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)

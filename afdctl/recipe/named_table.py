@@ -11,7 +11,7 @@ from afdctl.descriptors import Kind
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, join_words, shorten
 from afdctl.recipe.fields import Table
-from afdctl.user_code.code import shown
+from afdctl.user_code.code import located
 
 # validation context of a run's recipe: its user code is not executed, and its keys were checked when it began
 RECORDED: dict[str, bool] = {"recorded": True}
@@ -57,7 +57,7 @@ def config_of(table: type[NamedTable], name: str) -> type[NamedTable]:
     """
     found = names.load(table.kind, name)
     config = getattr(found, "Config", table)
-    subject = f"{shown(name)}.Config"
+    subject = f"{located(name)}.Config"
     if not (isinstance(config, type) and issubclass(config, table)):
         raise RecipeError(f"{subject}: must be a subclass of {table.__name__}, which has the other keys of its table")
     for key, field in table.model_fields.items():

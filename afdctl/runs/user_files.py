@@ -11,8 +11,9 @@ from afdctl.errors import CorruptError, file_errors
 from afdctl.recipe import Recipe
 from afdctl.recipe.user_names import NAMED_TABLES, describe_code
 from afdctl.runs.run import Run
-from afdctl.user_code.code import Spec, UserCode
+from afdctl.user_code.code import UserCode
 from afdctl.user_code.imports import installed
+from afdctl.user_code.spec import Spec
 
 # larger files that the code reads are linked, not copied
 COPIED_BYTES: Final = 64 << 20

@@ -1,7 +1,6 @@
-"""Start and resume trainings: device, data, provenance, signals, and how a training ends."""
+"""Start and resume trainings: device, data and provenance."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,17 +11,7 @@ import torch
 from afdctl import data, paths, recipe
 from afdctl.data import Dataset
 from afdctl.data.arrays import load_extra
-from afdctl.errors import (
-    AfdctlError,
-    CorruptError,
-    DivergedError,
-    RecipeError,
-    StoppedError,
-    compile_failure,
-    option,
-    out_of_memory,
-)
-from afdctl.interrupts import catch_signals
+from afdctl.errors import CorruptError, RecipeError, option
 from afdctl.journal import Journal, JournalOutline
 from afdctl.name_families import TIMM
 from afdctl.recipe import Recipe
@@ -32,9 +21,9 @@ from afdctl.runs.provenance import environment
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
 from afdctl.runs.user_files import check_unchanged
+from afdctl.training.endings import explain_known_errors, run_context
 from afdctl.training.initial_weights import find_initial_weights, with_digest
 from afdctl.training.trainer import Trainer
-from afdctl.user_code import code
 
 # Called with each line of the journal.
 OnLine = Callable[[str], None]
@@ -110,51 +99,6 @@ def load_run_recipe(run: Run) -> tuple[Recipe, dict[str, Any] | None]:
     if recorded.user_code is None:
         return recorded, None
     return recipe.loads(run.recipe_text, run.path, execute=True), recorded.user_code
-
-
-@contextmanager
-def run_context(trainer: Trainer) -> Iterator[None]:
-    """Catch signals while training, save if one stops it, and journal in any case how the training ends."""
-    with catch_signals() as trainer.stop_requests:
-        try:
-            with explain_known_errors(), _saving_if_stopped(trainer):
-                yield
-        except BaseException as error:
-            # the original error is what the user must see, even if it cannot be journaled
-            with suppress(AfdctlError, OSError):
-                trainer.log_end(*end_reason(error), str(error) or None)
-            raise
-        trainer.log_end("finished", 0)
-
-
-@contextmanager
-def _saving_if_stopped(trainer: Trainer) -> Iterator[None]:
-    try:
-        yield
-    except StoppedError:
-        if trainer.run.exists:
-            trainer.save()
-        raise
-
-
-@contextmanager
-def explain_known_errors() -> Iterator[None]:
-    """Turn "out of memory", failures of torch.compile and errors of user code into an AfdctlError of one line."""
-    try:
-        yield
-    except Exception as error:
-        if out_of_memory(error):
-            raise AfdctlError("out of memory; lower train.batch_size or model.width") from error
-        if message := compile_failure(error) or code.culprit(error):
-            raise AfdctlError(message) from error
-        raise
-
-
-def end_reason(error: BaseException) -> tuple[str, int]:
-    """Return the journal's reason for the end of a training, and the process's exit code."""
-    if isinstance(error, AfdctlError):
-        return {StoppedError: "stopped", DivergedError: "diverged"}.get(type(error), "failed"), error.exit_code
-    return "failed", 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def choose_device(name: str) -> torch.device:

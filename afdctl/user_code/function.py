@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from afdctl.formatting import with_article
-from afdctl.user_code.code import UserCode, shown
+from afdctl.user_code.code import UserCode
 
 
 # compared by identity: two loads of a file may have other texts
@@ -45,9 +45,9 @@ class UserFunction:
 
     @property
     def shown(self) -> str:
-        """How messages call it: `my.py: attack()`."""
-        call = f"{self.name.rpartition(':')[2]}()"
-        return f"{shown(self.code.place)}: {call}" if self.code else call
+        """How messages call it: `my.py:12: attack()`."""
+        attribute = self.name.rpartition(":")[2]
+        return f"{self.code.located(attribute) if self.code else attribute}()"
 
     def title(self, found: Any, taken: Container[str]) -> str:
         """Return its name in tables: the `label` of `found`, or file and name, such as `my.attack`.

@@ -12,7 +12,7 @@ from afdctl import cli, recipe, registry
 from afdctl.bench.step_time import short_name
 from afdctl.cli.bench import display_name
 from afdctl.descriptors import DefenseDescriptor
-from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError, StoppedError
+from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError, StoppedError, UserCodeError
 from afdctl.export.figures.style import method_styles
 from afdctl.export.groups import method_rank
 from afdctl.journal import read_rows
@@ -154,7 +154,7 @@ MISTAKES = [
     (["defense.wieght=1"], "--set defense.wieght: no such key (did you mean 'weight'?)"),
     (["defense.weight=a"], '--set defense.weight = "a": must be a number'),
     (["model.activation=gelu"], "--set model.activation = \"gelu\": must be 'relu' or 'silu'"),
-    (["defense.name=bad.py:NoStep"], 'defense.name = "bad.py:NoStep": bad.py:NoStep: has no method `step`'),
+    (["defense.name=bad.py:NoStep"], 'defense.name = "bad.py:NoStep": bad.py:8: NoStep: has no method `step`'),
     (["defense.name=bad.py:Clash"], "Clash.Config.lr_C: changes the type of afdctl's key lr_C; choose another name"),
     (["defense.name=bad.py:Plain"], "Plain.Config: must be a subclass of DefenseConfig"),
     (["defense.name=bad.py:Labels"], "Labels.losses: must be a tuple of names, not 'L_C'"),
@@ -237,9 +237,12 @@ def test_a_mistake_in_a_recipe_is_one_line(bad: Path, overrides: list[str], mess
 
 
 TRAINED = [
-    (["defense.name=bad.py:Foreign"], "bad.py:Foreign: is not a subclass of afdctl.Defense"),
+    (["defense.name=bad.py:Foreign"], "bad.py:23: Foreign: is not a subclass of afdctl.Defense"),
     (["defense.name=bad.py:Raises"], "bad.py:27: step(): ValueError: no luck"),
-    (["defense.name=bad.py:Vector"], "step() reports 'L_C' as a tensor of shape (3,); a metric is one number"),
+    (
+        ["defense.name=bad.py:Vector"],
+        "bad.py:30: Vector.step() reports 'L_C' as a tensor of shape (3,)",
+    ),
     (["defense.name=bad.py:Reserved"], "step() reports 'epoch', which is a field of the journal; choose another name"),
     (["defense.name=bad.py:Lazy"], "module 'D' has tensors without values; give it its shapes, on the CPU"),
     (["data.dataset=bad.py:Images"], "train images must be uint8 (n, c, h, w) from 0 to 255 with 1 or 3 channels"),
@@ -247,8 +250,25 @@ TRAINED = [
     (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
     (["model.encoder=bad.py:meta"], "on the CPU"),
     (["model.encoder=bad.py:hooked"], "layer '0' has a hook, which attacks do not call; compute it in forward"),
-    (["attack.name=bad.py:outside"], "bad.py:outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
+    (["attack.name=bad.py:outside"], "bad.py:56: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
 ]
+
+
+def test_a_failed_step_does_not_keep_the_name_of_its_run(bad: Path):
+    failing = load(bad, "defense.name=bad.py:Raises")
+    with pytest.raises(UserCodeError, match="no step was made: mend the file and train again; the name mine is free"):
+        train(failing, Path("runs"), name="mine")
+    with pytest.raises(UserCodeError, match="the name mine is free"):
+        resume(Run(Path("runs/mine")), device=None, data_dir=None, on_line=quiet)
+    code = bad.with_name("bad.py")
+    # the second step of the mended file fails
+    mended = 'self.n = vars(self).get("n", 0) + 1; return {"L_C": 1 / (2 - self.n)}'
+    code.write_text(BAD.replace('raise ValueError("no luck")', mended))
+    with pytest.raises(UserCodeError, match=r"ZeroDivisionError: .*; runs/mine keeps the code that it began with"):
+        train(load(bad, "defense.name=bad.py:Raises"), Path("runs"), name="mine")
+    assert len([row for row in read_rows(Path("runs/mine/events.ndjson")) if row["event"] == "run"]) == 1
+    with pytest.raises(RecipeError, match="runs/mine: exists; choose another"):
+        train(failing, Path("runs"), name="mine")
 
 
 @pytest.mark.parametrize(("overrides", "message"), TRAINED)
