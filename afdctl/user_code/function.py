@@ -2,10 +2,9 @@
 
 import inspect
 import re
-from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ class UserFunction:
     call: Callable[..., Any]
     name: str
     code: UserCode | None = None
-    # what was wrong with its results, with the number of images
-    faults: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, found: Any, attribute: str, code: UserCode | None, first: int, shape: str) -> "UserFunction":
@@ -81,12 +78,6 @@ class UserFunction:
     def digest(self) -> str | None:
         """SHA-256 of the code as it was when this was first asked for, which is after a trial."""
         return self.code.digest() if self.code else None
-
-    def take_faults(self) -> list[str]:
-        """Return a warning for each kind of fault since the last call."""
-        lines = [f"{self.name}: {count} of the images that it returned {fault}" for fault, count in self.faults.items()]
-        self.faults.clear()
-        return lines
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -180,8 +180,12 @@ def test_a_function_of_the_callers_own_is_an_attack(net: Net, images: tuple[Tens
         return x + times * epsilon
 
     x, y = images
-    result = afdctl.attack(net, x, y, move, epsilon=0.1, times=3)
+    with pytest.warns(UserWarning, match="move: never calls the model"):
+        result = afdctl.attack(net, x, y, move, epsilon=0.1, times=3)
     assert (result.x_adv - x).abs().max() <= 0.1 + 1e-6
-    assert afdctl.attack(net, x, y, lambda model, x, y, *, epsilon: x, epsilon=0.1).robust_accuracy == 1 - 2 / N
+    unmoved = afdctl.attack(net, x, y, lambda model, x, y, *, epsilon: x + 0 * model(x).sum(), epsilon=0.1)
+    assert unmoved.robust_accuracy == 1 - 2 / N
+    with pytest.raises(afdctl.RecipeError, match="returned NaN for all"):
+        afdctl.attack(net, x, y, lambda model, x, y, *, epsilon: x * torch.nan, epsilon=0.1)
     with pytest.raises(afdctl.RecipeError, match="attack int: is an int, which cannot be called"):
         afdctl.attack(net, x, y, 3, epsilon=0.1)  # type: ignore[arg-type]
