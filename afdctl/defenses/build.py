@@ -10,15 +10,13 @@ from torch.nn.parameter import is_lazy
 
 from afdctl import registry
 from afdctl.defenses.awp import with_awp
-from afdctl.defenses.base import Adversary, Defense, Report
+from afdctl.defenses.base import OWN_ATTRIBUTES, Adversary, Defense, Report
 from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.user_code.code import UserCode, located
 
 # fields of the journal's rows of steps
 RESERVED: Final = ("event", "t", "step", "epoch", "attack_steps", "progress", "images_per_s")
-# attributes that `Defense` sets
-OWN_ATTRIBUTES: Final = ("table", "network", "adversary", "modules", "optimizers", "noise")
 
 
 def make_defense(
@@ -43,6 +41,15 @@ def make_users(cls: Any, given: Mapping[str, Any], code: UserCode) -> Defense:
     with code.running(f"{cls.__name__}()"):
         defense: Defense = cls(**given)
     find_state(defense, name)
+    check_nothing_lost(defense, name)
+    state_dict = defense.state_dict
+
+    def checked_state_dict() -> dict[str, Any]:
+        # a step may have filled a list
+        check_nothing_lost(defense, name)
+        return state_dict()
+
+    vars(defense)["state_dict"] = checked_state_dict
     vars(defense)["step"] = checked_step(defense.step, code, name)
     return defense
 
@@ -63,6 +70,12 @@ def find_state(defense: Defense, name: str) -> None:
             defense.modules[key] = value.to(device)
         elif isinstance(value, torch.optim.Optimizer) and value not in defense.optimizers.values():
             defense.optimizers[key] = value
+
+
+def check_nothing_lost(defense: Defense, name: str) -> None:
+    """Raise RecipeError for an attribute that a resume would lose, as the training could not be continued."""
+    if found := defense.lost():
+        raise RecipeError(f"{located(name)}: self.{found[0]} {found[1]}")
 
 
 def checked_step(step: Callable[[Tensor, Tensor], Report], code: UserCode, name: str) -> Callable[..., Report]:

@@ -166,9 +166,9 @@ BAD = """
 from afdctl.defenses.base import Defense
 from afdctl.recipe.defenses import DefenseConfig
 from afdctl.data import DatasetLoader, Dataset, ImageTensors
+import numpy as np
 import torch
 from torch import nn
-
 class NoStep(Defense): ...
 
 class Base(Defense):
@@ -200,6 +200,25 @@ class Lazy(Base):
     def __init__(self, **given):
         super().__init__(**given)
         self.D = nn.LazyLinear(1)
+
+class Listed(Base):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.weights = list(self.network.parameters())
+        self.heads = [nn.Linear(1, 1)]
+
+class Drawing(Base):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.draws = np.random.default_rng(0)
+
+class Filled(Base):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.memory = {}
+    def step(self, x, y):
+        self.memory["x"] = x
+        return super().step(x, y)
 
 class Images(DatasetLoader):
     def load(self, roots, **_):
@@ -245,6 +264,9 @@ TRAINED = [
     ),
     (["defense.name=bad.py:Reserved"], "step() reports 'epoch', which is a field of the journal; choose another name"),
     (["defense.name=bad.py:Lazy"], "module 'D' has tensors without values; give it its shapes, on the CPU"),
+    (["defense.name=bad.py:Listed"], "Listed: self.heads has modules, which a resume would lose: use torch.nn.ModuleL"),
+    (["defense.name=bad.py:Drawing"], "Drawing: self.draws is a Generator, whose draws a resume would repeat: use a"),
+    (["defense.name=bad.py:Filled"], "Filled: self.memory has Tensor objects, which a resume would lose: make each"),
     (["data.dataset=bad.py:Images"], "train images must be uint8 (n, c, h, w) from 0 to 255 with 1 or 3 channels"),
     (["data.dataset=bad.py:Labels1"], "train labels are 1 to 2, but there are 2 classes: they count from 0"),
     (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
