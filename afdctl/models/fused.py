@@ -51,7 +51,7 @@ class FusedModel(nn.Module):
                 compile_in_place(module, vars(module)["compile_mode"])
         # the folded layers are other modules
         replaced = {id(layer) for pair in self.folded for layer in pair[:2]}
-        names = [name for name, module in network.named_modules() if id(module) not in replaced]
+        names = [name for name, module in network.named_modules(remove_duplicate=False) if id(module) not in replaced]
         self.attributes = [AttributeCopy(network.get_submodule(name), self.copy.get_submodule(name)) for name in names]
         self.update()
 

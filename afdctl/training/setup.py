@@ -20,7 +20,7 @@ from afdctl.runs import checkpoints
 from afdctl.runs.provenance import environment
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
-from afdctl.runs.user_files import check_unchanged
+from afdctl.runs.user_files import check_copies, check_unchanged
 from afdctl.training.endings import explain_known_errors, run_context
 from afdctl.training.initial_weights import find_initial_weights, with_digest
 from afdctl.training.trainer import Trainer
@@ -98,6 +98,7 @@ def load_run_recipe(run: Run) -> tuple[Recipe, dict[str, Any] | None]:
     recorded = recipe.loads(run.recipe_text, run.path)
     if recorded.user_code is None:
         return recorded, None
+    check_copies(recorded, run)
     return recipe.loads(run.recipe_text, run.path, execute=True), recorded.user_code
 
 

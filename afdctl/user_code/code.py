@@ -14,7 +14,7 @@ from typing import Any, Final
 from afdctl import paths
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError, UserCodeError, out_of_memory
 from afdctl.formatting import did_you_mean, one_line_error
-from afdctl.user_code.imports import Imports, executing, stamp
+from afdctl.user_code.imports import Imports, executing, record_late_imports, stamp
 from afdctl.user_code.spec import Spec, shown
 
 # largest Python file that is read
@@ -134,6 +134,7 @@ def load(spec: Spec) -> UserCode:
         announce(shown(spec.place))
     with executing(spec.folder) as imports:
         module = run_file(spec.file, imports) if spec.file else import_named(spec.module, imports)
+    record_late_imports(imports)
     _loaded[spec.place] = UserCode(spec.place, module, imports)
     return _loaded[spec.place]
 
