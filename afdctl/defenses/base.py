@@ -148,7 +148,14 @@ def can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
 def gradients_of(loss: Tensor, module: nn.Module, retain_graph: bool = False) -> Sequence[Tensor]:
     """Return the gradients of a loss in a module's parameters that are not frozen, without touching `.grad`."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return torch.autograd.grad(loss, trained, retain_graph=retain_graph)
+    try:
+        return torch.autograd.grad(loss, trained, retain_graph=retain_graph)
+    except RuntimeError as error:
+        # torch recommends allow_unused, which is no argument here
+        if "appears to not have been used" not in str(error):
+            raise
+        kind = type(module).__name__
+        raise ValueError(f"the loss does not depend on all weights of {kind}; it must use its whole output") from None
 
 
 def apply_gradients(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from afdctl import registry
 from afdctl.defenses.awp import with_awp
 from afdctl.defenses.base import OWN_ATTRIBUTES, Adversary, Defense, Report
 from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import FeatureClassifier
+from afdctl.models.valueless import check_values
 from afdctl.user_code.code import UserCode, located
 
 # fields of the journal's rows of steps
@@ -62,11 +62,7 @@ def find_state(defense: Defense, name: str) -> None:
         if key in OWN_ATTRIBUTES:
             continue
         if isinstance(value, nn.Module) and value not in own and value not in defense.modules.values():
-            tensors = [*value.parameters(), *value.buffers()]
-            if any(is_lazy(tensor) or tensor.is_meta for tensor in tensors):
-                raise RecipeError(
-                    f"{located(name)}: module '{key}' has tensors without values; give it its shapes, on the CPU"
-                )
+            check_values(value, f"{located(name)}: module '{key}'")
             defense.modules[key] = value.to(device)
         elif isinstance(value, torch.optim.Optimizer) and value not in defense.optimizers.values():
             defense.optimizers[key] = value

@@ -14,7 +14,7 @@ from afdctl.data import Dataset, DatasetLoader, ImageTensors
 from afdctl.defenses.base import Defense
 from afdctl.losses import L_C
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
+from afdctl.recipe.defenses import DefenseConfig
 from afdctl.recipe.model import Model
 
 
@@ -108,14 +108,9 @@ class Pictures(DatasetLoader):
         )
 
 
-def attack(model, x, y, *, epsilon, generator, gain):
+def attack(model, x, y, *, epsilon, generator, gain: float = 2.0):
     """Random signs, far outside of the ball: afdctl clips them."""
     return x + gain * epsilon * (torch.rand(x.shape, generator=generator) - 0.5).sign()
 
 
-class AttackConfig(AdversaryConfig):
-    gain: float = 2.0
-
-
-attack.Config = AttackConfig
 attack.label = "Signs"

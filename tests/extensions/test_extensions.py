@@ -266,7 +266,7 @@ TRAINED = [
         "bad.py:30: Vector.step() reports 'L_C' as a tensor of shape (3,)",
     ),
     (["defense.name=bad.py:Reserved"], "step() reports 'epoch', which is a field of the journal; choose another name"),
-    (["defense.name=bad.py:Lazy"], "module 'D' has tensors without values; give it its shapes, on the CPU"),
+    (["defense.name=bad.py:Lazy"], "module 'D': has lazy tensors without values (weight, bias); pass images"),
     (["defense.name=bad.py:Listed"], "Listed: self.heads has modules, which a resume would lose: use torch.nn.ModuleL"),
     (["defense.name=bad.py:Drawing"], "Drawing: self.draws is a Generator, whose draws a resume would repeat: use a"),
     (["defense.name=bad.py:Filled"], "Filled: self.memory has Tensor objects, which a resume would lose: make each"),
@@ -275,8 +275,17 @@ TRAINED = [
     (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
     (["model.encoder=bad.py:meta"], "on the CPU"),
     (["model.encoder=bad.py:hooked"], "layer '0' has a hook, which attacks do not call; compute it in forward"),
-    (["attack.name=bad.py:outside"], "bad.py:56: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
+    (["attack.name=bad.py:outside"], "bad.py:75: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
 ]
+
+
+def test_a_defense_that_moves_no_weight_is_named_once(bad: Path, user_run: Run):
+    def warned(run: Run) -> int:
+        messages = [row["message"] for row in read_rows(run.journal_path) if row["event"] == "warning"]
+        return sum("step() moved no weight of the network" in message for message in messages)
+
+    assert warned(train(load(bad, "defense.name=bad.py:Base"), Path("runs"))) == 1
+    assert not warned(user_run)
 
 
 def test_a_failed_step_does_not_keep_the_name_of_its_run(bad: Path):
@@ -291,7 +300,8 @@ def test_a_failed_step_does_not_keep_the_name_of_its_run(bad: Path):
     file.write_text(BAD.replace('raise ValueError("no luck")', mended))
     with pytest.raises(UserCodeError, match=r"ZeroDivisionError: .*; runs/mine keeps the code that it began with"):
         train(load(bad, "defense.name=bad.py:Raises"), Path("runs"), name="mine")
-    assert len([row for row in read_rows(Path("runs/mine/events.ndjson")) if row["event"] == "run"]) == 1
+    rows = list(read_rows(Path("runs/mine/events.ndjson")))
+    assert len([row for row in rows if row["event"] == "run"]) == 1
     with pytest.raises(RecipeError, match="runs/mine: exists; choose another"):
         train(failing, Path("runs"), name="mine")
 
