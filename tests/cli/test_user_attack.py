@@ -251,6 +251,14 @@ def test_what_was_wrong_is_shown_with_every_result(afdctl: Afdctl, folder: Path)
     assert faults[0]["nan"] + faults[0]["outside"] == faults[0]["returned"]
 
 
+def test_two_attacks_of_one_name_are_refused(afdctl: Afdctl, folder: Path):
+    (folder / "other").mkdir()
+    (folder / "other" / "my.py").write_text("def attack(model, x, y, *, epsilon): return x\n")
+    ended = afdctl("sweep", "nt", "--attacks", "my.py:attack,other/my.py:attack", "--epsilons", "0.1")
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == "error: --attacks: two attacks have the name my.attack; give one a `label`"
+
+
 def test_prints_and_global_state(afdctl: Afdctl):
     import torch
 
