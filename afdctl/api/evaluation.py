@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from afdctl.api.runs import AnyRun, Progress, as_path, load_target
 from afdctl.data import Dataset
@@ -21,6 +20,7 @@ from afdctl.evaluation.target import EvaluationTarget, data_table
 from afdctl.formatting import with_article
 from afdctl.image_counts import check_images
 from afdctl.interrupts import within_a_program
+from afdctl.models.valueless import check_values
 from afdctl.runs.run import Run
 from afdctl.suites import load as suites
 from afdctl.suites.attack_config import as_grid
@@ -158,10 +158,7 @@ def _check_module(model: object) -> None:
             f"model: must be a torch.nn.Module, not {with_article(type(model).__name__)}; `load_model` loads a run's"
         )
     # a pass would give lazy parameters random values, and the caller's module another class
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if is_lazy(tensor) or tensor.is_meta:
-            where = "is on the meta device" if tensor.is_meta else "is lazy; pass a batch through the model first"
-            raise RecipeError(f"model: {name} has no values: it {where}")
+    check_values(model, "model")
 
 
 @contextmanager

@@ -33,9 +33,10 @@ class JournalReplaced(Exception):  # noqa: N818 (an event, not an error)
 class JournalReader:
     """Reads a journal from its beginning; each `read` returns the rows written since the last one.
 
-    Every line is verified. `events` selects rows of these events; lines of other events are not parsed. `last_steps` keeps only the last of consecutive steps. A damaged line with intact
-    ones after it, or a row with wrong fields, raises CorruptError; a `tolerant` reader counts such lines in `damaged`
-    and does not check fields. `end` is the byte after the last intact line. `begin` is where a line begins.
+    Every line is verified. `events` selects rows of these events; lines of other events are not parsed. `last_steps`
+    keeps only the last of consecutive steps. A damaged line with intact ones after it, or a row with wrong fields,
+    raises CorruptError; a `tolerant` reader counts such lines in `damaged` and does not check fields. `end` is the byte
+    after the last intact line. `begin` is where a line begins.
     """
 
     # Between two calls of `read`:
