@@ -68,7 +68,12 @@ def test_published_results_of_baselines_have_a_source_and_a_recipe_of_their_meth
 def test_the_baselines_are_what_their_names_say(dataset: str) -> None:
     recipes = {kind: load(f"{dataset}_{kind}") for kind in BASELINES}
     methods = [recipe.method for recipe in recipes.values()]
-    assert methods == ["MART", "SCORE", "ALP", "AT", "AT", "AT-HE", "AT-AWP", "TRADES-AWP", "AT", "TRADES"]
+    assert methods == [
+        *("MART", "SCORE", "ALP", "FGSM-RS", "N-FGSM"),
+        *("AT-HE", "AT-AWP", "TRADES-AWP", "AT-LS", "TRADES-LS"),
+    ]
+    # a single step without noise is no FGSM-RS
+    assert load(f"{dataset}_fgsm_rs", ["attack.random_start=false"]).method == "AT"
     one_step = recipes["fgsm_rs"].attack
     # 1.25 epsilon, and always the iterate after the step
     assert (one_step.steps, one_step.return_iterate) == (1, "last")
