@@ -131,8 +131,8 @@ def impossible(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
         value=values[epsilon],
         threshold=bound,
         verdict="fail" if values[epsilon] > bound else "ok",
-        text=f"attacks leave {values[epsilon]:.1%} at {format_epsilon(epsilon)}, where every image can become the same grey "
-        f"and no classifier has more than {bound:.1%}",
+        text=f"attacks leave {values[epsilon]:.1%} at {format_epsilon(epsilon)}, where every image can become the same "
+        f"grey and no classifier has more than {bound:.1%}",
     )
 
 
