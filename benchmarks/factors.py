@@ -30,7 +30,7 @@ from afdctl.formatting import format_epsilon
 from afdctl.runs.paired import format_p, mcnemar
 
 RESULTS: Final = Path("recipes/results")
-# what is measured on every variant; the worst case over them is a column too
+# what a study can measure on every variant; the worst case over its attacks is a column too
 ATTACKS: Final = {"apgd_t": "APGD-T", "square": "Square", "aa": "AutoAttack"}
 # what a training could be selected by, to be ranked against AutoAttack
 MEASUREMENTS: Final = {
@@ -60,11 +60,13 @@ def trainings(study: dict[str, Any]) -> list[Training]:
     # seeds outside, so that an unfinished study is a finished one of fewer seeds
     for seed in study["seeds"]:
         for variant in study["variant"]:
+            if seed not in variant.get("seeds", study["seeds"]):
+                continue
             name = variant.get("recipe", study["recipe"])
             settings = (*study["set"], *variant["set"], f"seed={seed}")
             # without defaults, so that a key added to the schema later does not discard results
             resolved = recipe.load(name, settings).model_dump_json(exclude_defaults=True)
-            attacked = f"{study['epsilon']} {study.get('limit')} {study['checkpoint']} {sorted(ATTACKS)}"
+            attacked = f"{study['epsilon']} {study.get('limit')} {study['checkpoint']} {sorted(study['attacks'])}"
             key = sha256(f"{resolved} {attacked}".encode()).hexdigest()[:16]
             listed.append(Training(variant["name"], seed, name, settings, key))
     return listed
@@ -79,7 +81,8 @@ def measure(training: Training, study: dict[str, Any], runs: Path) -> dict[str, 
     call([*start, *([] if "--resume" in start else ["--name", name]), "--runs", str(runs), "--no-tui"], log)
     limit = ["--limit", str(study["limit"])] if "limit" in study else []
     grid = f"0,{study['epsilon']}"
-    sweep = ["sweep", str(run), "--attacks", ",".join(ATTACKS), "--epsilons", grid, "--checkpoint", study["checkpoint"]]
+    attacks = ",".join(study["attacks"])
+    sweep = ["sweep", str(run), "--attacks", attacks, "--epsilons", grid, "--checkpoint", study["checkpoint"]]
     call([*sweep, *limit, "--json"], log)
     return row(training, study, run)
 
@@ -99,7 +102,7 @@ def call(command: Sequence[str], log: Path) -> None:
 def row(training: Training, study: dict[str, Any], run: Path) -> dict[str, Any]:
     """Summarise a run: accuracies, and which images stay robust under all attacks, as the bits of a hexadecimal."""
     with h5py.File(run / "results.h5") as file:
-        cells = {name: file[f"attacks/{name}/{study['epsilon']:g}"] for name in ATTACKS}
+        cells = {name: file[f"attacks/{name}/{study['epsilon']:g}"] for name in study["attacks"]}
         distances = {name: cell["distance"][:] for name, cell in cells.items()}
         clean = next(iter(cells.values()))["clean"][:] == next(iter(cells.values()))["label"][:]
     lines = (line for line in (run / "events.ndjson").open() if '"test"' in line or '"epoch"' in line)
@@ -142,7 +145,9 @@ def table(study: dict[str, Any], planned: Iterable[Training], results: dict[str,
     for training in planned:
         if training.key in results:
             variants.setdefault(training.variant, []).append(results[training.key])
-    columns = {"clean": "clean", "pgd": "PGD-40", **ATTACKS, "worst": "worst case"}
+    columns = {"clean": "clean", "pgd": "PGD-40", **{name: ATTACKS[name] for name in study["attacks"]}}
+    # the worst case over one attack is that attack
+    columns |= {"worst": "worst case"} if len(study["attacks"]) > 1 else {}
     lines = [
         f"# {study['title']}",
         "",
@@ -170,11 +175,13 @@ def table(study: dict[str, Any], planned: Iterable[Training], results: dict[str,
 
 def selection_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Format how well cheaper measurements rank the checkpoints of a study: Spearman's rho with AutoAttack."""
-    if len(rows) < ENOUGH_CHECKPOINTS:
+    if len(rows) < ENOUGH_CHECKPOINTS or any("aa" not in row for row in rows):
         return []
     probed = [row for row in rows if row["probe"] is not None]
     lines = ["| on | measurement | checkpoints | Spearman's rho with AutoAttack |", "|---|---|---|---|"]
     for column, (images, name) in MEASUREMENTS.items():
+        if any(column not in row for row in rows):
+            continue
         ranked = probed if column == "probe" else rows
         rho = spearmanr([row[column] for row in ranked], [row["aa"] for row in ranked]).statistic
         lines.append(f"| {images} | {name} | {len(ranked)} | {rho:.2f} |")

@@ -16,6 +16,7 @@ STUDY = {
     "set": ["train.epochs=2"],
     "epsilon": 0.1,
     "checkpoint": "last",
+    "attacks": ["apgd_t", "square", "aa"],
     "seeds": [0, 1],
     "variant": [{"name": "first", "set": []}, {"name": "second", "set": ["defense.lr_F=0"]}],
 }
@@ -37,6 +38,13 @@ def test_every_variant_has_every_seed_and_a_key_of_its_recipe() -> None:
         ("second", 1),
     ]
     assert len({training.key for training in planned}) == 4
+    first, second = STUDY["variant"]
+    planned_less = factors.trainings(STUDY | {"variant": [first, second | {"seeds": [1]}]})
+    assert [(training.variant, training.seed) for training in planned_less] == [
+        ("first", 0),
+        ("first", 1),
+        ("second", 1),
+    ]
     changed = factors.trainings(STUDY | {"set": ["train.epochs=3"]})
     assert not {training.key for training in changed} & {training.key for training in planned}
 
@@ -49,6 +57,8 @@ def test_variants_are_compared_on_pairs_of_seed_and_image() -> None:
     assert rows[1].startswith("| first | 2 | 100.0 ± 0.0 |")
     # 12 images that only the first variant classifies: p = 2 / 2^12
     assert rows[2].endswith("| -75.0 | 0.00049 |")
+    only = factors.table(STUDY | {"attacks": ["aa"]}, planned, results)
+    assert "| clean | PGD-40 | AutoAttack | against the first | p |" in only
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +92,6 @@ def test_measurements_are_ranked_against_autoattack_over_twelve_checkpoints() ->
     lines = factors.selection_lines(rows)
     assert "| hold-out | APGD-CE | 12 | -1.00 |" in lines
     assert "| hold-out | probe | 12 | 1.00 |" in lines
+    for row in rows:
+        del row["square"]
+    assert "Square" not in "".join(factors.selection_lines(rows))

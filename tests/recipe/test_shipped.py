@@ -30,6 +30,8 @@ MORE = {
     "digits_afd",
     "mnist_afd",
     "mnist_quick",
+    "fashion_mnist_afd",
+    "cifar10_afd",
 }
 
 # Table A1: epochs, scheduled epochs, WGAN GP, and section 4.1: epsilon under `fidelity = "paper"`
