@@ -82,7 +82,9 @@ def _numbers(group: Group, row: PublishedRow, other_training: str) -> Iterator[P
         measure = partial(_measure, attack, row) if attack else clean_accuracy
         # any attack measures clean accuracy
         cell = Cell.of_group(group, measure, partial(_missing, attack or "aa", row), percent / 100)
-        return PublishedNumber(row, title, percent / 100, cell, other_training or reason)
+        return PublishedNumber(
+            row=row, title=title, published=percent / 100, cell=cell, reason=other_training or reason
+        )
 
     yield number("Clean", row.clean, "")
     yield number(f"AA-L∞ {format_epsilon(row.epsilon)}", row.aa, "aa")
