@@ -72,13 +72,17 @@ class TrainOptions:
         if self.resume:
             raise RecipeError("--resume: not with --grid; the same --grid again resumes what was interrupted")
         if self.name:
-            raise RecipeError("--name: not with --grid, which names each run by its values; choose a folder with --runs")
+            raise RecipeError(
+                "--name: not with --grid, which names each run by its values; leave it out"
+            )
         if self.tui or self.detach:
             option = "--tui" if self.tui else "--detach"
             raise RecipeError(f"{option}: not with --grid; leave it out, and `afdctl watch {self.runs}` shows the runs")
         if self.nproc > 1 or launch.inside_torchrun():
             command = "--nproc" if self.nproc > 1 else "torchrun"
-            raise RecipeError(f"--grid: not with {command}; start the same --grid several times, which divides its runs")
+            raise RecipeError(
+                f"--grid: not with {command}; the same --grid, started several times, divides its runs"
+            )
 
     @cached_property
     def seed_numbers(self) -> list[int]:

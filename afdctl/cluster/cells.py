@@ -32,7 +32,12 @@ class CellRun:
         """Return what `--dry-run` shows of the cell. `done` says whether a training is left out."""
         shown = {"settings": dict(self.cell.settings), "name": self.run.name, "path": str(self.run.path)}
         if not self.run.path.exists() or never_trained(self.run.path):
-            return shown | {"state": "not started", "epoch": None, "epochs": self.cell.recipe.train.epochs, "done": False}
+            return shown | {
+                "state": "not started",
+                "epoch": None,
+                "epochs": self.cell.recipe.train.epochs,
+                "done": False,
+            }
         summary, _ = quick_summary(self.run)
         done = bool(end_of(self.run))
         return shown | {"state": summary.state, "epoch": summary.epoch, "epochs": summary.epochs, "done": done}

@@ -15,9 +15,7 @@ from afdctl.training import setup
 GENERAL = (StoppedError, DiskFullError)
 
 
-def make_exist(
-    cell: CellRun, *, device: str | None, data_dir: Path | None, on_line: Callable[[str], None]
-) -> Outcome:
+def make_exist(cell: CellRun, *, device: str | None, data_dir: Path | None, on_line: Callable[[str], None]) -> Outcome:
     """Train or resume the run of a cell, unless it has ended; return how it ended.
 
     Errors: StoppedError after a signal, when the training has been saved, and DiskFullError.

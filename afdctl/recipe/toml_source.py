@@ -81,9 +81,7 @@ def parse(text: str, source: str) -> Layer:
     return Layer(values, {(): f"{source}: ", **where})
 
 
-def parse_assignments(
-    assignments: Sequence[str], usage: str = "key.sub=value", option: str = "--set"
-) -> Layer:
+def parse_assignments(assignments: Sequence[str], usage: str = "key.sub=value", option: str = "--set") -> Layer:
     """Parse the values of an option, such as `train.epochs=5`; a value that is not TOML is taken as text."""
     values: dict[str, Any] = {}
     for assignment in assignments:
