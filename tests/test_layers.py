@@ -41,6 +41,7 @@ LAYERS = [
     "analysis",
     "export",
     "bench",
+    "cluster",
     "tui",
     "cli",
     "api",
@@ -82,6 +83,7 @@ ALSO = {
 LATER = {
     "analysis": {"sklearn", "umap"},
     "attacks/library_attack": {"foolbox"},
+    "cluster/search": {"optuna"},
     "export/raw": {"pyarrow"},
     "export/trackers/services": {"mlflow", "trackio", "wandb"},
     "export/weights/single_file": {"onnxruntime", "safetensors"},

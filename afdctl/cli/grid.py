@@ -5,7 +5,8 @@ and resumes what was interrupted, and several processes that share a folder divi
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from afdctl.errors import AfdctlError, BusyError, StoppedError
 
 if TYPE_CHECKING:
     from afdctl.cluster.cells import CellRun, Outcome
-    from afdctl.recipe.grid import Grid
 
 
 class GridError(AfdctlError):
@@ -35,7 +35,8 @@ class GridReport:
         self.total, self.as_json = total, as_json
         self.outcomes: dict[CellRun, Outcome] = {}
 
-    def begin(self, cell: "CellRun", number: int) -> None:
+    def begin(self, cell: "CellRun") -> None:
+        number = [*self.outcomes, cell].index(cell) + 1
         typer.echo(f"training {number} of {self.total}: {cell.run.path} ({cell.cell})", err=True)
 
     def end(self, cell: "CellRun", outcome: "Outcome") -> None:
@@ -48,6 +49,11 @@ class GridReport:
             typer.echo(f"{cell.run.path} ({cell.cell}): finished before", err=True)
         if not self.as_json:
             typer.echo(cell.run.path)
+
+    def busy(self) -> "Iterator[CellRun]":
+        """Yield the cells that another process was training."""
+        codes = {cell: outcome.exit_code for cell, outcome in self.outcomes.items()}
+        yield from (cell for cell, code in codes.items() if code == BusyError.exit_code)
 
     @property
     def progress(self) -> str:
@@ -75,40 +81,40 @@ def train(options: TrainOptions) -> None:
     """Train the cells of `--grid`, or list them with `--dry-run`."""
     from afdctl.cluster.cells import CellRun
 
+    from afdctl.recipe.grid import Grid, parse
+
     recipe = options.recipe or ""
-    cells = [CellRun.of(cell, options.runs, recipe) for cell in make_grid(options).cells()]
+    # seeds outside, so that an unfinished grid is a finished one of fewer seeds
+    axes = parse([*([f"seed={options.seeds}"] if options.seeds else []), *(options.grid or [])])
+    if options.search:
+        from afdctl.cluster.search import Search
+
+        # every seed of a proposal is trained, and their mean counts
+        grid = Grid(recipe, options.overrides or [], [axis for axis in axes if axis.key != "seed" or not options.seeds])
+        trials = options.trials or 0
+        search = Search(grid, options.seed_numbers, options.runs, trials)
+        train_in_turn(search.cells(), trials * max(1, len(options.seed_numbers)), options)
+        return
+    cells = [CellRun.of(cell, options.runs, recipe) for cell in Grid(recipe, options.overrides or [], axes).cells()]
     if options.dry_run:
         show(cells, as_json=options.json)
     else:
-        train_in_turn(cells, options)
+        train_in_turn(cells, len(cells), options)
 
 
-def make_grid(options: TrainOptions) -> "Grid":
-    """Return the grid of the options. Error: RecipeError."""
-    from afdctl.recipe.grid import Grid, parse
-
-    # seeds outside, so that an unfinished grid is a finished one of fewer seeds
-    seeds = [f"seed={options.seeds}"] if options.seeds else []
-    axes = parse([*seeds, *(options.grid or [])])
-    return Grid(options.recipe or "", options.overrides or [], axes)
-
-
-def train_in_turn(cells: Sequence["CellRun"], options: TrainOptions) -> None:
+def train_in_turn(cells: Iterable["CellRun"], total: int, options: TrainOptions) -> None:
     """Make every cell's run exist; those that another process trains are tried again at the end."""
     with exit_on_interrupt():
         from afdctl import interrupts
         from afdctl.cli.progress import training_progress
         from afdctl.cluster.training import make_exist
 
-    report = GridReport(len(cells), as_json=options.json)
-    typer.echo(f"{len(cells)} trainings in {options.runs}; `afdctl watch {options.runs}` shows them", err=True)
+    report = GridReport(total, as_json=options.json)
+    typer.echo(f"{total} trainings in {options.runs}; `afdctl watch {options.runs}` shows them", err=True)
     with interrupts.raise_on_signal("between two trainings"):
         try:
-            for number, cell in [*enumerate(cells, 1), *enumerate(cells, 1)]:
-                before = report.outcomes.get(cell)
-                if before and before.exit_code != BusyError.exit_code:
-                    continue
-                report.begin(cell, number)
+            for cell in chain(cells, report.busy()):
+                report.begin(cell)
                 with training_progress(cell.run, as_json=False) as on_line:
                     outcome = make_exist(cell, device=options.device, data_dir=options.data_dir, on_line=on_line)
                 report.end(cell, outcome)

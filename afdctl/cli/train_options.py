@@ -10,7 +10,7 @@ import typer
 
 from afdctl import paths
 from afdctl.cli import launch
-from afdctl.cli.options import RECIPE, SET
+from afdctl.cli.options import MOST, RECIPE, SET
 from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 
@@ -32,8 +32,10 @@ GRID = typer.Option(
     metavar="KEY=V,V,...", help="Train once with each value; with several --grid, with each combination."
 )
 DRY_RUN = typer.Option("--dry-run", help="List the trainings of --grid and their states, and train nothing.")
+SEARCH = typer.Option(metavar="optuna", help="Propose combinations of --grid by hold-out accuracy; LOW..HIGH is a range.")
+TRIALS = typer.Option(min=1, max=MOST, help="How many combinations --search tries.", show_default=False)
 # what chooses or runs the trainings of a grid
-GRID_ONLY: Final = ("dry_run",)
+GRID_ONLY: Final = ("dry_run", "search", "trials")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class TrainOptions:
     overrides: Annotated[list[str] | None, SET] = None
     seeds: Annotated[str | None, SEEDS] = None
     grid: Annotated[list[str] | None, GRID] = None
+    search: Annotated[str | None, SEARCH] = None
+    trials: Annotated[int | None, TRIALS] = None
     dry_run: Annotated[bool, DRY_RUN] = False
     resume: Annotated[str | None, RESUME] = None
     name: Annotated[str | None, NAME] = None
@@ -69,6 +73,12 @@ class TrainOptions:
             launch.check_options(self.nproc, tui=self.tui, detach=self.detach, seeds=self.seeds)
 
     def _check_grid(self) -> None:
+        if self.search not in (None, "optuna"):
+            raise RecipeError(f"--search '{shorten(self.search)}': must be optuna")
+        if (self.search is None) != (self.trials is None):
+            raise RecipeError("--search optuna and --trials N: one needs the other")
+        if self.search and self.dry_run:
+            raise RecipeError("--dry-run: not with --search, which chooses each training by those before it")
         if self.resume:
             raise RecipeError("--resume: not with --grid; the same --grid again resumes what was interrupted")
         if self.name:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from afdctl.errors import RecipeError
-from afdctl.formatting import shorten
+from afdctl.formatting import short_keys, shorten
 from afdctl.recipe.load import chain, find, override_layer, resolve, with_presets
 from afdctl.recipe.schema import Recipe
 from afdctl.recipe.toml_source import parse_assignments
@@ -53,8 +53,8 @@ class Cell:
     digest: str
 
     def __str__(self) -> str:
-        # the last part of a key is enough beside the other cells of the same grid
-        return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in self.settings)
+        keys = short_keys(key for key, _ in self.settings)
+        return " ".join(f"{key}={value}" for key, (_, value) in zip(keys, self.settings, strict=True))
 
 
 def parse(texts: Iterable[str]) -> list[Axis]:

@@ -10,7 +10,8 @@ from afdctl.runs.provenance import differing_keys, flattened
 from afdctl.runs.record import Record
 
 # What decides which accuracy is measured on the hold-out; runs that differ in one of these cannot be ranked.
-MEASUREMENT: Final = ("data.dataset", "data.path", "data.holdout", "attack.norm", "attack.epsilon", "attack.union.")
+MEASUREMENT: Final = ("data.dataset", "data.path", "data.holdout", "attack.norm", "attack.epsilon")
+MEASUREMENT_TABLES: Final = ("attack.union.", "validation.")
 PROBE, APGD_CE = "probe", "APGD-CE"
 
 
@@ -82,9 +83,14 @@ def rank(candidates: Sequence[Candidate]) -> list[Setting]:
     return sorted(settings, key=lambda setting: (setting.accuracy, setting.clean), reverse=True)
 
 
+def decides_measurement(key: str) -> bool:
+    """Whether a key of the recipe decides which accuracy is measured on the hold-out."""
+    return key in MEASUREMENT or key.startswith(MEASUREMENT_TABLES)
+
+
 def _check_comparable(candidates: Sequence[Candidate]) -> None:
     measured = [
-        {key: value for key, value in run.values.items() if key.startswith((*MEASUREMENT, "validation."))}
+        {key: value for key, value in run.values.items() if decides_measurement(key)}
         | {"attack on the hold-out": run.attack, "hold-out images": run.n}
         for run in candidates
     ]
