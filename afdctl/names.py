@@ -4,7 +4,7 @@ A name is built in (a table of `registry.py`), an installed entry point, or a us
 `package.module:Name`. For a command, an option or a key that takes a name of a kind:
 
     name = resolve(DEFENSES, text, folder)   # absolute and unique; RecipeError for an unknown name; executes nothing
-    load(DEFENSES, name)                     # the class or function; executes a user's file, after `code.announcers`
+    load(DEFENSES, name)                     # the class or function; executes a user's file, after announcing it
     describe(DEFENSES, name)                 # its descriptor: label, losses, ...; a user's code has them as attributes
     user_code(DEFENSES, name)                # a `UserCode`, or None of a built-in name: `digest()` and `files()` for
                                              # keys and provenance, `running()` around every call, for its errors

@@ -75,6 +75,7 @@ ONLY_LIBRARIES = {
 }
 # libraries of one part only
 ALSO = {
+    "journal/rows": {"orjson"},
     "export/figures": {"matplotlib"},
     "export/report/page": {"jinja2"},
     "export/trackers/tensorboard": {"tensorboard"},

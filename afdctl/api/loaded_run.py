@@ -34,7 +34,7 @@ class LoadedRun(Run):
 
         `event` says which of them a row is, and decides its other columns; docs/journal.md lists them.
         """
-        return raw.events([Record.of(self)], events)
+        return list(raw.Events([Record.of(self)], events))
 
     def cells(self) -> Table:
         """Return a row for each attack and epsilon that was measured; `shown` marks those that count."""

@@ -13,7 +13,7 @@ from afdctl.formatting import did_you_mean, format_range
 # Pixels a side at which data sets without a fixed size are read for a check.
 CHECK_IMAGE_SIZE = 32
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, download, show and check data sets.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 DataDir = Annotated[
     Path | None,

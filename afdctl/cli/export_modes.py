@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ def export_events(options: ExportOptions, kind: str) -> None:
     """Write the steps, epochs and tests of the runs."""
     from afdctl.export import raw
 
-    _export_rows(options, kind, "events", raw.events, "its training has not started, or it was trained elsewhere")
+    _export_rows(options, kind, "events", raw.Events, "its training has not started, or it was trained elsewhere")
 
 
 def export_cells(options: ExportOptions, kind: str) -> None:
@@ -135,7 +135,7 @@ def _export_rows(
     options: ExportOptions,
     kind: str,
     name: str,
-    list_rows: "Callable[[list[Record]], list[dict[str, Any]]]",
+    list_rows: "Callable[[list[Record]], Iterable[dict[str, Any]]]",
     reason_for_none: str,
 ) -> None:
     from afdctl.export import raw
@@ -146,7 +146,7 @@ def _export_rows(
     check_suffix(options, f"--{name}", kind, SUFFIXES)
     rows = list_rows(load_records(options))
     # an empty file would look like a success to a script
-    if not rows:
+    if next(iter(rows), None) is None:
         run_names = ", ".join(run.name for run in options.runs)
         raise NotFoundError(f"--{name}: {run_names} has none: {reason_for_none}")
     write_output(options, raw.FORMATS[kind](rows), f"{name}.{kind}")

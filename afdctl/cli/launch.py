@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import typer
 
+from afdctl import user_code
 from afdctl.errors import AfdctlError, RecipeError, SilentError
-from afdctl.user_code import code
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
@@ -31,7 +31,7 @@ def first_reports() -> Iterator[None]:
     if os.environ.get("RANK", "0") == "0" or not inside_torchrun():
         yield
         return
-    code.announcers.clear()
+    user_code.announcers.clear()
     try:
         yield
     except AfdctlError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from afdctl.runs.model_card import Metric, ModelCard, StoredModel
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and make models to start from.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 MODEL = typer.Argument(metavar="NAME", help="A packaged model's name, or the path of a card.")
 NAME = typer.Option(help="The model's name.")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -173,22 +173,23 @@ def check_suffix(options: ExportOptions, option: str, kind: str, suffixes: Mappi
         raise RecipeError(f"--out {options.out}: its suffix is that of {named}, but {option} says {kind}; change one")
 
 
-def write_output(options: ExportOptions, content: str | bytes, name: str) -> None:
+def write_output(options: ExportOptions, content: str | bytes | Iterable[str], name: str) -> None:
     """Write the content to --out atomically and print the path, or write it to stdout.
 
-    `name` is the default file name in a folder. Error: RecipeError for bytes to a terminal.
+    `name` is the default file name in a folder; a text may come in pieces. Error: RecipeError for bytes to a terminal.
     """
     if options.out is not None:
         from afdctl.runs import files
 
         path = options.output_file(name)
-        if isinstance(content, str):
-            files.write_text(path, content)
-        else:
+        if isinstance(content, bytes):
             files.write_bytes(path, content)
+        else:
+            files.write_text(path, content)
         typer.echo(path)
-    elif isinstance(content, str):
-        typer.echo(content, nl=False)
+    elif not isinstance(content, bytes):
+        for piece in [content] if isinstance(content, str) else content:
+            typer.echo(piece, nl=False)
     elif sys.stdout.isatty():
         raise RecipeError("parquet is not for a terminal; name a file with --out")
     else:

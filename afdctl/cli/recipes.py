@@ -14,7 +14,7 @@ from afdctl.errors import RecipeError
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, copy and check recipes.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 ROW_FORMAT = "{:<24}{:<16}{:<14}{:<10}{:<10}{:<8}{}"
 AS_JSON = typer.Option("--json", help="Print JSON.")

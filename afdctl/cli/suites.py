@@ -10,7 +10,7 @@ from afdctl.cli import output_path
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and copy attack suites.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 SUITE = typer.Argument(metavar="SUITE", help="A packaged suite's name, or a file.")
 DATASET = typer.Option(help="The data set whose attacks are shown.")

@@ -2,8 +2,10 @@
 
 import csv
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO, StringIO
+from itertools import islice
 from typing import Any, Final
 
 from afdctl.errors import AfdctlError
@@ -15,18 +17,31 @@ TRAINING_EVENTS: Final = ("step", "epoch", "test")
 FIRST_COLUMNS: Final = ("run", "event", "t", "step", "epoch")
 # fields of a cell's row that describe the journal, not the cell
 OMITTED_FIELDS: Final = ("event", "last", "images")
-Rows = list[dict[str, Any]]
+# rows that are in memory at once as text
+BATCH_ROWS: Final = 4096
+# can be iterated more than once
+Rows = Iterable[dict[str, Any]]
 
 
-def events(records: Iterable[Record], kinds: Collection[str] = TRAINING_EVENTS) -> Rows:
-    """List every step, epoch and test of each run in order, without those that a resume superseded.
+@dataclass(frozen=True)
+class Events:
+    """Every step, epoch and test of each run in order, without those that a resume superseded.
 
-    Each row has the fields of its event; `t` is in seconds since 1970.
+    Each row has the fields of its event; `t` is in seconds since 1970. Rows are read anew for each iteration, because a
+    long training has millions.
     """
-    return [{"run": record.name, **row} for record in records for row in record.read_rows(kinds)]
+
+    records: Sequence[Record]
+    kinds: Collection[str] = TRAINING_EVENTS
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for record in self.records:
+            name = record.name
+            for row in record.read_rows(self.kinds):
+                yield {"run": name, **row}
 
 
-def cells(records: Iterable[Record]) -> Rows:
+def cells(records: Iterable[Record]) -> list[dict[str, Any]]:
     """List every cell that sweeps measured; `shown` marks those that tables show.
 
     `checkpoint_name` is `best`, `last` or the start of a digest. `spec` is the attack's settings as JSON, `changed` the
@@ -45,23 +60,33 @@ def cells(records: Iterable[Record]) -> Rows:
     return rows
 
 
-def as_csv(rows: Rows) -> str:
-    """Write a column for every key of any row, empty where a row lacks it."""
+def as_csv(rows: Rows) -> Iterator[str]:
+    """Yield pieces of a text with a column for every key of any row, empty where a row lacks it."""
     lines = StringIO()
     writer = csv.DictWriter(lines, _columns(rows), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return lines.getvalue()
+    rest = iter(rows)
+    while text := lines.getvalue():
+        yield text
+        lines.seek(0)
+        lines.truncate()
+        writer.writerows(islice(rest, BATCH_ROWS))
 
 
-def as_json(rows: Rows) -> str:
-    """Write one object whose `rows` have the keys of their event."""
-    # the journal has null for NaN, which JSON lacks
-    return json.dumps({"schema": "afdctl/1", "rows": rows}, allow_nan=False) + "\n"
+def as_json(rows: Rows) -> Iterator[str]:
+    """Yield pieces of one object whose `rows` have the keys of their event."""
+    yield '{"schema": "afdctl/1", "rows": ['
+    before = ""
+    for row in rows:
+        # the journal has null for NaN, which JSON lacks
+        yield before + json.dumps(row, allow_nan=False)
+        before = ", "
+    yield "]}\n"
 
 
 def as_parquet(rows: Rows) -> bytes:
     """Write a column for every key of any row, null where a row lacks it."""
+    rows = list(rows)
     names = _columns(rows)
     return parquet([{name: row.get(name) for name in names} for row in rows])
 
@@ -88,7 +113,7 @@ def parquet(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str] | Non
     return buffer.getvalue()
 
 
-FORMATS: Final[Mapping[str, Callable[[Rows], str | bytes]]] = {
+FORMATS: Final[Mapping[str, Callable[[Rows], Iterator[str] | bytes]]] = {
     "csv": as_csv,
     "json": as_json,
     "parquet": as_parquet,

@@ -26,12 +26,16 @@ class JournalOutline:
         self._history = _ResumeHistory(lines)
         self.rows = self._history.select(lines)
 
-    def read(self, events: Collection[str] | None = None) -> Iterator[Row]:
-        """Yield every row that counts, of these events (default: all), steps included."""
-        for begin, row in read_lines(self.path, events=events):
-            if begin >= self.end:
+    def has_resume_after(self, place: int) -> bool:
+        """Whether the training was resumed after byte `place`, so that rows before it may not count any more."""
+        return self._history.has_resume_after(place)
+
+    def read(self, events: Collection[str] | None = None, begin: int = 0) -> Iterator[Row]:
+        """Yield every row from byte `begin` that counts, of these events (default: all), steps included."""
+        for place, row in read_lines(self.path, events=events, begin=begin):
+            if place >= self.end:
                 return
-            if self._history.counts(row, begin):
+            if self._history.counts(row, place):
                 yield row
 
 
@@ -64,6 +68,10 @@ class _ResumeHistory:
         valid = {row["digest"] for row in self.select(checkpoints)}
         # a checkpoint that was saved again, with the same content, is valid
         self._superseded = {row["digest"] for _, row in checkpoints} - valid
+
+    def has_resume_after(self, place: int) -> bool:
+        """Whether a resume is at byte or index `place` or later."""
+        return bool(self._places) and self._places[-1] >= place
 
     def select(self, lines: Iterable[Line]) -> list[Row]:
         """Return the rows that count."""

@@ -36,7 +36,7 @@ class JournalReader:
     Every line is verified. `events` selects rows of these events; lines of other events are not parsed, which takes
     twenty times as long as verifying. `last_steps` keeps only the last of consecutive steps. A damaged line with intact
     ones after it, or a row with wrong fields, raises CorruptError; a `tolerant` reader counts such lines in `damaged`
-    and does not check fields. `end` is the byte after the last intact line.
+    and does not check fields. `end` is the byte after the last intact line. `begin` is where a line begins.
     """
 
     # Between two calls of `read`:
@@ -53,9 +53,11 @@ class JournalReader:
         events: Collection[str] | None = None,
         last_steps: bool = False,
         tolerant: bool = False,
+        begin: int = 0,
     ) -> None:
         self.path = path
-        self.size = self.offset = self.end = 0
+        self.size = 0
+        self.offset = self.end = begin
         self.damaged = 0
         self.caught_up = True
         self._starts = None if events is None else tuple(b'{"event":"%s"' % event.encode() for event in events)
@@ -204,12 +206,14 @@ class JournalReader:
         return f"{self.path}:{number}"
 
 
-def read_lines(path: Path, *, events: Collection[str] | None = None, last_steps: bool = False) -> Iterator[Line]:
+def read_lines(
+    path: Path, *, events: Collection[str] | None = None, last_steps: bool = False, begin: int = 0
+) -> Iterator[Line]:
     """Yield each row with the byte at which its line begins; the arguments are those of `JournalReader`.
 
     Stops before a torn last line. Errors: CorruptError, NotFoundError for no journal or one of another schema.
     """
-    reader = JournalReader(path, events=events, last_steps=last_steps)
+    reader = JournalReader(path, events=events, last_steps=last_steps, begin=begin)
     with _strict_errors(path):
         yield from reader.read()
         while not reader.caught_up:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
 
+import orjson
+
 from afdctl.errors import NotFoundError
 from afdctl.journal.events import (
     NUMERIC_TYPES,
@@ -67,8 +69,8 @@ def parse_line(line: bytes) -> Row | None:
 def parse_json(text: bytes) -> Row | None:
     """Return the row of a line's JSON, its fields unchecked; None if it is not an object with an event."""
     try:
-        row = json.loads(text)
-    except (ValueError, RecursionError):
+        row = orjson.loads(text)
+    except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("event"), str) else None
 
@@ -89,10 +91,7 @@ def check_row(text: bytes) -> Row:
     A checksum proves that a line is what was written, not that this version wrote it. A `run` row of another schema is
     returned unchecked, so that the caller finds the schema.
     """
-    try:
-        row = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    row = orjson.loads(text)
     if type(row) is not dict or type(event := row.get("event")) is not str:
         raise ValueError("not an object with an event")
     if event == "run" and type(schema := row.get("schema")) is int and schema != SCHEMA:

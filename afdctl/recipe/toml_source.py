@@ -70,7 +70,8 @@ def parse(text: str, source: str) -> Layer:
     """Parse a TOML text that messages call `source`."""
     try:
         values = tomli.loads(text)
-        check_limits(text, source)
+        if exceeded_limit(values):
+            raise_limit(text, source)
         where: dict[Keys, str] = {keys: f"{source}:{line}: " for keys, line in lines(text).items()}
     except tomli.TOMLDecodeError as error:
         repeated = repeated_key(error)
@@ -151,8 +152,8 @@ def placed_keys(text: str) -> Iterator[tuple[int, list[Keys]]]:
     table: Keys = ()
     # `[[table]]` -> index of its latest entry
     latest: dict[Keys, int] = {}
-    for line, statement in statements(text):
-        keys_of_statement = list(key_paths(tomli.loads(statement)))
+    for line, statement, values in statements(text):
+        keys_of_statement = list(key_paths(values))
         header = statement.lstrip()
         if header.startswith("["):
             table = header_keys(keys_of_statement[-1], header.startswith("[["), latest)
@@ -173,8 +174,8 @@ def header_keys(header: Keys, is_array: bool, latest: dict[Keys, int]) -> Keys:
     return keys
 
 
-def statements(text: str) -> Iterator[tuple[int, str]]:
-    """Yield every header and assignment with its first line; lines are joined until tomli can parse them.
+def statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield the first line, text and values of every header and assignment; lines are joined until tomli parses them.
 
     UnreadableError for what exceeds a limit of tomli or Python, which they report without a line.
     """
@@ -185,21 +186,21 @@ def statements(text: str) -> Iterator[tuple[int, str]]:
         if line > start and not any(closing in content for closing in CLOSING):
             continue
         try:
-            tomli.loads(statement)
+            values = tomli.loads(statement)
         except tomli.TOMLDecodeError:
             continue
         except RecursionError:
             raise UnreadableError("nested too deep", start) from None
         except ValueError:
             raise UnreadableError("a number of too many digits", start) from None
-        yield start, statement
+        yield start, statement, values
         start, statement = line + 1, ""
 
 
-def check_limits(text: str, source: str) -> None:
-    """Raise RecipeError, with its line, for a value that is nested too deep or too large."""
-    for line, statement in statements(text):
-        if reason := exceeded_limit(tomli.loads(statement)):
+def raise_limit(text: str, source: str) -> None:
+    """Raise RecipeError, with its line, for the first value that is nested too deep or too large."""
+    for line, _, values in statements(text):
+        if reason := exceeded_limit(values):
             raise RecipeError(f"{source}:{line}: {reason}")
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -13,16 +13,21 @@ from afdctl.formatting import encodable
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically and durably. On any error (DiskFullError: no space) the old file stays."""
+    _write(path, [data])
+
+
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write a text, or its pieces, in UTF-8, as `write_bytes` does; what UTF-8 cannot encode is escaped."""
+    _write(path, (encodable(piece).encode() for piece in ([text] if isinstance(text, str) else text)))
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     with writing(path) as file:
-        rest = memoryview(data)
-        while rest:
-            # an unbuffered write may be short, as on a full disk
-            rest = rest[file.write(rest) :]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, as `write_bytes` does; what UTF-8 cannot encode is escaped."""
-    write_bytes(path, encodable(text).encode())
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                # an unbuffered write may be short, as on a full disk
+                rest = rest[file.write(rest) :]
 
 
 @contextmanager

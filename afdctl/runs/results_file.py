@@ -50,11 +50,12 @@ BATCH_ROWS: Final = 4096
 CHUNK_ROWS: Final = 512
 
 
-def build(run: Run) -> Path:
+def build(run: Run, *, anew: bool = False) -> Path:
     """Build a run's results.h5 and return its path; after DiskFullError the old one stays.
 
     Rows that a resume superseded are left out. `log_offset` and `log_sha256` identify the journal it was made from. If
-    another process has meanwhile built it from a longer journal, that one stays.
+    another process has meanwhile built it from a longer journal, that one stays. Steps that the old file has are copied
+    from it, unless `anew`.
     """
     # never held open for writing: a kill leaves up to 5 % of such files unreadable, and readers are locked out
     # read before the journal, so that rows appended meanwhile do not look lost
@@ -72,7 +73,8 @@ def build(run: Run) -> Path:
     checks = warnings_by_network(rows)
     run.keep_lost_rows(old_size, outline.end)
     with suppress(_OvertakenError), shards.writing_hdf5(run.results_path) as file:
-        add_table(file, STEPS, outline.read(["step"]))
+        copied = 0 if anew else _copy_steps(file, run, outline)
+        add_table(file, STEPS, outline.read(["step"], copied))
         for event, name in TABLES.items():
             add_table(file, name, (row for row in rows if row["event"] == event))
         for shard, cells in _by_shard(rows).items():
@@ -120,6 +122,20 @@ def refresh(run: Run) -> None:
         if file.attrs["log_offset"] == size:
             return
     build(run)
+
+
+def _copy_steps(file: h5py.File, run: Run, outline: JournalOutline) -> int:
+    """Copy the steps of the old results.h5; return the byte of the journal up to which they are, 0 for none copied.
+
+    They are those of the journal now if it has only grown since, by rows after which no step counts less.
+    """
+    with suppress(OSError, KeyError), h5py.File(run.results_path) as old:
+        end, steps = int(old.attrs["log_offset"]), old[STEPS]
+        is_prefix = end <= outline.end and _digest(run.journal_path, end) == old.attrs["log_sha256"]
+        if is_prefix and len(steps) and old.attrs["schema"] == SCHEMA and not outline.has_resume_after(end):
+            file.copy(steps, file, STEPS)
+            return end
+    return 0
 
 
 def _folders(rows: list[Row], event: str) -> dict[str, str]:
@@ -185,10 +201,11 @@ def _digest(path: Path, size: int) -> str:
 def add_table(file: h5py.File, name: str, rows: Iterable[Row]) -> None:
     """Add a table of rows with a column for each key but `event`, in the order in which rows first have them.
 
-    A missing value is NaN, -1 in an integer column, and empty in a text column.
+    Rows are appended to a table that the file has. A missing value is NaN, -1 in an integer column, and empty in a text
+    column.
     """
     rows = iter(rows)
-    data = None
+    data = file.get(name)
     while batch := list(islice(rows, BATCH_ROWS)):
         table = _table(batch)
         if data is None:

@@ -99,7 +99,7 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
         raise error if local_rank == 0 else SilentError(error.exit_code) from None
     if on_gpu:
         torch.cuda.set_device(local_rank)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    _connect("nccl" if on_gpu else "gloo")
     control = distributed.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
     try:
         yield (
@@ -112,6 +112,20 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
             raise SilentError(error.exit_code) from error
         raise
     distributed.destroy_process_group()
+
+
+def _connect(backend: str) -> None:
+    """Join the default group. Error: AfdctlError if another process cannot be reached."""
+    store, rank, size = next(distributed.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
+    if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]:
+        # torchrun keeps its store after a restart, with the addresses of the processes that have ended. Counts of
+        # restarts may differ between nodes.
+        store = distributed.PrefixStore(f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)  # type: ignore[attr-defined]
+    try:
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise AfdctlError(f"the processes of this training cannot reach each other: {reason}") from error
 
 
 def uses_gpus(device_name: str | None, processes: int) -> bool:

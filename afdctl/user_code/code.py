@@ -11,15 +11,13 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import Any, Final
 
-from afdctl import paths
+from afdctl import paths, user_code
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError, out_of_memory
 from afdctl.formatting import did_you_mean, one_line_error, shorten
 from afdctl.user_code.imports import Imports, executing, stamp
 
 # largest Python file that is read
 CODE_BYTES: Final = 1 << 24
-# called with the path or module of code before it is executed; the command line prints it
-announcers: Final[list[Callable[[str], None]]] = []
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def load(spec: Spec) -> UserCode:
         return known
     if spec.file:
         read_code(spec.file)
-    for announce in announcers:
+    for announce in user_code.announcers:
         announce(shown(spec.place))
     with executing(spec.folder) as imports:
         module = run_file(spec.file, imports) if spec.file else import_named(spec.module, imports)

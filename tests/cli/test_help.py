@@ -1,6 +1,8 @@
 """Test the help of the command line."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -39,6 +41,12 @@ def test_help_lists_the_commands():
         "models",
         "data",
     ]
+
+
+def test_help_imports_no_command():
+    script = "import sys; from typer.testing import CliRunner; from afdctl.cli import app\n"
+    script += "print(CliRunner().invoke(app, ['--help']).exit_code, 'pydantic' in sys.modules, 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "0 False False\n"
 
 
 def test_the_help_of_train_names_every_option_and_what_it_prints():

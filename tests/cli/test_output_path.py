@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from inspect import unwrap
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -21,17 +22,19 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def commands(group: typer.Typer) -> Iterator[Any]:
+def commands(group: Any) -> Iterator[Any]:
     """The function of every command of a group and of those below it."""
-    yield from (command.callback for command in group.registered_commands)
-    for below in group.registered_groups:
-        assert below.typer_instance
-        yield from commands(below.typer_instance)
+    for command in group.commands.values():
+        if hasattr(command, "commands"):
+            yield from commands(command)
+        else:
+            # typer wraps it
+            yield unwrap(command.callback)
 
 
 def test_every_path_of_a_command_is_read_in_one_of_two_ways():
     readers = defaultdict(set)
-    for command in commands(app):
+    for command in commands(typer.main.get_command(app)):
         for name, kind in get_type_hints(command, include_extras=True).items():
             of = get_args(kind)[0] if get_origin(kind) is Annotated else kind
             for named in {Path, OutputPath} & {of, *get_args(of)}:

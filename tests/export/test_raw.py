@@ -22,7 +22,7 @@ STEPS = [
 
 
 def test_events_are_those_of_the_training_that_was_not_superseded(tmp_path: Path) -> None:
-    rows = raw.events([make_record(tmp_path, name, "mnist_nt", STEPS) for name in ("a", "b")])
+    rows = raw.Events([make_record(tmp_path, name, "mnist_nt", STEPS) for name in ("a", "b")])
     assert [(row["run"], row["event"], row["step"], row["L_C"]) for row in rows] == [
         ("a", "step", 1, 2.5),
         ("a", "step", 2, 1.5),
@@ -32,11 +32,11 @@ def test_events_are_those_of_the_training_that_was_not_superseded(tmp_path: Path
 
 
 def test_formats_read_back(tmp_path: Path) -> None:
-    rows = raw.events([make_record(tmp_path, "a", "mnist_nt", STEPS[:4])])
-    lines = list(csv.DictReader(StringIO(raw.as_csv(rows))))
+    rows = list(raw.Events([make_record(tmp_path, "a", "mnist_nt", STEPS[:4])]))
+    lines = list(csv.DictReader(StringIO("".join(raw.as_csv(rows)))))
     assert [line["event"] for line in lines] == ["step", "step", "epoch"]
     assert (lines[0]["L_D"], lines[2]["L_C"], lines[2]["best"]) == ("", "", "True")
-    assert json.loads(raw.as_json(rows)) == {"schema": "afdctl/1", "rows": rows}
+    assert json.loads("".join(raw.as_json(rows))) == {"schema": "afdctl/1", "rows": rows}
     read = parquet.read_table(BytesIO(raw.as_parquet(rows)))
     assert read.column_names[:5] == ["run", "event", "t", "step", "epoch"]
     assert read["L_C"].to_pylist() == [2.5, 2.0, None]

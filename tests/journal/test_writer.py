@@ -66,7 +66,7 @@ def steps(path: Path) -> list[int]:
 def writer(path: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that holds the journal; with a second argument it writes until it is killed."""
     environment = os.environ | {"PYTHONPATH": str(Path(afdctl.__file__).parents[1])}
-    command = [sys.executable, "-S", "-c", WRITER, str(path), *(arguments or ("0",))]
+    command = [sys.executable, "-c", WRITER, str(path), *(arguments or ("0",))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         try:
             assert process.stdout is not None

@@ -139,6 +139,44 @@ def test_a_rebuilt_file_equals_the_original(run: Run) -> None:
         assert_same(table, again[name])
 
 
+def mark(path: Path) -> None:
+    """Change a step of results.h5, which shows whether the next build copies it."""
+    with h5py.File(path, "r+") as file:
+        rows = file["train/steps"][:1]
+        rows["L_C"] = 42
+        file["train/steps"][:1] = rows
+
+
+@pytest.mark.parametrize(
+    ("more", "copied"),
+    [
+        ([*map(step, range(21, 30)), epoch(3)], True),
+        ([step(21) | {"L_new": 0.5}], True),
+        ([epoch(2)], True),
+        ([resumed(10, 1), *map(step, range(11, 15))], False),
+    ],
+)
+def test_a_file_of_a_journal_that_grew_copies_the_steps_that_it_has(run: Run, more: Rows, copied: bool) -> None:
+    path = write(run, [*map(step, range(1, 21)), epoch(1)])
+    mark(path)
+    with run.open_journal() as journal:
+        journal.extend(more)
+    tables, _ = content(results_file.build(run))
+    assert (42 in tables["train/steps"]["L_C"]) == copied
+    anew, _ = content(results_file.build(run, anew=True))
+    assert anew["train/steps"]["L_C"][0] == 1
+    tables["train/steps"]["L_C"][0] = 1
+    assert_same(tables["train/steps"], anew["train/steps"])
+
+
+def test_no_step_of_another_journal_is_copied(run: Run) -> None:
+    mark(write(run, [*map(step, range(1, 21))]))
+    run.journal_path.unlink()
+    tables, _ = content(write(run, [*map(step, range(2, 40))]))
+    assert tables["train/steps"]["step"].tolist() == [*range(2, 40)]
+    assert 42 not in tables["train/steps"]["L_C"]
+
+
 def interrupted() -> Rows:
     """Thirty steps with two kills and a stop in between."""
     first = [*map(step, range(1, 11)), epoch(1), *map(step, range(11, 18))]

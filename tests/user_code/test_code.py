@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from afdctl import registry
+from afdctl import registry, user_code
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
 from afdctl.user_code import code
 
@@ -32,7 +32,7 @@ class Mine:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     # those of a command that another test ran
-    monkeypatch.setattr(code, "announcers", [])
+    monkeypatch.setattr(user_code, "announcers", [])
     folder = tmp_path / "code"
     folder.mkdir()
     (folder / "mine.py").write_text(MINE)
@@ -79,7 +79,7 @@ def test_what_is_executed_and_read_beside_it_is_recorded(folder: Path):
 
 def test_the_code_is_announced_before_it_is_executed(folder: Path, monkeypatch: pytest.MonkeyPatch):
     places: list[str] = []
-    monkeypatch.setattr(code, "announcers", [places.append])
+    monkeypatch.setattr(user_code, "announcers", [places.append])
     (folder / "bad.py").write_text("1 / 0")
     for name in ("mine.py:Mine", "mine.py:Mine", "bad.py:Mine"):
         with pytest.raises(RecipeError) if "bad" in name else open(os.devnull):

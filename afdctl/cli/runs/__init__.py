@@ -4,9 +4,7 @@ import typer
 
 from afdctl.cli.runs import best, compare, ls, manage, show
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="List, show, compare and remove runs, and import models as runs."
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)
 app.command("best")(best.best)

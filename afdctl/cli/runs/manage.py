@@ -63,7 +63,7 @@ def rebuild(names: options.NamedRuns, folder: options.Runs = Path("runs")) -> No
         record = Record.of(run)
         for gap in record.lost:
             typer.echo(f"warning: {gap}", err=True)
-        path = results_file.build(run)
+        path = results_file.build(run, anew=True)
         for shard in record.shards:
             # the rest of results.h5 is complete, so this is a warning
             if not shards.intact(run, shard):
