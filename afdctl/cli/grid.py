@@ -35,6 +35,9 @@ class GridReport:
         self.total, self.as_json = total, as_json
         self.outcomes: dict[CellRun, Outcome] = {}
 
+    def opening(self, runs: Path) -> str:
+        return f"{self.total} trainings in {runs}; `afdctl watch {runs}` shows them"
+
     def begin(self, cell: "CellRun") -> None:
         number = [*self.outcomes, cell].index(cell) + 1
         typer.echo(f"training {number} of {self.total}: {cell.run.path} ({cell.cell})", err=True)
@@ -98,6 +101,10 @@ def train(options: TrainOptions) -> None:
     cells = [CellRun.of(cell, options.runs, recipe) for cell in Grid(recipe, options.overrides or [], axes).cells()]
     if options.dry_run:
         show(cells, as_json=options.json)
+    elif options.ray:
+        from afdctl.cli.grid_on_ray import train_on_ray
+
+        train_on_ray(cells, options)
     else:
         train_in_turn(cells, len(cells), options)
 
@@ -110,7 +117,7 @@ def train_in_turn(cells: Iterable["CellRun"], total: int, options: TrainOptions)
         from afdctl.cluster.training import make_exist
 
     report = GridReport(total, as_json=options.json)
-    typer.echo(f"{total} trainings in {options.runs}; `afdctl watch {options.runs}` shows them", err=True)
+    typer.echo(report.opening(options.runs), err=True)
     with interrupts.raise_on_signal("between two trainings"):
         try:
             for cell in chain(cells, report.busy()):
@@ -119,12 +126,17 @@ def train_in_turn(cells: Iterable["CellRun"], total: int, options: TrainOptions)
                     outcome = make_exist(cell, device=options.device, data_dir=options.data_dir, on_line=on_line)
                 report.end(cell, outcome)
         except StoppedError as error:
-            # what was closed, such as stdout, gets no message
-            if not str(error):
-                raise
-            reason = str(error).partition(";")[0]
-            raise GridError(f"{reason}; {report.progress}; {interrupts.RESUME_HINT}", error.exit_code) from None
+            raise stopped(error, report) from None
     report.close()
+
+
+def stopped(error: StoppedError, report: GridReport) -> AfdctlError:
+    """Return the end of a grid that a signal has stopped."""
+    from afdctl.interrupts import RESUME_HINT
+
+    reason = str(error).partition(";")[0]
+    # what was closed, such as stdout, gets no message
+    return GridError(f"{reason}; {report.progress}; {RESUME_HINT}", error.exit_code) if reason else error
 
 
 def show(cells: Sequence["CellRun"], *, as_json: bool) -> None:

@@ -34,8 +34,13 @@ GRID = typer.Option(
 DRY_RUN = typer.Option("--dry-run", help="List the trainings of --grid and their states, and train nothing.")
 SEARCH = typer.Option(metavar="optuna", help="Propose combinations of --grid by hold-out accuracy; LOW..HIGH is a range.")
 TRIALS = typer.Option(min=1, max=MOST, help="How many combinations --search tries.", show_default=False)
+RAY = typer.Option(
+    metavar="ADDRESS", help="Train --grid in tasks of Ray: `local` on this machine, or a cluster's HOST:PORT."
+)
+CPUS = typer.Option(min=0.01, max=MOST, help="CPUs of each task of --ray, and threads of its training.")
+GPUS = typer.Option(min=0, max=MOST, help="GPUs of each task, such as 0.5; default: 1 if there are any.", show_default=False)
 # what chooses or runs the trainings of a grid
-GRID_ONLY: Final = ("dry_run", "search", "trials")
+GRID_ONLY: Final = ("dry_run", "search", "trials", "ray", "gpus_per_task")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,9 @@ class TrainOptions:
     grid: Annotated[list[str] | None, GRID] = None
     search: Annotated[str | None, SEARCH] = None
     trials: Annotated[int | None, TRIALS] = None
+    ray: Annotated[str | None, RAY] = None
+    cpus_per_task: Annotated[float, CPUS] = 1.0
+    gpus_per_task: Annotated[float | None, GPUS] = None
     dry_run: Annotated[bool, DRY_RUN] = False
     resume: Annotated[str | None, RESUME] = None
     name: Annotated[str | None, NAME] = None
@@ -67,7 +75,7 @@ class TrainOptions:
         _ = self.seed_numbers
         if self.grid:
             self._check_grid()
-        elif given := [name for name in GRID_ONLY if getattr(self, name)]:
+        elif given := [name for name in GRID_ONLY if getattr(self, name) not in (None, False)]:
             raise RecipeError(f"--{given[0].replace('_', '-')}: needs --grid KEY=VALUE,VALUE")
         else:
             launch.check_options(self.nproc, tui=self.tui, detach=self.detach, seeds=self.seeds)
@@ -79,6 +87,10 @@ class TrainOptions:
             raise RecipeError("--search optuna and --trials N: one needs the other")
         if self.search and self.dry_run:
             raise RecipeError("--dry-run: not with --search, which chooses each training by those before it")
+        if self.ray and self.search:
+            raise RecipeError("--ray: not with --search, which chooses each training by those before it; leave one out")
+        if self.ray and self.device not in (None, "auto", "cpu", "cuda"):
+            raise RecipeError(f"--device {self.device}: Ray chooses the GPU of each task; write --device cuda, or cpu")
         if self.resume:
             raise RecipeError("--resume: not with --grid; the same --grid again resumes what was interrupted")
         if self.name:

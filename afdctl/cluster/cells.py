@@ -15,6 +15,7 @@ FINISHED: Final = "finished"
 DIVERGED: Final = "diverged"
 BUSY: Final = "busy"
 FAILED: Final = "failed"
+STOPPED: Final = "stopped"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class CellRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: `finished`, `diverged`, `busy` (another process writes it) or `failed`; and why."""
+    """How a cell ended: `finished`, `diverged`, `busy` (another process writes it), `stopped` or `failed`; and why."""
 
     word: str
     exit_code: int = 0
