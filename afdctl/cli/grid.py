@@ -83,7 +83,6 @@ class GridReport:
 def train(options: TrainOptions) -> None:
     """Train the cells of `--grid`, or list them with `--dry-run`."""
     from afdctl.cluster.cells import CellRun
-
     from afdctl.recipe.grid import Grid, parse
 
     recipe = options.recipe or ""

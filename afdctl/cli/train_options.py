@@ -32,13 +32,17 @@ GRID = typer.Option(
     metavar="KEY=V,V,...", help="Train once with each value; with several --grid, with each combination."
 )
 DRY_RUN = typer.Option("--dry-run", help="List the trainings of --grid and their states, and train nothing.")
-SEARCH = typer.Option(metavar="optuna", help="Propose combinations of --grid by hold-out accuracy; LOW..HIGH is a range.")
+SEARCH = typer.Option(
+    metavar="optuna", help="Propose combinations of --grid by hold-out accuracy; LOW..HIGH is a range."
+)
 TRIALS = typer.Option(min=1, max=MOST, help="How many combinations --search tries.", show_default=False)
 RAY = typer.Option(
     metavar="ADDRESS", help="Train --grid in tasks of Ray: `local` on this machine, or a cluster's HOST:PORT."
 )
 CPUS = typer.Option(min=0.01, max=MOST, help="CPUs of each task of --ray, and threads of its training.")
-GPUS = typer.Option(min=0, max=MOST, help="GPUs of each task, such as 0.5; default: 1 if there are any.", show_default=False)
+GPUS = typer.Option(
+    min=0, max=MOST, help="GPUs of each task, such as 0.5; default: 1 if there are any.", show_default=False
+)
 # what chooses or runs the trainings of a grid
 GRID_ONLY: Final = ("dry_run", "search", "trials", "ray", "gpus_per_task")
 
@@ -94,17 +98,13 @@ class TrainOptions:
         if self.resume:
             raise RecipeError("--resume: not with --grid; the same --grid again resumes what was interrupted")
         if self.name:
-            raise RecipeError(
-                "--name: not with --grid, which names each run by its values; leave it out"
-            )
+            raise RecipeError("--name: not with --grid, which names each run by its values; leave it out")
         if self.tui or self.detach:
             option = "--tui" if self.tui else "--detach"
             raise RecipeError(f"{option}: not with --grid; leave it out, and `afdctl watch {self.runs}` shows the runs")
         if self.nproc > 1 or launch.inside_torchrun():
             command = "--nproc" if self.nproc > 1 else "torchrun"
-            raise RecipeError(
-                f"--grid: not with {command}; the same --grid, started several times, divides its runs"
-            )
+            raise RecipeError(f"--grid: not with {command}; the same --grid, started several times, divides its runs")
 
     @cached_property
     def seed_numbers(self) -> list[int]:

@@ -58,9 +58,7 @@ class Search:
         self.recipe_values = {axis.key: self._values_of(axis) for axis in grid.axes if not axis.range}
         self.known = {trial.settings: trial for trial in self._trials_on_disk()}
         # another seed for each beginning, so that it does not propose the same settings again
-        self.study = optuna.create_study(
-            direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(self.known))
-        )
+        self.study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(self.known)))
         for trial in self.known.values():
             self.study.add_trial(
                 optuna.trial.create_trial(

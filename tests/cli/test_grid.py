@@ -24,7 +24,9 @@ def names(folder: Path) -> list[str]:
     from afdctl.recipe.grid import Grid, parse
 
     overrides = [word for word in TINY if "=" in word]
-    return [f"digits_nt-{cell.digest}" for cell in Grid("digits_nt", overrides, parse(["defense.lr_C=0.05,0.1"])).cells()]
+    return [
+        f"digits_nt-{cell.digest}" for cell in Grid("digits_nt", overrides, parse(["defense.lr_C=0.05,0.1"])).cells()
+    ]
 
 
 def states(here: Afdctl) -> list[str]:

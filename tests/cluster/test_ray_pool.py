@@ -66,7 +66,7 @@ def test_a_task_that_no_node_can_take():
 class FakeRay:
     """A cluster whose nodes answer with `found`."""
 
-    class exceptions:  # noqa: N801
+    class exceptions:
         RayError = OSError
         GetTimeoutError = TimeoutError
 
@@ -86,7 +86,10 @@ class FakeRay:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        (Node("n2", ray_pool.afdctl.__version__, False), "node n2 does not see /shared/runs; name a folder with --runs"),
+        (
+            Node("n2", ray_pool.afdctl.__version__, False),
+            "node n2 does not see /shared/runs; name a folder with --runs",
+        ),
         (Node("n2", "0.0.1", True), "node n2 has afdctl 0.0.1; install "),
     ],
 )

@@ -85,13 +85,18 @@ def test_an_end_without_a_signal_is_the_job_s(tmp_path: Path, script: str, progr
 @pytest.mark.slow
 def test_a_requeued_job_continues_its_run(tmp_path: Path):
     install(tmp_path, torchrun=f'#!/bin/bash\nexec {sys.executable} -m torch.distributed.run "$@"\n')
-    arguments = [*LONG[:1], *options([*(word for word in LONG[1:] if "=" in word), "train.epochs=40"]), "--device", "cpu"]
+    arguments = [
+        *LONG[:1],
+        *options([*(word for word in LONG[1:] if "=" in word), "train.epochs=40"]),
+        "--device",
+        "cpu",
+    ]
     job = start(tmp_path, "train.sbatch", *arguments)
     runs = tmp_path / "runs"
-    wait_for(lambda: runs.exists() and any('"step":30,' in run.journal_path.read_text() for run in Run.all(runs)))
+    wait_for(lambda: any('"step":30,' in run.journal_path.read_text() for run in Run.all(runs)), seconds=300)
     job.send_signal(signal.SIGUSR1)
-    assert job.wait(60) == 143
+    assert job.wait(120) == 143
     assert lines(tmp_path / "requeued") == ["requeue 7"]
-    assert start(tmp_path, "train.sbatch", *arguments, SLURM_RESTART_COUNT="1").wait(120) == 0
+    assert start(tmp_path, "train.sbatch", *arguments, SLURM_RESTART_COUNT="1").wait(300) == 0
     (run,) = Run.all(runs)
     assert run.finished

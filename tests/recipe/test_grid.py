@@ -31,7 +31,12 @@ def test_cells_are_all_combinations_the_last_key_first():
         *("seed=0 lr_C=0.05", "seed=0 lr_C=0.1"),
         *("seed=1 lr_C=0.05", "seed=1 lr_C=0.1"),
     ]
-    assert [(cell.recipe.seed, cell.recipe.defense.lr_C) for cell in cells] == [(0, 0.05), (0, 0.1), (1, 0.05), (1, 0.1)]
+    assert [(cell.recipe.seed, cell.recipe.defense.lr_C) for cell in cells] == [
+        (0, 0.05),
+        (0, 0.1),
+        (1, 0.05),
+        (1, 0.1),
+    ]
 
 
 def test_a_cell_is_the_recipe_of_the_same_overrides():
