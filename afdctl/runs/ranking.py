@@ -33,7 +33,7 @@ class Candidate:
             return None
         row = best[-1]
         attack = PROBE if "acc_probe" in row else APGD_CE
-        accuracy: float = row.get("acc_probe", row["acc_adv"])
+        accuracy: float = row["acc_probe" if attack == PROBE else "acc_adv"]
         return cls(record=record, attack=attack, accuracy=accuracy, clean=row["acc_nat"], n=row["n"])
 
     @property

@@ -10,7 +10,7 @@ import pytest
 
 import afdctl
 from afdctl.runs.run import Run
-from tests.cli.trainings import ENVIRONMENT, LONG, options, wait_for
+from tests.cli.trainings import ENVIRONMENT, LONG, wait_for
 
 EXAMPLES = Path(afdctl.__file__).parents[1] / "docs" / "examples"
 # starts what follows the name of the program, as srun does after its own options
@@ -85,12 +85,7 @@ def test_an_end_without_a_signal_is_the_job_s(tmp_path: Path, script: str, progr
 @pytest.mark.slow
 def test_a_requeued_job_continues_its_run(tmp_path: Path):
     install(tmp_path, torchrun=f'#!/bin/bash\nexec {sys.executable} -m torch.distributed.run "$@"\n')
-    arguments = [
-        *LONG[:1],
-        *options([*(word for word in LONG[1:] if "=" in word), "train.epochs=40"]),
-        "--device",
-        "cpu",
-    ]
+    arguments = [*LONG, "--set", "train.epochs=40", "--device", "cpu"]
     job = start(tmp_path, "train.sbatch", *arguments)
     runs = tmp_path / "runs"
     wait_for(lambda: any('"step":30,' in run.journal_path.read_text() for run in Run.all(runs)), seconds=300)
