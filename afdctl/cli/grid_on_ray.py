@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl.cli.grid import GridReport, stopped
+from afdctl.cli.grid_report import GridReport, stopped
 from afdctl.cli.train_options import TrainOptions
 from afdctl.cli.watch_folder import REFRESH_SECONDS, Changes, RunFolder
 from afdctl.errors import StoppedError
@@ -31,6 +31,8 @@ def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
             gpus=options.gpus_per_task,
             device=options.device,
         ) as pool,
+        # again: Ray has installed a handler of its own, which ends the process
+        interrupts.raise_on_signal("while Ray trained"),
     ):
         typer.echo(f"{report.opening(options.runs)}, {pool.cpus:g} CPUs and {pool.gpus:g} GPUs each", err=True)
         try:

@@ -85,7 +85,7 @@ def test_an_end_without_a_signal_is_the_job_s(tmp_path: Path, script: str, progr
 @pytest.mark.slow
 def test_a_requeued_job_continues_its_run(tmp_path: Path):
     install(tmp_path, torchrun=f'#!/bin/bash\nexec {sys.executable} -m torch.distributed.run "$@"\n')
-    arguments = [*LONG, "--set", "train.epochs=40", "--device", "cpu"]
+    arguments = [*LONG, "--set", "train.epochs=3", "--device", "cpu"]
     job = start(tmp_path, "train.sbatch", *arguments)
     runs = tmp_path / "runs"
     wait_for(lambda: any('"step":30,' in run.journal_path.read_text() for run in Run.all(runs)), seconds=300)
