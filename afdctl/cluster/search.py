@@ -55,6 +55,9 @@ class Search:
         optuna = _optuna()
         self.grid, self.seeds, self.root, self.trials = grid, seeds, root, trials
         self.distributions = {axis.key: _distribution(axis, optuna) for axis in grid.axes}
+        self.first = [(axis.key, axis.values[0] if axis.values else _low(axis.range)) for axis in grid.axes]
+        # every value and key is checked before anything is trained
+        grid.cell(self.first)
         self.recipe_values = {axis.key: self._values_of(axis) for axis in grid.axes if not axis.range}
         self.known = {trial.settings: trial for trial in self._trials_on_disk()}
         # another seed for each beginning, so that it does not propose the same settings again
@@ -123,10 +126,9 @@ class Search:
         return tuple(settings)
 
     def _values_of(self, axis: Axis) -> dict[str, Any]:
-        """Return what the recipe holds for each value of an axis; also the check of every value of the grid."""
-        others = [(other.key, other.values[0] if other.values else _low(other.range)) for other in self.grid.axes]
+        """Return what the recipe holds for each value of an axis."""
         cells: dict[str, Cell] = {
-            text: self.grid.cell([(key, text if key == axis.key else value) for key, value in others])
+            text: self.grid.cell([(key, text if key == axis.key else value) for key, value in self.first])
             for text in axis.values
         }
         return {text: flattened(cell.recipe.model_dump(mode="json")).get(axis.key) for text, cell in cells.items()}

@@ -83,3 +83,5 @@ def test_what_decides_the_measurement_is_not_searched(tmp_path: Path):
 def test_every_value_is_checked_before_anything_is_trained(tmp_path: Path):
     with pytest.raises(RecipeError, match=r"--grid train.epochs = \"many\": must be a whole number"):
         search(tmp_path, "defense.lr_C=0.1..1.0", "train.epochs=1,many")
+    with pytest.raises(RecipeError, match=r"--grid defense.lr_G: no such key"):
+        search(tmp_path, "defense.lr_G=0.1..1.0")
