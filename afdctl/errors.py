@@ -47,6 +47,10 @@ class RecipeError(AfdctlError):
     exit_code = 2
 
 
+class UserCodeError(RecipeError):
+    """A user's code raised an exception; the message has its file and line."""
+
+
 class NotFoundError(AfdctlError):
     """A run, a checkpoint or a file does not exist."""
 

@@ -22,7 +22,8 @@ from afdctl.descriptors import D, Descriptor, Kind
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean, shorten, with_article
 from afdctl.user_code import code
-from afdctl.user_code.code import Spec, UserCode
+from afdctl.user_code.code import UserCode
+from afdctl.user_code.spec import Spec
 
 
 def is_code(name: str) -> bool:
@@ -76,13 +77,13 @@ def load_config(kind: Kind[D], name: str) -> Any:
 def check_interface(kind: Kind[D], name: str, found: Any) -> None:
     """Raise RecipeError for a user's object that lacks what its kind needs."""
     if kind.methods and not isinstance(found, type):
-        raise RecipeError(f"{code.shown(name)}: is not a class, which a {kind.noun} must be")
+        raise RecipeError(f"{code.located(name)}: is not a class, which a {kind.noun} must be")
     if not callable(found):
-        raise RecipeError(f"{code.shown(name)}: is {with_article(type(found).__name__)}, not a function or a class")
+        raise RecipeError(f"{code.located(name)}: is {with_article(type(found).__name__)}, not a function or a class")
     for method in kind.methods:
         own = getattr(found, method, None)
         if not callable(own) or getattr(own, "__isabstractmethod__", False):
-            raise RecipeError(f"{code.shown(name)}: has no method `{method}`, which a {kind.noun} must have")
+            raise RecipeError(f"{code.located(name)}: has no method `{method}`, which a {kind.noun} must have")
 
 
 def is_known(kind: Kind[D], name: str) -> bool:
@@ -121,7 +122,7 @@ def attributes(kind: Kind[D], name: str) -> dict[str, Any]:
         if value is None or callable(value):
             continue
         if not _fits(value, type_):
-            raise RecipeError(f"{code.shown(name)}.{key}: must be {TYPES[type_]}, not {shorten(repr(value))}")
+            raise RecipeError(f"{code.located(name)}.{key}: must be {TYPES[type_]}, not {shorten(repr(value))}")
         values[key] = _value(value)
     return values
 

@@ -14,6 +14,7 @@ from afdctl.data.loader import as_floats
 from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.evaluation.batch import PreparedModel, search
+from afdctl.evaluation.faults import check_counts, count_faults
 from afdctl.evaluation.plan import Task, make_key
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.evaluation.verify import predict, verify
@@ -171,6 +172,8 @@ class FeatureCache:
             clean = predict(network, x)
             results = search(task.spec, model, x, y, seed=task.seed, numbers=index.tolist())
             for epsilon, result in results.items():
+                faults = count_faults(result.fault, result.forwards)
+                check_counts(task.spec, faults, epsilon, correct=int((clean == y).sum()))
                 verification = verify(
                     network,
                     x,

@@ -18,7 +18,6 @@ from afdctl.recipe.fields import Table
 from afdctl.recipe.own_keys import config_of
 from afdctl.recipe.toml_source import Layer
 from afdctl.registry import ANALYSES
-from afdctl.user_code.code import shown
 from afdctl.user_code.function import UserFunction
 from afdctl.user_code.global_state import preserved
 
@@ -78,7 +77,7 @@ def _load(name: str, settings: Layer) -> tuple[str, Analysis, set[str]]:
             raise ValueError(f"needs = {needs!r}: must be {', '.join(map(repr, NEEDS))}")
         title = function.title(found, ANALYSES)
     except ValueError as error:
-        raise RecipeError(f"{shown(code.place)}: {attribute}: {error}") from None
+        raise RecipeError(f"{code.located(attribute)}: {error}") from None
     own = {key: value for key, value in settings.values.items() if key in config.model_fields}
     values = validate(config, own, [settings], table=title).model_dump()
     spec = {"name": function.name, "code": function.digest, **values}

@@ -46,7 +46,7 @@ def train(
     after the current step and raises StoppedError; `resume` continues the run.
     """
     chosen = _load_recipe(recipe, overrides)
-    stem = Path(recipe).stem if isinstance(recipe, str | Path) else chosen.defense.name
+    stem = Path(recipe).stem if isinstance(recipe, str | Path) else f"{chosen.dataset}_{chosen.method}".lower()
     place = setup.choose_device(device)
     with (
         within_a_program(),

@@ -19,6 +19,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 NOT_FOUND: Final = -1
 # the class of an image with a NaN logit, which is never the right one
 NO_CLASS: Final = -1
+# what can be wrong with an x' of a user's attack: NaN, for which x is taken; outside of its ball or of [0, 1], to which
+# it is clipped; made without a pass of the model
+FAULTS: Final = {"nan": 1, "outside": 2, "unqueried": 4}
 # roundings of a logit that a margin must exceed, as an image's logits change with the size of its batch
 ROUNDINGS: Final = 16
 
@@ -129,6 +132,7 @@ class AttackResult:
         the start, NOT_FOUND none.
     forwards, backwards (n,) int64: passes of this sample through the model.
     part (n,) int64: index of the part of AutoAttack that fooled the model; NOT_FOUND for none and for other attacks.
+    fault (n,) int64: sum of the `FAULTS` of the x' that a user's attack returned; 0 for none and for other attacks.
     """
 
     x_adv: Tensor
@@ -136,6 +140,7 @@ class AttackResult:
     forwards: Tensor
     backwards: Tensor
     part: Tensor
+    fault: Tensor
 
     @classmethod
     def empty(cls, x: Tensor) -> Self:
@@ -148,6 +153,7 @@ class AttackResult:
             forwards=zeros,
             backwards=zeros.clone(),
             part=not_found.clone(),
+            fault=zeros.clone(),
         )
 
     @property
@@ -163,6 +169,7 @@ class AttackResult:
         """Write `rows` where `select(index)` reads them; passes are added, everything else is replaced."""
         self.x_adv[index] = rows.x_adv
         self.first_success_step[index], self.part[index] = rows.first_success_step, rows.part
+        self.fault[index] = rows.fault
         self.forwards[index] += rows.forwards
         self.backwards[index] += rows.backwards
 

@@ -35,4 +35,5 @@ def within(result: AttackResult, x: Tensor, epsilon: float, norm: str) -> Attack
         forwards=result.forwards,
         backwards=result.backwards,
         part=result.part,
+        fault=result.fault,
     )

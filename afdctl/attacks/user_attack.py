@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from afdctl.attacks.base import NOT_FOUND, AttackResult, Model, is_misclassified
+from afdctl.attacks.base import FAULTS, NOT_FOUND, AttackResult, Model, is_misclassified
 from afdctl.attacks.norms import clip_to_ball, per_sample
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.errors import RecipeError
@@ -84,12 +84,13 @@ def run_user_attack(
         returned = function.call(attacked, x.clone(), y.clone(), **arguments, **own)
     x_adv = _checked(function, returned, x)
     clipped = clip_to_ball(x_adv, x, torch.inf if epsilon is None else epsilon, norm)
-    _count_faults(function, x_adv, clipped)
+    fault = _faults(x_adv, clipped, queried=attacked.forwards > 0)
     with torch.no_grad():
         fooled = is_misclassified(attacked(clipped), y)
     result = AttackResult.empty(x)
     result.x_adv = clipped if epsilon is not None else torch.where(per_sample(fooled, x), clipped, x)
     result.first_success_step = torch.where(fooled, round(attacked.backwards), NOT_FOUND)
+    result.fault = fault
     result.forwards += round(attacked.forwards)
     result.backwards += round(attacked.backwards)
     return result
@@ -107,16 +108,11 @@ def _checked(function: UserFunction, returned: Any, x: Tensor) -> Tensor:
     return x_adv.detach().to(x)
 
 
-def _count_faults(function: UserFunction, x_adv: Tensor, clipped: Tensor) -> None:
-    """Count the images that were no valid x', for a warning: the accuracy alone does not show them."""
+def _faults(x_adv: Tensor, clipped: Tensor, *, queried: bool) -> Tensor:
+    """Return the sum of `FAULTS` (n,) of each x' that was returned, given what is left of it; accuracies hide them."""
     broken = x_adv.isnan().flatten(1).any(1)
     outside = ~broken & (x_adv != clipped).flatten(1).any(1)
-    for fault, rows in (
-        ("had NaN and were replaced by x", broken),
-        ("were outside their ball or outside [0, 1], and were clipped", outside),
-    ):
-        if count := int(rows.sum()):
-            function.faults[fault] += count
+    return broken * FAULTS["nan"] + outside * FAULTS["outside"] + (0 if queried else FAULTS["unqueried"])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from afdctl import registry
 from afdctl.data.base import Dataset, DatasetLoader, ImageTensors, search_path
 from afdctl.data.user_dataset import check
 from afdctl.errors import RecipeError
-from afdctl.user_code.code import shown
+from afdctl.user_code.code import located
 
 __all__ = ["Dataset", "DatasetLoader", "ImageTensors", "load", "loader_of", "roots", "search_path"]
 
@@ -17,7 +17,7 @@ def loader_of(name: str) -> DatasetLoader:
     """Return the loader of a registered data set."""
     cls, code = registry.load(registry.DATASETS, name), registry.user_code(registry.DATASETS, name)
     if code and not issubclass(cls, DatasetLoader):
-        raise RecipeError(f"{shown(name)}: is not a subclass of afdctl.DatasetLoader")
+        raise RecipeError(f"{located(name)}: is not a subclass of afdctl.DatasetLoader")
     with code.running(f"{cls.__name__}()") if code else nullcontext():
         loader: DatasetLoader = cls()
     return loader
@@ -63,4 +63,4 @@ def load(
             loader.fetch(folders)
         read: Any = loader.load
         dataset = read(folders, image_size=image_size, channels=channels, **own)
-    return check(dataset, shown(name)) if code else dataset
+    return check(dataset, located(name)) if code else dataset

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from afdctl.defenses.base import Defense, Report
 from afdctl.errors import RecipeError
 from afdctl.recipe.defenses import DefenseConfig
-from afdctl.user_code.code import shown
+from afdctl.user_code.code import located
 
 # from each parameter of the network to a tensor of its shape
 ByParameter = dict[Tensor, Tensor]
@@ -43,7 +43,7 @@ def with_awp(defense: Defense) -> Callable[[Tensor, Tensor], Report]:
         with rehearsal(defense, images, gradients):
             step(x, y)
         if not gradients:
-            raise RecipeError(f"{shown(table.name)}: step() moves no weight, which defense.awp_gamma needs")
+            raise RecipeError(f"{located(table.name)}: step() moves no weight, which defense.awp_gamma needs")
         with replayed(defense, images), moved(worst_move(defense, gradients)):
             return step(x, y)
 

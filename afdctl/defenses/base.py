@@ -9,13 +9,14 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from afdctl import allreduce, losses
+from afdctl.defenses.state import has_state, is_value, lost, saved
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.recipe.defenses import Defense as DefenseTable
 
 # device types for which torch has fused optimizers
 FUSED_DEVICES: Final = ("cpu", "cuda", "mps", "xpu")
-# types of attributes that are state
-VALUES: Final = (int, float, str, Tensor, Generator)
+# attributes of `Defense` that are not values, as they are saved otherwise or belong to the trainer
+OWN_ATTRIBUTES: Final = ("table", "network", "adversary", "modules", "optimizers", "noise", "first_lrs", "step")
 # metrics of one step by name: 0-dim tensors without gradients, still on the device
 Report = dict[str, Tensor]
 # (x, y) to x', against the network's current weights
@@ -27,7 +28,7 @@ class Defense(ABC):
 
     `table` is the recipe's [defense] table, `classes` the number of classes. `noise` is the generator of the random
     numbers that the defense draws. Of a subclass in a user's file, `make_defense` finds modules and optimizers among
-    the attributes; attributes that are numbers, tensors or generators are state too.
+    the attributes; attributes that are values (`defenses.state`) are state too.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class Defense(ABC):
             own = getattr(self, name, None)
             if isinstance(own, Generator):
                 own.set_state(value)
+            elif own is not None and has_state(own):
+                own.load_state_dict(value)
             elif isinstance(own, Tensor) and own.is_leaf and own.requires_grad:
                 # an optimizer has this very tensor
                 own.data.copy_(value)
@@ -109,9 +112,17 @@ class Defense(ABC):
                 setattr(self, name, value.to(own.device) if isinstance(own, Tensor) else value)
 
     def values(self) -> dict[str, Any]:
-        """Return the attributes that are numbers, tensors or generators, whose states they are."""
-        values = {key: value for key, value in vars(self).items() if isinstance(value, VALUES) and key != "noise"}
-        return {key: value.get_state() if isinstance(value, Generator) else value for key, value in values.items()}
+        """Return what a checkpoint holds of the attributes that are values."""
+        own = {key: value for key, value in vars(self).items() if key not in OWN_ATTRIBUTES}
+        return {key: saved(value) for key, value in own.items() if is_value(value)}
+
+    def lost(self) -> tuple[str, str] | None:
+        """Return the name of an attribute that a checkpoint would lose, and what to do; None if there is none."""
+        parts = [part for module in self.modules.values() for part in module.modules()]
+        tensors = [tensor for part in parts for tensor in (*part.parameters(False), *part.buffers(False))]
+        known = set(map(id, [*parts, *tensors, *self.optimizers.values(), *vars(self).values()]))
+        own = {key: value for key, value in vars(self).items() if key not in OWN_ATTRIBUTES}
+        return next(((key, text) for key, value in own.items() if (text := lost(value, known))), None)
 
     def _parts(self) -> dict[str, Any]:
         return self.modules | {f"optimizer_{name}": optimizer for name, optimizer in self.optimizers.items()}
@@ -137,7 +148,14 @@ def can_fuse(parameters: Iterable[nn.Parameter]) -> bool:
 def gradients_of(loss: Tensor, module: nn.Module, retain_graph: bool = False) -> Sequence[Tensor]:
     """Return the gradients of a loss in a module's parameters that are not frozen, without touching `.grad`."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    return torch.autograd.grad(loss, trained, retain_graph=retain_graph)
+    try:
+        return torch.autograd.grad(loss, trained, retain_graph=retain_graph)
+    except RuntimeError as error:
+        # torch recommends allow_unused, which is no argument here
+        if "appears to not have been used" not in str(error):
+            raise
+        kind = type(module).__name__
+        raise ValueError(f"the loss does not depend on all weights of {kind}; it must use its whole output") from None
 
 
 def apply_gradients(optimizer: Optimizer, gradients: Sequence[Tensor]) -> Tensor:

@@ -6,19 +6,17 @@ from typing import Any, Final
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from afdctl import registry
 from afdctl.defenses.awp import with_awp
-from afdctl.defenses.base import Adversary, Defense, Report
+from afdctl.defenses.base import OWN_ATTRIBUTES, Adversary, Defense, Report
 from afdctl.errors import RecipeError
 from afdctl.models.feature_classifier import FeatureClassifier
-from afdctl.user_code.code import UserCode, shown
+from afdctl.models.valueless import check_values
+from afdctl.user_code.code import UserCode, located
 
 # fields of the journal's rows of steps
 RESERVED: Final = ("event", "t", "step", "epoch", "attack_steps", "progress", "images_per_s")
-# attributes that `Defense` sets
-OWN_ATTRIBUTES: Final = ("table", "network", "adversary", "modules", "optimizers", "noise")
 
 
 def make_defense(
@@ -37,12 +35,21 @@ def make_defense(
 
 def make_users(cls: Any, given: Mapping[str, Any], code: UserCode) -> Defense:
     """Build a user's defense, and check that it is one."""
-    name = shown(given["table"].name)
+    name = given["table"].name
     if not issubclass(cls, Defense):
-        raise RecipeError(f"{name}: is not a subclass of afdctl.Defense")
+        raise RecipeError(f"{located(name)}: is not a subclass of afdctl.Defense")
     with code.running(f"{cls.__name__}()"):
         defense: Defense = cls(**given)
     find_state(defense, name)
+    check_nothing_lost(defense, name)
+    state_dict = defense.state_dict
+
+    def checked_state_dict() -> dict[str, Any]:
+        # a step may have filled a list
+        check_nothing_lost(defense, name)
+        return state_dict()
+
+    vars(defense)["state_dict"] = checked_state_dict
     vars(defense)["step"] = checked_step(defense.step, code, name)
     return defense
 
@@ -55,36 +62,42 @@ def find_state(defense: Defense, name: str) -> None:
         if key in OWN_ATTRIBUTES:
             continue
         if isinstance(value, nn.Module) and value not in own and value not in defense.modules.values():
-            tensors = [*value.parameters(), *value.buffers()]
-            if any(is_lazy(tensor) or tensor.is_meta for tensor in tensors):
-                raise RecipeError(f"{name}: module '{key}' has tensors without values; give it its shapes, on the CPU")
+            check_values(value, f"{located(name)}: module '{key}'")
             defense.modules[key] = value.to(device)
         elif isinstance(value, torch.optim.Optimizer) and value not in defense.optimizers.values():
             defense.optimizers[key] = value
 
 
+def check_nothing_lost(defense: Defense, name: str) -> None:
+    """Raise RecipeError for an attribute that a resume would lose, as the training could not be continued."""
+    if found := defense.lost():
+        raise RecipeError(f"{located(name)}: self.{found[0]} {found[1]}")
+
+
 def checked_step(step: Callable[[Tensor, Tensor], Report], code: UserCode, name: str) -> Callable[..., Report]:
     """Return a user's `step`, with errors of one line; its report becomes 0-dim float32 tensors without gradients."""
+
+    called = located(name, "step")
 
     def run(x: Tensor, y: Tensor) -> Report:
         with code.running("step()"):
             report: Any = step(x, y)
         if not isinstance(report, dict) or not report:
-            raise RecipeError(f"{name}: step() must return a dict of metrics, such as {{'L_C': loss}}")
-        return {key: metric(key, value, name, x.device) for key, value in report.items()}
+            raise RecipeError(f"{called} must return a dict of metrics, such as {{'L_C': loss}}")
+        return {key: metric(key, value, called, x.device) for key, value in report.items()}
 
     return run
 
 
-def metric(key: Any, value: Any, name: str, device: torch.device) -> Tensor:
+def metric(key: Any, value: Any, called: str, device: torch.device) -> Tensor:
     """Return the value of a metric as a tensor; RecipeError for a name or a value that the journal cannot have."""
     if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z]\w*", key, re.ASCII):
-        raise RecipeError(f"{name}: step() reports {key!r}; a metric's name is letters, digits and _")
+        raise RecipeError(f"{called} reports {key!r}; a metric's name is letters, digits and _")
     if key in RESERVED or key.startswith("lr_"):
-        raise RecipeError(f"{name}: step() reports '{key}', which is a field of the journal; choose another name")
+        raise RecipeError(f"{called} reports '{key}', which is a field of the journal; choose another name")
     if isinstance(value, int | float):
         value = torch.tensor(float(value))
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:60]
-        raise RecipeError(f"{name}: step() reports '{key}' as {found}; a metric is one number")
+        raise RecipeError(f"{called} reports '{key}' as {found}; a metric is one number")
     return value.detach().reshape(()).to(device, torch.float32)

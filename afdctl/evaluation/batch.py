@@ -77,7 +77,8 @@ def attack_batch(
 
     Columns are `index`, `label`, `clean`, and for each epsilon `<epsilon>/prediction`, `norm` (of x' - x), `distance`
     (the same where x' fools, 0 where x is misclassified, inf where the sample is robust), `first_success`, `forwards`,
-    `backwards`, `part`, and with `keep_images` `x_adv`. `float32_model` is given where `model` computes in bf16.
+    `backwards`, `part`, `fault` of a user's attack, and with `keep_images` `x_adv`. `float32_model` is given where
+    `model` computes in bf16.
     """
     # a random model then draws the same numbers each time
     is_random = task.spec.evaluations > 1
@@ -168,7 +169,8 @@ def verify_batch(
             norm=spec.norm,
             evaluations=spec.evaluations,
         )
-        for name, column in _result_columns(verification, result, clean == y).items():
+        own = {"fault": result.fault} if spec.user_attack else {}
+        for name, column in (_result_columns(verification, result, clean == y) | own).items():
             columns[f"{epsilon:g}/{name}"] = column
         if keep_images:
             columns[f"{epsilon:g}/x_adv"] = verification.x_adv

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from afdctl.evaluation import known_checks
+from afdctl.evaluation.faults import faults_in
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import JournalCache, Row, drop_superseded
@@ -136,7 +137,6 @@ def cell_row(task: Task, target: EvaluationTarget, epsilon: float, arrays: Array
     passes = {grid_epsilon: _total_passes(arrays, grid_epsilon) for grid_epsilon in task.epsilons}
     total = sum(passes.values())
     robust = int((arrays[f"{epsilon:g}/distance"] == np.inf).sum())
-    low, high = wilson(robust, task.n)
     return {
         "event": "cell",
         "key": task.key(target, epsilon),
@@ -158,11 +158,11 @@ def cell_row(task: Task, target: EvaluationTarget, epsilon: float, arrays: Array
         "precision": task.precision,
         "acc_nat": float((arrays["clean"] == arrays["label"]).mean()),
         "accuracy": robust / task.n,
-        "low": low,
-        "high": high,
+        **wilson(robust, task.n)._asdict(),
         "forwards": int(arrays[f"{epsilon:g}/forwards"].sum()),
         "backwards": int(arrays[f"{epsilon:g}/backwards"].sum()),
         "seconds": round(seconds * passes[epsilon] / total if total else seconds / len(passes), 3),
+        **({"faults": faults_in(arrays, epsilon)} if task.spec.user_attack else {}),
     }
 
 

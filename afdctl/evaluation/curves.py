@@ -15,7 +15,7 @@ from afdctl.evaluation.plan import Task
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.journal import Row
 from afdctl.runs import results_file, shards
-from afdctl.runs.curves import RobustnessCurve, auc
+from afdctl.runs.curves import RobustnessCurve, auc, fault_warnings
 from afdctl.runs.record import Record
 from afdctl.runs.shards import Array
 from afdctl.suites.autoattack import AA
@@ -89,9 +89,10 @@ def _planned_curve(task: Task, target: EvaluationTarget, cells: list[Row]) -> Sa
     warnings = list(target.check.get("warnings", []))
     if task.transfers:
         warnings += [f"{task.source.name}: {warning}" for warning in task.source.check.get("warnings", [])]
+    named = tuple(cell | names for cell in cells)
     return SampleCurve(
-        cells=tuple(cell | names for cell in cells),
-        warnings=tuple(warnings),
+        cells=named,
+        warnings=(*warnings, *fault_warnings(named)),
         run=target.name,
         distances=_distances(target, cells),
         parts=_fooled_by_part(task.spec, target, cells[-1]) if isinstance(task.spec, AA) else None,

@@ -199,7 +199,7 @@ class AutoAttackOverGrid:
 
 
 def without_cost(result: AttackResult) -> AttackResult:
-    """Copy a result with no passes."""
+    """Copy a result with no passes, and no faults of the x' that they brought."""
     zeros = torch.zeros_like(result.forwards)
     return AttackResult(
         x_adv=result.x_adv.clone(),
@@ -207,6 +207,7 @@ def without_cost(result: AttackResult) -> AttackResult:
         forwards=zeros,
         backwards=zeros.clone(),
         part=result.part.clone(),
+        fault=zeros.clone(),
     )
 
 

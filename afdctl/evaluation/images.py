@@ -1,5 +1,6 @@
 """Attack given images with any torch module, without a run: what `afdctl.attack` does in a notebook."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from afdctl.attacks.base import AttackResult, Model
 from afdctl.errors import RecipeError
 from afdctl.evaluation.batch import PreparedModel, scatter_to_batch, search
+from afdctl.evaluation.faults import check_counts, count_faults
 from afdctl.evaluation.outputs import check_output, forward, preserved_state
 from afdctl.evaluation.time_estimate import default_batch_size
 from afdctl.evaluation.verify import predict, verify
 from afdctl.formatting import with_article
+from afdctl.runs.curves import fault_warnings
 from afdctl.suites.attack_config import AttackConfig
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -64,7 +67,13 @@ def attack_images(
         batches = torch.split(numbers, batch_size or default_batch_size(device))
         parts = [_attack_part(network, model, images, labels, spec, batch, seed) for batch in batches]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])}
-    return VerifiedResult(**{name: tensor.to(x.device) for name, tensor in joined.items()})
+    result = VerifiedResult(**{name: tensor.to(x.device) for name, tensor in joined.items()})
+    faults, epsilon = count_faults(result.fault, result.forwards), spec.epsilons[-1]
+    check_counts(spec, faults, epsilon, correct=int((result.distance > 0).sum()))
+    for message in fault_warnings([{"attack": spec.title, "epsilon": epsilon, "n": len(x), "faults": faults}]):
+        # in the line of the caller of `afdctl.attack`, where Python shows it once
+        warnings.warn(message, stacklevel=4)
+    return result
 
 
 def _attack_part(

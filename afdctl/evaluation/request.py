@@ -18,7 +18,7 @@ from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.evaluation.union import UnionAccuracy, union_accuracy
 from afdctl.journal import Row
-from afdctl.runs.curves import accuracy_interval
+from afdctl.runs.curves import accuracy_interval, fault_warnings
 from afdctl.runs.run import Run
 from afdctl.suites.balls import Balls
 from afdctl.suites.load import Suite
@@ -128,7 +128,10 @@ class Evaluation:
             curves=[curve for curves in by_run.values() for curve in curves],
             worst_cases=[worst for curves in by_run.values() for worst in worst_case_curves(curves)],
             unions=[union for union in in_unions if union],
-            warnings=tuple(warnings),
+            warnings=(
+                *warnings,
+                *(line for curves in by_run.values() for curve in curves for line in fault_warnings(curve.cells)),
+            ),
         )
 
     def as_json(self) -> dict[str, Any]:

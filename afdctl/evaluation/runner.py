@@ -12,10 +12,12 @@ from afdctl.errors import AfdctlError, StoppedError, out_of_memory
 from afdctl.evaluation import surrogates
 from afdctl.evaluation.batch import PreparedModel, attack_batch
 from afdctl.evaluation.cells import PartialResults, PartialResultStore, PlannedCells, Rows, cell_row
+from afdctl.evaluation.faults import check_some_valid
 from afdctl.evaluation.plan import Task
 from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row
 from afdctl.runs import results_file, shards
+from afdctl.runs.curves import fault_warnings
 from afdctl.runs.shards import Arrays
 
 # the most work that a kill costs, besides the current batch
@@ -77,9 +79,6 @@ class SweepRunner:
     def run_task(self, task: Task) -> None:
         """Run a task to its cells, from its first sample or from where an earlier sweep stopped."""
         results = self.stored_blocks.recover(task)
-        if task.spec.user_attack:
-            # of the trial, and of the estimate of the time
-            task.spec.user_attack.take_faults()
         check = partial(self.between_passes, task, results)
         model = PreparedModel(task.source.network, check, task.precision)
         float32_model = None
@@ -109,6 +108,8 @@ class SweepRunner:
                 return
             for target_blocks, block in zip(results.blocks, blocks, strict=True):
                 target_blocks.append(block)
+            if not results.done:
+                check_some_valid(task.spec, blocks[0])
             results.done += len(blocks[0]["label"])
             results.seconds = earlier_seconds + time.monotonic() - started
             if time.monotonic() - saved > BLOCK_SECONDS and results.done < task.n:
@@ -149,9 +150,7 @@ class SweepRunner:
 
         All cells of an attack are one write, and blocks are kept until every target has its cells.
         """
-        for message in task.spec.user_attack.take_faults() if task.spec.user_attack else ():
-            for target in task.targets:
-                self.append(target.name, "warning", message=message)
+        check_some_valid(task.spec, results.arrays(0))
         for number, target in enumerate(task.targets):
             arrays = results.arrays(number)
             shard = shards.write(target.run, f"{task.spec.title}-{task.block_key[:8]}", arrays)
@@ -159,11 +158,12 @@ class SweepRunner:
             rows = [
                 cell_row(task, target, epsilon, arrays, seconds=results.seconds) | storage for epsilon in task.epsilons
             ]
-            self.journals[target.name].extend(rows)
+            warnings = [{"event": "warning", "message": message} for message in fault_warnings(rows)]
+            self.journals[target.name].extend([*rows, *warnings])
             # on the disk before the blocks are removed: a power cut must not lose both
             self.journals[target.name].sync()
             self.cells.rows |= {(target.name, row["key"]): row for row in rows}
-            for row in rows:
+            for row in [*rows, *warnings]:
                 self.on_row(row | {"run": target.name})
         self.stored_blocks.clear(task)
         for target in task.targets:

@@ -154,7 +154,6 @@ def try_user_attacks(specs: Iterable[AttackConfig], target: EvaluationTarget) ->
         if spec.user_attack:
             model = PreparedModel(target.network, lambda: None)
             search(trial_of(spec), model, x, y, seed=0, numbers=list(range(len(x))))
-            spec.user_attack.take_faults()
 
 
 def pass_seconds(target: EvaluationTarget, batch_size: int, precision: str = "float32") -> tuple[float, float]:

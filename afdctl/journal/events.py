@@ -41,6 +41,9 @@ TYPES: Final[Mapping[str, Check]] = {
     "object with train, holdout, test": _object_with(train=_is(int), holdout=_is(int), test=_is(int)),
     "object with interval, share": _object_with(interval=_is(int), share=_is(int, float)),
     "object with name": _object_with(name=_is(str)),
+    "object with returned, nan, outside, unqueried": _object_with(
+        returned=_is(int), nan=_is(int), outside=_is(int), unqueried=_is(int)
+    ),
 }
 
 _TOTALS: Final = {"epochs": "integer", "steps_per_epoch": "integer", "steps_total": "integer"}
@@ -114,6 +117,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "data": "string",
         "version": "integer",
         "n?": "integer",
+        "pixels?": "integer",
         "measures?": "object",
         "warnings": "array of strings",
     },
@@ -171,6 +175,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "shard": "string",
         "images": "boolean",
         "last?": "number",
+        "faults?": "object with returned, nan, outside, unqueried",
     },
     "surrogate": {
         "key": "string",

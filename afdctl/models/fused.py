@@ -49,6 +49,10 @@ class FusedModel(nn.Module):
         for module in self.copy.modules():
             if "compile_mode" in vars(module):
                 compile_in_place(module, vars(module)["compile_mode"])
+        # the folded layers are other modules
+        replaced = {id(layer) for pair in self.folded for layer in pair[:2]}
+        names = [name for name, module in network.named_modules(remove_duplicate=False) if id(module) not in replaced]
+        self.attributes = [AttributeCopy(network.get_submodule(name), self.copy.get_submodule(name)) for name in names]
         self.update()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,7 +61,9 @@ class FusedModel(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Fold the network's current weights and running statistics."""
+        """Fold the network's current weights and running statistics, and copy what its own code has set since."""
+        for attributes in self.attributes:
+            attributes.update()
         for conv, norm, convolution in self.folded:
             convolution.fold(conv, norm)
 
@@ -77,6 +83,25 @@ def _frozen_copy(module: nn.Module) -> nn.Module:
     copy._buffers = module._buffers.copy()
     copy._modules = {name: child if child is None else _frozen_copy(child) for name, child in module._modules.items()}
     return copy
+
+
+class AttributeCopy:
+    """Follows the attributes and buffers of a module that its code sets anew in training, such as a temperature.
+
+    What the copy has set itself, such as its mode or precision, stays while the module's own value does.
+    """
+
+    def __init__(self, module: nn.Module, copy: nn.Module) -> None:
+        self.module, self.copy = module, copy
+        self.seen = vars(module) | module._buffers
+
+    def update(self) -> None:
+        for key, value in vars(self.module).items():
+            if value is not self.seen.get(key) and key not in ("training", "_compiled_call_impl"):
+                self.seen[key] = vars(self.copy)[key] = value
+        for key, buffer in self.module._buffers.items():
+            if buffer is not self.seen.get(key):
+                self.seen[key] = self.copy._buffers[key] = buffer
 
 
 class FoldedConvolution(nn.Conv2d):

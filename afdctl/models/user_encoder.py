@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from afdctl.errors import RecipeError
 from afdctl.formatting import with_article
+from afdctl.models.valueless import check_values
 from afdctl.registry import ENCODERS, load, user_code
-from afdctl.user_code.code import UserCode, shown
+from afdctl.user_code.code import UserCode, located
 from afdctl.user_code.global_state import preserved
 
 # images of the pass: BatchNorm cannot normalise one
@@ -35,15 +35,14 @@ def build_encoder(
         module = factory(**accepted(factory, settings), **own)
     module = module[0] if isinstance(module, tuple) and module else module
     if not isinstance(module, nn.Module):
-        raise RecipeError(f"{shown(name)}: returned {with_article(type(module).__name__)}, not a torch.nn.Module")
-    if any(tensor.is_meta for tensor in module.state_dict().values()):
-        raise RecipeError(f"{shown(name)}: has tensors without values, on the meta device; build it on the CPU")
+        raise RecipeError(f"{located(name)}: returned {with_article(type(module).__name__)}, not a torch.nn.Module")
+    check_values(module, located(name), lazy_allowed=True)
     z = try_images(module.float(), code, name, (channels, image_size, image_size))
     # only now, because lazy layers have a hook until their first pass
     if hooked := [key for key, layer in module.named_modules() if layer._forward_pre_hooks or layer._forward_hooks]:
         where = f"layer '{hooked[0]}'" if hooked[0] else "the encoder"
         raise RecipeError(
-            f"{shown(name)}: {where} has a hook, which attacks do not call; compute it in forward, or with "
+            f"{located(name)}: {where} has a hook, which attacks do not call; compute it in forward, or with "
             "torch.nn.utils.parametrizations"
         )
     return module, z.shape[1]
@@ -70,9 +69,9 @@ def try_images(module: nn.Module, code: UserCode, name: str, shape: tuple[int, i
         module.train(was_training)
     if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != IMAGES or not z.is_floating_point():
         found = f"{z.dtype} {tuple(z.shape)}".removeprefix("torch.") if isinstance(z, Tensor) else type(z).__name__
-        raise RecipeError(f"{shown(name)}: features of images {shown_shape} must be floats (n, m), not {found}")
-    if empty := [key for key, tensor in module.state_dict().items() if is_lazy(tensor)]:
-        raise RecipeError(f"{shown(name)}: {empty[0]} has no values after a pass")
+        raise RecipeError(f"{located(name)}: features of images {shown_shape} must be floats (n, m), not {found}")
+    # unused in the pass
+    check_values(module, located(name))
     if not z.isfinite().all():
-        raise RecipeError(f"{shown(name)}: features of a grey image are not finite")
+        raise RecipeError(f"{located(name)}: features of a grey image are not finite")
     return z

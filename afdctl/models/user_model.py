@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from afdctl.errors import RecipeError, fit_in_memory
-from afdctl.formatting import one_line_error, shorten_list, with_article
+from afdctl.formatting import one_line_error, with_article
 from afdctl.models import state_dict_io as files
-from afdctl.user_code.code import Spec, UserCode, blame_user_code, import_named, read_code, run_file, shown
+from afdctl.models.valueless import check_values
+from afdctl.user_code.code import UserCode, blame_user_code, import_named, read_code, run_file
 from afdctl.user_code.imports import Imports, executing
+from afdctl.user_code.spec import Spec, shown
 
 # modules that behave differently in training mode
 MODE_DEPENDENT = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -91,14 +92,11 @@ def _try(model: nn.Module, shape: Sequence[int]) -> None:
     ):
         model.float().eval()
         tensors = dict(chain(model.named_parameters(), model.named_buffers()))
-        if empty := [name for name, tensor in tensors.items() if tensor.is_meta]:
-            raise RecipeError(
-                f"the model has tensors without values, on the meta device ({shorten_list(empty)}); build it on the CPU"
-            )
+        check_values(model, "the model", lazy_allowed=True)
         device = next((tensor.device for tensor in tensors.values()), torch.device("cpu"))
         fit_in_memory(lambda n: model(torch.zeros(n, *shape, device=device)), 1)
-    if unused := [name for name, tensor in chain(model.named_parameters(), model.named_buffers()) if is_lazy(tensor)]:
-        raise RecipeError(f"the model does not use its lazy parameters {shorten_list(unused)}; they have no values")
+    # unused in the pass
+    check_values(model, "the model")
 
 
 def digest(network: UserModel) -> str:

@@ -1,9 +1,10 @@
 """Tables with a name that decides their further keys: [data], [model], [defense] and [attack]."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from inspect import signature
+from typing import Any, ClassVar, Final
 
-from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, PydanticUserError, ValidationInfo, WithJsonSchema, create_model
 from pydantic_core import core_schema
 
 from afdctl import names
@@ -11,10 +12,15 @@ from afdctl.descriptors import Kind
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, join_words, shorten
 from afdctl.recipe.fields import Table
-from afdctl.user_code.code import shown
+from afdctl.recipe.own_keys import hints_of
+from afdctl.user_code.code import located
 
 # validation context of a run's recipe: its user code is not executed, and its keys were checked when it began
 RECORDED: dict[str, bool] = {"recorded": True}
+
+
+# what afdctl passes to a user's encoder or adversary besides keys of its table
+GIVEN: Final = ("channels", "image_size", "generator")
 
 
 class NamedTable(Table):
@@ -51,19 +57,41 @@ def with_any_keys(model: type[NamedTable]) -> type[NamedTable]:
 
 
 def config_of(table: type[NamedTable], name: str) -> type[NamedTable]:
-    """Return the `Config` of a user's class or function, the table itself if it has none.
+    """Return the `Config` of a user's class or function; without one, the table and its settings.
 
     RecipeError for one that is not a subclass of `table`, or that changes the type of one of its keys.
     """
     found = names.load(table.kind, name)
-    config = getattr(found, "Config", table)
-    subject = f"{shown(name)}.Config"
+    config = getattr(found, "Config", None) or with_settings_of(table, found, name)
+    subject = f"{located(name)}.Config"
     if not (isinstance(config, type) and issubclass(config, table)):
         raise RecipeError(f"{subject}: must be a subclass of {table.__name__}, which has the other keys of its table")
     for key, field in table.model_fields.items():
         if config.model_fields[key].annotation != field.annotation:
             raise RecipeError(f"{subject}.{key}: changes the type of afdctl's key {key}; choose another name")
     return config
+
+
+def with_settings_of(table: type[NamedTable], found: Any, name: str) -> type[NamedTable]:
+    """Return the table with a key for each argument that has a default and that afdctl does not pass itself."""
+    # a defense or a data set is a class that afdctl calls in its own way
+    if table.kind.methods:
+        return table
+    fields: dict[str, Any] = {}
+    for key, parameter in signature(found).parameters.items():
+        by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if by_name and parameter.default is not parameter.empty and key not in (*table.model_fields, *GIVEN):
+            # without an annotation the default decides
+            kind = Any if parameter.default is None else type(parameter.default)
+            fields[key] = (hints_of(found).get(key, kind), parameter.default)
+    if not fields:
+        return table
+    try:
+        model: type[NamedTable] = create_model(table.__name__, __base__=table, __module__=__name__, **fields)
+    except (PydanticUserError, NameError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"{located(name)}: its arguments {', '.join(fields)} are no settings: {reason}") from None
+    return model
 
 
 class ByName:

@@ -33,7 +33,7 @@ def config_of(found: Any, function: UserFunction, base: type[T], *, given: Colle
 
 
 def _config_of_signature(function: UserFunction, base: type[T], *, given: Collection[str], first: int) -> type[T]:
-    hints, fields = _hints(function.call), dict[str, Any]()
+    hints, fields = hints_of(function.call), dict[str, Any]()
     for name, parameter in list(function.parameters.items())[first:]:
         has_default = parameter.default is not parameter.empty
         if name in given:
@@ -54,9 +54,11 @@ def _config_of_signature(function: UserFunction, base: type[T], *, given: Collec
     return model
 
 
-def _hints(call: Any) -> Mapping[str, Any]:
+def hints_of(call: Any) -> Mapping[str, Any]:
+    """Return the annotations of what a call of a function, a class or an object takes."""
+    function = call.__init__ if inspect.isclass(call) else type(call).__call__
     try:
-        return get_type_hints(call if inspect.isroutine(call) else type(call).__call__)
+        return get_type_hints(call if inspect.isroutine(call) else function)
     except NameError:
         # a name that only type checkers import
         return {}

@@ -13,7 +13,7 @@ from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
 from afdctl.recipe.model import Model
 from afdctl.recipe.named_table import NamedTable
 from afdctl.recipe.toml_source import Layer
-from afdctl.user_code.code import shown
+from afdctl.user_code.spec import shown
 
 # the tables with a name that may be that of a user's code
 NAMED_TABLES: Final[Mapping[str, type[NamedTable]]] = {

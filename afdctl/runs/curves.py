@@ -56,7 +56,7 @@ class RobustnessCurve:
     """Accuracy in [0, 1] of one run under one attack by rising epsilon, with the clean accuracy at 0 first.
 
     `cells` are journal rows of the same settings, at least one, by rising epsilon. `warnings` come from the sanity
-    checks of the model and, in a transfer attack, of the source.
+    checks of the model and, in a transfer attack, of the source, and from what a user's attack returned.
     """
 
     cells: tuple[Row, ...]
@@ -186,6 +186,25 @@ JSON_FIELDS: Final = (
     "seconds",
     "warnings",
 )
+
+
+def fault_warnings(cells: Sequence[Row]) -> list[str]:
+    """Describe what was wrong with the x' of a user's attack in the cells of its curve; empty for other attacks."""
+    counts = [cell["faults"] | {"epsilon": cell["epsilon"], "n": cell["n"]} for cell in cells if cell.get("faults")]
+    title, lines = cells[0]["attack"], []
+
+    def places(fault: str) -> str:
+        found = [of for of in counts if of[fault]]
+        return ", ".join(f"{of[fault]} of {of['returned']} x' at {format_epsilon(of['epsilon'])}" for of in found)
+
+    if broken := places("nan"):
+        points = max(100 * of["nan"] / of["n"] for of in counts)
+        lines.append(f"{title}: NaN in {broken}; x counts instead: accuracy is up to {points:.1f} points too high")
+    if outside := places("outside"):
+        lines.append(f"{title}: {outside} were outside the ball or [0, 1], and were clipped")
+    if places("unqueried") and all(of["unqueried"] == of["returned"] for of in counts):
+        lines.append(f"{title}: never calls the model, so its x' do not depend on it")
+    return lines
 
 
 def lacks_autoattack(curves: Iterable[RobustnessCurve]) -> bool:

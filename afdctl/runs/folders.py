@@ -18,17 +18,18 @@ from afdctl.errors import (
     option,
 )
 from afdctl.formatting import shorten
-from afdctl.journal import Journal, check_not_busy
+from afdctl.journal import Journal, check_not_busy, read_rows
 from afdctl.journal.rows import STEP_LINE
 from afdctl.runs import files
 
 RUN: Final = "run.json"
 JOURNAL: Final = "events.ndjson"
+LOCKS: Final = (f"{JOURNAL}.lock", f"{JOURNAL}.claim")
 # What a training may have written before its first step.
-WRITTEN_BEFORE_FIRST_STEP: Final = {
-    *(JOURNAL, f"{JOURNAL}.lock", f"{JOURNAL}.claim"),
-    *("recipe.toml", "checkpoints", "log.txt"),
-}
+FILES_BEFORE_FIRST_STEP: Final = ("recipe.toml", "log.txt")
+FOLDERS_BEFORE_FIRST_STEP: Final = ("checkpoints", "code")
+# What makes that a run; run.json is the first to be written and the last to be removed.
+FILES_OF_A_RUN: Final = ("results.h5", RUN)
 FIRST_CHECKPOINT: Final = re.compile(r"last|best|step-0+-\w+\.pt")
 # Longest name of a run in bytes: names of its files and exports contain it.
 MAX_NAME_BYTES: Final = 100
@@ -61,8 +62,8 @@ def _is_allowed(char: str) -> bool:
 def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
     """Make the folder `root/<name>` or `root/<stem>-<number>` for a new run; return it and its open, empty journal.
 
-    A folder in which nothing was trained is used again. Errors: RecipeError for an invalid or used name, BusyError,
-    DiskFullError.
+    A folder in which nothing was trained is used again, also that of a run that failed before its first step. Errors:
+    RecipeError for an invalid or used name, BusyError, DiskFullError.
     """
     if name is not None and (reason := name_fault(name)):
         shown = f"'{shorten(name)}'"
@@ -90,7 +91,7 @@ def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
 def _claim_next_number(root: Path, stem: str) -> tuple[Path, Journal]:
     pattern = re.compile(re.escape(stem) + r"-(\d+)")
     matches = [(path, match) for path in root.iterdir() if (match := pattern.fullmatch(path.name))]
-    number = max((int(match[1]) for path, match in matches if not never_trained(path)), default=0)
+    number = max((int(match[1]) for path, match in matches if not is_free(path)), default=0)
     while True:
         number += 1
         folder = root / f"{stem}-{number:03d}"
@@ -110,7 +111,7 @@ def _claim(folder: Path) -> Journal | None:
         is_new = not folder.exists()
         with suppress(FileExistsError):
             folder.mkdir()
-    if not never_trained(folder):
+    if not is_free(folder):
         return None
     check_not_busy(file)
     try:
@@ -125,25 +126,43 @@ def _claim(folder: Path) -> Journal | None:
         raise
     except NotFoundError:
         return None  # another version of afdctl began a run here
-    if not never_trained(folder):  # another process trained here before we got the lock
+    if not is_free(folder):  # another process trained here before we got the lock
         journal.close()
         return None
+    for name in (*FILES_OF_A_RUN, *FILES_BEFORE_FIRST_STEP):
+        (folder / name).unlink(missing_ok=True)
     journal.clear()
-    for path in (folder / "recipe.toml", folder / "log.txt"):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for name in FOLDERS_BEFORE_FIRST_STEP:
+        shutil.rmtree(folder / name, ignore_errors=True)
     return journal
 
 
+def is_free(folder: Path) -> bool:
+    """Whether a new run may take a folder: nothing was trained there, and no run there could be resumed."""
+    if never_trained(folder):
+        return True
+    if not (folder / JOURNAL).exists() or not has_no_step(folder):
+        return False
+    *_, last = ({}, *read_rows(folder / JOURNAL))
+    # where it failed it would fail again
+    return last.get("event") == "end" and last["reason"] == "failed"
+
+
 def never_trained(folder: Path) -> bool:
-    """Whether a folder holds only what a training leaves that ends before its first step."""
+    """Whether a folder holds only what a training leaves that ends before it is a run."""
+    return not any((folder / name).exists() for name in FILES_OF_A_RUN) and has_no_step(folder)
+
+
+def has_no_step(folder: Path) -> bool:
+    """Whether a folder holds only what a training leaves that ends before its first step, a run or not."""
     if not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir() if not files.is_temporary(path)}
     if names and f"{JOURNAL}.lock" not in names:
         return False  # no training made these files
     checkpoints = [path.name for path in folder.glob("checkpoints/*") if not files.is_temporary(path)]
-    if names - WRITTEN_BEFORE_FIRST_STEP or not all(map(FIRST_CHECKPOINT.fullmatch, checkpoints)):
+    written = {JOURNAL, *LOCKS, *FILES_BEFORE_FIRST_STEP, *FOLDERS_BEFORE_FIRST_STEP, *FILES_OF_A_RUN}
+    if names - written or not all(map(FIRST_CHECKPOINT.fullmatch, checkpoints)):
         return False
     # only steps are worth keeping: everything before them can be written again
     return JOURNAL not in names or STEP_LINE not in (folder / JOURNAL).read_bytes()

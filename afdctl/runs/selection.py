@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from afdctl.journal import Row
 from afdctl.runs.checkpoints import POINTERS
-from afdctl.runs.curves import RobustnessCurve
+from afdctl.runs.curves import RobustnessCurve, fault_warnings
 
 # An attack's title, and the run that its images were made on: None for a white-box attack
 CurveKey = tuple[str, str | None]
@@ -52,7 +52,7 @@ def selected_curves(rows: Iterable[Row], checkpoint: str = "best") -> dict[Curve
     for key, by_settings in cells.items():
         # a curve never mixes settings: its accuracies could not be compared
         chosen = _one_per_epsilon(max(by_settings.values(), key=lambda cells: max(map(rank, cells))), rank)
-        curves[key] = RobustnessCurve(cells=chosen, warnings=tuple(warnings_of(chosen[0], checks)))
+        curves[key] = RobustnessCurve(cells=chosen, warnings=(*warnings_of(chosen[0], checks), *fault_warnings(chosen)))
     return curves
 
 

@@ -11,11 +11,14 @@ from afdctl.errors import CorruptError, file_errors
 from afdctl.recipe import Recipe
 from afdctl.recipe.user_names import NAMED_TABLES, describe_code
 from afdctl.runs.run import Run
-from afdctl.user_code.code import Spec, UserCode
+from afdctl.user_code.code import UserCode
 from afdctl.user_code.imports import installed
+from afdctl.user_code.spec import Spec
 
 # larger files that the code reads are linked, not copied
 COPIED_BYTES: Final = 64 << 20
+# the folder of a run with the copies
+COPIES: Final = "code"
 
 
 def keep(chosen: Recipe, run: Run) -> Recipe:
@@ -32,9 +35,9 @@ def keep(chosen: Recipe, run: Run) -> Recipe:
         spec = Spec.parse(name, Path.cwd())
         if code.place not in folders:
             folders[code.place] = _unused(spec.stem, set(folders.values()))
-            _copy(own, run.path / "code" / folders[code.place])
+            _copy(own, run.path / COPIES / folders[code.place])
         file = code.path_of_main() if spec.file else spec.module
-        kept = f"code/{folders[code.place]}/{file}:{spec.name}"
+        kept = f"{COPIES}/{folders[code.place]}/{file}:{spec.name}"
         changed[table] = getattr(chosen, table).model_copy(update={NAMED_TABLES[table].key: kept})
     return chosen.model_copy(update={**changed, "user_code": _described(chosen) or None})
 
@@ -59,6 +62,22 @@ def check_unchanged(chosen: Recipe, recorded: Mapping[str, Any] | None, run: Run
     """Raise CorruptError where the code executed for a recipe is not what the run recorded."""
     if changed := changes(chosen, recorded):
         raise CorruptError(f"{run.path}: {changed} has changed since the run began; restore it, or train again")
+
+
+def check_copies(recorded: Recipe, run: Run) -> None:
+    """Raise CorruptError where a file of a run's copied code is missing or changed, before any of it is executed."""
+    for table, own in (recorded.user_code or {}).items():
+        name = getattr(getattr(recorded, table), NAMED_TABLES[table].key)
+        folder = Spec.parse(name, run.path).folder if names.is_code(name) else None
+        # what is installed is compared after it was imported
+        if folder is None or not folder.is_relative_to((run.path / COPIES).resolve()):
+            continue
+        for path, digest in own["files"].items():
+            file = folder / path
+            if not file.is_file():
+                raise CorruptError(f"{file}: missing; restore it from a copy, or train again")
+            if sha256(file.read_bytes()).hexdigest() != digest:
+                raise CorruptError(f"{file}: changed since the run began; restore it, or train again")
 
 
 def codes_of(chosen: Recipe, tables: Iterable[str] = NAMED_TABLES) -> Iterator[tuple[str, str, UserCode]]:

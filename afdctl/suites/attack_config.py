@@ -162,6 +162,8 @@ def check_grid(epsilons: Grid) -> Grid:
         raise ValueError(f"are {len(epsilons):,} epsilons, more than {MAX_EPSILONS}")
     if not epsilons or epsilons[0] != 0:
         raise ValueError("must begin with 0: accuracy at 0 is clean accuracy, which the area under the curve needs")
+    if min(epsilons) < 0:
+        raise ValueError("must be 0 or more")
     # results.h5 and shards name an epsilon by its first six digits
     if list(epsilons) != sorted(set(epsilons)) or len({f"{epsilon:g}" for epsilon in epsilons}) < len(epsilons):
         raise ValueError("must ascend, and differ in the first six digits, such as [0, 0.1, 0.3]")
@@ -170,23 +172,28 @@ def check_grid(epsilons: Grid) -> Grid:
     return epsilons
 
 
+def from_zero(epsilons: Grid) -> Grid:
+    """Add the epsilon 0, of clean accuracy, where a grid does not begin with it."""
+    return epsilons if epsilons and epsilons[0] == 0 else (0.0, *epsilons)
+
+
 def as_grid(epsilons: Sequence[float | str], name: str) -> Grid:
     """Return numbers, or texts such as `8/255`, as a grid that begins with 0; RecipeError names them `name`."""
     try:
         grid = tuple(_parse_number(epsilon) if isinstance(epsilon, str) else float(epsilon) for epsilon in epsilons)
-        return check_grid(grid if grid and grid[0] == 0 else (0.0, *grid))
+        return check_grid(from_zero(grid))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{name}: {error}") from None
 
 
 def parse_grid(text: str) -> Grid:
-    """Parse `0,0.1,8/255` or `start:stop:step` (stop included); RecipeError for anything else."""
+    """Parse `0.1,8/255` or `start:stop:step` (stop included), and begin with 0; RecipeError for anything else."""
     try:
         grid = _parse_range(text) if ":" in text else tuple(_parse_number(part) for part in text.split(","))
     except ValueError as error:
         raise RecipeError(f"--epsilons '{shorten(text)}': {error}; write 0,0.1,8/255 or 0:0.5:0.1") from None
     try:
-        return check_grid(grid)
+        return check_grid(from_zero(grid))
     except ValueError as error:
         raise RecipeError(f"--epsilons '{shorten(text)}': {error}") from None
 

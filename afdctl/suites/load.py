@@ -94,6 +94,9 @@ def load(
     if not selected:
         remedy = "choose another --suite, or name attacks with --attacks"
         raise RecipeError(f"{paths.display_path(path)}: has no attack for {dataset}; {remedy}")
+    titles = [row.config.title for row in selected]
+    if twice := [title for title in titles if titles.count(title) > 1]:
+        raise RecipeError(f"{options[0]}: two attacks have the name {twice[0]}; give one a `label`")
     changes = changes_of(overrides, selected, epsilons, options[1])
     configs = tuple(row.with_changes(changes) for row in selected)
     if epsilons is not None and len(norms := {config.norm for config in configs}) > 1:

@@ -6,7 +6,7 @@ from afdctl import registry
 from afdctl.errors import RecipeError
 from afdctl.recipe.own_keys import config_of
 from afdctl.suites.attack_config import AttackConfig
-from afdctl.user_code.code import UserCode, shown
+from afdctl.user_code.code import UserCode
 from afdctl.user_code.function import UserFunction
 
 # what afdctl passes to an attack that has the parameter
@@ -24,7 +24,7 @@ def config_of_code(name: str) -> type[AttackConfig]:
     try:
         return config_of_attack(registry.load(registry.ATTACKS, name), name=name, attribute=attribute, code=code)
     except ValueError as error:
-        raise RecipeError(f"{shown(code.place)}: {attribute}: {error}") from None
+        raise RecipeError(f"{code.located(attribute)}: {error}") from None
 
 
 def config_of_attack(found: Any, *, name: str, attribute: str, code: UserCode | None = None) -> type[AttackConfig]:

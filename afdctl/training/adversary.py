@@ -12,7 +12,7 @@ from afdctl.models.fused import FusedModel
 from afdctl.models.user_encoder import accepted
 from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.registry import ADVERSARIES, load, user_code
-from afdctl.user_code.code import UserCode, shown
+from afdctl.user_code.code import UserCode, located
 
 # Keys of the table that are arguments of the attack; the others belong to `AdversarySchedule`.
 ATTACK_KEYS: Final = {"norm", "epsilon", "steps", "step_size", "random_start", "return_iterate"}
@@ -64,5 +64,5 @@ class Adversary:
             x_adv = attack(model, x, y, **accepted(attack, arguments), **self.table.own_values(AdversaryConfig))
         if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
             found = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
-            raise RecipeError(f"{shown(name)}: must return images of shape {tuple(x.shape)}, not {found}")
+            raise RecipeError(f"{located(name)}: must return images of shape {tuple(x.shape)}, not {found}")
         return clip_to_ball(x_adv.detach().to(x), x, arguments["epsilon"], arguments["norm"])

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite, sqrt
 from typing import Any, Final
 
+from torch import nn
+
 from afdctl.recipe import Recipe
 from afdctl.runs.alarms import ALARMS, alarm_row
 
@@ -43,7 +45,11 @@ class Mean:
 class AlarmDetector:
     """Watches the rows of one training. `state_dict` makes a resumed training raise the same alarms."""
 
-    def __init__(self, recipe: Recipe, steps_total: int) -> None:
+    def __init__(self, recipe: Recipe, steps_total: int, network: nn.Module | None = None) -> None:
+        # a user's `step` may forget to update the network; its weights after the first epoch show it
+        self.network, self.first_sums = network, list[float]()
+        if network is not None and "defense" in (recipe.user_code or {}):
+            self.first_sums = _weight_sums(network)
         self.warmup = recipe.attack.epsilon_warmup_epochs
         # a Wasserstein critic's scores have no zero
         is_critic = getattr(recipe.defense, "game", None) == "wgan"
@@ -58,10 +64,10 @@ class AlarmDetector:
 
     def state_dict(self) -> dict[str, Any]:
         means = {name: {"sums": mean.sums, "rows": mean.rows} for name, mean in self._means().items()}
-        return {"active": sorted(self.active), "best": list(self.best), **means}
+        return {"active": sorted(self.active), "best": list(self.best), "first_sums": self.first_sums, **means}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.active = set(state["active"])
+        self.active, self.first_sums = set(state["active"]), list(state["first_sums"])
         self.best = (state["best"][0], state["best"][1])
         for name, mean in self._means().items():
             mean.sums, mean.rows = dict(state[name]["sums"]), state[name]["rows"]
@@ -79,7 +85,15 @@ class AlarmDetector:
     def of_epoch(self, row: Row) -> list[dict[str, Any]]:
         """Return the rows of alarms that an `epoch` row raises, after all of its steps."""
         trained = self.epoch.take().get("acc_adv")
-        return self._raise(self._epoch_values(row, trained), row["step"]) if "acc_adv" in row else []
+        raised = self._raise(self._epoch_values(row, trained), row["step"]) if "acc_adv" in row else []
+        return [*self._of_still_weights(row["step"]), *raised]
+
+    def _of_still_weights(self, step: int) -> list[dict[str, Any]]:
+        """Return a warning where a user's defense has moved no weight of the network in its first epoch."""
+        still = self.network is not None and self.first_sums and self.first_sums == _weight_sums(self.network)
+        self.first_sums = []
+        message = "step() moved no weight of the network in this epoch; update it, as self.step_classifier(loss) does"
+        return [{"event": "warning", "step": step, "message": message}] if still else []
 
     def _means(self) -> dict[str, Mean]:
         return {"block": self.block, "epoch": self.epoch}
@@ -124,6 +138,12 @@ class AlarmDetector:
             elif badness < QUIET:
                 self.active.discard(name)
         return raised
+
+
+def _weight_sums(network: nn.Module) -> list[float]:
+    """Return the sum of each trained weight tensor, which nearly any update changes."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [parameter.detach().double().sum().item() for parameter in trained]
 
 
 def _measured(name: str, value: float) -> tuple[str, float, float]:

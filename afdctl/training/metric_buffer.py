@@ -126,7 +126,8 @@ def check_finite(rows: list[Row], run: Path) -> None:
     """Raise DivergedError for the first loss or gradient norm of a run that is not finite."""
     if divergence := first_divergence(rows):
         step, name = divergence
+        rates = ", ".join(key for key in rows[0] if key.startswith("lr_"))
         raise DivergedError(
             f"{run}: {name} is not finite at step {step}; the last good checkpoint is kept; lower the learning rates "
-            f"(lr_C, lr_D, lr_F) and train again"
+            f"({rates}) and train again"
         )

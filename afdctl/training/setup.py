@@ -1,37 +1,27 @@
-"""Start and resume trainings: device, data, provenance, signals, and how a training ends."""
+"""Start and resume trainings: device, data and provenance."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from afdctl import recipe
-from afdctl.errors import (
-    AfdctlError,
-    DivergedError,
-    RecipeError,
-    StoppedError,
-    compile_failure,
-    option,
-    out_of_memory,
-)
-from afdctl.interrupts import catch_signals
+from afdctl.errors import RecipeError, option
 from afdctl.journal import Journal, JournalOutline
 from afdctl.journal.discarding import DiscardingJournal
 from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
-from afdctl.runs.user_files import check_unchanged
-from afdctl.training.distributed import ALONE, LOST, Processes, check_batch, is_lost, launch, size_warning
+from afdctl.runs.user_files import check_copies, check_unchanged
+from afdctl.training.distributed import ALONE, Processes, check_batch, launch, size_warning
+from afdctl.training.endings import explain_known_errors, run_context
 from afdctl.training.header import store_recipe, write_header
 from afdctl.training.initial_weights import find_initial_weights, with_digest
 from afdctl.training.run_data import load_dataset, load_run_dataset, provenance, with_extra, with_run_extra
 from afdctl.training.trainer import Trainer
-from afdctl.user_code import code
 
 # Called with each line of the journal.
 OnLine = Callable[[str], None]
@@ -145,65 +135,8 @@ def load_run_recipe(run: Run) -> tuple[Recipe, dict[str, Any] | None]:
     recorded = recipe.loads(run.recipe_text, run.path)
     if recorded.user_code is None:
         return recorded, None
+    check_copies(recorded, run)
     return recipe.loads(run.recipe_text, run.path, execute=True), recorded.user_code
-
-
-@contextmanager
-def run_context(trainer: Trainer) -> Iterator[None]:
-    """Catch signals while training, save if one stops it, and journal in any case how the training ends."""
-    if trainer.processes.size > 1:
-        trainer.journal.on_line = partial(_stop_together, trainer, trainer.journal.on_line)
-    with catch_signals() as trainer.stop_requests:
-        try:
-            with explain_known_errors(), _saving_if_stopped(trainer):
-                yield
-        except BaseException as error:
-            # the original error is what the user must see, even if it cannot be journaled
-            with suppress(AfdctlError, OSError):
-                trainer.log_end(*end_reason(error), str(error) or None)
-            raise
-        trainer.log_end("finished", 0)
-
-
-def _stop_together(trainer: Trainer, on_line: OnLine | None, line: str) -> None:
-    """Show a line; if its reader is gone, stop after this step as for a signal, which all processes do together."""
-    try:
-        if on_line:
-            on_line(line)
-    except StoppedError as error:
-        trainer.stop_requests.stop = error.exit_code - 128
-
-
-@contextmanager
-def _saving_if_stopped(trainer: Trainer) -> Iterator[None]:
-    try:
-        yield
-    except StoppedError:
-        if trainer.run.exists:
-            trainer.save()
-        raise
-
-
-@contextmanager
-def explain_known_errors() -> Iterator[None]:
-    """Turn "out of memory", failures of torch.compile and errors of user code into an AfdctlError of one line."""
-    try:
-        yield
-    except Exception as error:
-        if out_of_memory(error):
-            raise AfdctlError("out of memory; lower train.batch_size or model.width") from error
-        if is_lost(error):
-            raise AfdctlError(LOST) from error
-        if message := compile_failure(error) or code.culprit(error):
-            raise AfdctlError(message) from error
-        raise
-
-
-def end_reason(error: BaseException) -> tuple[str, int]:
-    """Return the journal's reason for the end of a training, and the process's exit code."""
-    if isinstance(error, AfdctlError):
-        return {StoppedError: "stopped", DivergedError: "diverged"}.get(type(error), "failed"), error.exit_code
-    return "failed", 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,9 +1,9 @@
 """The code behind a name: what it executed and read, its digest, and its errors with the user's file and line."""
 
+import ast
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -12,59 +12,13 @@ from types import ModuleType
 from typing import Any, Final
 
 from afdctl import paths, user_code
-from afdctl.errors import AfdctlError, NotFoundError, RecipeError, out_of_memory
-from afdctl.formatting import did_you_mean, one_line_error, shorten
-from afdctl.user_code.imports import Imports, executing, stamp
+from afdctl.errors import AfdctlError, NotFoundError, RecipeError, UserCodeError, out_of_memory
+from afdctl.formatting import did_you_mean, one_line_error
+from afdctl.user_code.imports import Imports, executing, record_late_imports, stamp
+from afdctl.user_code.spec import Spec, shown
 
 # largest Python file that is read
 CODE_BYTES: Final = 1 << 24
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Where code is, and the name of an object in it.
-
-    `place` is the absolute path of a file, the dotted name of a module, or that name after the absolute path of the
-    folder to import it from: `/code/mine/package.module`.
-    """
-
-    place: str
-    name: str
-
-    @classmethod
-    def parse(cls, text: str, folder: Path) -> "Spec":
-        """Parse `file.py:Name` or `package.module:Name`, both with an optional path that is relative to `folder`.
-
-        Nothing is read or executed. RecipeError for anything else.
-        """
-        place, _, name = text.rpartition(":")
-        if not place or not name.isidentifier():
-            raise RecipeError(f"'{shorten(text)}': name a function or class too, such as path/to/file.py:Name")
-        has_path = place.endswith(".py") or "/" in place
-        return cls(str((folder / paths.path(place)).resolve()) if has_path else place, name)
-
-    def __str__(self) -> str:
-        return f"{self.place}:{self.name}"
-
-    @property
-    def file(self) -> Path | None:
-        """The file; None for a module."""
-        return Path(self.place) if self.place.endswith(".py") else None
-
-    @property
-    def module(self) -> str:
-        """The dotted name of a module."""
-        return self.place.rpartition("/")[2]
-
-    @property
-    def folder(self) -> Path:
-        """The folder that the code imports from, beside what is installed."""
-        return Path(self.place).parent if "/" in self.place else Path.cwd()
-
-    @property
-    def stem(self) -> str:
-        """A short name of the file or module."""
-        return self.file.stem if self.file else self.module.rpartition(".")[2]
 
 
 class UserCode:
@@ -84,13 +38,13 @@ class UserCode:
 
     @contextmanager
     def running(self, doing: str = "") -> Iterator[None]:
-        """Let the code import and read beside it; an exception becomes a RecipeError with its file and line."""
+        """Let the code import and read beside it; an exception becomes a UserCodeError with file and line."""
         with self.imports.in_place(), self.blame(doing):
             yield
 
     @contextmanager
     def blame(self, doing: str = "") -> Iterator[None]:
-        """Turn the code's exceptions into a RecipeError: `my.py:12: doing: ValueError: ...`."""
+        """Turn the code's exceptions into a UserCodeError: `my.py:12: doing: ValueError: ...`."""
         prefix = f"{doing}: " if doing else ""
         with blame_user_code(lambda error: f"{self.where(error)}: {prefix}{one_line_error(error)}"):
             yield
@@ -99,6 +53,18 @@ class UserCode:
         """Return `file:line` of the last line of this code in an exception's traceback."""
         own = {str(path) for path in self.imports.files.values()}
         return where(error, own, self.place)
+
+    def located(self, name: str, method: str = "") -> str:
+        """Return how messages call an object of the code: `my.py:12: Name`, or `my.py:15: Name.step()` for a method."""
+        main = MAIN if MAIN in self.imports.texts else self.place.rpartition("/")[2]
+        place, scope = shown(str(self.imports.files.get(main, self.place))), list[ast.stmt]()
+        if text := self.imports.texts.get(main):
+            scope = ast.parse(text).body
+        for wanted in filter(None, (name, method)):
+            for node in scope:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == wanted:
+                    scope, place = node.body, f"{place.partition(':')[0]}:{node.lineno}"
+        return f"{place}: {name}.{method}()" if method else f"{place}: {name}"
 
     def paths(self) -> dict[str, Path]:
         """Map what was executed and read so far to its files, by its path below the code's folder."""
@@ -166,13 +132,20 @@ def load(spec: Spec) -> UserCode:
         announce(shown(spec.place))
     with executing(spec.folder) as imports:
         module = run_file(spec.file, imports) if spec.file else import_named(spec.module, imports)
+    record_late_imports(imports)
     _loaded[spec.place] = UserCode(spec.place, module, imports)
     return _loaded[spec.place]
 
 
+def located(name: str, method: str = "") -> str:
+    """Return how messages call the object of a name, with file and line where its code is loaded; see `UserCode`."""
+    place, _, attribute = name.rpartition(":")
+    return _loaded[place].located(attribute, method) if place in _loaded else shown(name)
+
+
 @contextmanager
 def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
-    """Turn exceptions of user code into a RecipeError with the message `describe`; Ctrl-C and out of memory pass."""
+    """Turn exceptions of user code into a UserCodeError with the message `describe`; Ctrl-C and lack of memory pass."""
     try:
         yield
     except (AfdctlError, KeyboardInterrupt):
@@ -180,7 +153,7 @@ def blame_user_code(describe: Callable[[BaseException], str]) -> Iterator[None]:
     except BaseException as error:
         if out_of_memory(error):
             raise
-        raise RecipeError(describe(error)) from error
+        raise UserCodeError(describe(error)) from error
 
 
 def culprit(error: BaseException) -> str:
@@ -243,8 +216,3 @@ def where(error: BaseException, files: set[str], place: str) -> str:
         return f"{shown(error.filename)}:{error.lineno}"
     frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename in files]
     return f"{shown(frames[-1].filename)}:{frames[-1].lineno}" if frames else shown(place)
-
-
-def shown(place: str) -> str:
-    """Return a file relative to the working directory where it is inside, or the name of a module."""
-    return str(paths.display_path(Path(place))) if "/" in place else place

@@ -2,16 +2,15 @@
 
 import inspect
 import re
-from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from afdctl.formatting import with_article
-from afdctl.user_code.code import UserCode, shown
+from afdctl.user_code.code import UserCode
 
 
 # compared by identity: two loads of a file may have other texts
@@ -25,8 +24,6 @@ class UserFunction:
     call: Callable[..., Any]
     name: str
     code: UserCode | None = None
-    # what was wrong with its results, with the number of images
-    faults: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, found: Any, attribute: str, code: UserCode | None, first: int, shape: str) -> "UserFunction":
@@ -45,9 +42,9 @@ class UserFunction:
 
     @property
     def shown(self) -> str:
-        """How messages call it: `my.py: attack()`."""
-        call = f"{self.name.rpartition(':')[2]}()"
-        return f"{shown(self.code.place)}: {call}" if self.code else call
+        """How messages call it: `my.py:12: attack()`."""
+        attribute = self.name.rpartition(":")[2]
+        return f"{self.code.located(attribute) if self.code else attribute}()"
 
     def title(self, found: Any, taken: Container[str]) -> str:
         """Return its name in tables: the `label` of `found`, or file and name, such as `my.attack`.
@@ -81,12 +78,6 @@ class UserFunction:
     def digest(self) -> str | None:
         """SHA-256 of the code as it was when this was first asked for, which is after a trial."""
         return self.code.digest() if self.code else None
-
-    def take_faults(self) -> list[str]:
-        """Return a warning for each kind of fault since the last call."""
-        lines = [f"{self.name}: {count} of the images that it returned {fault}" for fault, count in self.faults.items()]
-        self.faults.clear()
-        return lines
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """Import a user's files as they are now; record the modules that they import and the files that they read."""
 
+import ast
 import importlib
 import os
 import sys
@@ -149,6 +150,38 @@ class RecordingLoader(SourceFileLoader):
         self.texts[fullname] = text
         code: CodeType = self.source_to_code(text, self.path)
         return code
+
+
+def record_late_imports(imports: Imports) -> None:
+    """Record the modules of the code's folder that it imports in its functions, which have not run yet.
+
+    They are part of the digest and of a run's copy from the beginning. Names that are made while it runs are not seen.
+    """
+    unread = [(module, imports.texts[module]) for module in imports.files]
+    while unread:
+        importer, text = unread.pop()
+        package = importer if imports.files[importer].stem == "__init__" else importer.rpartition(".")[0]
+        for module in _imported(ast.parse(text), package):
+            stem = Path(imports.folder, *module.split("."))
+            for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
+                if module not in imports.files and file.is_file() and not installed(file):
+                    imports.files[module], imports.texts[module] = file, file.read_bytes()
+                    unread.append((module, imports.texts[module]))
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Yield the dotted names that a module of a package may import, with the packages that they are in."""
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join(filter(None, [*above, node.module]))
+            # what is imported may be a module of the package
+            names = [".".join(filter(None, [base, alias.name])) for alias in node.names]
+        for parts in (name.split(".") for name in names):
+            yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 def watch_reads() -> None:

@@ -140,12 +140,15 @@ X, Y = torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)
         ({"model": "runs/x"}, "model: must be a torch.nn.Module, not a str; `load_model`"),
         ({"model": nn.Linear(3, 3)}, "the model rejects images of shape"),
         ({"model": nn.Flatten(0)}, r"the model returns a tensor of shape \(128\)"),
-        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10, device="meta"))}, "1.weight has no values: .* meta"),
-        ({"model": nn.Sequential(nn.Flatten(), nn.LazyLinear(10))}, "1.weight has no values: it is lazy"),
+        (
+            {"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10, device="meta"))},
+            "model: has tensors without values on the meta dev",
+        ),
+        ({"model": nn.Sequential(nn.Flatten(), nn.LazyLinear(10))}, "model: has lazy tensors without values .1.weight"),
         ({"attack": "pgd"}, "attack pgd: no such attack"),
         ({"epsilon": 8}, "did you mean 8/255"),
         ({"epsilon": 0}, "epsilon: has no epsilon to attack at"),
-        ({"epsilon": -1}, "epsilon: must ascend"),
+        ({"epsilon": -1}, "epsilon: must be 0 or more"),
         ({"epsilon": "8/0"}, "epsilon: must be numbers or fractions such as 8/255"),
         ({"epsilon": float("nan")}, "epsilon"),
         ({"step": 3}, r"settings: step: no selected attack has this key \(did you mean 'steps'"),
@@ -180,8 +183,12 @@ def test_a_function_of_the_callers_own_is_an_attack(net: Net, images: tuple[Tens
         return x + times * epsilon
 
     x, y = images
-    result = afdctl.attack(net, x, y, move, epsilon=0.1, times=3)
+    with pytest.warns(UserWarning, match="move: never calls the model"):
+        result = afdctl.attack(net, x, y, move, epsilon=0.1, times=3)
     assert (result.x_adv - x).abs().max() <= 0.1 + 1e-6
-    assert afdctl.attack(net, x, y, lambda model, x, y, *, epsilon: x, epsilon=0.1).robust_accuracy == 1 - 2 / N
+    unmoved = afdctl.attack(net, x, y, lambda model, x, y, *, epsilon: x + 0 * model(x).sum(), epsilon=0.1)
+    assert unmoved.robust_accuracy == 1 - 2 / N
+    with pytest.raises(afdctl.RecipeError, match="returned NaN for all"):
+        afdctl.attack(net, x, y, lambda model, x, y, *, epsilon: x * torch.nan, epsilon=0.1)
     with pytest.raises(afdctl.RecipeError, match="attack int: is an int, which cannot be called"):
         afdctl.attack(net, x, y, 3, epsilon=0.1)  # type: ignore[arg-type]

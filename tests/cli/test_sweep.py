@@ -147,7 +147,6 @@ MISTAKES = {
     "attack at --attack pgd_linf --epsilon=-0.1": (2, "--epsilon '-0.1': must be 0 or more"),
     "attack at --attack pgd_linf": (2, "--epsilon: missing"),
     "attack at --attack pgd_linf --epsilon 0": (2, "nothing to attack"),
-    "sweep at --attacks fgsm --epsilons 0.1,0.2": (2, "must begin with 0"),
     "sweep at --suite strnog": (2, "did you mean 'strong'?"),
     "sweep at --attacks fgsm --from at": (2, "--from: names the run that is attacked"),
     "sweep at nt --matrix --from at": (2, "--matrix: attacks each run with all others' images"),

@@ -78,12 +78,16 @@ def test_its_metrics_and_arrays_are_kept_and_shown(afdctl: Afdctl, folder: Path)
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("my.py:number", 2, "my.py: number() returned an int; metrics are a dictionary, arrays go with AnalysisResult"),
-        ("my.py:objects", 2, "my.py: objects() returned a metric that is no number, text, list or table: an object"),
+        (
+            "my.py:number",
+            2,
+            "my.py:15: number() returned an int; metrics are a dictionary",
+        ),
+        ("my.py:objects", 2, "my.py:16: objects() returned a metric that is no number, text, list or table: an object"),
         ("my.py:raises", 2, "my.py:17: KeyError: 'x'"),
-        ("my.py:clash", 2, "my.py: clash() returned the metric n, which all have; rename it"),
-        ("my.py:needy", 2, "my.py: needy: needs = 'all': must be 'natural', 'grid', 'attacks'"),
-        ("my.py:three", 2, "my.py:three: is an int, not a function or a class"),
+        ("my.py:clash", 2, "my.py:18: clash() returned the metric n, which all have; rename it"),
+        ("my.py:needy", 2, "my.py:19: needy: needs = 'all': must be 'natural', 'grid', 'attacks'"),
+        ("my.py:three", 2, "my.py: three: is an int, not a function or a class"),
         ("my.py:plan", 2, "my.py: has no 'plan' (did you mean 'plain'?)"),
         ("no.py:f", 3, "no.py: no such file"),
         ("nosuch", 2, "--analysis nosuch: no such analysis (known: pca, "),

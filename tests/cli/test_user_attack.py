@@ -92,9 +92,10 @@ def test_it_is_verified_and_counted_as_any_other(afdctl: Afdctl, folder: Path):
     assert "1 cell, 1 done already" in again.err
     assert printed(again)["cells"][0]["key"] == cell["key"]
     rows = [row for row in read_rows(folder / "runs/nt/events.ndjson") if row["event"] == "warning"]
-    fault = r"were outside their ball or outside \[0, 1\], and were clipped"
-    outside = rf"my.py:attack: \d+ of the images that it returned {fault}"
+    outside = r"my.attack: \d+ of \d+ x' at 0.1 were outside the ball or \[0, 1\], and were clipped"
     assert any(re.fullmatch(outside, row["message"]) for row in rows)
+    # a result that is only shown again has its warnings too
+    assert re.search(outside, " ".join(printed(again)["curves"][0]["warnings"]))
 
 
 def test_a_changed_file_is_another_attack_and_a_moved_one_is_the_same(afdctl: Afdctl, folder: Path):
@@ -186,18 +187,18 @@ def test_it_is_shown_wherever_attacks_are(afdctl: Afdctl, folder: Path):
     [
         (
             "shape",
-            "my.py: shape() returned float32 of shape (2, 1, 2, 8); x' is a tensor of floats of shape (2, 1, 8, 8)",
+            "my.py:21: shape() returned float32 of shape (2, 1, 2, 8); x' is a tensor of floats of shape (2, 1, 8, 8)",
         ),
-        ("nothing", "my.py: nothing() returned a NoneType; x' is a tensor of floats of shape (2, 1, 8, 8)"),
-        ("integers", "my.py: integers() returned int64 of shape (2, 1, 8, 8); x' is a tensor of floats"),
+        ("nothing", "my.py:22: nothing() returned a NoneType; x' is a tensor of floats of shape (2, 1, 8, 8)"),
+        ("integers", "my.py:23: integers() returned int64 of shape (2, 1, 8, 8); x' is a tensor of floats"),
         ("raises", f"my.py:{RAISES}: ValueError: no luck"),
         ("exits", f"my.py:{RAISES + 1}: SystemExit: 0"),
-        ("weights", "my.py: weights() changes the network under attack; attack a copy of it"),
-        ("few", "my.py: few: takes 1 arguments by position; an attack is a function attack(model, x, y"),
-        ("no_default", "my.py: no_default: its argument k has no default; give it one"),
-        ("Clash", "my.py: Clash: its key epsilons is one that all have; rename it"),
-        ("BuiltIn", "my.py: BuiltIn: its label 'aa' is a built-in name; choose another one"),
-        ("number", "my.py:number: is an int, not a function or a class"),
+        ("weights", "my.py:27: weights() changes the network under attack; attack a copy of it"),
+        ("few", "my.py:34: few: takes 1 arguments by position; an attack is a function attack(model, x, y"),
+        ("no_default", "my.py:35: no_default: its argument k has no default; give it one"),
+        ("Clash", "my.py:36: Clash: its key epsilons is one that all have; rename it"),
+        ("BuiltIn", "my.py:40: BuiltIn: its label 'aa' is a built-in name; choose another one"),
+        ("number", "my.py: number: is an int, not a function or a class"),
         ("atack", "my.py: has no 'atack' (did you mean 'attack'?)"),
     ],
 )
@@ -223,13 +224,45 @@ def test_names_without_code(afdctl: Afdctl, name: str, code: int, message: str):
     assert ended.err.splitlines()[-1].startswith(f"error: {message}")
 
 
-def test_nan_and_prints_and_global_state(afdctl: Afdctl):
+def test_an_attack_that_returns_nothing_valid_has_no_accuracy(afdctl: Afdctl, folder: Path):
+    ended = attack(afdctl, "my.py:nan", "--json")
+    assert (ended.code, ended.out) == (2, "")
+    assert re.search(r"error: my.py:\d+: nan\(\) returned NaN for all \d+ images at epsilon 0.1, so", ended.err)
+    # only the images that are attacked a second time
+    (folder / "late.py").write_text("def late(model, x, y, *, epsilon): return x / (epsilon < 0.15)\n")
+    late = afdctl("sweep", "nt", "--attacks", "late.py:late", "--epsilons", "0,0.1,0.2", "--limit", "40")
+    assert (late.code, late.out) == (2, "")
+    assert "at epsilon 0.2, so there is no accuracy" in late.err
+
+
+def test_what_was_wrong_is_shown_with_every_result(afdctl: Afdctl, folder: Path):
+    text = "    out = model(x).sum() * 0 + x + 2 * epsilon\n    out[0] = float('nan')\n    return out\n"
+    blind = "def blind(model, x, y, *, epsilon): return x\n"
+    (folder / "part.py").write_text(f"def part(model, x, y, *, epsilon):\n{text}{blind}")
+    sweep = ("sweep", "nt", "--attacks", "part.py:part,part.py:blind", "--epsilons", "0,0.1", "--limit", "40")
+    for _ in range(2):
+        ended = afdctl(*sweep)
+        assert re.search(r"part.part: NaN in 1 of \d+ x' at 0.1; x counts instead: accuracy is up to 2.5 po", ended.out)
+        assert re.search(r"part.part: \d+ of \d+ x' at 0.1 were outside the ball", ended.out)
+        assert ended.out.count("never calls the model") == 1
+        assert "part.blind: never calls the model, so its x' do not depend on it" in ended.out
+    cells = [cell for cell in read_rows(folder / "runs/nt/events.ndjson") if cell.get("attack") == "part.part"]
+    faults = [cell["faults"] for cell in cells if cell["event"] == "cell"]
+    assert faults[0]["nan"] + faults[0]["outside"] == faults[0]["returned"]
+
+
+def test_two_attacks_of_one_name_are_refused(afdctl: Afdctl, folder: Path):
+    (folder / "other").mkdir()
+    (folder / "other" / "my.py").write_text("def attack(model, x, y, *, epsilon): return x\n")
+    ended = afdctl("sweep", "nt", "--attacks", "my.py:attack,other/my.py:attack", "--epsilons", "0.1")
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1] == "error: --attacks: two attacks have the name my.attack; give one a `label`"
+
+
+def test_prints_and_global_state(afdctl: Afdctl):
     import torch
 
     before = torch.get_rng_state(), torch.get_num_threads()
-    ended = attack(afdctl, "my.py:nan", "--json")
-    assert printed(ended)["cells"][0]["accuracy"] == printed(ended)["cells"][0]["acc_nat"]
-    assert "of the images that it returned had NaN and were replaced by x" in ended.err
     noisy = attack(afdctl, "my.py:noisy", "--json")
     assert "on stdout" in noisy.err
     assert printed(noisy)["cells"][0]["n"] == 40

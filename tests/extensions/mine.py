@@ -14,8 +14,18 @@ from afdctl.data import Dataset, DatasetLoader, ImageTensors
 from afdctl.defenses.base import Defense
 from afdctl.losses import L_C
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
+from afdctl.recipe.defenses import DefenseConfig
 from afdctl.recipe.model import Model
+
+
+class Decay:
+    value = 1.0
+
+    def state_dict(self):
+        return {"value": self.value}
+
+    def load_state_dict(self, state):
+        self.value = state["value"]
 
 
 class Mine(Defense):
@@ -31,6 +41,8 @@ class Mine(Defense):
         self.opt = torch.optim.Adam(self.D.parameters(), lr=0.01)
         self.mean = torch.zeros(())
         self.count = 0
+        self.history = {"own": [0.0]}
+        self.decay = Decay()
         self.own_noise = torch.Generator().manual_seed(5)
 
     def step(self, x, y):
@@ -42,9 +54,12 @@ class Mine(Defense):
         self.opt.zero_grad()
         own.backward()
         self.opt.step()
+        self.decay.value *= 0.9
         self.count += 1
+        self.history["own"].append(float(own.detach()) + self.history["own"][-1])
         self.mean = 0.9 * self.mean + 0.1 * own.detach()
         loss = L_C(logits, y) * (1 + self.table.weight * draw / self.count)
+        loss = loss * (self.decay.value + 0.01 * self.history["own"][-1] / self.count)
         return {
             "L_C": loss,
             "L_mine": self.mean,
@@ -93,14 +108,9 @@ class Pictures(DatasetLoader):
         )
 
 
-def attack(model, x, y, *, epsilon, generator, gain):
+def attack(model, x, y, *, epsilon, generator, gain: float = 2.0):
     """Random signs, far outside of the ball: afdctl clips them."""
     return x + gain * epsilon * (torch.rand(x.shape, generator=generator) - 0.5).sign()
 
 
-class AttackConfig(AdversaryConfig):
-    gain: float = 2.0
-
-
-attack.Config = AttackConfig
 attack.label = "Signs"

@@ -41,6 +41,26 @@ def test_it_equals_evaluation_mode_also_after_an_update(encoder: str):
     assert torch.allclose(folded, network.eval()(x), atol=1e-5)
 
 
+def test_it_follows_what_the_networks_own_code_sets():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.temperature = 1.0
+            self.register_buffer("mean", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.flatten(1) - self.mean) / self.temperature
+
+    layer = Scaled()
+    network = nn.Sequential(layer, nn.Identity(), layer)
+    fused, x = FusedModel(network.train()), torch.rand(2, 1, 3, 3)
+    layer.temperature, layer.mean = 0.5, torch.ones(1)
+    fused.update()
+    assert torch.equal(fused(x), network(x))
+    assert torch.equal(fused(x), 4 * x.flatten(1) - 6)
+    assert not fused.copy[0].training
+
+
 def test_it_needs_no_gradients_and_shares_all_other_tensors():
     network = trained("resnet18_mnist")
     fused = FusedModel(network)

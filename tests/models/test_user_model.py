@@ -301,8 +301,11 @@ def odd_error():
 """
 REJECTS = "the model rejects images of shape (1, 2, 2, 2)"
 ODD_MODELS = [
-    ("lazy.py:meta", "the model has tensors without values, on the meta device (weight, bias); build it on the CPU"),
-    ("lazy.py:idle", "the model does not use its lazy parameters 0.spare.weight, 0.spare.bias; they have no values"),
+    ("lazy.py:meta", "the model: has tensors without values on the meta device (weight, bias); build it on the CPU"),
+    (
+        "lazy.py:idle",
+        "the model: has lazy tensors without values (0.spare.weight, 0.spare.bias); pass images through them",
+    ),
     ("odd.py:leaves", f"{REJECTS}: SystemExit: 3"),
     ("odd.py:escapes", "odd.py:17: escapes() failed: ValueError: \\x1b[2Jred"),
     (

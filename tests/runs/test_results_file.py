@@ -14,7 +14,7 @@ import pytest
 
 from afdctl.errors import DiskFullError, NotFoundError
 from afdctl.journal import SCHEMA
-from afdctl.runs import results_file, shards
+from afdctl.runs import results_file, results_tables, shards
 from afdctl.runs.run import Run
 from tests.journals import resumed, run_row, steps, written
 
@@ -221,10 +221,10 @@ def rows(count: int) -> list[dict[str, Any]]:
 def test_a_table_made_in_pieces_is_the_table_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     made = []
     for at_once in (4096, 100, 7, 1):
-        monkeypatch.setattr(results_file, "BATCH_ROWS", at_once)
+        monkeypatch.setattr(results_tables, "BATCH_ROWS", at_once)
         path = tmp_path / f"{at_once}.h5"
         with shards.writing_hdf5(path) as file:
-            results_file.add_table(file, "/a/table", rows(100))
+            results_tables.add_table(file, "/a/table", rows(100))
         with h5py.File(path) as file:
             assert list(file) == ["a"]
             assert list(file["a"]) == ["table"]
@@ -241,7 +241,7 @@ def test_a_table_made_in_pieces_is_the_table_made_at_once(tmp_path: Path, monkey
 
 def test_no_rows_make_an_empty_table(tmp_path: Path):
     with shards.writing_hdf5(tmp_path / "a.h5") as file:
-        results_file.add_table(file, "table", [])
+        results_tables.add_table(file, "table", [])
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["table"].shape == (0,)
 
@@ -251,7 +251,7 @@ def test_a_disk_that_is_full_at_any_byte_is_an_error(tmp_path: Path, full_beyond
 
     def write() -> None:
         with shards.writing_hdf5(path) as file:
-            results_file.add_table(file, "table", rows(5000))
+            results_tables.add_table(file, "table", rows(5000))
             for number in range(5):
                 file.create_group(f"group {number}").attrs["note"] = "x" * 1000
 

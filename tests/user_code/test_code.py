@@ -77,6 +77,20 @@ def test_what_is_executed_and_read_beside_it_is_recorded(folder: Path):
     assert set(code_of(name_of(folder)).files()) == {"mine.py", "beside.py", "table.txt"}
 
 
+def test_modules_that_a_function_imports_are_recorded_before_it_runs(folder: Path):
+    (folder / "package").mkdir()
+    (folder / "package/__init__.py").write_text("def late():\n    from . import part\n")
+    (folder / "package/part.py").write_text("import math, late2\n")
+    (folder / "late2.py").write_text("x = 3\n")
+    (folder / "unused.py").write_text("x = 3\n")
+    (folder / "mine.py").write_text(MINE + "\n    def later(self):\n        import package.part\n        return math\n")
+    files = code_of(name_of(folder)).files()
+    assert set(files) == {"mine.py", "beside.py", "table.txt", "package/__init__.py", "package/part.py", "late2.py"}
+    first = code_of(name_of(folder)).digest()
+    (folder / "late2.py").write_text("x = 4\n")
+    assert code_of(name_of(folder)).digest() != first
+
+
 def test_the_code_is_announced_before_it_is_executed(folder: Path, monkeypatch: pytest.MonkeyPatch):
     places: list[str] = []
     monkeypatch.setattr(user_code, "announcers", [places.append])

@@ -58,9 +58,7 @@ def _losses(sections: Sequence[TrainingSection]) -> dict[str, str]:
     """Map the losses of all runs to the titles of their charts; a user's loss is called by its name."""
     names = [name for section in sections for name in section.history.names if name.startswith("L_")]
     own = [name for section in sections if section.record.recipe for name in section.record.recipe.descriptor.losses]
-    return {name: loss.report for name, loss in LOSSES.items()} | {
-        name: name for name in dict.fromkeys([*own, *names]) if name not in LOSSES
-    }
+    return {name: LOSSES[name].report if name in LOSSES else name for name in dict.fromkeys([*own, *LOSSES, *names])}
 
 
 # the values of a metric by bucket; None for a run without it

@@ -60,15 +60,11 @@ def _loss_chart(metric: str, title: str, about: str, colour: str) -> ChartSpec:
 
 
 def loss_charts(history: History, metrics: set[str]) -> list[ChartSpec]:
-    """Return the charts of the losses among the metrics: known ones first, then those of a user's defense."""
-    own = [name for name in history.defense.losses if name not in LOSSES]
-    unnamed = sorted(name for name in metrics if name.startswith("L_") and name not in (*LOSSES, *own))
-    others = {name: Loss(name, "", name, "L_D") for name in (*own, *unnamed)}
-    return [
-        _loss_chart(name, loss.title, loss.about, loss.colour)
-        for name, loss in {**LOSSES, **others}.items()
-        if name in metrics
-    ]
+    """Return the charts of the losses among the metrics: in the order of the defense, then the others."""
+    others = [*LOSSES, *sorted(name for name in metrics if name.startswith("L_"))]
+    names = [name for name in dict.fromkeys([*history.defense.losses, *others]) if name in metrics]
+    losses = {name: LOSSES.get(name, Loss(name, "", name, "L_D")) for name in names}
+    return [_loss_chart(name, loss.title, loss.about, loss.colour) for name, loss in losses.items()]
 
 
 def discriminator_chart(history: History) -> ChartSpec:

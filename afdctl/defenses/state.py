@@ -1,0 +1,70 @@
+"""Which attributes of a defense are state that a checkpoint holds, and which would be lost."""
+
+import copy
+import random
+from collections import deque
+from collections.abc import Iterator, Set
+from typing import Any, Final
+
+import numpy as np
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+# types of attributes that are state by themselves
+VALUES: Final = (int, float, str, Tensor, Generator)
+PLAIN: Final = (int, float, str, type(None))
+GENERATORS: Final = (random.Random, np.random.Generator, np.random.RandomState)
+
+
+def is_value(value: Any) -> bool:
+    """Return whether an attribute is a value: a number, a tensor, a generator, plain containers, or a state_dict."""
+    return isinstance(value, VALUES) or (isinstance(value, list | tuple | dict) and is_plain(value)) or has_state(value)
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a number, a text or None, or a list, tuple or dictionary of such."""
+    if type(value) is dict:
+        return all(is_plain(item) for pair in value.items() for item in pair)
+    return all(map(is_plain, value)) if type(value) in (list, tuple) else isinstance(value, PLAIN)
+
+
+def has_state(value: Any) -> bool:
+    """Return whether an object that is neither module nor optimizer keeps its own state, such as a scheduler."""
+    own = (callable(getattr(value, name, None)) for name in ("state_dict", "load_state_dict"))
+    return not isinstance(value, nn.Module | Optimizer | type) and all(own)
+
+
+def saved(value: Any) -> Any:
+    """Return what a checkpoint holds of a value; a tensor is the attribute itself, not a copy."""
+    if isinstance(value, Generator):
+        return value.get_state()
+    if isinstance(value, np.generic):
+        return value.item()
+    # a later step may change them
+    return value if isinstance(value, Tensor) else copy.deepcopy(value.state_dict() if has_state(value) else value)
+
+
+def lost(value: Any, known: Set[int]) -> str:
+    """Name what a checkpoint would lose of an attribute, in words; empty if nothing. `known` are the ids of its parts.
+
+    Modules and optimizers are found as attributes only, so those in a container are lost unless they are known.
+    """
+    if isinstance(value, GENERATORS):
+        return f"is a {type(value).__name__}, whose draws a resume would repeat: use a torch.Generator"
+    if isinstance(value, deque):
+        return "is a deque, which a resume would lose: use a list"
+    for item in contents(value):
+        if isinstance(item, nn.Module) and id(item) not in known:
+            return "has modules, which a resume would lose: use torch.nn.ModuleList or ModuleDict"
+        if isinstance(item, (Optimizer, Tensor, Generator, *GENERATORS)) and id(item) not in known:
+            kind = type(item).__name__
+            return f"has {kind} objects, which a resume would lose: make each an attribute of its own"
+    return ""
+
+
+def contents(value: Any) -> Iterator[Any]:
+    """Yield the objects in a container and in the containers inside."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else ()
+    for item in items:
+        yield item
+        yield from contents(item)
