@@ -16,6 +16,7 @@ from afdctl import recipe
 from afdctl.cluster.cells import FAILED, STOPPED, CellRun, Outcome
 from afdctl.cluster.worker import Task, inspect_node, run_task, unseen
 from afdctl.errors import RecipeError, file_errors
+from afdctl.formatting import shorten
 
 LOCAL, AUTO = "local", "auto"
 # How often Ray repeats a task whose worker has died, as by a full memory.
@@ -65,11 +66,8 @@ class RayPool:
             outcome: Outcome = self.ray.get(reference)
         except errors.TaskCancelledError:
             return Outcome(STOPPED, 130, "cancelled")
-        except errors.RayTaskError as error:
-            return Outcome(FAILED, 1, f"{error.cause!r}")
         except errors.RayError as error:
-            reason = str(error).strip().partition("\n")[0]
-            return Outcome(FAILED, 1, f"its worker died {RETRIES + 1} times ({type(error).__name__}: {reason})")
+            return Outcome(FAILED, 1, f"{type(error).__name__}: {last_line(error)}")
         return outcome
 
 
@@ -96,6 +94,11 @@ def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device
         with suppress(OSError):
             token.unlink()
         ray.shutdown()
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error of Ray, whose text is a traceback that ends with the reason."""
+    return shorten(str(error).strip().rpartition("\n")[2].strip())
 
 
 def _start(address: str) -> Any:
@@ -155,9 +158,8 @@ def _check_nodes(ray: Any, nodes: Sequence[Any], token: Path) -> None:
         except ray.exceptions.GetTimeoutError:
             raise RecipeError(f"node {address} has not answered within {NODE_SECONDS:.0f} seconds") from None
         except ray.exceptions.RayError as error:
-            reason = str(getattr(error, "cause", None) or error).strip().partition("\n")[0]
             raise RecipeError(
-                f"node {address} cannot run afdctl ({reason}); install afdctl {afdctl.__version__} there"
+                f"node {address} cannot run afdctl ({last_line(error)}); install afdctl {afdctl.__version__} there"
             ) from None
         if not sees_runs:
             raise RecipeError(unseen(host, str(token)))

@@ -56,6 +56,11 @@ def test_an_address_that_nothing_answers_at():
         ray_pool._check_reachable("here")
 
 
+def test_an_error_of_a_worker_is_one_line():
+    error = RuntimeError("Traceback (most recent call last):\n  File ...\nTypeError: no such key\n")
+    assert ray_pool.last_line(error) == "TypeError: no such key"
+
+
 def test_a_task_that_no_node_can_take():
     nodes = [{"Resources": {"CPU": 4.0}}, {"Resources": {"CPU": 2.0, "GPU": 1.0}}]
     ray_pool._check_resources(nodes, 2, 1)
