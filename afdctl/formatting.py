@@ -243,3 +243,9 @@ def format_value(value: object) -> str:
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def short_keys(keys: Iterable[str]) -> list[str]:
+    """Return the last parts of a recipe's keys, such as `lr_F`; where two keys have the same, both in full."""
+    parts = {key: key.rpartition(".")[2] for key in keys}
+    return [part if list(parts.values()).count(part) == 1 else key for key, part in parts.items()]

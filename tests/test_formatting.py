@@ -16,6 +16,7 @@ from afdctl.formatting import (
     one_line_error,
     printable,
     round_ticks,
+    short_keys,
     shorten,
     shorten_list,
     with_article,
@@ -147,3 +148,8 @@ def test_a_metric_has_three_to_four_digits(value: float | None, text: str):
 @pytest.mark.parametrize(("seconds", "text"), [(None, "--:--"), (41, "00:41"), (3725, "1:02:05"), (200_000, "2 d 7 h")])
 def test_a_duration_has_the_units_that_matter(seconds: float | None, text: str):
     assert format_duration(seconds) == text
+
+
+def test_keys_are_short_where_that_is_clear():
+    assert short_keys(["defense.lr_F", "seed"]) == ["lr_F", "seed"]
+    assert short_keys(["defense.name", "attack.name", "train.epochs"]) == ["defense.name", "attack.name", "epochs"]

@@ -41,6 +41,7 @@ LAYERS = [
     "analysis",
     "export",
     "bench",
+    "cluster",
     "tui",
     "cli",
     "api",
@@ -83,6 +84,8 @@ ALSO = {
 LATER = {
     "analysis": {"sklearn", "umap"},
     "attacks/library_attack": {"foolbox"},
+    "cluster/search": {"optuna"},
+    "cluster/ray_pool": {"ray"},
     "export/raw": {"pyarrow"},
     "export/trackers/services": {"mlflow", "trackio", "wandb"},
     "export/weights/single_file": {"onnxruntime", "safetensors"},

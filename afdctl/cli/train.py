@@ -1,105 +1,51 @@
 """`afdctl train`: from a recipe, or from a stopped run, to a trained model."""
 
-import re
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl import paths
-from afdctl.cli import background, launch, process, training_process
-from afdctl.cli.options import RECIPE, SET
+from afdctl.cli import background, grid, launch, process, training_process
+from afdctl.cli.options import takes
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.train_options import TrainOptions
 from afdctl.errors import RecipeError
-from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
 
-SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
-RESUME = typer.Option(metavar="RUN", help="Resume a stopped run: its path, its name, or `latest`.")
-NAME = typer.Option(help="The run's name; by default the recipe's, with a number.")
-RUNS = typer.Option(parser=paths.path, help="The folder of the runs.")
-DEVICE = typer.Option(help="auto, cpu, cuda, cuda:N or mps; auto by default.", show_default=False)
-DATA_DIR = typer.Option(
-    parser=paths.path,
-    help="The folder of the data sets; by default AFDCTL_DATA, or a cache folder.",
-    show_default=False,
-)
-JSON = typer.Option("--json", help="Stream the journal to stdout, one JSON object per line.")
-TUI = typer.Option("--tui/--no-tui", help="Dashboard or progress bar; by default the dashboard on a terminal.")
-NPROC = typer.Option(min=1, help="Train on this many processes of this machine, with a GPU each.", show_default=False)
-DETACH = typer.Option("--detach", help="Print the run's path once the training runs, and leave it in the background.")
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """The options of the command, checked as far as that needs neither the recipe nor a run."""
-
-    recipe: str | None
-    overrides: list[str]
-    seeds: list[int]
-    resume: str | None
-    name: str | None
-    runs: Path
-    device: str | None
-    data_dir: Path | None
-    json: bool
-    processes: int
-
-
-def train(
-    recipe: Annotated[str | None, RECIPE] = None,
-    overrides: Annotated[list[str] | None, SET] = None,
-    seeds: Annotated[str | None, SEEDS] = None,
-    resume: Annotated[str | None, RESUME] = None,
-    name: Annotated[str | None, NAME] = None,
-    runs: Annotated[Path, RUNS] = Path("runs"),
-    device: Annotated[str | None, DEVICE] = None,
-    data_dir: Annotated[Path | None, DATA_DIR] = None,
-    json: Annotated[bool, JSON] = False,
-    nproc: Annotated[int, NPROC] = 1,
-    tui: Annotated[bool | None, TUI] = None,
-    detach: Annotated[bool, DETACH] = False,
-) -> None:
+@takes(TrainOptions)
+def train(options: TrainOptions) -> None:
     """Train a recipe, measure clean and PGD accuracy on the test split, and print the run's path.
 
     On a terminal the dashboard opens, and the training continues if it is closed; see `afdctl watch`. Elsewhere, and
     with --no-tui, progress goes to stderr, and Ctrl-C saves and stops. stdout holds the path, or the journal with
-    --json.
+    --json. --grid trains every combination; repeated, it continues, also in several processes at once.
     """
     parent = background.parent_process()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # outside the training loop there is nothing new to save
     with launch.first_reports():
-        _check_device(device)
-        launch.check_options(nproc, tui=tui, detach=detach, seeds=seeds)
-        if nproc > 1 or launch.inside_torchrun():
-            tui = False
-        in_background = parent is None and use_background(tui, detach=detach, json=json)
-        options = TrainOptions(
-            recipe=recipe,
-            overrides=overrides or [],
-            seeds=_parse_seeds(seeds),
-            resume=resume,
-            name=name,
-            runs=runs,
-            device=device,
-            data_dir=data_dir,
-            json=json,
-            processes=nproc,
-        )
+        options.check()
+        if options.recipe is None and options.resume is None:
+            raise RecipeError("name a recipe, such as recipes/digits_wgan.toml, or a run with --resume")
+    if options.grid:
+        grid.train(options)
+        return
+    with launch.first_reports():
+        tui = False if options.nproc > 1 or launch.inside_torchrun() else options.tui
+        in_background = parent is None and use_background(tui, detach=options.detach, json=options.json)
         # the recipe is checked before a background process starts
-        recipes = _load_recipes(options) if resume is None else []
-    if resume is not None:
-        _resume(options, parent, in_background=in_background, detach=detach)
+        recipes = _load_recipes(options) if options.resume is None else []
+    if options.resume is not None:
+        _resume(options, parent, in_background=in_background)
     elif in_background:
-        background.run_with_dashboard(detach=detach)
-    elif nproc > 1:
-        launch.run(nproc, device, recipes[0])
+        background.run_with_dashboard(detach=options.detach)
+    elif options.nproc > 1:
+        launch.run(options.nproc, options.device, recipes[0])
     elif launch.inside_torchrun():
         training_process.start(recipes[0], options)
     else:
@@ -119,14 +65,13 @@ def use_background(tui: bool | None, *, detach: bool, json: bool) -> bool:
 
 def _load_recipes(options: TrainOptions) -> "list[Recipe]":
     """Load the recipe once for each seed, or once with its own seed."""
-    if options.recipe is None:
-        raise RecipeError("name a recipe, such as recipes/digits_wgan.toml, or a run with --resume")
-    if options.name and len(options.seeds) > 1:
+    seeds, given = options.seed_numbers, options.overrides or []
+    if options.name and len(seeds) > 1:
         raise RecipeError("--name names one run, --seeds makes several; leave --name out")
     from afdctl import recipe
 
-    overrides = [[*options.overrides, f"seed={seed}"] for seed in options.seeds] or [options.overrides]
-    return [recipe.load(options.recipe, values) for values in overrides]
+    overrides = [[*given, f"seed={seed}"] for seed in seeds] or [given]
+    return [recipe.load(options.recipe or "", values) for values in overrides]
 
 
 def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.ParentProcess | None) -> None:
@@ -163,9 +108,7 @@ def _start(recipes: "list[Recipe]", options: TrainOptions, parent: background.Pa
                 typer.echo(run.path)
 
 
-def _resume(
-    options: TrainOptions, parent: background.ParentProcess | None, *, in_background: bool, detach: bool
-) -> None:
+def _resume(options: TrainOptions, parent: background.ParentProcess | None, *, in_background: bool) -> None:
     """Resume a stopped run; only check and rebuild the files of a finished one."""
     with launch.first_reports():
         if options.recipe or options.overrides or options.seeds or options.name:
@@ -183,10 +126,10 @@ def _resume(
             typer.echo(f"warning: {warning}", err=True)
         typer.echo(f"{run.path}: already finished; nothing to resume", err=True)
     elif in_background:
-        background.run_with_dashboard(detach=detach)
+        background.run_with_dashboard(detach=options.detach)
         return
-    elif options.processes > 1:
-        launch.run(options.processes, options.device)
+    elif options.nproc > 1:
+        launch.run(options.nproc, options.device)
         return
     else:
         with exit_on_interrupt():
@@ -206,21 +149,3 @@ def _resume(
             )
     if not options.json:
         typer.echo(run.path)
-
-
-def _parse_seeds(text: str | None) -> list[int]:
-    if text is None:
-        return []
-    # 19 digits, as the largest 64-bit integer
-    if not re.fullmatch(r"\s*[0-9]{1,19}\s*(,\s*[0-9]{1,19}\s*)*", text):
-        raise RecipeError(f"--seeds '{shorten(text)}': must be whole numbers with commas between, such as 0,1,2")
-    seeds = [int(number) for number in text.split(",")]
-    if len(set(seeds)) < len(seeds):
-        raise RecipeError(f"--seeds '{shorten(text)}': names a seed twice, which would train the same run twice")
-    return seeds
-
-
-def _check_device(device: str | None) -> None:
-    # only its form: which devices exist is known once torch is imported
-    if device is not None and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise RecipeError(f"--device '{device}': must be auto, cpu, cuda, cuda:N or mps")

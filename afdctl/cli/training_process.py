@@ -11,7 +11,7 @@ from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import AfdctlError
 
 if TYPE_CHECKING:
-    from afdctl.cli.train import TrainOptions
+    from afdctl.cli.train_options import TrainOptions
     from afdctl.recipe import Recipe
     from afdctl.runs.run import Run
     from afdctl.training.distributed import Processes

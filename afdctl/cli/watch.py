@@ -14,12 +14,14 @@ from typing import Annotated, Any
 import typer
 
 from afdctl import paths
-from afdctl.cli import output_path, process
+from afdctl.cli import output_path, process, watch_folder
 from afdctl.cli.options import find_run, run_names
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
-    metavar="[RUN]...", show_default=False, help="Paths or names of runs, or - for stdin; the newest by default."
+    metavar="[RUN]...",
+    show_default=False,
+    help="Paths or names of runs, or - for stdin; the newest by default. Or a folder of runs.",
 )
 RUNS = typer.Option(parser=paths.path, help="The folder of the runs.")
 ONCE = typer.Option("--once", help="Draw one frame without a terminal: text to stdout, or a picture with --svg.")
@@ -49,13 +51,19 @@ def watch(
 ) -> None:
     """Watch running, stopped, crashed or finished runs. Several runs are compared.
 
-    Leaving the dashboard does not affect the training. Without a terminal, progress goes to stdout as plain lines.
+    Leaving the dashboard does not affect the training. Without a terminal, progress goes to stdout as plain lines. Of
+    a folder, a table shows state, epoch and best epoch of each run.
     """
     width, height = _parse_size(size)
     if svg and not once:
         raise RecipeError("--svg needs --once; add it, or press e in the dashboard")
     if svg:
         svg.check()
+    if names and watch_folder.is_folder_of_runs(paths.path(names[0])):
+        if len(names) > 1 or svg or replay or serve:
+            raise RecipeError(f"{names[0]}: a folder of runs is shown alone, as a table; name a run for other options")
+        watch_folder.watch_folder(paths.path(names[0]), once=once)
+        return
     folders = [find_run(name, runs).path for name in run_names(names or [])]
     if once:
         _print_frame(folders, width, height, svg)

@@ -82,20 +82,20 @@ def parse(text: str, source: str) -> Layer:
     return Layer(values, {(): f"{source}: ", **where})
 
 
-def parse_assignments(assignments: Sequence[str], usage: str = "key.sub=value") -> Layer:
-    """Parse the values of `--set`, such as `train.epochs=5`; a value that is not TOML is taken as text."""
+def parse_assignments(assignments: Sequence[str], usage: str = "key.sub=value", option: str = "--set") -> Layer:
+    """Parse the values of an option, such as `train.epochs=5`; a value that is not TOML is taken as text."""
     values: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not all(part.strip() for part in key.split(".")):
-            raise RecipeError(f"--set {shorten(assignment)}: write --set {usage}")
+            raise RecipeError(f"{option} {shorten(assignment)}: write {option} {usage}")
         value = toml_value(text.strip())
         for part in reversed(key.split(".")):
             value = {part.strip(): value}
         if reason := exceeded_limit(value):
-            raise RecipeError(f"--set {reason}")
+            raise RecipeError(f"{option} {reason}")
         values = merge(values, value)
-    return Layer(values, dict.fromkeys(key_paths(values), "--set "))
+    return Layer(values, dict.fromkeys(key_paths(values), f"{option} "))
 
 
 def toml_value(text: str) -> Any:

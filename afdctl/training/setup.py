@@ -105,6 +105,9 @@ def resume(
             checkpoint = checkpoints.load(run, "last")
             with checkpoints.fitting(checkpoint):
                 trainer.load_state_dict(checkpoint.state)
+        if processes.from_first(run.finished):
+            # another process has trained it to the end since the caller looked
+            return run
         warnings = [*checkpoint.warnings, *size_warning(checkpoint.state, processes)]
         if processes.is_first:
             # in this order: the journal must be read after the files that it is compared with

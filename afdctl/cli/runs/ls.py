@@ -21,6 +21,8 @@ from afdctl.formatting import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from afdctl.runs.record import Record
+
 WHERE = typer.Option(
     metavar="KEY=VALUE",
     help="List only runs with this value, such as dataset=mnist or attack.epsilon=8/255; repeatable.",
@@ -45,10 +47,11 @@ OPTIONAL: Final = ("size", "written", "data set", "n", "method")
 
 
 class Row(NamedTuple):
-    """A run's summary, and every value it can be selected by: the summary's and the recipe's (`attack.epsilon`)."""
+    """A run's summary, every value it can be selected by (the summary's and the recipe's), and its record."""
 
     summary: dict[str, Any]
     values: dict[str, Any]
+    record: "Record | None"
 
 
 def ls(
@@ -58,17 +61,18 @@ def ls(
     as_json: options.Json = False,
 ) -> None:
     """List runs: data set, method, state, epochs, accuracies, time, size on disk. Damaged runs are listed too."""
-    rows = _select(_rows(folder), where or [], sort)
+    listed = select(rows(folder), where or [], sort)
     if as_json:
-        typer.echo(json.dumps({"schema": "afdctl/1", "runs": [row.summary for row in rows]}))
-    elif rows:
-        _print([row.summary for row in rows])
+        typer.echo(json.dumps({"schema": "afdctl/1", "runs": [row.summary for row in listed]}))
+    elif listed:
+        _print([row.summary for row in listed])
     else:
         reason = "matches" if where else "here; start one with `afdctl train`, or name another folder with --runs"
         typer.echo(f"{folder}: no run {reason}", err=True)
 
 
-def _rows(folder: Path) -> list[Row]:
+def rows(folder: Path) -> list[Row]:
+    """Return a row for each run of a folder, the oldest first. Error: NotFoundError."""
     from afdctl.runs.provenance import flattened
     from afdctl.runs.run import Run
     from afdctl.runs.summary import quick_summary
@@ -76,16 +80,16 @@ def _rows(folder: Path) -> list[Row]:
     # before the first training there is no `runs`, which is no mistake; a folder that the user names must exist
     if not folder.is_dir() and folder != Path("runs"):
         raise NotFoundError(f"--runs {folder}: no such folder")
-    rows = []
+    found = []
     for run_summary, record in map(quick_summary, Run.all(folder)):
         recipe = record.recipe.model_dump(mode="json") if record and record.recipe else {}
         summary = run_summary.as_json()
         # where both have a key, such as a name, --where means the one that is shown
-        rows.append(Row(summary=summary, values=flattened(recipe) | summary))
-    return rows
+        found.append(Row(summary=summary, values=flattened(recipe) | summary, record=record))
+    return found
 
 
-def _select(rows: list[Row], where: list[str], sort: str | None) -> list[Row]:
+def select(rows: list[Row], where: list[str], sort: str | None) -> list[Row]:
     """Return the rows that match every --where, sorted; rows without the value come last."""
     keys = sorted({key for row in rows for key in row.values})
     for condition in where:

@@ -10,7 +10,7 @@ from afdctl import paths
 from afdctl.cli import options
 from afdctl.cli.options import SET
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.cli.train import DATA_DIR, NAME, RUNS
+from afdctl.cli.train_options import DATA_DIR, NAME, RUNS
 from afdctl.errors import RecipeError
 from afdctl.formatting import format_bytes
 

@@ -1,0 +1,53 @@
+"""`afdctl train --grid --ray`: the trainings of a grid as tasks of Ray, with their progress."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from afdctl.cli.grid_report import GridReport, stopped
+from afdctl.cli.train_options import TrainOptions
+from afdctl.cli.watch_folder import REFRESH_SECONDS, Changes, RunFolder
+from afdctl.errors import StoppedError
+
+if TYPE_CHECKING:
+    from afdctl.cluster.cells import CellRun
+
+
+def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
+    """Make every cell's run exist in tasks of Ray; a signal here saves and stops all of them."""
+    from afdctl import interrupts
+    from afdctl.cluster.cells import end_of
+    from afdctl.cluster.ray_pool import connect
+
+    report = GridReport(len(cells), as_json=options.json)
+    changes = Changes(RunFolder(options.runs, [cell.run.name for cell in cells]))
+    with (
+        interrupts.raise_on_signal("while Ray trained"),
+        connect(
+            options.ray or "",
+            options.runs,
+            cpus=options.cpus_per_task,
+            gpus=options.gpus_per_task,
+            device=options.device,
+        ) as pool,
+        # again: Ray has installed a handler of its own, which ends the process
+        interrupts.raise_on_signal("while Ray trained"),
+    ):
+        typer.echo(f"{report.opening(options.runs)}, {pool.cpus:g} CPUs and {pool.gpus:g} GPUs each", err=True)
+        try:
+            for cell in cells:
+                if end := end_of(cell.run):
+                    report.end(cell, end)
+                else:
+                    pool.submit(cell, device=options.device, data_dir=options.data_dir)
+            while pool.cells:
+                for cell, outcome in pool.ended(REFRESH_SECONDS):
+                    report.end(cell, outcome)
+                for line in changes.new():
+                    typer.echo(line, err=True)
+        except StoppedError as error:
+            with interrupts.signals_blocked():
+                pool.cancel()
+            raise stopped(error, report) from None
+    report.close()

@@ -1,0 +1,186 @@
+"""`afdctl watch FOLDER`: the runs of a folder, such as those of a grid, with state, epoch and best epoch so far."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import typer
+
+from afdctl.cli.process import broken_pipe_error
+from afdctl.errors import StoppedError
+from afdctl.formatting import format_percent, format_value, short_keys
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from afdctl.tui.state.follower import RunFollower
+
+REFRESH_SECONDS: Final = 1.0
+# Between two trainings of a process no run is written for a moment.
+IDLE_SECONDS: Final = 10.0
+
+
+class RunState(NamedTuple):
+    """What a line shows of a run; `accuracy` in [0, 1] is the best epoch's on the hold-out, under `attack`."""
+
+    name: str
+    word: str
+    epoch: int
+    epochs: int
+    best_epoch: int | None
+    accuracy: float | None
+    attack: str
+
+    @classmethod
+    def of(cls, run: "RunFollower") -> "RunState":
+        best = run.history.best_epoch() or {}
+        return cls(
+            name=run.name,
+            word=run.state.word,
+            epoch=run.history.epoch,
+            epochs=int(run.history.run.get("epochs") or 0),
+            best_epoch=best.get("epoch"),
+            accuracy=best.get("acc_probe", best.get("acc_adv")),
+            attack="probe" if "acc_probe" in best else "APGD-CE",
+        )
+
+    @property
+    def epoch_count(self) -> str:
+        return f"{self.epoch}/{self.epochs}" if self.epochs else ""
+
+    @property
+    def holdout(self) -> str:
+        return "" if self.accuracy is None else f"{format_percent(self.accuracy)} ({self.attack})"
+
+
+class RunFolder:
+    """The runs of a folder, followed as they are made and grow; `names` are those of interest, by default all."""
+
+    def __init__(self, root: Path, names: Sequence[str] | None = None) -> None:
+        self.root, self.names = root, names
+        self.followers: dict[str, RunFollower] = {}
+        self.busy_at = float("-inf")
+
+    def refresh(self) -> list[RunState]:
+        """Read what is new; return the state of each run, those that are written first, then the best first."""
+        from afdctl.runs.run import Run
+        from afdctl.tui.state.follower import RunFollower
+
+        for run in Run.all(self.root):
+            if run.name not in self.followers and (self.names is None or run.name in self.names):
+                self.followers[run.name] = RunFollower(run.path)
+        for follower in self.followers.values():
+            follower.poll(REFRESH_SECONDS)
+        if any(follower.writer for follower in self.followers.values()):
+            self.busy_at = time.monotonic()
+        states = {name: RunState.of(follower) for name, follower in self.followers.items()}
+        return sorted(
+            states.values(), key=lambda run: (self.followers[run.name].writer is None, -(run.accuracy or 0.0), run.name)
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no process has written a run for a while."""
+        return time.monotonic() - self.busy_at > IDLE_SECONDS
+
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Return the values in which the recipes differ, by run."""
+        from afdctl.runs.provenance import differing_keys
+
+        recipes = {name: follower.history.recipe for name, follower in self.followers.items()}
+        rows = differing_keys([recipe for recipe in recipes.values() if recipe])
+        known = [name for name, recipe in recipes.items() if recipe]
+        return {name: {key: values[place] for key, values in rows.items()} for place, name in enumerate(known)}
+
+
+def is_folder_of_runs(path: Path) -> bool:
+    """Whether a path is a folder with runs, or with one that begins, and no run itself."""
+    from afdctl.runs.folders import JOURNAL, RUN
+
+    if not path.is_dir() or (path / RUN).exists() or (path / JOURNAL).exists():
+        return False
+    return any(path.glob(f"*/{RUN}")) or any(path.glob(f"*/{JOURNAL}"))
+
+
+def watch_folder(root: Path, *, once: bool) -> None:
+    """Show the runs of a folder until no process writes one of them, or once."""
+    from afdctl.cli.console import TableConsole
+
+    folder, console = RunFolder(root), TableConsole()
+    if once:
+        console.print(draw(folder, folder.refresh()))
+        return
+    try:
+        if sys.stdout.isatty():
+            from rich.live import Live
+
+            with Live(draw(folder, folder.refresh()), console=console, auto_refresh=False) as live:
+                while not folder.is_idle:
+                    time.sleep(REFRESH_SECONDS)
+                    live.update(draw(folder, folder.refresh()), refresh=True)
+            return
+        for line in follow(folder):
+            typer.echo(line)
+    except BrokenPipeError:
+        raise broken_pipe_error() from None
+    except KeyboardInterrupt:
+        raise StoppedError("", 2) from None
+
+
+def follow(folder: RunFolder) -> Iterator[str]:
+    """Yield a line for each run that has a new state or a better epoch, until no process writes one."""
+    lines = Changes(folder)
+    yield from lines.new()
+    while not folder.is_idle:
+        time.sleep(REFRESH_SECONDS)
+        yield from lines.new()
+
+
+class Changes:
+    """The lines of a folder's runs; each says what has changed since the one before."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.shown: dict[str, tuple[str, int | None]] = {}
+
+    def new(self) -> Iterator[str]:
+        states = self.folder.refresh()
+        values = self.folder.values()
+        for run in states:
+            if self.shown.get(run.name) != (run.word, run.best_epoch):
+                self.shown[run.name] = (run.word, run.best_epoch)
+                settings = describe(values.get(run.name, {}))
+                epoch = f"epoch {run.epoch_count}" if run.epoch_count else ""
+                best = f"best: epoch {run.best_epoch}, {run.holdout}" if run.accuracy is not None else ""
+                yield "  ".join(filter(None, [run.name, settings, run.word, epoch, best]))
+
+
+def describe(values: dict[str, Any]) -> str:
+    return " ".join(
+        f"{key}={format_value(value)}" for key, value in zip(short_keys(values), values.values(), strict=True)
+    )
+
+
+def draw(folder: RunFolder, states: Sequence[RunState]) -> "Group":
+    """Return a line of counts and the table of the runs."""
+    from rich.console import Group
+    from rich.table import Table
+
+    values = folder.values()
+    keys = list(next(iter(values.values()), {}))
+    table = Table()
+    table.add_column("run", overflow="fold")
+    for key in short_keys(keys):
+        table.add_column(key, overflow="fold")
+    for heading in ("state", "epoch", "best", "hold-out %"):
+        table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
+    for run in states:
+        settings = [format_value(values[run.name][key]) if run.name in values else "" for key in keys]
+        best = "" if run.accuracy is None else str(run.best_epoch)
+        table.add_row(run.name, *settings, run.word, run.epoch_count, best, run.holdout)
+    counts = Counter(run.word for run in states)
+    words = ", ".join(f"{count} {word}" for word, count in counts.items()) or "no run yet"
+    return Group(f"{folder.root}: {words}", table)

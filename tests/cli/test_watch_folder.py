@@ -1,0 +1,62 @@
+"""`afdctl watch FOLDER`: a line or a row for each run of a folder."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from afdctl.cli import watch_folder
+from afdctl.journal import Journal
+from tests.cli.conftest import Afdctl
+from tests.tui import journals
+
+
+def with_lr(lr_F: float, rows: list[journals.Row]) -> list[journals.Row]:
+    recipe = journals.RECIPE | {"defense": journals.RECIPE["defense"] | {"lr_F": lr_F}}
+    return [row | {"recipe": recipe} if row["event"] == "run" else row for row in rows]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("watch")
+    journals.write(root / "g" / "x-0a", with_lr(0.5, journals.training(620)))
+    journals.write(root / "g" / "x-0b", with_lr(0.1, journals.training()))
+    return root
+
+
+def test_a_line_for_each_run_until_none_is_written(afdctl: Afdctl):
+    ended = afdctl("watch", "g")
+    assert (ended.code, ended.err) == (0, "")
+    lines = dict(line.split("  ", 1) for line in ended.out.splitlines())
+    assert lines["x-0a"].startswith("lr_F=0.5  crashed  epoch 13/20  best: epoch ")
+    assert lines["x-0b"].startswith("lr_F=0.1  finished  epoch 20/20  best: epoch ")
+
+
+def test_a_table_once(afdctl: Afdctl):
+    ended = afdctl("watch", "g", "--once")
+    head, *table = ended.out.splitlines()
+    assert head in ("g: 1 crashed, 1 finished", "g: 1 finished, 1 crashed")
+    assert [line.split("│")[2].strip() for line in table if line.startswith("│ x-0a")] == ["0.5"]
+
+
+def test_only_changes_are_lines(folder: Path):
+    lines = watch_folder.Changes(watch_folder.RunFolder(folder / "g", ["x-0b"]))
+    assert len(list(lines.new())) == 1
+    assert list(lines.new()) == []
+
+
+def test_a_run_that_is_written_keeps_the_folder_awake(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    runs = watch_folder.RunFolder(folder / "g")
+    with Journal.open(folder / "g" / "x-0a" / "events.ndjson"):
+        assert runs.refresh()[0].word == "training"
+    runs.refresh()
+    assert not runs.is_idle
+    later = time.monotonic() + watch_folder.IDLE_SECONDS + 1
+    monkeypatch.setattr(watch_folder.time, "monotonic", lambda: later)
+    assert runs.is_idle
+
+
+def test_options_of_the_dashboard_are_refused(afdctl: Afdctl):
+    ended = afdctl("watch", "g", "--replay", "2")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert ended.err.startswith("error: g: a folder of runs is shown alone")
