@@ -87,7 +87,7 @@ def properties(node: Any, definitions: dict[str, Any]) -> Iterator[str]:
 @pages
 def test_recipe_keys_exist(page: Path):
     text = page.read_text()
-    named = re.findall(r"(?:`|--set )(data|model|defense|attack|train|validation|test)\.(\w+)(?=[` =])", text)
+    named = re.findall(r"(?:`|--set |--grid )(data|model|defense|attack|train|validation|test)\.(\w+)(?=[` =])", text)
     assert [f"{table}.{key}" for table, key in named if key not in recipe_keys(table)] == []
 
 
