@@ -119,6 +119,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "n?": "integer",
         "measures?": "object",
         "warnings": "array of strings",
+        "fingerprint?": "array of numbers or null",
     },
     "sweep": {
         "suite?": "string",

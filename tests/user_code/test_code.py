@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,19 @@ def test_a_name_is_executed_once_and_again_after_a_change(folder: Path):
 
 def test_what_is_executed_and_read_beside_it_is_recorded(folder: Path):
     assert set(code_of(name_of(folder)).files()) == {"mine.py", "beside.py", "table.txt"}
+
+
+def test_what_another_thread_reads_meanwhile_is_not_the_codes(folder: Path):
+    """The journal's thread reads its lock while a step runs, and `runs` is often beside the user's file."""
+    mine = code_of(name_of(folder))
+    (folder / "events.ndjson.lock").touch()
+    with mine.running():
+        thread = threading.Thread(target=(folder / "events.ndjson.lock").read_text)
+        thread.start()
+        thread.join()
+        (folder / "beside.py").with_suffix(".txt").touch()
+        (folder / "beside.txt").read_text()
+    assert {path.name for path in mine.imports.reads} == {"table.txt", "beside.txt"}
 
 
 def test_modules_that_a_function_imports_are_recorded_before_it_runs(folder: Path):
