@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Final
 
 import torch
@@ -38,6 +39,11 @@ def make_users(cls: Any, given: Mapping[str, Any], code: UserCode) -> Defense:
     name = given["table"].name
     if not issubclass(cls, Defense):
         raise RecipeError(f"{located(name)}: is not a subclass of afdctl.Defense")
+    try:
+        signature(cls).bind(**given)
+    except TypeError:
+        where = located(name, "__init__")
+        raise RecipeError(f"{where} must take **given, and call super().__init__(**given)") from None
     with code.running(f"{cls.__name__}()"):
         defense: Defense = cls(**given)
     find_state(defense, name)

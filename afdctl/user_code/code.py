@@ -178,7 +178,7 @@ def run_file(path: Path, imports: Imports) -> ModuleType:
     module.__file__ = str(path)
     # dataclasses and pickle look up the module of a class there
     imports.modules[module.__name__] = sys.modules[module.__name__] = module
-    with blame_user_code(lambda error: f"{where(error, {str(path)}, str(path))}: {one_line_error(error)}"):
+    with UserCode(str(path), module, imports).blame():
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
     return module
 

@@ -188,6 +188,7 @@ MISTAKES = [
     (["defense.name=bad.py:Labels"], "Labels.losses: must be a tuple of names, not 'L_C'"),
     (["defense.name=bad.py:NoStop"], "bad.py: has no 'NoStop' (did you mean 'NoStep'?)"),
     (["data.dataset=nosuch.py:X"], '--set data.dataset = "nosuch.py:X": nosuch.py: no such file'),
+    (["defense.name=bad.py"], 'defense.name = "bad.py": name a function or class of the file too, such as bad.py:Name'),
     (["defense.name=nosuch"], '--set defense.name = "nosuch": no such name (known: natural,'),
 ]
 BAD = """
@@ -262,6 +263,9 @@ class Partial(Base):
     def step(self, x, y):
         return {"grad_C": self.step_classifier(self.network.F_theta(x).mean())}
 
+class Bare(Base):
+    def __init__(self): ...
+
 class Images(DatasetLoader):
     def load(self, roots, **_):
         split = ImageTensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
@@ -310,6 +314,7 @@ TRAINED = [
     (["defense.name=bad.py:Drawing"], "Drawing: self.draws is a Generator, whose draws a resume would repeat: use a"),
     (["defense.name=bad.py:Filled"], "Filled: self.memory has Tensor objects, which a resume would lose: make each"),
     (["defense.name=bad.py:Named"], "Named: self.C has the name of afdctl's optimizer C; choose another name, or repl"),
+    (["defense.name=bad.py:Bare"], "bad.py:74: Bare.__init__() must take **given, and call super().__init__(**given)"),
     (["defense.name=bad.py:Hiding"], "Hiding: self.values hides afdctl's method values(); choose another name"),
     (
         ["defense.name=bad.py:Partial"],
@@ -320,7 +325,7 @@ TRAINED = [
     (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
     (["model.encoder=bad.py:meta"], "on the CPU"),
     (["model.encoder=bad.py:hooked"], "layer '0' has a hook, which attacks do not call; compute it in forward"),
-    (["attack.name=bad.py:outside"], "bad.py:89: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
+    (["attack.name=bad.py:outside"], "bad.py:92: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
 ]
 
 

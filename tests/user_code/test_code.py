@@ -155,6 +155,7 @@ MISTAKES = [
     ("mine.py:Mime", RecipeError, "code/mine.py: has no 'Mime' (did you mean 'Mine'?)"),
     ("no.such.module:Mine", NotFoundError, "no.such.module: no such module; a file's name ends in .py"),
     ("bad.py:Mine", RecipeError, "code/bad.py:2: ZeroDivisionError: division by zero"),
+    ("importer.py:Mine", RecipeError, "code/bad.py:2: ZeroDivisionError: division by zero"),
     ("thread.py:Mine", RecipeError, "the code leaves a thread behind (endless); end it, or make it a daemon"),
     ("mine.py:", RecipeError, "'mine.py:': name a function or class too, such as path/to/file.py:Name"),
     ("aft", RecipeError, "no such defense (did you mean 'afd'?); code of your own is path/to/file.py:Name"),
@@ -164,6 +165,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "kind", "message"), MISTAKES)
 def test_a_mistake_is_one_line(folder: Path, text: str, kind: type[AfdctlError], message: str):
     (folder / "bad.py").write_text("\n1 / 0\n")
+    (folder / "importer.py").write_text("import bad\n")
     (folder / "thread.py").write_text(
         "import threading\nstop = threading.Event()\nthread = threading.Thread(target=stop.wait, name='endless')\n"
         "thread.start()\nthreading.stop_mine = stop\n"
