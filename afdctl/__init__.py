@@ -10,7 +10,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from afdctl.analysis.base import AnalysisResult as AnalysisResult
+    from afdctl.analysis.masking import Diagnosis as Diagnosis
     from afdctl.analysis.own import AnalysisConfig as AnalysisConfig
+    from afdctl.api.diagnosis import diagnose as diagnose
     from afdctl.api.evaluation import attack as attack
     from afdctl.api.evaluation import check as check
     from afdctl.api.evaluation import evaluate as evaluate
@@ -58,6 +60,8 @@ _PLACES = {
     **dict.fromkeys(("Dataset", "DatasetLoader", "ImageTensors"), "afdctl.data.base"),
     **dict.fromkeys(("AdversaryConfig", "DefenseConfig"), "afdctl.recipe.defenses"),
     "Defense": "afdctl.defenses.base",
+    "Diagnosis": "afdctl.analysis.masking",
+    "diagnose": "afdctl.api.diagnosis",
     "Evaluation": "afdctl.evaluation.request",
     "LoadedRun": "afdctl.api.loaded_run",
     "Recipe": "afdctl.recipe",

@@ -81,7 +81,7 @@ class Kind(Mapping[str, D], Generic[D]):
 
 
 # methods that any defense can have, by their key in [defense]
-ADDITIONS: Final[Mapping[str, str]] = {"margin": "HE", "awp_gamma": "AWP"}
+ADDITIONS: Final[Mapping[str, str]] = {"margin": "HE", "label_smoothing": "LS", "awp_gamma": "AWP"}
 
 
 def without_additions(method: str) -> str:
@@ -99,8 +99,9 @@ class DefenseDescriptor(Descriptor):
     the further ones, whose charts are shown before the first step. `attacked`: `step` calls the adversary. `adversary`
     is the only one that it can train with. `passes` are the forward-equivalents of an update for each image, the attack
     excluded: a forward pass and a backward pass, which costs two, on x and on x'. `classified` names the images of L_C.
-    `variant` is the key whose value follows the label, as in AFD-WGAN. `styles` has colour, dashes and marker in
-    figures, for each value of the variant in the order of tables.
+    `variant` is the key whose value follows the label, as in AFD-WGAN. `one_step` has its name with an adversary that
+    takes one step from a random point. `styles` has colour, dashes and marker in figures, for each value of the variant
+    in the order of tables.
     """
 
     short: str = ""
@@ -111,12 +112,20 @@ class DefenseDescriptor(Descriptor):
     passes: int = 6
     classified: str = ""
     variant: str = ""
+    one_step: Mapping[str, str] = dataclasses.field(default_factory=dict)
     styles: Mapping[str, tuple[str, Any, str]] = dataclasses.field(default_factory=dict)
 
-    def method(self, table: Mapping[str, Any]) -> str:
-        """Return the name of the defense of a [defense] table in tables and figures: AT, AFD-WGAN, AT-AWP."""
-        additions = [f"-{name}" for key, name in ADDITIONS.items() if table.get(key)]
-        return self.method_of(str(table.get(self.variant, ""))) + "".join(additions)
+    def method(self, defense: Mapping[str, Any], attack: Mapping[str, Any]) -> str:
+        """Return the name of a recipe's [defense] and [attack] in tables and figures: AT, N-FGSM, AFD-WGAN, AT-AWP."""
+        additions = [f"-{name}" for key, name in ADDITIONS.items() if defense.get(key)]
+        one_step = attack.get("steps") == 1 and attack.get("random_start")
+        name = self.one_step.get(str(attack.get("name")), "") if one_step else ""
+        return (name or self.method_of(str(defense.get(self.variant, "")))) + "".join(additions)
+
+    @property
+    def methods(self) -> list[str]:
+        """The names that `method` returns, without additions, in the order of tables."""
+        return [*map(self.method_of, self.styles), *self.one_step.values()]
 
     def method_of(self, variant: str) -> str:
         """Return the name of a variant."""

@@ -89,6 +89,7 @@ DEFENSES: Final = Kind(
             metrics=("acc_adv", "grad_C"),
             passes=3,
             classified="x'",
+            one_step={"n_fgsm": "N-FGSM", "pgd": "FGSM-RS"},
             styles={"": (BLUE, (0, (9, 1.5)), "s")},
         ),
         "trades": DefenseDescriptor(

@@ -1,13 +1,14 @@
 """The indicators D6 to D10: attacks compared image by image."""
 
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 
 from afdctl.analysis.evidence import MINIMUM_NORM, ONE_STEP, TARGETED, Evidence
 from afdctl.analysis.findings import Finding, by_gap, missing
 from afdctl.evaluation.thresholds import Thresholds
-from afdctl.formatting import format_epsilon, format_percent
+from afdctl.formatting import format_epsilon
+from afdctl.journal import Row
 from afdctl.runs.shards import Array
 
 
@@ -33,7 +34,7 @@ def one_step(evidence: Evidence, limits: Thresholds) -> Finding:
         threshold=limits.D6.share,
         # a PGD that cannot cross its ball is weak by itself
         verdict="ok" if not exceeded else "warn" if weak else "fail",
-        text=f"FGSM fools {count} of {evidence.n} images at {format_epsilon(epsilon)} that PGD does not",
+        text=f"FGSM fools {count or 'none'} of {evidence.n} images at {format_epsilon(epsilon)} that PGD does not",
     )
 
 
@@ -47,6 +48,14 @@ def gaps(evidence: Evidence) -> dict[float, float]:
     }
 
 
+def overestimate(name: str, gap: float, epsilon: float) -> str:
+    """Say by how much an attack overestimates robustness."""
+    at = f"at {format_epsilon(epsilon)}"
+    if gap <= 0:
+        return f"{name} is as strong as the worst case {at}"
+    return f"{name} overestimates robustness by {100 * gap:.1f} points {at}"
+
+
 def loss_gap(evidence: Evidence, limits: Thresholds) -> Finding:
     """D7: accuracy under PGD, and under APGD-CE, on the cross-entropy, above the worst case."""
     values = {("PGD-CE", epsilon): gap for epsilon, gap in gaps(evidence).items()}
@@ -58,8 +67,7 @@ def loss_gap(evidence: Evidence, limits: Thresholds) -> Finding:
         return missing("D7", "loss gap", "weak", limits.D7.fail, "PGD and a second attack at the same epsilon")
     name, epsilon = max(values, key=lambda place: values[place])
     value = values[name, epsilon]
-    text = f"{name} overestimates robustness by {100 * value:.1f} points at {format_epsilon(epsilon)}"
-    return by_gap("D7", "loss gap", value, limits.D7, text)
+    return by_gap("D7", "loss gap", value, limits.D7, overestimate(name, value, epsilon))
 
 
 def gradient_free(evidence: Evidence, limits: Thresholds) -> Finding:
@@ -95,14 +103,16 @@ def _gain(
         value=count / evidence.n,
         threshold=share,
         verdict="ok" if not exceeded else "warn" if strong is False else "fail",
-        text=f"{title} fools {count} of {evidence.n} images at {format_epsilon(epsilon)} that {others}",
+        text=f"{title} fools {count or 'none'} of {evidence.n} images at {format_epsilon(epsilon)} that {others}",
     )
     return count / evidence.n / max(share, 1e-9), finding
 
 
-def impossible(evidence: Evidence, limits: Thresholds, pixels: int) -> Finding:
+def impossible(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
     """D9: an accuracy above that of the largest class in a ball that has one grey image in common for all."""
-    radius = {"linf": 0.5, "l2": sqrt(pixels) / 2, "l1": pixels / 2, "l0": float(pixels)}[evidence.norm]
+    # without a check no radius but that of L-infinity is known, and no accuracy is impossible
+    pixels = check.get("pixels") or inf
+    radius = {"linf": 0.5, "l2": sqrt(pixels) / 2, "l1": pixels / 2, "l0": pixels}[evidence.norm]
     prior = float(np.bincount(evidence.labels).max()) / evidence.n
     bound = min(1.0, prior + limits.D9.deviations * sqrt(prior * (1 - prior) / evidence.n))
     values = {
@@ -111,7 +121,8 @@ def impossible(evidence: Evidence, limits: Thresholds, pixels: int) -> Finding:
         if epsilon >= radius and (white := evidence.white_box(epsilon))
     }
     if not values:
-        return missing("D9", "impossible accuracy", "masking", bound, f"an attack at {format_epsilon(radius)} or more")
+        needs = f"an attack at {format_epsilon(radius)} or more" if radius < inf else "the network's sanity check"
+        return missing("D9", "impossible accuracy", "masking", bound, needs)
     epsilon = max(values, key=lambda epsilon: values[epsilon])
     return Finding(
         indicator="D9",
@@ -120,8 +131,8 @@ def impossible(evidence: Evidence, limits: Thresholds, pixels: int) -> Finding:
         value=values[epsilon],
         threshold=bound,
         verdict="fail" if values[epsilon] > bound else "ok",
-        text=f"attacks leave {format_percent(values[epsilon])} at {format_epsilon(epsilon)}, where every image can be "
-        f"turned into the same grey and no classifier has more than {format_percent(bound)}",
+        text=f"attacks leave {values[epsilon]:.1%} at {format_epsilon(epsilon)}, where every image can become the same "
+        f"grey and no classifier has more than {bound:.1%}",
     )
 
 

@@ -13,9 +13,11 @@ from afdctl.analysis.evidence import MINIMUM_NORM, TARGETED, Evidence
 from afdctl.analysis.findings import Finding
 from afdctl.evaluation import thresholds
 from afdctl.evaluation.thresholds import Thresholds
-from afdctl.formatting import format_epsilon
+from afdctl.formatting import NORM_LABELS
 from afdctl.journal import Row
+from afdctl.runs import shards
 from afdctl.runs.curves import RobustnessCurve
+from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from afdctl.suites.attack_config import AttackConfig
 
@@ -51,19 +53,22 @@ class Diagnosis:
     @property
     def headline(self) -> str:
         """The verdict in one sentence."""
-        sentence = f"{self.run}, {self.norm}: {VERDICTS[self.verdict]}"
+        sentence = f"{self.run}, {NORM_LABELS[self.norm]}: {VERDICTS[self.verdict]}"
         signs = [found.indicator for found in self.findings if found.verdict == "fail"]
         return f"{sentence} ({', '.join(signs)})" if signs else sentence
+
+    @property
+    def compares(self) -> bool:
+        """Whether it has more to report than how little was measured: a comparison of attacks, or a failure."""
+        verdicts = [found.verdict for found in self.findings]
+        return "fail" in verdicts or any(verdict != "missing" for verdict in verdicts[5:])
 
     @property
     def overestimation(self) -> str | None:
         """By how much PGD on the cross-entropy overestimates; None without it."""
         if self.overestimate is None or self.epsilon is None:
             return None
-        at = f"at {format_epsilon(self.epsilon)}"
-        if self.overestimate <= 0:
-            return f"PGD-CE is as strong as the worst case {at}"
-        return f"PGD-CE overestimates robustness by {100 * self.overestimate:.1f} points {at}"
+        return comparisons.overestimate("PGD-CE", self.overestimate, self.epsilon)
 
     @property
     def missing(self) -> list[str]:
@@ -74,7 +79,8 @@ class Diagnosis:
         """Return what commands print with --json."""
         facts = {key: value for key, value in asdict(self).items() if key != "findings"}
         findings = [asdict(found) for found in self.findings]
-        return facts | {"headline": self.headline, "caveat": CAVEAT, "indicators": findings}
+        sentences = {"headline": self.headline, "overestimation": self.overestimation, "caveat": CAVEAT}
+        return facts | sentences | {"indicators": findings}
 
 
 def diagnose(
@@ -82,23 +88,41 @@ def diagnose(
     curves: Sequence[RobustnessCurve],
     check: Row,
     *,
-    pixels: int,
     limits: Thresholds | None = None,
     images: Collection[int] = (),
 ) -> list[Diagnosis]:
     """Judge a run's network in each norm in which `curves` attack it; nothing is attacked.
 
-    `check` is the journal's row of its sanity checks, `pixels` the number of values of an image, `images` the
-    numbers of the images to judge by in the test split, without which most attacks decide. Error: CorruptError
-    where a shard is damaged.
+    `check` is the journal's row of its sanity checks, `images` the numbers of the images to judge by in the test split,
+    without which most attacks decide. Error: CorruptError where a shard is damaged.
     """
     norms = dict.fromkeys(curve.norm for curve in curves)
     evidence = [Evidence.of(run, norm, curves, images) for norm in norms]
     judged = limits or thresholds.defaults()
-    return [_judge(known, check, pixels, judged) for known in evidence if known]
+    return [_judge(known, check, judged) for known in evidence if known]
 
 
-def _judge(evidence: Evidence, check: Row, pixels: int, limits: Thresholds) -> Diagnosis:
+def of_record(record: Record) -> list[Diagnosis]:
+    """Judge the networks of a run whose sanity checks its journal has, by their stored results."""
+    # earlier versions of the checks did not count pixels
+    checks = {row["checkpoint"]: row for row in record.of_kind("sanity_check") if "pixels" in row}
+    return [
+        diagnosis
+        for digest, check in checks.items()
+        for diagnosis in diagnose(record.run, intact_curves(record, digest), check)
+    ]
+
+
+def intact_curves(record: Record, digest: str) -> list[RobustnessCurve]:
+    """Return the curves of a network that count, and whose shards are intact."""
+    return [
+        curve
+        for curve in record.curves.values()
+        if curve.checkpoint == digest and all(shards.intact(record.run, cell["shard"]) for cell in curve.cells)
+    ]
+
+
+def _judge(evidence: Evidence, check: Row, limits: Thresholds) -> Diagnosis:
     gaps = comparisons.gaps(evidence)
     epsilon = max(gaps, key=lambda epsilon: gaps[epsilon]) if gaps else None
     findings = (
@@ -110,7 +134,7 @@ def _judge(evidence: Evidence, check: Row, pixels: int, limits: Thresholds) -> D
         comparisons.one_step(evidence, limits),
         comparisons.loss_gap(evidence, limits),
         comparisons.gradient_free(evidence, limits),
-        comparisons.impossible(evidence, limits, pixels),
+        comparisons.impossible(evidence, check, limits),
         comparisons.dominance(evidence, limits),
     )
     failed = {found.sign for found in findings if found.verdict == "fail"}

@@ -5,12 +5,13 @@ from math import sqrt
 from typing import Any, Final
 
 from afdctl import recipe
-from afdctl.analysis.masking import missing_attacks
+from afdctl.analysis.masking import Diagnosis, diagnose, intact_curves, missing_attacks
 from afdctl.data.subset import Subset
 from afdctl.errors import RecipeError
 from afdctl.evaluation.request import EvaluationRequest
+from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.runs import shards
+from afdctl.evaluation.thresholds import Thresholds
 from afdctl.runs.curves import RobustnessCurve
 from afdctl.runs.record import Record
 from afdctl.suites import load
@@ -30,12 +31,7 @@ GREY: Final = 0.5
 
 def stored_curves(target: EvaluationTarget) -> list[RobustnessCurve]:
     """Return the curves of a target's network that count, and whose shards are intact."""
-    curves = Record.of(target.run, target.digest).curves.values()
-    return [
-        curve
-        for curve in curves
-        if curve.checkpoint == target.digest and all(shards.intact(target.run, cell["shard"]) for cell in curve.cells)
-    ]
+    return intact_curves(Record.of(target.run, target.digest), target.digest)
 
 
 def nominal_ball(target: EvaluationTarget, epsilon: float | None) -> tuple[str, float]:
@@ -98,9 +94,19 @@ def request_missing(
     return EvaluationRequest(suites={target.dataset: suite}, limit=limit, first=first, **options)
 
 
-def chosen_images(target: EvaluationTarget, limit: int | None, first: int | None) -> list[int]:
-    """Return the numbers of the test images that `limit` or `first` chooses; none without either."""
-    return Subset.of(len(target.split), limit=limit, first=first).index.tolist() if limit or first else []
+def runner_of_missing(target: EvaluationTarget, **options: Any) -> SweepRunner | None:
+    """Return what runs the attacks that a target lacks, with the options of `request_missing`; None for nothing."""
+    request = request_missing(target, **options)
+    if request is None:
+        return None
+    request.check([target])
+    return request.runner([target])
+
+
+def judge(target: EvaluationTarget, limits: Thresholds, limit: int | None, first: int | None) -> list[Diagnosis]:
+    """Diagnose a target by its stored results, on the test images that `limit` or `first` chooses."""
+    images = Subset.of(len(target.split), limit=limit, first=first).index.tolist() if limit or first else []
+    return diagnose(target.run, stored_curves(target), target.check, limits=limits, images=images)
 
 
 def _has_images(curve: RobustnessCurve, chosen: Subset) -> bool:

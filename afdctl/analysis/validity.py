@@ -4,7 +4,7 @@ from afdctl.analysis.evidence import ONE_STEP, AttackEvidence, Evidence
 from afdctl.analysis.findings import Finding, missing
 from afdctl.evaluation.sanity_checks import Measures
 from afdctl.evaluation.thresholds import Thresholds
-from afdctl.formatting import format_epsilon, format_percent
+from afdctl.formatting import format_epsilon
 from afdctl.journal import Row
 
 
@@ -23,7 +23,8 @@ def invalid(evidence: Evidence, limits: Thresholds) -> Finding:
     elif excess > limits.D1.excess:
         text = f"an adversarial image is outside its ball by {100 * excess:.3g} % of epsilon"
     else:
-        text = f"every x' is in its ball, and float32 refutes the claimed success for {unconfirmed} of {n} images"
+        refuted = f"{unconfirmed} of {n} images" if unconfirmed else "no image"
+        text = f"every x' is in its ball, and float32 refutes a claimed success for {refuted}"
     failed = nan or excess > limits.D1.excess or limits.exceeded(unconfirmed, n, share)
     return Finding(
         indicator="D1",
@@ -88,6 +89,9 @@ def gradients(check: Row, limits: Thresholds, gap: float) -> Finding:
         sentences.append("the outputs are probabilities, whose gradients vanish")
     if uniform:
         sentences.append("all classes are about equally likely, so the cross-entropy misleads attacks")
+    few = "a step along the gradient raises the loss of every image checked"
+    if count := counts[largest][0]:
+        few = f"{count} of {n} images {largest}"
     failed = bool(faults) or measures.probabilities or (uniform and gap > limits.D7.warn)
     return Finding(
         indicator="D3",
@@ -96,7 +100,7 @@ def gradients(check: Row, limits: Thresholds, gap: float) -> Finding:
         value=counts[largest][0] / n,
         threshold=counts[largest][1],
         verdict="fail" if failed else "warn" if uniform else "ok",
-        text="; ".join(sentences) or "a step along the gradient raises the loss of every image checked",
+        text="; ".join(sentences) or few,
     )
 
 
@@ -121,7 +125,7 @@ def unfinished(evidence: Evidence, limits: Thresholds) -> Finding:
     if short:
         text = f"the steps of {short[0]} cannot cross its ball"
     elif value > limits.D4.late:
-        text = f"{format_percent(value)} of the successes of {latest} are of the last tenth of its steps; take more"
+        text = f"{value:.1%} of the successes of {latest} are of the last tenth of its steps; take more"
     return Finding(
         indicator="D4",
         name="unfinished attack",
@@ -154,5 +158,5 @@ def not_monotone(evidence: Evidence, limits: Thresholds) -> Finding:
         threshold=share,
         # one long step leaves the region that fools on sound networks too
         verdict="ok" if not exceeded else "warn" if one_step else "fail",
-        text=f"{worst.title} fools {counts[worst]} of {evidence.n} images at an epsilon, but not at the next one",
+        text=f"{worst.title} fools {counts[worst] or 'none'} of {evidence.n} images at an epsilon, but not at the next",
     )

@@ -45,7 +45,7 @@ def attack(
     the attack, such as `steps=100` or `norm="l2"`; the others are the suite `strong`'s. The model keeps its modes and
     gradients. Error: RecipeError for images, labels or outputs that cannot be attacked.
     """
-    _check_module(model)
+    check_module(model)
     grid = as_grid([epsilon], "epsilon")
     if isinstance(attack, str):
         options = ("attack", "epsilon")
@@ -62,7 +62,7 @@ def check(model: nn.Module, x: Tensor, y: Tensor) -> list[str]:
 
     They are those that `attack` and `sweep` print of a model; 128 images are enough.
     """
-    _check_module(model)
+    check_module(model)
     return check_given(model, x, y)
 
 
@@ -116,7 +116,7 @@ def evaluate(
         if isinstance(target, nn.Module):
             if sources:
                 raise RecipeError("sources: are for runs; a module is attacked with its own gradients")
-            images = _given_dataset(data, folder)
+            images = given_images(data, folder)
             with given_target(target, images) as given:
                 request = EvaluationRequest(suites={images.name: load_suite(images.name)}, **options)
                 return _evaluate(request, [given], [], progress)
@@ -134,13 +134,14 @@ def _evaluate(
 ) -> Evaluation:
     request.check([*targets, *sources])
     runner = request.runner(targets, sources)
-    with _sweep_progress(progress, runner):
+    with sweep_progress(progress, runner):
         rows = runner.run()
     unions = {run.name: trained_balls(run) for run in runner.cells.runs.values()}
     return Evaluation.of(runner, rows, unions, request.warnings([*targets, *sources]))
 
 
-def _given_dataset(data: str | tuple[Tensor, Tensor] | None, data_dir: Path | None) -> Dataset:
+def given_images(data: str | tuple[Tensor, Tensor] | None, data_dir: Path | None) -> Dataset:
+    """Return the images that a module is evaluated on. Error: RecipeError for none, or wrong ones."""
     if isinstance(data, str):
         return run_data.load_dataset(data_table(data, None), data_dir)
     if data is None:
@@ -152,7 +153,8 @@ def _listed(runs: AnyRun | Sequence[AnyRun]) -> list[AnyRun]:
     return [runs] if isinstance(runs, str | Path | Run) else list(runs)
 
 
-def _check_module(model: object) -> None:
+def check_module(model: object) -> None:
+    """Raise RecipeError for what is no module that can be attacked."""
     if not isinstance(model, nn.Module):
         raise RecipeError(
             f"model: must be a torch.nn.Module, not {with_article(type(model).__name__)}; `load_model` loads a run's"
@@ -162,7 +164,7 @@ def _check_module(model: object) -> None:
 
 
 @contextmanager
-def _sweep_progress(progress: Progress, runner: SweepRunner) -> Iterator[None]:
+def sweep_progress(progress: Progress, runner: SweepRunner) -> Iterator[None]:
     """Let the runner report its rows inside."""
     if progress is not True:
         if progress:

@@ -24,6 +24,8 @@ from afdctl.attacks.norms import random_in_ball
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.data.loader import as_floats
 
+# part of the keys of distilled networks and of their attacks' cells: raise it when distillation changes
+DISTILLATION_VERSION = 1
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
 # largest side of the maps that the dense layers see

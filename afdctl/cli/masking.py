@@ -34,7 +34,7 @@ def diagnose(options: EvaluateOptions, *, epsilon: float | None, thresholds_file
 
     limits = thresholds.load(thresholds_file, options.overrides or [])
     with exit_on_interrupt():
-        from afdctl.analysis import masking, masking_plan
+        from afdctl.analysis import masking_plan
         from afdctl.training.setup import choose_device
 
     device = choose_device(options.device)
@@ -44,14 +44,7 @@ def diagnose(options: EvaluateOptions, *, epsilon: float | None, thresholds_file
     for target in targets:
         if not stored:
             run_missing(options, target, epsilon, device)
-        found = masking.diagnose(
-            target.run,
-            masking_plan.stored_curves(target),
-            target.check,
-            pixels=target.split.x[0].numel(),
-            limits=limits,
-            images=masking_plan.chosen_images(target, options.limit, options.first),
-        )
+        found = masking_plan.judge(target, limits, options.limit, options.first)
         if not found:
             typer.echo(f"{target.name}: has no attacks to compare; leave --stored out, or run `afdctl sweep`", err=True)
         diagnoses += found
@@ -67,7 +60,7 @@ def run_missing(
     from afdctl.cli.evaluation_progress import EvaluationProgress
     from afdctl.evaluation import time_estimate
 
-    request = masking_plan.request_missing(
+    runner = masking_plan.runner_of_missing(
         target,
         epsilon=epsilon,
         limit=options.limit,
@@ -75,10 +68,8 @@ def run_missing(
         seed=options.seed,
         batch_size=options.batch_size,
     )
-    if request is None:
+    if runner is None:
         return
-    request.check([target])
-    runner = request.runner([target])
     pending = runner.cells.pending_tasks()
     estimates = time_estimate.estimate_seconds(pending, runner.batch_size)
     names = ", ".join(dict.fromkeys(task.spec.title for task in pending))

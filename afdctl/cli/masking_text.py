@@ -13,10 +13,9 @@ def short_form(diagnosis: "Diagnosis") -> str | None:
     """Return the diagnosis in a few sentences; None where the results allow no comparison."""
     from afdctl.analysis.masking import CAVEAT
 
-    compared = [found for found in diagnosis.findings[5:] if found.verdict != "missing"]
-    failed = [found for found in diagnosis.findings if found.verdict == "fail"]
-    if not compared and not failed:
+    if not diagnosis.compares:
         return None
+    failed = [found for found in diagnosis.findings if found.verdict == "fail"]
     sentences = [f"Masking: {diagnosis.headline.partition(': ')[2]}."]
     sentences += [f"{found.indicator}: {found.text}." for found in failed]
     if diagnosis.overestimation and not any(found.indicator == "D7" for found in failed):
@@ -37,6 +36,5 @@ def diagnose_sweep(targets: "Sequence[EvaluationTarget]", curves: "Sequence[Samp
             target.run,
             [curve for curve in curves if curve.run == target.name],
             target.check,
-            pixels=target.split.x[0].numel(),
         )
     ]

@@ -184,10 +184,11 @@ def format_opening(row: Row) -> str:
     defense = registry.describe(registry.DEFENSES, recipe["defense"]["name"], own.get("defense"))
     dataset = own["data"]["label"] if "data" in own else recipe["data"]["dataset"]
     share = recipe["data"].get("extra_share")
+    method = defense.method(recipe["defense"], recipe["attack"])
     device = f"{row['device']} in {row['processes']} processes" if row.get("processes", 1) > 1 else row["device"]
     extra = f" with {share:.0%} of each batch from {images['extra']:,} others" if share else ""
     return (
-        f"{row['name']}: {defense.method(recipe['defense'])} on {dataset}, {row['parameters']:,} parameters, "
+        f"{row['name']}: {method} on {dataset}, {row['parameters']:,} parameters, "
         f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {device}\n"
         f"{row['classes']} classes: {images['train']:,} images to train on{extra}, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)

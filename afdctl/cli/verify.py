@@ -1,4 +1,4 @@
-"""`afdctl verify`: do runs reproduce the paper's numbers?"""
+"""`afdctl verify`: do runs reproduce published numbers?"""
 
 import json
 from dataclasses import asdict
@@ -20,7 +20,7 @@ IMPOSSIBLE = typer.Option(
 VERDICTS = {"holds": "holds", "below": "BELOW", "above": "ABOVE"}
 NOTE = (
     "±: 95 % band from the test images of both sides and, with two seeds or more, the deviation over seeds. Only the "
-    "same attack with Table A2's settings and grid is compared."
+    "same attack with the published settings and grid is compared."
 )
 
 
@@ -31,10 +31,10 @@ def verify(
     folder: options.Runs = Path("runs"),
     as_json: options.Json = False,
 ) -> None:
-    """Compare measured accuracies and areas with the paper's. Exit code 1: one is outside its band; 3: none compares.
+    """Compare measured accuracies and areas with published ones. Exit code 1: one is out of its band; 3: none compares.
 
-    Nothing is computed: `afdctl sweep RUN --suite paper-A2` measures what is compared here. Runs of one recipe with
-    several seeds are compared as one.
+    They are those of the paper, and of baselines on CIFAR-10. Nothing is computed: `afdctl sweep RUN --suite paper-A2`
+    measures what is compared here. Runs of one recipe with several seeds are compared as one.
     """
     if impossible:
         _print_impossible(as_json)
@@ -64,11 +64,15 @@ def verify(
 def _nothing(found: "Verification", names: list[str]) -> str:
     """Say in one line why nothing was compared, and what to do."""
     if not found.comparisons:
-        return f"the paper has no number for {', '.join(names)}; it has NT, AT, TRADES and AFD on its four data sets"
+        return (
+            f"no published number is of {', '.join(names)}: they are of NT, AT, TRADES and AFD on the paper's four "
+            "data sets, and of baselines on cifar10"
+        )
     unmeasured = sum(one.reason == "not measured" for one in found.comparisons)
-    reasons = f"{unmeasured} not measured, {len(found.comparisons) - unmeasured} with other settings or impossible"
+    others = len(found.comparisons) - unmeasured
+    reasons = f"{unmeasured} not measured, {others} of other attacks or networks, or impossible"
     hint = f"; run `{found.missing[0]}`" if found.missing else "; run `afdctl sweep RUN --suite paper-A2`"
-    return f"none of the paper's {format_count(len(found.comparisons), 'number')} can be compared: {reasons}{hint}"
+    return f"none of {format_count(len(found.comparisons), 'published number')} can be compared: {reasons}{hint}"
 
 
 def _print(found: "Verification") -> None:
@@ -80,14 +84,16 @@ def _print(found: "Verification") -> None:
     for labels in dict.fromkeys(one.labels for one in found.compared):
         rows = [one for one in found.compared if one.labels == labels]
         table = Table(title=f"{' '.join(labels)}: {', '.join(rows[0].runs)}", title_justify="left")
-        for heading in ("table", "number", "published", "measured", "±", "n", "verdict"):
+        for heading in ("source", "number", "published", "measured", "±", "n", "verdict"):
             table.add_column(heading, justify="right" if heading in ("published", "measured", "±", "n") else "left")
         for one in rows:
             numbers = [_number(one, value) for value in (one.published, one.measured, one.band)]
-            table.add_row(one.table, one.number, *numbers, format_images(one.n or 0), VERDICTS[one.verdict])
+            table.add_row(one.source, one.number, *numbers, format_images(one.n or 0), VERDICTS[one.verdict])
         console.print(table)
     if found.compared:
         typer.echo(NOTE)
+    for source, address in {one.source: one.address for one in found.compared if one.address}.items():
+        typer.echo(f"{source}: {address}")
     for line in _not_compared(found):
         typer.echo(line)
     for command in found.missing:
@@ -101,11 +107,11 @@ def _number(one: "Comparison", value: float | None) -> str:
 
 
 def _not_compared(found: "Verification") -> list[str]:
-    """Return a line for each reason and row of the paper, with the numbers that it is true of."""
+    """Return a line for each reason and published row, with the numbers that it is true of."""
     lines: dict[tuple[str, str], list[str]] = {}
     for one in found.comparisons:
         if one.verdict == "not compared":
-            place = f"{' '.join(one.labels)}, Table {one.table}"
+            place = f"{' '.join(one.labels)}, {one.source}"
             lines.setdefault((place, one.reason), []).append(one.number)
     return [f"Not compared: {place}, {', '.join(numbers)}: {reason}." for (place, reason), numbers in lines.items()]
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from afdctl.attacks.query_counter import library_version
+from afdctl.attacks.surrogate import DISTILLATION_VERSION
 from afdctl.data.subset import Subset
 from afdctl.errors import RecipeError
 from afdctl.evaluation.target import EvaluationTarget
@@ -51,7 +52,6 @@ class Task:
 
     @property
     def n(self) -> int:
-        """Number of test images."""
         return self.subset.n
 
     @property
@@ -82,6 +82,8 @@ class Task:
             # the whole batch shares one stream of random numbers, from its device's generator
             assert self.batch_size is not None, f"{self.spec.title}: its batch size is not decided yet"
             settings |= {"batch_size": self.batch_size, "device": self.source.split.x.device.type}
+        if self.spec.distils:
+            settings["distillation"] = DISTILLATION_VERSION
         if self.spec.library_dependent:
             settings["library"] = library_version()
         if self.spec.library_attack:

@@ -20,7 +20,7 @@ from afdctl.journal import Row
 from afdctl.models.user_model import UserModel
 
 # raise it when the checks change, so that earlier warnings do not pass for new ones
-VERSION = 2
+VERSION = 3
 # images that are also fed one by one
 SINGLE_IMAGES = 8
 SUM_TOLERANCE = 1e-3
@@ -65,6 +65,7 @@ def run_check(network: nn.Module, dataset: Dataset, device: torch.device, digest
         "data": dataset.digest,
         "version": VERSION,
         "n": len(x),
+        "pixels": x[0].numel(),
         "measures": asdict(measures),
         "warnings": [*(network.warnings if isinstance(network, UserModel) else ()), *describe(measures, custom=custom)],
     }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from afdctl.attacks.base import Model
-from afdctl.attacks.surrogate import BATCH_SIZE, distil, plain_network, train_step
+from afdctl.attacks.surrogate import BATCH_SIZE, DISTILLATION_VERSION, distil, plain_network, train_step
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import as_floats
 from afdctl.evaluation.outputs import CHECKED_IMAGES
@@ -16,8 +16,6 @@ from afdctl.evaluation.plan import Task, make_key
 from afdctl.journal import JournalCache, Row
 from afdctl.runs import shards
 
-# part of every key: raise it when distillation changes
-VERSION = 1
 # seconds of a training step are the fastest of so many
 TIMED_STEPS = 3
 
@@ -65,7 +63,9 @@ def find(task: Task, reader: JournalCache) -> Row | None:
 
 def key_of(task: Task) -> str:
     """Return the key of a task's surrogate: equal for equal ones."""
-    return make_key([VERSION, task.source.digest, task.source.data_digest, task.seed, task.precision, _settings(task)])
+    target = task.source
+    parts = [DISTILLATION_VERSION, target.digest, target.data_digest, task.seed, task.precision, _settings(task)]
+    return make_key(parts)
 
 
 def training_images(task: Task) -> Tensor:

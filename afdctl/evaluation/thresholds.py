@@ -1,6 +1,5 @@
 """Thresholds of the sanity checks and of the masking diagnosis: data in thresholds.toml. Fast to import."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import Count, NonNegative, Table
+from afdctl.recipe.load import Overrides, override_layer
 
 FILE: Final = Path(__file__).with_name("thresholds.toml")
 
@@ -84,14 +84,14 @@ def defaults() -> Thresholds:
     return load()
 
 
-def load(path: Path | None = None, assignments: Sequence[str] = ()) -> Thresholds:
-    """Return the packaged thresholds, changed by a file and by texts such as `D7.fail=0.2`.
+def load(path: Path | None = None, overrides: Overrides = ()) -> Thresholds:
+    """Return the packaged thresholds, changed by a file and by overrides such as `D7.fail=0.2`.
 
     Error: RecipeError with the place of each mistake.
     """
     layers = [toml_source.read(FILE)]
     if path is not None:
         layers.append(toml_source.read(path))
-    layers.append(toml_source.parse_assignments(assignments, "D7.fail=0.2"))
+    layers.append(override_layer(overrides, "D7.fail=0.2"))
     values = toml_source.merge_all(layer.values for layer in layers)
     return validate(Thresholds, values, layers)

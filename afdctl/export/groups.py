@@ -87,7 +87,7 @@ def has_seeds(records: Iterable[Record]) -> bool:
 
 def method_rank(label: str) -> tuple[bool, int, str]:
     """Return the sort key of a label: built-in methods in the registry's order, then users' and custom models."""
-    known = [defense.method_of(variant) for defense in registry.DEFENSES.values() for variant in defense.styles]
+    known = [method for defense in registry.DEFENSES.values() for method in defense.methods]
     name = label.partition(" ")[0]
     method = without_additions(name)
     return method not in known, known.index(method) if method in known else 0, name.removeprefix(method)

@@ -1,4 +1,4 @@
-"""Compare what runs measured with the paper's numbers: those of the same attack on the same grid, within a band."""
+"""Compare what runs measured with published numbers: those of the same attack on the same grid, within a band."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,9 @@ from math import hypot, sqrt
 from typing import Final, Literal
 
 from afdctl.errors import NotFoundError
-from afdctl.export.groups import Gap, commands
+from afdctl.export import baselines
+from afdctl.export.baselines import PublishedNumber
+from afdctl.export.groups import Gap, Group, commands, group_runs
 from afdctl.export.tables.base import Cell, Column, Row, Table, build_table
 from afdctl.export.tables.paper_bounds import ROUNDING, impossible_areas
 from afdctl.recipe.defenses import AFD
@@ -14,8 +16,8 @@ from afdctl.runs.curves import accuracy_interval
 from afdctl.runs.record import Record
 
 Verdict = Literal["holds", "below", "above", "not compared"]
-# the test images of each of the paper's data sets, and its trainings of each method
-PAPER_IMAGES: Final = 10_000
+# the test images of each data set with published numbers, and the paper's trainings of each method
+PUBLISHED_IMAGES: Final = 10_000
 PAPER_SEEDS: Final = 3
 # 97.5 % quantiles of Student's t at 1, 2, ... degrees of freedom; then the normal one
 STUDENT_T: Final = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -28,11 +30,12 @@ DISCRIMINATOR: Final = "fc3-pd"
 class Comparison:
     """A published number and what runs that differ in their seed measured; `reason` says why there is no verdict.
 
-    `measured` is their mean, `band` the largest distance from `published` at which the number holds. All are shares in
-    [0, 1]; those of Table 2 are areas.
+    `source` is a table of the paper, or who published a baseline's number, at `address`. `measured` is the runs' mean,
+    `band` the largest distance from `published` at which the number holds. All are shares in [0, 1]; those of Table 2
+    are areas.
     """
 
-    table: str
+    source: str
     labels: tuple[str, ...]
     number: str
     kind: str
@@ -43,6 +46,7 @@ class Comparison:
     n: int | None = None
     verdict: Verdict = "not compared"
     reason: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Verification:
 
 
 def verify(records: Sequence[Record]) -> Verification:
-    """Compare runs with Tables 1, 2 and A3; AFD with another discriminator than theirs with Table A5."""
+    """Compare runs with Tables 1, 2 and A3 and with baselines; AFD with another discriminator with Table A5."""
     others = [record for record in records if _discriminator(record) not in (None, DISCRIMINATOR)]
     rest = [record for record in records if record not in others]
     tables = [*_tables(("1", "2", "A3"), rest), *_tables(("A5",), others)]
@@ -74,8 +78,12 @@ def verify(records: Sequence[Record]) -> Verification:
             for column in table.columns:
                 cell = row.cells[column.key]
                 if isinstance(cell.published, float | int):
-                    comparisons.append(_compare(table, row, column, cell, float(cell.published)))
+                    comparisons.append(_of_paper(table, row, column, cell, float(cell.published)))
                     gaps += cell.gaps
+    for group in group_runs(rest):
+        for number in baselines.numbers(group):
+            comparisons.append(_of_baseline(group, number))
+            gaps += () if number.reason else number.cell.gaps
     return Verification(tuple(comparisons), tuple(commands(gaps)))
 
 
@@ -93,52 +101,74 @@ def _tables(names: Sequence[str], records: Sequence[Record]) -> Iterator[Table]:
             continue
 
 
-def _compare(table: Table, row: Row, column: Column, cell: Cell, published: float) -> Comparison:
-    value = float(cell.value) if isinstance(cell.value, float | int) else None
+def _of_paper(table: Table, row: Row, column: Column, cell: Cell, published: float) -> Comparison:
     found = Comparison(
-        table=table.name,
+        source=f"Table {table.name}",
         labels=row.labels,
         number=column.title.replace("{}", ""),
         kind=column.kind,
         published=published,
         runs=row.runs,
-        measured=value,
     )
-    reason = _incomparable(table, row, column, cell)
+    reason = _incomparable(table, row, column) or _unlike(cell, "not Table A2's attack or grid")
+    return _compare(found, cell, reason, trainings=PAPER_SEEDS)
+
+
+def _of_baseline(group: Group, number: PublishedNumber) -> Comparison:
+    found = Comparison(
+        source=number.row.by,
+        labels=(group.dataset, group.label),
+        number=number.title,
+        kind="share",
+        published=number.published,
+        runs=group.names,
+        address=number.row.source,
+    )
+    reason = number.reason or _unlike(number.cell, "not the published attack")
+    return _compare(found, number.cell, reason, trainings=number.row.trainings)
+
+
+def _compare(found: Comparison, cell: Cell, reason: str, *, trainings: int) -> Comparison:
+    value = float(cell.value) if isinstance(cell.value, float | int) else None
     if reason or value is None:
-        return replace(found, reason=reason)
-    band = band_of(cell, published, area=column.kind == "area")
-    distance = value - published
+        return replace(found, measured=value, reason=reason)
+    band = band_of(cell, found.published, area=found.kind == "area", trainings=trainings)
+    distance = value - found.published
     verdict: Verdict = "holds" if abs(distance) <= band else "below" if distance < 0 else "above"
     n = min((measurement.n for measurement in cell.measurements if measurement.n), default=None)
-    return replace(found, band=band, n=n, verdict=verdict)
+    return replace(found, measured=value, band=band, n=n, verdict=verdict)
 
 
-def _incomparable(table: Table, row: Row, column: Column, cell: Cell) -> str:
-    """Say why a number cannot be compared; empty where it can."""
+def _incomparable(table: Table, row: Row, column: Column) -> str:
+    """Say why no run can give a number of the paper; empty where one can."""
     if table.name == "2":
         method = row.labels[1].partition(" ")[0]
         for area in impossible_areas():
             if (area.dataset, area.method, area.attack) == (row.labels[0], method, column.key):
                 return f"Table A2's grid cannot give it: {area.reason}"
+    return ""
+
+
+def _unlike(cell: Cell, title: str) -> str:
+    """Say what differs from the published measurement; empty for nothing."""
     if not cell.measurements:
         return "not measured"
     differing = dict.fromkeys(measurement.differing for measurement in cell.measurements if measurement.differing)
-    # the paper's value in parentheses
-    return f"not Table A2's attack or grid: {'; '.join(differing)}" if differing else ""
+    # the published value in parentheses
+    return f"{title}: {'; '.join(differing)}" if differing else ""
 
 
-def band_of(cell: Cell, published: float, *, area: bool) -> float:
+def band_of(cell: Cell, published: float, *, area: bool, trainings: int) -> float:
     """Return the largest distance from a published number that chance explains, at 95 %.
 
     It has both sides' test images and, with two seeds or more, the deviation over seeds of both means (Student's t).
-    The paper prints no deviation, so ours is taken for it.
+    Published means of `trainings` have no deviation, so ours is taken for it.
     """
     # of all seeds the same test images, so more seeds do not narrow it
     ours = max(measurement.margin for measurement in cell.measurements)
-    theirs = accuracy_interval(published, PAPER_IMAGES).margin(published)
+    theirs = accuracy_interval(published, PUBLISHED_IMAGES).margin(published)
     seeds, count = 0.0, len(cell.measurements)
     if cell.std is not None:
         t = STUDENT_T[count - 2] if count - 2 < len(STUDENT_T) else NORMAL
-        seeds = t * cell.std * sqrt(1 / count + 1 / PAPER_SEEDS)
+        seeds = t * cell.std * sqrt(1 / count + 1 / trainings)
     return hypot(ours, theirs, seeds) + (ROUNDING if area else 0.0)

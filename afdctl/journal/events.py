@@ -117,6 +117,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "data": "string",
         "version": "integer",
         "n?": "integer",
+        "pixels?": "integer",
         "measures?": "object",
         "warnings": "array of strings",
         "fingerprint?": "array of numbers or null",

@@ -35,8 +35,8 @@ class JournalReader:
 
     Every line is verified. `events` selects rows of these events; lines of other events are not parsed. `last_steps`
     keeps only the last of consecutive steps. A damaged line with intact ones after it, or a row with wrong fields,
-    raises CorruptError; a `tolerant` reader counts such lines in `damaged` and does not check fields. `end` is the byte
-    after the last intact line. `begin` is where a line begins.
+    raises CorruptError; a `tolerant` reader counts such lines in `damaged` and does not check fields. A line begins at
+    byte `begin`; the last intact line ends before byte `end`.
     """
 
     # Between two calls of `read`:
@@ -157,8 +157,7 @@ class JournalReader:
             self.damaged += bad
             self._first_bad = None if self._tolerant else first_bad
         elif not self._tolerant:
-            # the next writer cuts off everything after the last intact line
-            self.offset, self._first_bad = self.end, None
+            self.offset, self._first_bad = self.end, None  # the next writer cuts off what follows
         if self.offset > old:
             length = self.offset - old
             self._bytes_before_offset = data[max(0, length - CRC_BYTES) : length]

@@ -67,11 +67,11 @@ def of_values(given: Recipe | Mapping[str, Any], overrides: Overrides = ()) -> R
     )
 
 
-def override_layer(overrides: Overrides) -> Layer:
-    """Return overrides as a layer over the files."""
+def override_layer(overrides: Overrides, usage: str = "key.sub=value") -> Layer:
+    """Return overrides as a layer over the files; `usage` shows in a message how an assignment is written."""
     if isinstance(overrides, Mapping):
         return with_absolute_names(as_layer(overrides, "overrides: "), Path.cwd())
-    return with_absolute_names(parse_assignments(overrides), Path.cwd())
+    return with_absolute_names(parse_assignments(overrides, usage), Path.cwd())
 
 
 def as_layer(given: Mapping[str, Any], place: str) -> Layer:

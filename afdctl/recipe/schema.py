@@ -226,7 +226,7 @@ class Recipe(Table):
     @property
     def method(self) -> str:
         """The name of the defense in tables: NT, AT, TRADES, AFD-WGAN."""
-        return self.descriptor.method(self.defense.model_dump())
+        return self.descriptor.method(self.defense.model_dump(), self.attack.model_dump())
 
     @property
     def dataset(self) -> str:

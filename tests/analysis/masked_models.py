@@ -214,7 +214,7 @@ def diagnosed(network: nn.Module, runs: Path, name: str, n: int = 100) -> Diagno
     suite = Suite("masking", configs())
     tasks = plan_white_box([target], lambda _: suite, seed=0, choose=lambda split_n: subset(split_n, n))
     SweepRunner(tasks, suite="masking", batch_size=n).run()
-    (diagnosis,) = masking.diagnose(target.run, stored_curves(target), target.check, pixels=64)
+    (diagnosis,) = masking.diagnose(target.run, stored_curves(target), target.check)
     return diagnosis
 
 

@@ -70,7 +70,7 @@ def check(**changed: Any) -> dict[str, Any]:
         flat=0,
         confidence=0.7,
     )
-    return {"measures": asdict(sound) | changed}
+    return {"pixels": 64, "measures": asdict(sound) | changed}
 
 
 PGD = attack("pgd_linf", {0.1: range(50), 0.2: range(80)}, rel_step=0.1, random_start=True)
@@ -94,7 +94,7 @@ def test_honest_results_pass_every_indicator():
         comparisons.one_step(found, LIMITS),
         comparisons.loss_gap(found, LIMITS),
         comparisons.gradient_free(found, LIMITS),
-        comparisons.impossible(found, LIMITS, 64),
+        comparisons.impossible(found, check(), LIMITS),
         comparisons.dominance(found, LIMITS),
     ]
     assert [(each.indicator, each.verdict) for each in findings] == [(f"D{number}", "ok") for number in range(1, 11)]
@@ -110,7 +110,7 @@ def test_without_data_an_indicator_says_what_it_needs():
         comparisons.one_step(alone, LIMITS),
         comparisons.loss_gap(alone, LIMITS),
         comparisons.gradient_free(alone, LIMITS),
-        comparisons.impossible(alone, LIMITS, 64),
+        comparisons.impossible(alone, check(), LIMITS),
         comparisons.dominance(alone, LIMITS),
     ):
         assert (finding.verdict, finding.value) == ("missing", None)
@@ -202,10 +202,15 @@ def test_d8_knows_attacks_of_others_by_their_backward_passes():
 
 
 def test_d9_no_classifier_tells_grey_images_apart():
-    finding = comparisons.impossible(evidence(attack("pgd_linf", {0.5: range(50)})), LIMITS, 64)
+    finding = comparisons.impossible(evidence(attack("pgd_linf", {0.5: range(50)})), check(), LIMITS)
     # of ten equally large classes, and three standard errors
     assert finding.threshold == pytest.approx(0.1 + 3 * (0.1 * 0.9 / N) ** 0.5)
     assert (finding.verdict, finding.value) == ("fail", 0.5)
+    assert finding.text.startswith("attacks leave 50.0% at 0.5, where ")
+    # the radius of other norms depends on the number of pixels: 4 in L2
+    l2 = replace(evidence(attack("pgd_l2", {4.0: range(50)})), norm="l2")
+    assert comparisons.impossible(l2, check(), LIMITS).verdict == "fail"
+    assert comparisons.impossible(l2, {}, LIMITS).verdict == "missing"
 
 
 def test_d10_an_attack_that_minimises_the_norm_is_stronger():

@@ -110,7 +110,6 @@ def test_pictures(afdctl: Afdctl, folder: Path):
     ("arguments", "code", "said"),
     [
         (("nosuch",), 3, "error: nosuch: no such run"),
-        (("nt", "--epsilons", "0.1"), 2, "0"),
         (("nt", "--attacks", "fgsm"), 2, "error: --attacks: are what --hdh compares"),
         (("nt", "--hdh", "--attacks", "fgms"), 2, "did you mean 'fgsm'?"),
         (("nt", "--checkpoint", "step-1.pt"), 3, "has no checkpoint 'step-1.pt'"),

@@ -22,7 +22,7 @@ from afdctl.runs.alarms import alarm_row
 from afdctl.runs.run import Run
 from tests.conftest import SHORT
 
-RECIPE = {"defense": {"name": "afd", "game": "wgan"}, "data": {"dataset": "digits"}}
+RECIPE = {"defense": {"name": "afd", "game": "wgan"}, "attack": {"steps": 10}, "data": {"dataset": "digits"}}
 RUN = {
     "event": "run",
     "name": "digits[red]-001",

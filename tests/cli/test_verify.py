@@ -41,11 +41,11 @@ def test_a_run_outside_the_band_exits_with_1_and_says_how_many(afdctl: Afdctl):
 def test_nothing_comparable_is_one_line_and_exit_code_3(afdctl: Afdctl, options: tuple[str, ...]):
     bare = afdctl("verify", "bare", *options)
     assert bare.code == 3
-    assert bare.err.startswith("error: verify: none of the paper's 16 numbers can be compared: 15 not measured, 1 with")
+    assert bare.err.startswith("error: verify: none of 16 published numbers can be compared: 15 not measured, 1 of")
     assert "run `afdctl sweep bare --suite paper-A2" in bare.err
     digits = afdctl("verify", "digits", *options)
     assert digits.code == 3
-    assert digits.err.startswith("error: verify: the paper has no number for digits; ")
+    assert digits.err.startswith("error: verify: no published number is of digits: ")
     assert digits.err.count("\n") == bare.err.count("\n") == 1
 
 
@@ -53,9 +53,8 @@ def test_json_has_every_comparison(afdctl: Afdctl):
     ended = afdctl("verify", "bad", "--json")
     found = json.loads(ended.out)
     assert ended.code == 1
-    (pgd,) = (
-        one for one in found["comparisons"] if one["table"] == "1" and one["number"].startswith("PGD-L∞ 0.3 (WB)")
-    )
+    table_1 = [one for one in found["comparisons"] if one["source"] == "Table 1"]
+    (pgd,) = (one for one in table_1 if one["number"].startswith("PGD-L∞ 0.3 (WB)"))
     assert (pgd["verdict"], pgd["measured"], pgd["n"], pgd["runs"]) == ("below", 0.9, 10_000, ["bad"])
     assert pgd["published"] == pytest.approx(0.9566)
     assert len(found["impossible"]) == 16

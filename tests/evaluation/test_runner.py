@@ -408,12 +408,14 @@ def test_the_key_of_an_attack_that_draws_for_a_whole_batch_has_its_size(make_sub
 def test_the_key_has_the_version_of_the_library_that_takes_the_steps(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
 ):
+    """Or of the distillation."""
     subject = make_subject()
-    plan = [task.with_batch_size(16) for task in tasks(subject, APGD, FGSM)]
+    plan = [task.with_batch_size(16) for task in tasks(subject, APGD, FGSM, spec("surrogate", (0.0, 0.1)))]
     before = [task.key(subject, 0.1) for task in plan]
     monkeypatch.setattr("afdctl.evaluation.plan.library_version", lambda: "pyautoattack 99")
+    monkeypatch.setattr("afdctl.evaluation.plan.DISTILLATION_VERSION", 99)
     after = [task.key(subject, 0.1) for task in plan]
-    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, False]
 
 
 class InDouble(torch.nn.Module):

@@ -19,9 +19,9 @@ def test_seeds_are_one_group_in_the_papers_order(tmp_path: Path):
 
 
 def test_a_method_with_an_addition_follows_the_plain_one(tmp_path: Path):
-    names = ["digits_mart", "digits_at_awp", "digits_trades", "digits_at_he", "digits_at"]
+    names = ["digits_mart", "digits_at_awp", "digits_fgsm_rs", "digits_trades", "digits_at_he", "digits_at"]
     groups = group_runs(make_record(tmp_path, name) for name in names)
-    assert [group.label for group in groups] == ["AT", "AT-AWP", "AT-HE", "TRADES", "MART"]
+    assert [group.label for group in groups] == ["AT", "AT-AWP", "AT-HE", "FGSM-RS", "TRADES", "MART"]
 
 
 def test_two_recipes_of_one_method_have_distinct_labels(tmp_path: Path):

@@ -15,7 +15,7 @@ CURVE = {0.1: 0.97, 0.3: 0.9566, 0.35: 0.4, 0.4: 0.1, 0.45: 0.02, 0.5: 0.0}
 
 
 def found(verification: Verification, table: str, number: str) -> Comparison:
-    (one,) = (c for c in verification.comparisons if c.table == table and c.number.startswith(number))
+    (one,) = (c for c in verification.comparisons if c.source == f"Table {table}" and c.number.startswith(number))
     return one
 
 
@@ -87,7 +87,7 @@ def test_a_discriminator_of_table_a5_is_compared_with_that_table_only(tmp_path: 
     cells = cell_rows("pgd_linf", {0.3: 0.9073}, n=10_000)
     fc3 = make_record(tmp_path, "fc3", "mnist_wgan_fc3", cells)
     verification = verify([fc3])
-    assert {one.table for one in verification.comparisons} == {"A5"}
+    assert {one.source for one in verification.comparisons} == {"Table A5"}
     assert [one.verdict for one in verification.compared] == ["holds"]
 
 

@@ -12,7 +12,7 @@ from tests.conftest import SHORT, train
 EXAMPLES = Path(afdctl.__file__).parents[1] / "docs/examples"
 # recipe -> method, data set, encoder
 SHOWN = {
-    "mart": ("MART", "digits", "resnet18"),
+    "interpolated": ("IAT", "digits", "resnet18"),
     "encoder": ("AT", "digits", "SmallNet"),
     "shapes": ("AT", "Shapes", "resnet18"),
 }

@@ -123,7 +123,7 @@ def test_a_new_descriptor_is_enough_for_a_built_in_defense(monkeypatch: pytest.M
 
 
 def words_of(history: History) -> str:
-    return history.defense.method(history.table("defense")) + " on " + history.dataset
+    return history.defense.method(history.table("defense"), history.table("attack")) + " on " + history.dataset
 
 
 def test_a_stopped_training_resumes_to_the_bit_without_the_files(user_run: Run, tmp_path: Path):

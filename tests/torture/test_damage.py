@@ -63,6 +63,8 @@ def finished(work_of: WorkOf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(work_of("analysis").done, folder, dirs_exist_ok=True)
     (folder / "runs/a/log.txt").write_text(LOG)
     (folder / "runs/a/events.ndjson.lock").write_bytes(LOCK)
+    # the writer was killed longer ago than it would be waited for
+    os.utime(folder / "runs/a/events.ndjson.lock", (0, 0))
     shutil.copytree(folder / "runs/a", folder / "runs/b")
     return folder
 

@@ -28,7 +28,7 @@ from afdctl.training.run_data import load_dataset
 from afdctl.training.trainer import Trainer
 
 ROOT = Path(afdctl.__file__).parents[1]
-EXAMPLES = ROOT / "docs" / "examples"
+OWN_DEFENSE = Path(__file__).with_name("own_defense.py")
 # a batch of 24 images and one of 7, whose parts differ in size
 SMALL = [
     *("model.encoder=wrn-10-1", "data.train_limit=31", "train.batch_size=24", "train.epochs=100"),
@@ -48,7 +48,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "few images": ("digits_at", ["defense.lr_C=0.01", "data.train_limit=28"]),
     "he": ("digits_at", ["defense.lr_C=0.01", "defense.margin=0.2", "model.cosine_scale=15"]),
     "n_fgsm": ("digits_at", ["defense.lr_C=0.01", "attack.name=n_fgsm", "attack.steps=1"]),
-    "user": ("digits_at", ["defense.lr_C=0.01", f"defense.name={EXAMPLES}/mart.py:Mart"]),
+    "user": ("digits_at", ["defense.lr_C=0.01", f"defense.name={OWN_DEFENSE}:Both"]),
 }
 
 

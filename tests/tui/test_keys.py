@@ -396,7 +396,7 @@ def test_a_folder_that_cannot_be_written(run: Path, tmp_path: Path, monkeypatch:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files, "write_bytes", refuse)
+    monkeypatch.setattr(files, "writing", refuse)
     assert "not written: permission denied" in shown(after(run, "e"))
 
 

@@ -87,6 +87,16 @@ class ReportRun:
             gaps.append((f"no {', '.join(names)}", f"afdctl analyze {path} {' '.join(f'--{name}' for name in names)}"))
         return gaps
 
+    @cached_property
+    def diagnoses(self) -> list[dict[str, Any]]:
+        """The masking diagnoses whose attacks allow a comparison."""
+        # torch is imported for attacked runs only
+        if not self.record.curves:
+            return []
+        from afdctl.analysis import masking
+
+        return [diagnosis.as_json() for diagnosis in masking.of_record(self.record) if diagnosis.compares]
+
     @property
     def alarms(self) -> list[str]:
         return format_alarms(self.record.of_kind("alarm"))

@@ -201,7 +201,7 @@ def _recipe_words(snapshot: Snapshot) -> list[str]:
         return []
     defense, attack = history.table("defense"), history.table("attack")
     descriptor = history.defense
-    words = [f"{descriptor.method(defense)} on {history.dataset}"]
+    words = [f"{descriptor.method(defense, attack)} on {history.dataset}"]
     # natural training uses the table of the attack in validations only
     if descriptor.attacked:
         norm = NORM_LABELS.get(str(attack.get("norm")), str(attack.get("norm")))

@@ -1,0 +1,66 @@
+"""`afdctl.diagnose`: whether a network is robust, or only looks so."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from afdctl.analysis import masking_plan
+from afdctl.analysis.masking import Diagnosis
+from afdctl.api.evaluation import check_module, given_images, sweep_progress
+from afdctl.api.runs import AnyRun, Progress, as_path, load_target
+from afdctl.errors import RecipeError, python_call
+from afdctl.evaluation import thresholds as all_thresholds
+from afdctl.evaluation.given import given_target
+from afdctl.evaluation.target import EvaluationTarget
+from afdctl.image_counts import check_images
+from afdctl.interrupts import within_a_program
+from afdctl.suites.attack_config import as_grid
+from afdctl.training import setup
+
+
+@python_call()
+def diagnose(
+    target: AnyRun | nn.Module,
+    *,
+    data: str | tuple[Tensor, Tensor] | None = None,
+    epsilon: float | str | None = None,
+    thresholds: Mapping[str, Any] | None = None,
+    stored: bool = False,
+    limit: int | None = None,
+    first: int | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    checkpoint: str = "best",
+    runs: str | Path = "runs",
+    device: str = "auto",
+    data_dir: str | Path | None = None,
+    progress: Progress = False,
+) -> list[Diagnosis]:
+    """Diagnose masked gradients, as `afdctl analyze --masking` does, after running the attacks that are missing.
+
+    Returns a diagnosis for each norm. A module needs `data`, as in `evaluate`. `epsilon` is by default that of the
+    training; `thresholds` changes some, such as `{"D7.fail": 0.2}`; with `stored`, nothing is attacked.
+    """
+    check_images(limit, first)
+    limits = all_thresholds.load(None, thresholds or {})
+    radius = None if epsilon is None else as_grid([epsilon], "epsilon")[-1]
+    place, folder = setup.choose_device(device), as_path(data_dir)
+    given: AbstractContextManager[EvaluationTarget]
+    with within_a_program():
+        if isinstance(target, nn.Module):
+            check_module(target)
+            given = given_target(target, given_images(data, folder))
+        elif data is not None:
+            raise RecipeError("data: is for a torch module; a run brings its own test images")
+        else:
+            given = nullcontext(load_target(target, checkpoint, runs=runs, device=place, data_dir=folder))
+        with given as found:
+            options = {"epsilon": radius, "limit": limit, "first": first, "seed": seed, "batch_size": batch_size}
+            runner = None if stored else masking_plan.runner_of_missing(found, **options)
+            if runner:
+                with sweep_progress(progress, runner):
+                    runner.run()
+            return masking_plan.judge(found, limits, limit, first)
