@@ -88,10 +88,12 @@ def test_following_a_live_run(afdctl: Afdctl, folder: Path):
 
 
 @pytest.mark.slow  # its database has many tables
+@pytest.mark.filterwarnings("ignore")  # of mlflow's own use of other libraries
 def test_mlflow_reads_every_step_and_the_recipe(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert afdctl("attack", "wgan", "--attack", "fgsm", "--epsilon", "0.1", "--set", "label=a+b").code == 0
+    (folder / "own.py").write_text("def move(model, x, y, *, epsilon): return x\nmove.label = 'a+b'\n")
+    assert afdctl("attack", "wgan", "--attack", "own.py:move", "--epsilon", "0.1", "--limit", "32").code == 0
     ended = afdctl("export", "wgan", "--to", "mlflow", "--out", "ml")
     assert ended.code == 0, ended.err
     assert ended.out.strip() == f"sqlite:///{folder / 'ml/mlflow.db'}"
