@@ -157,7 +157,7 @@ def _spec_of(kind: Kind[D], name: str) -> Spec:
     if is_code(name):
         return Spec.parse(name, Path.cwd())
     if entry := find_entry_point(kind, name):
-        return Spec(entry.module, entry.attr)
+        return Spec(entry.module, entry.attr, str(entry.dist.locate_file("")) if entry.dist else "")
     raise NotFoundError(
         f"{kind.noun} '{shorten(name)}': no such name; it was the entry point of a package that is not installed"
     )

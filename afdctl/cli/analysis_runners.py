@@ -39,18 +39,21 @@ def load_own_analyses(options: "AnalyzeOptions") -> "dict[str, Analysis]":
     return load_own(names, settings)
 
 
-def compares(options: "AnalyzeOptions", own: "dict[str, Analysis]") -> bool:
-    """Return whether an analysis compares attacks."""
-    needs = [registry.ANALYSES[name].needs for name in options.analyses] + [one.needs for one in own.values()]
-    return "attacks" in needs
+def needs_of(options: "AnalyzeOptions", own: "dict[str, Analysis]") -> set[str]:
+    """Return the features that the analyses need: of natural images, under the grid attack, or under all attacks."""
+    return {registry.ANALYSES[name].needs for name in options.analyses} | {one.needs for one in own.values()}
 
 
-def load_attacks(options: "AnalyzeOptions", dataset: str, attacks: list[str]) -> "AnalysisAttacks":
+def load_attacks(
+    options: "AnalyzeOptions", dataset: str, attacks: list[str], own: "dict[str, Analysis]"
+) -> "AnalysisAttacks":
     """Load the attack whose strength varies, those that are compared, and what differs from the suite."""
     from afdctl.suites import load
     from afdctl.suites.attack_config import parse_grid
 
-    epsilons = None if options.epsilons is None else parse_grid(options.epsilons)
+    # suites have no grid for a user's data set, and natural images need none
+    unused = (0.0, 1.0) if needs_of(options, own) == {"natural"} else None
+    epsilons = unused if options.epsilons is None else parse_grid(options.epsilons)
     suite = load.load(
         options.suite, dataset, attacks=[GRID_ATTACK], epsilons=epsilons, options=("--suite", "--epsilons")
     )
@@ -88,7 +91,7 @@ def make_runner(
         changed=changed,
     )
     # the attacks that are compared run only where an analysis compares them
-    used = [grid_attack, *(compared if compares(options, own) else [])]
+    used = [grid_attack, *(compared if "attacks" in needs_of(options, own) else [])]
     return AnalysisRunner(
         target,
         request,

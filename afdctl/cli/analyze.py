@@ -11,10 +11,10 @@ from afdctl import paths, registry
 from afdctl.cli import masking, output_path
 from afdctl.cli import options as shared
 from afdctl.cli.analysis_runners import (
-    compares,
     load_attacks,
     load_own_analyses,
     make_runner,
+    needs_of,
     rows_with_warnings,
     run_analyses,
 )
@@ -122,7 +122,7 @@ def analyze(options: AnalyzeOptions) -> None:
     shared.check_not_training(runs)
     # a suite is resolved once for each data set, so a mistake in it is reported once
     own = load_own_analyses(options)
-    by_dataset = {dataset: load_attacks(options, dataset, attacks) for dataset in map(dataset_name, runs)}
+    by_dataset = {dataset: load_attacks(options, dataset, attacks, own) for dataset in map(dataset_name, runs)}
 
     with exit_on_interrupt():
         from afdctl.cli.analyze_results import show_results
@@ -133,7 +133,7 @@ def analyze(options: AnalyzeOptions) -> None:
     device = choose_device(options.device)
     runners = [make_runner(options, run, device, by_dataset[dataset_name(run)], own) for run in runs]
     warnings = [f"{runner.target.name}: {warning}" for runner in runners for warning in runner.target.warnings]
-    for runner in runners if compares(options, own) else []:
+    for runner in runners if "attacks" in needs_of(options, own) else []:
         warnings += attack_warnings(runner.request.attacks, runner.target.classes)
     print_warnings(warnings)
     with progress_reporter() as reporter:

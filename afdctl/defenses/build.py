@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, Final
 
 import torch
@@ -38,6 +39,11 @@ def make_users(cls: Any, given: Mapping[str, Any], code: UserCode) -> Defense:
     name = given["table"].name
     if not issubclass(cls, Defense):
         raise RecipeError(f"{located(name)}: is not a subclass of afdctl.Defense")
+    try:
+        signature(cls).bind(**given)
+    except TypeError:
+        where = located(name, "__init__")
+        raise RecipeError(f"{where} must take **given, and call super().__init__(**given)") from None
     with code.running(f"{cls.__name__}()"):
         defense: Defense = cls(**given)
     find_state(defense, name)
@@ -61,11 +67,24 @@ def find_state(defense: Defense, name: str) -> None:
     for key, value in vars(defense).items():
         if key in OWN_ATTRIBUTES:
             continue
+        check_name_is_free(defense, key, value, name)
         if isinstance(value, nn.Module) and value not in own and value not in defense.modules.values():
             check_values(value, f"{located(name)}: module '{key}'")
             defense.modules[key] = value.to(device)
         elif isinstance(value, torch.optim.Optimizer) and value not in defense.optimizers.values():
             defense.optimizers[key] = value
+
+
+def check_name_is_free(defense: Defense, key: str, value: Any, name: str) -> None:
+    """Raise RecipeError for an attribute that takes the place of a method or an optimizer of afdctl."""
+    if callable(getattr(Defense, key, None)):
+        raise RecipeError(f"{located(name)}: self.{key} hides afdctl's method {key}(); choose another name")
+    taken = defense.optimizers.get(key, value)
+    if isinstance(value, torch.optim.Optimizer) and value is not taken:
+        raise RecipeError(
+            f"{located(name)}: self.{key} has the name of afdctl's optimizer {key}; choose another name, or replace "
+            f"that one: self.optimizers['{key}'] = ..."
+        )
 
 
 def check_nothing_lost(defense: Defense, name: str) -> None:

@@ -17,6 +17,7 @@ from afdctl.journal import Row
 from afdctl.runs import results_file, shards
 from afdctl.runs.curves import RobustnessCurve, auc, fault_warnings
 from afdctl.runs.record import Record
+from afdctl.runs.run import Run
 from afdctl.runs.shards import Array
 from afdctl.suites.autoattack import AA
 
@@ -94,7 +95,7 @@ def _planned_curve(task: Task, target: EvaluationTarget, cells: list[Row]) -> Sa
         cells=named,
         warnings=(*warnings, *fault_warnings(named)),
         run=target.name,
-        distances=_distances(target, cells),
+        distances=read_distances(target.run, cells),
         parts=_fooled_by_part(task.spec, target, cells[-1]) if isinstance(task.spec, AA) else None,
     )
 
@@ -111,7 +112,7 @@ def _earlier_transfers(target: EvaluationTarget, planned: Sequence[SampleCurve])
             cells=curve.cells,
             warnings=curve.warnings,
             run=target.name,
-            distances=_distances(target, curve.cells),
+            distances=read_distances(target.run, curve.cells),
         )
         for key, curve in Record.of(target.run, target.digest).curves.items()
         if curve.source
@@ -122,12 +123,10 @@ def _earlier_transfers(target: EvaluationTarget, planned: Sequence[SampleCurve])
     ]
 
 
-def _distances(target: EvaluationTarget, cells: Iterable[Row]) -> Array:
+def read_distances(run: Run, cells: Iterable[Row]) -> Array:
     """Read each sample's smallest distance (n,) over the cells of a curve."""
     cells = list(cells)
-    arrays = {
-        name: shards.read(target.run, name, without=results_file.IMAGES) for name in {cell["shard"] for cell in cells}
-    }
+    arrays = {name: shards.read(run, name, without=results_file.IMAGES) for name in {cell["shard"] for cell in cells}}
     return smallest_distances([arrays[cell["shard"]][f"{cell['epsilon']:g}/distance"] for cell in cells])
 
 

@@ -16,7 +16,7 @@ from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve, sweep_curves, 
 from afdctl.evaluation.plan import Task
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
-from afdctl.evaluation.union import UnionAccuracy, union_accuracy
+from afdctl.evaluation.union import UnionAccuracy, trained_union, union_accuracy
 from afdctl.journal import Row
 from afdctl.runs.curves import accuracy_interval, fault_warnings
 from afdctl.runs.run import Run
@@ -96,8 +96,7 @@ class EvaluationRequest:
 
 def trained_balls(run: Run) -> Balls:
     """Return the union of balls that a run was trained in; empty for a single ball or a custom model."""
-    chosen = recipe.loads(run.recipe_text, run.path) if run.recipe_text else None
-    return chosen.attack.balls if chosen and chosen.attack.union else {}
+    return trained_union(recipe.loads(run.recipe_text, run.path) if run.recipe_text else None)
 
 
 @dataclass(frozen=True)

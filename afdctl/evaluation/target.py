@@ -88,7 +88,8 @@ def load_run_target(run: Run, which: str, device: torch.device, data_dir: Path |
         warnings.append(f"{changed} has changed since the training; these results are of the code as it is now")
     # under the name that tables and suites know
     dataset = replace(dataset, name=config.dataset)
-    return make_target(run, network, dataset, device, digest=digest, seed=config.seed, warnings=warnings, load=load)
+    facts: dict[str, Any] = {"digest": digest, "own_code": "model" in (config.user_code or {}), "seed": config.seed}
+    return make_target(run, network, dataset, device, **facts, warnings=warnings, load=load)
 
 
 def load_user_target(
@@ -112,7 +113,7 @@ def load_user_target(
     network = _load_user_model(spec, images, device, weights=weights, mean=mean, std=std)
     x, classes = check_images(images, device), len(images.classes)
     code_digest, fingerprint = user_model.digest(network), compute_fingerprint(network, x, classes)
-    digest = sha256(f"{code_digest} {fingerprint}".encode()).hexdigest()
+    digest = known_checks.digest_with_outputs(code_digest, fingerprint)
     facts = {
         "kind": "external",
         "model": str(user_model.parse(spec)),
@@ -155,19 +156,16 @@ def make_target(
     seed: int = 0,
     warnings: Sequence[str] = (),
     check: Row | None = None,
+    own_code: bool = False,
     load: Callable[[], Dataset],
 ) -> EvaluationTarget:
     """Freeze the network, and take its check from the journal or make it where the journal has none.
 
-    `load` reads the data set again.
+    `load` reads the data set again; `own_code` is that of `known_checks.find_or_make`.
     """
     network = network.to(device).eval().requires_grad_(False)
     try:
-        check = (
-            check
-            or known_checks.find(run, digest, dataset.digest)
-            or sanity_checks.run_check(network, dataset, device, digest)
-        )
+        check = check or known_checks.find_or_make(run, network, dataset, device, digest, own_code=own_code)
     except RecipeError as error:
         raise RecipeError(f"{run.name}: {error}") from error
     return EvaluationTarget(
@@ -175,7 +173,7 @@ def make_target(
         network=network,
         split=Split(dataset.test, device),
         classes=len(dataset.classes),
-        digest=digest,
+        digest=check["checkpoint"],
         data_digest=dataset.digest,
         seed=seed,
         run=run,

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from afdctl.evaluation.curves import SampleCurve, robust_at, smallest_distances
+from afdctl.evaluation.curves import SampleCurve, read_distances, robust_at, smallest_distances
+from afdctl.recipe import Recipe
+from afdctl.runs import shards
 from afdctl.runs.curves import Interval, wilson
+from afdctl.runs.record import Record
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,34 @@ def union_accuracy(curves: Sequence[SampleCurve], balls: Mapping[str, float]) ->
         accuracy=float(together.mean()),
         interval=wilson(int(together.sum()), len(together)),
     )
+
+
+def recorded_union(record: Record) -> UnionAccuracy | None:
+    """Combine a run's white-box results in the balls that it was trained in.
+
+    Those on the most images count. None without a union, and where a ball has no attack on these images.
+    """
+    balls = trained_union(record.recipe)
+    curves = [
+        curve
+        for curve in record.curves.values()
+        if curve.norm in balls
+        and not curve.source
+        and all(shards.intact(record.run, cell["shard"]) for cell in curve.cells)
+    ]
+    if not curves:
+        return None
+    images = max((curve.n, curve.subset or "") for curve in curves)
+    return union_accuracy(
+        [
+            SampleCurve(cells=curve.cells, run=record.name, distances=read_distances(record.run, curve.cells))
+            for curve in curves
+            if (curve.n, curve.subset or "") == images
+        ],
+        balls,
+    )
+
+
+def trained_union(chosen: Recipe | None) -> dict[str, float]:
+    """Return the balls of the union that a recipe trains in, radius by norm; empty for a single ball."""
+    return chosen.attack.balls if chosen and chosen.attack.union else {}

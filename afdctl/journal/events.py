@@ -120,6 +120,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "pixels?": "integer",
         "measures?": "object",
         "warnings": "array of strings",
+        "fingerprint?": "array of numbers or null",
     },
     "sweep": {
         "suite?": "string",

@@ -123,6 +123,8 @@ def named(kind: Kind[Any]) -> Any:
         # the package of an entry point need not be installed to look at a run
         if not (info.context or {}).get("recorded") and not names.is_known(kind, name):
             family = kind.family_of(name)
+            if name.endswith(".py"):
+                raise ValueError(f"name a function or class of the file too, such as {shorten(name)}:Name")
             raise ValueError(family.form if family else f"no such name ({did_you_mean(name, kind.suggestions)})")
         return name
 

@@ -109,12 +109,13 @@ class UserCode:
 
 # the key of the main file in the records of `Imports`
 MAIN: Final = "__file__"
-_loaded: dict[str, UserCode] = {}
+# by place and the folder that it is imported from
+_loaded: dict[tuple[str, Path], UserCode] = {}
 
 
 def is_loaded(spec: Spec) -> bool:
     """Return whether the code of a spec has been executed."""
-    return spec.place in _loaded
+    return (spec.place, spec.folder) in _loaded
 
 
 def load(spec: Spec) -> UserCode:
@@ -123,7 +124,7 @@ def load(spec: Spec) -> UserCode:
     Code that is loaded already is returned as it is unless one of its files has changed. Errors: NotFoundError for a
     missing file or module, RecipeError for code that fails, with its file and line.
     """
-    known = _loaded.get(spec.place)
+    known = _loaded.get((spec.place, spec.folder))
     if known and known.is_current():
         return known
     if spec.file:
@@ -133,14 +134,15 @@ def load(spec: Spec) -> UserCode:
     with executing(spec.folder) as imports:
         module = run_file(spec.file, imports) if spec.file else import_named(spec.module, imports)
     record_late_imports(imports)
-    _loaded[spec.place] = UserCode(spec.place, module, imports)
-    return _loaded[spec.place]
+    _loaded[spec.place, spec.folder] = UserCode(spec.place, module, imports)
+    return _loaded[spec.place, spec.folder]
 
 
 def located(name: str, method: str = "") -> str:
     """Return how messages call the object of a name, with file and line where its code is loaded; see `UserCode`."""
     place, _, attribute = name.rpartition(":")
-    return _loaded[place].located(attribute, method) if place in _loaded else shown(name)
+    code = next((code for (loaded, _), code in _loaded.items() if loaded == place), None)
+    return code.located(attribute, method) if code else shown(name)
 
 
 @contextmanager
@@ -176,7 +178,7 @@ def run_file(path: Path, imports: Imports) -> ModuleType:
     module.__file__ = str(path)
     # dataclasses and pickle look up the module of a class there
     imports.modules[module.__name__] = sys.modules[module.__name__] = module
-    with blame_user_code(lambda error: f"{where(error, {str(path)}, str(path))}: {one_line_error(error)}"):
+    with UserCode(str(path), module, imports).blame():
         exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
     return module
 

@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.abc import MetaPathFinder
@@ -29,8 +30,6 @@ class Imports:
 
     # the imports in sys.modules; they stay there after a forward pass, as a backward pass may need them
     current: ClassVar["Imports | None"] = None
-    # whose code runs at this moment
-    reader: ClassVar["Imports | None"] = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
@@ -49,13 +48,13 @@ class Imports:
             self.make_current()
         sys.path.insert(0, self.folder)
         sys.meta_path.insert(0, self.finder)
-        outer, Imports.reader = Imports.reader, self
+        outer, _running.imports = getattr(_running, "imports", None), self
         try:
             # stdout carries results only
             with redirect_stdout(sys.stderr):
                 yield
         finally:
-            Imports.reader = outer
+            _running.imports = outer
             sys.meta_path.remove(self.finder)
             with suppress(ValueError):
                 sys.path.remove(self.folder)
@@ -194,10 +193,12 @@ def watch_reads() -> None:
 
 
 _watching = False
+# whose code runs in a thread at this moment: the journal's thread reads its lock meanwhile, often below the same folder
+_running = threading.local()
 
 
 def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
-    imports = Imports.reader
+    imports: Imports | None = getattr(_running, "imports", None)
     if event != "open" or imports is None or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
     path, _, flags = arguments
@@ -205,7 +206,7 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
     if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
         return
     file = Path(os.path.abspath(os.fsdecode(path)))
-    if file.suffix not in (".py", ".pyc") and file.is_relative_to(imports.folder):
+    if file.suffix not in (".py", ".pyc") and file.is_relative_to(imports.folder) and not installed(file):
         imports.reads[file] = stamp(file)
 
 

@@ -13,11 +13,13 @@ class Spec:
     """Where code is, and the name of an object in it.
 
     `place` is the absolute path of a file, the dotted name of a module, or that name after the absolute path of the
-    folder to import it from: `/code/mine/package.module`.
+    folder to import it from: `/code/mine/package.module`. `installed_in` is the folder that a package is installed in,
+    of an entry point: no file of the working directory takes its place.
     """
 
     place: str
     name: str
+    installed_in: str = ""
 
     @classmethod
     def parse(cls, text: str, folder: Path) -> "Spec":
@@ -47,6 +49,8 @@ class Spec:
     @property
     def folder(self) -> Path:
         """The folder that the code imports from, beside what is installed."""
+        if self.installed_in:
+            return Path(self.installed_in)
         return Path(self.place).parent if "/" in self.place else Path.cwd()
 
     @property

@@ -87,6 +87,26 @@ def test_following_a_live_run(afdctl: Afdctl, folder: Path):
     assert [step for step, _ in scalars(folder / "tb/live")["train/L_C"]] == list(range(1, 12))
 
 
+@pytest.mark.slow  # its database has many tables
+@pytest.mark.filterwarnings("ignore")  # of mlflow's own use of other libraries
+def test_mlflow_reads_every_step_and_the_recipe(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (folder / "own.py").write_text("def move(model, x, y, *, epsilon): return x\nmove.label = 'a+b'\n")
+    assert afdctl("attack", "wgan", "--attack", "own.py:move", "--epsilon", "0.1", "--limit", "32").code == 0
+    ended = afdctl("export", "wgan", "--to", "mlflow", "--out", "ml")
+    assert ended.code == 0, ended.err
+    assert ended.out.strip() == f"sqlite:///{folder / 'ml/mlflow.db'}"
+    client = mlflow.MlflowClient(ended.out.strip())
+    (run,) = client.search_runs([client.get_experiment_by_name("afdctl").experiment_id])
+    assert (run.info.run_name, run.info.status) == ("wgan", "FINISHED")
+    assert run.data.params["defense.name"] == "afd"
+    assert "attack/a_b/linf_0.1" in run.data.metrics  # mlflow refuses a +
+    rows = [row for row in read_rows(folder / "runs/wgan/events.ndjson") if row["event"] == "step"]
+    history = client.get_metric_history(run.info.run_id, "train/L_C")
+    assert [(one.step, one.value) for one in history] == [(row["step"], row["L_C"]) for row in rows]
+
+
 def test_points_of_rows():
     points = PointMaker()
     step = points.point({"event": "step", "t": 5.0, "step": 7, "epoch": 1, "L_C": 2, "L_D": None, "lr_C": 0.1})

@@ -36,10 +36,16 @@ def test_the_union_counts_images_that_no_attack_fooled(afdctl: Afdctl, folder: P
     assert f"{100 * union['accuracy']:.1f} ±" in table
 
 
-def test_a_run_of_a_union_shows_its_own_balls(afdctl: Afdctl):
+def test_a_run_of_a_union_shows_its_own_balls(afdctl: Afdctl, folder: Path):
+    assert "not measured; it needs an attack in each ball" in afdctl("export", "union", "--table", "1").out
     ended = afdctl("sweep", "union", *SWEEP, "--json")
     (union,) = json.loads(ended.out)["unions"]
     assert union["balls"] == {"linf": 0.1, "l2": 0.5}
+    note = f"union in the union of L∞ 0.1 and L2 0.5: {100 * union['accuracy']:.1f} % (95 % interval"
+    assert note in (table := afdctl("export", "union", "--table", "1").out)
+    assert "of 64 images that none of pgd_linf, pgd_l2, ddn fooled in any ball." in table
+    assert afdctl("export", "union", "--report", "union.html").code == 0
+    assert note in (folder / "union.html").read_text()
     # without an attack in one of the balls there is no such accuracy
     assert json.loads(afdctl("sweep", "union", *SWEEP, "--attacks", "pgd_linf", "--json").out)["unions"] == []
     assert json.loads(afdctl("sweep", "at", *SWEEP, "--json").out)["unions"] == []

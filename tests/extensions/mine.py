@@ -1,5 +1,6 @@
 """A user's file with one of each kind, as the tests of extensions copy it; its defense has state of every type."""
 
+import os
 import random
 from pathlib import Path
 from typing import Literal
@@ -83,7 +84,8 @@ class Net(nn.Module):
         )
 
     def forward(self, x):
-        return self.body(x)
+        # neither in the code nor among the files beside it
+        return self.body(x + float(os.environ.get("MINE_SHIFT", "0")))
 
 
 class Pictures(DatasetLoader):

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from afdctl import cli, recipe, registry
 from afdctl.bench.step_time import short_name
 from afdctl.cli.bench import display_name
 from afdctl.descriptors import DefenseDescriptor
 from afdctl.errors import AfdctlError, CorruptError, NotFoundError, RecipeError, StoppedError, UserCodeError
+from afdctl.evaluation import known_checks
+from afdctl.evaluation.target import EvaluationTarget, load_run_target
 from afdctl.export.figures.style import method_styles
 from afdctl.export.groups import method_rank
-from afdctl.journal import read_rows
+from afdctl.journal import JournalCache, read_rows
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from afdctl.training.schedule import AdversarySchedule
@@ -70,6 +73,28 @@ def test_every_command_shows_it(user_run: Run, afdctl):
     assert "Mine" in afdctl("export", "mine", "--table", "A1")
     afdctl("export", "mine", "--report", "report.html")
     assert "L_mine" in Path("report.html").read_text()
+
+
+def test_other_logits_of_the_same_code_and_weights_have_results_of_their_own(
+    user_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = Run(Path(shutil.copytree(user_run.path, tmp_path / "mine")))
+
+    def loaded(shift: str) -> EvaluationTarget:
+        monkeypatch.setenv("MINE_SHIFT", shift)
+        target = load_run_target(run, "last", torch.device("cpu"), None)
+        with run.open_journal() as journal:
+            journal.extend(known_checks.missing([target.check], JournalCache(run.journal_path)))
+        return target
+
+    def warned(target: EvaluationTarget) -> bool:
+        return any("returns other logits than when it was first measured" in line for line in target.warnings)
+
+    first, shifted, rounded, again = loaded("0"), loaded("0.3"), loaded("0.3000001"), loaded("1e-7")
+    assert first.digest == again.digest != shifted.digest == rounded.digest
+    assert [warned(target) for target in (first, shifted, rounded, again)] == [False, True, True, False]
+    # the checks are not repeated
+    assert len([row for row in read_rows(run.journal_path) if row["event"] == "sanity_check"]) == 2
 
 
 def test_a_new_descriptor_is_enough_for_a_built_in_defense(monkeypatch: pytest.MonkeyPatch):
@@ -163,6 +188,7 @@ MISTAKES = [
     (["defense.name=bad.py:Labels"], "Labels.losses: must be a tuple of names, not 'L_C'"),
     (["defense.name=bad.py:NoStop"], "bad.py: has no 'NoStop' (did you mean 'NoStep'?)"),
     (["data.dataset=nosuch.py:X"], '--set data.dataset = "nosuch.py:X": nosuch.py: no such file'),
+    (["defense.name=bad.py"], 'defense.name = "bad.py": name a function or class of the file too, such as bad.py:Name'),
     (["defense.name=nosuch"], '--set defense.name = "nosuch": no such name (known: natural,'),
 ]
 BAD = """
@@ -223,6 +249,23 @@ class Filled(Base):
         self.memory["x"] = x
         return super().step(x, y)
 
+class Named(Base):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.C = torch.optim.Adam(self.network.parameters())
+
+class Hiding(Base):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.values = []
+
+class Partial(Base):
+    def step(self, x, y):
+        return {"grad_C": self.step_classifier(self.network.F_theta(x).mean())}
+
+class Bare(Base):
+    def __init__(self): ...
+
 class Images(DatasetLoader):
     def load(self, roots, **_):
         split = ImageTensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
@@ -270,12 +313,19 @@ TRAINED = [
     (["defense.name=bad.py:Listed"], "Listed: self.heads has modules, which a resume would lose: use torch.nn.ModuleL"),
     (["defense.name=bad.py:Drawing"], "Drawing: self.draws is a Generator, whose draws a resume would repeat: use a"),
     (["defense.name=bad.py:Filled"], "Filled: self.memory has Tensor objects, which a resume would lose: make each"),
+    (["defense.name=bad.py:Named"], "Named: self.C has the name of afdctl's optimizer C; choose another name, or repl"),
+    (["defense.name=bad.py:Bare"], "bad.py:74: Bare.__init__() must take **given, and call super().__init__(**given)"),
+    (["defense.name=bad.py:Hiding"], "Hiding: self.values hides afdctl's method values(); choose another name"),
+    (
+        ["defense.name=bad.py:Partial"],
+        "bad.py:71: step(): ValueError: the loss does not depend on all weights of FeatureClassifier",
+    ),
     (["data.dataset=bad.py:Images"], "train images must be uint8 (n, c, h, w) from 0 to 255 with 1 or 3 channels"),
     (["data.dataset=bad.py:Labels1"], "train labels are 1 to 2, but there are 2 classes: they count from 0"),
     (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
     (["model.encoder=bad.py:meta"], "on the CPU"),
     (["model.encoder=bad.py:hooked"], "layer '0' has a hook, which attacks do not call; compute it in forward"),
-    (["attack.name=bad.py:outside"], "bad.py:75: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
+    (["attack.name=bad.py:outside"], "bad.py:92: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
 ]
 
 

@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_what_is_executed_and_read_beside_it_is_recorded(folder: Path):
     assert set(code_of(name_of(folder)).files()) == {"mine.py", "beside.py", "table.txt"}
 
 
+def test_what_another_thread_reads_meanwhile_is_not_the_codes(folder: Path):
+    """The journal's thread reads its lock while a step runs, and `runs` is often beside the user's file."""
+    mine = code_of(name_of(folder))
+    (folder / "events.ndjson.lock").touch()
+    with mine.running():
+        thread = threading.Thread(target=(folder / "events.ndjson.lock").read_text)
+        thread.start()
+        thread.join()
+        (folder / "beside.py").with_suffix(".txt").touch()
+        (folder / "beside.txt").read_text()
+    assert {path.name for path in mine.imports.reads} == {"table.txt", "beside.txt"}
+
+
 def test_modules_that_a_function_imports_are_recorded_before_it_runs(folder: Path):
     (folder / "package").mkdir()
     (folder / "package/__init__.py").write_text("def late():\n    from . import part\n")
@@ -141,6 +155,7 @@ MISTAKES = [
     ("mine.py:Mime", RecipeError, "code/mine.py: has no 'Mime' (did you mean 'Mine'?)"),
     ("no.such.module:Mine", NotFoundError, "no.such.module: no such module; a file's name ends in .py"),
     ("bad.py:Mine", RecipeError, "code/bad.py:2: ZeroDivisionError: division by zero"),
+    ("importer.py:Mine", RecipeError, "code/bad.py:2: ZeroDivisionError: division by zero"),
     ("thread.py:Mine", RecipeError, "the code leaves a thread behind (endless); end it, or make it a daemon"),
     ("mine.py:", RecipeError, "'mine.py:': name a function or class too, such as path/to/file.py:Name"),
     ("aft", RecipeError, "no such defense (did you mean 'afd'?); code of your own is path/to/file.py:Name"),
@@ -150,6 +165,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "kind", "message"), MISTAKES)
 def test_a_mistake_is_one_line(folder: Path, text: str, kind: type[AfdctlError], message: str):
     (folder / "bad.py").write_text("\n1 / 0\n")
+    (folder / "importer.py").write_text("import bad\n")
     (folder / "thread.py").write_text(
         "import threading\nstop = threading.Event()\nthread = threading.Thread(target=stop.wait, name='endless')\n"
         "thread.start()\nthreading.stop_mine = stop\n"

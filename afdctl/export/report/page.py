@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from afdctl import __version__
 from afdctl.export.report import analyses, curves
+from afdctl.export.union_notes import union_notes
 from afdctl.formatting import NORM_LABELS, format_epsilon, format_value, printable
 from afdctl.image_counts import describe_images
 from afdctl.journal import Row
@@ -119,6 +120,7 @@ def build(records: Sequence[Record]) -> str:
         differences=differing_keys(recipes),
         training_charts=curves.training_charts(trainings),
         attack_sections=[(section, section.charts(names)) for section in curves.attack_sections(records)],
+        union_notes=list(union_notes(records)),
         analysis_charts=analyses.charts(records),
         analysis_note=analyses.note(records),
     )

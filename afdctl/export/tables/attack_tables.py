@@ -12,6 +12,7 @@ from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Row, Table
 from afdctl.export.tables.paired_notes import AA, PGD, paired_notes
 from afdctl.export.tables.paper import Measurement, accuracy_at, area_under_curve, clean_accuracy
+from afdctl.export.union_notes import union_notes
 from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record, method_of
 from afdctl.runs.run import Run
@@ -86,6 +87,7 @@ def table_1(records: Sequence[Record], with_paper: bool) -> Table:
             f"WB: white box. BB: black box, with adversarial images made against {notes.sources(rows) or 'an NT run'}.",
             "ε: " + "; ".join(_format_epsilons(epsilons)) + ".",
             *notes.of_measurements(columns, rows, groups),
+            *union_notes(record for group in groups for record in group.records),
             *notes.without_autoattack(rows, groups, "aa_linf_wb"),
             *paired_notes(groups, (AA, PGD), records),
         ),
