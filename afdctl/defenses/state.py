@@ -88,8 +88,7 @@ def lost(value: Any, known: Set[int]) -> str:
         if isinstance(item, nn.Module) and id(item) not in known:
             return "has modules, which a resume would lose: use torch.nn.ModuleList or ModuleDict"
         if isinstance(item, (Optimizer, Tensor, Generator, np.ndarray, *GENERATORS)) and id(item) not in known:
-            kind = type(item).__name__
-            return f"has {kind} objects, which a resume would lose: make each an attribute of its own"
+            return f"has {type(item).__name__} objects, which a resume would lose: make each an attribute of its own"
     return ""
 
 
