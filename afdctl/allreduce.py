@@ -11,6 +11,12 @@ import torch
 from torch import Tensor, distributed, nn
 
 
+class _Training:
+    """The processes of this training. A process group alone may be that of a program that calls afdctl."""
+
+    processes = 1
+
+
 class _Batch:
     """The batch of the current step. Not a context variable: on a GPU, backward passes run in other threads."""
 
@@ -18,9 +24,19 @@ class _Batch:
     copies = 1
 
 
+@contextmanager
+def over_processes(count: int) -> Iterator[None]:
+    """Sum over the `count` processes of torch's default group inside the block."""
+    before, _Training.processes = _Training.processes, count
+    try:
+        yield
+    finally:
+        _Training.processes = before
+
+
 def process_count() -> int:
     """Return the number of processes of this training."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return _Training.processes
 
 
 @contextmanager

@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "sweep": ("sweep:sweep", "Run a suite's attacks over their epsilons."),
     "analyze": ("analyze:analyze", "Analyse the features of runs."),
     "export": ("export:export", "Export tables, figures, reports, raw data and weights of runs."),
-    "verify": ("verify:verify", "Compare runs with the paper's numbers."),
+    "verify": ("verify:verify", "Compare runs with published numbers."),
     "bench": ("bench:bench", "Measure the cost of a recipe on this machine."),
     "runs": ("runs:app", "List, show, compare and remove runs, and import models as runs."),
     "recipes": ("recipes:app", "List, show, copy and check recipes."),

@@ -53,7 +53,10 @@ def start(recipe: "Recipe", options: "TrainOptions") -> None:
 def resume(run: "Run", options: "TrainOptions") -> None:
     """Resume a stopped run."""
     with _joined(options) as (processes, device):
-        _resume(run, options, processes, device)
+        from afdctl.runs.run import Run
+
+        # `latest` may be another run by the time that another process looks for it
+        _resume(Run(Path(processes.from_first(str(run.path)))), options, processes, device)
 
 
 def _resume(run: "Run", options: "TrainOptions", processes: "Processes", device: str | None) -> None:
@@ -93,13 +96,16 @@ def _print_path(run: "Run", options: "TrainOptions", processes: "Processes") -> 
 
 def _interrupted_run(root: Path) -> "Run | None":
     """Return the run that this launch has begun before a restart of its processes."""
+    from afdctl.runs.provenance import command_line
     from afdctl.runs.run import Run
     from afdctl.training.distributed import is_restart, launch_id
 
     if is_restart():
+        # with the command, as a script may give all of its trainings one --rdzv-id
+        wanted = (launch_id(), command_line())
         for run in reversed(Run.all(root)):
             # a damaged run, or one of another version, is not of this launch
             with suppress(AfdctlError):
-                if run.exists and run.provenance.get("launch") == launch_id():
+                if run.exists and (run.provenance.get("launch"), run.provenance.get("command")) == wanted:
                     return run
     return None

@@ -4,15 +4,20 @@ import copy
 import random
 from collections import deque
 from collections.abc import Iterator, Set
+from io import BytesIO
+from pickle import PickleError
 from typing import Any, Final
 
 import numpy as np
+import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 # types of attributes that are state by themselves
-VALUES: Final = (int, float, str, Tensor, Generator)
-PLAIN: Final = (int, float, str, type(None))
+VALUES: Final = (int, float, str, np.generic, Tensor, Generator)
+PLAIN: Final = (int, float, str, np.generic, type(None))
+# types of which a checkpoint holds nothing, and what to use instead
+UNSAVED: Final = {deque: "a list", set: "a list", dict: "a plain dict", np.ndarray: "a tensor"}
 GENERATORS: Final = (random.Random, np.random.Generator, np.random.RandomState)
 
 
@@ -38,10 +43,31 @@ def saved(value: Any) -> Any:
     """Return what a checkpoint holds of a value; a tensor is the attribute itself, not a copy."""
     if isinstance(value, Generator):
         return value.get_state()
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, Tensor):
+        return value
     # a later step may change them
-    return value if isinstance(value, Tensor) else copy.deepcopy(value.state_dict() if has_state(value) else value)
+    return copy.deepcopy(value.state_dict()) if has_state(value) else without_numpy(value)
+
+
+def without_numpy(value: Any) -> Any:
+    """Copy a plain value; numpy's numbers, which torch does not load from a checkpoint, become Python's."""
+    if type(value) is dict:
+        return {without_numpy(key): without_numpy(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(without_numpy, value))
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def loads(value: Any) -> bool:
+    """Return whether torch can save a value and load it without executing code."""
+    buffer = BytesIO()
+    try:
+        torch.save(value, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except (PickleError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def lost(value: Any, known: Set[int]) -> str:
@@ -51,14 +77,18 @@ def lost(value: Any, known: Set[int]) -> str:
     """
     if isinstance(value, GENERATORS):
         return f"is a {type(value).__name__}, whose draws a resume would repeat: use a torch.Generator"
-    if isinstance(value, deque):
-        return "is a deque, which a resume would lose: use a list"
+    if is_value(value):
+        is_held = isinstance(value, Tensor | Generator) or loads(saved(value))
+        return "" if is_held else "has a state that torch does not load from a checkpoint: use numbers, texts, tensors"
+    for kind, other in UNSAVED.items():
+        # a dictionary of functions, say, does not change in training
+        if isinstance(value, kind) and type(value) is not dict and is_plain(list(contents(value))):
+            return f"is a {type(value).__name__}, which a resume would lose: use {other}"
     for item in contents(value):
         if isinstance(item, nn.Module) and id(item) not in known:
             return "has modules, which a resume would lose: use torch.nn.ModuleList or ModuleDict"
-        if isinstance(item, (Optimizer, Tensor, Generator, *GENERATORS)) and id(item) not in known:
-            kind = type(item).__name__
-            return f"has {kind} objects, which a resume would lose: make each an attribute of its own"
+        if isinstance(item, (Optimizer, Tensor, Generator, np.ndarray, *GENERATORS)) and id(item) not in known:
+            return f"has {type(item).__name__} objects, which a resume would lose: make each an attribute of its own"
     return ""
 
 

@@ -104,6 +104,8 @@ def _other_training(recipe: Recipe, row: PublishedRow) -> str:
         return "another network: the published one does not normalise features (model.norm)"
     if row.extra_data:
         return f"trained with {row.extra_data}"
+    if recipe.data.extra or recipe.data.train_limit:
+        return f"other training images: data.{'extra' if recipe.data.extra else 'train_limit'}"
     if attack.union or attack.norm != "linf" or abs(attack.epsilon - row.epsilon) > TOLERANCE * row.epsilon:
         balls = " and ".join(f"{NORM_LABELS[norm]} {format_epsilon(radius)}" for norm, radius in attack.balls.items())
         return f"another threat model: L∞ {format_epsilon(row.epsilon)}, not {balls}"

@@ -69,7 +69,7 @@ def parse_line(line: bytes) -> Row | None:
 def parse_json(text: bytes) -> Row | None:
     """Return the row of a line's JSON, its fields unchecked; None if it is not an object with an event."""
     try:
-        row = orjson.loads(text)
+        row = _parse(text)
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("event"), str) else None
@@ -91,7 +91,7 @@ def check_row(text: bytes) -> Row:
     A checksum proves that a line is what was written, not that this version wrote it. A `run` row of another schema is
     returned unchecked, so that the caller finds the schema.
     """
-    row = orjson.loads(text)
+    row = _parse(text)
     if type(row) is not dict or type(event := row.get("event")) is not str:
         raise ValueError("not an object with an event")
     if event == "run" and type(schema := row.get("schema")) is int and schema != SCHEMA:
@@ -171,6 +171,18 @@ def rows_between(path: Path, begin: int, end: int, limit: int = 4096) -> list[Ro
             if begin >= end or len(rows) >= limit:
                 break
     return rows
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        pass
+    # orjson refuses the escapes of a path that is not UTF-8
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _check_fields(row: Row, checks: Mapping[str, Check]) -> None:

@@ -21,6 +21,8 @@ RECORDED: dict[str, bool] = {"recorded": True}
 
 # what afdctl passes to a user's encoder or adversary besides keys of its table
 GIVEN: Final = ("channels", "image_size", "generator")
+# types of the defaults of arguments that are keys
+PLAIN: Final = (bool, int, float, str, list, tuple, dict, type(None))
 
 
 class NamedTable(Table):
@@ -73,14 +75,15 @@ def config_of(table: type[NamedTable], name: str) -> type[NamedTable]:
 
 
 def with_settings_of(table: type[NamedTable], found: Any, name: str) -> type[NamedTable]:
-    """Return the table with a key for each argument that has a default and that afdctl does not pass itself."""
+    """Return the table with a key for each argument that has a plain default and that afdctl does not pass itself."""
     # a defense or a data set is a class that afdctl calls in its own way
     if table.kind.methods:
         return table
     fields: dict[str, Any] = {}
     for key, parameter in signature(found).parameters.items():
         by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        if by_name and parameter.default is not parameter.empty and key not in (*table.model_fields, *GIVEN):
+        # others, such as a layer, keep their default
+        if by_name and isinstance(parameter.default, PLAIN) and key not in (*table.model_fields, *GIVEN):
             # without an annotation the default decides
             kind = Any if parameter.default is None else type(parameter.default)
             fields[key] = (hints_of(found).get(key, kind), parameter.default)

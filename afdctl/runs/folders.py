@@ -143,7 +143,10 @@ def is_free(folder: Path) -> bool:
         return True
     if not (folder / JOURNAL).exists() or not has_no_step(folder):
         return False
-    *_, last = ({}, *read_rows(folder / JOURNAL))
+    try:
+        *_, last = ({}, *read_rows(folder / JOURNAL))
+    except AfdctlError:
+        return False  # damaged, or of another version
     # where it failed it would fail again
     return last.get("event") == "end" and last["reason"] == "failed"
 

@@ -33,8 +33,13 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "platform": platform.platform(),
         # the rounding of sums depends on it, so a resume sets the same number
         "threads": torch.get_num_threads(),
-        "command": shlex.join(sys.argv),
+        "command": command_line(),
     }
+
+
+def command_line() -> str:
+    """Return the command of this process as a shell takes it."""
+    return shlex.join(sys.argv)
 
 
 def source_commit() -> str | None:

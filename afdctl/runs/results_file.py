@@ -13,7 +13,7 @@ from afdctl.errors import CorruptError, file_errors
 from afdctl.formatting import encodable
 from afdctl.journal import SCHEMA, JournalOutline, Row
 from afdctl.runs import shards
-from afdctl.runs.results_tables import add_table
+from afdctl.runs.results_tables import BATCH_ROWS, add_table
 from afdctl.runs.run import Run
 from afdctl.runs.selection import (
     Warnings,
@@ -123,6 +123,8 @@ def _copy_steps(file: h5py.File, run: Run, outline: JournalOutline) -> int:
         end, steps = int(old.attrs["log_offset"]), old[STEPS]
         is_prefix = end <= outline.end and _digest(run.journal_path, end) == old.attrs["log_sha256"]
         if is_prefix and len(steps) and old.attrs["schema"] == SCHEMA and not outline.has_resume_after(end):
+            for first in range(0, len(steps), BATCH_ROWS):
+                _ = steps[first : first + BATCH_ROWS]  # verifies their checksums, which a copy does not
             file.copy(steps, file, STEPS)
             return end
     return 0

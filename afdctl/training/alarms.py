@@ -143,7 +143,8 @@ class AlarmDetector:
 def _weight_sums(network: nn.Module) -> list[float]:
     """Return the sum of each trained weight tensor, which nearly any update changes."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [parameter.detach().double().sum().item() for parameter in trained]
+    # on the CPU, because MPS has no float64
+    return [parameter.detach().cpu().double().sum().item() for parameter in trained]
 
 
 def _measured(name: str, value: float) -> tuple[str, float, float]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch import distributed
 
+from afdctl import allreduce
 from afdctl.defenses.base import Defense
 from afdctl.errors import AfdctlError, DivergedError, RecipeError, SilentError, StoppedError
 from afdctl.journal.writing_process import boot_id, host_name
@@ -102,10 +103,11 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
     _connect("nccl" if on_gpu else "gloo")
     control = distributed.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
     try:
-        yield (
-            Processes(rank=distributed.get_rank(), size=size, control=control),
-            f"cuda:{local_rank}" if on_gpu else "cpu",
-        )
+        with allreduce.over_processes(size):
+            yield (
+                Processes(rank=distributed.get_rank(), size=size, control=control),
+                f"cuda:{local_rank}" if on_gpu else "cpu",
+            )
     except AfdctlError as error:
         # not left in order: a process that waits for this one would wait for the time-out
         if os.environ["RANK"] != "0" and (isinstance(error, SHARED) or is_lost(error.__cause__)):
@@ -174,8 +176,9 @@ def size_warning(state: Mapping[str, Any], processes: Processes) -> list[str]:
 
 
 def launch(processes: Processes) -> dict[str, Any]:
-    """Return what run.json records of several processes: their number, and torchrun's id, which a restart keeps."""
-    return {"processes": processes.size, "launch": launch_id()} if processes.size > 1 else {}
+    """Return what run.json records: the number of several processes, and torchrun's id, which a restart keeps."""
+    number = {"processes": processes.size} if processes.size > 1 else {}
+    return number | ({"launch": launch_id()} if "TORCHELASTIC_RUN_ID" in os.environ else {})
 
 
 def launch_id() -> str:

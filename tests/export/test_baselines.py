@@ -56,6 +56,7 @@ def test_a_number_outside_the_band_does_not_hold(tmp_path: Path):
         ("cifar10_at_ema", ["model.norm=l2"], "another network: the published one does not normalise "),
         ("cifar10_at_ema", ["attack.epsilon=4/255"], "another threat model: L∞ 8/255, not L∞ 4/255"),
         ("cifar10_at_ema", ["attack.norm=l2", "attack.epsilon=0.5"], "another threat model: L∞ 8/255, not L2 0.5"),
+        ("cifar10_at_ema", ["data.train_limit=1000"], "other training images: data.train_limit"),
         ("cifar10_score", [], "another network: wrn-28-10, not resnet18, width 64"),
     ],
 )

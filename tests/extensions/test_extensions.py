@@ -329,6 +329,14 @@ TRAINED = [
 ]
 
 
+def test_arguments_that_no_recipe_can_write_are_no_keys(tmp_path: Path):
+    source = "from torch import nn\ndef layers(channels, act=nn.ReLU, last=nn.ReLU(), depth: int = 2): ..."
+    (tmp_path / "own.py").write_text(source)
+    text = recipe.dump(load(write(tmp_path), f"model.encoder={tmp_path}/own.py:layers"))
+    assert "depth = 2" in text
+    assert "act =" not in text
+
+
 def test_a_defense_that_moves_no_weight_is_named_once(bad: Path, user_run: Run):
     def warned(run: Run) -> int:
         messages = [row["message"] for row in read_rows(run.journal_path) if row["event"] == "warning"]

@@ -10,7 +10,7 @@ import pytest
 from afdctl.errors import CorruptError
 from afdctl.journal import Journal, JournalOutline, read_rows
 from afdctl.journal.events import REQUIRED
-from afdctl.journal.rows import check_row
+from afdctl.journal.rows import check_row, encode_row, parse_line
 from tests.journals import run_row, sealed, steps
 from tests.tui import journals
 
@@ -54,6 +54,12 @@ def test_a_value_of_a_wrong_type_is_refused(event: str, change: dict[str, Any], 
     row = GOOD.get(event, {"event": event, "t": 1.0})
     with pytest.raises(ValueError, match=f"its {event} row has no valid {complaint}"):
         check_row(text_of(row | change))
+
+
+def test_a_path_that_is_not_utf8_is_read_as_it_was_written():
+    row = {"event": "warning", "t": 1.0, "message": "caf\udce9"}
+    text, line = encode_row(row)
+    assert check_row(text.encode()) == row == parse_line(line)
 
 
 @pytest.mark.parametrize("event", ["step", "epoch", "test"])

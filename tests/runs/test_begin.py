@@ -109,6 +109,16 @@ def test_a_name_that_is_being_begun_is_busy_and_a_number_is_passed_over(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_damaged_run_without_a_step_does_not_stop_new_ones(tmp_path: Path):
+    Run(begun(tmp_path / "toy-001")).complete(FACTS)
+    journal = tmp_path / "toy-001/events.ndjson"
+    journal.write_bytes(journal.read_bytes().replace(b'"toy"', b'"tox"') + journal.read_bytes())
+    with Run.begin(tmp_path, "toy") as (run, _):
+        assert run.name == "toy-002"
+    with pytest.raises(RecipeError, match="toy-001: exists"), Run.begin(tmp_path, "toy", "toy-001"):
+        pass
+
+
 def test_a_folder_in_which_nothing_was_trained_is_no_run(tmp_path: Path):
     begun(tmp_path / "mine")
     assert Run.all(tmp_path) == []

@@ -177,6 +177,17 @@ def test_no_step_of_another_journal_is_copied(run: Run) -> None:
     assert 42 not in tables["train/steps"]["L_C"]
 
 
+def test_damaged_steps_are_not_copied(run: Run) -> None:
+    path = write(run, [*map(step, range(1, 21))])
+    with h5py.File(path) as file:
+        place = file["train/steps"].id.get_chunk_info(0).byte_offset
+    damaged = bytearray(path.read_bytes())
+    damaged[place + 20] ^= 1
+    path.write_bytes(damaged)
+    tables, _ = content(write(run, [step(21)]))
+    assert tables["train/steps"]["step"].tolist() == [*range(1, 22)]
+
+
 def interrupted() -> Rows:
     """Thirty steps with two kills and a stop in between."""
     first = [*map(step, range(1, 11)), epoch(1), *map(step, range(11, 18))]

@@ -4,19 +4,23 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
+from afdctl import allreduce
+from afdctl.cli.training_process import _interrupted_run
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Sampler
 from afdctl.errors import RecipeError
 from afdctl.journal import read_rows
+from afdctl.runs.provenance import command_line
 from afdctl.runs.run import Run
-from afdctl.training.distributed import check_batch, uses_gpus
+from afdctl.training.distributed import ALONE, check_batch, launch, uses_gpus
 from afdctl.training.rng import TrainingRNG
 from tests.cli.trainings import options, wait_for
 from tests.conftest import SHORT, short
@@ -119,6 +123,23 @@ def test_a_further_process_gets_new_streams_and_the_same_order():
     attacks = {rng.attack.get_state().numpy().tobytes() for rng in streams}
     orders = {rng.shuffle.get_state().numpy().tobytes() for rng in streams}
     assert (len(attacks), len(orders)) == (4, 1)
+
+
+def test_a_process_group_of_the_calling_program_is_not_used(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    assert allreduce.process_count() == 1
+
+
+def test_a_restart_finds_the_run_of_its_own_launch_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one-id-for-all")
+    monkeypatch.setattr(sys, "argv", ["afdctl", "train", "a"])
+    run = Run.create(tmp_path, "a", None, {"command": command_line(), **launch(ALONE)})
+    assert _interrupted_run(tmp_path) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert _interrupted_run(tmp_path) == run
+    monkeypatch.setattr(sys, "argv", ["afdctl", "train", "b"])
+    assert _interrupted_run(tmp_path) is None
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():
