@@ -1,7 +1,7 @@
 """Train, sweep, and record the dashboard as an animated SVG: the README's first picture.
 
-    python docs/record_dashboard.py digits_dcgan                            # writes docs/recording.svg
-    python docs/record_dashboard.py digits_dcgan --set train.epochs=40      # more options of `afdctl train`
+    python docs/record_dashboard.py digits_afd                              # writes docs/recording.svg
+    python docs/record_dashboard.py digits_afd --set train.epochs=40      # more options of `afdctl train`
 
 The commands run on this machine, in a temporary folder, and leave a journal. The dashboard then draws it at evenly
 spaced rows, as `afdctl watch --replay` would, but always as many frames, however fast or loaded the machine is. What
