@@ -1,6 +1,6 @@
 """Train, sweep, and record the dashboard as an animated SVG: the README's first picture.
 
-    python docs/record_dashboard.py digits_afd                              # writes docs/recording.svg
+    python docs/record_dashboard.py digits_afd                          # writes docs/recording.svg
     python docs/record_dashboard.py digits_afd --set train.epochs=40      # more options of `afdctl train`
 
 The commands run on this machine, in a temporary folder, and leave a journal. The dashboard then draws it at evenly
