@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ echo "$@" >> log
 while :; do sleep 0.02; done
 """
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "localhost", "SLURM_NNODES": "1", "SLURM_GPUS_ON_NODE": "2"}
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A shell cannot trap what it inherits as ignored, and `afdctl train` in another test ignores SIGUSR1."""
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGUSR1, before)
 
 
 def install(folder: Path, **programs: str) -> None:
