@@ -117,6 +117,11 @@ def test_without_data_an_indicator_says_what_it_needs():
         assert finding.text.startswith("not measured: needs ")
 
 
+def test_one_step_is_no_worst_case_for_pgd():
+    found = evidence(attack("pgd_linf", {0.1: range(40)}), attack("fgsm", {0.1: range(50)}))
+    assert comparisons.loss_gap(found, LIMITS).verdict == "missing"
+
+
 @pytest.mark.parametrize("fault", [{"claimed": 5}, {"norm": 1.01}])
 def test_d1_refuted_successes_and_images_outside_the_ball(fault: dict[str, Any]):
     assert validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, **fault)), LIMITS).verdict == "fail"
