@@ -198,9 +198,12 @@ def _heartbeat(path: Path) -> int:
 
 
 def _exists(path: Path, pid: int) -> bool:
-    if pid == os.getpid():
-        # containers reuse pids: outside this process's locks it was a dead process's
-        return path.absolute() in _held
+    # containers reuse pids: outside this process's locks it was a dead process's
+    return path.absolute() in _held if pid == os.getpid() else process_exists(pid)
+
+
+def process_exists(pid: int) -> bool:
+    """Whether this host has a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

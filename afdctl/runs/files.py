@@ -9,6 +9,7 @@ from pathlib import Path
 
 from afdctl.errors import file_errors
 from afdctl.formatting import encodable
+from afdctl.journal.lock import process_exists
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -84,15 +85,7 @@ def size_on_disk(path: Path) -> int:
 
 def _is_other_process(pid: int) -> bool:
     # containers reuse pids: this process's pid in the name of an old file was a dead process's
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return pid != os.getpid() and process_exists(pid)
 
 
 def _sync_folder(folder: Path) -> None:
