@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from afdctl.evaluation.images import VerifiedResult as VerifiedResult
     from afdctl.evaluation.request import Evaluation as Evaluation
     from afdctl.recipe import Recipe as Recipe
-    from afdctl.recipe.defenses import AdversaryConfig as AdversaryConfig
+    from afdctl.recipe.adversary import AdversaryConfig as AdversaryConfig
     from afdctl.recipe.defenses import DefenseConfig as DefenseConfig
     from afdctl.suites.attack_config import AttackConfig as AttackConfig
 
@@ -58,7 +58,8 @@ _PLACES = {
     "AttackConfig": "afdctl.suites.attack_config",
     "AttackResult": "afdctl.attacks.base",
     **dict.fromkeys(("Dataset", "DatasetLoader", "ImageTensors"), "afdctl.data.base"),
-    **dict.fromkeys(("AdversaryConfig", "DefenseConfig"), "afdctl.recipe.defenses"),
+    "AdversaryConfig": "afdctl.recipe.adversary",
+    "DefenseConfig": "afdctl.recipe.defenses",
     "Defense": "afdctl.defenses.base",
     "Diagnosis": "afdctl.analysis.masking",
     "diagnose": "afdctl.api.diagnosis",

@@ -21,9 +21,18 @@ from afdctl.defenses.base import Report
 from afdctl.errors import AfdctlError
 from afdctl.losses import L_C, gradient_penalty
 from afdctl.recipe import Recipe
-from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.training.adversary import Adversary
-from afdctl.training.cost_estimate import ImageBatch, attack_for, build_defense, build_network, with_train_settings
+from afdctl.training.cost_estimate import (
+    FLOAT32,
+    ImageBatch,
+    attack_for,
+    build_defense,
+    build_network,
+    with_precisions,
+    with_train_settings,
+)
+from afdctl.training.precision_choice import find_precisions
 from afdctl.training.setup import choose_device
 
 
@@ -76,7 +85,8 @@ class PublishedStep(AFD):
 
 def published_defense(recipe: Recipe, attack_steps: int, images: ImageBatch) -> PublishedStep:
     """Build the published step on a new network of the recipe, eager and in float32 as that code runs."""
-    network = build_network(with_train_settings(recipe, precision="float32", compile=False), images)
+    recipe = with_precisions(with_train_settings(recipe, compile=False), FLOAT32)
+    network = build_network(recipe, images)
     noise = Generator(images.x.device).manual_seed(0)
     adversary = UnfusedAdversary(network, attack_for(recipe.attack, "afd", attack_steps), noise)
     return PublishedStep(defense_table(recipe, "afd"), network, adversary, images.classes, noise)
@@ -85,6 +95,7 @@ def published_defense(recipe: Recipe, attack_steps: int, images: ImageBatch) -> 
 def measure(recipe: Recipe, attack_steps: int, rounds: int, device: torch.device) -> dict[str, Any]:
     """Return the seconds of both steps, and their ratio as [median, lower quartile, upper quartile]."""
     images = make_batch(recipe, device)
+    recipe = with_precisions(recipe, find_precisions(recipe, images.x.shape[1:], images.classes, device))
     afd = build_defense(recipe, defense_table(recipe, "afd"), attack_steps, images)
     steps: dict[str, Callable[[], object]] = {
         "afd": partial(afd.step, images.x, images.y),

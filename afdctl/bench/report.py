@@ -27,7 +27,7 @@ from afdctl.data.base import ImageTensors
 from afdctl.data.loader import Split, count_batches
 from afdctl.defenses.base import Defense
 from afdctl.defenses.step_phases import PHASES
-from afdctl.models.cost import CopyBenchmark, CostEstimate, MatmulBenchmark, ceiling_dtype, timed
+from afdctl.models.cost import CopyBenchmark, CostEstimate, MatmulBenchmark, timed
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
 from afdctl.training.cost_estimate import (
@@ -35,10 +35,14 @@ from afdctl.training.cost_estimate import (
     ImageBatch,
     build_defense,
     build_network,
+    ceiling_dtypes,
+    dtype_of,
     estimate_cost,
+    with_precisions,
     with_train_settings,
 )
 from afdctl.training.evaluate import evaluate
+from afdctl.training.precision_choice import find_precisions
 from afdctl.training.schedule import AdversarySchedule, ValidationSchedule, passes_of_test, passes_of_validation
 
 # The test evaluates the last checkpoint and the best one.
@@ -52,20 +56,23 @@ def measure(
 ) -> dict[str, Any]:
     """Return counts, seconds and ratios for each number of attack steps.
 
-    A ratio is [median, lower quartile, upper quartile]. `dtype` is that of the matrix product. `try_threads` also
-    measures other thread counts, on a CPU only.
+    A ratio is [median, lower quartile, upper quartile]. `dtypes` are those of the matrix products that bound the passes
+    of the attack and of the training. `try_threads` also measures other thread counts, on a CPU only.
     """
-    images, dtype = make_batch(recipe, device), ceiling_dtype(recipe.train.precision, device)
-    rows = [measure_steps(recipe, steps, images, rounds, dtype) for steps in attack_steps]
+    images = make_batch(recipe, device)
+    precisions = find_precisions(recipe, images.x.shape[1:], images.classes, device)
+    recipe = with_precisions(recipe, precisions)
+    dtypes = ceiling_dtypes(recipe, device)
+    rows = [measure_steps(recipe, steps, images, rounds, dtypes) for steps in attack_steps]
     step = MeasuredStep(rows[0]["attack_steps"], rows[0][f"{short_name(recipe)}_seconds"])
     cost = estimate_cost(recipe, images.head(COUNTED_IMAGES))
     return {
         "schema": "afdctl/1",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
-        "precision": recipe.train.precision,
+        "precisions": precisions,
         "compile": recipe.train.compile,
-        "dtype": dtype,
+        "dtypes": dtypes,
         "defense": short_name(recipe),
         "batch_size": recipe.train.batch_size,
         "steps": rows,
@@ -74,7 +81,9 @@ def measure(
     }
 
 
-def measure_steps(recipe: Recipe, attack_steps: int, images: ImageBatch, rounds: int, dtype: str) -> dict[str, Any]:
+def measure_steps(
+    recipe: Recipe, attack_steps: int, images: ImageBatch, rounds: int, dtypes: Mapping[str, str]
+) -> dict[str, Any]:
     """Measure one attack length: counts and times of the recipe's own step, and its ratios to other defenses."""
     defenses, own, device = build_defenses(recipe, attack_steps, images), short_name(recipe), images.x.device
     steps = {name: partial(defense.step, images.x, images.y) for name, defense in defenses.items()}
@@ -86,8 +95,9 @@ def measure_steps(recipe: Recipe, attack_steps: int, images: ImageBatch, rounds:
     eager = with_train_settings(recipe, compile=False)
     counted = defenses[own] if eager == recipe else build_defense(eager, recipe.defense, attack_steps, images)
     count = count_step(counted, images.x, images.y)
-    product, copy = MatmulBenchmark(device, DTYPES[dtype]), CopyBenchmark(device, count.largest)
-    candidates: dict[str, Callable[[], object]] = {**steps, "product": product, "copy": copy}
+    products = {dtype: MatmulBenchmark(device, DTYPES[dtype]) for dtype in set(dtypes.values())}
+    copy = CopyBenchmark(device, count.largest)
+    candidates: dict[str, Callable[[], object]] = {**steps, **products, "copy": copy}
     seconds = interleave(candidates, rounds, device)
     journal_share = time_journal(recipe, report) / median(seconds[own])
     return {
@@ -100,7 +110,13 @@ def measure_steps(recipe: Recipe, attack_steps: int, images: ImageBatch, rounds:
         "flop": count.total_flop,
         "bytes": count.traffic,
         "bytes_unfused": count.unfused,
-        **roofline(count, seconds, own, product.flop, copy.moved),
+        **roofline(
+            count,
+            step=median(seconds[own]),
+            rates={dtype: peak_rate(product.flop, seconds[dtype]) for dtype, product in products.items()},
+            copy_rate=peak_rate(copy.moved, seconds["copy"]),
+            dtypes=dtypes,
+        ),
     }
 
 
@@ -112,26 +128,30 @@ def defense_ratios(seconds: Mapping[str, Sequence[float]], own: str) -> dict[str
 
 
 def roofline(
-    count: StepCount, seconds: Mapping[str, Sequence[float]], own: str, product_flop: int, copied: int
-) -> dict[str, float | None]:
-    """Return the device's peak speeds, the minimum time of a step, and how close the median step is to it.
+    count: StepCount, *, step: float, rates: Mapping[str, float], copy_rate: float, dtypes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the device's peak speeds, the minimum time of a step, and how close the measured `step` is to it.
+
+    `rates` are the FLOP/s of the matrix products by dtype.
 
     `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth. Both
     are None where a step was faster than its minimum, because other work slowed every product or copy.
     """
-    # the fastest of all rounds: on a busy machine the median is that of a disturbed product, and a step then appears
-    # to exceed the peak
-    product, copy = min(seconds["product"]), min(seconds["copy"])
-    step = median(seconds[own])
-    flop_floor = count.total_flop / product_flop * product
-    floor = max(flop_floor, count.traffic / copied * copy)
+    flop_floor = sum(flop / rates[dtype_of(phase, dtypes)] for phase, flop in count.flop.items())
+    floor = max(flop_floor, count.traffic / copy_rate)
     return {
-        "product_flop_per_s": product_flop / product,
-        "copy_bytes_per_s": copied / copy,
+        "product_flop_per_s": rates,
+        "copy_bytes_per_s": copy_rate,
         "floor_seconds": floor,
         "floor_over_step": possible_share(floor / step),
         "utilisation": possible_share(flop_floor / step),
     }
+
+
+def peak_rate(work: int, seconds: Sequence[float]) -> float:
+    """Return FLOP or bytes per second in the fastest of all rounds."""
+    # on a busy machine the median is that of a disturbed product, and a step then appears to exceed the peak
+    return work / min(seconds)
 
 
 def possible_share(share: float) -> float | None:

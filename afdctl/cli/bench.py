@@ -86,7 +86,7 @@ def phase_table(report: Row, row: Row) -> "Table":
     attack = f"{row['attack_steps']} attack steps" if row["phases"]["attack"]["flop"] else "no attack"
     title = (
         f"{display_name(report['defense'])}, one step at batch {report['batch_size']}: {attack}, {report['device']}, "
-        f"threads: {report['threads']}, {report['precision']}"
+        f"threads: {report['threads']}, {format_precisions(report['precisions'])}"
     )
     title += f", compiled ({report['compile']}); shares of time: eager" if report["compile"] else ""
     table = make_table(title, "phase", "passes", "by FLOP", "GFLOP", "predicted", "of the time")
@@ -109,7 +109,9 @@ def roofline_table(report: Row, row: Row) -> "Table":
     table = make_table("roofline", "", "")
     step_seconds = row[f"{report['defense']}_seconds"]
     lines = {
-        f"matrix product, {report['dtype']}": f"{row['product_flop_per_s'] / 1e9:.4g} GFLOP/s",
+        **{
+            f"matrix product, {dtype}": f"{rate / 1e9:.4g} GFLOP/s" for dtype, rate in row["product_flop_per_s"].items()
+        },
         "copy": f"{row['copy_bytes_per_s'] / 1e9:.4g} GB/s",
         "bytes of products and convolutions": f"{row['bytes'] / 1e6:.4g} MB",
         "bytes of all operations, unfused": f"{row['bytes_unfused'] / 1e6:.4g} MB",
@@ -171,6 +173,12 @@ def make_table(title: str, *headings: str) -> "Table":
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
     return table
+
+
+def format_precisions(precisions: Row) -> str:
+    """Format `float32`, or `attack bf16, training float32` where they differ."""
+    attack, train = precisions["attack"], precisions["train"]
+    return str(train) if attack == train else f"attack {attack}, training {train}"
 
 
 def display_name(defense: str) -> str:

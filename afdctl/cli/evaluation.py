@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Targets = Sequence[EvaluationTarget]
 
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("auto", "float32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ def check_options(options: EvaluateOptions, matrix: bool) -> None:
     """Raise RecipeError for options that contradict each other."""
     check_images(options.limit, options.first)
     if options.precision not in PRECISIONS:
-        raise RecipeError(f"--precision {options.precision}: must be {' or '.join(PRECISIONS)}")
+        raise RecipeError(f"--precision {options.precision}: must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
     if matrix and options.sources:
         raise RecipeError("--matrix: attacks each run with all others' images; leave --from out")
     if options.model is None:

@@ -74,7 +74,9 @@ BatchSize = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(help="Precision of the search: float32, or bf16 (faster on a GPU). Results are verified in float32."),
+    typer.Option(
+        help="Precision of the search: float32, bf16, or auto, the faster one here. Results are verified in float32."
+    ),
 ]
 Save = Annotated[bool, typer.Option("--save", help="Keep the adversarial images too.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

@@ -18,6 +18,7 @@ from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.evaluation.union import UnionAccuracy, trained_union, union_accuracy
 from afdctl.journal import Row
+from afdctl.models.native_precision import AUTO, MEASURED_IMAGES, choose_precision
 from afdctl.runs.curves import accuracy_interval, fault_warnings
 from afdctl.runs.run import Run
 from afdctl.suites.balls import Balls
@@ -53,7 +54,7 @@ class EvaluationRequest:
     def check(self, targets: Targets) -> None:
         """Raise RecipeError for models and epsilons that cannot be evaluated."""
         for target in targets:
-            if self.precision != "float32":
+            if self.precision not in (AUTO, "float32"):
                 # two images show whether the network can run in this precision at all
                 check_precision(target.network, as_floats(target.split.x[:2]), self.precision)
             plan.check_epsilons(self.suite_of(target).attacks, target)
@@ -76,7 +77,16 @@ class EvaluationRequest:
             raise RecipeError(
                 f"{transfer.spec.title}: transfers from a network of its own; leave --from and --matrix out"
             )
-        return [task.with_precision(self.precision) for task in tasks]
+        attacked = {task.source.digest: task.source for task in tasks}
+        precisions = {digest: self.precision_for(source) for digest, source in attacked.items()}
+        return [task.with_precision(precisions[task.source.digest]) for task in tasks]
+
+    def precision_for(self, source: EvaluationTarget) -> str:
+        """Return the precision of the search on a target; for `auto` a few passes through it are timed."""
+        if self.precision != AUTO:
+            return self.precision
+        make_pass = partial(time_estimate.attack_step, source, min(MEASURED_IMAGES, len(source.split)))
+        return choose_precision(make_pass, source.split.x.device)
 
     def runner(self, targets: Targets, sources: Targets = ()) -> SweepRunner:
         """Plan the attacks and return what runs them."""

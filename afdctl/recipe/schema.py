@@ -10,13 +10,15 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from afdctl import registry
 from afdctl.descriptors import DefenseDescriptor
+from afdctl.recipe.adversary import Adversary, AdversaryConfig
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AFD, Adversary, AdversaryConfig, Defense, DefenseConfig, Matching
+from afdctl.recipe.defenses import AFD, Defense, DefenseConfig, Matching
 from afdctl.recipe.fields import (
     MAX_COUNT,
     Count,
     CountOrZero,
     Fraction,
+    Precision,
     Table,
     cross_table_error,
 )
@@ -107,10 +109,10 @@ class Train(Table):
     report_every: Annotated[int, Field(ge=1, le=10_000)] = Field(
         10, description="steps between two writes of the journal; each step has its own line"
     )
-    precision: Literal["float32", "bf16"] = Field(
+    precision: Precision = Field(
         "float32",
-        description="precision of F_theta's encoder, in training and in its attacks; perturbations, losses, D_psi and "
-        "verified accuracies are always float32 (afdctl choice: the paper names none)",
+        description="precision of F_theta's encoder in the passes that train it; losses, D_psi and verified accuracies "
+        "are always float32; auto: bf16 where this device is faster in it (afdctl choice: the paper names none)",
     )
     sync_batch_norm: bool = Field(
         True,

@@ -8,8 +8,9 @@ from afdctl import names
 from afdctl.descriptors import Kind
 from afdctl.errors import AfdctlError, RecipeError
 from afdctl.formatting import shorten
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
+from afdctl.recipe.defenses import DefenseConfig
 from afdctl.recipe.model import Model
 from afdctl.recipe.named_table import NamedTable
 from afdctl.recipe.toml_source import Layer

@@ -10,7 +10,7 @@ from afdctl.errors import RecipeError
 from afdctl.losses import hard_labels
 from afdctl.models.fused import FusedModel
 from afdctl.models.user_encoder import accepted
-from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.registry import ADVERSARIES, load, user_code
 from afdctl.user_code.code import UserCode, located
 
@@ -22,12 +22,13 @@ class Adversary:
     """Makes adversarial images x_adv (n, c, h, w) against the network's current weights.
 
     The trainer replaces `table` before each step, as epsilon, steps and the attack itself may change over the epochs.
+    `precision` in it must not be `auto` any more.
     """
 
     def __init__(self, network: nn.Module, table: AdversaryConfig, generator: Generator) -> None:
         self.table, self.generator = table, generator
         # BatchNorm folded into the convolutions: 1.46 times as fast on MNIST, 1.27 times on CIFAR
-        self._fused = FusedModel(network)
+        self._fused = FusedModel(network, table.precision)
         # once for all steps: a user may edit the file meanwhile, and the run has the code that it began with
         self._found: dict[str, tuple[Any, UserCode | None]] = {}
 

@@ -1,7 +1,7 @@
 """Estimate the cost of a training step before training starts, on a separate copy of the network."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -14,11 +14,13 @@ from afdctl.models.cost import CostEstimate, FlopCounter, ceiling_dtype, matmul_
 from afdctl.models.feature_classifier import FeatureClassifier, build, set_performance
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
-from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.training.adversary import Adversary
 
 # The fewest images that BatchNorm can train on; FLOP are proportional to the batch size.
-COUNTED_IMAGES = 2
+COUNTED_IMAGES: Final = 2
+# for `with_precisions`
+FLOAT32: Final = {"attack": "float32", "train": "float32"}
 
 
 class ImageBatch(NamedTuple):
@@ -42,6 +44,12 @@ def random_batch(n: int, shape: Sequence[int], classes: int, device: torch.devic
 def with_train_settings(recipe: Recipe, **settings: Any) -> Recipe:
     """Return the recipe with other values in its [train] table."""
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
+
+
+def with_precisions(recipe: Recipe, precisions: Mapping[str, str]) -> Recipe:
+    """Return the recipe with these precisions of the `attack`'s and of the `train`ing's passes."""
+    attack = recipe.attack.model_copy(update={"precision": precisions["attack"]})
+    return with_train_settings(recipe.model_copy(update={"attack": attack}), precision=precisions["train"])
 
 
 def attack_for(attack: AdversaryConfig, defense: str, steps: int) -> AdversaryConfig:
@@ -81,7 +89,7 @@ def estimate_cost(recipe: Recipe, images: ImageBatch) -> CostEstimate:
     Uses a separate network and restores torch's global generator. `images` may be as few as two.
     """
     # FLOP do not depend on precision and compilation, and counting is fastest without them
-    eager = with_train_settings(recipe, precision="float32", compile=False)
+    eager = with_precisions(with_train_settings(recipe, compile=False), FLOAT32)
     with torch.random.fork_rng(devices=[]):
         defense = build_defense(eager, recipe.defense, 1, images)
     flop = {phase: count / len(images.x) for phase, count in count_phases(defense, images).items()}
@@ -110,18 +118,28 @@ def cost_event(recipe: Recipe, shape: Sequence[int], classes: int, device: torch
     """Return the fields of the journal's `cost` event for images of shape (c, h, w).
 
     `flop` of a step with all attack steps by phase, `attack_step_flop` of one attack step, the FLOP/s of a matrix
-    product, and `floor_seconds`, the minimum time of a step at that rate.
+    product in the attack's precision, and `floor_seconds`, the minimum time of a step at the rates of its precisions.
     """
     estimate = estimate_cost(recipe, random_batch(COUNTED_IMAGES, shape, classes, device))
     batch_size = recipe.train.batch_size
     flop = {phase: round(batch_size * count) for phase, count in estimate.flop(recipe.attack.steps).items()}
-    dtype = ceiling_dtype(recipe.train.precision, device)
-    rate = matmul_rate(device, DTYPES[dtype])
+    dtypes = ceiling_dtypes(recipe, device)
+    rates = {dtype: matmul_rate(device, DTYPES[dtype]) for dtype in set(dtypes.values())}
     return {
         "flop": flop,
         "attack_step_flop": round(batch_size * estimate.attack_step),
         "batch_size": batch_size,
-        "product_flop_per_s": rate,
-        "dtype": dtype,
-        "floor_seconds": sum(flop.values()) / rate,
+        "product_flop_per_s": rates[dtypes["attack"]],
+        "dtype": dtypes["attack"],
+        "floor_seconds": sum(count / rates[dtype_of(phase, dtypes)] for phase, count in flop.items()),
     }
+
+
+def ceiling_dtypes(recipe: Recipe, device: torch.device) -> dict[str, str]:
+    """Return the dtype whose matrix product bounds the passes of `attack`, and those of `train`; see ceiling_dtype."""
+    return {table: ceiling_dtype(getattr(recipe, table).precision, device) for table in ("attack", "train")}
+
+
+def dtype_of(phase: str, dtypes: Mapping[str, str]) -> str:
+    """Return the dtype of a step's phase, of `ceiling_dtypes`."""
+    return dtypes["attack" if phase == "attack" else "train"]

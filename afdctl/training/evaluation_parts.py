@@ -12,7 +12,7 @@ from afdctl.attacks.pgd import pgd
 from afdctl.attacks.sample_rng import SampleRNG
 from afdctl.formatting import describe_short_reach
 from afdctl.recipe import Recipe
-from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.recipe.schema import TestEvaluation
 
 

@@ -5,15 +5,16 @@ from typing import Any
 
 from afdctl import allreduce, recipe
 from afdctl.journal import SCHEMA
+from afdctl.recipe import Recipe
 from afdctl.runs import user_files
 from afdctl.training.schedule import recipe_warnings
 from afdctl.training.trainer import Trainer
 
 
-def store_recipe(trainer: Trainer) -> None:
+def store_recipe(trainer: Trainer, chosen: Recipe) -> None:
     """Write the run's recipe, and copy the user's code that it names; the code has been executed by now."""
     if trainer.processes.is_first:
-        trainer.stored_recipe = user_files.keep(trainer.recipe, trainer.run)
+        trainer.stored_recipe = user_files.keep(chosen, trainer.run)
         trainer.run.write_recipe(recipe.dump(trainer.stored_recipe))
 
 

@@ -14,6 +14,7 @@ from afdctl.recipe import Recipe
 from afdctl.runs.folders import never_trained
 from afdctl.runs.model_card import StoredModel
 from afdctl.runs.run import Run
+from afdctl.training.cost_estimate import FLOAT32, with_precisions
 from afdctl.training.header import store_recipe, write_header
 from afdctl.training.run_data import load_dataset, provenance
 from afdctl.training.trainer import Trainer
@@ -88,8 +89,9 @@ def _import(
     """Make a run of the recipe with the weights that `load` puts into its trainer; `load` returns warnings."""
     dataset, device = load_dataset(chosen.data, data_dir), torch.device("cpu")
     with Run.begin(runs, stem, name) as (run, journal):
-        trainer = Trainer(run=run, recipe=chosen, dataset=dataset, device=device, journal=journal)
-        store_recipe(trainer)
+        recipe = with_precisions(chosen, FLOAT32)
+        trainer = Trainer(run=run, recipe=recipe, dataset=dataset, device=device, journal=journal)
+        store_recipe(trainer, chosen)
         warnings = load(trainer)
         if trainer.ema:
             # what is evaluated of a recipe with an average; it was made from the random initial weights

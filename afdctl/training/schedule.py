@@ -13,8 +13,8 @@ from afdctl.attacks.autoattack import square_starts
 from afdctl.defenses.awp import perturbs_weights
 from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AdversaryConfig
 from afdctl.recipe.schema import TestEvaluation, Train, Validation
 from afdctl.training.evaluation_parts import weak_test
 

@@ -16,10 +16,12 @@ from afdctl.runs import checkpoints
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
 from afdctl.runs.user_files import check_copies, check_unchanged
+from afdctl.training.cost_estimate import with_precisions
 from afdctl.training.distributed import ALONE, Processes, check_batch, launch, size_warning
 from afdctl.training.endings import explain_known_errors, run_context
 from afdctl.training.header import store_recipe, write_header
 from afdctl.training.initial_weights import find_initial_weights, with_digest
+from afdctl.training.precision_choice import find_precisions
 from afdctl.training.run_data import load_dataset, load_run_dataset, provenance, with_extra, with_run_extra
 from afdctl.training.trainer import Trainer
 
@@ -50,16 +52,20 @@ def start(
             facts = launch(processes)
             if weights:
                 chosen, facts = with_digest(chosen, weights), facts | {"initial_weights": weights.provenance}
+            measured = find_precisions(chosen, dataset.test.x.shape[1:], len(dataset.classes), device)
+        # a recipe keeps its `auto`, as it does not depend on a machine
+        facts["precisions"] = processes.from_first(measured)
+        with processes.together(), explain_known_errors():
             trainer = Trainer(
                 run=run,
-                recipe=chosen,
+                recipe=with_precisions(chosen, facts["precisions"]),
                 dataset=dataset,
                 device=device,
                 journal=journal,
                 weights=weights,
                 processes=processes,
             )
-            store_recipe(trainer)
+            store_recipe(trainer, chosen)
         with run_context(trainer):
             write_header(trainer, provenance(chosen, dataset, device, data_dir, **facts))
             if on_ready:
@@ -87,6 +93,9 @@ def resume(
                 raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
             chosen, known_code = load_run_recipe(run)
             check_batch(chosen, processes.size)
+            # until there was `attack.precision`, the attack computed in that of the training
+            earlier = {"attack": chosen.train.precision, "train": chosen.train.precision}
+            chosen = with_precisions(chosen, run.provenance.get("precisions", earlier))
             journal = stack.enter_context(run.open_journal() if processes.is_first else DiscardingJournal())
             journal.on_line = on_line
             dataset = with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)

@@ -81,21 +81,25 @@ def test_shares_add_up_and_the_floor_is_below_the_ceiling():
     assert row["peak_bytes"] > 1e7
 
 
-COUNT = StepCount(passes={}, flop={"C": 90}, traffic=10, unfused=10, largest=1)
+COUNT = StepCount(passes={}, flop={"attack": 60, "C": 30}, traffic=10, unfused=10, largest=1)
+DTYPES = {"attack": "bf16", "train": "float32"}
 
 
 def test_a_product_slowed_by_other_work_does_not_lower_the_peak():
-    seconds = {"product": [3.0, 1.0, 3.0], "copy": [1.0, 5.0, 5.0], "at": [2.0, 1.0, 1.0]}
-    line = report.roofline(COUNT, seconds, "at", product_flop=100, copied=20)
-    assert (line["product_flop_per_s"], line["copy_bytes_per_s"]) == (100, 20)
-    assert line["utilisation"] == line["floor_over_step"] == line["floor_seconds"] == 0.9
+    assert report.peak_rate(100, [3.0, 1.0, 3.0]) == 100
+
+
+def test_each_phase_is_bound_by_the_product_of_its_precision():
+    line = report.roofline(COUNT, step=1.0, rates={"bf16": 200.0, "float32": 100.0}, copy_rate=20.0, dtypes=DTYPES)
+    assert line["utilisation"] == line["floor_over_step"] == line["floor_seconds"] == pytest.approx(0.6)
+    slow_copy = report.roofline(COUNT, step=1.0, rates={"bf16": 200.0, "float32": 100.0}, copy_rate=12.5, dtypes=DTYPES)
+    assert (slow_copy["utilisation"], slow_copy["floor_over_step"]) == (pytest.approx(0.6), pytest.approx(0.8))
 
 
 def test_no_share_of_the_peak_is_above_one():
-    busy = {"product": [3.0, 3.0], "copy": [1.0, 1.0], "at": [1.0, 1.0]}
-    line = report.roofline(COUNT, busy, "at", product_flop=100, copied=20)
+    line = report.roofline(COUNT, step=0.5, rates={"bf16": 200.0, "float32": 100.0}, copy_rate=20.0, dtypes=DTYPES)
     assert (line["utilisation"], line["floor_over_step"]) == (None, None)
-    assert line["floor_seconds"] == pytest.approx(2.7)
+    assert line["floor_seconds"] == pytest.approx(0.6)
 
 
 def test_every_step_has_the_recipes_precision():
@@ -131,10 +135,11 @@ def test_the_ceiling_is_the_recipes_product_unless_float32_is_faster(monkeypatch
 def test_the_report_names_precision_and_ceiling():
     chosen = short("digits_wgan", "train.precision=bf16", "train.batch_size=4", "attack.epsilon_warmup_epochs=0")
     measured = measure(chosen, [1], rounds=2, device=CPU, try_threads=False)
-    assert (measured["precision"], measured["compile"]) == ("bf16", False)
-    assert measured["dtype"] in {"bf16", "float32"}
-    event = cost_event(chosen, (1, 8, 8), 10, CPU)
-    assert event["dtype"] in {"bf16", "float32"}
+    assert (measured["precisions"], measured["compile"]) == ({"attack": "float32", "train": "bf16"}, False)
+    assert measured["dtypes"]["attack"] == "float32"
+    assert measured["dtypes"]["train"] in {"bf16", "float32"}
+    event = cost_event(short("digits_wgan", "train.batch_size=4"), (1, 8, 8), 10, CPU)
+    assert event["dtype"] == "float32"
     assert event["floor_seconds"] == pytest.approx(sum(event["flop"].values()) / event["product_flop_per_s"])
 
 
@@ -188,6 +193,6 @@ def test_the_time_of_an_image_folder_is_unknown():
 def test_a_step_is_measured_on_a_gpu(mode: str | bool):
     chosen = with_train_settings(short("digits_wgan", "train.precision=bf16", "train.batch_size=64"), compile=mode)
     measured = measure(chosen, [2], rounds=2, device=torch.device("cuda"))
-    assert measured["dtype"] == "bf16"
+    assert measured["dtypes"] == {"attack": "float32", "train": "bf16"}
     assert measured["steps"][0]["utilisation"] > 0
     assert measured["thread_counts"] == []

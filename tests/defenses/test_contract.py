@@ -10,7 +10,8 @@ from torch import Generator, Tensor, nn
 from afdctl import registry
 from afdctl.defenses.base import Defense
 from afdctl.models.feature_classifier import build
-from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
+from afdctl.recipe.adversary import AdversaryConfig
+from afdctl.recipe.defenses import DefenseConfig
 from afdctl.training.adversary import Adversary
 from tests.conftest import NoWaitingForTheDevice
 

@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from afdctl import registry
 from afdctl.models.feature_classifier import FeatureClassifier, build
 from afdctl.models.precision import set_precision
-from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
+from afdctl.recipe.adversary import AdversaryConfig
+from afdctl.recipe.defenses import DefenseConfig
 from afdctl.training.adversary import Adversary
 
 x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.arange(16) % 3

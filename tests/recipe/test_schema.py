@@ -3,8 +3,9 @@
 import pytest
 
 from afdctl import registry
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.recipe.data import Data
-from afdctl.recipe.defenses import AdversaryConfig, DefenseConfig
+from afdctl.recipe.defenses import DefenseConfig
 
 
 @pytest.mark.parametrize("name", registry.DEFENSES)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from afdctl import registry
 from afdctl.models.feature_classifier import FeatureClassifier, build
-from afdctl.recipe.defenses import AdversaryConfig
+from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.training.adversary import Adversary
 
 x, y = torch.rand((16, 1, 8, 8), generator=Generator().manual_seed(1)), torch.arange(16) % 3
