@@ -9,6 +9,7 @@ import torch
 
 from afdctl import data
 from afdctl.attacks.pgd import pgd
+from afdctl.bench.compilation import measure_compilation
 from afdctl.bench.flop_counter import StepCount, count_forward, count_step
 from afdctl.bench.step_time import (
     RatioEstimate,
@@ -62,7 +63,7 @@ def measure(
     images = make_batch(recipe, device)
     precisions = find_precisions(recipe, images.x.shape[1:], images.classes, device)
     recipe = with_precisions(recipe, precisions)
-    dtypes = ceiling_dtypes(recipe, device)
+    dtypes, compilation = ceiling_dtypes(recipe, device), measure_compilation(recipe, images, rounds)
     rows = [measure_steps(recipe, steps, images, rounds, dtypes) for steps in attack_steps]
     step = MeasuredStep(rows[0]["attack_steps"], rows[0][f"{short_name(recipe)}_seconds"])
     cost = estimate_cost(recipe, images.head(COUNTED_IMAGES))
@@ -72,6 +73,7 @@ def measure(
         "threads": torch.get_num_threads(),
         "precisions": precisions,
         "compile": recipe.train.compile,
+        "compilation": compilation,
         "dtypes": dtypes,
         "defense": short_name(recipe),
         "batch_size": recipe.train.batch_size,

@@ -11,7 +11,7 @@ from afdctl import registry
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.formatting import format_count, format_estimate, format_interval
+from afdctl.formatting import format_count, format_duration, format_estimate, format_interval
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,6 +75,8 @@ def print_report(report: Row) -> None:
     for row in report["steps"]:
         for table in (phase_table(report, row), roofline_table(report, row), ratio_table(row)):
             console.print(table)
+    if report["compilation"]:
+        console.print(format_compilation(report["compilation"], report["eta"]), soft_wrap=True)
     console.print(recipe_time_table(report["eta"]))
     if report["thread_counts"]:
         console.print(thread_table(report["thread_counts"]))
@@ -155,6 +157,16 @@ def recipe_time_table(eta: Row | None) -> "Table":
     table.add_row("test of two checkpoints", format_estimate(eta["test_seconds"]))
     table.add_row(f"all {format_count(eta['epochs'], 'epoch')}", format_estimate(eta["total_seconds"]), style="bold")
     return table
+
+
+def format_compilation(row: Row, eta: Row | None) -> str:
+    """Say what compilation costs and when it pays."""
+    start = f"torch.compile: {format_duration(row['start_up_seconds'])} before the first step, then"
+    line = f"{start} {format_ratio(row['compiled_over_eager'])} of an eager step's time"
+    if row["pays_after_steps"] is None:
+        return f"{line}. It does not pay: set train.compile = false."
+    total = f" of {eta['epochs'] * eta['steps_per_epoch']:,}" if eta else ""
+    return f"{line}. It pays after {row['pays_after_steps']:,} steps{total}."
 
 
 def thread_table(rows: Sequence[Row]) -> "Table":

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from afdctl import recipe
-from afdctl.bench import report, step_time
+from afdctl.bench import compilation, report, step_time
 from afdctl.bench.flop_counter import StepCount
 from afdctl.bench.report import MeasuredStep, estimate_recipe_time, measure
 from afdctl.bench.step_time import RatioEstimate, build_defenses, estimate_ratio, interleave, make_batch
@@ -196,3 +196,18 @@ def test_a_step_is_measured_on_a_gpu(mode: str | bool):
     assert measured["dtypes"] == {"attack": "float32", "train": "bf16"}
     assert measured["steps"][0]["utilisation"] > 0
     assert measured["thread_counts"] == []
+
+
+def test_compilation_pays_after_its_start_up_is_saved(monkeypatch: pytest.MonkeyPatch):
+    chosen = with_train_settings(short("digits_wgan", "train.batch_size=4"), compile="default")
+    images = make_batch(chosen, CPU)
+    assert compilation.measure_compilation(with_train_settings(chosen, compile=False), images, rounds=2) is None
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **_: None)
+    first, later = iter([30.5, 0.5]), {"compiled": [0.3, 0.2], "eager": [0.4, 0.4]}
+    monkeypatch.setattr(compilation, "timed", lambda step, device: next(first))
+    monkeypatch.setattr(compilation, "interleave", lambda steps, rounds, device: later)
+    row = compilation.measure_compilation(chosen, images, rounds=2)
+    assert (row["start_up_seconds"], row["pays_after_steps"]) == (30.0, 200)
+    assert row["compiled_over_eager"].median == pytest.approx(0.625)
+    first, later["eager"] = iter([30.5, 0.5]), [0.1, 0.1]
+    assert compilation.measure_compilation(chosen, images, rounds=2)["pays_after_steps"] is None

@@ -4,7 +4,7 @@ import json
 from itertools import chain
 from pathlib import Path
 
-from afdctl.cli.bench import format_share
+from afdctl.cli.bench import format_compilation, format_share
 from tests.cli.conftest import Afdctl
 from tests.conftest import SHORT
 
@@ -51,3 +51,14 @@ def test_a_trace_that_could_not_be_written_is_refused_before_any_work(afdctl: Af
     ended = afdctl("bench", "digits_wgan", "--profile", "nosuch/trace.json")
     assert ended.code == 2
     assert "--profile nosuch/trace.json: there is no folder nosuch; make it first" in ended.err
+
+
+def test_the_rule_of_compilation_is_printed():
+    row = {"start_up_seconds": 150.0, "compiled_over_eager": (0.9, 0.88, 0.93), "pays_after_steps": 3000}
+    line = "torch.compile: 2:30 before the first step, then 0.900 (0.880 to 0.930) of an eager step's time."
+    assert (
+        format_compilation(row, {"epochs": 5, "steps_per_epoch": 430}) == f"{line} It pays after 3,000 steps of 2,150."
+    )
+    assert format_compilation(row, None) == f"{line} It pays after 3,000 steps."
+    never = row | {"pays_after_steps": None}
+    assert format_compilation(never, None) == f"{line} It does not pay: set train.compile = false."

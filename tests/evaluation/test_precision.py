@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from afdctl.attacks.base import cross_entropy_per_sample, loss_and_gradient
 from afdctl.errors import RecipeError
-from afdctl.evaluation import batch
+from afdctl.evaluation import batch, request
 from afdctl.evaluation.batch import PreparedModel, check_precision
 from afdctl.models.feature_classifier import build
 from afdctl.runs.selection import selected_curves
+from afdctl.suites.load import Suite
 from tests.evaluation.conftest import MakeSubject
 from tests.evaluation.test_runner import GRID, PGD, arrays, events, spec, sweep, tasks
 
@@ -34,6 +35,19 @@ def test_the_key_depends_on_it(make_subject: MakeSubject):
     low = task.with_precision("bf16")
     assert low.key(subject, 0.1) != task.key(subject, 0.1) == task.with_precision("float32").key(subject, 0.1)
     assert low.with_epsilons([0.1]).precision == "bf16"
+
+
+@pytest.mark.parametrize("faster", ["bf16", "float32"])
+def test_auto_is_the_faster_one_but_float32_for_minimum_norm_attacks(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, faster: str
+):
+    subject = make_subject()
+    monkeypatch.setattr(request, "choose_precision", lambda make_pass, device: make_pass(faster)() or faster)
+    suite = Suite("mine", (PGD, spec("ddn", steps=20)))
+    asked = request.EvaluationRequest(suites={subject.dataset: suite}, precision="auto")
+    asked.check([subject])
+    planned = {task.spec.name: task.precision for task in asked.tasks([subject], [])}
+    assert planned == {"pgd_linf": faster, "ddn": "float32"}
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
