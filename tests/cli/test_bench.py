@@ -55,7 +55,7 @@ def test_a_trace_that_could_not_be_written_is_refused_before_any_work(afdctl: Af
 
 def test_the_rule_of_compilation_is_printed():
     row = {"start_up_seconds": 150.0, "compiled_over_eager": (0.9, 0.88, 0.93), "pays_after_steps": 3000}
-    line = "torch.compile: 2:30 before the first step, then 0.900 (0.880 to 0.930) of an eager step's time."
+    line = "torch.compile: 02:30 before the first step, then 0.900 (0.880 to 0.930) of an eager step's time."
     assert (
         format_compilation(row, {"epochs": 5, "steps_per_epoch": 430}) == f"{line} It pays after 3,000 steps of 2,150."
     )
