@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from afdctl.formatting import format_count
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import Count, NonNegative, Table
@@ -76,6 +77,11 @@ class Thresholds(Table):
     def exceeded(self, count: int, n: int, share: float) -> bool:
         """Whether `count` of n images are more than a share, and more than coincidence."""
         return count >= self.images and count > share * n
+
+    def coincidence(self, count: int, n: int, share: float) -> str:
+        """Say, as the end of a sentence, that `count` of n images are more than a share, but too few; else nothing."""
+        few = count > share * n and not self.exceeded(count, n, share)
+        return f"; fewer than {format_count(self.images, 'image')} are a coincidence" if few else ""
 
 
 @lru_cache

@@ -67,7 +67,7 @@ def test_a_runs_network_is_the_saved_average(trained: Run, which: str):
     assert (subject.name, subject.run, subject.dataset, subject.classes) == ("run-001", trained, "digits", 10)
     assert (subject.seed, len(subject.split), subject.split.x.dtype) == (0, 360, torch.uint8)
     # one epoch teaches it nothing
-    assert subject.warnings == ["only 12 of 128 images are classified correctly, no better than chance"]
+    assert subject.warnings == ["only 12 of 128 checked images are classified correctly, no better than chance"]
 
 
 def test_a_run_is_read_while_it_is_written(trained: Run):
