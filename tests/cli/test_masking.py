@@ -112,6 +112,7 @@ def test_only_the_chosen_images_count(afdctl: Afdctl):
     ("arguments", "code", "message"),
     [
         (("--set", "D77.fail=1"), 2, "--set D77: no such key (did you mean 'D7'?)"),
+        (("--set", "D7=0.2"), 2, "--set D7 = 0.2: must be a table; set one of its keys, such as D7.warn or D7.fail"),
         (("--set", "D7.fail=-1"), 2, "--set D7.fail = -1: must be at least 0"),
         (("--thresholds", "none.toml"), 2, "none.toml: cannot be read: No such file or directory"),
         (("none",), 3, "none: no such run under runs; name another folder with --runs"),
