@@ -3,7 +3,7 @@
 `training.alarms` raises them; the dashboard, the progress on stderr, `runs show` and the report print them from here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -115,7 +115,9 @@ def format_alarms(rows: Iterable[Row]) -> list[str]:
     return [f"alarm at step {row['step']:,}: {format_alarm(row)}" for row in rows]
 
 
-def alarm_row(name: str, step: int, value: float, threshold: float, best: Row | None = None) -> dict[str, Any]:
+def alarm_row(
+    name: str, step: int, value: float, threshold: float, best: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the journal row of an alarm; `best` is the `epoch` row of the best checkpoint, where that was validated.
 
     What that checkpoint is worth is for the reader to see: it may be of the first epoch.

@@ -65,11 +65,6 @@ def import_model(model: StoredModel, *, runs: Path, data_dir: Path | None) -> Ru
     return run
 
 
-def run_of_model(model: StoredModel, *, runs: Path, data_dir: Path | None) -> Run:
-    """Return the run of a model with a card; `import_model` makes it the first time."""
-    return model.find_run(runs) or import_model(model, runs=runs, data_dir=data_dir)
-
-
 def _import(
     chosen: Recipe,
     load: Callable[[Trainer], list[str]],
