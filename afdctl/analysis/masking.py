@@ -127,7 +127,7 @@ def _judge(evidence: Evidence, check: Row, limits: Thresholds) -> Diagnosis:
     epsilon = max(gaps, key=lambda epsilon: gaps[epsilon]) if gaps else None
     findings = (
         validity.invalid(evidence, limits),
-        validity.unstable(check, limits),
+        validity.unstable(evidence, check, limits),
         validity.gradients(check, limits, max(gaps.values(), default=0.0)),
         validity.unfinished(evidence, limits),
         validity.not_monotone(evidence, limits),

@@ -40,7 +40,7 @@ def invalid(evidence: Evidence, limits: Thresholds) -> Finding:
     )
 
 
-def unstable(check: Row, limits: Thresholds) -> Finding:
+def unstable(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
     """D2: two passes of the same images differ, or an image's outputs depend on its batch."""
     if "measures" not in check:
         return missing("D2", "unstable outputs", "masking", limits.D2.passes, "the network's sanity check")
@@ -48,8 +48,10 @@ def unstable(check: Row, limits: Thresholds) -> Finding:
     random, by_batch = measures.passes > limits.D2.passes, measures.batch > limits.D2.batch
     text = "the same image always gets the same outputs"
     if random:
-        text = "two passes of the same image differ: attacks follow noise, unless they average it (`afdctl sweep --set "
-        text += "eot=20`)"
+        averaging = f"`afdctl attack RUN --attack pgd_{evidence.norm} --epsilon {evidence.epsilons[0]:g} --set eot=20`"
+        if evidence.norm == "l0":
+            averaging = "the setting eot, which no attack in this norm has"
+        text = f"two passes of the same image differ: attacks follow noise, unless they average it ({averaging})"
     elif by_batch:
         text = "an image's outputs depend on the other images of its batch"
     return Finding(

@@ -11,6 +11,7 @@ from afdctl.analysis.evidence import AttackEvidence, Evidence
 from afdctl.errors import RecipeError
 from afdctl.evaluation import thresholds
 from afdctl.evaluation.sanity_checks import Measures
+from afdctl.suites import load
 
 N = 100
 LIMITS = thresholds.defaults()
@@ -87,7 +88,7 @@ def test_honest_results_pass_every_indicator():
     )
     findings = [
         validity.invalid(found, LIMITS),
-        validity.unstable(check(), LIMITS),
+        validity.unstable(found, check(), LIMITS),
         validity.gradients(check(), LIMITS, 0.02),
         validity.unfinished(found, LIMITS),
         validity.not_monotone(found, LIMITS),
@@ -103,7 +104,7 @@ def test_honest_results_pass_every_indicator():
 def test_without_data_an_indicator_says_what_it_needs():
     alone = evidence(attack("square", {0.1: range(50)}))
     for finding in (
-        validity.unstable({}, LIMITS),
+        validity.unstable(alone, {}, LIMITS),
         validity.gradients({}, LIMITS, 0),
         validity.unfinished(alone, LIMITS),
         validity.not_monotone(alone, LIMITS),
@@ -129,7 +130,17 @@ def test_d1_refuted_successes_and_images_outside_the_ball(fault: dict[str, Any])
 
 @pytest.mark.parametrize("fault", [{"passes": 0.1}, {"batch": 0.1}])
 def test_d2_unstable(fault: dict[str, float]):
-    assert validity.unstable(check(**fault), LIMITS).verdict == "fail"
+    assert validity.unstable(evidence(PGD), check(**fault), LIMITS).verdict == "fail"
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_command_that_d2_advises_exists(norm: str):
+    found = replace(evidence(PGD), norm=norm)
+    _, _, text = validity.unstable(found, check(passes=0.1), LIMITS).text.partition("`afdctl attack RUN --attack ")
+    name, _, epsilon, _, setting = text.rstrip("`)").split()
+    assert float(epsilon) == 0.1
+    (advised,) = load.load(load.DEFAULT, "digits", attacks=[name], epsilons=(0.0, 0.1), overrides=[setting]).attacks
+    assert advised.evaluations == 20
 
 
 @pytest.mark.parametrize(
