@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from afdctl.errors import DataMissingError as DataMissingError
     from afdctl.errors import DiskFullError as DiskFullError
     from afdctl.errors import DivergedError as DivergedError
+    from afdctl.errors import NoResultsError as NoResultsError
     from afdctl.errors import NotFoundError as NotFoundError
     from afdctl.errors import RecipeError as RecipeError
     from afdctl.errors import StoppedError as StoppedError
@@ -49,7 +50,7 @@ _PLACES = {
     **dict.fromkeys(
         (
             *("AfdctlError", "BusyError", "CorruptError", "DataMissingError", "DiskFullError", "DivergedError"),
-            *("NotFoundError", "RecipeError", "StoppedError"),
+            *("NoResultsError", "NotFoundError", "RecipeError", "StoppedError"),
         ),
         "afdctl.errors",
     ),

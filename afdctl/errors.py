@@ -84,6 +84,12 @@ class DivergedError(AfdctlError):
     exit_code = 6
 
 
+class NoResultsError(AfdctlError):
+    """Nothing was measured that could be compared or judged."""
+
+    exit_code = 7
+
+
 class SilentError(AfdctlError):
     """An error that another process of the same training prints."""
 

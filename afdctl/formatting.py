@@ -55,9 +55,8 @@ def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -
     # a step of 0.1 / 4 takes exactly four steps, apart from rounding
     if reach >= needed * (1 - 1e-9):
         return None
-    return (
-        f"{attack}: its {format_count(steps, 'step')} reach {reach:.2f} epsilon, and crossing the ball takes {needed:g}"
-    )
+    reached = "step reaches" if steps == 1 else f"{steps:,} steps reach"
+    return f"{attack}: its {reached} {reach:.2f} epsilon, and crossing the ball takes {needed:g}"
 
 
 def format_probe_accuracy(accuracy: object) -> str:

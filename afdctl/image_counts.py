@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from afdctl.errors import RecipeError
+from afdctl.errors import RecipeError, option
 from afdctl.formatting import format_range
 
 # rules by which test images are chosen, other than `all`
@@ -49,8 +49,10 @@ def describe_images(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def check_images(limit: int | None, first: int | None) -> None:
-    """Raise RecipeError for both options that choose test images."""
+    """Raise RecipeError for both options that choose test images, and for what is no number of images."""
+    for name, count in (("limit", limit), ("first", first)):
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise RecipeError(f"{option(name, repr(count))}: must be a whole number of images, at least 1")
     if limit and first:
-        raise RecipeError(
-            f"--limit {limit} and --first {first}: take a random sample and the first images; leave one out"
-        )
+        both = f"{option('limit', str(limit))} and {option('first', str(first))}"
+        raise RecipeError(f"{both}: take a random sample and the first images; leave one out")

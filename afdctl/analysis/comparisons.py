@@ -34,7 +34,9 @@ def one_step(evidence: Evidence, limits: Thresholds) -> Finding:
         threshold=limits.D6.share,
         # a PGD that cannot cross its ball is weak by itself
         verdict="ok" if not exceeded else "warn" if weak else "fail",
-        text=f"FGSM fools {count or 'none'} of {evidence.n} images at {format_epsilon(epsilon)} that PGD does not",
+        text=f"FGSM fools {count or 'none'} of {evidence.n} images at {format_epsilon(epsilon)} that PGD does not"
+        + limits.coincidence(count, evidence.n, limits.D6.share)
+        + ("; its steps cannot cross the ball" if exceeded and weak else ""),
     )
 
 
@@ -104,7 +106,9 @@ def _gain(
         value=count / evidence.n,
         threshold=share,
         verdict="ok" if not exceeded else "warn" if strong is False else "fail",
-        text=f"{title} fools {count or 'none'} of {evidence.n} images at {format_epsilon(epsilon)} that {others}",
+        text=f"{title} fools {count or 'none'} of {evidence.n} images at {format_epsilon(epsilon)} that {others}"
+        + limits.coincidence(count, evidence.n, share)
+        + ("; no targeted attack is among these" if exceeded and strong is False else ""),
     )
     return count / evidence.n / max(share, 1e-9), finding
 

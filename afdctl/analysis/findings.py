@@ -13,6 +13,7 @@ Sign = Literal["masking", "weak"]
 class Finding:
     """One indicator: its value, the threshold beyond which it fails, the verdict and one plain sentence.
 
+    The threshold of a warning is the one that the value is beyond.
     `sign`: a failure shows "masking" (or invalid results), or only that the attacks are too "weak".
     """
 
@@ -41,6 +42,7 @@ def missing(indicator: str, name: str, sign: Sign, threshold: float, needs: str)
 def by_gap(indicator: str, name: str, value: float, limits: Gap, text: str) -> Finding:
     """Judge how far one attack is above another, which has two thresholds and is a sign of weak attacks only."""
     verdict: Verdict = "fail" if value > limits.fail else "warn" if value > limits.warn else "ok"
+    threshold = limits.warn if verdict == "warn" else limits.fail
     return Finding(
-        indicator=indicator, name=name, sign="weak", value=value, threshold=limits.fail, verdict=verdict, text=text
+        indicator=indicator, name=name, sign="weak", value=value, threshold=threshold, verdict=verdict, text=text
     )

@@ -59,9 +59,9 @@ class Diagnosis:
 
     @property
     def compares(self) -> bool:
-        """Whether it has more to report than how little was measured: a comparison of attacks, or a failure."""
+        """Whether it has more to report than how little was measured: a comparison, a failure or a warning."""
         verdicts = [found.verdict for found in self.findings]
-        return "fail" in verdicts or any(verdict != "missing" for verdict in verdicts[5:])
+        return bool({"fail", "warn"} & set(verdicts)) or any(verdict != "missing" for verdict in verdicts[5:])
 
     @property
     def overestimation(self) -> str | None:
@@ -127,7 +127,7 @@ def _judge(evidence: Evidence, check: Row, limits: Thresholds) -> Diagnosis:
     epsilon = max(gaps, key=lambda epsilon: gaps[epsilon]) if gaps else None
     findings = (
         validity.invalid(evidence, limits),
-        validity.unstable(check, limits),
+        validity.unstable(evidence, check, limits),
         validity.gradients(check, limits, max(gaps.values(), default=0.0)),
         validity.unfinished(evidence, limits),
         validity.not_monotone(evidence, limits),

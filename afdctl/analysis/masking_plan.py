@@ -46,6 +46,8 @@ def nominal_ball(target: EvaluationTarget, epsilon: float | None) -> tuple[str, 
 def planned(target: EvaluationTarget, epsilon: float | None) -> list[AttackConfig]:
     """Return all attacks that a diagnosis compares, in the norm of the target's ball. Error: RecipeError for L1."""
     norm, radius = nominal_ball(target, epsilon)
+    if norm == "linf" and radius > 1:
+        raise RecipeError(f"epsilon {radius:g}: images are in [0, 1]; did you mean {radius:g}/255?")
     if norm not in ATTACKS:
         raise RecipeError(
             f"{target.name}: no attacks are planned in {norm}; add --stored for what a sweep has measured"

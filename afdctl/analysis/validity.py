@@ -4,7 +4,7 @@ from afdctl.analysis.evidence import ONE_STEP, AttackEvidence, Evidence
 from afdctl.analysis.findings import Finding, missing
 from afdctl.evaluation.sanity_checks import Measures
 from afdctl.evaluation.thresholds import Thresholds
-from afdctl.formatting import format_epsilon
+from afdctl.formatting import format_count, format_epsilon
 from afdctl.journal import Row
 
 
@@ -18,26 +18,29 @@ def invalid(evidence: Evidence, limits: Thresholds) -> Finding:
             if attack.source is None:
                 unconfirmed = max(unconfirmed, int((attack.claims(epsilon) & attack.robust(epsilon)).sum()))
     n, share = evidence.n, limits.D1.unconfirmed
+    value, threshold = max(unconfirmed, nan) / n, share
     if nan:
         text = f"{nan} of {n} images have a NaN logit, which counts as not robust"
     elif excess > limits.D1.excess:
+        value, threshold = excess, limits.D1.excess
         text = f"an adversarial image is outside its ball by {100 * excess:.3g} % of epsilon"
     else:
         refuted = f"{unconfirmed} of {n} images" if unconfirmed else "no image"
         text = f"every x' is in its ball, and float32 refutes a claimed success for {refuted}"
+        text += limits.coincidence(unconfirmed, n, share)
     failed = nan or excess > limits.D1.excess or limits.exceeded(unconfirmed, n, share)
     return Finding(
         indicator="D1",
         name="invalid images",
         sign="masking",
-        value=max(unconfirmed, nan) / n,
-        threshold=share,
+        value=value,
+        threshold=threshold,
         verdict="fail" if failed else "ok",
         text=text,
     )
 
 
-def unstable(check: Row, limits: Thresholds) -> Finding:
+def unstable(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
     """D2: two passes of the same images differ, or an image's outputs depend on its batch."""
     if "measures" not in check:
         return missing("D2", "unstable outputs", "masking", limits.D2.passes, "the network's sanity check")
@@ -45,7 +48,10 @@ def unstable(check: Row, limits: Thresholds) -> Finding:
     random, by_batch = measures.passes > limits.D2.passes, measures.batch > limits.D2.batch
     text = "the same image always gets the same outputs"
     if random:
-        text = "two passes of the same image differ: attacks follow noise, unless they average it (--set eot=20)"
+        averaging = f"`afdctl attack RUN --attack pgd_{evidence.norm} --epsilon {evidence.epsilons[0]:g} --set eot=20`"
+        if evidence.norm == "l0":
+            averaging = "the setting eot, which no attack in this norm has"
+        text = f"two passes of the same image differ: attacks follow noise, unless they average it ({averaging})"
     elif by_batch:
         text = "an image's outputs depend on the other images of its batch"
     return Finding(
@@ -84,21 +90,27 @@ def gradients(check: Row, limits: Thresholds, gap: float) -> Finding:
     faults = {text: count for text, (count, share) in counts.items() if limits.exceeded(count, n, share)}
     largest = max(counts, key=lambda text: counts[text][0] / max(counts[text][1], 1e-9))
     uniform = measures.confidence < limit.confidence and not measures.probabilities
-    sentences = [f"{count} of {n} images {text}" for text, count in faults.items()]
+    sentences = [f"{count} of {n} checked images {text}" for text, count in faults.items()]
     if measures.probabilities:
         sentences.append("the outputs are probabilities, whose gradients vanish")
     if uniform:
-        sentences.append("all classes are about equally likely, so the cross-entropy misleads attacks")
-    few = "a step along the gradient raises the loss of every image checked"
+        sentences.append(
+            f"all classes are about equally likely (confidence {measures.confidence:.2g}, below {limit.confidence:g}), "
+            "so the cross-entropy misleads attacks"
+        )
+    value, threshold = counts[largest][0] / n, counts[largest][1]
+    few = "a step along the gradient raises the loss of every checked image"
     if count := counts[largest][0]:
-        few = f"{count} of {n} images {largest}"
+        few = f"{count} of {n} checked images {largest}{limits.coincidence(count, n, threshold)}"
     failed = bool(faults) or measures.probabilities or (uniform and gap > limits.D7.warn)
+    if uniform and not faults:
+        value, threshold = measures.confidence, limit.confidence
     return Finding(
         indicator="D3",
         name="dead gradients",
         sign="masking",
-        value=counts[largest][0] / n,
-        threshold=counts[largest][1],
+        value=value,
+        threshold=threshold,
         verdict="fail" if failed else "warn" if uniform else "ok",
         text="; ".join(sentences) or few,
     )
@@ -108,24 +120,29 @@ def unfinished(evidence: Evidence, limits: Thresholds) -> Finding:
     """D4: steps that cannot cross the ball, or that still succeed when they end."""
     late: dict[str, float] = {}
     short: list[str] = []
+    tried = False
     for epsilon in evidence.epsilons:
         for attack in evidence.named(("pgd_linf", "pgd_l2", "pgd_l1", "mim"), epsilon):
             if attack.short_reach(epsilon):
                 short.append(f"{attack.title} at {format_epsilon(epsilon)}")
             steps = attack.column(epsilon, "first_success")[attack.fooled(epsilon)]
             # with restarts a step's number goes beyond `steps`
-            if len(steps) >= limits.images and attack.spec.get("restarts", 1) == 1:
-                share = float((steps > 0.9 * attack.spec["steps"]).mean())
-                late[f"{attack.title} at {format_epsilon(epsilon)}"] = share
+            if attack.spec.get("restarts", 1) == 1:
+                tried = True
+                if len(steps) >= limits.images:
+                    share = float((steps > 0.9 * attack.spec["steps"]).mean())
+                    late[f"{attack.title} at {format_epsilon(epsilon)}"] = share
     if not late and not short:
-        return missing("D4", "unfinished attack", "weak", limits.D4.late, "PGD or MIM that fooled some images")
+        few = f"PGD or MIM that fools {format_count(limits.images, 'image')} or more; those here fool fewer"
+        needs = few if tried else "PGD or MIM without restarts"
+        return missing("D4", "unfinished attack", "weak", limits.D4.late, needs)
     latest = max(late, key=lambda title: late[title]) if late else ""
     value = late.get(latest, 0.0)
-    text = "attacks end long after their last successes"
     if short:
         text = f"the steps of {short[0]} cannot cross its ball"
-    elif value > limits.D4.late:
-        text = f"{value:.1%} of the successes of {latest} are of the last tenth of its steps; take more"
+    else:
+        text = f"{value:.1%} of the successes of {latest} are of the last tenth of its steps"
+        text += "; take more" if value > limits.D4.late else ""
     return Finding(
         indicator="D4",
         name="unfinished attack",
@@ -158,5 +175,6 @@ def not_monotone(evidence: Evidence, limits: Thresholds) -> Finding:
         threshold=share,
         # one long step leaves the region that fools on sound networks too
         verdict="ok" if not exceeded else "warn" if one_step else "fail",
-        text=f"{worst.title} fools {counts[worst] or 'none'} of {evidence.n} images at an epsilon, but not at the next",
+        text=f"{worst.title} fools {counts[worst] or 'none'} of {evidence.n} images at an epsilon, but not at the next"
+        + limits.coincidence(counts[worst], evidence.n, share),
     )

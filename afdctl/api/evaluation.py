@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from afdctl import registry
 from afdctl.api.runs import AnyRun, Progress, as_path, load_target
 from afdctl.data import Dataset
 from afdctl.errors import RecipeError, python_call
@@ -17,7 +18,7 @@ from afdctl.evaluation.images import VerifiedResult, attack_images
 from afdctl.evaluation.request import Evaluation, EvaluationRequest, trained_balls
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.evaluation.target import EvaluationTarget, data_table
-from afdctl.formatting import with_article
+from afdctl.formatting import did_you_mean, shorten, with_article
 from afdctl.image_counts import check_images
 from afdctl.interrupts import within_a_program
 from afdctl.models.valueless import check_values
@@ -108,7 +109,7 @@ def evaluate(
         str(suite),
         attacks=[attacks] if isinstance(attacks, str) and attacks else list(attacks),
         epsilons=None if epsilons is None else as_grid(epsilons, "epsilons"),
-        overrides=settings or {},
+        overrides=checked_mapping(settings, "settings", {"steps": 100}),
         options=("attacks", "epsilons"),
     )
     place, folder = setup.choose_device(device), as_path(data_dir)
@@ -143,14 +144,28 @@ def _evaluate(
 def given_images(data: str | tuple[Tensor, Tensor] | None, data_dir: Path | None) -> Dataset:
     """Return the images that a module is evaluated on. Error: RecipeError for none, or wrong ones."""
     if isinstance(data, str):
+        if data not in registry.DATASETS:
+            raise RecipeError(f"data '{shorten(data)}': no such data set ({did_you_mean(data, registry.DATASETS)})")
+        if data == "folder":
+            raise RecipeError("data 'folder': its images have any size; give test images and labels (x, y)")
         return run_data.load_dataset(data_table(data, None), data_dir)
+    forms = "name a data set, such as 'mnist', or give test images and labels (x, y)"
     if data is None:
-        raise RecipeError("data: missing; name a data set, such as 'mnist', or give test images and labels (x, y)")
+        raise RecipeError(f"data: missing; {forms}")
+    if not isinstance(data, Sequence) or len(data) != 2:
+        raise RecipeError(f"data: must be a name or two tensors; {forms}")
     return given_dataset(*data)
 
 
 def _listed(runs: AnyRun | Sequence[AnyRun]) -> list[AnyRun]:
     return [runs] if isinstance(runs, str | Path | Run) else list(runs)
+
+
+def checked_mapping(given: Mapping[str, Any] | None, name: str, example: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an argument that is a dictionary, empty for none. Error: RecipeError for anything else."""
+    if given is not None and not isinstance(given, Mapping):
+        raise RecipeError(f"{name}: must be a dictionary, such as {example}")
+    return given or {}
 
 
 def check_module(model: object) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from afdctl import paths
 from afdctl import recipe as recipes
 from afdctl.api.loaded_run import LoadedRun
-from afdctl.errors import RecipeError, python_call
+from afdctl.errors import NoResultsError, RecipeError, python_call
 from afdctl.evaluation.target import EvaluationTarget, load_run_target
 from afdctl.interrupts import within_a_program
 from afdctl.recipe import Recipe
@@ -20,7 +20,7 @@ from afdctl.runs import model_card
 from afdctl.runs.record import verify_finished
 from afdctl.runs.run import Run
 from afdctl.training import setup
-from afdctl.training.import_checkpoint import run_of_model
+from afdctl.training.import_checkpoint import import_model
 
 AnyRecipe = str | Path | Recipe | Mapping[str, Any]
 AnyRun = str | Path | Run
@@ -105,6 +105,8 @@ def load_model(
 
 
 def _load_recipe(recipe: AnyRecipe, overrides: Mapping[str, Any] | Sequence[str]) -> Recipe:
+    if isinstance(overrides, str) or not isinstance(overrides, Mapping | Sequence):
+        raise RecipeError("overrides: must be a dictionary, such as {'train.epochs': 5}, or a list of --set's texts")
     if isinstance(recipe, str | Path):
         return recipes.load(str(recipe), overrides)
     if not isinstance(recipe, Recipe | Mapping):
@@ -113,12 +115,22 @@ def _load_recipe(recipe: AnyRecipe, overrides: Mapping[str, Any] | Sequence[str]
 
 
 def load_target(
-    run: AnyRun, checkpoint: str, *, runs: str | Path, device: torch.device, data_dir: str | Path | None
+    run: AnyRun,
+    checkpoint: str,
+    *,
+    runs: str | Path,
+    device: torch.device,
+    data_dir: str | Path | None,
+    make: bool = True,
 ) -> EvaluationTarget:
+    """Load a run's network, or that of a `model:NAME`, which without `make` has to have a run (NoResultsError)."""
     folder = as_path(data_dir)
     if isinstance(run, str) and run.startswith(model_card.PREFIX):
         card = model_card.load(run.removeprefix(model_card.PREFIX))
-        found = run_of_model(card, runs=Path(runs), data_dir=folder)
+        known = card.find_run(Path(runs))
+        if known is None and not make:
+            raise NoResultsError(f"{run}: nothing is measured under {runs}; `evaluate` it first")
+        found = known or import_model(card, runs=Path(runs), data_dir=folder)
     else:
         found = load_run(run, runs=runs)
     return load_run_target(found, checkpoint, device, folder)

@@ -1,6 +1,6 @@
 """`afdctl analyze`: what a training did to the features."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +18,11 @@ from afdctl.cli.analysis_runners import (
     rows_with_warnings,
     run_analyses,
 )
-from afdctl.cli.evaluation import EvaluateOptions, print_warnings
-from afdctl.cli.options import dataset_name, find_targets, run_names, split_names, takes
+from afdctl.cli.evaluation import print_warnings
+from afdctl.cli.options import dataset_name, split_names, takes
 from afdctl.cli.output_path import OutputPath
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.targets import TargetOptions
 from afdctl.errors import RecipeError
 from afdctl.image_counts import check_images
 
@@ -40,7 +41,9 @@ THRESHOLDS = typer.Option(
 )
 NORMS = typer.Option("--norms", help="Feature norms, logit scales and margins.")
 OWN = typer.Option("--analysis", metavar="FILE.py:NAME", help="An analysis of your own, or by name; repeatable.")
-SETTINGS = typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of your own analyses; repeatable.")
+SETTINGS = typer.Option(
+    "--set", metavar="KEY=VALUE", help="Change a setting of your own analyses, or a threshold of --masking; repeatable."
+)
 ATTACKS = typer.Option(metavar="NAME,...", help="The attacks that --hdh compares; default: all of the suite.")
 EPSILONS = typer.Option(metavar="GRID", help="Use this grid of PGD-Linf instead: 0,0.1,8/255 or 0:0.5:0.1.")
 SUITE = typer.Option(help="The attack suite: strong, paper-A2, paper-notebook, or a file.")
@@ -51,10 +54,9 @@ OUT = output_path.option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyzeOptions:
+class AnalyzeOptions(TargetOptions):
     """The options of `analyze`."""
 
-    runs: shared.TargetNames = None
     pca: Annotated[bool, PCA] = False
     units: Annotated[bool, UNITS] = False
     sensitivity: Annotated[bool, SENSITIVITY] = False
@@ -70,23 +72,8 @@ class AnalyzeOptions:
     attacks: Annotated[str | None, ATTACKS] = None
     epsilons: Annotated[str | None, EPSILONS] = None
     suite: Annotated[str, SUITE] = "paper-A2"
-    limit: shared.Limit = None
-    first: shared.First = None
     points: Annotated[int, POINTS] = 1000
-    checkpoint: shared.Checkpoint = "best"
-    seed: shared.Seed = 0
-    batch_size: shared.BatchSize = None
-    folder: shared.Runs = Path("runs")
-    device: shared.Device = "auto"
-    data_dir: shared.DataDir = None
-    model: shared.Model = None
-    weights: shared.Weights = None
-    dataset: shared.Dataset = None
-    mean: shared.Mean = None
-    std: shared.Std = None
-    image_size: shared.ImageSize = None
     out: Annotated[OutputPath | None, OUT] = None
-    json: shared.Json = False
 
     @property
     def analyses(self) -> tuple[str, ...]:
@@ -117,7 +104,7 @@ def analyze(options: AnalyzeOptions) -> None:
         raise RecipeError("--umap: needs umap-learn; pip install 'afdctl[umap]'")
     if options.out:
         check_out(options.out)
-    runs = shared.distinct_runs(find_targets(run_names(options.runs or []), options.folder, options.data_dir))
+    runs = shared.distinct_runs(options.find())
     shared.check_names_differ(run.name for run in runs)
     shared.check_not_training(runs)
     # a suite is resolved once for each data set, so a mistake in it is reported once
@@ -155,10 +142,12 @@ def diagnose_masking(options: AnalyzeOptions) -> None:
     if options.suite != AnalyzeOptions.suite:
         raise RecipeError("--suite: goes with other analyses; --masking has attacks of its own")
     epsilon = None if options.epsilons is None else parse_grid(options.epsilons)[-1]
-    names = (field.name for field in fields(EvaluateOptions))
-    shared_values = {name: getattr(options, name) for name in names if hasattr(options, name)}
     masking.diagnose(
-        EvaluateOptions(**shared_values), epsilon=epsilon, thresholds_file=options.thresholds, stored=options.stored
+        options,
+        epsilon=epsilon,
+        thresholds_file=options.thresholds,
+        overrides=options.overrides or [],
+        stored=options.stored,
     )
 
 

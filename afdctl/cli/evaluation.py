@@ -2,63 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from afdctl import registry
 from afdctl.cli import options as shared
-from afdctl.cli.options import (
-    check_names_differ,
-    check_not_training,
-    dataset_name,
-    find_targets,
-    run_names,
-)
+from afdctl.cli.options import check_not_training, dataset_name
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.targets import TargetOptions, find_targets, load_targets
 from afdctl.errors import RecipeError
-from afdctl.formatting import did_you_mean
-from afdctl.image_counts import check_images
 from afdctl.suites.balls import check_measured
 
 if TYPE_CHECKING:
-    import torch
-
-    from afdctl.evaluation.target import EvaluationTarget
-    from afdctl.runs.run import Run
     from afdctl.suites.balls import Balls
     from afdctl.suites.load import Suite
-
-    Targets = Sequence[EvaluationTarget]
 
 PRECISIONS = ("auto", "float32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(TargetOptions):
     """The options of `attack` and `sweep`."""
 
-    runs: shared.TargetNames = None
     overrides: shared.AttackSettings = None
-    limit: shared.Limit = None
-    first: shared.First = None
     sources: shared.From = None
-    checkpoint: shared.Checkpoint = "best"
-    seed: shared.Seed = 0
-    batch_size: shared.BatchSize = None
     precision: shared.Precision = "float32"
     save: shared.Save = False
-    folder: shared.Runs = Path("runs")
-    device: shared.Device = "auto"
-    data_dir: shared.DataDir = None
-    model: shared.Model = None
-    weights: shared.Weights = None
-    dataset: shared.Dataset = None
-    mean: shared.Mean = None
-    std: shared.Std = None
-    image_size: shared.ImageSize = None
-    json: shared.Json = False
 
 
 def evaluate(
@@ -73,9 +42,7 @@ def evaluate(
     `balls` is a union of norms; None: that of a run's own training.
     """
     check_options(options, matrix)
-    target_runs = []
-    if options.model is None:
-        target_runs = find_targets(run_names(options.runs or []), options.folder, options.data_dir)
+    target_runs = options.find()
     # before the plan, which imports torch and attacks a few images to estimate the time
     check_not_training(target_runs)
     source_runs = find_targets(options.sources or [], options.folder, options.data_dir)
@@ -122,71 +89,18 @@ def evaluate(
         typer.echo(line, err=True)
     unions = {run.name: balls or trained_balls(run) for run in runner.cells.runs.values()}
     evaluation = Evaluation.of(runner, rows, unions)
-    diagnoses = masking_text.diagnose_sweep(list(runner.cells.targets.values()), evaluation.curves)
+    evaluated = list(runner.cells.targets.values())
+    diagnoses = masking_text.diagnose_sweep(evaluated, evaluation.curves, options.limit, options.first)
     evaluation_tables.show_results(evaluation, diagnoses, as_json=options.json)
 
 
 def check_options(options: EvaluateOptions, matrix: bool) -> None:
     """Raise RecipeError for options that contradict each other."""
-    check_images(options.limit, options.first)
+    options.check()
     if options.precision not in PRECISIONS:
         raise RecipeError(f"--precision {options.precision}: must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
     if matrix and options.sources:
         raise RecipeError("--matrix: attacks each run with all others' images; leave --from out")
-    if options.model is None:
-        for name in ("weights", "dataset", "mean", "std", "image_size"):
-            if getattr(options, name) is not None:
-                raise RecipeError(f"--{name.replace('_', '-')}: goes with --model; a run brings its own")
-        return
-    if options.runs:
-        raise RecipeError("--model: names a custom model; leave RUN out")
-    if options.dataset is None:
-        raise RecipeError("--model: needs --dataset, whose test images it classifies (see `afdctl data ls`)")
-    if options.dataset not in registry.DATASETS:
-        hint = did_you_mean(options.dataset, registry.DATASETS)
-        raise RecipeError(f"--dataset '{options.dataset}': no such data set ({hint})")
-
-
-def load_targets(
-    options: EvaluateOptions, target_runs: "Sequence[Run]", source_runs: "Sequence[Run]", device: "torch.device"
-) -> "tuple[Targets, Targets]":
-    """Load the networks that are attacked, and those that the images are made on."""
-    from afdctl.evaluation.target import load_run_target
-
-    # a run may be target and source, or be named twice: it is loaded once
-    loaded = {
-        run.path.resolve(): load_run_target(run, options.checkpoint, device, options.data_dir)
-        for run in [*target_runs, *source_runs]
-    }
-    check_names_differ(target.name for target in loaded.values())
-    sources = [loaded[run.path.resolve()] for run in source_runs]
-    if options.model is not None:
-        return [load_custom_model(options, device)], sources
-    return [loaded[path] for path in dict.fromkeys(run.path.resolve() for run in target_runs)], sources
-
-
-def load_custom_model(options: EvaluateOptions, device: "torch.device") -> "EvaluationTarget":
-    """Load the model that --model names."""
-    from afdctl.evaluation.target import load_user_target
-    from afdctl.models import user_model
-
-    assert options.model is not None
-    assert options.dataset is not None
-    mean, std = shared.parse_numbers(options.mean, "--mean"), shared.parse_numbers(options.std, "--std")
-    user_model.check_spec(options.model)
-    # the file runs with the user's rights, so it is named before it does
-    typer.echo(f"executing {options.model.rpartition(':')[0] or options.model} to build the model", err=True)
-    return load_user_target(
-        options.model,
-        dataset=options.dataset,
-        runs=options.folder,
-        device=device,
-        data_dir=options.data_dir,
-        weights=options.weights,
-        mean=mean,
-        std=std,
-        image_size=options.image_size,
-    )
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

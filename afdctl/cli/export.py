@@ -14,9 +14,10 @@ import typer
 
 from afdctl import registry
 from afdctl.cli import export_modes, export_trackers, options, output_path
-from afdctl.cli.options import distinct_runs, find_targets, run_names
+from afdctl.cli.options import distinct_runs, run_names
 from afdctl.cli.output_path import ExportOptions, check_suffix
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.targets import find_targets
 from afdctl.errors import AfdctlError, NotFoundError, RecipeError
 from afdctl.formatting import did_you_mean
 

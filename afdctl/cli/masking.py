@@ -9,9 +9,11 @@ import typer
 from rich.table import Table
 
 from afdctl.cli.console import TableConsole
-from afdctl.cli.evaluation import EvaluateOptions, check_options, load_targets, print_warnings
-from afdctl.cli.options import check_not_training, find_targets, run_names
+from afdctl.cli.evaluation import print_warnings
+from afdctl.cli.options import check_not_training
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.targets import TargetOptions, load_targets
+from afdctl.errors import NoResultsError
 from afdctl.formatting import NORM_LABELS, format_estimate
 
 if TYPE_CHECKING:
@@ -23,36 +25,49 @@ if TYPE_CHECKING:
 VERDICTS = {"ok": "ok", "warn": "warn", "fail": "FAIL", "missing": "not measured"}
 
 
-def diagnose(options: EvaluateOptions, *, epsilon: float | None, thresholds_file: Path | None, stored: bool) -> None:
-    """Diagnose targets, after running the attacks that their stored results lack; with `stored`, without any."""
-    check_options(options, matrix=False)
-    runs = []
-    if options.model is None:
-        runs = find_targets(run_names(options.runs or []), options.folder, options.data_dir)
-    check_not_training(runs)
+def diagnose(
+    options: TargetOptions,
+    *,
+    epsilon: float | None,
+    thresholds_file: Path | None,
+    overrides: Sequence[str],
+    stored: bool,
+) -> None:
+    """Diagnose targets, after running the attacks that their stored results lack; with `stored`, without any.
+
+    `overrides` change thresholds. Error: NoResultsError where nothing could be judged.
+    """
+    options.check()
     from afdctl.evaluation import thresholds
 
-    limits = thresholds.load(thresholds_file, options.overrides or [])
+    limits = thresholds.load(thresholds_file, overrides)
+    runs = options.find(make=not stored)
+    check_not_training(runs)
     with exit_on_interrupt():
         from afdctl.analysis import masking_plan
         from afdctl.training.setup import choose_device
 
     device = choose_device(options.device)
-    targets, _ = load_targets(options, runs, [], device)
+    targets, _ = load_targets(options, runs, [], device, make=not stored)
     print_warnings([f"{target.name}: {warning}" for target in targets for warning in target.warnings])
-    diagnoses = []
+    diagnoses, lacking = [], []
     for target in targets:
         if not stored:
             run_missing(options, target, epsilon, device)
         found = masking_plan.judge(target, limits, options.limit, options.first)
-        if not found:
-            typer.echo(f"{target.name}: has no attacks to compare; leave --stored out, or run `afdctl sweep`", err=True)
         diagnoses += found
+        lacking += [] if found else [target.name]
     show(diagnoses, as_json=options.json)
+    if lacking:
+        remedy = "no attacks to compare are stored; leave --stored out, or run `afdctl sweep`"
+        error = NoResultsError(f"{', '.join(lacking)}: {remedy}")
+        if not diagnoses:
+            raise error
+        typer.echo(str(error), err=True)
 
 
 def run_missing(
-    options: EvaluateOptions, target: "EvaluationTarget", epsilon: float | None, device: "torch.device"
+    options: TargetOptions, target: "EvaluationTarget", epsilon: float | None, device: "torch.device"
 ) -> None:
     """Run the attacks that a target lacks; their cost is printed first."""
     from afdctl.analysis import masking_plan

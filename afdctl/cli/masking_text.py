@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from afdctl.formatting import format_count
+
 if TYPE_CHECKING:
     from afdctl.analysis.masking import Diagnosis
     from afdctl.evaluation.curves import SampleCurve
@@ -15,26 +17,29 @@ def short_form(diagnosis: "Diagnosis") -> str | None:
 
     if not diagnosis.compares:
         return None
-    failed = [found for found in diagnosis.findings if found.verdict == "fail"]
-    sentences = [f"Masking: {diagnosis.headline.partition(': ')[2]}."]
-    sentences += [f"{found.indicator}: {found.text}." for found in failed]
-    if diagnosis.overestimation and not any(found.indicator == "D7" for found in failed):
-        sentences.append(f"{diagnosis.overestimation}.")
+    images = format_count(diagnosis.n, "image")
+    sentences = [f"Masking, by all results on the same {images}: {diagnosis.headline.partition(': ')[2]}."]
+    overestimation = diagnosis.overestimation
+    for found in diagnosis.findings:
+        if found.verdict in ("fail", "warn"):
+            sentences.append(f"{found.indicator}{' warns' * (found.verdict == 'warn')}: {found.text}.")
+            overestimation = None if found.text == overestimation else overestimation
+    if overestimation:
+        sentences.append(f"{overestimation}.")
     if diagnosis.missing:
-        sentences.append(f"Not measured: {', '.join(diagnosis.missing)} (`afdctl analyze --masking` does).")
+        sentences.append(
+            f"Not measured: {', '.join(diagnosis.missing)} (`afdctl analyze --masking` measures them, or says why not)."
+        )
     return " ".join([*sentences, CAVEAT])
 
 
-def diagnose_sweep(targets: "Sequence[EvaluationTarget]", curves: "Sequence[SampleCurve]") -> "list[Diagnosis]":
-    """Diagnose the targets of a sweep by its curves."""
-    from afdctl.analysis import masking
+def diagnose_sweep(
+    targets: "Sequence[EvaluationTarget]", curves: "Sequence[SampleCurve]", limit: int | None, first: int | None
+) -> "list[Diagnosis]":
+    """Diagnose the targets of a sweep in the norms of its curves, by all their results on its images."""
+    from afdctl.analysis import masking_plan
+    from afdctl.evaluation import thresholds
 
-    return [
-        diagnosis
-        for target in targets
-        for diagnosis in masking.diagnose(
-            target.run,
-            [curve for curve in curves if curve.run == target.name],
-            target.check,
-        )
-    ]
+    swept = {(curve.run, curve.norm) for curve in curves}
+    found = [one for target in targets for one in masking_plan.judge(target, thresholds.defaults(), limit, first)]
+    return [diagnosis for diagnosis in found if (diagnosis.run, diagnosis.norm) in swept]

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from afdctl import paths
-from afdctl.cli.process import exit_on_interrupt
 from afdctl.errors import NotFoundError, RecipeError
 from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
-    from afdctl.runs.model_card import StoredModel
     from afdctl.runs.run import Run
 
 Options = TypeVar("Options")
@@ -160,35 +158,6 @@ def find_run(name: str, folder: Path) -> "Run":
     from afdctl.runs.run import Run
 
     return Run.find(name, folder)
-
-
-def find_targets(names: Sequence[str], folder: Path, data_dir: Path | None) -> "list[Run]":
-    """Find what is evaluated: runs as `find_run` does, and the run of each `model:NAME`, which is made the first time.
-
-    `data_dir` is where a new run searches the model's data set.
-    """
-    from afdctl.runs.model_card import PREFIX, load
-
-    # every name is checked before a run is made
-    models = {name: load(name.removeprefix(PREFIX)) for name in names if name.startswith(PREFIX)}
-    runs = {name: find_run(name, folder) for name in names if name not in models}
-    runs |= {name: _run_of_model(name, model, folder, data_dir) for name, model in models.items()}
-    return [runs[name] for name in names]
-
-
-def _run_of_model(name: str, model: "StoredModel", folder: Path, data_dir: Path | None) -> "Run":
-    from afdctl.runs.folders import never_trained
-
-    path = folder / model.run_name
-    if path.exists() and not never_trained(path):  # a killed import leaves a folder that is used again
-        return find_run(str(path), folder)
-
-    with exit_on_interrupt():
-        from afdctl.training.import_checkpoint import import_model
-
-    run = import_model(model, runs=folder, data_dir=data_dir)
-    typer.echo(f"{name}: results go to {run.path}", err=True)
-    return run
 
 
 def check_not_training(runs: "Iterable[Run]") -> None:

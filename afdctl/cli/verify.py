@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from afdctl.cli import options
-from afdctl.errors import AfdctlError, NotFoundError
+from afdctl.cli.targets import find_targets
+from afdctl.errors import AfdctlError, NoResultsError
 from afdctl.formatting import format_count, format_images
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def verify(
     folder: options.Runs = Path("runs"),
     as_json: options.Json = False,
 ) -> None:
-    """Compare measured accuracies and areas with published ones. Exit code 1: one is out of its band; 3: none compares.
+    """Compare measured accuracies and areas with published ones. Exit code 1: one is out of its band; 7: none compares.
 
     They are those of the paper, and of baselines on CIFAR-10. Nothing is computed: `afdctl sweep RUN --suite paper-A2`
     measures what is compared here. Runs of one recipe with several seeds are compared as one.
@@ -42,7 +43,7 @@ def verify(
     from afdctl.export import verification
     from afdctl.runs.record import Record
 
-    runs = options.distinct_runs(options.find_targets(options.run_names(names or []), folder, None))
+    runs = options.distinct_runs(find_targets(options.run_names(names or []), folder, make=False))
     records = [Record.of(run, checkpoint) for run in runs]
     found = verification.verify(records)
     if as_json:
@@ -55,7 +56,7 @@ def verify(
     else:
         _print(found)
     if not found.compared:
-        raise NotFoundError(f"verify: {_nothing(found, [record.name for record in records])}")
+        raise NoResultsError(f"verify: {_nothing(found, [record.name for record in records])}")
     if outside := found.outside:
         all_compared = format_count(len(found.compared), "number")
         raise AfdctlError(f"verify: {len(outside)} of {all_compared} outside the band")

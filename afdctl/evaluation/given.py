@@ -38,7 +38,10 @@ def given_dataset(x: Tensor, y: Tensor) -> Dataset:
     check_tensors(images, y)
     x_8bit = (images * 255).round()
     if (x_8bit / 255 - images).abs().max() > 1e-6:
-        raise RecipeError("data: x must be 8-bit images, or their values divided by 255; `attack` takes any others")
+        raise RecipeError(
+            "data: x must be 8-bit images (0 to 255), or their values divided by 255; round others with "
+            "(255 * x).round().to(torch.uint8), or call `attack`, which takes any"
+        )
     x_8bit, labels = x_8bit.to("cpu", torch.uint8), y.to("cpu", torch.int64)
     tensors = ImageTensors(x_8bit, labels)
     # nothing is trained; the names of classes follow from the network, whose number of them may be larger

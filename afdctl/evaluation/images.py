@@ -126,9 +126,8 @@ def check_tensors(x: object, y: object) -> None:
         raise RecipeError("x: has NaN or infinite values")
     low, high = x.min().item(), x.max().item()
     if low < 0 or high > 1:
-        raise RecipeError(
-            f"x: values are from {low:.4g} to {high:.4g}, images are in [0, 1]; let the model normalise them"
-        )
+        remedy = "let the model normalise them" if low < 0 else "divide them by their largest possible value"
+        raise RecipeError(f"x: values are from {low:.4g} to {high:.4g}, images are in [0, 1]; {remedy}")
     if y.shape != x.shape[:1]:
         raise RecipeError(f"y: must be {len(x)} labels, one for each image, not a tensor of shape {tuple(y.shape)}")
     if y.dtype not in INTEGERS:

@@ -55,8 +55,10 @@ def forward(network: nn.Module, x: Tensor) -> Tensor:
     except Exception as error:
         if out_of_memory(error) or type(error) is AfdctlError:
             raise
+        channels_last = x.dim() == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3)
+        hint = "; of images (n, h, w, c), pass x.permute(0, 3, 1, 2)" if channels_last else ""
         raise RecipeError(
-            f"the model rejects images of shape {_shape(x)}: {one_line_error(error.__cause__ or error)}"
+            f"the model rejects images of shape {_shape(x)}: {one_line_error(error.__cause__ or error)}{hint}"
         ) from error
     return logits
 

@@ -197,14 +197,16 @@ def describe(measures: Measures, *, custom: bool, limits: Thresholds | None = No
     if measures.no_gradient:
         warnings.append(f"the outputs have no gradient with respect to the image; trust {trusted}")
     elif many(measures.dead_margin, limits.D3.dead):
-        images = f"{measures.dead_margin} of {n} images"
+        images = f"{measures.dead_margin} of {n} checked images"
         warnings.append(f"{images} have no gradient that an attack could follow; trust {trusted}")
     elif flat:
-        warnings.append(f"small noise does not change the margin of {measures.flat} of {n} images; trust surrogate")
+        warnings.append(
+            f"small noise does not change the margin of {measures.flat} of {n} checked images; trust surrogate"
+        )
     if not random and many(measures.misled, limits.D3.misled):
-        warnings.append(f"the gradients of {measures.misled} of {n} images lead downhill; trust {trusted}")
+        warnings.append(f"the gradients of {measures.misled} of {n} checked images lead downhill; trust {trusted}")
     if not measures.no_gradient and many(measures.dead_ce, limits.D3.dead):
-        images = f"{measures.dead_ce} of {n} images"
+        images = f"{measures.dead_ce} of {n} checked images"
         warnings.append(f"{images} have no gradient of the cross-entropy; trust apgd_t, fab_t and square")
     return warnings + _accuracy_warnings(measures, limits, custom)
 
@@ -215,7 +217,7 @@ def _accuracy_warnings(measures: Measures, limits: Thresholds, custom: bool) -> 
     deviation = (n * (classes - 1)) ** 0.5 / classes
     if correct <= n / classes + 3 * deviation:
         hint = "; missing --weights, or --mean and --std?" if custom else ""
-        return [f"only {correct} of {n} images are classified correctly, no better than chance{hint}"]
+        return [f"only {correct} of {n} checked images are classified correctly, no better than chance{hint}"]
     if measures.confidence < limits.D3.confidence and not measures.probabilities:
         return ["all classes are about equally likely, so the cross-entropy misleads attacks; trust apgd_t and fab_t"]
     return []

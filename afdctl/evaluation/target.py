@@ -14,7 +14,7 @@ from torch import nn
 from afdctl import recipe, registry
 from afdctl.data import Dataset, ImageTensors
 from afdctl.data.loader import Split
-from afdctl.errors import AfdctlError, CorruptError, RecipeError
+from afdctl.errors import AfdctlError, CorruptError, NoResultsError, RecipeError
 from afdctl.evaluation import known_checks, sanity_checks
 from afdctl.evaluation.outputs import check_images, compute_fingerprint, matches_fingerprint
 from afdctl.formatting import did_you_mean
@@ -103,10 +103,12 @@ def load_user_target(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: int | None = None,
+    make: bool = True,
 ) -> EvaluationTarget:
     """Load a custom model (see `user_model.load`); its results go to the run of the same model, if any, or a new one.
 
-    Errors: those of `user_model.load`, of `sanity_checks.measure` and of `load_dataset`. They leave no run behind.
+    Errors: those of `user_model.load`, of `sanity_checks.measure` and of `load_dataset`, and NoResultsError where only
+    a new run would do, without `make`. They leave no run behind.
     """
     table = data_table(dataset, image_size)
     images = load_dataset(table, data_dir)
@@ -132,6 +134,8 @@ def load_user_target(
     run = _find_run(runs, facts, lambda known: matches_fingerprint(network, x, classes, known))
     check = None
     if run is None:
+        if not make:
+            raise NoResultsError(f"{spec}: nothing is measured of this model under {runs}; leave --stored out")
         # a model that fails its check must not leave a run behind
         check = sanity_checks.run_check(network, images, device, digest)
         run = Run.create(runs, user_model.parse(spec).stem, None, facts | environment(device))

@@ -1,13 +1,15 @@
 """Thresholds of the sanity checks and of the masking diagnosis: data in thresholds.toml. Fast to import."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from afdctl.formatting import format_count
 from afdctl.recipe import toml_source
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import Count, NonNegative, Table
-from afdctl.recipe.load import Overrides, override_layer
+from afdctl.recipe.load import Overrides, as_layer
 
 FILE: Final = Path(__file__).with_name("thresholds.toml")
 
@@ -77,6 +79,11 @@ class Thresholds(Table):
         """Whether `count` of n images are more than a share, and more than coincidence."""
         return count >= self.images and count > share * n
 
+    def coincidence(self, count: int, n: int, share: float) -> str:
+        """Say, as the end of a sentence, that `count` of n images are more than a share, but too few; else nothing."""
+        few = count > share * n and not self.exceeded(count, n, share)
+        return f"; fewer than {format_count(self.images, 'image')} are a coincidence" if few else ""
+
 
 @lru_cache
 def defaults() -> Thresholds:
@@ -92,6 +99,9 @@ def load(path: Path | None = None, overrides: Overrides = ()) -> Thresholds:
     layers = [toml_source.read(FILE)]
     if path is not None:
         layers.append(toml_source.read(path))
-    layers.append(override_layer(overrides, "D7.fail=0.2"))
+    if isinstance(overrides, Mapping):
+        layers.append(as_layer(overrides, "thresholds: "))
+    else:
+        layers.append(toml_source.parse_assignments(overrides, "D7.fail=0.2"))
     values = toml_source.merge_all(layer.values for layer in layers)
     return validate(Thresholds, values, layers)

@@ -16,6 +16,8 @@ CAPTURING_MODES: Final = ("reduce-overhead", "max-autotune")
 # torch compiles at most eight variants of a function by default and runs further ones uncompiled. The network and its
 # fused copies share one count: with and without gradients, for each batch size, a training reaches ten.
 RECOMPILE_LIMIT: Final = 64
+# channels in a vector of oneDNN
+VECTOR: Final = 16
 
 
 class FeatureNorm(nn.Module):
@@ -122,12 +124,20 @@ def build(
     network = FeatureClassifier(
         encoder=module, features=features, classes=classes, norm=norm, cosine_scale=cosine_scale
     )
-    # Channels last is the fastest layout for convolutions, also on a CPU. With channels that do not fill its vectors,
-    # oneDNN writes out of bounds in that layout, such as in the backward pass of a 1x1 convolution of 4 channels with
-    # stride 2.
-    filters = [layer.out_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    fills_vectors = all(count % 16 == 0 for count in filters)
-    return network.to(memory_format=torch.channels_last) if fills_vectors else network
+    # channels last is the fastest layout for convolutions, also on a CPU
+    safe = all(safe_with_channels_last(layer) for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    return network.to(memory_format=torch.channels_last) if safe else network
+
+
+def safe_with_channels_last(layer: nn.Conv2d) -> bool:
+    """Whether oneDNN computes a convolution in channels last without writing out of bounds.
+
+    It does so in the gradient of the weights of a strided 1x1 convolution whose input channels do not fill its vectors,
+    where the images are no multiple of the threads: up to kilobytes beyond its buffer on maps of 14 x 14 and larger.
+    Output channels are the next layer's input channels.
+    """
+    strided = layer.kernel_size == (1, 1) and layer.stride != (1, 1)
+    return layer.out_channels % VECTOR == 0 and not (strided and layer.in_channels % VECTOR)
 
 
 def set_performance(network: FeatureClassifier, precision: str, compile_mode: str | None) -> None:

@@ -15,6 +15,8 @@ from afdctl.recipe.toml_source import MAX_INTEGER, Keys, Layer, toml_value, valu
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# pydantic's names of a value that should be a table
+TABLE_KINDS: Final = ("model_type", "model_attributes_type")
 REASONS: Final = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
@@ -163,6 +165,9 @@ def reason(details: ErrorDetails, location: Location, value: Any, other_keys: Se
     if kind == "union_tag_invalid":
         known = [name for model in location.models for name in names_of(model)]
         return f"no such name ({did_you_mean(str(value), known)})"
+    if kind in TABLE_KINDS and location.models and isinstance(keys[-1], str):
+        known = [f"{'.'.join(map(str, keys))}.{key}" for key in location.models[0].model_fields]
+        return f"must be a table; set one of its keys, such as {' or '.join(known[:2])}"
     template = REASONS.get(kind, details["msg"])
     return template.format(**details["ctx"]) if "ctx" in details else template + remedy(kind, value)
 

@@ -3,7 +3,7 @@
 `training.alarms` raises them; the dashboard, the progress on stderr, `runs show` and the report print them from here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ SATURATED: Final = 0.45
 VANISHED: Final = 1e-6
 # where an adversary leaves one image in five as it is, the network trains on clean images as if they were x'
 UNCHANGED: Final = 0.2
+# alarms after which an earlier checkpoint may be better than the last one
+OVERFITTING: Final = ("catastrophic_overfitting", "robust_overfitting")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +45,15 @@ ALARMS: Final = {
         measure="training accuracy under attack is {0:.1f} points above that of the hold-out (threshold {1:.0f})",
         threshold=0.3,
         scale=100,
-        advice="the training adversary no longer attacks: take `best`, and train with more steps (attack.steps), a "
-        'random start or attack.name = "apgd_ce"',
+        advice="the training adversary no longer attacks: train with more steps (attack.steps), a random start or "
+        'attack.name = "apgd_ce"',
     ),
     "robust_overfitting": Alarm(
         title="robust overfitting",
         measure="robust hold-out accuracy is {0:.1f} points below its best (threshold {1:.1f}), that of training rises",
         threshold=0.05,
         scale=100,
-        advice="take the checkpoint `best`; train fewer epochs, or with train.ema_decay, data.extra or data.cutmix",
+        advice="train fewer epochs, or with train.ema_decay, data.extra or data.cutmix",
     ),
     "discriminator_saturated": Alarm(
         title="saturated discriminator",
@@ -113,7 +115,17 @@ def format_alarms(rows: Iterable[Row]) -> list[str]:
     return [f"alarm at step {row['step']:,}: {format_alarm(row)}" for row in rows]
 
 
-def alarm_row(name: str, step: int, value: float, threshold: float) -> dict[str, Any]:
-    """Return the journal row of an alarm."""
-    fields = {"name": name, "step": step, "value": value, "threshold": threshold, "advice": ALARMS[name].advice}
-    return {"event": "alarm", **fields}
+def alarm_row(
+    name: str, step: int, value: float, threshold: float, best: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the journal row of an alarm; `best` is the `epoch` row of the best checkpoint, where that was validated.
+
+    What that checkpoint is worth is for the reader to see: it may be of the first epoch.
+    """
+    advice = ALARMS[name].advice
+    if best and name in OVERFITTING:
+        robust = best.get("acc_probe", best["acc_adv"])
+        worth = f"{robust:.1%} of the hold-out under attack"
+        advice += f"; `best` is of epoch {best['epoch']}, with {worth}"
+        advice += ", which no later epoch exceeds" if best["epoch"] == 1 else ""
+    return {"event": "alarm", "name": name, "step": step, "value": value, "threshold": threshold, "advice": advice}

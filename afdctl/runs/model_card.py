@@ -19,6 +19,7 @@ from afdctl.recipe.fields import Count, CountOrZero, Digest, NonNegative, Table
 from afdctl.recipe.load import folder
 from afdctl.recipe.toml_source import read
 from afdctl.runs.curves import RobustnessCurve, accuracy_interval
+from afdctl.runs.folders import never_trained
 from afdctl.runs.record import Record, method_of
 from afdctl.runs.run import Run
 from afdctl.runs.selection import GRID
@@ -115,6 +116,12 @@ class StoredModel:
     def run_name(self) -> str:
         """The name of the run that holds this model's results: other weights get another run."""
         return f"{self.name}-{self.card.weights[:8]}"
+
+    def find_run(self, runs: Path) -> Run | None:
+        """Find the run that holds this model's results; None before it is made."""
+        path = runs / self.run_name
+        # a killed import leaves a folder that is used again
+        return Run.find(str(path), runs) if path.exists() and not never_trained(path) else None
 
     def read_weights(self) -> bytes:
         """Read the file of weights. Error: CorruptError where it is missing or not the one that the card describes."""

@@ -174,7 +174,7 @@ def status_of(record: Record) -> str:
 
 
 def training_progress(record: Record) -> str | None:
-    """Say how far an unfinished training came: `stopped at epoch 3 of 60`.
+    """Say how far an unfinished training came: `stopped in epoch 3 of 60`.
 
     None for a finished training, and for a model that was not trained here.
     """
@@ -184,9 +184,10 @@ def training_progress(record: Record) -> str | None:
     if current_writer(record.run.journal_path):
         stage = "is still training"
     else:
-        stage = "diverged" if "diverged" in reasons else "stopped"
-    epoch = max((row["epoch"] for row in record.of_kind("epoch")), default=0)
-    return f"{stage} at epoch {epoch} of {record.recipe.train.epochs}"
+        stage = next((reason for reason in ("diverged", "failed") if reason in reasons), "stopped")
+    epoch = _progress(record.rows)["epoch"]
+    where = "before its first step" if epoch is None else f"in epoch {epoch} of {record.recipe.train.epochs}"
+    return f"{stage} {where}"
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """Settings that every attack of a suite has: name, norm, epsilon grid and the order in which it is attacked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -179,10 +179,11 @@ def from_zero(epsilons: Grid) -> Grid:
 
 def as_grid(epsilons: Sequence[float | str], name: str) -> Grid:
     """Return numbers, or texts such as `8/255`, as a grid that begins with 0; RecipeError names them `name`."""
+    if isinstance(epsilons, str) or not isinstance(epsilons, Iterable):
+        raise RecipeError(f"{name}: must be a list, such as [0.1, '8/255']")
     try:
-        grid = tuple(_parse_number(epsilon) if isinstance(epsilon, str) else float(epsilon) for epsilon in epsilons)
-        return check_grid(from_zero(grid))
-    except (TypeError, ValueError) as error:
+        return check_grid(from_zero(tuple(map(_as_number, epsilons))))
+    except ValueError as error:
         raise RecipeError(f"{name}: {error}") from None
 
 
@@ -204,6 +205,16 @@ def parse_epsilon(text: str, option: str = "--epsilon") -> float:
         return _parse_number(text)
     except ValueError as error:
         raise RecipeError(f"{option} '{shorten(text)}': {error}") from None
+
+
+def _as_number(epsilon: object) -> float:
+    """Return a number, such as one of numpy, or a text such as `8/255`, as a float."""
+    if isinstance(epsilon, str):
+        return _parse_number(epsilon)
+    try:
+        return float(epsilon)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"must be a number or a text such as '8/255', not {shorten(repr(epsilon))}") from None
 
 
 def _parse_number(text: str) -> float:

@@ -82,10 +82,10 @@ class AlarmDetector:
                 raised += self._raise(self._step_values(self.block.take()), row["step"])
         return raised
 
-    def of_epoch(self, row: Row) -> list[dict[str, Any]]:
-        """Return the rows of alarms that an `epoch` row raises, after all of its steps."""
+    def of_epoch(self, row: Row, best: Row) -> list[dict[str, Any]]:
+        """Return the rows of alarms that an `epoch` row raises, after all of its steps; `best` is the best epoch's."""
         trained = self.epoch.take().get("acc_adv")
-        raised = self._raise(self._epoch_values(row, trained), row["step"]) if "acc_adv" in row else []
+        raised = self._raise(self._epoch_values(row, trained), row["step"], best) if "acc_adv" in row else []
         return [*self._of_still_weights(row["step"]), *raised]
 
     def _of_still_weights(self, step: int) -> list[dict[str, Any]]:
@@ -127,14 +127,16 @@ class AlarmDetector:
         if "acc_apgd_t" in row:
             yield _measured("square_beats_gradients", row["acc_apgd_t"] - row["acc_probe"])
 
-    def _raise(self, values: Iterable[tuple[str, float, float]], step: int) -> list[dict[str, Any]]:
+    def _raise(
+        self, values: Iterable[tuple[str, float, float]], step: int, best: Row | None = None
+    ) -> list[dict[str, Any]]:
         """Begin and end episodes; return a row for each that begins."""
         raised = []
         for name, value, threshold in values:
             badness = ALARMS[name].badness(value, threshold)
             if badness > 1 and name not in self.active:
                 self.active.add(name)
-                raised.append(alarm_row(name, step, value, threshold))
+                raised.append(alarm_row(name, step, value, threshold, best))
             elif badness < QUIET:
                 self.active.discard(name)
         return raised

@@ -11,7 +11,6 @@ from afdctl.models import authors_checkpoint
 from afdctl.models.authors_checkpoint import AuthorsCheckpoint
 from afdctl.models.state_dict_io import load_state_dict_strict, parse
 from afdctl.recipe import Recipe
-from afdctl.runs.folders import never_trained
 from afdctl.runs.model_card import StoredModel
 from afdctl.runs.run import Run
 from afdctl.training.cost_estimate import FLOAT32, with_precisions
@@ -65,15 +64,6 @@ def import_model(model: StoredModel, *, runs: Path, data_dir: Path | None) -> Ru
         imported=imported,
     )
     return run
-
-
-def run_of_model(model: StoredModel, *, runs: Path, data_dir: Path | None) -> Run:
-    """Return the run of a model with a card; `import_model` makes it the first time."""
-    path = runs / model.run_name
-    # a killed import leaves a folder that is used again
-    if path.exists() and not never_trained(path):
-        return Run.find(str(path), runs)
-    return import_model(model, runs=runs, data_dir=data_dir)
 
 
 def _import(

@@ -237,8 +237,9 @@ def _weak_adversary(recipe: Recipe) -> str | None:
     # without step_size, the length of a step follows `steps`
     if not recipe.descriptor.attacked or attack.step_size is None:
         return None
-    # pgd_kl starts beside x, from where the far side of the ball is one epsilon away
-    needed = 2 if attack.name == "pgd" and attack.random_start else 1
+    # pgd_kl starts beside x, from where the far side of the ball is one epsilon away; a single step, as of FGSM-RS,
+    # crosses no ball: it only has to reach its border
+    needed = 2 if attack.name == "pgd" and attack.random_start and attack.steps > 1 else 1
     reach = attack.steps * attack.step_size / attack.epsilon
     title = f"training adversary {attack.name} at {attack.epsilon:.4g}"
     warning = describe_short_reach(title, attack.steps, reach, needed)

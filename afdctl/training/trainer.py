@@ -212,7 +212,7 @@ class Trainer:
         if is_best:
             self.best_epoch = row
         self.journal.append("epoch", **row, best=is_best, seconds=round(time.monotonic() - start, 3))
-        self.journal.extend(self.alarms.of_epoch(row))
+        self.journal.extend(self.alarms.of_epoch(row, self.best_epoch))
         # before saving, so that a resumed run continues with the next epoch
         self.sampler.start_epoch()
         self.save(best=is_best)

@@ -55,8 +55,8 @@ class Spec:
 
     @property
     def stem(self) -> str:
-        """A short name of the file or module."""
-        return self.file.stem if self.file else self.module.rpartition(".")[2]
+        """A short name of the object, after that of its file or module: `file-Name`."""
+        return f"{self.file.stem if self.file else self.module.rpartition('.')[2]}-{self.name}"
 
 
 def shown(place: str) -> str:

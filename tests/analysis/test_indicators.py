@@ -11,6 +11,7 @@ from afdctl.analysis.evidence import AttackEvidence, Evidence
 from afdctl.errors import RecipeError
 from afdctl.evaluation import thresholds
 from afdctl.evaluation.sanity_checks import Measures
+from afdctl.suites import load
 
 N = 100
 LIMITS = thresholds.defaults()
@@ -87,7 +88,7 @@ def test_honest_results_pass_every_indicator():
     )
     findings = [
         validity.invalid(found, LIMITS),
-        validity.unstable(check(), LIMITS),
+        validity.unstable(found, check(), LIMITS),
         validity.gradients(check(), LIMITS, 0.02),
         validity.unfinished(found, LIMITS),
         validity.not_monotone(found, LIMITS),
@@ -103,7 +104,7 @@ def test_honest_results_pass_every_indicator():
 def test_without_data_an_indicator_says_what_it_needs():
     alone = evidence(attack("square", {0.1: range(50)}))
     for finding in (
-        validity.unstable({}, LIMITS),
+        validity.unstable(alone, {}, LIMITS),
         validity.gradients({}, LIMITS, 0),
         validity.unfinished(alone, LIMITS),
         validity.not_monotone(alone, LIMITS),
@@ -129,7 +130,17 @@ def test_d1_refuted_successes_and_images_outside_the_ball(fault: dict[str, Any])
 
 @pytest.mark.parametrize("fault", [{"passes": 0.1}, {"batch": 0.1}])
 def test_d2_unstable(fault: dict[str, float]):
-    assert validity.unstable(check(**fault), LIMITS).verdict == "fail"
+    assert validity.unstable(evidence(PGD), check(**fault), LIMITS).verdict == "fail"
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_command_that_d2_advises_exists(norm: str):
+    found = replace(evidence(PGD), norm=norm)
+    _, _, text = validity.unstable(found, check(passes=0.1), LIMITS).text.partition("`afdctl attack RUN --attack ")
+    name, _, epsilon, _, setting = text.rstrip("`)").split()
+    assert float(epsilon) == 0.1
+    (advised,) = load.load(load.DEFAULT, "digits", attacks=[name], epsilons=(0.0, 0.1), overrides=[setting]).attacks
+    assert advised.evaluations == 20
 
 
 @pytest.mark.parametrize(
@@ -157,6 +168,39 @@ def test_d4_steps_that_do_not_cross_the_ball_or_come_too_late():
     assert validity.unfinished(evidence(short), LIMITS).verdict == "fail"
     late = attack("pgd_linf", {0.1: range(50)}, rel_step=0.1, step=95)
     assert validity.unfinished(evidence(late), LIMITS).verdict == "warn"
+
+
+def test_d4_names_what_a_pgd_without_successes_lacks():
+    few = "PGD or MIM that fools 3 images or more; those here fool fewer"
+    for images in (range(0), range(2)):
+        finding = validity.unfinished(evidence(attack("pgd_linf", {0.1: images}, rel_step=0.1)), LIMITS)
+        assert (finding.verdict, finding.text) == ("missing", f"not measured: needs {few}")
+
+
+def test_an_ok_beyond_its_threshold_is_explained():
+    """Two images of 100 are more than each share of 0.01, but fewer than three."""
+    few, end = attack("apgd_t", {0.1: range(50)}), "; fewer than 3 images are a coincidence"
+    findings = [
+        validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, claimed=2)), LIMITS),
+        validity.gradients(check(dead_ce=2), LIMITS, 0),
+        validity.not_monotone(evidence(independent(attack("pgd_linf", {0.1: range(9), 0.2: range(2, 9)}))), LIMITS),
+        comparisons.one_step(evidence(attack("fgsm", {0.1: range(48, 52)}), PGD), LIMITS),
+        comparisons.gradient_free(evidence(few, attack("square", {0.1: range(48, 52)})), LIMITS),
+    ]
+    for finding in findings:
+        assert finding.value is not None
+        assert finding.value > finding.threshold
+        assert (finding.verdict, finding.text[-len(end) :]) == ("ok", end)
+
+
+def test_a_warning_shows_value_and_threshold_of_its_cause():
+    finding = validity.gradients(check(confidence=0.01), LIMITS, 0)
+    assert (finding.verdict, finding.value, finding.threshold) == ("warn", 0.01, LIMITS.D3.confidence)
+    outside = validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, norm=1.01)), LIMITS)
+    assert (outside.value, outside.threshold) == (pytest.approx(0.01), LIMITS.D1.excess)
+    weak = attack("pgd_linf", {0.1: range(50)}, rel_step=0.001, random_start=True)
+    one_step = comparisons.one_step(evidence(attack("fgsm", {0.1: range(40, 60)}), weak), LIMITS)
+    assert one_step.text.endswith("that PGD does not; its steps cannot cross the ball")
 
 
 def test_d5_fooled_only_in_the_smaller_ball():
@@ -227,7 +271,9 @@ def test_d10_an_attack_that_minimises_the_norm_is_stronger():
 def test_thresholds_are_data():
     changed = thresholds.load(None, ["D7.fail=0.5"])
     finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), changed)
-    assert (finding.verdict, finding.threshold) == ("warn", 0.5)
+    # a warning has the threshold that it is beyond, everything else the one at which it fails
+    assert (finding.verdict, finding.threshold) == ("warn", 0.05)
+    assert comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(51)})), changed).threshold == 0.5
     with pytest.raises(RecipeError, match=r"^--set D7\.fial: no such key"):
         thresholds.load(None, ["D7.fial=0.5"])
 

@@ -3,16 +3,23 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from afdctl.analysis import validity
+from afdctl.analysis.evidence import AttackEvidence, Evidence
 from afdctl.analysis.masking import CAVEAT
 from afdctl.evaluation import sanity_checks, thresholds
 from tests.analysis.masked_models import CPU, MASKS, Layers, certified, diagnosed, digits, trained, winners
 
 LIMITS = thresholds.defaults()
+NO_LABELS = np.zeros(0, int)
+NO_RESULTS = AttackEvidence(
+    title="pgd_linf", name="pgd_linf", source=None, schedule="ascending", spec={}, epsilons=(0.1,), columns={}
+)
+EVIDENCE = Evidence(run="run", norm="linf", attacks=(NO_RESULTS,), labels=NO_LABELS, clean=NO_LABELS)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +32,7 @@ def seeded() -> Iterator[None]:
 def static(network: nn.Module, gap: float) -> set[str]:
     """Verdicts of the indicators that need no attack."""
     row = sanity_checks.run_check(network, digits(), CPU, "digest")
-    return {validity.unstable(row, LIMITS).verdict, validity.gradients(row, LIMITS, gap).verdict}
+    return {validity.unstable(EVIDENCE, row, LIMITS).verdict, validity.gradients(row, LIMITS, gap).verdict}
 
 
 @pytest.mark.parametrize("mask", MASKS)

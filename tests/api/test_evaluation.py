@@ -131,7 +131,10 @@ X, Y = torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)
         ({"x": X[0]}, r"x: must be images \(n, c, h, w\), not a tensor of shape \(1, 8, 8\)"),
         ({"x": X[:0], "y": Y[:0]}, "x: must be images"),
         ({"x": X.byte()}, "x: must be floats .*, not uint8; divide 8-bit images by 255"),
-        ({"x": X + 1.5}, "x: values are from 1.5 to 1.5, images are in"),
+        (
+            {"x": X + 1.5},
+            r"x: values are from 1.5 to 1.5, images are in \[0, 1\]; divide them by their largest",
+        ),
         ({"x": X / 0}, "x: has NaN or infinite values"),
         ({"y": Y.float()}, "y: must be class numbers, such as int64, not float32"),
         ({"y": Y[:1]}, "y: must be 2 labels, one for each image"),

@@ -1,11 +1,14 @@
 """`afdctl analyze --masking`, from the command line to the verdict."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from afdctl.analysis.masking import CAVEAT
+from afdctl.analysis.findings import Finding
+from afdctl.analysis.masking import CAVEAT, Diagnosis
+from afdctl.cli.masking_text import short_form
 from tests.cli.conftest import Afdctl
 from tests.conftest import short, train
 
@@ -24,8 +27,8 @@ def few_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_attacks_run_once_after_their_cost(afdctl: Afdctl):
     stored = afdctl(*COMMAND, "--stored")
-    assert (stored.code, stored.out) == (0, "")
-    assert "nt: has no attacks to compare; leave --stored out, or run `afdctl sweep`" in stored.err
+    assert (stored.code, stored.out) == (7, "")
+    assert "nt: no attacks to compare are stored; leave --stored out, or run `afdctl sweep`" in stored.err
     shown = afdctl(*COMMAND)
     assert shown.code == 0, shown.err
     cost = "nt: lacks fgsm, pgd_linf, noise, pgd_grey on 8 images: up to about "
@@ -39,6 +42,54 @@ def test_missing_attacks_run_once_after_their_cost(afdctl: Afdctl):
     (found,) = json.loads(again.out)["masking"]
     assert (found["run"], found["norm"], found["n"]) == ("nt", "linf", 8)
     assert [one["indicator"] for one in found["indicators"]] == [f"D{n}" for n in range(1, 11)]
+
+
+def test_stored_results_make_no_run(afdctl: Afdctl, folder: Path):
+    (folder / "net.py").write_text(
+        "from torch.nn import Flatten, Linear, Sequential\n\n\n"
+        "def build():\n    return Sequential(Flatten(), Linear(64, 10))\n"
+    )
+    before = sorted((folder / "runs").iterdir())
+    custom = afdctl("analyze", "--masking", "--stored", "--model", "net.py:build", "--dataset", "digits")
+    assert (custom.code, custom.out) == (7, "")
+    assert custom.err.endswith(
+        "error: net.py:build: nothing is measured of this model under runs; leave --stored out\n"
+    )
+    packaged = afdctl("analyze", "--masking", "--stored", "model:digits_afd")
+    error = "error: model:digits_afd: nothing is measured under runs; run `afdctl sweep model:digits_afd` first\n"
+    assert (packaged.code, packaged.out, packaged.err) == (7, "", error)
+    assert sorted((folder / "runs").iterdir()) == before
+
+
+def test_a_sweep_is_judged_by_stored_results_too(afdctl: Afdctl, monkeypatch: pytest.MonkeyPatch):
+    """One attack alone allows no comparison; those of the tests before are stored."""
+    assert afdctl(*COMMAND).code == 0
+    swept = afdctl("attack", "nt", "--attack", "mim", "--epsilon", "0.1", "--limit", "8")
+    (line,) = [line for line in swept.out.splitlines() if line.startswith("Masking")]
+    assert line.startswith("Masking, by all results on the same 8 images: no sign of masked gradients. ")
+    missing = line.partition("Not measured: ")[2].partition(" (")[0].split(", ")
+    assert not {"D6", "D7", "D8", "D9"} & set(missing)
+    found = json.loads(afdctl("attack", "nt", "--attack", "mim", "--epsilon", "0.1", "--limit", "8", "--json").out)
+    assert [(one["run"], one["norm"], one["n"]) for one in found["masking"]] == [("nt", "linf", 8)]
+
+
+def test_a_warning_is_in_the_short_form():
+    warned = Finding(
+        indicator="D3",
+        name="",
+        sign="masking",
+        value=0.01,
+        threshold=0.1,
+        verdict="warn",
+        text="logits are nearly equal",
+    )
+    missing = [replace(warned, indicator=f"D{n}", verdict="missing") for n in range(4, 11)]
+    diagnosis = Diagnosis(
+        run="nt", norm="linf", n=8, verdict="no sign", overestimate=None, epsilon=None, findings=(warned, *missing)
+    )
+    text = short_form(diagnosis)
+    assert text
+    assert ": no sign of masked gradients. D3 warns: logits are nearly equal. Not measured: D4, " in text
 
 
 def test_equal_values_name_the_epsilon_of_the_recipe(afdctl: Afdctl):
@@ -61,6 +112,7 @@ def test_only_the_chosen_images_count(afdctl: Afdctl):
     ("arguments", "code", "message"),
     [
         (("--set", "D77.fail=1"), 2, "--set D77: no such key (did you mean 'D7'?)"),
+        (("--set", "D7=0.2"), 2, "--set D7 = 0.2: must be a table; set one of its keys, such as D7.warn or D7.fail"),
         (("--set", "D7.fail=-1"), 2, "--set D7.fail = -1: must be at least 0"),
         (("--thresholds", "none.toml"), 2, "none.toml: cannot be read: No such file or directory"),
         (("none",), 3, "none: no such run under runs; name another folder with --runs"),

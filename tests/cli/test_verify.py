@@ -38,15 +38,27 @@ def test_a_run_outside_the_band_exits_with_1_and_says_how_many(afdctl: Afdctl):
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_nothing_comparable_is_one_line_and_exit_code_3(afdctl: Afdctl, options: tuple[str, ...]):
+def test_nothing_comparable_is_one_line_and_exit_code_7(afdctl: Afdctl, options: tuple[str, ...]):
     bare = afdctl("verify", "bare", *options)
-    assert bare.code == 3
+    assert bare.code == 7
     assert bare.err.startswith("error: verify: none of 16 published numbers can be compared: 15 not measured, 1 of")
     assert "run `afdctl sweep bare --suite paper-A2" in bare.err
     digits = afdctl("verify", "digits", *options)
-    assert digits.code == 3
+    assert digits.code == 7
     assert digits.err.startswith("error: verify: no published number is of digits: ")
     assert digits.err.count("\n") == bare.err.count("\n") == 1
+
+
+def test_a_packaged_model_that_was_not_measured_needs_no_data(
+    afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AFDCTL_DATA", str(folder / "none"))
+    ended = afdctl("verify", "model:mnist_afd")
+    assert (ended.code, ended.out) == (7, "")
+    assert ended.err == (
+        "error: model:mnist_afd: nothing is measured under runs; run `afdctl sweep model:mnist_afd` first\n"
+    )
+    assert afdctl("verify", "none").code == 3
 
 
 def test_json_has_every_comparison(afdctl: Afdctl):

@@ -73,13 +73,16 @@ WARNINGS = {
     "random": (lambda z: z + torch.randn_like(z) / 10, ["two passes of the same images differ"]),
     "of its batch": (lambda z: z - z.mean(0), ["an image's outputs depend on its batch"]),
     "saturated": (lambda z: 1e4 * z, ["have no gradient of the cross-entropy; trust apgd_t, fab_t and square"]),
-    "rounded": (rounded, ["64 of 64 images have no gradient that an attack"]),
-    "rounded and saturated": (lambda z: 1e4 * rounded(z), ["64 of 64 images have no gradient that an attack"]),
+    "rounded": (rounded, ["64 of 64 checked images have no gradient that an attack"]),
+    "rounded and saturated": (lambda z: 1e4 * rounded(z), ["64 of 64 checked images have no gradient that an attack"]),
     "detached": (lambda z: z.detach(), ["the outputs have no gradient"]),
-    "constant": (lambda z: 0 * z, ["64 of 64 images have no gradient that an", "chance"]),
-    "nan gradient": (lambda z: z + 0 * (z - z).sqrt(), ["64 of 64 images have no gradient that an attack"]),
-    "tiny": (Tiny.apply, ["64 of 64 images have no gradient of the cross-entropy; trust apgd_t, fab_t and square"]),
-    "turned": (lambda z: z.roll(1, 1), ["only 0 of 64 images are classified correctly, no better than chance"]),
+    "constant": (lambda z: 0 * z, ["64 of 64 checked images have no gradient that an", "chance"]),
+    "nan gradient": (lambda z: z + 0 * (z - z).sqrt(), ["64 of 64 checked images have no gradient that an attack"]),
+    "tiny": (
+        Tiny.apply,
+        ["64 of 64 checked images have no gradient of the cross-entropy; trust apgd_t, fab_t and square"],
+    ),
+    "turned": (lambda z: z.roll(1, 1), ["only 0 of 64 checked images are classified correctly, no better than chance"]),
 }
 
 

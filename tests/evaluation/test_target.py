@@ -67,7 +67,7 @@ def test_a_runs_network_is_the_saved_average(trained: Run, which: str):
     assert (subject.name, subject.run, subject.dataset, subject.classes) == ("run-001", trained, "digits", 10)
     assert (subject.seed, len(subject.split), subject.split.x.dtype) == (0, 360, torch.uint8)
     # one epoch teaches it nothing
-    assert subject.warnings == ["only 12 of 128 images are classified correctly, no better than chance"]
+    assert subject.warnings == ["only 12 of 128 checked images are classified correctly, no better than chance"]
 
 
 def test_a_run_is_read_while_it_is_written(trained: Run):
@@ -140,14 +140,14 @@ def test_a_model_of_ones_own_gets_a_run(net: Path):
     torch.manual_seed(0)
     torch.save({"1.weight": torch.rand(10, 64), "1.bias": torch.zeros(10)}, "w.pt")
     subject = own(net, weights=Path("w.pt"), mean=[0.5], std=[0.25])
-    assert subject.run.path == Path("runs/net-001")
+    assert subject.run.path == Path("runs/net-build-001")
     facts = subject.run.provenance
     assert facts["kind"] == subject.run.kind == "external"
     assert (facts["model"], facts["weights"]) == (f"{net}:build", str(net.parent / "w.pt"))
     assert (facts["mean"], facts["std"], facts["dataset"]) == ([0.5], [0.25], "digits")
     assert (facts["model_digest"], facts["data_digest"]) == (subject.digest, subject.data_digest)
     assert {"afdctl", "commit", "torch", "device", "command"} <= facts.keys()
-    assert (subject.name, subject.dataset, subject.classes, subject.seed) == ("net-001", "digits", 10, 0)
+    assert (subject.name, subject.dataset, subject.classes, subject.seed) == ("net-build-001", "digits", 10, 0)
     assert len(subject.warnings) == 1
     assert "no better than chance" in subject.warnings[0]
 
@@ -157,11 +157,11 @@ def test_the_same_model_continues_its_run_and_another_one_does_not(net: Path):
     assert own(net).run == first.run
     (net.parent / "moved.py").write_text(NET)
     assert own(net.with_name("moved.py")).run == first.run
-    assert own(net, mean=[0.5], std=[0.5]).run.name == "net-002"
+    assert own(net, mean=[0.5], std=[0.5]).run.name == "net-build-002"
     net.write_text(NET + "# changed\n")
-    assert own(net).run.name == "net-003"
+    assert own(net).run.name == "net-build-003"
     (first.run.path / "run.json").write_text("{")
-    assert own(net).run.name == "net-003"
+    assert own(net).run.name == "net-build-003"
 
 
 ATTRIBUTE = """
@@ -188,7 +188,7 @@ def test_what_neither_code_nor_tensors_hold_makes_another_model(net: Path):
     with pytest.raises(CorruptError, match="has changed since"):
         load_run_target(first.run, "best", CPU, None)
     changed = own(net)
-    assert changed.run.name == "net-002"
+    assert changed.run.name == "net-build-002"
     assert changed.digest != first.digest
     assert changed.run.provenance["code_digest"] == first.run.provenance["code_digest"]
 
@@ -217,7 +217,7 @@ def test_an_external_run_is_measured_once_more_from_anywhere(net: Path, tmp_path
     )
     net.write_text(NET + "# changed\n")
     with pytest.raises(
-        CorruptError, match=r"net-001: the model .*net.py:build has changed since; name it with --model"
+        CorruptError, match=r"net-build-001: the model .*net.py:build has changed since; name it with --model"
     ):
         load_run_target(run, "best", CPU, None)
 
@@ -227,7 +227,7 @@ def test_an_external_run_can_be_found_and_has_results(net: Path):
     assert run.recipe_text == ""
     with run.open_journal() as journal:
         journal.append("warning", message="measured by hand")
-    assert Run.find("net-001", Path("runs")) == run
+    assert Run.find("net-build-001", Path("runs")) == run
     assert not run.finished
     assert results_file.build(run).exists()
 
@@ -245,7 +245,9 @@ def test_rows_that_an_external_run_has_lost_are_reported(net: Path):
 
 def test_an_external_run_cannot_be_resumed(net: Path):
     run = own(net).run
-    with pytest.raises(RecipeError, match=r"^runs/net-001: this run is external, not trained; it cannot be resumed"):
+    with pytest.raises(
+        RecipeError, match=r"^runs/net-build-001: this run is external, not trained; it cannot be resumed"
+    ):
         resume(run, device=None, data_dir=None, on_line=print)
 
 

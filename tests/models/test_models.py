@@ -5,7 +5,13 @@ import torch
 
 from afdctl.errors import CorruptError
 from afdctl.models import discriminator
-from afdctl.models.feature_classifier import CosineClassifier, FeatureClassifier, FeatureNorm, build
+from afdctl.models.feature_classifier import (
+    CosineClassifier,
+    FeatureClassifier,
+    FeatureNorm,
+    build,
+    safe_with_channels_last,
+)
 from tests.models.encoders import ENCODERS, small
 
 
@@ -137,8 +143,25 @@ def test_channels_last_only_where_channels_fill_vectors(width: int, channels_las
     assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kernel", "stride", "safe"),
+    [
+        (3, 16, 3, 2, True),
+        (16, 32, 1, 2, True),
+        (3, 16, 1, 1, True),
+        (3, 16, 1, 2, False),
+        (16, 4, 3, 1, False),
+    ],
+)
+def test_a_strided_convolution_of_few_channels_is_not_in_channels_last(
+    inputs: int, outputs: int, kernel: int, stride: int, safe: bool
+):
+    """A patch of one pixel of the image, as an encoder of a user may begin with, writes out of bounds in oneDNN."""
+    assert safe_with_channels_last(torch.nn.Conv2d(inputs, outputs, kernel, stride)) == safe
+
+
 def test_a_narrow_network_trains_on_large_images():
-    """In channels last the backward pass of its 1x1 convolutions corrupts memory."""
+    """In channels last the backward pass of its 1x1 convolutions corrupts memory: not of a multiple of the threads."""
     built = network("resnet18", channels=3, image_size=64, width=4)
-    built(torch.rand(32, 3, 64, 64)).square().mean().backward()
+    built(torch.rand(33, 3, 64, 64)).square().mean().backward()
     assert all(parameter.grad.isfinite().all() for parameter in built.parameters())

@@ -83,7 +83,7 @@ def test_autoattack_must_be_of_the_weights_and_at_full_strength(tmp_path: Path):
 @pytest.mark.parametrize(
     ("rows", "facts", "message"),
     [
-        ([epoch(1), SAVED, end("stopped")], {}, "run: stopped at epoch 1 of 60; finish it with `afdctl train --resume"),
+        ([epoch(1), SAVED, end("stopped")], {}, "run: stopped in epoch 1 of 60; finish it with `afdctl train --resume"),
         ([SAVED, end("imported")], {"kind": "imported"}, "run: this run is imported, not trained; a card describes"),
     ],
 )

@@ -27,11 +27,12 @@ def steps(count: int = SHORTEST, **metrics: float) -> list[Row]:
 
 def epochs(watch: AlarmDetector, *measured: tuple[float, float], **fields: float) -> list[Row]:
     """Feed epochs of (training, hold-out) accuracy under attack."""
-    raised = []
+    raised, best = [], dict[str, Any]()
     for number, (trained, robust) in enumerate(measured, 1):
         raised += watch.of_steps(steps(10, acc_adv=trained))
         row = {"epoch": number, "step": 10 * number, **VALID, "acc_adv": robust, **fields}
-        raised += watch.of_epoch(row)
+        best = row if robust > best.get("acc_adv", 0.0) else best
+        raised += watch.of_epoch(row, best)
     return raised
 
 
@@ -77,6 +78,14 @@ def test_catastrophic_overfitting_is_a_collapse_that_the_training_does_not_see()
     assert epochs(detector(), (0.5, 0.5), (0.2, 0.1)) == []
     # of one episode, although the hold-out is above the limit in between
     assert names(epochs(detector(), (0.4, 0.03), (0.4, 0.06), (0.4, 0.03))) == ["catastrophic_overfitting"]
+
+
+def test_overfitting_says_what_the_best_checkpoint_is_worth():
+    (collapsed,) = epochs(detector(), (0.4, 0.4), (0.5, 0.5), (0.9, 0.1))
+    assert format_alarm(collapsed).endswith("; `best` is of epoch 2, with 50.0% of the hold-out under attack")
+    (from_the_start,) = epochs(detector(), (0.4, 0.03))
+    end = "; `best` is of epoch 1, with 3.0% of the hold-out under attack, which no later epoch exceeds"
+    assert format_alarm(from_the_start).endswith(end)
 
 
 def test_no_comparison_with_the_hold_out_before_the_ball_has_its_size():

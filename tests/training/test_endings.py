@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from afdctl import recipe
 from afdctl.errors import (
     AfdctlError,
     CorruptError,
@@ -316,8 +317,11 @@ def test_an_attack_that_cannot_cross_its_ball_is_warned_about_at_the_start_and_b
         (["attack.steps=4", "attack.random_start=false"], None),
         (
             ["attack.steps=1", "attack.random_start=false"],
-            "its 1 step reach 0.40 epsilon, and crossing the ball takes 1",
+            "its step reaches 0.40 epsilon, and crossing the ball takes 1",
         ),
+        # FGSM-RS: by design, its one step only reaches the border from anywhere in the ball
+        (["attack.steps=1", "attack.step_size=0.125"], None),
+        (["attack.steps=1"], "its step reaches 0.40 epsilon, and crossing the ball takes 1"),
         (["attack.name=pgd_kl", "attack.steps=3"], None),
         (["test.square_queries=499"], "test.square_queries = 499 is too few to detect masked gradients"),
         (["test.square_queries=500"], None),
@@ -330,3 +334,10 @@ def test_what_weakens_an_attack_is_warned_about(overrides: list[str], warning: s
     found = list(recipe_warnings(short("digits_at", *kept, *overrides), 8))
     assert len(found) == (warning is not None)
     assert warning is None or warning in found[0]
+
+
+def test_no_packaged_recipe_trains_in_a_smaller_ball():
+    """Of FGSM-RS and N-FGSM the one step is the method."""
+    for name in recipe.packaged():
+        warnings = recipe_warnings(recipe.load(name), 32)
+        assert [warning for warning in warnings if warning.startswith("training adversary")] == [], name

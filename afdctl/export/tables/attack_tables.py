@@ -16,6 +16,7 @@ from afdctl.export.union_notes import union_notes
 from afdctl.formatting import format_epsilon
 from afdctl.runs.record import Record, method_of
 from afdctl.runs.run import Run
+from afdctl.runs.summary import training_progress
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ def attack_cell(
     def missing(record: Record) -> Gap | None:
         options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{format_epsilon(epsilon)}"
         if source:
-            sources = _source_runs(record, source, records)
+            # of an unfinished training, the images would be made on no network of this method
+            sources = [run for run in _source_runs(record, source, records) if training_progress(run) is None]
             if record.method == source and not sources:
                 # images made against the run itself would be a white-box attack
                 return None

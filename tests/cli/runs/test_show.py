@@ -138,7 +138,7 @@ def test_compare_shows_differences(afdctl: Afdctl, runs: Runs):
 
 
 def test_warnings_of_a_check_accompany_the_numbers_everywhere(afdctl: Afdctl, runs: Runs):
-    line = "20 of 128 images have no gradient that an attack could follow"
+    line = "20 of 128 checked images have no gradient that an attack could follow"
     with runs["wgan"].open_journal() as journal:
         journal.append("sanity_check", checkpoint=CHECKPOINT, data="d", version=1, n=128, warnings=[line])
     found = as_json(afdctl, "show", "wgan")

@@ -108,6 +108,19 @@ def test_missing_results_are_computed_by_few_commands(tmp_path: Path, monkeypatc
     assert cell(table, "NT", "pgd_linf_bb") == Cell()
 
 
+@pytest.mark.parametrize("reason", ["diverged", "failed", "stopped"])
+def test_an_unfinished_training_is_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "runs"
+    end: Rows = [{"event": "end", "step": 4, "reason": reason, "exit_code": 6, "message": None}]
+    runs = [make_record(root, "nt", "mnist_nt", end), make_record(root, "at", "mnist_at", [])]
+    table = build_table("1", runs, with_paper=False)
+    assert f"nt {reason} before its first step." in table.notes
+    assert table.missing[-1] == "afdctl sweep at --suite paper-A2 --from NT_RUN --attacks pgd_linf,cw"
+    runs.append(make_record(root, "nt-002", "mnist_nt", []))
+    assert "--from nt-002 " in build_table("1", runs, with_paper=False).missing[-1]
+
+
 def test_a_value_of_some_seeds_only_is_named(tmp_path: Path) -> None:
     rows = {1: cell_rows("pgd_linf", {0.3: 0.9}), 2: [*cell_rows("pgd_linf", {0.3: 0.8}), *cell_rows("aa", {0.3: 0.7})]}
     runs = [make_record(tmp_path, f"at-{seed}", "mnist_at", of, f"seed={seed}") for seed, of in rows.items()]
@@ -187,7 +200,7 @@ def test_a_run_whose_training_is_not_finished_is_named(tmp_path: Path) -> None:
     ]
     runs = [make_record(tmp_path, "at", "mnist_at", stopped), make_record(tmp_path, "wgan", "mnist_wgan", [])]
     notes = build_table("1", runs, with_paper=False).notes
-    assert "at stopped at epoch 3 of 14." in notes
+    assert "at stopped in epoch 3 of 14." in notes
     assert not any(note.startswith("wgan ") for note in notes)
 
 
