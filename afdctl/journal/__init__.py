@@ -1,10 +1,10 @@
 """The journal of a run, `events.ndjson`: append-only, one writer, any number of readers. See docs/journal.md."""
 
+from afdctl.journal.cache import JournalCache
 from afdctl.journal.events import SCHEMA
 from afdctl.journal.lock import check_not_busy, current_writer, signal_writer, unreachable
 from afdctl.journal.outline import JournalOutline, drop_superseded
 from afdctl.journal.reader import (
-    JournalCache,
     JournalReader,
     JournalReplaced,
     read_lines,

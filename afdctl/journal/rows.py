@@ -29,6 +29,8 @@ from afdctl.journal.events import (
 Row = dict[str, Any]
 # The byte at which a line begins, and its row without the checksum.
 Line = tuple[int, Row]
+# The same with its JSON without the closing brace instead of the row.
+Text = tuple[int, bytes]
 
 # Start of a training step's line; nearly all lines of a long run are steps.
 STEP_LINE: Final = b'{"event":"step"'

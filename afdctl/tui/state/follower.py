@@ -13,10 +13,13 @@ from afdctl.journal import JournalReader, JournalReplaced, Row, Writer, current_
 from afdctl.runs.summary import OTHER_VERSION
 from afdctl.tui.state.history import History
 
-# A larger journal is shown from a sample of its lines until all of it has been read.
+# A larger journal is shown from a sample of its lines until it has been read. Of the bytes before its last ones, this
+# many steps are read: all would take 12 s per million, and a chart has no room for them.
 MAX_BYTES_AT_OPEN: Final = 4 << 20
+KEPT_STEPS: Final = 16384
 SAMPLED_LINES: Final = 800
 CHUNK: Final = 1 << 18
+THINNED_CHUNK: Final = 1 << 21
 # A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
 QUIET_SECONDS: Final = 30.0
 QUIET_PAUSES: Final = 5
@@ -148,13 +151,19 @@ class RunFollower:
         else:
             self.poll(1.0)
 
+    def _step_gap(self) -> int:
+        """Return how many bytes of steps the next read may leave out: of a long backlog it takes a few thousand."""
+        rest = self._reader.size - self._reader.offset
+        return self._reader.size // KEPT_STEPS if rest > MAX_BYTES_AT_OPEN else 0
+
     def poll(self, seconds: float) -> bool:
         """Read for at most `seconds`; return whether anything is new."""
         new = False
         until = time.monotonic() + seconds
         while True:
+            self._reader.step_gap = self._step_gap()
             try:
-                lines = self._reader.read(CHUNK)
+                lines = self._reader.read(THINNED_CHUNK if self._reader.step_gap else CHUNK)
             except OSError as error:
                 self.gone = why_gone(self.path, error)
                 break
