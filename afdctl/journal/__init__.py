@@ -11,6 +11,7 @@ from afdctl.journal.reader import (
     read_rows,
 )
 from afdctl.journal.rows import Line, Row, check_schema, parse_line, read_tail, rows_between, sample
+from afdctl.journal.steps import Steps
 from afdctl.journal.writer import Journal
 from afdctl.journal.writing_process import Writer
 
@@ -23,6 +24,7 @@ __all__ = [
     "JournalReplaced",
     "Line",
     "Row",
+    "Steps",
     "Writer",
     "check_not_busy",
     "check_schema",

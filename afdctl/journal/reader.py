@@ -38,9 +38,10 @@ class JournalReplaced(Exception):  # noqa: N818 (an event, not an error)
 class JournalReader:
     """Reads a journal from its beginning; each `read` returns the rows written since the last one.
 
-    Every line is verified. `events` selects rows of these events; lines of other events are not parsed. Of consecutive
-    steps that begin fewer than `step_gap` bytes after a row that was kept, only the last is kept, and with a finite gap
-    those with a value that is not finite. LAST_STEPS keeps the last of consecutive steps. A damaged line with intact ones after it, or a row with wrong fields,
+    Every line is verified. `events` selects rows of these events; lines of other events are not parsed. A step that
+    begins fewer than `step_gap` bytes after the last row that was kept is left out, unless it is the last of
+    consecutive steps or, with a finite gap, has a value that is not finite. With LAST_STEPS only those last ones are
+    left. A damaged line with intact ones after it, or a row with wrong fields,
     raises CorruptError; a `tolerant` reader counts such lines in `damaged` and does not check fields. A line begins at
     byte `begin`; the last intact line ends before byte `end`.
     """
@@ -143,11 +144,14 @@ class JournalReader:
                 if begin < skipped_until and text.startswith(STEP_LINE) and not (keeps_nulls and NULL in text):
                     self._step = begin, text
                 else:
-                    self._take_step(texts)
+                    if self._step and not text.startswith(STEP_LINE):
+                        self._take_step(texts)
+                    self._step = None
                     self._take(texts, begin, text)
                     self._kept, skipped_until = begin, begin + gap
             elif begin == 0 and (row := old_schema_row(line)):
-                self._report_old_schema(row["schema"])
+                if not self._tolerant:
+                    check_schema(row["schema"], self.path)
                 texts.append((0, encode_row(row)[0][:-1].encode()))
             elif not line.endswith(b"\n") and len(line) < MAX_LINE:
                 break
@@ -214,10 +218,6 @@ class JournalReader:
         if not self._tolerant:
             raise CorruptError(f"{self._place(first_bad)}: damaged; restore the file from a copy")
         self.damaged += bad
-
-    def _report_old_schema(self, schema: int) -> None:
-        if not self._tolerant:
-            check_schema(schema, self.path)
 
     def _place(self, offset: int) -> str:
         """Return path and line number of a byte."""

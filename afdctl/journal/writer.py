@@ -43,7 +43,8 @@ class Journal:
             stack.callback(os.close, descriptor)
             cache = JournalCache.of(path)
             cache.refresh()
-            os.ftruncate(descriptor, cache.end)
+            if cache.end < os.fstat(descriptor).st_size:
+                os.ftruncate(descriptor, cache.end)
             return cls(path, descriptor=descriptor, offset=cache.end, lock=lock, closing=stack.pop_all())
 
     def clear(self) -> None:

@@ -66,7 +66,7 @@ def build(run: Run, *, anew: bool = False) -> Path:
     run.keep_lost_rows(old_size, outline.end)
     with suppress(_OvertakenError), shards.writing_hdf5(run.results_path) as file:
         copied = 0 if anew else _copy_steps(file, run, outline, digests)
-        add_table(file, STEPS, outline.read(["step"], copied))
+        add_table(file, STEPS, outline.read_blocks(["step"], copied))
         for event, name in TABLES.items():
             add_table(file, name, (row for row in rows if row["event"] == event))
         for shard, cells in _by_shard(rows).items():
