@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import orjson
-
-from afdctl.journal.rows import STEP_LINE, Row, Text
+from afdctl.journal.rows import STEP_LINE, Row, Text, parse_value
 
 # Steps that are in memory at once.
 MAX_STEPS: Final = 4096
@@ -27,7 +25,7 @@ class Steps(NamedTuple):
 
     def values(self) -> list[list[float | None]]:
         """Return the numbers of each step."""
-        values: list[list[float | None]] = orjson.loads(b"[[" + b"],[".join(self.numbers) + b"]]")
+        values: list[list[float | None]] = parse_value(b"[[" + b"],[".join(self.numbers) + b"]]")
         return values
 
     def rows(self) -> Iterator[Row]:
