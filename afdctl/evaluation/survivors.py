@@ -15,7 +15,7 @@ PROBE_STEPS = 10
 
 
 def attacked_shares(task: Task) -> list[tuple[float, float]]:
-    """Return, for each epsilon, the shares of the images that AutoAttack's first part and its others are expected to take.
+    """Return for each epsilon the shares of the images that AutoAttack's first part and its others take.
 
     A short APGD on some of the images finds those that fall early.
     """

@@ -62,7 +62,7 @@ class StepsOfRun(NamedTuple):
         return "run", "event", *self.steps.names
 
     def as_csv(self, columns: Sequence[str]) -> str | None:
-        """Return the lines of all steps, their numbers as in the journal; None where other columns are between theirs."""
+        """Return the lines of all steps, numbers as in the journal; None where other columns are between."""
         if tuple(columns[: len(self.names)]) != self.names:
             return None
         begin = StringIO()

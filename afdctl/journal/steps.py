@@ -13,7 +13,7 @@ MAX_STEPS: Final = 4096
 
 
 class Steps(NamedTuple):
-    """Consecutive steps with the same fields: their names without `event`, and of each step what matched its numbers."""
+    """Consecutive steps with the same fields: the names without `event`, and a match of the numbers of each."""
 
     names: tuple[str, ...]
     matches: list[re.Match[bytes]]

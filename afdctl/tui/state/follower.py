@@ -15,8 +15,8 @@ from afdctl.tui.state.history import History
 
 # A larger journal is shown from a sample of its lines until it has been read.
 MAX_BYTES_AT_OPEN: Final = 4 << 20
-# Of a larger one, this many steps are read, and all in as many last bytes as above. All would take 12 s per million, and
-# no chart has room for them.
+# Of a larger one, this many steps are read, and all in as many last bytes as above. All would take 12 s per million,
+# and no chart has room for them.
 MAX_BYTES_IN_FULL: Final = 16 << 20
 KEPT_STEPS: Final = 8192
 SAMPLED_LINES: Final = 800
