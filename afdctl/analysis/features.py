@@ -115,7 +115,7 @@ class FeatureCache:
     def __init__(self, target: EvaluationTarget, subset: Subset, batch_size: int, check: Callable[[], None]) -> None:
         self.target, self.subset, self.batch_size, self.check = target, subset, batch_size, check
         self.extract = make_extractor(target.network)
-        self.reader = JournalCache(target.run.journal_path)
+        self.reader = JournalCache.of(target.run.journal_path)
         # shards of the run's intact features, by key
         self.shards: dict[str, str] = {}
         self.refresh()

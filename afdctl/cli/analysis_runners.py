@@ -109,8 +109,8 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
     estimates = {}
     if pending:
         size = runner.cache.batch_size
-        passes = time_estimate.pass_seconds(runner.target, size)
-        estimates = {task.block_key: time_estimate.task_seconds(task, size, *passes) for task in pending}
+        times = time_estimate.CallSeconds.of(runner.target, size)
+        estimates = {task.block_key: time_estimate.task_seconds(task, size, times) for task in pending}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in pending))
         seconds = format_estimate(sum(estimates.values()))
         images = f"features of {runner.request.subset.n:,} images under {attacks}"

@@ -61,9 +61,9 @@ def end_of(run: Run) -> Outcome | None:
     """
     if not run.exists:
         return None
-    from afdctl.journal import read_rows
+    from afdctl.journal import JournalCache
 
-    ends = list(read_rows(run.journal_path, events=("resume", "end")))
+    ends = JournalCache.of(run.journal_path).of_event("resume", "end")
     reason = ends[-1].get("reason") if ends else None
     if reason == FINISHED:
         return Outcome(FINISHED)

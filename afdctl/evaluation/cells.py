@@ -36,7 +36,7 @@ class PlannedCells:
         self.tasks, self.save_images = list(tasks), save_images
         self.targets = {target.name: target for task in tasks for target in task.targets}
         self.runs = {name: target.run for name, target in self.targets.items()}
-        self.readers = {name: JournalCache(run.journal_path) for name, run in self.runs.items()}
+        self.readers = {name: JournalCache.of(run.journal_path) for name, run in self.runs.items()}
         self.rows: Rows = {}
         self.curves_before = {name: self._selected_curves(name) for name in self.runs}
 

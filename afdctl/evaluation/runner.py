@@ -72,7 +72,10 @@ class SweepRunner:
             for task in cells.tasks:
                 if not cells.missing_epsilons(task):
                     self.stored_blocks.clear(task)
-            for task in pending:
+            for number, task in enumerate(pending):
+                # not after the last task, as the end of the sweep builds too
+                for builder in self.builders.values() if number else ():
+                    builder.build_if_due()
                 self.run_task(task)
         return cells.rows
 
@@ -166,8 +169,6 @@ class SweepRunner:
             for row in [*rows, *warnings]:
                 self.on_row(row | {"run": target.name})
         self.stored_blocks.clear(task)
-        for target in task.targets:
-            self.builders[target.name].build_if_due()
 
     def save_block(self, task: Task, results: PartialResults) -> None:
         """Store the samples that no stored block has yet."""

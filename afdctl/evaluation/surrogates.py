@@ -82,7 +82,7 @@ def training_images(task: Task) -> Tensor:
 def estimate_seconds(task: Task, forward: float) -> float:
     """Estimate the time of a task's distillation, given the seconds of a forward pass of one sample."""
     target, settings = task.source, _settings(task)
-    if find(task, JournalCache(target.run.journal_path)):
+    if find(task, JournalCache.of(target.run.journal_path)):
         return 0.0
     x = as_floats(target.split.x[:BATCH_SIZE])
     network = plain_network(tuple(x.shape[1:]), target.classes).to(x.device)

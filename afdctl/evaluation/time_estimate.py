@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -11,6 +13,7 @@ from afdctl.errors import fit_in_memory, out_of_memory
 from afdctl.evaluation import surrogates
 from afdctl.evaluation.batch import PreparedModel, search
 from afdctl.evaluation.plan import Task
+from afdctl.evaluation.survivors import attacked_shares
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.suites.attack_config import AttackConfig
 from afdctl.suites.autoattack import AA
@@ -90,25 +93,63 @@ def fits_in_memory(work: Callable[[], None]) -> bool:
 def estimate_seconds(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, str], float]:
     """Estimate the time of each (attack, source) if every sample takes all passes; most attacks stop many early.
 
-    Small batches cost more per sample, and another process may need the machine.
+    AutoAttack's later parts take the samples that a short APGD does not fool. Another process may need the machine.
     """
-    sources = {task.source.digest: task for task in tasks}
-    passes = {digest: pass_seconds(task.source, batch_size, task.precision) for digest, task in sources.items()}
+    times: dict[tuple[str, int], CallSeconds] = {}
+    for task in tasks:
+        key = task.source.digest, min(batch_size, task.n)
+        times[key] = times.get(key) or CallSeconds.of(task.source, key[1], task.precision)
     return {
-        (task.spec.title, task.source.name): task_seconds(task, batch_size, *passes[task.source.digest])
+        (task.spec.title, task.source.name): task_seconds(
+            task, batch_size, times[task.source.digest, min(batch_size, task.n)]
+        )
         for task in tasks
     }
 
 
-def task_seconds(task: Task, batch_size: int, forward: float, backward: float) -> float:
-    """Estimate the time of one task, given the seconds of a pass of one sample."""
-    total = surrogates.estimate_seconds(task, forward) if task.spec.distils else 0.0
-    for part in task.spec.parts() if isinstance(task.spec, AA) else (task.spec,):
+@dataclass(frozen=True)
+class CallSeconds:
+    """Seconds of a forward pass, and what a backward pass adds: of one image, and of `size` images at once."""
+
+    size: int
+    one: tuple[float, float]
+    all: tuple[float, float]
+
+    @classmethod
+    def of(cls, target: EvaluationTarget, size: int, precision: str = "float32") -> Self:
+        """Time both; a call has a cost of its own, which is most of it for a few images."""
+        forward, backward = pass_seconds(target, size, precision)
+        return cls(size, pass_seconds(target, 1, precision), (size * forward, size * backward))
+
+    def call(self, images: float) -> tuple[float, float]:
+        """Return the seconds for a number of images, or for the share of calls that have one."""
+        share = (max(images, 1.0) - 1) / max(self.size - 1, 1)
+        forward, backward = (one + max(0.0, all_ - one) * share for one, all_ in zip(self.one, self.all, strict=True))
+        return forward * min(images, 1.0), backward * min(images, 1.0)
+
+
+def task_seconds(task: Task, batch_size: int, times: CallSeconds) -> float:
+    """Estimate the time of one task."""
+    total = surrogates.estimate_seconds(task, times.all[0] / times.size) if task.spec.distils else 0.0
+    shares = [(1.0, 1.0)] * len(task.epsilons)
+    parts: tuple[AttackConfig, ...] = (task.spec,)
+    if isinstance(task.spec, AA):
+        shares, parts = attacked_shares(task), task.spec.parts()
+    forward, backward = (seconds / times.size for seconds in times.all)
+    for number, part in enumerate(parts):
         forwards, backwards = part.passes(task.source.classes)
-        epsilons = 1 if part.minimises else len(task.epsilons)
-        network_seconds = task.n * epsilons * (forwards * forward + backwards * backward)
-        total += network_seconds * _overhead(task, part, batch_size, forward=forward, backward=backward)
+        seconds = 0.0
+        # a search for the nearest fooling image serves all epsilons
+        for pair in [max(shares)] if part.minimises else shares:
+            for images in _batches(task.n, batch_size):
+                of_forward, of_backward = times.call(images * pair[min(number, 1)])
+                seconds += forwards * of_forward + backwards * of_backward
+        total += seconds * _overhead(task, part, batch_size, forward=forward, backward=backward)
     return total
+
+
+def _batches(n: int, size: int) -> list[int]:
+    return [min(size, n - first) for first in range(0, n, size)]
 
 
 def _overhead(task: Task, part: AttackConfig, batch_size: int, *, forward: float, backward: float) -> float:

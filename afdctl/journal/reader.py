@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from math import inf
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -15,8 +16,10 @@ from afdctl.journal.rows import (
     STEP_LINE,
     Line,
     Row,
+    Text,
     check_row,
     check_schema,
+    encode_row,
     old_schema_row,
     parse_json,
 )
@@ -24,6 +27,8 @@ from afdctl.journal.rows import (
 CHUNK: Final = 1 << 18
 # A line of more bytes is treated as damaged: it might not fit into memory.
 MAX_LINE: Final = 1 << 28
+LAST_STEPS: Final = inf
+NULL: Final = b":null"
 
 
 class JournalReplaced(Exception):  # noqa: N818 (an event, not an error)
@@ -33,8 +38,10 @@ class JournalReplaced(Exception):  # noqa: N818 (an event, not an error)
 class JournalReader:
     """Reads a journal from its beginning; each `read` returns the rows written since the last one.
 
-    Every line is verified. `events` selects rows of these events; lines of other events are not parsed. `last_steps`
-    keeps only the last of consecutive steps. A damaged line with intact ones after it, or a row with wrong fields,
+    Every line is verified. `events` selects rows of these events; lines of other events are not parsed. A step that
+    begins fewer than `step_gap` bytes after the last row that was kept is left out, unless it is the last of
+    consecutive steps or, with a finite gap, has a value that is not finite. With LAST_STEPS only those last ones are
+    left. A damaged line with intact ones after it, or a row with wrong fields,
     raises CorruptError; a `tolerant` reader counts such lines in `damaged` and does not check fields. A line begins at
     byte `begin`; the last intact line ends before byte `end`.
     """
@@ -51,7 +58,7 @@ class JournalReader:
         path: Path,
         *,
         events: Collection[str] | None = None,
-        last_steps: bool = False,
+        step_gap: float = 0,
         tolerant: bool = False,
         begin: int = 0,
     ) -> None:
@@ -61,7 +68,8 @@ class JournalReader:
         self.damaged = 0
         self.caught_up = True
         self._starts = None if events is None else tuple(b'{"event":"%s"' % event.encode() for event in events)
-        self._last_steps = last_steps
+        self.step_gap = step_gap
+        self._kept = begin
         self._tolerant = tolerant
         self._step: tuple[int, bytes] | None = None
         self._first_bad: int | None = None
@@ -74,6 +82,10 @@ class JournalReader:
 
         Errors: OSError if the journal cannot be read, JournalReplaced, and those of the class.
         """
+        return [(begin, row) for begin, text in self.read_texts(limit) if (row := self._parse(begin, text)) is not None]
+
+    def read_texts(self, limit: int = CHUNK) -> list[Text]:
+        """Return what `read` does as JSON without the closing brace, not yet parsed and checked."""
         # a file that cannot be opened has nothing more to read
         self.caught_up = True
         data = self._read_bytes(limit)
@@ -81,17 +93,21 @@ class JournalReader:
             return []
         # a line that did not fit into one read is read again with twice as many bytes
         self._next_read_size = 0 if b"\n" in data or len(data) >= MAX_LINE else 2 * len(data)
-        lines = self._verify(data)
+        texts = self._verify(data)
         if self.caught_up:
-            self._take_step(lines)
-        return lines
+            self._take_step(texts)
+        return texts
 
     def read_all(self) -> list[Line]:
         """Return all new rows. Errors: CorruptError, NotFoundError for no journal or one of another schema."""
-        with _strict_errors(self.path):
-            lines = self.read()
-            while not self.caught_up:
-                lines += self.read()
+        with strict_errors(self.path):
+            return self.read_rest()
+
+    def read_rest(self) -> list[Line]:
+        """Return all new rows. Errors: those of `read`."""
+        lines = self.read()
+        while not self.caught_up:
+            lines += self.read()
         return lines
 
     def _read_bytes(self, limit: int) -> bytes | None:
@@ -110,11 +126,12 @@ class JournalReader:
         self._seen = seen if self.caught_up else (-1, -1)
         return data
 
-    def _verify(self, data: bytes) -> list[Line]:
-        """Return the rows of whole lines. Bad lines at the end may be half written: the next call reads them again."""
-        lines: list[Line] = []
+    def _verify(self, data: bytes) -> list[Text]:
+        """Return the JSON of whole lines. Bad lines at the end may be half written: the next call reads them again."""
+        texts: list[Text] = []
         begin, first_bad, bad = self.offset, self._first_bad, 0
-        skipped = STEP_LINE if self._last_steps else b"\n"
+        gap, skipped_until = self.step_gap, self._kept + self.step_gap
+        keeps_nulls = gap < LAST_STEPS and NULL in data
         # `verify_line`, inlined and with locals, over a BytesIO, which is faster than `splitlines`: verifying a million
         # steps takes 0.6 s instead of 1.1 s, parsing them 27 s
         member, size, checksum = CRC_MEMBER, CRC_BYTES, crc32
@@ -124,14 +141,18 @@ class JournalReader:
                 if first_bad is not None:
                     self._report_damage(first_bad, bad)
                     first_bad, bad = None, 0
-                if text.startswith(skipped):
+                if begin < skipped_until and text.startswith(STEP_LINE) and not (keeps_nulls and NULL in text):
                     self._step = begin, text
                 else:
-                    self._take_step(lines)
-                    self._take(lines, begin, text)
+                    if self._step and not text.startswith(STEP_LINE):
+                        self._take_step(texts)
+                    self._step = None
+                    self._take(texts, begin, text)
+                    self._kept, skipped_until = begin, begin + gap
             elif begin == 0 and (row := old_schema_row(line)):
-                self._report_old_schema(row["schema"])
-                lines.append((0, row))
+                if not self._tolerant:
+                    check_schema(row["schema"], self.path)
+                texts.append((0, encode_row(row)[0][:-1].encode()))
             elif not line.endswith(b"\n") and len(line) < MAX_LINE:
                 break
             else:
@@ -139,7 +160,7 @@ class JournalReader:
                 bad += 1
             begin += len(line)
         self._advance(data, begin, first_bad, bad)
-        return lines
+        return texts
 
     def _advance(self, data: bytes, lines_end: int, first_bad: int | None, bad: int) -> None:
         """Move `offset` past what need not be read again; the whole lines of `data` end at `lines_end`.
@@ -164,26 +185,29 @@ class JournalReader:
         elif self.offset < old:
             self._bytes_before_offset = b""
 
-    def _take_step(self, lines: list[Line]) -> None:
+    def _take_step(self, texts: list[Text]) -> None:
         """Append the last of consecutive steps, if one is waiting."""
         if self._step:
             begin, text = self._step
             self._step = None
-            self._take(lines, begin, text)
+            self._take(texts, begin, text)
 
-    def _take(self, lines: list[Line], begin: int, text: bytes) -> None:
-        if self._starts is not None and not text.startswith(self._starts):
-            return
+    def _take(self, texts: list[Text], begin: int, text: bytes) -> None:
+        if self._starts is None or text.startswith(self._starts):
+            texts.append((begin, text))
+
+    def _parse(self, begin: int, text: bytes) -> Row | None:
+        """Return the checked row; in a tolerant reader the unchecked one, or None for a damaged line."""
         if not self._tolerant:
-            lines.append((begin, self._checked(begin, text + b"}")))
-        elif (row := parse_json(text + b"}")) is not None:
-            lines.append((begin, row))
-        else:
+            return self.checked_row(begin, text)
+        if (row := parse_json(text + b"}")) is None:
             self.damaged += 1
+        return row
 
-    def _checked(self, begin: int, text: bytes) -> Row:
+    def checked_row(self, begin: int, text: bytes) -> Row:
+        """Return the row of a text; CorruptError for one with wrong fields."""
         try:
-            row = check_row(text)
+            row = check_row(text + b"}")
         except ValueError as error:
             raise CorruptError(f"{self._place(begin)}: {error}; restore the file from a copy") from None
         if row["event"] == "run":
@@ -195,10 +219,6 @@ class JournalReader:
             raise CorruptError(f"{self._place(first_bad)}: damaged; restore the file from a copy")
         self.damaged += bad
 
-    def _report_old_schema(self, schema: int) -> None:
-        if not self._tolerant:
-            check_schema(schema, self.path)
-
     def _place(self, offset: int) -> str:
         """Return path and line number of a byte."""
         number = self.path.read_bytes().count(b"\n", 0, offset) + 1
@@ -206,46 +226,27 @@ class JournalReader:
 
 
 def read_lines(
-    path: Path, *, events: Collection[str] | None = None, last_steps: bool = False, begin: int = 0
+    path: Path, *, events: Collection[str] | None = None, step_gap: float = 0, begin: int = 0
 ) -> Iterator[Line]:
     """Yield each row with the byte at which its line begins; the arguments are those of `JournalReader`.
 
     Stops before a torn last line. Errors: CorruptError, NotFoundError for no journal or one of another schema.
     """
-    reader = JournalReader(path, events=events, last_steps=last_steps, begin=begin)
-    with _strict_errors(path):
+    reader = JournalReader(path, events=events, step_gap=step_gap, begin=begin)
+    with strict_errors(path):
         yield from reader.read()
         while not reader.caught_up:
             yield from reader.read()
 
 
-def read_rows(path: Path, *, events: Collection[str] | None = None, last_steps: bool = False) -> Iterator[Row]:
+def read_rows(path: Path, *, events: Collection[str] | None = None) -> Iterator[Row]:
     """Yield each row, as `read_lines` does."""
-    return (row for _, row in read_lines(path, events=events, last_steps=last_steps))
-
-
-class JournalCache:
-    """The rows of a journal, of consecutive steps only the last; reads only what was appended since the last call."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[Row] = []
-        self._reader = JournalReader(path, last_steps=True)
-
-    def of_event(self, event: str) -> list[Row]:
-        """Return all present rows of an event; none without a journal. Errors: those of `read_lines`."""
-        self.refresh()
-        return [row for row in self.rows if row["event"] == event]
-
-    def refresh(self) -> list[Row]:
-        """Read what was appended, and return all rows."""
-        if self.path.exists():
-            self.rows += [row for _, row in self._reader.read_all()]
-        return self.rows
+    return (row for _, row in read_lines(path, events=events))
 
 
 @contextmanager
-def _strict_errors(path: Path) -> Iterator[None]:
+def strict_errors(path: Path) -> Iterator[None]:
+    """Raise CorruptError or NotFoundError where a journal cannot be read."""
     try:
         with file_errors(path):
             yield

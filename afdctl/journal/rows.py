@@ -29,6 +29,8 @@ from afdctl.journal.events import (
 Row = dict[str, Any]
 # The byte at which a line begins, and its row without the checksum.
 Line = tuple[int, Row]
+# The same with its JSON without the closing brace instead of the row.
+Text = tuple[int, bytes]
 
 # Start of a training step's line; nearly all lines of a long run are steps.
 STEP_LINE: Final = b'{"event":"step"'
@@ -69,7 +71,7 @@ def parse_line(line: bytes) -> Row | None:
 def parse_json(text: bytes) -> Row | None:
     """Return the row of a line's JSON, its fields unchecked; None if it is not an object with an event."""
     try:
-        row = _parse(text)
+        row = parse_value(text)
     except ValueError:
         return None
     return row if isinstance(row, dict) and isinstance(row.get("event"), str) else None
@@ -91,7 +93,7 @@ def check_row(text: bytes) -> Row:
     A checksum proves that a line is what was written, not that this version wrote it. A `run` row of another schema is
     returned unchecked, so that the caller finds the schema.
     """
-    row = _parse(text)
+    row = parse_value(text)
     if type(row) is not dict or type(event := row.get("event")) is not str:
         raise ValueError("not an object with an event")
     if event == "run" and type(schema := row.get("schema")) is int and schema != SCHEMA:
@@ -173,7 +175,8 @@ def rows_between(path: Path, begin: int, end: int, limit: int = 4096) -> list[Ro
     return rows
 
 
-def _parse(text: bytes) -> Any:
+def parse_value(text: bytes) -> Any:
+    """Return the value of a JSON text. Error: ValueError."""
     try:
         return orjson.loads(text)
     except ValueError:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from afdctl.errors import DiskFullError, file_errors
+from afdctl.journal.cache import JournalCache
 from afdctl.journal.events import EVENTS
 from afdctl.journal.lock import Lock
-from afdctl.journal.reader import JournalReader
 from afdctl.journal.rows import encode_row
 
 SYNC_SECONDS: Final = 2.0
@@ -41,10 +41,11 @@ class Journal:
             stack.enter_context(file_errors(path))
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             stack.callback(os.close, descriptor)
-            reader = JournalReader(path, last_steps=True)
-            reader.read_all()
-            os.ftruncate(descriptor, reader.end)
-            return cls(path, descriptor=descriptor, offset=reader.end, lock=lock, closing=stack.pop_all())
+            cache = JournalCache.of(path)
+            cache.refresh()
+            if cache.end < os.fstat(descriptor).st_size:
+                os.ftruncate(descriptor, cache.end)
+            return cls(path, descriptor=descriptor, offset=cache.end, lock=lock, closing=stack.pop_all())
 
     def clear(self) -> None:
         """Remove every row."""

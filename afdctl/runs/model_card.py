@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from afdctl import paths, recipe
 from afdctl.errors import CorruptError, NotFoundError, RecipeError
 from afdctl.formatting import NORM_LABELS, format_epsilon
-from afdctl.journal import Row, read_rows
+from afdctl.journal import JournalCache, Row
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import Count, CountOrZero, Digest, NonNegative, Table
 from afdctl.recipe.load import folder
@@ -235,7 +235,7 @@ def _is_full_autoattack(curve: RobustnessCurve, cell: Row) -> bool:
 def _training_seconds(run: Run) -> float:
     """Add up the time from the first row to the end of the training, without the pauses before a resume."""
     # all rows, because those that a resume superseded took time too
-    rows = read_rows(run.journal_path, events=("run", "resume", "epoch", "checkpoint", "end"))
+    rows = JournalCache.of(run.journal_path).of_event("run", "resume", "epoch", "checkpoint", "end")
     return sum(float(after["t"] - before["t"]) for before, after in pairwise(rows) if after["event"] != "resume")
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from afdctl import recipe
 from afdctl.errors import CorruptError, RecipeError
-from afdctl.journal import JournalOutline, Row
+from afdctl.journal import JournalOutline, Row, Steps
 from afdctl.recipe.schema import Recipe
 from afdctl.runs import checkpoints
 from afdctl.runs.curves import RobustnessCurve
@@ -195,6 +195,10 @@ class Record:
     def read_rows(self, events: Collection[str] | None = None) -> Iterator[Row]:
         """Yield every row that counts, of these events, steps included, from the journal."""
         return iter(()) if self.outline is None else self.outline.read(events)
+
+    def read_blocks(self, events: Collection[str]) -> Iterator[Steps | Row]:
+        """Yield what `read_rows` does, but consecutive steps with the same fields as one block."""
+        return iter(()) if self.outline is None else self.outline.read_blocks(events)
 
     def clean(self) -> Row | None:
         """Return the measurement whose `acc_nat` counts as clean accuracy on the test split, on `n` images."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -52,19 +53,20 @@ def build(run: Run, *, anew: bool = False) -> Path:
     old_size = run.results_journal_size
     outline = JournalOutline(run.journal_path)
     rows = outline.rows
+    digests = _digests(run.journal_path, sorted({min(old_size, outline.end), outline.end}))
     attributes = run.provenance | {
         "schema": SCHEMA,
         "name": run.name,
         "recipe": run.recipe_text,
         "complete": any(row["event"] == "end" and row["reason"] == "finished" for row in rows),
         "log_offset": outline.end,
-        "log_sha256": _digest(run.journal_path, outline.end),
+        "log_sha256": digests[outline.end],
     }
     checks = warnings_by_network(rows)
     run.keep_lost_rows(old_size, outline.end)
     with suppress(_OvertakenError), shards.writing_hdf5(run.results_path) as file:
-        copied = 0 if anew else _copy_steps(file, run, outline)
-        add_table(file, STEPS, outline.read(["step"], copied))
+        copied = 0 if anew else _copy_steps(file, run, outline, digests)
+        add_table(file, STEPS, outline.read_blocks(["step"], copied))
         for event, name in TABLES.items():
             add_table(file, name, (row for row in rows if row["event"] == event))
         for shard, cells in _by_shard(rows).items():
@@ -114,14 +116,17 @@ def refresh(run: Run) -> None:
     build(run)
 
 
-def _copy_steps(file: h5py.File, run: Run, outline: JournalOutline) -> int:
+def _copy_steps(file: h5py.File, run: Run, outline: JournalOutline, digests: Mapping[int, str]) -> int:
     """Copy the steps of the old results.h5; return the byte of the journal up to which they are, 0 for none copied.
 
-    They are those of the journal now if it has only grown since, by rows after which no step counts less.
+    They are those of the journal now if it has only grown since, by rows after which no step counts less. `digests` are
+    those of the journal by its size, then and now.
     """
-    with suppress(OSError, KeyError), h5py.File(run.results_path) as old:
+    # without a cache: HDF5 2.0 copies a chunk that it has in its cache into a buffer that is too small, which ends the
+    # process (from 600 steps on)
+    with suppress(OSError, KeyError), h5py.File(run.results_path, rdcc_nbytes=0) as old:
         end, steps = int(old.attrs["log_offset"]), old[STEPS]
-        is_prefix = end <= outline.end and _digest(run.journal_path, end) == old.attrs["log_sha256"]
+        is_prefix = digests.get(end) == old.attrs["log_sha256"]
         if is_prefix and len(steps) and old.attrs["schema"] == SCHEMA and not outline.has_resume_after(end):
             for first in range(0, len(steps), BATCH_ROWS):
                 _ = steps[first : first + BATCH_ROWS]  # verifies their checksums, which a copy does not
@@ -180,11 +185,13 @@ def _describe(item: h5py.Group, attributes: dict[str, Any]) -> None:
         item.attrs[name] = value if isinstance(value, str | int | float) else json.dumps(value)
 
 
-def _digest(path: Path, size: int) -> str:
-    """Return the SHA-256 of the first `size` bytes of a file."""
-    digest = sha256()
+def _digests(path: Path, sizes: Iterable[int]) -> dict[int, str]:
+    """Map each size, ascending, to the SHA-256 of so many first bytes of a file."""
+    digests, digest, done = {}, sha256(), 0
     with file_errors(path), path.open("rb") as file:
-        while size and (piece := file.read(min(size, READ_BYTES))):
-            digest.update(piece)
-            size -= len(piece)
-    return digest.hexdigest()
+        for size in sizes:
+            while done < size and (piece := file.read(min(size - done, READ_BYTES))):
+                digest.update(piece)
+                done += len(piece)
+            digests[size] = digest.hexdigest()
+    return digests

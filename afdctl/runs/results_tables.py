@@ -3,15 +3,15 @@
 Columns are in the order in which they first occur in the journal; a missing number is NaN, a missing integer -1.
 """
 
-from collections.abc import Iterable
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 import h5py
 import numpy as np
 
 from afdctl.formatting import encodable
-from afdctl.journal import Row
+from afdctl.journal import Row, Steps
 from afdctl.runs import shards
 
 # The other columns hold floats or text.
@@ -19,18 +19,18 @@ INTEGER_COLUMNS: Final = {"step", "epoch"}
 # Rows of a table that are in memory at once (75 MB instead of 615 MB at 200,000 steps), and rows in a compressed chunk.
 BATCH_ROWS: Final = 4096
 CHUNK_ROWS: Final = 512
+# Fewer steps with the same fields are written together with others.
+MIN_BLOCK: Final = 512
 
 
-def add_table(file: h5py.File, name: str, rows: Iterable[Row]) -> None:
+def add_table(file: h5py.File, name: str, rows: Iterable[Row | Steps]) -> None:
     """Add a table of rows with a column for each key but `event`, in the order in which rows first have them.
 
     Rows are appended to a table that the file has. A missing value is NaN, -1 in an integer column, and empty in a text
     column.
     """
-    rows = iter(rows)
     data = file.get(name)
-    while batch := list(islice(rows, BATCH_ROWS)):
-        table = _table(batch)
+    for table in _tables(rows):
         if data is None:
             data = _create_table(file, name, table.dtype)
         elif new := [column for column in table.dtype.names or () if column not in data.dtype.names]:
@@ -66,6 +66,33 @@ def _with_columns(file: h5py.File, name: str, columns: dict[str, Any]) -> h5py.D
         _append(new, old[first : first + BATCH_ROWS])
     del file[old_name]
     return new
+
+
+def _tables(rows: Iterable[Row | Steps]) -> Iterator[shards.Array]:
+    """Yield tables of at most `BATCH_ROWS` rows."""
+    batch: list[Row] = []
+    for item in rows:
+        is_block = isinstance(item, Steps) and len(item.matches) >= MIN_BLOCK
+        if batch and (is_block or len(batch) >= BATCH_ROWS):
+            yield _table(batch)
+            batch = []
+        if not isinstance(item, Steps):
+            batch.append(item)
+        elif is_block:
+            yield _table_of_steps(item)
+        else:
+            batch += item.rows()
+    if batch:
+        yield _table(batch)
+
+
+def _table_of_steps(steps: Steps) -> shards.Array:
+    values = np.array(steps.values(), np.float64)
+    types = [(name, np.int64 if name in INTEGER_COLUMNS else np.float64) for name in steps.names]
+    table = np.empty(len(values), types)
+    for name, column in zip(steps.names, values.T, strict=True):
+        table[name] = column
+    return table
 
 
 def _table(rows: list[Row]) -> shards.Array:

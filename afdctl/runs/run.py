@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from afdctl import paths
 from afdctl.errors import CorruptError, NotFoundError, file_errors, option
 from afdctl.formatting import did_you_mean, one_line
-from afdctl.journal import SCHEMA, Journal, check_schema, read_rows
+from afdctl.journal import SCHEMA, Journal, JournalCache, check_schema
 from afdctl.runs import files, folders
 from afdctl.runs.folders import JOURNAL, RUN
 
@@ -203,8 +203,8 @@ class Run:
     def finished(self) -> bool:
         """Whether the training was finished, according to the journal."""
         # a resume after the end means that the training is unfinished again
-        ends = read_rows(self.journal_path, events=("resume", "end"))
-        last = next(iter(list(ends)[-1:]), {})
+        rows = (row for _, row in JournalCache.of(self.journal_path).refresh() if row["event"] in ("resume", "end"))
+        *_, last = ({}, *rows)
         return last.get("reason") == "finished"
 
     def open_journal(self) -> Journal:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from afdctl.attacks.base import AttackResult
-from afdctl.evaluation import time_estimate
+from afdctl.evaluation import survivors, time_estimate
 from afdctl.evaluation.plan import Task, plan_white_box
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.suites.load import Suite
@@ -95,7 +95,9 @@ def test_full_memory_is_distinguished_from_other_errors():
         time_estimate.fits_in_memory(broken)
 
 
-def task_of(subject: EvaluationTarget, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int) -> Task:
+def task_of(
+    subject: EvaluationTarget, name: str, epsilons: tuple[float, ...] = (0.0, 0.05, 0.1), **knobs: int | str
+) -> Task:
     suite = Suite("mine", (ATTACKS[name](name=name, epsilons=epsilons, **knobs),))
     (task,) = plan_white_box([subject], lambda _: suite, seed=0)
     return task
@@ -149,3 +151,35 @@ def test_what_an_attack_adds_is_measured_by_a_short_trial(
 
 def test_a_real_model_is_measured(make_subject: MakeSubject):
     assert time_estimate.choose_batch_size(make_subject(), 1000, SPECS) in time_estimate.CPU_BATCH_SIZES
+
+
+def test_a_few_images_cost_whole_calls(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    """A call takes 1 second and 0.01 more for each image: 100 images in one call take 2 seconds, not 100."""
+
+    def pass_seconds(_: object, size: int, *__: object) -> tuple[float, float]:
+        return (1 + 0.01 * size) / size, 0.0
+
+    monkeypatch.setattr(time_estimate, "pass_seconds", pass_seconds)
+    monkeypatch.setattr(time_estimate, "_overhead", lambda *_, **__: 1.0)
+    task = task_of(make_subject(), "fgsm", (0.0, 0.1))
+    # 2 forward passes of batches of 16, 16 and 8 images
+    assert time_estimate.estimate_seconds([task], 16) == {("fgsm", "model"): pytest.approx(2 * (3 + 0.4))}
+    monkeypatch.setattr(time_estimate, "attacked_shares", lambda _: [(1.0, 0.25)])
+    task = task_of(make_subject(), "aa", (0.0, 0.1))
+    first, *others = (part.passes(task.source.classes)[0] for part in task.spec.parts())
+    seconds = first * (3 + 0.4) + sum(others) * (3 + 0.1)
+    assert time_estimate.estimate_seconds([task], 16) == {("aa", "model"): pytest.approx(seconds)}
+
+
+@pytest.mark.parametrize("order", ["descending", "ascending", "independent"])
+def test_images_that_fall_early_are_spared_the_later_parts(make_subject: MakeSubject, order: str):
+    task = task_of(make_subject(), "aa", (0.0, 1e-6, 0.5), schedule=order)
+    clean = survivors.attacked_shares(task)
+    small, large = clean
+    if order == "descending":
+        assert small[0] == small[1] > 0
+        assert large[1] < large[0]
+    if order == "independent":
+        assert small[0] == large[0] == small[1] > large[1]
+    if order == "ascending":
+        assert small == (small[0], large[0])

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -25,6 +26,7 @@ from afdctl.journal import SCHEMA, Journal, JournalOutline, JournalReader, curre
 ATTACK = {"attack": "pgd", "norm": "linf", "source": None}
 WRITER = """
 import os, sys
+from math import inf
 from pathlib import Path
 from afdctl.journal import Journal
 journal, step = Journal.open(Path(sys.argv[1])), int(sys.argv[2])
@@ -147,7 +149,7 @@ def test_every_flipped_bit_in_the_middle_is_found_and_nothing_is_cut_off(path: P
             with pytest.raises(CorruptError, match=r"mnist-001/events\.ndjson:2: damaged"):
                 steps(path)
             with pytest.raises(CorruptError, match=r"mnist-001/events\.ndjson:2: damaged"):
-                list(read_lines(path, last_steps=True))
+                list(read_lines(path, step_gap=inf))
     with pytest.raises(CorruptError, match=":2:"):
         Journal.open(path)
     assert path.read_bytes() == damaged

@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from afdctl.formatting import format_duration
-from afdctl.journal import JournalReader, JournalReplaced, Row, Writer, current_writer, rows_between, sample
+from afdctl.journal import JournalReader, JournalReplaced, Line, Row, Writer, current_writer, rows_between, sample
 from afdctl.runs.summary import OTHER_VERSION
 from afdctl.tui.state.history import History
 
-# A larger journal is shown from a sample of its lines until all of it has been read.
+# A larger journal is shown from a sample of its lines until it has been read.
 MAX_BYTES_AT_OPEN: Final = 4 << 20
+# Of a larger one, this many steps are read, and all in as many last bytes as above. All would take 12 s per million,
+# and no chart has room for them.
+MAX_BYTES_IN_FULL: Final = 16 << 20
+KEPT_STEPS: Final = 8192
 SAMPLED_LINES: Final = 800
 CHUNK: Final = 1 << 18
+BATCH_LINES: Final = 4096
 # A trainer is quiet if it has written nothing for this long and for this many of its usual pauses.
 QUIET_SECONDS: Final = 30.0
 QUIET_PAUSES: Final = 5
@@ -148,27 +153,38 @@ class RunFollower:
         else:
             self.poll(1.0)
 
+    def _step_gap(self) -> int:
+        """Return how many bytes of steps the next read may leave out: of a long backlog it takes a few thousand."""
+        size, rest = self._reader.size, self._reader.size - self._reader.offset
+        return size // KEPT_STEPS if size > MAX_BYTES_IN_FULL and rest > MAX_BYTES_AT_OPEN else 0
+
     def poll(self, seconds: float) -> bool:
         """Read for at most `seconds`; return whether anything is new."""
         new = False
         until = time.monotonic() + seconds
+        lines: list[Line] = []
         while True:
+            self._reader.step_gap = self._step_gap()
             try:
-                lines = self._reader.read(CHUNK)
+                lines += self._reader.read(CHUNK)
             except OSError as error:
                 self.gone = why_gone(self.path, error)
                 break
             except JournalReplaced:
-                self._reader, self._whole = self._new_reader(), History()
+                self._reader, self._whole, lines = self._new_reader(), History(), []
                 self.history = self._whole
                 continue
             self.gone = ""
-            if lines:
-                self._whole.extend(lines)
-                new = True
-                self._grown_at, self._quiet_before_open = time.monotonic(), 0.0
             if self._reader.caught_up or time.monotonic() > until:
                 break
+            # many at once, as each call has a cost, but not all of a journal
+            if len(lines) > BATCH_LINES:
+                self._whole.extend(lines)
+                new, lines = True, []
+        self._whole.extend(lines)
+        if new or lines:
+            new = True
+            self._grown_at, self._quiet_before_open = time.monotonic(), 0.0
         if self._reader.caught_up:
             self._sampled = False
             if self.history is not self._whole:
