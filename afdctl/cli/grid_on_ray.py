@@ -18,7 +18,8 @@ def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
     """Make every cell's run exist in tasks of Ray; a signal here saves and stops all of them."""
     from afdctl import interrupts
     from afdctl.cluster.cells import end_of
-    from afdctl.cluster.ray_pool import connect
+    from afdctl.cluster.ray_cluster import connect
+    from afdctl.cluster.ray_trainings import RayTrainings
 
     report = GridReport(len(cells), as_json=options.json)
     changes = Changes(RunFolder(options.runs, [cell.run.name for cell in cells]))
@@ -30,24 +31,25 @@ def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
             cpus=options.cpus_per_task,
             gpus=options.gpus_per_task,
             device=options.device,
-        ) as pool,
+        ) as cluster,
         # again: Ray has installed a handler of its own, which ends the process
         interrupts.raise_on_signal("while Ray trained"),
     ):
-        typer.echo(f"{report.opening(options.runs)}, {pool.cpus:g} CPUs and {pool.gpus:g} GPUs each", err=True)
+        trainings = RayTrainings(cluster, device=options.device, data_dir=options.data_dir)
+        typer.echo(f"{report.opening(options.runs)}, {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs each", err=True)
         try:
             for cell in cells:
                 if end := end_of(cell.run):
                     report.end(cell, end)
                 else:
-                    pool.submit(cell, device=options.device, data_dir=options.data_dir)
-            while pool.cells:
-                for cell, outcome in pool.ended(REFRESH_SECONDS):
+                    trainings.submit(cell)
+            while trainings.cells:
+                for cell, outcome in trainings.ended(REFRESH_SECONDS):
                     report.end(cell, outcome)
                 for line in changes.new():
                     typer.echo(line, err=True)
         except StoppedError as error:
             with interrupts.signals_blocked():
-                pool.cancel()
+                trainings.cancel()
             raise stopped(error, report) from None
     report.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from afdctl.cluster import ray_pool
+from afdctl.cluster import ray_cluster
 from afdctl.cluster.worker import Node
 from afdctl.errors import RecipeError
 from afdctl.journal import read_rows
@@ -18,11 +18,6 @@ from tests.cli.trainings import ENVIRONMENT, options, wait_for
 from tests.conftest import SHORT
 
 GRID = ["digits_nt", "--grid", "seed=0,1"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ray")
 
 
 def closed_port() -> int:
@@ -51,21 +46,21 @@ def test_options_that_do_not_fit(here: Afdctl, folder: Path):
 def test_an_address_that_nothing_answers_at():
     port = closed_port()
     with pytest.raises(RecipeError, match=f"--ray 127.0.0.1:{port}: cannot be reached \\(connection refused\\)"):
-        ray_pool._check_reachable(f"127.0.0.1:{port}")
+        ray_cluster._check_reachable(f"127.0.0.1:{port}")
     with pytest.raises(RecipeError, match="must be local, auto or HOST:PORT"):
-        ray_pool._check_reachable("here")
+        ray_cluster._check_reachable("here")
 
 
 def test_an_error_of_a_worker_is_one_line():
     error = RuntimeError("Traceback (most recent call last):\n  File ...\nTypeError: no such key\n")
-    assert ray_pool.last_line(error) == "TypeError: no such key"
+    assert ray_cluster.last_line(error) == "TypeError: no such key"
 
 
 def test_a_task_that_no_node_can_take():
     nodes = [{"Resources": {"CPU": 4.0}}, {"Resources": {"CPU": 2.0, "GPU": 1.0}}]
-    ray_pool._check_resources(nodes, 2, 1)
+    ray_cluster._check_resources(nodes, 2, 1)
     with pytest.raises(RecipeError, match=r"no node has both; the nodes have 2 CPUs and 1 GPUs, 4 CPUs and 0 GPUs"):
-        ray_pool._check_resources(nodes, 4, 1)
+        ray_cluster._check_resources(nodes, 4, 1)
 
 
 class FakeRay:
@@ -92,7 +87,7 @@ class FakeRay:
     ("node", "message"),
     [
         (
-            Node("n2", ray_pool.afdctl.__version__, False),
+            Node("n2", ray_cluster.afdctl.__version__, False),
             "node n2 does not see /shared/runs; name a folder with --runs",
         ),
         (Node("n2", "0.0.1", True), "node n2 has afdctl 0.0.1; install "),
@@ -102,7 +97,7 @@ def test_a_node_that_does_not_fit(node: Node, message: str):
     pytest.importorskip("ray")
     nodes = [{"NodeID": "0" * 56, "NodeManagerAddress": "10.0.0.2"}]
     with pytest.raises(RecipeError, match=message):
-        ray_pool._check_nodes(FakeRay(node), nodes, Path("/shared/runs/.ray-0"))
+        ray_cluster._check_nodes(FakeRay(node), nodes, Path("/shared/runs/.ray-0"))
 
 
 LONG = [*SHORT, "train.epochs=12", "train.batch_size=32", "train.report_every=1"]

@@ -1,21 +1,23 @@
-"""`--ray`: the trainings of a grid as tasks of Ray, here or on a cluster.
+"""`--ray`: start Ray on this machine or join a cluster, and check its nodes.
 
-Ray decides where and when a task runs, and repeats it when its worker or node dies. That is safe because a task only
-makes a named run exist. Of what it returns, nothing is kept: the runs are the result.
+Ray decides where and when a task runs, and repeats it when its worker or node dies.
 """
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import inf
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from uuid import uuid4
 
 import afdctl
-from afdctl import recipe
-from afdctl.cluster.cells import FAILED, STOPPED, CellRun, Outcome
-from afdctl.cluster.worker import Task, inspect_node, run_task, unseen
+from afdctl.cluster.worker import inspect_node, unseen
 from afdctl.errors import RecipeError, file_errors
 from afdctl.formatting import shorten
 
@@ -24,56 +26,60 @@ LOCAL, AUTO = "local", "auto"
 RETRIES: Final = 5
 CONNECT_SECONDS: Final = 5.0
 NODE_SECONDS: Final = 600.0
-# A training saves within this time after it was cancelled.
-SAVE_SECONDS: Final = 120.0
 
 
-class RayPool:
-    """The tasks of one driver, with `cpus` and `gpus` each."""
+@dataclass(frozen=True)
+class RayCluster:
+    """The cluster of one driver, whose tasks take `cpus` and `gpus` each; nodes see the file `token`."""
 
-    def __init__(self, ray: Any, *, cpus: float, gpus: float, token: Path) -> None:
-        self.ray, self.cpus, self.gpus, self.token = ray, cpus, gpus, token
-        self.cells: dict[Any, CellRun] = {}
-        self._task = ray.remote(run_task).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)
+    ray: Any
+    cpus: float
+    gpus: float
+    token: Path
 
-    def submit(self, cell: CellRun, *, device: str | None, data_dir: Path | None) -> None:
-        task = Task(
-            path=str(cell.run.path.resolve()),
-            recipe=recipe.dump(cell.cell.recipe),
-            digest=cell.cell.digest,
-            token=str(self.token),
-            # Ray shows the task no GPU but its own
-            device=("cuda" if self.gpus else "cpu") if device in (None, "auto") else device,
-            data_dir=str(data_dir.resolve()) if data_dir else None,
-            threads=max(1, int(self.cpus)),
-        )
-        self.cells[self._task.remote(task)] = cell
+    @property
+    def threads(self) -> int:
+        """The threads of a task."""
+        return max(1, int(self.cpus))
 
-    def ended(self, seconds: float) -> Iterator[tuple[CellRun, Outcome]]:
-        """Yield the cells whose task has ended, after at most `seconds`."""
-        done, _ = self.ray.wait(list(self.cells), timeout=seconds)
-        for reference in done:
-            yield self.cells.pop(reference), self._outcome(reference)
+    @property
+    def slots(self) -> int:
+        """How many tasks run at once, at least 1."""
+        return max(1, sum(_tasks_of(node, self.cpus, self.gpus) for node in _alive(self.ray)))
 
-    def cancel(self) -> None:
-        """Stop all tasks, and wait until the running trainings are saved."""
-        for reference in self.cells:
+    def task(self, function: Callable[..., Any]) -> Any:
+        """Return a function as a task, which Ray repeats when its worker or node dies."""
+        return self.ray.remote(function).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)
+
+    def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
+        """Return those that are done, one of them at most, after at most `seconds`."""
+        done: list[Any] = self.ray.wait(list(references), timeout=seconds)[0]
+        return done
+
+    def cancel(self, references: Collection[Any], seconds: float) -> None:
+        """Stop tasks, and wait until they have ended; a running one gets KeyboardInterrupt."""
+        for reference in references:
             self.ray.cancel(reference, force=False)
-        self.ray.wait(list(self.cells), num_returns=len(self.cells), timeout=SAVE_SECONDS)
+        if references:
+            self.ray.wait(list(references), num_returns=len(references), timeout=seconds)
 
-    def _outcome(self, reference: Any) -> Outcome:
-        errors = self.ray.exceptions
-        try:
-            outcome: Outcome = self.ray.get(reference)
-        except errors.TaskCancelledError:
-            return Outcome(STOPPED, 130, "cancelled")
-        except errors.RayError as error:
-            return Outcome(FAILED, 1, f"{type(error).__name__}: {last_line(error)}")
-        return outcome
+
+class ResultStream:
+    """stdout for the results of the main thread; what Ray prints in threads of its own goes to stderr."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        is_result = threading.current_thread() is threading.main_thread()
+        return (self.stream if is_result else sys.stderr).write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 @contextmanager
-def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device: str | None) -> Iterator[RayPool]:
+def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device: str | None) -> Iterator[RayCluster]:
     """Start Ray on this machine (`local`), or join the cluster at an address, and check its nodes.
 
     Errors: RecipeError for a missing Ray, an address that cannot be reached, a node that does not see the runs folder
@@ -85,12 +91,13 @@ def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device
         token = root.resolve() / f".ray-{uuid4().hex}"
         token.touch()
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = _alive(ray)
         if gpus is None:
             gpus = 1.0 if device != "cpu" and any(node["Resources"].get("GPU") for node in nodes) else 0.0
         _check_resources(nodes, cpus, gpus)
         _check_nodes(ray, nodes, token)
-        yield RayPool(ray, cpus=cpus, gpus=gpus, token=token)
+        with redirect_stdout(ResultStream(sys.stdout)):
+            yield RayCluster(ray, cpus, gpus, token)
     finally:
         with suppress(OSError):
             token.unlink()
@@ -102,25 +109,40 @@ def last_line(error: BaseException) -> str:
     return shorten(str(error).strip().rpartition("\n")[2].strip())
 
 
+def check_address(address: str) -> None:
+    """Raise RecipeError where Ray is not installed, or nothing answers at the address."""
+    if find_spec("ray") is None:
+        raise RecipeError(f"--ray {address}: needs Ray; pip install 'afdctl[cluster]'")
+    if address not in (LOCAL, AUTO):
+        _check_reachable(address)
+
+
 def _start(address: str) -> Any:
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError:
-        raise RecipeError(f"--ray {address}: needs Ray; pip install 'afdctl[cluster]'") from None
+    check_address(address)
+    import ray
+    import ray.exceptions
+
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         options |= {"include_dashboard": False}
         # Ray's default is 15: beside other work the trainings got 0.4 % of a core
         os.environ.setdefault("RAY_worker_niceness", "0")
-    elif address != AUTO:
-        _check_reachable(address)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise RecipeError(f"--ray {address}: {reason}; start Ray with `ray start` on this machine too") from None
     return ray
+
+
+def _alive(ray: Any) -> list[Any]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _tasks_of(node: Any, cpus: float, gpus: float) -> int:
+    """Return how many tasks a node runs at once."""
+    has_cpus, has_gpus = (node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU"))
+    return int(min(has_cpus / cpus, has_gpus / gpus if gpus else inf))
 
 
 def _check_reachable(address: str) -> None:
@@ -137,13 +159,14 @@ def _check_reachable(address: str) -> None:
         ) from None
 
 
-def _check_resources(nodes: Iterable[Any], cpus: float, gpus: float) -> None:
-    sizes = [(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes]
-    if not any(has_cpus >= cpus and has_gpus >= gpus for has_cpus, has_gpus in sizes):
-        listed = ", ".join(f"{has_cpus:g} CPUs and {has_gpus:g} GPUs" for has_cpus, has_gpus in sorted(set(sizes)))
-        raise RecipeError(
-            f"--cpus-per-task {cpus:g} and --gpus-per-task {gpus:g}: no node has both; the nodes have {listed}"
-        )
+def _check_resources(nodes: Sequence[Any], cpus: float, gpus: float) -> None:
+    if any(_tasks_of(node, cpus, gpus) for node in nodes):
+        return
+    sizes = {(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes}
+    listed = ", ".join(f"{has_cpus:g} CPUs and {has_gpus:g} GPUs" for has_cpus, has_gpus in sorted(sizes))
+    raise RecipeError(
+        f"--cpus-per-task {cpus:g} and --gpus-per-task {gpus:g}: no node has both; the nodes have {listed}"
+    )
 
 
 def _check_nodes(ray: Any, nodes: Sequence[Any], token: Path) -> None:
