@@ -119,7 +119,8 @@ def _copy_steps(file: h5py.File, run: Run, outline: JournalOutline) -> int:
 
     They are those of the journal now if it has only grown since, by rows after which no step counts less.
     """
-    with suppress(OSError, KeyError), h5py.File(run.results_path) as old:
+    # without a cache: HDF5 2.0.0 writes beyond its memory where it copies chunks that are in it
+    with suppress(OSError, KeyError), h5py.File(run.results_path, rdcc_nbytes=0) as old:
         end, steps = int(old.attrs["log_offset"]), old[STEPS]
         is_prefix = end <= outline.end and _digest(run.journal_path, end) == old.attrs["log_sha256"]
         if is_prefix and len(steps) and old.attrs["schema"] == SCHEMA and not outline.has_resume_after(end):
