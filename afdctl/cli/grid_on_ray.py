@@ -23,8 +23,9 @@ def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
 
     report = GridReport(len(cells), as_json=options.json)
     changes = Changes(RunFolder(options.runs, [cell.run.name for cell in cells]))
+    # an exception of a signal handler would be lost in Ray's C code, so signals are requests
     with (
-        interrupts.raise_on_signal("while Ray trained"),
+        interrupts.catch_signals() as early,
         connect(
             options.ray or "",
             options.runs,
@@ -33,17 +34,19 @@ def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
             device=options.device,
         ) as cluster,
         # again: Ray has installed a handler of its own, which ends the process
-        interrupts.raise_on_signal("while Ray trained"),
+        interrupts.catch_signals() as requests,
     ):
         trainings = RayTrainings(cluster, device=options.device, data_dir=options.data_dir)
         typer.echo(f"{report.opening(options.runs)}, {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs each", err=True)
         try:
+            early.raise_if_stopped("")
             for cell in cells:
                 if end := end_of(cell.run):
                     report.end(cell, end)
                 else:
                     trainings.submit(cell)
             while trainings.cells:
+                requests.raise_if_stopped("")
                 for cell, outcome in trainings.ended(REFRESH_SECONDS):
                     report.end(cell, outcome)
                 for line in changes.new():

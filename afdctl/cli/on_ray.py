@@ -72,9 +72,11 @@ def batches_on_ray(
         # a key can hold the kind of device, and so can the batch size
         raise RecipeError(f"--gpus-per-task {gpus:g}: tasks compute on this machine's kind of device, {device.type}")
     root: Path = next(iter(runner.cells.runs.values())).path.parent
+    # an exception of a signal handler would be lost in Ray's C code, so signals are requests
     with (
-        interrupts.raise_on_signal("while Ray started"),
+        interrupts.catch_signals() as requests,
         connect(options.ray or "", root, cpus=options.cpus_per_task, gpus=gpus, device=device.type) as cluster,
     ):
+        requests.raise_if_stopped(interrupts.RESUME_HINT)
         runner.executor = RayBatches(cluster, plan, keep_images=runner.save_images)
         yield cluster.slots

@@ -65,14 +65,18 @@ class RayCluster:
 
 
 class ResultStream:
-    """stdout for the results of the main thread; what Ray prints in threads of its own goes to stderr."""
+    """stdout for the results of the main thread; what Ray prints in other threads goes to stderr, one line each."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        is_result = threading.current_thread() is threading.main_thread()
-        return (self.stream if is_result else sys.stderr).write(text)
+        if threading.current_thread() is threading.main_thread():
+            return self.stream.write(text)
+        # the death of a node comes with the last lines of its log
+        if line := text.strip().partition("\n")[0]:
+            sys.stderr.write(f"{shorten(line)}\n")
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -123,6 +127,8 @@ def _start(address: str) -> Any:
     import ray.exceptions
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    # its messages go to a file as often as to a terminal
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     if address == LOCAL:
         options |= {"include_dashboard": False}
         # Ray's default is 15: beside other work the trainings got 0.4 % of a core

@@ -86,7 +86,7 @@ def resume(
             if run.kind != "trained":
                 raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
             chosen, known_code = load_run_recipe(run)
-            check_batch(chosen, processes.size)
+            check_batch(chosen, processes.size, resumes=True)
             journal = stack.enter_context(run.open_journal() if processes.is_first else DiscardingJournal())
             journal.on_line = on_line
             dataset = with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)
