@@ -20,6 +20,7 @@ import afdctl
 from afdctl.cluster.worker import inspect_node, unseen
 from afdctl.errors import RecipeError, file_errors
 from afdctl.formatting import shorten
+from afdctl.runs.folders import DRIVER
 
 LOCAL, AUTO = "local", "auto"
 # How often Ray repeats a task whose worker has died, as by a full memory.
@@ -52,7 +53,9 @@ class RayCluster:
         return self.ray.remote(function).options(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=RETRIES)
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
-        """Return those that are done, one of them at most, after at most `seconds`."""
+        """Return those that are done, one of them at most, after at most `seconds`; renew the token."""
+        with suppress(OSError):
+            self.token.touch()
         done: list[Any] = self.ray.wait(list(references), timeout=seconds)[0]
         return done
 
@@ -74,8 +77,8 @@ class ResultStream:
         if threading.current_thread() is threading.main_thread():
             return self.stream.write(text)
         # the death of a node comes with the last lines of its log
-        if line := text.strip().partition("\n")[0]:
-            sys.stderr.write(f"{shorten(line)}\n")
+        if text.strip():
+            sys.stderr.write(f"{shorten(text.strip())}\n")
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -89,10 +92,12 @@ def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device
     Errors: RecipeError for a missing Ray, an address that cannot be reached, a node that does not see the runs folder
     `root` or has another version, and for tasks that no node can take.
     """
-    ray = _start(address)
+    # a library of Ray resets the colours of what is stdout now when the process ends
+    with redirect_stdout(sys.__stderr__):
+        ray = _start(address)
     with file_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        token = root.resolve() / f".ray-{uuid4().hex}"
+        token = root.resolve() / f"{DRIVER}{uuid4().hex}"
         token.touch()
     try:
         nodes = _alive(ray)
