@@ -1,6 +1,6 @@
 """`afdctl train --grid --ray`: the trainings of a grid as tasks of Ray, with their progress."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from afdctl.cluster.cells import CellRun
 
 
-def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
-    """Make every cell's run exist in tasks of Ray; a signal here saves and stops all of them."""
+def train_on_ray(batches: Callable[[int], Iterable[Sequence["CellRun"]]], total: int, options: TrainOptions) -> None:
+    """Make every cell's run exist in tasks of Ray; a signal here saves and stops all of them.
+
+    `batches` returns the cells for so many tasks at once; all of a batch exist before the next one is asked for.
+    """
     from afdctl import interrupts
     from afdctl.cluster.cells import end_of
     from afdctl.cluster.ray_cluster import connect
     from afdctl.cluster.ray_trainings import RayTrainings
 
-    report = GridReport(len(cells), as_json=options.json)
-    changes = Changes(RunFolder(options.runs, [cell.run.name for cell in cells]))
+    names: list[str] = []
+    report = GridReport(total, as_json=options.json)
+    changes = Changes(RunFolder(options.runs, names))
     # an exception of a signal handler would be lost in Ray's C code, so signals are requests
     with (
         interrupts.catch_signals() as early,
@@ -40,17 +44,19 @@ def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
         typer.echo(f"{report.opening(options.runs)}, {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs each", err=True)
         try:
             early.raise_if_stopped("")
-            for cell in cells:
-                if end := end_of(cell.run):
-                    report.end(cell, end)
-                else:
-                    trainings.submit(cell)
-            while trainings.cells:
-                requests.raise_if_stopped("")
-                for cell, outcome in trainings.ended(REFRESH_SECONDS):
-                    report.end(cell, outcome)
-                for line in changes.new():
-                    typer.echo(line, err=True)
+            for cells in batches(cluster.slots):
+                names += [cell.run.name for cell in cells]
+                for cell in cells:
+                    if end := end_of(cell.run):
+                        report.end(cell, end)
+                    else:
+                        trainings.submit(cell)
+                while trainings.cells:
+                    requests.raise_if_stopped("")
+                    for cell, outcome in trainings.ended(REFRESH_SECONDS):
+                        report.end(cell, outcome)
+                    for line in changes.new():
+                        typer.echo(line, err=True)
         except StoppedError as error:
             with interrupts.signals_blocked():
                 trainings.cancel()

@@ -84,8 +84,6 @@ class TrainOptions:
             raise RecipeError("--search optuna and --trials N: one needs the other")
         if self.search and self.dry_run:
             raise RecipeError("--dry-run: not with --search, which chooses each training by those before it")
-        if self.ray and self.search:
-            raise RecipeError("--ray: not with --search, which chooses each training by those before it; leave one out")
         on_ray.check_ray(self)
         if self.resume:
             raise RecipeError("--resume: not with --grid; the same --grid again resumes what was interrupted")

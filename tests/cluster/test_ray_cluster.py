@@ -40,7 +40,6 @@ def test_without_ray_the_message_says_what_to_install(here: Afdctl, folder: Path
 
 def test_options_that_do_not_fit(here: Afdctl, folder: Path):
     assert "--device cuda:1: Ray chooses the GPU" in refused(here, folder, "--ray", "auto", "--device", "cuda:1")
-    assert "--ray: not with --search" in refused(here, folder, "--ray", "auto", "--search", "optuna", "--trials", "2")
 
 
 def test_an_address_that_nothing_answers_at():
