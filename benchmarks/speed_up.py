@@ -3,8 +3,7 @@
     python benchmarks/speed_up.py --workers 2 --folder /tmp/speed_up
 
 It trains digits and sweeps one of the runs: one after the other, then in workers of `--ray local`; then one training on
-one process and on `--nproc`. Every process has one thread. The machine must have that many idle cores. A finished part
-is not repeated: remove the folder to measure again.
+one process and on `--nproc`. Every process has one thread. The machine must have that many idle cores.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from afdctl.runs.run import Run
 
 AFDCTL = [sys.executable, "-m", "afdctl"]
 TRAINING = ["--set", "validation.limit=64", "--set", "test.limit=64", "--device", "cpu"]
-ATTACKS = ["--attacks", "pgd_linf,apgd_ce,apgd_t", "--epsilons", "0,0.05,0.1", "--batch-size", "40", "--device", "cpu"]
+ATTACKS = ["--attacks", "pgd_linf,apgd_ce", "--epsilons", "0,0.05,0.1", "--batch-size", "40", "--device", "cpu"]
 
 
 def run(*arguments: str) -> float:
@@ -53,7 +52,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("/tmp/speed_up"))
     parser.add_argument("--recipe", default="digits_at")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--limit", type=int, default=360, help="images of the sweep")
     chosen = parser.parse_args()
+    if chosen.folder.exists():
+        parser.error(f"{chosen.folder} exists; remove it, as finished work would take no time")
     workers, folder = chosen.workers, chosen.folder
     # as many tasks at once as workers
     ray = ["--ray", "local", "--cpus-per-task", str((os.cpu_count() or 1) / workers)]
@@ -65,9 +67,8 @@ def main() -> None:
     show("grid", workers, (spans[0], seconds[0]), (spans[1], seconds[1]))
 
     targets = [Run.all(folder / name)[0] for name in ("grid-1", "grid-ray")]
-    seconds = [
-        run("sweep", str(target.path), *ATTACKS, *options) for target, options in zip(targets, ([], ray), strict=True)
-    ]
+    sweep = [*ATTACKS, "--limit", str(chosen.limit)]
+    seconds = [run("sweep", str(targets[0].path), *sweep), run("sweep", str(targets[1].path), *sweep, *ray)]
     spans = [span([target], "sweep", "sweep_end") for target in targets]
     show("sweep", workers, (spans[0], seconds[0]), (spans[1], seconds[1]))
 
