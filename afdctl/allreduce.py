@@ -81,12 +81,12 @@ def reduce_gradients(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 @torch.no_grad()
-def copy_from_first(modules: Iterable[nn.Module]) -> None:
-    """Give all processes the parameters and buffers of the first one."""
+def copy_from_first(modules: Iterable[nn.Module], tensors: Iterable[Tensor] = ()) -> None:
+    """Give all processes the parameters and buffers of the first one, and its values of other tensors."""
     if process_count() > 1:
-        for module in modules:
-            for tensor in (*module.parameters(), *module.buffers()):
-                # a broadcast needs a dense tensor, which one in channels-last layout is not
-                values = tensor.detach().contiguous()
-                distributed.broadcast(values, 0)
-                tensor.copy_(values)
+        of_modules = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        for tensor in (*of_modules, *tensors):
+            # a broadcast needs a dense tensor, which one in channels-last layout is not
+            values = tensor.detach().contiguous()
+            distributed.broadcast(values, 0)
+            tensor.copy_(values)

@@ -21,8 +21,10 @@ def target_of(network: nn.Module, x: Tensor, *, name: str, classes: int, digest:
         y = network(x / 255).argmax(1)
     y[:3] = (y[:3] + 1) % classes
     path = runs / name
-    run = Run(path) if path.exists() else Run.create(runs, name, None, {"kind": "external"}, name=name)
-    run.open_journal().close()
+    run = Run(path)
+    if not path.exists():
+        run = Run.create(runs, name, None, {"kind": "external"}, name=name)
+        run.open_journal().close()
     return EvaluationTarget(
         name=name,
         network=network,

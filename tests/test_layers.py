@@ -85,7 +85,7 @@ LATER = {
     "analysis": {"sklearn", "umap"},
     "attacks/library_attack": {"foolbox"},
     "cluster/search": {"optuna"},
-    "cluster/ray_pool": {"ray"},
+    "cluster/ray_cluster": {"ray"},
     "export/raw": {"pyarrow"},
     "export/trackers/services": {"mlflow", "trackio", "wandb"},
     "export/weights/single_file": {"onnxruntime", "safetensors"},

@@ -1,6 +1,7 @@
 """`afdctl attack`: one attack at one epsilon."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -36,9 +37,9 @@ def attack(options: AttackOptions) -> None:
         raise RecipeError("--epsilon 0: nothing to attack; clean accuracy is printed with every other epsilon")
     evaluate(
         options,
-        lambda dataset: load.load(
+        partial(
+            load.load,
             load.DEFAULT,
-            dataset,
             attacks=[options.attack],
             # with 0, so that clean accuracy is that of the same images
             epsilons=(0.0, epsilon),

@@ -1,11 +1,15 @@
 """What `attack` and `sweep` share: from their options to printed results."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from afdctl.cli import on_ray
 from afdctl.cli import options as shared
 from afdctl.cli.options import check_not_training, dataset_name
 from afdctl.cli.process import exit_on_interrupt
@@ -14,8 +18,14 @@ from afdctl.errors import RecipeError
 from afdctl.suites.balls import check_measured
 
 if TYPE_CHECKING:
+    from afdctl.evaluation.plan import Task
+    from afdctl.evaluation.request import EvaluationRequest
+    from afdctl.evaluation.target import EvaluationTarget
     from afdctl.suites.balls import Balls
     from afdctl.suites.load import Suite
+
+    Targets = Sequence[EvaluationTarget]
+    LoadSuite = Callable[[str], Suite]
 
 PRECISIONS = ("auto", "float32", "bf16")
 
@@ -28,16 +38,19 @@ class EvaluateOptions(TargetOptions):
     sources: shared.From = None
     precision: shared.Precision = "float32"
     save: shared.Save = False
+    ray: on_ray.Ray = None
+    cpus_per_task: on_ray.Cpus = 1.0
+    gpus_per_task: on_ray.Gpus = None
 
 
 def evaluate(
     options: EvaluateOptions,
-    load_suite: "Callable[[str], Suite]",
+    load_suite: "LoadSuite",
     *,
     matrix: bool = False,
     balls: "Balls | None" = None,
 ) -> None:
-    """Attack models and print tables or JSON; `load_suite` returns the attacks for a data set.
+    """Attack models and print tables or JSON; `load_suite` returns the attacks for a data set, on any node of Ray.
 
     `balls` is a union of norms; None: that of a run's own training.
     """
@@ -58,29 +71,26 @@ def evaluate(
         from afdctl.cli.console import progress_reporter
         from afdctl.cli.evaluation_progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
-        from afdctl.evaluation.request import Evaluation, EvaluationRequest, trained_balls
+        from afdctl.evaluation.request import Evaluation, trained_balls
         from afdctl.training.setup import choose_device
 
     device = choose_device(options.device)
     targets, sources = load_targets(options, target_runs, source_runs, device)
-    request = EvaluationRequest(
-        suites=suites,
-        limit=options.limit,
-        first=options.first,
-        seed=options.seed,
-        precision=options.precision,
-        matrix=matrix,
-        batch_size=options.batch_size,
-        save_images=options.save,
-    )
+    request = make_request(options, suites, matrix)
     # before the check, which may end the command
     print_warnings(request.warnings([*targets, *sources]))
     request.check([*targets, *sources])
     runner = request.runner(targets, sources)
     pending = runner.cells.pending_tasks()
     estimates = time_estimate.estimate_seconds(pending, runner.batch_size)
-    typer.echo(evaluation_tables.format_plan(runner, pending, sum(estimates.values()), device), err=True)
-    with progress_reporter() as reporter:
+    at_once = 1
+    with ExitStack() as stack:
+        if options.ray and pending:
+            plan = partial(plan_on_node, options, load_suite, matrix, folders(targets), folders(sources), device.type)
+            at_once = stack.enter_context(on_ray.batches_on_ray(runner, options, device, plan))
+        seconds = sum(estimates.values()) / at_once
+        typer.echo(evaluation_tables.format_plan(runner, pending, seconds, device, at_once), err=True)
+        reporter = stack.enter_context(progress_reporter())
         runner.on_row = EvaluationProgress(reporter, estimates).on_row
         rows = runner.run()
     evaluation_tables.print_not_selected(runner.cells.not_selected())
@@ -94,9 +104,55 @@ def evaluate(
     evaluation_tables.show_results(evaluation, diagnoses, as_json=options.json)
 
 
+def folders(targets: "Targets") -> list[str]:
+    """Return where the targets' runs are, on any node."""
+    return [str(target.run.path.resolve()) for target in targets]
+
+
+def make_request(options: EvaluateOptions, suites: "Mapping[str, Suite]", matrix: bool) -> "EvaluationRequest":
+    """Make the request that the options stand for."""
+    from afdctl.evaluation.request import EvaluationRequest
+
+    return EvaluationRequest(
+        suites=suites,
+        limit=options.limit,
+        first=options.first,
+        seed=options.seed,
+        precision=options.precision,
+        matrix=matrix,
+        batch_size=options.batch_size,
+        save_images=options.save,
+    )
+
+
+def plan_on_node(
+    options: EvaluateOptions,
+    load_suite: "LoadSuite",
+    matrix: bool,
+    target_folders: Sequence[str],
+    source_folders: Sequence[str],
+    device: str,
+) -> "Sequence[Task]":
+    """Plan the tasks of a command again, from the folders of its targets and sources."""
+    import torch
+
+    from afdctl.runs.run import Run
+
+    # the run of a custom model names the model; the driver has chosen the precision of each task
+    options = replace(options, model=None, precision="float32")
+    runs, source_runs = ([Run(Path(folder)) for folder in folders] for folders in (target_folders, source_folders))
+    targets, sources = load_targets(options, runs, source_runs, torch.device(device))
+    suites = {target.dataset: load_suite(target.dataset) for target in [*targets, *sources]}
+    request = make_request(options, suites, matrix)
+    # it also loads what user attacks import, which is in the keys of their results
+    request.check([*targets, *sources])
+    return request.tasks(targets, sources)
+
+
 def check_options(options: EvaluateOptions, matrix: bool) -> None:
     """Raise RecipeError for options that contradict each other."""
     options.check()
+    on_ray.check_ray(options)
     if options.precision not in PRECISIONS:
         raise RecipeError(f"--precision {options.precision}: must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
     if matrix and options.sources:

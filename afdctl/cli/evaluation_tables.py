@@ -31,8 +31,13 @@ TRANSFER_NOTE = (
 OPTIONAL = ("AUC", "optimality", "AUC (exact)", "passes", "schedule")
 
 
-def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float, device: "torch.device") -> str:
-    """Summarise the work: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`."""
+def format_plan(
+    runner: "SweepRunner", pending: "Sequence[Task]", seconds: float, device: "torch.device", at_once: int = 1
+) -> str:
+    """Summarise the work: `2 models, 9 attacks: 78 cells, 12 done already, up to about 14 min on cpu`.
+
+    `at_once` is the number of batches that are attacked at the same time.
+    """
     tasks = runner.cells.tasks
     cells, missing = (sum(len(task.cells()) for task in some) for some in (tasks, pending))
     counts = f"{format_count(len(runner.cells.targets), 'model')}, " + format_count(
@@ -44,7 +49,8 @@ def format_plan(runner: "SweepRunner", pending: "Sequence[Task]", seconds: float
     if not pending:
         return summary
     runs = " ".join(str(run.path) for run in runner.cells.runs.values())
-    return f"{summary}, up to about {format_estimate(seconds)} on {device}\nwatch it with: afdctl watch {runs}"
+    where = device if at_once == 1 else f"{device}, {at_once} batches at once"
+    return f"{summary}, up to about {format_estimate(seconds)} on {where}\nwatch it with: afdctl watch {runs}"
 
 
 def show_results(evaluation: "Evaluation", diagnoses: "Sequence[Diagnosis]", *, as_json: bool) -> None:

@@ -36,7 +36,13 @@ def train(options: TrainOptions) -> None:
         grid = Grid(recipe, options.overrides or [], [axis for axis in axes if axis.key != "seed" or not options.seeds])
         trials = options.trials or 0
         search = Search(grid, options.seed_numbers, options.runs, trials)
-        train_in_turn(search.cells(), trials * max(1, len(options.seed_numbers)), options)
+        seeds = max(1, len(options.seed_numbers))
+        if options.ray:
+            from afdctl.cli.grid_on_ray import train_on_ray
+
+            train_on_ray(lambda slots: search.batches(max(1, slots // seeds)), trials * seeds, options)
+        else:
+            train_in_turn(chain.from_iterable(search.batches()), trials * seeds, options)
         return
     cells = [CellRun.of(cell, options.runs, recipe) for cell in Grid(recipe, options.overrides or [], axes).cells()]
     if options.dry_run:
@@ -44,7 +50,7 @@ def train(options: TrainOptions) -> None:
     elif options.ray:
         from afdctl.cli.grid_on_ray import train_on_ray
 
-        train_on_ray(cells, options)
+        train_on_ray(lambda slots: [cells], len(cells), options)
     else:
         train_in_turn(cells, len(cells), options)
 

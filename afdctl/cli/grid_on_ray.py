@@ -1,6 +1,6 @@
 """`afdctl train --grid --ray`: the trainings of a grid as tasks of Ray, with their progress."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,40 +14,51 @@ if TYPE_CHECKING:
     from afdctl.cluster.cells import CellRun
 
 
-def train_on_ray(cells: Sequence["CellRun"], options: TrainOptions) -> None:
-    """Make every cell's run exist in tasks of Ray; a signal here saves and stops all of them."""
+def train_on_ray(batches: Callable[[int], Iterable[Sequence["CellRun"]]], total: int, options: TrainOptions) -> None:
+    """Make every cell's run exist in tasks of Ray; a signal here saves and stops all of them.
+
+    `batches` returns the cells for so many tasks at once; all of a batch exist before the next one is asked for.
+    """
     from afdctl import interrupts
     from afdctl.cluster.cells import end_of
-    from afdctl.cluster.ray_pool import connect
+    from afdctl.cluster.ray_cluster import connect
+    from afdctl.cluster.ray_trainings import RayTrainings
 
-    report = GridReport(len(cells), as_json=options.json)
-    changes = Changes(RunFolder(options.runs, [cell.run.name for cell in cells]))
+    names: list[str] = []
+    report = GridReport(total, as_json=options.json)
+    changes = Changes(RunFolder(options.runs, names))
+    # an exception of a signal handler would be lost in Ray's C code, so signals are requests
     with (
-        interrupts.raise_on_signal("while Ray trained"),
+        interrupts.catch_signals() as early,
         connect(
             options.ray or "",
             options.runs,
             cpus=options.cpus_per_task,
             gpus=options.gpus_per_task,
             device=options.device,
-        ) as pool,
+        ) as cluster,
         # again: Ray has installed a handler of its own, which ends the process
-        interrupts.raise_on_signal("while Ray trained"),
+        interrupts.catch_signals() as requests,
     ):
-        typer.echo(f"{report.opening(options.runs)}, {pool.cpus:g} CPUs and {pool.gpus:g} GPUs each", err=True)
+        trainings = RayTrainings(cluster, device=options.device, data_dir=options.data_dir)
+        typer.echo(f"{report.opening(options.runs)}, {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs each", err=True)
         try:
-            for cell in cells:
-                if end := end_of(cell.run):
-                    report.end(cell, end)
-                else:
-                    pool.submit(cell, device=options.device, data_dir=options.data_dir)
-            while pool.cells:
-                for cell, outcome in pool.ended(REFRESH_SECONDS):
-                    report.end(cell, outcome)
-                for line in changes.new():
-                    typer.echo(line, err=True)
+            early.raise_if_stopped("")
+            for cells in batches(cluster.slots):
+                names += [cell.run.name for cell in cells]
+                for cell in cells:
+                    if end := end_of(cell.run):
+                        report.end(cell, end)
+                    else:
+                        trainings.submit(cell)
+                while trainings.cells:
+                    requests.raise_if_stopped("")
+                    for cell, outcome in trainings.ended(REFRESH_SECONDS):
+                        report.end(cell, outcome)
+                    for line in changes.new():
+                        typer.echo(line, err=True)
         except StoppedError as error:
             with interrupts.signals_blocked():
-                pool.cancel()
+                trainings.cancel()
             raise stopped(error, report) from None
     report.close()

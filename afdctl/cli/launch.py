@@ -16,6 +16,8 @@ from afdctl.errors import AfdctlError, RecipeError, SilentError
 if TYPE_CHECKING:
     from afdctl.recipe import Recipe
 
+# Set once this command has named the code that it executes: its processes do not name it again.
+ANNOUNCED: Final = "AFDCTL_ANNOUNCED"
 # The processes save a checkpoint within this time after a signal; then they are killed. torch's default is 30.
 SHUTDOWN_SECONDS: Final = "120"
 
@@ -28,6 +30,8 @@ def inside_torchrun() -> bool:
 @contextmanager
 def first_reports() -> Iterator[None]:
     """Of the processes that torchrun has started, let the first alone print what all would print in the block."""
+    if ANNOUNCED in os.environ:
+        user_code.announcers.clear()
     if os.environ.get("RANK", "0") == "0" or not inside_torchrun():
         yield
         return
@@ -66,6 +70,7 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
     uses_gpus(device, nproc)
     if recipe:
         check_batch(recipe, nproc)
+        os.environ[ANNOUNCED] = "1"
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     # its report of a failure has 20 lines; the failed process has printed its own

@@ -1,6 +1,7 @@
 """`afdctl sweep`: a suite's attacks over their epsilons, on one or many models."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -42,9 +43,7 @@ def sweep(options: SweepOptions) -> None:
     epsilons = None if options.epsilons is None else parse_grid(options.epsilons)
     evaluate(
         options,
-        lambda dataset: load.load(
-            options.suite, dataset, attacks=attacks, epsilons=epsilons, overrides=options.overrides or []
-        ),
+        partial(load.load, options.suite, attacks=attacks, epsilons=epsilons, overrides=options.overrides or []),
         matrix=options.matrix,
         balls=None if options.union is None else parse_balls(options.union),
     )

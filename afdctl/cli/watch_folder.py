@@ -66,6 +66,7 @@ class RunFolder:
 
     def refresh(self) -> list[RunState]:
         """Read what is new; return the state of each run, those that are written first, then the best first."""
+        from afdctl.runs.folders import is_driven
         from afdctl.runs.run import Run
         from afdctl.tui.state.follower import RunFollower
 
@@ -74,7 +75,7 @@ class RunFolder:
                 self.followers[run.name] = RunFollower(run.path)
         for follower in self.followers.values():
             follower.poll(REFRESH_SECONDS)
-        if any(follower.writer for follower in self.followers.values()):
+        if any(follower.writer for follower in self.followers.values()) or is_driven(self.root):
             self.busy_at = time.monotonic()
         states = {name: RunState.of(follower) for name, follower in self.followers.items()}
         return sorted(
@@ -97,12 +98,12 @@ class RunFolder:
 
 
 def is_folder_of_runs(path: Path) -> bool:
-    """Whether a path is a folder with runs, or with one that begins, and no run itself."""
-    from afdctl.runs.folders import JOURNAL, RUN
+    """Whether a path is a folder with runs, or with some that begin, and no run itself."""
+    from afdctl.runs.folders import JOURNAL, RUN, is_driven
 
     if not path.is_dir() or (path / RUN).exists() or (path / JOURNAL).exists():
         return False
-    return any(path.glob(f"*/{RUN}")) or any(path.glob(f"*/{JOURNAL}"))
+    return any(path.glob(f"*/{RUN}")) or any(path.glob(f"*/{JOURNAL}")) or is_driven(path)
 
 
 def watch_folder(root: Path, *, once: bool) -> None:

@@ -5,6 +5,7 @@ The study is in memory and is made again from the runs on disk, so the search ha
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import inf, prod
 from pathlib import Path
 from statistics import fmean
@@ -60,8 +61,10 @@ class Search:
         grid.cell(self.first)
         self.recipe_values = {axis.key: self._values_of(axis) for axis in grid.axes if not axis.range}
         self.known = {trial.settings: trial for trial in self._trials_on_disk()}
-        # another seed for each beginning, so that it does not propose the same settings again
-        self.study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(self.known)))
+        # another seed for each beginning, so that it does not propose the same settings again; a constant liar takes
+        # settings that are being trained for bad ones, so that it does not propose their neighbours
+        sampler = optuna.samplers.TPESampler(seed=len(self.known), constant_liar=True)
+        self.study = optuna.create_study(direction="maximize", sampler=sampler)
         for trial in self.known.values():
             self.study.add_trial(
                 optuna.trial.create_trial(
@@ -69,22 +72,36 @@ class Search:
                 )
             )
 
-    def cells(self) -> Iterator[CellRun]:
-        """Yield the cells of trained trials, then of new ones; the caller makes each exist before it asks again."""
-        for trial in list(self.known.values()):
-            yield from trial.cells
-        repeats = 0
-        most = min(self.trials, prod(_count(axis) for axis in self.grid.axes))
+    def batches(self, trials: int = 1) -> Iterator[list[CellRun]]:
+        """Yield the cells of trained trials, then of `trials` new ones at a time.
+
+        The caller makes all of them exist before it asks again.
+        """
+        yield [cell for trial in self.known.values() for cell in trial.cells]
+        proposals = self._proposals()
+        while asked := list(islice(proposals, trials)):
+            yield [cell for _, settings in asked for cell in self.known[settings].cells]
+            for proposed, settings in asked:
+                self._tell(proposed, settings)
+
+    def _proposals(self) -> Iterator[tuple[Any, Settings]]:
+        """Yield new settings with the study's own record of them, until there are enough trials or no new ones."""
+        repeats, most = 0, min(self.trials, prod(_count(axis) for axis in self.grid.axes))
         while len(self.known) < most and repeats < MOST_REPEATS:
-            asked = self.study.ask(self.distributions)
-            settings = tuple((axis.key, _text(asked.params[axis.key], axis.range)) for axis in self.grid.axes)
-            repeats = repeats + 1 if settings in self.known else 0
-            if settings not in self.known:
+            proposed = self.study.ask(self.distributions)
+            settings = tuple((axis.key, _text(proposed.params[axis.key], axis.range)) for axis in self.grid.axes)
+            if settings in self.known:
+                repeats += 1
+                self._tell(proposed, settings)
+            else:
+                repeats = 0
                 self.known[settings] = self._trial(settings)
-                yield from self.known[settings].cells
-            value = self.known[settings].value()
-            # one that another process trains, or that failed, is proposed no more
-            self.study.tell(asked, value, state=None if value is not None else _optuna().trial.TrialState.FAIL)
+                yield proposed, settings
+
+    def _tell(self, proposed: Any, settings: Settings) -> None:
+        value = self.known[settings].value()
+        # one that another process trains, or that failed, is proposed no more
+        self.study.tell(proposed, value, state=None if value is not None else _optuna().trial.TrialState.FAIL)
 
     def _trial(self, settings: Settings) -> Trial:
         seeds: list[Settings] = [(("seed", str(seed)), *settings) for seed in self.seeds]

@@ -9,7 +9,7 @@ import afdctl
 from afdctl import recipe
 from afdctl.cluster.cells import BUSY, FAILED, STOPPED, CellRun, Outcome
 from afdctl.errors import AfdctlError, RecipeError
-from afdctl.journal.lock import STALE_SECONDS
+from afdctl.journal.claim import STALE_SECONDS
 from afdctl.journal.writing_process import host_name
 from afdctl.recipe.grid import Cell, short_digest
 from afdctl.runs.run import Run

@@ -6,11 +6,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from afdctl.attacks.base import Model
-from afdctl.data.loader import as_floats
 from afdctl.errors import AfdctlError, StoppedError, out_of_memory
 from afdctl.evaluation import surrogates
-from afdctl.evaluation.batch import PreparedModel, attack_batch
+from afdctl.evaluation.batch import PreparedModel
+from afdctl.evaluation.batches import Batch, Executor, InProcess
 from afdctl.evaluation.cells import PartialResults, PartialResultStore, PlannedCells, Rows, cell_row
 from afdctl.evaluation.faults import check_some_valid
 from afdctl.evaluation.plan import Task
@@ -18,7 +17,6 @@ from afdctl.interrupts import RESUME_HINT, StopRequests, catch_signals
 from afdctl.journal import Journal, Row
 from afdctl.runs import results_file, shards
 from afdctl.runs.curves import fault_warnings
-from afdctl.runs.shards import Arrays
 
 # the most work that a kill costs, besides the current batch
 BLOCK_SECONDS = 20.0
@@ -29,7 +27,10 @@ OnRow = Callable[[Row], None]
 
 
 class SweepRunner:
-    """Runs the tasks of a plan. `on_row` receives every row that goes into a journal, with the name of its run."""
+    """Runs the tasks of a plan. `on_row` receives every row that goes into a journal, with the name of its run.
+
+    `executor` attacks the batches; results are the same whichever does.
+    """
 
     def __init__(
         self,
@@ -42,12 +43,14 @@ class SweepRunner:
     ) -> None:
         self.cells = PlannedCells([task.with_batch_size(batch_size) for task in tasks], save_images)
         self.suite, self.batch_size, self.save_images, self.on_row = suite, batch_size, save_images, on_row
+        self.executor: Executor = InProcess(keep_images=save_images)
         self.requests = StopRequests()
         self.stored_blocks = PartialResultStore(self.cells.readers, save_images)
         self.builders = {name: results_file.PeriodicBuilder(run) for name, run in self.cells.runs.items()}
         self.journals: dict[str, Journal] = {}
         self.next_progress = self.batch_started = 0.0
-        self.batch_passes = 0
+        # the tasks after the current one
+        self.later: Sequence[Task] = ()
 
     def run(self) -> Rows:
         """Measure the missing cells; return the row of every cell. Errors: StoppedError, BusyError, DiskFullError."""
@@ -72,9 +75,10 @@ class SweepRunner:
             for task in cells.tasks:
                 if not cells.missing_epsilons(task):
                     self.stored_blocks.clear(task)
-            for number, task in enumerate(pending):
+            for number, task in enumerate(pending, 1):
+                self.later = pending[number:]
                 # not after the last task, as the end of the sweep builds too
-                for builder in self.builders.values() if number else ():
+                for builder in self.builders.values() if number > 1 else ():
                     builder.build_if_due()
                 self.run_task(task)
         return cells.rows
@@ -83,20 +87,16 @@ class SweepRunner:
         """Run a task to its cells, from its first sample or from where an earlier sweep stopped."""
         results = self.stored_blocks.recover(task)
         check = partial(self.between_passes, task, results)
-        model = PreparedModel(task.source.network, check, task.precision)
-        float32_model = None
-        if task.precision != "float32":
-            float32_model = PreparedModel(task.source.network, check)
         self.report_progress(task, results)
-        started = saved = self.batch_started = time.monotonic()
+        saved = self.batch_started = time.monotonic()
         if task.spec.distils:
-            name = task.source.name
-            reader, append = self.cells.readers[name], partial(self.append, name)
-            model.substitute = surrogates.find_or_distil(task, model, reader, append)
-        earlier_seconds = results.seconds
+            model = PreparedModel(task.source.network, lambda: check(0), task.precision)
+            surrogates.make_exist(task, model, partial(self.append, task.source.name))
+            results.seconds += time.monotonic() - self.batch_started
         while results.done < task.n:
+            self.batch_started = time.monotonic()
             try:
-                blocks = self._attack_next_batch(task, model, float32_model, results.done)
+                attacked = self.executor.attack(self.batches(task, results.done), check)
             except AfdctlError:
                 # a signal, or a user's attack that fails
                 self.save_block(task, results)
@@ -104,22 +104,32 @@ class SweepRunner:
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-                blocks = []
-            if not blocks:
+                attacked = None
+            if attacked is None:
                 # outside of `except` nothing refers to the error, whose frames hold the memory of the attempt
                 self.run_in_smaller_batches(task, results)
                 return
-            for target_blocks, block in zip(results.blocks, blocks, strict=True):
+            for target_blocks, block in zip(results.blocks, attacked.blocks, strict=True):
                 target_blocks.append(block)
             if not results.done:
-                check_some_valid(task.spec, blocks[0])
-            results.done += len(blocks[0]["label"])
-            results.seconds = earlier_seconds + time.monotonic() - started
+                check_some_valid(task.spec, attacked.blocks[0])
+            results.done += len(attacked.blocks[0]["label"])
+            results.seconds += attacked.seconds
             if time.monotonic() - saved > BLOCK_SECONDS and results.done < task.n:
                 self.save_block(task, results)
                 saved = time.monotonic()
             self.report_progress(task, results)
         self.finish_task(task, results)
+
+    def batches(self, task: Task, first: int) -> Iterator[Batch]:
+        """Yield the batches of a task from image `first` on, then those of the tasks after it."""
+        for current in (task, *self.later):
+            # the surrogate of a later task is not made yet
+            if current.spec.distils and current is not task:
+                return
+            size = self._batch_size(current)
+            for start in range(first if current is task else 0, current.n, size):
+                yield Batch(current, start, size)
 
     def run_in_smaller_batches(self, task: Task, results: PartialResults) -> None:
         """Run the task in batches of half the size, after memory ran out.
@@ -197,31 +207,17 @@ class SweepRunner:
         self.journals[name].append(**row)
         self.on_row(row | {"run": name})
 
-    def between_passes(self, task: Task, results: PartialResults) -> None:
+    def between_passes(self, task: Task, results: PartialResults, passes: int) -> None:
         """Raise StoppedError where a signal asked to stop; report progress within a batch."""
         self.requests.raise_if_stopped(RESUME_HINT)
-        self.batch_passes += 1
         # a batch of AutoAttack takes minutes on a CPU
         if time.monotonic() > self.next_progress:
             seconds = results.seconds + time.monotonic() - self.batch_started
-            self.report_progress(task, results, seconds=round(seconds, 3), passes=self.batch_passes)
+            counted = {"passes": passes} if passes else {}
+            self.report_progress(task, results, seconds=round(seconds, 3), **counted)
 
     def _batch_size(self, task: Task) -> int:
         return task.batch_size if task.spec.batch_dependent and task.batch_size else self.batch_size
-
-    def _attack_next_batch(self, task: Task, model: Model, float32_model: Model | None, first: int) -> list[Arrays]:
-        self.batch_started, self.batch_passes = time.monotonic(), 0
-        split = task.source.split
-        index = task.subset.index[first : first + self._batch_size(task)].to(split.x.device)
-        return attack_batch(
-            task,
-            model,
-            as_floats(split.x[index]),
-            split.y[index],
-            index=index,
-            keep_images=self.save_images,
-            float32_model=float32_model,
-        )
 
     def _write_plan(self) -> None:
         """Write each run's missing checks, then the plan and which of its cells are done."""

@@ -11,6 +11,7 @@ from afdctl.attacks.base import Model
 from afdctl.attacks.surrogate import BATCH_SIZE, DISTILLATION_VERSION, distil, plain_network, train_step
 from afdctl.data.base import ImageTensors
 from afdctl.data.loader import as_floats
+from afdctl.errors import AfdctlError
 from afdctl.evaluation.outputs import CHECKED_IMAGES
 from afdctl.evaluation.plan import Task, make_key
 from afdctl.journal import JournalCache, Row
@@ -20,18 +21,26 @@ from afdctl.runs import shards
 TIMED_STEPS = 3
 
 
-def find_or_distil(task: Task, model: Model, reader: JournalCache, append: Callable[..., None]) -> nn.Module:
-    """Return the surrogate of a task's target, from its run or distilled now; `append` writes a row of the journal.
+def load(task: Task) -> nn.Module:
+    """Load the surrogate of a task's target from its run. Error: AfdctlError where there is none."""
+    target = task.source
+    row = find(task, JournalCache(target.run.journal_path))
+    if row is None:
+        raise AfdctlError(f"{target.run.path}: the surrogate of {task.spec.title} is not there; repeat the command")
+    network = plain_network(tuple(target.split.x.shape[1:]), target.classes)
+    arrays = shards.read(target.run, row["shard"])
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    return network.to(target.split.x.device).eval().requires_grad_(False)
+
+
+def make_exist(task: Task, model: Model, append: Callable[..., None]) -> None:
+    """Distil the surrogate of a task's target unless its run has it; `append` writes a row of the journal.
 
     `model` is the target as attacks call it.
     """
     target = task.source
-    shape = tuple(target.split.x.shape[1:])
-    if row := find(task, reader):
-        network = plain_network(shape, target.classes)
-        arrays = shards.read(target.run, row["shard"])
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        return network.to(target.split.x.device).eval().requires_grad_(False)
+    if find(task, JournalCache(target.run.journal_path)):
+        return
     started = time.monotonic()
     x = training_images(task)
     settings = _settings(task)
@@ -51,7 +60,6 @@ def find_or_distil(task: Task, model: Model, reader: JournalCache, append: Calla
         # before its row: the journal must never name a file that was not written
         shard=shards.write(target.run, "surrogate", arrays),
     )
-    return network
 
 
 def find(task: Task, reader: JournalCache) -> Row | None:

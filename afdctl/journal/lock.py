@@ -6,27 +6,22 @@ in a line with a checksum, and the writer renews the file's time of change every
 counts while that time moves. No process of another host ever gets a signal.
 """
 
-import errno
 import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Self
 
 from afdctl.errors import BusyError, file_errors
+from afdctl.journal.claim import STALE_SECONDS, UNSUPPORTED, sole_claimant
 from afdctl.journal.rows import encode_row
-from afdctl.journal.writing_process import Writer, boot_id, host_name, parse_writer
+from afdctl.journal.writing_process import Writer, boot_id, host_name, parse_writer, process_exists
 
 # A reader that asks for the writer holds the lock for an instant: a new writer retries for this long.
 RETRY_SECONDS: Final = 0.2
 BEAT_SECONDS: Final = 5.0
-# A heartbeat older than this, by the clock of the process that asks, is that of a dead writer.
-STALE_SECONDS: Final = 30.0
-# What flock and symlink raise on file systems that do not have them.
-UNSUPPORTED: Final = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 # The locks of this process: on a file system without flock its own pid proves nothing.
 _held: set[Path] = set()
 
@@ -55,7 +50,7 @@ class Lock:
                 time.sleep(0.01)
             row = {"event": "lock", "pid": os.getpid(), "host": host_name(), "boot": boot_id(), "since": time.time()}
             line = encode_row(row)[1]
-            with _sole_claimant(journal, deadline):
+            with sole_claimant(journal, deadline, lambda: busy(journal, current_writer(journal))):
                 if (writer := _named_writer(descriptor)) and (_seems_alive(path, writer) or _beats(path, writer)):
                     raise busy(journal, writer)
                 os.ftruncate(descriptor, 0)
@@ -200,53 +195,3 @@ def _heartbeat(path: Path) -> int:
 def _exists(path: Path, pid: int) -> bool:
     # containers reuse pids: outside this process's locks it was a dead process's
     return path.absolute() in _held if pid == os.getpid() else process_exists(pid)
-
-
-def process_exists(pid: int) -> bool:
-    """Whether this host has a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-@contextmanager
-def _sole_claimant(journal: Path, deadline: float) -> Iterator[None]:
-    """Let one process at a time read the lock and write its name, on any file system.
-
-    A symbolic link is made at once with its content, and only if there is none.
-    """
-    path, me = journal.with_name(journal.name + ".claim"), f"{os.getpid()} {boot_id()} {host_name()}"
-    while True:
-        try:
-            path.symlink_to(me)
-            break
-        except FileExistsError:
-            if _is_abandoned(path):
-                path.unlink(missing_ok=True)
-            elif time.monotonic() > deadline:
-                raise busy(journal, current_writer(journal)) from None
-            else:
-                time.sleep(0.01)
-        except OSError as error:
-            # such file systems are local, and have flock
-            if error.errno not in UNSUPPORTED:
-                raise
-            yield
-            return
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _is_abandoned(path: Path) -> bool:
-    with suppress(OSError, ValueError):
-        pid, boot, host = os.readlink(path).split(" ", 2)
-        if (boot, host) == (boot_id(), host_name()):
-            return not _exists(path, int(pid))
-        return abs(time.time() - path.lstat().st_mtime) > STALE_SECONDS
-    return False

@@ -1,4 +1,4 @@
-"""The process that writes a journal, by pid, host and boot."""
+"""Processes by pid, host and boot, such as the one that writes a journal."""
 
 import os
 from contextlib import suppress
@@ -68,3 +68,17 @@ def parse_writer(line: bytes, since: float) -> Writer:
     if type(pid) is int and 0 < pid < MAX_PID and isinstance(host, str) and isinstance(boot, str):
         return Writer(pid=pid, host=host, boot=boot, since=float(since))
     return Writer(pid=0, host="", boot="", since=float(since))
+
+
+def process_exists(pid: int) -> bool:
+    """Whether this host has a process of this number that has not ended; one that its parent has not seen end has."""
+    with suppress(OSError):
+        # only Linux has the file; the state follows the name, which may hold anything
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] not in ("Z", "X")
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -84,7 +84,8 @@ def average_running_statistics(modules: Iterable[nn.Module]) -> None:
     layers = [layer for layer in layers if not isinstance(layer, _Synchronised)]
     buffers = [buffer for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None]
     if buffers:
-        mean = allreduce.total(torch.cat(buffers) / allreduce.process_count())
+        # a double holds the sum of equal floats exactly, so that frozen statistics stay as they are
+        mean = allreduce.total(torch.cat(buffers).double()) / allreduce.process_count()
         parts = torch.split(mean, [len(buffer) for buffer in buffers])
         torch._foreach_copy_(buffers, parts)
 

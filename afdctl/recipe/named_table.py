@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any, ClassVar, Final
 
-from pydantic import AfterValidator, PydanticUserError, ValidationInfo, WithJsonSchema, create_model
+from pydantic import AfterValidator, ValidationInfo, WithJsonSchema
 from pydantic_core import core_schema
 
 from afdctl import names
@@ -12,7 +12,7 @@ from afdctl.descriptors import Kind
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, join_words, shorten
 from afdctl.recipe.fields import Table
-from afdctl.recipe.own_keys import hints_of
+from afdctl.recipe.own_keys import hints_of, model_with
 from afdctl.user_code.code import located
 
 # validation context of a run's recipe: its user code is not executed, and its keys were checked when it began
@@ -80,7 +80,11 @@ def with_settings_of(table: type[NamedTable], found: Any, name: str) -> type[Nam
     if table.kind.methods:
         return table
     fields: dict[str, Any] = {}
-    for key, parameter in signature(found).parameters.items():
+    try:
+        parameters = signature(found).parameters
+    except ValueError:
+        raise RecipeError(f"{located(name)}: Python does not know its arguments; wrap it in a function") from None
+    for key, parameter in parameters.items():
         by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         # others, such as a layer, keep their default
         if by_name and isinstance(parameter.default, PLAIN) and key not in (*table.model_fields, *GIVEN):
@@ -90,11 +94,9 @@ def with_settings_of(table: type[NamedTable], found: Any, name: str) -> type[Nam
     if not fields:
         return table
     try:
-        model: type[NamedTable] = create_model(table.__name__, __base__=table, __module__=__name__, **fields)
-    except (PydanticUserError, NameError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"{located(name)}: its arguments {', '.join(fields)} are no settings: {reason}") from None
-    return model
+        return model_with(table, table.__name__, fields)
+    except ValueError as error:
+        raise RecipeError(f"{located(name)}: {error}") from None
 
 
 class ByName:

@@ -1,6 +1,7 @@
 """The model of the keys of a user's attack or analysis: its `Config`, or made from the signature of its function."""
 
 import inspect
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -47,8 +48,17 @@ def _config_of_signature(function: UserFunction, base: type[T], *, given: Collec
                 raise ValueError(f"its argument {name} is a key that all have; rename it")
             # without an annotation the default decides
             fields[name] = (hints.get(name, type(parameter.default)), parameter.default)
+    return model_with(base, "Config", fields)
+
+
+def model_with(base: type[T], name: str, fields: Mapping[str, Any]) -> type[T]:
+    """Return a subclass of `base` with further keys. ValueError for arguments that cannot be keys."""
+    keys: dict[str, Any] = dict(fields)
     try:
-        model: type[T] = create_model("Config", __base__=base, **fields)
+        with warnings.catch_warnings():
+            # a key may have the name of a method of pydantic that afdctl does not call, such as `copy`
+            warnings.filterwarnings("ignore", message="Field name", category=UserWarning)
+            model: type[T] = create_model(name, __base__=base, __module__=base.__module__, **keys)
     except (PydanticUserError, NameError, TypeError) as error:
         raise ValueError(f"its arguments are no settings: {str(error).splitlines()[0]}") from None
     return model

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from afdctl.errors import file_errors
 from afdctl.formatting import encodable
-from afdctl.journal.lock import process_exists
+from afdctl.journal.writing_process import process_exists
 
 
 def write_bytes(path: Path, data: bytes) -> None:

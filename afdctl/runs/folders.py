@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,10 @@ from afdctl.runs import files
 RUN: Final = "run.json"
 JOURNAL: Final = "events.ndjson"
 LOCKS: Final = (f"{JOURNAL}.lock", f"{JOURNAL}.claim")
+# Begins the name of the file that a driver of Ray keeps and renews in a folder of runs while it works.
+DRIVER: Final = ".ray-"
+# One that is older is a dead driver's.
+DRIVER_SECONDS: Final = 60.0
 # What a training may have written before its first step.
 FILES_BEFORE_FIRST_STEP: Final = ("recipe.toml", "log.txt")
 FOLDERS_BEFORE_FIRST_STEP: Final = ("checkpoints", "code")
@@ -35,6 +40,13 @@ FIRST_CHECKPOINT: Final = re.compile(r"last|best|step-0+-\w+\.pt")
 MAX_NAME_BYTES: Final = 100
 # Room in a name for the number of the run.
 NUMBER_BYTES: Final = 20
+
+
+def is_driven(root: Path) -> bool:
+    """Return whether a driver of Ray works in a folder of runs, perhaps before the first one has begun."""
+    with suppress(OSError):
+        return any(time.time() - file.stat().st_mtime < DRIVER_SECONDS for file in root.glob(f"{DRIVER}*"))
+    return False
 
 
 def name_fault(name: str) -> str | None:

@@ -143,14 +143,16 @@ def uses_gpus(device_name: str | None, processes: int) -> bool:
     return True
 
 
-def check_batch(recipe: Recipe, processes: int) -> None:
+def check_batch(recipe: Recipe, processes: int, *, resumes: bool = False) -> None:
     """Raise RecipeError if the recipe's batch, which all processes share, cannot be divided among them."""
     batch = recipe.train.batch_size
     if processes > 1 and (batch % processes or batch < 2 * processes):
         nearest = max(2 * processes, batch - batch % processes)
+        # a resumed run keeps its recipe
+        other_batch = "" if resumes else f", or --set train.batch_size={nearest}"
         raise RecipeError(
             f"train.batch_size = {batch}: cannot be divided among {processes} processes in parts of at least two "
-            f"images; use another number of processes, or --set train.batch_size={nearest}"
+            f"images; use another number of processes{other_batch}"
         )
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from afdctl import allreduce, recipe
 from afdctl.journal import SCHEMA
 from afdctl.recipe import Recipe
@@ -20,8 +22,9 @@ def store_recipe(trainer: Trainer, chosen: Recipe) -> None:
 
 def write_header(trainer: Trainer, provenance: Mapping[str, Any], best: bool = False) -> None:
     """Start the run: the journal's first line, warnings, a checkpoint of step 0 and, last, run.json."""
-    # initial weights may depend on a machine, or on random numbers that a user's code draws
-    allreduce.copy_from_first([*trainer.defense.modules.values(), trainer.evaluated_network])
+    # initial values may depend on a machine, or on random numbers that a user's code draws
+    own = [value for value in vars(trainer.defense).values() if isinstance(value, Tensor)]
+    allreduce.copy_from_first([*trainer.defense.modules.values(), trainer.evaluated_network], own)
     sampler, evaluator, validation = trainer.sampler, trainer.evaluator, trainer.validation_schedule
     splits = {"train": sampler, "extra": sampler.extra or ()}
     splits |= {"holdout": evaluator.holdout, "test": evaluator.test_split}

@@ -4,13 +4,15 @@ import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from afdctl import allreduce
 from afdctl.defenses.base import Report
-from afdctl.errors import DivergedError
+from afdctl.errors import DivergedError, RecipeError, SilentError
+from afdctl.training.distributed import ALONE, Processes
 
 Row = dict[str, Any]
 
@@ -36,7 +38,8 @@ class MetricBuffer:
     this way (MNIST, 10 attack steps, two CPU cores).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self.processes = processes
         self._reports: list[tuple[Row, int, Report]] = []
         self._pending: list[PendingTransfer] = []
         self._last_pop = time.perf_counter()
@@ -71,6 +74,8 @@ class MetricBuffer:
         if not self._reports:
             return
         rows, images, reports = zip(*self._reports, strict=True)
+        names = [tuple(report) for report in reports]
+        self._check_same(names)
         # in one row, because a user's defense may report other metrics in other steps
         metrics = torch.stack([value for report in reports for value in report.values()])
         # of several processes, each has its part of every metric
@@ -86,12 +91,22 @@ class MetricBuffer:
             PendingTransfer(
                 rows=list(rows),
                 images=sum(images),
-                names=[tuple(report) for report in reports],
+                names=names,
                 metrics=host_metrics,
                 arrival=arrival,
             )
         )
         self._reports.clear()
+
+    def _check_same(self, names: list[tuple[str, ...]]) -> None:
+        """Raise RecipeError unless all processes report the same metrics, of which they make sums."""
+        number = crc32(repr(names).encode())
+        if self.processes.agree(number, -number) != [number, -number]:
+            error = RecipeError(
+                "the processes of this training report different metrics; a defense must report the same ones whatever "
+                "its part of the batch"
+            )
+            raise error if self.processes.is_first else SilentError(error.exit_code)
 
     def _pop(self, count: int) -> list[Row]:
         """Return the rows of the first `count` blocks; they share one speed, as single arrival times are not known."""

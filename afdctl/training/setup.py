@@ -92,7 +92,7 @@ def resume(
             if run.kind != "trained":
                 raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
             chosen, known_code = load_run_recipe(run)
-            check_batch(chosen, processes.size)
+            check_batch(chosen, processes.size, resumes=True)
             # until there was `attack.precision`, the attack computed in that of the training
             earlier = {"attack": chosen.train.precision, "train": chosen.train.precision}
             chosen = with_precisions(chosen, run.provenance.get("precisions", earlier))

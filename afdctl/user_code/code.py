@@ -58,8 +58,8 @@ class UserCode:
         """Return how messages call an object of the code: `my.py:12: Name`, or `my.py:15: Name.step()` for a method."""
         main = MAIN if MAIN in self.imports.texts else self.place.rpartition("/")[2]
         place, scope = shown(str(self.imports.files.get(main, self.place))), list[ast.stmt]()
-        if text := self.imports.texts.get(main):
-            scope = ast.parse(text).body
+        if main in self.imports.files:
+            scope = self.imports.parse(main).body
         for wanted in filter(None, (name, method)):
             for node in scope:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == wanted:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, ClassVar
@@ -63,6 +63,11 @@ class Imports:
                 # a module whose import failed is missing
                 if name in sys.modules:
                     self.modules[name] = sys.modules[name]
+
+    def parse(self, module: str) -> ast.Module:
+        """Parse a module's text; a compiled module has no statements."""
+        is_compiled = self.files[module].suffix in EXTENSION_SUFFIXES
+        return ast.parse(b"" if is_compiled else self.texts.get(module, b""))
 
     def make_current(self) -> None:
         """Replace the modules of another model in sys.modules."""
@@ -156,16 +161,16 @@ def record_late_imports(imports: Imports) -> None:
 
     They are part of the digest and of a run's copy from the beginning. Names that are made while it runs are not seen.
     """
-    unread = [(module, imports.texts[module]) for module in imports.files]
+    unread = list(imports.files)
     while unread:
-        importer, text = unread.pop()
+        importer = unread.pop()
         package = importer if imports.files[importer].stem == "__init__" else importer.rpartition(".")[0]
-        for module in _imported(ast.parse(text), package):
+        for module in _imported(imports.parse(importer), package):
             stem = Path(imports.folder, *module.split("."))
             for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
                 if module not in imports.files and file.is_file() and not installed(file):
                     imports.files[module], imports.texts[module] = file, file.read_bytes()
-                    unread.append((module, imports.texts[module]))
+                    unread.append(module)
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:

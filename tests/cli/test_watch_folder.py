@@ -1,5 +1,6 @@
 """`afdctl watch FOLDER`: a line or a row for each run of a folder."""
 
+import os
 import time
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_a_run_that_is_written_keeps_the_folder_awake(folder: Path, monkeypatch:
     later = time.monotonic() + watch_folder.IDLE_SECONDS + 1
     monkeypatch.setattr(watch_folder.time, "monotonic", lambda: later)
     assert runs.is_idle
+
+
+def test_a_folder_in_which_ray_begins_is_awake_until_its_driver_is_dead(afdctl: Afdctl, folder: Path):
+    (folder / "ray").mkdir()
+    token = folder / "ray" / ".ray-0"
+    token.touch()
+    assert afdctl("watch", "ray", "--once").out.splitlines()[0] == "ray: no run yet"
+    runs = watch_folder.RunFolder(folder / "ray")
+    assert runs.refresh() == []
+    assert not runs.is_idle
+    os.utime(token, (1, 1))
+    assert afdctl("watch", "ray", "--once").code == 3
 
 
 def test_options_of_the_dashboard_are_refused(afdctl: Afdctl):

@@ -1,5 +1,5 @@
 """Commands, run in the process of the tests."""
 
-from tests.cli.conftest import afdctl, here
+from tests.cli.conftest import afdctl, folder, here
 
-__all__ = ["afdctl", "here"]
+__all__ = ["afdctl", "folder", "here"]

@@ -15,7 +15,7 @@ import torch
 
 from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, BusyError, DiskFullError, StoppedError
-from afdctl.evaluation import runner
+from afdctl.evaluation import batches, runner
 from afdctl.evaluation.cells import PartialResultStore
 from afdctl.evaluation.curves import sweep_curves
 from afdctl.evaluation.plan import Task, plan_transfers, plan_white_box
@@ -291,7 +291,7 @@ def test_last_words_that_do_not_fit_do_not_hide_what_went_wrong(
         monkeypatch.setattr(runner.results_file, "build", lambda run: (_ for _ in ()).throw(DiskFullError("full")))
         raise ZeroDivisionError
 
-    monkeypatch.setattr(runner, "attack_batch", fail)
+    monkeypatch.setattr(batches, "attack_batch", fail)
     with pytest.raises(ZeroDivisionError):
         sweep(tasks(make_subject(), FGSM)).run()
 
@@ -306,7 +306,7 @@ APGD = spec("apgd_ce", (0.0, 0.1), steps=5)
 
 def cramp(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception = FULL[0]) -> list[tuple[str, int]]:
     """Limit the memory to `most` images; return the list of attempted batches: attack and number of images."""
-    attack, tried = runner.attack_batch, []
+    attack, tried = batches.attack_batch, []
 
     def cramped(task: Task, model: Any, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
         tried.append((task.spec.title, len(x)))
@@ -314,7 +314,7 @@ def cramp(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception = FULL[0]
             raise error
         return attack(task, model, x, *rest, **options)
 
-    monkeypatch.setattr(runner, "attack_batch", cramped)
+    monkeypatch.setattr(batches, "attack_batch", cramped)
     return tried
 
 
@@ -372,7 +372,7 @@ def test_once_the_memory_was_full_the_same_attack_begins_with_small_batches(
 
 def test_blocks_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(runner, "BLOCK_SECONDS", 0.0)
-    subject, attack = make_subject(), runner.attack_batch
+    subject, attack = make_subject(), batches.attack_batch
 
     def later_full(
         task: Task, model: Any, x: torch.Tensor, y: torch.Tensor, index: torch.Tensor, **options: Any
@@ -381,7 +381,7 @@ def test_blocks_of_a_batch_that_was_too_large_are_removed(make_subject: MakeSubj
             raise FULL[0]
         return attack(task, model, x, y, index=index, **options)
 
-    monkeypatch.setattr(runner, "attack_batch", later_full)
+    monkeypatch.setattr(batches, "attack_batch", later_full)
     (row,) = sweep(tasks(subject, APGD)).run().values()
     assert row["spec"]["batch_size"] == 8
     assert len({row["task"] for row in events(subject.run, "sweep_block")}) == 2

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,8 @@ TRAINED = [
     (["data.dataset=bad.py:Labels1"], "train labels are 1 to 2, but there are 2 classes: they count from 0"),
     (["model.encoder=bad.py:flat"], "features of images (2, 1, 8, 8) must be floats (n, m), not float32 (2, 1, 8, 8)"),
     (["model.encoder=bad.py:meta"], "on the CPU"),
+    (["model.encoder=builtins:dict"], "builtins: dict: Python does not know its arguments; wrap it in a function"),
+    (["model.encoder=math:sqrt"], "math: sqrt(): TypeError: "),
     (["model.encoder=bad.py:hooked"], "layer '0' has a hook, which attacks do not call; compute it in forward"),
     (["attack.name=bad.py:outside"], "bad.py:92: outside: must return images of shape (2, 1, 8, 8), not (1, 1, 8, 8)"),
 ]
@@ -335,6 +338,13 @@ def test_arguments_that_no_recipe_can_write_are_no_keys(tmp_path: Path):
     text = recipe.dump(load(write(tmp_path), f"model.encoder={tmp_path}/own.py:layers"))
     assert "depth = 2" in text
     assert "act =" not in text
+
+
+def test_an_argument_may_have_the_name_of_a_method_of_pydantic(tmp_path: Path):
+    (tmp_path / "own.py").write_text("def layers(channels, copy: bool = True): ...")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "copy = true" in recipe.dump(load(write(tmp_path), f"model.encoder={tmp_path}/own.py:layers"))
 
 
 def test_a_defense_that_moves_no_weight_is_named_once(bad: Path, user_run: Run):

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from afdctl.errors import BusyError
-from afdctl.journal import Journal, Writer, check_not_busy, current_writer, lock, signal_writer, unreachable
+from afdctl.journal import Journal, Writer, check_not_busy, claim, current_writer, lock, signal_writer, unreachable
 from afdctl.journal.lock import lock_path
-from afdctl.journal.writing_process import boot_id
+from afdctl.journal.writing_process import boot_id, process_exists
 from afdctl.runs.summary import StatusTracker
+from tests.cli.trainings import wait_for
 from tests.journals import sealed
 
 Rewrite = Callable[..., None]
@@ -192,6 +193,24 @@ def test_without_flock_one_of_many_claimants_gets_the_journal(path: Path):
         answers = [answer(process) for process in processes]
     assert answers.count("taken") == 1
     assert all("is being written by" in text for text in answers if text != "taken")
+
+
+def test_an_abandoned_claim_is_removed_but_not_the_one_that_replaced_it(path: Path):
+    link = path.with_name("events.ndjson.claim")
+    link.symlink_to("2 boot host")
+    claim._remove(link, "1 boot host")
+    assert os.readlink(link) == "2 boot host"
+    claim._remove(link, "2 boot host")
+    claim._remove(link, "2 boot host")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_process_that_has_ended_does_not_exist_although_its_parent_has_not_seen_it():
+    process = subprocess.Popen(["true"])
+    assert process_exists(os.getpid())
+    wait_for(lambda: not process_exists(process.pid))
+    process.wait()
+    assert not process_exists(process.pid)
 
 
 def test_without_flock_a_killed_writer_of_this_host_is_no_writer_and_a_released_lock_is_free(path: Path):

@@ -195,6 +195,22 @@ def test_damaged_steps_are_not_copied(run: Run) -> None:
     assert tables["train/steps"]["step"].tolist() == [*range(1, 22)]
 
 
+BUILD_OFTEN = """
+import sys
+from pathlib import Path
+from afdctl.runs import results_file
+from afdctl.runs.run import Run
+for _ in range(20):
+    results_file.build(Run(Path(sys.argv[1])))
+"""
+
+
+def test_steps_of_several_chunks_are_copied_in_their_own_memory(run: Run) -> None:
+    """HDF5 2.0.0 ends the interpreter within a few copies if the chunks are in its cache."""
+    write(run, [{**step(number), **{f"L_{name}": 1 / number for name in "abcd"}} for number in range(1, 601)])
+    assert subprocess.run([sys.executable, "-c", BUILD_OFTEN, str(run.path)], check=False).returncode == 0
+
+
 def interrupted() -> Rows:
     """Thirty steps with two kills and a stop in between."""
     first = [*map(step, range(1, 11)), epoch(1), *map(step, range(11, 18))]

@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
@@ -17,10 +17,11 @@ import torch
 from torch import Generator, Tensor
 
 import afdctl
-from afdctl import registry
+from afdctl import allreduce, registry
 from afdctl.data import Dataset
 from afdctl.journal.discarding import DiscardingJournal
 from afdctl.models import precision
+from afdctl.models.sync_batch_norm import average_running_statistics
 from afdctl.recipe import load
 from afdctl.runs.run import Run
 from afdctl.training.distributed import Processes, join
@@ -105,17 +106,22 @@ def digits() -> Dataset:
 
 def train_variants(folder: Path, variants: Iterable[str], sizes: Iterable[int], steps: int, *overrides: str) -> None:
     """Train on each number of processes, at the same time; every process saves its weights to the folder."""
-    # a copy of this process needs no import of torch; torch has threads, which a copy lacks, only where it has GPUs
-    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
-    started: list[BaseProcess] = []
     # once for all copies; the compiler is imported by synchronised BatchNorm
     digits()
     import_module("torch._dynamo")
-    for size in sizes:
+    run_processes((save_weights, (folder, size, list(variants), steps, overrides)) for size in sizes)
+
+
+def run_processes(works: Iterable[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+    """Run functions of a folder, a number of processes and more in so many processes, with torchrun's variables."""
+    # a copy of this process needs no import of torch; torch has threads, which a copy lacks, only where it has GPUs
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    started: list[BaseProcess] = []
+    for work, (folder, size, *more) in works:
         port = free_port()
         for rank in range(size):
-            arguments = (folder, list(variants), steps, overrides, environment(rank, size, port))
-            started.append(context.Process(target=save_weights, args=arguments))
+            arguments = (folder, environment(rank, size, port), *more)
+            started.append(context.Process(target=work, args=arguments))
             started[-1].start()
     for process in started:
         process.join()
@@ -126,8 +132,19 @@ def weights_of(folder: Path, variant: str, size: int) -> list[dict[str, Tensor]]
     return [torch.load(folder / f"{variant}-{size}-{rank}.pt") for rank in range(size)]
 
 
+def save_shared(folder: Path, variables: dict[str, str]) -> None:
+    """Save a tensor that was another one in each process, and the running mean of a frozen layer."""
+    os.environ.update(variables)
+    with join("cpu") as (processes, _):
+        own, layer = torch.full((2,), float(processes.rank)), torch.nn.BatchNorm1d(2).eval()
+        torch.nn.init.constant_(layer.running_mean, 0.1)
+        allreduce.copy_from_first([], [own])
+        average_running_statistics([layer])
+        torch.save((own, layer.running_mean), folder / f"{processes.rank}.pt")
+
+
 def save_weights(
-    folder: Path, variants: list[str], steps: int, overrides: tuple[str, ...], variables: dict[str, str]
+    folder: Path, variables: dict[str, str], variants: list[str], steps: int, overrides: tuple[str, ...]
 ) -> None:
     os.environ.update(variables)
     with join("cpu") as (processes, _), float64(), equal_draws():

@@ -24,7 +24,17 @@ from afdctl.training.distributed import ALONE, check_batch, launch, uses_gpus
 from afdctl.training.rng import TrainingRNG
 from tests.cli.trainings import options, wait_for
 from tests.conftest import SHORT, short
-from tests.training.processes import VARIANTS, begin, children, end, start, train_variants, weights_of
+from tests.training.processes import (
+    VARIANTS,
+    begin,
+    children,
+    end,
+    run_processes,
+    save_shared,
+    start,
+    train_variants,
+    weights_of,
+)
 from tests.training.test_resume import assert_same_state
 
 TRAIN = ["digits_wgan", *options([*SHORT, "train.batch_size=64", "train.report_every=1"])]
@@ -50,6 +60,15 @@ def test_three_processes_train_the_weights_of_one(tmp_path: Path):
     train_variants(tmp_path, variants, (1, 3), 3)
     for variant in variants:
         assert_as_alone(tmp_path, variant, 3)
+
+
+def test_own_tensors_are_the_first_one_s_and_frozen_statistics_stay(tmp_path: Path):
+    run_processes([(save_shared, (tmp_path, 3))])
+    for rank in range(3):
+        own, statistics = torch.load(tmp_path / f"{rank}.pt")
+        assert own.tolist() == [0.0, 0.0]
+        # a third of 0.1, three times, is another float
+        assert statistics.tolist() == torch.full((2,), 0.1).tolist()
 
 
 @pytest.mark.slow
@@ -148,6 +167,9 @@ def test_a_batch_that_cannot_be_divided_is_refused():
         check_batch(short("digits_nt"), 3)
     with pytest.raises(RecipeError, match=r"--set train.batch_size=8$"):
         check_batch(short("digits_nt", "train.batch_size=4"), 4)
+    # a resumed run keeps its recipe
+    with pytest.raises(RecipeError, match=r"use another number of processes$"):
+        check_batch(short("digits_nt"), 3, resumes=True)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch):

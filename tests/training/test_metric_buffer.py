@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from afdctl.errors import RecipeError
 from afdctl.training import metric_buffer
+from afdctl.training.distributed import Processes
 
 
 def test_the_speed_counts_the_images_of_the_time_since_the_last_flush(monkeypatch: pytest.MonkeyPatch):
@@ -24,6 +26,17 @@ def test_the_speed_counts_the_images_of_the_time_since_the_last_flush(monkeypatc
     clock.now += 2
     assert buffer.flush() == [{"step": 3, "L_C": 1, "images_per_s": 15}]
     assert buffer.flush() == []
+
+
+def test_processes_that_report_different_metrics_are_refused():
+    class Other(Processes):
+        def agree(self, *values: int) -> list[int]:
+            return [max(own, other) for own, other in zip(values, (1, -1), strict=True)]
+
+    buffer = metric_buffer.MetricBuffer(Other())
+    buffer.add({"step": 1}, 1, {"L_C": torch.tensor(1.0)})
+    with pytest.raises(RecipeError, match=r"^the processes of this training report different metrics; a defense must"):
+        buffer.flush()
 
 
 def test_each_step_has_its_own_metrics():
