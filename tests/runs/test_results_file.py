@@ -169,13 +169,6 @@ def test_a_file_of_a_journal_that_grew_copies_the_steps_that_it_has(run: Run, mo
     assert_same(tables["train/steps"], anew["train/steps"])
 
 
-def test_steps_of_several_chunks_are_copied(run: Run) -> None:
-    """HDF5 2.0 ends the process where it copies a chunk that it has just verified."""
-    write(run, [*map(step, range(1, 2001))])
-    tables, _ = content(write(run, [step(2001)]))
-    assert tables["train/steps"]["step"].tolist() == [*range(1, 2002)]
-
-
 def test_no_step_of_another_journal_is_copied(run: Run) -> None:
     mark(write(run, [*map(step, range(1, 21))]))
     run.journal_path.unlink()
