@@ -58,9 +58,11 @@ def test_a_model_that_fails_in_bf16_gets_float32(monkeypatch: pytest.MonkeyPatch
 def test_what_is_not_auto_is_not_measured(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(precision_choice, "choose_precision", lambda make_pass, device: "measured")
     find = partial(find_precisions, shape=(1, 8, 8), classes=10, device=CPU)
+    state = torch.get_rng_state()
     assert find(short("digits_wgan", "train.precision=bf16")) == {"attack": "float32", "train": "bf16"}
     assert find(short("digits_wgan", "attack.precision=auto")) == {"attack": "measured", "train": "float32"}
     assert find(short("digits_wgan", *AUTO)) == {"attack": "measured", "train": "measured"}
+    assert torch.equal(torch.get_rng_state(), state), "a network was drawn"
 
 
 @pytest.mark.parametrize("make_pass", [precision_choice.attack_pass, precision_choice.training_pass])
