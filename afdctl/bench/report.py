@@ -134,10 +134,9 @@ def roofline(
 ) -> dict[str, Any]:
     """Return the device's peak speeds, the minimum time of a step, and how close the measured `step` is to it.
 
-    `rates` are the FLOP/s of the matrix products by dtype.
-
-    `utilisation` is the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth. Both
-    are None where a step was faster than its minimum, because other work slowed every product or copy.
+    `rates` are the FLOP/s of the matrix products by dtype, `copy_rate` the bytes per second of a copy. `utilisation` is
+    the step's FLOP/s over the product's; `floor_over_step` also considers the memory bandwidth. Both are None where a
+    step was faster than its minimum, because other work slowed every product or copy.
     """
     flop_floor = sum(flop / rates[dtype_of(phase, dtypes)] for phase, flop in count.flop.items())
     floor = max(flop_floor, count.traffic / copy_rate)

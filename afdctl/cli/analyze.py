@@ -114,7 +114,7 @@ def analyze(options: AnalyzeOptions) -> None:
     with exit_on_interrupt():
         from afdctl.cli.analyze_results import show_results
         from afdctl.cli.console import progress_reporter
-        from afdctl.evaluation.plan import attack_warnings
+        from afdctl.evaluation.attack_checks import attack_warnings
         from afdctl.training.setup import choose_device
 
     device = choose_device(options.device)

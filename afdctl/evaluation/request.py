@@ -9,7 +9,7 @@ from afdctl import recipe
 from afdctl.data.loader import as_floats
 from afdctl.data.subset import Subset
 from afdctl.errors import RecipeError
-from afdctl.evaluation import plan, time_estimate
+from afdctl.evaluation import attack_checks, plan, time_estimate
 from afdctl.evaluation.batch import check_precision
 from afdctl.evaluation.cells import Rows
 from afdctl.evaluation.curves import SampleCurve, WorstCaseCurve, sweep_curves, worst_case_curves
@@ -48,7 +48,7 @@ class EvaluationRequest:
         """Return each warning once: of the models, of how their images were read, and of the attacks on them."""
         lines = [f"{target.name}: {warning}" for target in targets for warning in target.warnings]
         for target in targets:
-            lines += [*target.notes, *plan.attack_warnings(self.suite_of(target).attacks, target.classes)]
+            lines += [*target.notes, *attack_checks.attack_warnings(self.suite_of(target).attacks, target.classes)]
         return list(dict.fromkeys(lines))
 
     def check(self, targets: Targets) -> None:
@@ -57,7 +57,7 @@ class EvaluationRequest:
             if self.precision not in (AUTO, "float32"):
                 # two images show whether the network can run in this precision at all
                 check_precision(target.network, as_floats(target.split.x[:2]), self.precision)
-            plan.check_epsilons(self.suite_of(target).attacks, target)
+            attack_checks.check_epsilons(self.suite_of(target).attacks, target)
             time_estimate.try_user_attacks(self.suite_of(target).attacks, target)
 
     def tasks(self, targets: Targets, sources: Targets) -> list[Task]:

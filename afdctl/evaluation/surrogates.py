@@ -24,7 +24,7 @@ TIMED_STEPS = 3
 def load(task: Task) -> nn.Module:
     """Load the surrogate of a task's target from its run. Error: AfdctlError where there is none."""
     target = task.source
-    row = find(task, JournalCache(target.run.journal_path))
+    row = find(task, JournalCache.of(target.run.journal_path))
     if row is None:
         raise AfdctlError(f"{target.run.path}: the surrogate of {task.spec.title} is not there; repeat the command")
     network = plain_network(tuple(target.split.x.shape[1:]), target.classes)
@@ -39,7 +39,7 @@ def make_exist(task: Task, model: Model, append: Callable[..., None]) -> None:
     `model` is the target as attacks call it.
     """
     target = task.source
-    if find(task, JournalCache(target.run.journal_path)):
+    if find(task, JournalCache.of(target.run.journal_path)):
         return
     started = time.monotonic()
     x = training_images(task)

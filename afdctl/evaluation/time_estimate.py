@@ -95,16 +95,15 @@ def estimate_seconds(tasks: Sequence[Task], batch_size: int) -> dict[tuple[str, 
 
     AutoAttack's later parts take the samples that a short APGD does not fool. Another process may need the machine.
     """
-    times: dict[tuple[str, int], CallSeconds] = {}
+    times: dict[tuple[str, int, str], CallSeconds] = {}
+    estimates = {}
     for task in tasks:
-        key = task.source.digest, min(batch_size, task.n)
-        times[key] = times.get(key) or CallSeconds.of(task.source, key[1], task.precision)
-    return {
-        (task.spec.title, task.source.name): task_seconds(
-            task, batch_size, times[task.source.digest, min(batch_size, task.n)]
-        )
-        for task in tasks
-    }
+        size = min(batch_size, task.n)
+        # the attacks on one network may differ in precision
+        key = task.source.digest, size, task.precision
+        times[key] = times.get(key) or CallSeconds.of(task.source, size, task.precision)
+        estimates[task.spec.title, task.source.name] = task_seconds(task, batch_size, times[key])
+    return estimates
 
 
 @dataclass(frozen=True)

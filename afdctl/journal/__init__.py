@@ -7,7 +7,6 @@ from afdctl.journal.outline import JournalOutline, drop_superseded
 from afdctl.journal.reader import (
     JournalReader,
     JournalReplaced,
-    read_lines,
     read_rows,
 )
 from afdctl.journal.rows import Line, Row, check_schema, parse_line, read_tail, rows_between, sample
@@ -31,7 +30,6 @@ __all__ = [
     "current_writer",
     "drop_superseded",
     "parse_line",
-    "read_lines",
     "read_rows",
     "read_tail",
     "rows_between",

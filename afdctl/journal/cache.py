@@ -81,8 +81,8 @@ class JournalCache:
         # a short journal is sooner read again than compared
         is_certain = status.st_size > CHUNK or time.time() - status.st_mtime > CLOCK_SECONDS
         try:
-            self.lines += self._reader.read_rest()
+            self.lines += self._reader.read_all()
         except JournalReplaced:
             self._restart()
-            self.lines += self._reader.read_rest()
+            self.lines += self._reader.read_all()
         self._file, self._state, self._is_certain = file, state, is_certain

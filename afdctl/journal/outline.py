@@ -16,7 +16,7 @@ class JournalOutline:
     """The rows of a journal that count, up to byte `end`, the end of its last intact line of `size` bytes when opened.
 
     `rows` holds them without most steps: of consecutive steps only the last. `read` reads all from the file, in memory
-    that does not grow with it. Errors: those of `read_lines`.
+    that does not grow with it. Errors: those of `read_rows`.
     """
 
     def __init__(self, path: Path) -> None:

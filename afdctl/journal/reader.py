@@ -40,10 +40,11 @@ class JournalReader:
 
     Every line is verified. `events` selects rows of these events; lines of other events are not parsed. A step that
     begins fewer than `step_gap` bytes after the last row that was kept is left out, unless it is the last of
-    consecutive steps or, with a finite gap, has a value that is not finite. With LAST_STEPS only those last ones are
-    left. A damaged line with intact ones after it, or a row with wrong fields,
-    raises CorruptError; a `tolerant` reader counts such lines in `damaged` and does not check fields. A line begins at
-    byte `begin`; the last intact line ends before byte `end`.
+    consecutive steps or, with a finite gap, has a value that is not finite. LAST_STEPS leaves only those last ones.
+
+    A damaged line with intact ones after it, or a row with wrong fields, raises CorruptError; a `tolerant` reader
+    counts such lines in `damaged` and does not check fields. A line begins at byte `begin`; the last intact line ends
+    before byte `end`.
     """
 
     # Between two calls of `read`:
@@ -99,11 +100,6 @@ class JournalReader:
         return texts
 
     def read_all(self) -> list[Line]:
-        """Return all new rows. Errors: CorruptError, NotFoundError for no journal or one of another schema."""
-        with strict_errors(self.path):
-            return self.read_rest()
-
-    def read_rest(self) -> list[Line]:
         """Return all new rows. Errors: those of `read`."""
         lines = self.read()
         while not self.caught_up:
@@ -225,23 +221,16 @@ class JournalReader:
         return f"{self.path}:{number}"
 
 
-def read_lines(
-    path: Path, *, events: Collection[str] | None = None, step_gap: float = 0, begin: int = 0
-) -> Iterator[Line]:
-    """Yield each row with the byte at which its line begins; the arguments are those of `JournalReader`.
-
-    Stops before a torn last line. Errors: CorruptError, NotFoundError for no journal or one of another schema.
-    """
-    reader = JournalReader(path, events=events, step_gap=step_gap, begin=begin)
-    with strict_errors(path):
-        yield from reader.read()
-        while not reader.caught_up:
-            yield from reader.read()
-
-
 def read_rows(path: Path, *, events: Collection[str] | None = None) -> Iterator[Row]:
-    """Yield each row, as `read_lines` does."""
-    return (row for _, row in read_lines(path, events=events))
+    """Yield each row, of these events (default: all); stops before a torn last line.
+
+    Errors: CorruptError, NotFoundError for no journal or one of another schema.
+    """
+    reader = JournalReader(path, events=events)
+    reader.caught_up = False
+    with strict_errors(path):
+        while not reader.caught_up:
+            yield from (row for _, row in reader.read())
 
 
 @contextmanager

@@ -23,15 +23,16 @@ def choose_precision(make_pass: Callable[[str], Callable[[], object]], device: t
 
     `make_pass` returns what runs a pass in the precision that it is given. A model that fails in bfloat16 gets float32.
     """
-    passes = {name: make_pass(name) for name in ("float32", "bf16")}
     try:
+        passes = {name: make_pass(name) for name in ("float32", "bf16")}
         # warm-up
         spent = sum(timed(call, device) for call in passes.values())
         count = min(max(int(SECONDS / spent), ROUNDS[0]), ROUNDS[1])
         # alternating, so that a busy machine slows both alike
         rounds = [{name: timed(call, device) for name, call in passes.items()} for _ in range(count)]
-    except RuntimeError:
-        # a user's encoder may compute in float32 only; any other mistake shows itself in the training
+    except Exception:  # noqa: BLE001 (of a user's code)
+        # a user's model may compute in float32 only: numpy, for one, has no bfloat16 (a TypeError); any other mistake
+        # shows itself in the work that follows
         return "float32"
     fastest = {name: min(seconds[name] for seconds in rounds) for name in passes}
     return "bf16" if fastest["bf16"] <= MAX_SHARE * fastest["float32"] else "float32"

@@ -120,12 +120,12 @@ def alarm_row(
 ) -> dict[str, Any]:
     """Return the journal row of an alarm; `best` is the `epoch` row of the best checkpoint, where that was validated.
 
-    What that checkpoint is worth is for the reader to see: it may be of the first epoch.
+    The advice quotes its accuracy, because `best` may be of the first epoch.
     """
     advice = ALARMS[name].advice
     if best and name in OVERFITTING:
         robust = best.get("acc_probe", best["acc_adv"])
         worth = f"{robust:.1%} of the hold-out under attack"
         advice += f"; `best` is of epoch {best['epoch']}, with {worth}"
-        advice += ", which no later epoch exceeds" if best["epoch"] == 1 else ""
+        advice += ", which no later epoch has exceeded" if best["epoch"] == 1 else ""
     return {"event": "alarm", "name": name, "step": step, "value": value, "threshold": threshold, "advice": advice}

@@ -1,6 +1,6 @@
-"""A run in one line, and its status in one word, for `runs ls`, `runs show`, the dashboard and the report."""
+"""A run in one line, for `runs ls`, `runs show` and the report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,70 +11,10 @@ from afdctl.runs import checkpoints
 from afdctl.runs.files import size_on_disk
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
+from afdctl.runs.status import DAMAGED, OTHER_VERSION, TRAINING, status_of
 
-# Statuses of runs whose journal cannot be read.
-DAMAGED: Final = "damaged"
-OTHER_VERSION: Final = "other version"
-_TRAINING: Final = frozenset({"run", "resume", "step"})
-_ANALYSIS: Final = frozenset({"features", "analysis"})
-_DECIDING: Final = _TRAINING | {"end", "sweep", "sweep_end"}
 # Exceptions that reading a damaged run can raise.
 UNREADABLE: Final = (AfdctlError, OSError, LookupError, TypeError, ValueError, AttributeError)
-
-
-class StatusTracker:
-    """Takes the rows of a journal in order; `status` is what the last ones mean.
-
-    starting, training, testing, sweeping, analyzing: a process writes the run; running on HOST: one on another host.
-    not started, crashed, sweep crashed: the process ended without an end row. finished, stopped, diverged, failed: how
-    the training ended. swept, sweep stopped, sweep failed: how the sweep after it ended.
-    """
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._event: str | None = None
-        self._reason = ""
-        self._step = self._steps_total = 0
-        self._analyzing = False
-        for row in rows:
-            self.take(row)
-
-    def take(self, row: Mapping[str, Any]) -> None:
-        """Take the next row. Errors: KeyError, TypeError, ValueError for a malformed one."""
-        event = row["event"]
-        self._analyzing = event in _ANALYSIS
-        if event not in _DECIDING:  # such as a warning, which does not show what the process does
-            return
-        if event in _TRAINING:
-            self._step = int(row.get("step") or 0)
-        if event in ("run", "resume"):
-            self._steps_total = int(row.get("steps_total") or 0)
-        self._event, self._reason = event, str(row.get("reason"))
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the last row ends the training or a sweep."""
-        return self._event in ("end", "sweep_end") and not self._analyzing
-
-    def status(self, *, is_written: bool, host: str = "") -> str:
-        """Return the status; `is_written` says whether a process writes the journal, `host` on which other host."""
-        event = self._event
-        if is_written and host and not self.has_ended:
-            return f"running on {host}"
-        if is_written and self._analyzing:
-            return "analyzing"
-        if event is None:
-            return "starting" if is_written else "not started"
-        if event == "sweep":
-            return "sweeping" if is_written else "sweep crashed"
-        if event in _TRAINING:
-            if not is_written:
-                return "crashed"
-            # no event begins the final test; it follows the last step
-            return "testing" if 0 < self._steps_total <= self._step else "training"
-        # the process that wrote an end takes a moment to exit
-        if event == "end":
-            return self._reason
-        return "swept" if self._reason == "finished" else f"sweep {self._reason}"
 
 
 @dataclass(frozen=True)
@@ -122,7 +62,7 @@ class RunSummary:
     @classmethod
     def of(cls, record: Record) -> "RunSummary":
         """Summarize a record."""
-        run, rows, of_training = record.run, record.rows, _TRAINING | {"epoch", "test", "end"}
+        run, rows, of_training = record.run, record.rows, TRAINING | {"epoch", "test", "end"}
         trained = [row for row in rows if row["event"] in of_training and run.kind == "trained"]
         return cls(
             name=run.name,
@@ -163,14 +103,6 @@ def quick_summary(run: Run) -> tuple[RunSummary, Record | None]:
             damage=_reason(error),
         )
         return summary, None
-
-
-def status_of(record: Record) -> str:
-    """Return the status of a run: `training`, `finished`, `swept`, ..."""
-    if record.lost and not record.rows:
-        return DAMAGED
-    writer = current_writer(record.run.journal_path)
-    return StatusTracker(record.rows).status(is_written=bool(writer), host=writer.elsewhere if writer else "")
 
 
 def training_progress(record: Record) -> str | None:

@@ -47,7 +47,7 @@ def with_train_settings(recipe: Recipe, **settings: Any) -> Recipe:
 
 
 def with_precisions(recipe: Recipe, precisions: Mapping[str, str]) -> Recipe:
-    """Return the recipe with these precisions of the `attack`'s and of the `train`ing's passes."""
+    """Return the recipe with these precisions, by the table that has the key: `attack` and `train`."""
     attack = recipe.attack.model_copy(update={"precision": precisions["attack"]})
     return with_train_settings(recipe.model_copy(update={"attack": attack}), precision=precisions["train"])
 
@@ -136,10 +136,10 @@ def cost_event(recipe: Recipe, shape: Sequence[int], classes: int, device: torch
 
 
 def ceiling_dtypes(recipe: Recipe, device: torch.device) -> dict[str, str]:
-    """Return the dtype whose matrix product bounds the passes of `attack`, and those of `train`; see ceiling_dtype."""
+    """Return the dtype whose matrix product bounds the passes of each table with a precision; see `ceiling_dtype`."""
     return {table: ceiling_dtype(getattr(recipe, table).precision, device) for table in ("attack", "train")}
 
 
 def dtype_of(phase: str, dtypes: Mapping[str, str]) -> str:
-    """Return the dtype of a step's phase, of `ceiling_dtypes`."""
+    """Return the dtype of a step's phase; `dtypes` are those of `ceiling_dtypes`."""
     return dtypes["attack" if phase == "attack" else "train"]

@@ -26,7 +26,7 @@ def find_precisions(recipe: Recipe, shape: Sequence[int], classes: int, device: 
     if AUTO not in precisions.values():
         return precisions
     images = random_batch(min(recipe.train.batch_size, MEASURED_IMAGES), shape, classes, device)
-    with preserved(), torch.random.fork_rng():
+    with preserved():
         network = build_network(with_train_settings(recipe, precision="float32", compile=False), images)
         for name, make_pass in {"attack": attack_pass, "train": training_pass}.items():
             if precisions[name] == AUTO:

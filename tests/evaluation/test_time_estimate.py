@@ -171,11 +171,25 @@ def test_a_few_images_cost_whole_calls(make_subject: MakeSubject, monkeypatch: p
     assert time_estimate.estimate_seconds([task], 16) == {("aa", "model"): pytest.approx(seconds)}
 
 
+def test_each_precision_of_a_network_is_timed(make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch):
+    def pass_seconds(_: object, size: int, precision: str) -> tuple[float, float]:
+        return {"float32": 2.0, "bf16": 1.0}[precision] / size, 0.0
+
+    monkeypatch.setattr(time_estimate, "pass_seconds", pass_seconds)
+    monkeypatch.setattr(time_estimate, "_overhead", lambda *_, **__: 1.0)
+    subject = make_subject()
+    tasks = [task_of(subject, "fgsm").with_precision("bf16"), task_of(subject, "mim").with_precision("float32")]
+    per_pass = [
+        seconds / task.spec.passes(subject.classes)[0]
+        for task, seconds in zip(tasks, time_estimate.estimate_seconds(tasks, 1000).values(), strict=True)
+    ]
+    assert per_pass[1] == pytest.approx(2 * per_pass[0])
+
+
 @pytest.mark.parametrize("order", ["descending", "ascending", "independent"])
 def test_images_that_fall_early_are_spared_the_later_parts(make_subject: MakeSubject, order: str):
     task = task_of(make_subject(), "aa", (0.0, 1e-6, 0.5), schedule=order)
-    clean = survivors.attacked_shares(task)
-    small, large = clean
+    small, large = survivors.attacked_shares(task)
     if order == "descending":
         assert small[0] == small[1] > 0
         assert large[1] < large[0]

@@ -18,7 +18,7 @@ from afdctl.errors import BusyError
 from afdctl.journal import Journal, Writer, check_not_busy, claim, current_writer, lock, signal_writer, unreachable
 from afdctl.journal.lock import lock_path
 from afdctl.journal.writing_process import boot_id, process_exists
-from afdctl.runs.summary import StatusTracker
+from afdctl.runs.status import StatusTracker
 from tests.cli.trainings import wait_for
 from tests.journals import sealed
 

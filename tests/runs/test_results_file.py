@@ -202,6 +202,8 @@ def test_steps_of_several_chunks_are_copied_in_their_own_memory(run: Run) -> Non
     """HDF5 2.0.0 ends the interpreter within a few copies if the chunks are in its cache."""
     write(run, [{**step(number), **{f"L_{name}": 1 / number for name in "abcd"}} for number in range(1, 601)])
     assert subprocess.run([sys.executable, "-c", BUILD_OFTEN, str(run.path)], check=False).returncode == 0
+    tables, _ = content(run.results_path)
+    assert tables["train/steps"]["step"].tolist() == [*range(1, 601)]
 
 
 def interrupted() -> Rows:

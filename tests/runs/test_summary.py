@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from afdctl.runs.record import Record
-from afdctl.runs.summary import StatusTracker, status_of
+from afdctl.runs.status import StatusTracker, status_of
 from afdctl.tui.state.follower import RunFollower
 from tests.journals import Row, end, epoch, resumed, steps, trained, written
 

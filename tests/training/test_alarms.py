@@ -84,7 +84,7 @@ def test_overfitting_says_what_the_best_checkpoint_is_worth():
     (collapsed,) = epochs(detector(), (0.4, 0.4), (0.5, 0.5), (0.9, 0.1))
     assert format_alarm(collapsed).endswith("; `best` is of epoch 2, with 50.0% of the hold-out under attack")
     (from_the_start,) = epochs(detector(), (0.4, 0.03))
-    end = "; `best` is of epoch 1, with 3.0% of the hold-out under attack, which no later epoch exceeds"
+    end = "; `best` is of epoch 1, with 3.0% of the hold-out under attack, which no later epoch has exceeded"
     assert format_alarm(from_the_start).endswith(end)
 
 

@@ -1,14 +1,17 @@
 """`auto`: the precision that is faster on this device, found before the training and kept in the run."""
 
+import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from afdctl.models import native_precision
 from afdctl.models.native_precision import choose_precision
-from afdctl.models.precision import precision_of
+from afdctl.models.precision import DTYPES, precision_of
 from afdctl.training import precision_choice
 from afdctl.training.adversary import Adversary
 from afdctl.training.cost_estimate import build_network, random_batch, with_precisions
@@ -41,20 +44,25 @@ def test_bf16_must_save_a_tenth(monkeypatch: pytest.MonkeyPatch, bf16: float, ch
     assert calls[:4] == ["float32", "bf16", "float32", "bf16"]
 
 
-def test_a_model_that_fails_in_bf16_gets_float32():
-    def make_pass(precision: str) -> object:
-        dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[precision]
-        return lambda: torch.ones(2, 2) @ torch.ones(2, 2, dtype=dtype)
+@pytest.mark.parametrize("call", [lambda y: torch.ones(2, 2) @ y, torch.Tensor.numpy])
+def test_a_model_that_fails_in_bf16_gets_float32(monkeypatch: pytest.MonkeyPatch, call: Callable[[Tensor], object]):
+    """Numpy, which has no bfloat16, raises a TypeError."""
+    monkeypatch.setattr(native_precision, "MAX_SHARE", math.inf)
 
-    assert choose_precision(make_pass, CPU) == "float32"  # type: ignore[arg-type]
+    def make_pass(precision: str) -> Callable[[], object]:
+        return partial(call, torch.ones(2, 2, dtype=DTYPES[precision]))
+
+    assert choose_precision(make_pass, CPU) == "float32"
 
 
 def test_what_is_not_auto_is_not_measured(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(precision_choice, "choose_precision", lambda make_pass, device: "measured")
     find = partial(find_precisions, shape=(1, 8, 8), classes=10, device=CPU)
+    state = torch.get_rng_state()
     assert find(short("digits_wgan", "train.precision=bf16")) == {"attack": "float32", "train": "bf16"}
     assert find(short("digits_wgan", "attack.precision=auto")) == {"attack": "measured", "train": "float32"}
     assert find(short("digits_wgan", *AUTO)) == {"attack": "measured", "train": "measured"}
+    assert torch.equal(torch.get_rng_state(), state), "a network was drawn"
 
 
 @pytest.mark.parametrize("make_pass", [precision_choice.attack_pass, precision_choice.training_pass])

@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from afdctl import recipe as recipes
-from afdctl.errors import AfdctlError
 from afdctl.export.groups import Gap, Group, dataset_title, quote_run, sweep_gap, table_groups
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Row, Table
 from afdctl.export.tables.paired_notes import AA, PGD, paired_notes
 from afdctl.export.tables.paper import Measurement, accuracy_at, area_under_curve, clean_accuracy
+from afdctl.export.tables.transfers import source_runs, transfer_accuracy
 from afdctl.export.union_notes import union_notes
 from afdctl.formatting import format_epsilon
-from afdctl.runs.record import Record, method_of
-from afdctl.runs.run import Run
+from afdctl.runs.record import Record
 from afdctl.runs.summary import training_progress
 
 
@@ -173,7 +171,7 @@ def attack_cell(
 
     def measure(record: Record) -> Measurement | None:
         if source:
-            return _transfer_accuracy(record, attack, epsilon, source, records)
+            return transfer_accuracy(record, attack, epsilon, source, records)
         curve = record.curves.get((attack, None))
         return accuracy_at(record, curve, epsilon) if curve else None
 
@@ -181,7 +179,7 @@ def attack_cell(
         options = "" if paper.on_grid(record.dataset, attack, epsilon) else f" --epsilons 0,{format_epsilon(epsilon)}"
         if source:
             # of an unfinished training, the images would be made on no network of this method
-            sources = [run for run in _source_runs(record, source, records) if training_progress(run) is None]
+            sources = [run for run in source_runs(record, source, records) if training_progress(run) is None]
             if record.method == source and not sources:
                 # images made against the run itself would be a white-box attack
                 return None
@@ -189,44 +187,6 @@ def attack_cell(
         return sweep_gap(record, attack, options)
 
     return Cell.of_group(group, measure, missing, published)
-
-
-def _transfer_accuracy(
-    record: Record, attack: str, epsilon: float, method: str, records: Sequence[Record]
-) -> Measurement | None:
-    """Return accuracy on images made against a run of another method."""
-    given = {source.name: source for source in _source_runs(record, method, records)}
-    candidates: list[tuple[tuple[bool, bool, int, float], Measurement]] = []
-    for (name, source), curve in record.curves.items():
-        if name != attack or source is None or not (measurement := accuracy_at(record, curve, epsilon)):
-            continue
-        # a cell names its source run; the method is in that run's recipe
-        if _method_on_disk(record, source) == method:
-            # first a source that the user named, then one of the same seed, then more images, then the newest result
-            same_seed = source in given and given[source].seed == record.seed
-            rank = (source in given, same_seed, curve.n, max(cell["t"] for cell in curve.cells))
-            candidates.append((rank, measurement))
-    return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
-
-
-def _source_runs(record: Record, method: str, records: Sequence[Record]) -> list[Record]:
-    """List the given runs of a method on the same data set, those of the run's own seed first."""
-    path = record.run.path.resolve()
-    others = [
-        other
-        for other in records
-        if (other.dataset, other.method) == (record.dataset, method) and other.run.path.resolve() != path
-    ]
-    return sorted(others, key=lambda other: other.seed != record.seed)
-
-
-def _method_on_disk(record: Record, source: str) -> str | None:
-    """Return the method of a transfer's source, a run in the same folder; None if it is gone or damaged."""
-    run = Run(record.run.path.resolve().parent / source)
-    try:
-        return method_of(recipes.loads(run.recipe_text, run.path) if run.recipe_text else None, run.name)
-    except (AfdctlError, OSError):
-        return None
 
 
 def _nominal_epsilon(column: AttackColumn, dataset: str, records: Sequence[Record]) -> float:

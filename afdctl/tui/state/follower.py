@@ -10,7 +10,7 @@ from typing import Final
 
 from afdctl.formatting import format_duration
 from afdctl.journal import JournalReader, JournalReplaced, Line, Row, Writer, current_writer, rows_between, sample
-from afdctl.runs.summary import OTHER_VERSION
+from afdctl.runs.status import OTHER_VERSION
 from afdctl.tui.state.history import History
 
 # A larger journal is shown from a sample of its lines until it has been read.

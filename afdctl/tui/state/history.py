@@ -8,7 +8,7 @@ from afdctl import registry
 from afdctl.descriptors import DefenseDescriptor
 from afdctl.journal import SCHEMA, Line, Row
 from afdctl.runs.metric_history import MetricHistory, RecentSteps
-from afdctl.runs.summary import StatusTracker
+from afdctl.runs.status import StatusTracker
 from afdctl.tui.state.log_entries import LogEntry, log_entry
 from afdctl.tui.state.rates import Rates
 from afdctl.tui.state.sweep import SweepProgress
