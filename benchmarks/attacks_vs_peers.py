@@ -21,7 +21,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from afdctl.cli.options import find_targets
+from afdctl.cli.targets import find_targets
 from afdctl.data.loader import as_floats
 from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError

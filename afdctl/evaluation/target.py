@@ -138,7 +138,8 @@ def load_user_target(
             raise NoResultsError(f"{spec}: nothing is measured of this model under {runs}; leave --stored out")
         # a model that fails its check must not leave a run behind
         check = sanity_checks.run_check(network, images, device, digest)
-        run = Run.create(runs, user_model.parse(spec).stem, None, facts | environment(device))
+        parsed = user_model.parse(spec)
+        run = Run.create(runs, f"{parsed.stem}-{parsed.name}", None, facts | environment(device))
     return make_target(
         run,
         network,

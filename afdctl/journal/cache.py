@@ -13,7 +13,7 @@ MAX_CACHES: Final = 32
 # A file that changes twice within this time may keep its time of change: some file systems count seconds.
 CLOCK_SECONDS: Final = 2.0
 
-_caches: dict[str, "JournalCache"] = {}
+_caches: dict[tuple[str, str], "JournalCache"] = {}
 
 
 class JournalCache:
@@ -30,7 +30,8 @@ class JournalCache:
     @classmethod
     def of(cls, path: Path) -> "JournalCache":
         """Return the process's cache of a journal."""
-        key = os.path.abspath(path)
+        # messages name the file as the caller does, and a relative path ends with its working directory
+        key = os.path.abspath(path), str(path)
         cache = _caches[key] = _caches.pop(key) if key in _caches else cls(path)
         if len(_caches) > MAX_CACHES:
             del _caches[next(iter(_caches))]

@@ -55,8 +55,8 @@ class Spec:
 
     @property
     def stem(self) -> str:
-        """A short name of the object, after that of its file or module: `file-Name`."""
-        return f"{self.file.stem if self.file else self.module.rpartition('.')[2]}-{self.name}"
+        """The file's or the module's name without its folder or package, and without its suffix."""
+        return self.file.stem if self.file else self.module.rpartition(".")[2]
 
 
 def shown(place: str) -> str:
