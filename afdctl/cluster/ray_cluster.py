@@ -110,7 +110,9 @@ def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device
     finally:
         with suppress(OSError):
             token.unlink()
-        ray.shutdown()
+        # which prints what Ray has held back
+        with redirect_stdout(sys.stderr):
+            ray.shutdown()
 
 
 def last_line(error: BaseException) -> str:
