@@ -81,8 +81,8 @@ class EvaluationRequest:
             return [task.with_precision(self.precision) for task in tasks]
         attacked = {task.source.digest: task.source for task in tasks}
         faster = {digest: faster_precision(source) for digest, source in attacked.items()}
-        # a minimum-norm perturbation ends so close to the boundary that bf16 decides wrongly: DDN left 2.4 points more on
-        # MNIST, and took 1.2 times as long on digits, where float32 refuted most successes and searched again
+        # a minimum-norm perturbation ends so close to the boundary that bf16 decides wrongly: DDN left 2.4 points more
+        # on MNIST, and took 1.2 times as long on digits, where float32 refuted most successes and searched again
         return [task.with_precision("float32" if task.spec.minimises else faster[task.source.digest]) for task in tasks]
 
     def runner(self, targets: Targets, sources: Targets = ()) -> SweepRunner:
