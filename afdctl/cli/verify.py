@@ -80,8 +80,8 @@ def _nothing(found: "Verification") -> str:
     """Say in one line why nothing was compared, and what to do."""
     if not found.comparisons:
         return (
-            f"no published number is of {', '.join(found.unpublished)}: they are of NT, AT, TRADES and AFD on the paper's four "
-            "data sets, and of baselines on cifar10"
+            f"no published number is of {', '.join(found.unpublished)}: they are of NT, AT, TRADES and AFD on the "
+            "paper's four data sets, and of baselines on cifar10"
         )
     unmeasured = sum(one.reason == "not measured" for one in found.comparisons)
     others = len(found.comparisons) - unmeasured
