@@ -35,19 +35,25 @@ def stored_curves(target: EvaluationTarget) -> list[RobustnessCurve]:
 
 
 def nominal_ball(target: EvaluationTarget, epsilon: float | None) -> tuple[str, float]:
-    """Return norm and radius: `epsilon` if given, the training's, or the one that the suite `strong` centres on."""
+    """Return norm and radius: `epsilon` if given, the training's, or the one that the suite `strong` centres on.
+
+    Error: RecipeError for an epsilon that no image allows.
+    """
     if text := target.run.recipe_text:
         attack = recipe.loads(text).attack
-        return attack.norm, epsilon or attack.epsilon
-    (aa,) = load.load(load.DEFAULT, target.dataset, attacks=["aa"]).attacks
-    return aa.norm, epsilon or aa.epsilons[-2]
+        norm, usual = str(attack.norm), attack.epsilon
+    else:
+        (aa,) = load.load(load.DEFAULT, target.dataset, attacks=["aa"]).attacks
+        norm, usual = str(aa.norm), aa.epsilons[-2]
+    radius = epsilon or usual
+    if norm == "linf" and radius > 1:
+        raise RecipeError(f"epsilon {radius:g}: images are in [0, 1]; did you mean {radius:g}/255?")
+    return norm, radius
 
 
 def planned(target: EvaluationTarget, epsilon: float | None) -> list[AttackConfig]:
     """Return all attacks that a diagnosis compares, in the norm of the target's ball. Error: RecipeError for L1."""
     norm, radius = nominal_ball(target, epsilon)
-    if norm == "linf" and radius > 1:
-        raise RecipeError(f"epsilon {radius:g}: images are in [0, 1]; did you mean {radius:g}/255?")
     if norm not in ATTACKS:
         raise RecipeError(
             f"{target.name}: no attacks are planned in {norm}; add --stored for what a sweep has measured"

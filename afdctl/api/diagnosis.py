@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from afdctl.analysis import masking_plan
 from afdctl.analysis.masking import Diagnosis
 from afdctl.api.evaluation import check_module, checked_mapping, given_images, sweep_progress
-from afdctl.api.runs import AnyRun, Progress, as_path, load_target
-from afdctl.errors import RecipeError, python_call
+from afdctl.api.runs import RUN_OR_MODULE, AnyRun, Progress, as_path, check_kind, load_target
+from afdctl.errors import NoResultsError, RecipeError, python_call
 from afdctl.evaluation import thresholds as all_thresholds
 from afdctl.evaluation.given import given_target
 from afdctl.evaluation.target import EvaluationTarget
@@ -43,9 +43,11 @@ def diagnose(
 
     Returns a diagnosis for each norm. A module needs `data`, as in `evaluate`. `epsilon` is by default that of the
     training; of a module 0.3 on MNIST and Fashion-MNIST, 0.1 on digits and 8/255 on all other images, in L-infinity.
-    `thresholds` changes some, such as `{"D7.fail": 0.2}`; with `stored`, nothing is attacked.
+    `thresholds` changes some, such as `{"D7.fail": 0.2}`. With `stored`, nothing is attacked. Error: NoResultsError
+    where there is nothing to judge.
     """
     check_images(limit, first)
+    check_kind(target, "target", RUN_OR_MODULE)
     limits = all_thresholds.load(None, checked_mapping(thresholds, "thresholds", {"D7.fail": 0.2}))
     radius = None if epsilon is None else as_grid([epsilon], "epsilon")[-1]
     folder = as_path(data_dir)
@@ -55,14 +57,22 @@ def diagnose(
         if isinstance(target, nn.Module):
             check_module(target)
             given = given_target(target, given_images(data, folder))
+            if stored:
+                raise NoResultsError("stored: a torch module has no stored results; leave it out")
         elif data is not None:
             raise RecipeError("data: is for a torch module; a run brings its own test images")
         else:
             given = nullcontext(load_target(target, checkpoint, **where, make=not stored))
         with given as found:
+            # a wrong epsilon is one with `stored` too
+            masking_plan.nominal_ball(found, radius)
             options = {"epsilon": radius, "limit": limit, "first": first, "seed": seed, "batch_size": batch_size}
             runner = None if stored else masking_plan.runner_of_missing(found, **options)
             if runner:
                 with sweep_progress(progress, runner):
                     runner.run()
-            return masking_plan.judge(found, limits, limit, first)
+            diagnoses = masking_plan.judge(found, limits, limit, first)
+            if not diagnoses:
+                remedy = "leave `stored` out, or `evaluate` it"
+                raise NoResultsError(f"{found.name}: no attacks to compare are stored; {remedy}")
+            return diagnoses

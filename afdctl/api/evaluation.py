@@ -1,6 +1,6 @@
 """`afdctl.attack`, `check` and `evaluate`: robustness of a torch module on given images, and of runs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from afdctl import registry
-from afdctl.api.runs import AnyRun, Progress, as_path, load_target
+from afdctl.api.runs import RUN, RUN_OR_MODULE, AnyRun, Progress, as_path, check_kind, load_target
 from afdctl.data import Dataset
 from afdctl.errors import RecipeError, python_call
 from afdctl.evaluation import time_estimate
@@ -121,10 +121,12 @@ def evaluate(
             with given_target(target, images) as given:
                 request = EvaluationRequest(suites={images.name: load_suite(images.name)}, **options)
                 return _evaluate(request, [given], [], progress)
+        runs_of_target = _listed(target, "target", RUN_OR_MODULE)
         if data is not None:
             raise RecipeError("data: is for a torch module; a run brings its own test images")
         load = partial(load_target, checkpoint=checkpoint, runs=runs, device=place, data_dir=folder)
-        targets, others = ([load(run) for run in _listed(named)] for named in (target, sources))
+        targets = [load(run) for run in runs_of_target]
+        others = [load(run) for run in _listed(sources, "sources", RUN)]
         names = {found.dataset for found in [*targets, *others]}
         request = EvaluationRequest(suites={name: load_suite(name) for name in names}, **options)
         return _evaluate(request, targets, others, progress)
@@ -157,8 +159,15 @@ def given_images(data: str | tuple[Tensor, Tensor] | None, data_dir: Path | None
     return given_dataset(*data)
 
 
-def _listed(runs: AnyRun | Sequence[AnyRun]) -> list[AnyRun]:
-    return [runs] if isinstance(runs, str | Path | Run) else list(runs)
+def _listed(runs: AnyRun | Sequence[AnyRun], name: str, kinds: tuple[type, ...]) -> list[AnyRun]:
+    """Return one or several runs as a list. Error: RecipeError for anything that is none, before a run is loaded."""
+    if isinstance(runs, str | Path | Run) or not isinstance(runs, Iterable):
+        check_kind(runs, name, kinds)
+        return [runs]
+    listed = list(runs)
+    for run in listed:
+        check_kind(run, name, RUN)
+    return listed
 
 
 def checked_mapping(given: Mapping[str, Any] | None, name: str, example: Mapping[str, Any]) -> Mapping[str, Any]:

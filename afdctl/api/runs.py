@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from afdctl import recipe as recipes
 from afdctl.api.loaded_run import LoadedRun
 from afdctl.errors import NoResultsError, RecipeError, python_call
 from afdctl.evaluation.target import EvaluationTarget, load_run_target
+from afdctl.formatting import with_article
 from afdctl.interrupts import within_a_program
 from afdctl.recipe import Recipe
 from afdctl.runs import model_card
@@ -24,6 +25,8 @@ from afdctl.training.import_checkpoint import import_model
 
 AnyRecipe = str | Path | Recipe | Mapping[str, Any]
 AnyRun = str | Path | Run
+RUN: Final = (str, Path, Run)
+RUN_OR_MODULE: Final = (*RUN, nn.Module)
 # whether to report progress on stderr, or what receives each row of the journal
 Progress = bool | Callable[[dict[str, Any]], None]
 
@@ -84,6 +87,7 @@ def resume(
 @python_call()
 def load_run(run: AnyRun, *, runs: str | Path = "runs") -> LoadedRun:
     """Return a run by path, name or `latest`, verified. Errors: NotFoundError, CorruptError."""
+    check_kind(run, "run", RUN)
     found = run if isinstance(run, Run) else Run.find(str(run), Path(runs))
     return LoadedRun(found.path)
 
@@ -134,6 +138,14 @@ def load_target(
     else:
         found = load_run(run, runs=runs)
     return load_run_target(found, checkpoint, device, folder)
+
+
+def check_kind(value: object, name: str, kinds: tuple[type, ...]) -> None:
+    """Raise RecipeError for what is neither a run nor, where RUN_OR_MODULE are allowed, a module."""
+    if not isinstance(value, kinds):
+        kind = f"the class {value.__name__}" if isinstance(value, type) else with_article(type(value).__name__)
+        module = " or a torch module" if nn.Module in kinds else ""
+        raise RecipeError(f"{name}: must be a run{module}, not {'None' if value is None else kind}")
 
 
 def as_path(folder: str | Path | None) -> Path | None:

@@ -52,6 +52,8 @@ def diagnose(
     print_warnings([f"{target.name}: {warning}" for target in targets for warning in target.warnings])
     diagnoses, lacking = [], []
     for target in targets:
+        # a wrong epsilon is one with --stored too
+        masking_plan.nominal_ball(target, epsilon)
         if not stored:
             run_missing(options, target, epsilon, device)
         found = masking_plan.judge(target, limits, options.limit, options.first)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-ROW_FORMAT = "{:<24}{:<16}{:<14}{:<10}{:<10}{:<8}{}"
+ROW_FORMAT = "{name:<24}{dataset:<16}{method:<14}{epsilon:<10}{attack:<10}{steps:<8}{epochs}"
+HEADINGS = {key: key for key in ("name", "method", "epsilon", "attack", "steps", "epochs")} | {"dataset": "data set"}
 AS_JSON = typer.Option("--json", help="Print JSON.")
 
 
@@ -30,16 +31,17 @@ def ls(as_json: Annotated[bool, AS_JSON] = False) -> None:
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", "recipes": rows}))
     else:
-        typer.echo(ROW_FORMAT.format("name", "data set", "defense", "epsilon", "attack", "steps", "epochs"))
+        typer.echo(ROW_FORMAT.format(**HEADINGS))
         typer.echo("\n".join(map(format_row, rows)))
 
 
 def summary(name: str, recipe: "Recipe") -> dict[str, Any]:
-    """Return the values of a recipe that `ls` prints."""
+    """Return the values of a recipe that `ls --json` prints; its table has the method in place of the defense."""
     return {
         "name": name,
         "dataset": recipe.data.dataset,
         "defense": recipe.defense.name,
+        "method": recipe.method,
         "epsilon": recipe.attack.epsilon,
         "attack": recipe.attack.name,
         "steps": recipe.attack.steps,
@@ -49,8 +51,7 @@ def summary(name: str, recipe: "Recipe") -> dict[str, Any]:
 
 def format_row(row: Mapping[str, Any]) -> str:
     """Format a line of the table of `ls`."""
-    # the columns are in the order of `summary`
-    return ROW_FORMAT.format(*{**row, "epsilon": f"{row['epsilon']:.3g}"}.values())
+    return ROW_FORMAT.format(**{**row, "epsilon": f"{row['epsilon']:.3g}"})
 
 
 @app.command("show")

@@ -1,7 +1,8 @@
 """`afdctl verify`: do runs reproduce published numbers?"""
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,31 +44,44 @@ def verify(
     from afdctl.export import verification
     from afdctl.runs.record import Record
 
-    runs = options.distinct_runs(find_targets(options.run_names(names or []), folder, make=False))
-    records = [Record.of(run, checkpoint) for run in runs]
-    found = verification.verify(records)
+    chosen = options.run_names(names or [])
+    unpublished = _unpublished_models(chosen)
+    measured = find_targets([name for name in chosen if name not in unpublished], folder, make=False)
+    found = verification.verify([Record.of(run, checkpoint) for run in options.distinct_runs(measured)])
+    found = replace(found, unpublished=found.unpublished | unpublished)
     if as_json:
         typer.echo(
             json.dumps(
                 {"schema": "afdctl/1", "comparisons": [asdict(one) for one in found.comparisons]}
-                | {"missing": found.missing, "impossible": _impossible()}
+                | {"missing": found.missing, "unpublished": found.unpublished, "impossible": _impossible()}
             )
         )
     else:
         _print(found)
     if not found.compared:
-        raise NoResultsError(f"verify: {_nothing(found, [record.name for record in records])}")
+        raise NoResultsError(f"verify: {_nothing(found)}")
     if outside := found.outside:
         all_compared = format_count(len(found.compared), "number")
         raise AfdctlError(f"verify: {len(outside)} of {all_compared} outside the band")
 
 
-def _nothing(found: "Verification", names: list[str]) -> str:
+def _unpublished_models(names: Sequence[str]) -> dict[str, str]:
+    """Return each `model:NAME` of a data set without published numbers, with the reason: it needs no sweep."""
+    from afdctl.export.groups import DATASETS
+    from afdctl.export.verification import why_unpublished
+    from afdctl.runs.model_card import PREFIX, load
+
+    cards = {name: load(name.removeprefix(PREFIX)).card for name in names if name.startswith(PREFIX)}
+    others = {name: card for name, card in cards.items() if card.recipe.dataset not in DATASETS}
+    return {name: why_unpublished(card.method, card.recipe.dataset) for name, card in others.items()}
+
+
+def _nothing(found: "Verification") -> str:
     """Say in one line why nothing was compared, and what to do."""
     if not found.comparisons:
         return (
-            f"no published number is of {', '.join(names)}: they are of NT, AT, TRADES and AFD on the paper's four "
-            "data sets, and of baselines on cifar10"
+            f"no published number is of {', '.join(found.unpublished)}: they are of NT, AT, TRADES and AFD on the "
+            "paper's four data sets, and of baselines on cifar10"
         )
     unmeasured = sum(one.reason == "not measured" for one in found.comparisons)
     others = len(found.comparisons) - unmeasured
@@ -114,7 +128,10 @@ def _not_compared(found: "Verification") -> list[str]:
         if one.verdict == "not compared":
             place = f"{' '.join(one.labels)}, {one.source}"
             lines.setdefault((place, one.reason), []).append(one.number)
-    return [f"Not compared: {place}, {', '.join(numbers)}: {reason}." for (place, reason), numbers in lines.items()]
+    numbers = [f"Not compared: {place}, {', '.join(titles)}: {reason}." for (place, reason), titles in lines.items()]
+    # where no number is published of any run, the error says so
+    runs = found.unpublished.items() if found.comparisons else ()
+    return [*numbers, *(f"Not compared: {run} ({reason})." for run, reason in runs)]
 
 
 def _impossible() -> list[dict[str, Any]]:

@@ -68,14 +68,14 @@ def _shape(x: Tensor) -> str:
 
 
 def check_output(logits: object, n: int, classes: int) -> None:
-    """Raise RecipeError unless the output is finite logits (n, classes)."""
+    """Raise RecipeError unless the output is finite logits (n, classes); 0 classes are not known."""
+    expected = f"logits ({n}, {classes or 'classes'})"
     if not isinstance(logits, Tensor):
-        kind = with_article(type(logits).__name__)
-        raise RecipeError(f"the model returns {kind}, not a tensor of logits ({n}, {classes})")
+        raise RecipeError(f"the model returns {with_article(type(logits).__name__)}, not a tensor of {expected}")
     if logits.dim() == 2 and len(logits) == n and logits.shape[1] != classes:
         raise RecipeError(f"the model has {logits.shape[1]} classes, the data set has {classes}")
     if logits.shape != (n, classes):
-        raise RecipeError(f"the model returns a tensor of shape {_shape(logits)}, not logits ({n}, {classes})")
+        raise RecipeError(f"the model returns a tensor of shape {_shape(logits)}, not {expected}")
     if not logits.is_floating_point():
         raise RecipeError(f"the model returns {logits.dtype} values, not logits, so attacks have no gradient")
     if broken := int((~logits.isfinite()).any(1).sum()):

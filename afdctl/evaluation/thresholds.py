@@ -1,15 +1,17 @@
 """Thresholds of the sanity checks and of the masking diagnosis: data in thresholds.toml. Fast to import."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from afdctl.errors import RecipeError
 from afdctl.formatting import format_count
 from afdctl.recipe import toml_source
-from afdctl.recipe.errors import validate
+from afdctl.recipe.errors import place, validate
 from afdctl.recipe.fields import Count, NonNegative, Table
 from afdctl.recipe.load import Overrides, as_layer
+from afdctl.recipe.toml_source import Layer
 
 FILE: Final = Path(__file__).with_name("thresholds.toml")
 
@@ -104,4 +106,16 @@ def load(path: Path | None = None, overrides: Overrides = ()) -> Thresholds:
     else:
         layers.append(toml_source.parse_assignments(overrides, "D7.fail=0.2"))
     values = toml_source.merge_all(layer.values for layer in layers)
-    return validate(Thresholds, values, layers)
+    limits = validate(Thresholds, values, layers)
+    for name, table in limits:
+        if isinstance(table, Gap) and table.warn > table.fail:
+            raise RecipeError(_disorder(name, table, layers))
+    return limits
+
+
+def _disorder(name: str, gap: Gap, layers: Sequence[Layer]) -> str:
+    """Say that an indicator would fail before it warns; names the key that was changed last."""
+    changed = [key for layer in layers[1:] for key in layer.values.get(name, {})][-1]
+    other, bound = ("fail", "most") if changed == "warn" else ("warn", "least")
+    value, limit = (f"{name}.{key} = {getattr(gap, key):g}" for key in (changed, other))
+    return f"{place((name, changed), layers)}{value}: must be at {bound} {limit}"

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from afdctl.errors import NotFoundError
 from afdctl.export import baselines
 from afdctl.export.baselines import PublishedNumber
-from afdctl.export.groups import Gap, Group, commands, group_runs
+from afdctl.export.groups import DATASETS, Gap, Group, commands, group_runs, in_order
 from afdctl.export.tables.base import Cell, Column, Row, Table, build_table
 from afdctl.export.tables.paper_bounds import ROUNDING, impossible_areas
 from afdctl.recipe.defenses import AFD
@@ -51,10 +51,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verification:
-    """All comparisons of some runs, and the commands that measure what is missing."""
+    """All comparisons of some runs, and the commands that measure what is missing.
+
+    `unpublished` are the runs of which no number is published, each with the reason.
+    """
 
     comparisons: tuple[Comparison, ...]
     missing: tuple[str, ...]
+    unpublished: dict[str, str]
 
     @property
     def compared(self) -> list[Comparison]:
@@ -84,7 +88,15 @@ def verify(records: Sequence[Record]) -> Verification:
         for number in baselines.numbers(group):
             comparisons.append(_of_baseline(group, number))
             gaps += () if number.reason else number.cell.gaps
-    return Verification(tuple(comparisons), tuple(commands(gaps)))
+    compared = {name for comparison in comparisons for name in comparison.runs}
+    left = {record.name: why_unpublished(record.method, record.dataset) for record in records}
+    unpublished = {name: reason for name, reason in left.items() if name not in compared}
+    return Verification(tuple(comparisons), tuple(commands(gaps)), unpublished)
+
+
+def why_unpublished(method: str, dataset: str) -> str:
+    """Say that no number of a method on a data set is published."""
+    return f"no published number is of {method} on {dataset}"
 
 
 def _discriminator(record: Record) -> str | None:
@@ -93,12 +105,14 @@ def _discriminator(record: Record) -> str | None:
 
 
 def _tables(names: Sequence[str], records: Sequence[Record]) -> Iterator[Table]:
-    for name in names if records else ():
-        try:
-            yield build_table(name, records, with_paper=True)
-        except NotFoundError:
-            # no run of a method that the table has
-            continue
+    # one data set at a time: titles of columns have the epsilon only where it is the same for all of a table's
+    for dataset in in_order((record.dataset for record in records), DATASETS):
+        for name in names:
+            try:
+                yield build_table(name, [record for record in records if record.dataset == dataset], with_paper=True)
+            except NotFoundError:
+                # no run of a method that the table has
+                continue
 
 
 def _of_paper(table: Table, row: Row, column: Column, cell: Cell, published: float) -> Comparison:

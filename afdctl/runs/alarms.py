@@ -15,6 +15,8 @@ SATURATED: Final = 0.45
 VANISHED: Final = 1e-6
 # where an adversary leaves one image in five as it is, the network trains on clean images as if they were x'
 UNCHANGED: Final = 0.2
+# L_C beyond this multiple of that of equal logits: the network does worse than one that knows nothing
+ABOVE_CHANCE: Final = 2.0
 # alarms after which an earlier checkpoint may be better than the last one
 OVERFITTING: Final = ("catastrophic_overfitting", "robust_overfitting")
 
@@ -74,6 +76,12 @@ ALARMS: Final = {
         threshold=UNCHANGED,
         scale=100,
         advice='set attack.return_iterate = "best_loss" and attack.random_start; if both are set, the gradients vanish',
+    ),
+    "loss_above_chance": Alarm(
+        title="diverging classifier",
+        measure="the mean L_C of a block is {0:.1f} (threshold {1:.1f}, twice that of equal logits)",
+        threshold=ABOVE_CHANCE,
+        advice="the updates are too large: lower defense.lr_C (AFD: or lr_F), or raise train.warmup_fraction",
     ),
     "logit_scale": Alarm(
         title="runaway logit scale",

@@ -13,6 +13,8 @@ from afdctl import __version__
 if TYPE_CHECKING:
     import torch
 
+    from afdctl.recipe import Recipe
+
 # Seconds after which an unresponsive git is given up.
 GIT_TIMEOUT: Final = 10
 
@@ -65,6 +67,14 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
+
+
+def has_effect(recipe: "Recipe", key: str) -> bool:
+    """Return whether a key such as `attack.steps` is set, to 0 or nothing only where that is not its default."""
+    table, _, name = key.rpartition(".")
+    holder = getattr(recipe, table) if table else recipe
+    value = getattr(holder, name, None)
+    return bool(value) or (value is not None and value != type(holder).model_fields[name].default)
 
 
 def aligned(trees: Sequence[Mapping[str, Any]], missing: Any = None) -> dict[str, list[Any]]:

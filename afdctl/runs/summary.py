@@ -25,8 +25,8 @@ class RunSummary:
     `pgd` (by the attack `pgd_attack`), `square`, the accuracy after Square on top of it, and `probe`, that under the
     probe on the hold-out, are no substitute for AutoAttack: `aa` at `aa_epsilon`, the evaluated epsilon nearest to the
     training's. `clean_n`, `pgd_n` (also Square's and the probe's) and `aa_n` are numbers of images. `checkpoint` was
-    attacked: `best`, `last` or the start of a digest. `damage` is why a run could not be read, `warnings` what its
-    journal has lost and what sanity checks of its network found.
+    attacked: `best`, `last` or the start of a digest. `alarms` counts those of the training. `damage` is why a run
+    could not be read, `warnings` what its journal has lost and what sanity checks of its network found.
     """
 
     name: str
@@ -56,6 +56,7 @@ class RunSummary:
     trained_until: str | None = None
     written: str | None = None
     size: int | None = None
+    alarms: int | None = None
     damage: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -80,6 +81,7 @@ class RunSummary:
             trained_until=_time(trained[-1:]),
             written=_time(rows[-1:]),
             size=size_on_disk(run.path),
+            alarms=len(record.of_kind("alarm")),
             warnings=(*record.lost, *checkpoints.dangling_pointers(run), *record.shown_warnings),
         )
 

@@ -1,7 +1,7 @@
 """Raise the alarms of a training, each once per episode, from the rows that the trainer writes to the journal."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import isfinite, sqrt
+from math import isfinite, log, sqrt
 from typing import Any, Final
 
 from torch import nn
@@ -30,7 +30,7 @@ class Mean:
 
     def add(self, row: Row) -> None:
         self.rows += 1
-        for name in ("acc_adv", "alpha_h", "alpha_h_calibrated", "grad_D", "fraction_unchanged"):
+        for name in ("L_C", "acc_adv", "alpha_h", "alpha_h_calibrated", "grad_D", "fraction_unchanged"):
             value = row.get(name)
             if isinstance(value, int | float) and isfinite(value):
                 total, count = self.sums.get(name, (0.0, 0))
@@ -45,11 +45,15 @@ class Mean:
 class AlarmDetector:
     """Watches the rows of one training. `state_dict` makes a resumed training raise the same alarms."""
 
-    def __init__(self, recipe: Recipe, steps_total: int, network: nn.Module | None = None) -> None:
+    def __init__(self, recipe: Recipe, steps_total: int, classes: int, network: nn.Module | None = None) -> None:
         # a user's `step` may forget to update the network; its weights after the first epoch show it
         self.network, self.first_sums = network, list[float]()
-        if network is not None and "defense" in (recipe.user_code or {}):
+        users_defense = "defense" in (recipe.user_code or {})
+        if network is not None and users_defense:
             self.first_sums = _weight_sums(network)
+        # L_C of equal logits, at least; a user's L_C may be another loss
+        margin = recipe.defense.margin * (recipe.model.cosine_scale or 0.0)
+        self.chance = None if users_defense else log(classes) + margin
         self.warmup = recipe.attack.epsilon_warmup_epochs
         # a Wasserstein critic's scores have no zero
         is_critic = getattr(recipe.defense, "game", None) == "wgan"
@@ -79,7 +83,7 @@ class AlarmDetector:
             self.block.add(row)
             self.epoch.add(row)
             if self.block.rows == self.window:
-                raised += self._raise(self._step_values(self.block.take()), row["step"])
+                raised += self._raise(self._step_values(self.block.take(), row["step"]), row["step"])
         return raised
 
     def of_epoch(self, row: Row, best: Row) -> list[dict[str, Any]]:
@@ -98,8 +102,11 @@ class AlarmDetector:
     def _means(self) -> dict[str, Mean]:
         return {"block": self.block, "epoch": self.epoch}
 
-    def _step_values(self, means: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
-        """Yield name, value and threshold of what a block of steps measures."""
+    def _step_values(self, means: Mapping[str, float], step: int) -> Iterator[tuple[str, float, float]]:
+        """Yield name, value and threshold of what a block that ends with `step` measures."""
+        # the first steps may be wild in a training that then recovers
+        if self.chance and "L_C" in means and step > self.window:
+            yield "loss_above_chance", means["L_C"], ALARMS["loss_above_chance"].threshold * self.chance
         if self.alpha in means:
             yield _measured("discriminator_saturated", abs(means[self.alpha] / 2 - 0.5))
         if "grad_D" in means:

@@ -205,6 +205,8 @@ def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:
     defense = recipe.defense
     if defense.awp_warmup_epochs and not any(perturbs_weights(defense, epoch) for epoch in range(train.epochs)):
         yield "defense.awp_warmup_epochs leaves no epoch with AWP; lower it, or raise awp_gamma or train.epochs"
+    if getattr(defense, "lr_D", None) == 0:
+        yield "defense.lr_D = 0: D_psi is not trained, its accuracy and d_HΔH say nothing; lr_F = 0 leaves out the game"
     for key, epochs in attack.shortened_warmups(train.epochs).items():
         yield f"attack.{key} = {getattr(attack, key):g} is shortened to {epochs:g}, so that it ends with the training"
     if recipe.data.augment == "none" and recipe.data.crop_padding != Data.model_fields["crop_padding"].default:

@@ -84,7 +84,7 @@ class Trainer:
         self.adversary_schedule = AdversarySchedule(recipe, self.sampler.steps_per_epoch)
         self.validation_schedule = ValidationSchedule(recipe, len(rows), len(holdout))
         self.metrics, self.results = MetricBuffer(processes), results_file.PeriodicBuilder(run)
-        self.alarms = AlarmDetector(recipe, self.run_length()["steps_total"], self.network)
+        self.alarms = AlarmDetector(recipe, self.run_length()["steps_total"], self.classes, self.network)
         self.stop_requests, self.step, self.last_save = StopRequests(), 0, time.monotonic()
         self.best_epoch: dict[str, Any] = {}
 

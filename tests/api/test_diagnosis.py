@@ -39,7 +39,10 @@ def test_a_module_on_images():
 
 def test_a_run_has_the_diagnosis_of_the_command(shell: Afdctl, folder: Path):
     run = afdctl.load_run(train(short("digits_nt"), folder / "runs", name="nt"))
-    assert afdctl.diagnose(run, stored=True, device="cpu") == []
+    with pytest.raises(afdctl.NoResultsError, match=r"^nt: no attacks to compare are stored; leave `stored` out, or"):
+        afdctl.diagnose(run, stored=True, device="cpu")
+    with pytest.raises(afdctl.RecipeError, match=r"^epsilon 2: images are in \[0, 1\]; did you mean 2/255\?$"):
+        afdctl.diagnose(run, epsilon=2, stored=True, device="cpu")
     (found,) = afdctl.diagnose(run, limit=N, device="cpu")
     shown = json.loads(shell("analyze", "--masking", "--stored", "nt", "--limit", str(N), "--json").out)
     assert shown["masking"] == [json.loads(json.dumps(found.as_json()))]
@@ -76,6 +79,32 @@ def test_stored_results_of_a_packaged_model_make_no_run(tmp_path: Path):
     with pytest.raises(afdctl.NoResultsError, match=r"^model:digits_afd: nothing is measured under .*; `evaluate` it"):
         afdctl.diagnose("model:digits_afd", stored=True, runs=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_has_no_stored_results():
+    with pytest.raises(afdctl.NoResultsError, match=r"^stored: a torch module has no stored results"):
+        afdctl.diagnose(nn.Identity(), data="digits", stored=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [(nn.ReLU, "the class ReLU"), (train, "a function"), (3, "an int"), (None, "None"), ([nn.ReLU()], "a ")],
+)
+@pytest.mark.parametrize("data", [None, "digits"])
+def test_other_targets_are_named(target: Any, shown: str, data: str | None):
+    for function in (afdctl.diagnose, afdctl.evaluate):
+        with pytest.raises(afdctl.RecipeError, match=rf"^target: must be a run( or a torch module)?, not {shown}"):
+            function(target, data=data)
+    with pytest.raises(afdctl.RecipeError, match=rf"^run: must be a run, not {shown}"):
+        afdctl.load_run(target)
+
+
+def test_an_output_without_classes_is_named():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Flatten(0))
+    with pytest.raises(
+        afdctl.RecipeError, match=r"^the model returns a tensor of shape \(2\), not logits \(2, classes\)$"
+    ):
+        afdctl.diagnose(network, data="digits")
 
 
 def test_images_with_the_channels_last_are_named():

@@ -14,6 +14,7 @@ PAGE = Path(afdctl.__file__).parents[1] / "docs" / "api.md"
 
 def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("afdctl.analysis.masking_plan.ATTACKS", {"linf": ("fgsm", "pgd_linf", "noise")})
     random_state = torch.get_rng_state()
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S):
@@ -30,4 +31,5 @@ def test_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert {row["attack"] for row in names["accuracies"]} == {"fgsm", "ddn"}
     assert {(row["attack"], row["n"]) for row in names["cells"]} == {("fgsm", 50), ("ddn", 50)}
     assert [row["epsilon"] for row in names["on_images"].table()] == [0, 8 / 255, 0.1]
+    assert (names["diagnosis"].epsilon, names["diagnosis"].n) == (0.1, 100)
     assert names["message"] == "overrides: train.epoch: no such key (did you mean 'epochs'?)"

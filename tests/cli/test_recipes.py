@@ -25,15 +25,17 @@ def recipes(*arguments: str) -> Result:
 
 def test_ls_names_every_packaged_recipe() -> None:
     heading, *rows = recipes("ls").stdout.splitlines()
-    assert heading.split() == ["name", "data", "set", "defense", "epsilon", "attack", "steps", "epochs"]
+    assert heading.split() == ["name", "data", "set", "method", "epsilon", "attack", "steps", "epochs"]
     assert [row.split()[0] for row in rows] == list(packaged())
-    assert ["mnist_wgan", "mnist", "afd", "0.3", "apgd_ce", "40", "100"] in [row.split() for row in rows]
+    assert ["mnist_wgan", "mnist", "AFD-WGAN", "0.3", "apgd_ce", "40", "100"] in [row.split() for row in rows]
 
 
 def test_ls_json_is_one_object() -> None:
     found = json.loads(recipes("ls", "--json").stdout)
     assert found["schema"] == "afdctl/1"
-    assert {row["name"]: row["epsilon"] for row in found["recipes"]}["cifar10_wgan"] == 8 / 255
+    rows = {row["name"]: row for row in found["recipes"]}
+    assert rows["cifar10_wgan"]["epsilon"] == 8 / 255
+    assert (rows["digits_at_awp"]["defense"], rows["digits_at_awp"]["method"]) == ("adversarial", "AT-AWP")
 
 
 def test_show_prints_the_resolved_toml() -> None:

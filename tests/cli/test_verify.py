@@ -61,6 +61,25 @@ def test_a_packaged_model_that_was_not_measured_needs_no_data(
     assert afdctl("verify", "none").code == 3
 
 
+def test_advice_names_the_folder_that_was_given(afdctl: Afdctl, tmp_path: Path):
+    ended = afdctl("verify", "model:mnist_afd", "--runs", str(tmp_path))
+    assert ended.err.endswith(f"run `afdctl sweep model:mnist_afd --runs {tmp_path}` first\n")
+
+
+@pytest.mark.parametrize(("name", "method"), [("digits", "AT"), ("model:digits_afd", "AFD-DCGAN")])
+def test_a_run_without_published_numbers_is_named_and_changes_no_label(afdctl: Afdctl, name: str, method: str):
+    # a packaged model of such a data set needs no sweep to know
+    reason = f"no published number is of {method} on digits"
+    alone = afdctl("verify", name)
+    assert (alone.code, alone.out) == (7, "")
+    assert alone.err.startswith(f"error: verify: no published number is of {name}: ")
+    both, good = afdctl("verify", "good", name), afdctl("verify", "good")
+    assert (both.code, both.err) == (0, "")
+    assert set(both.out.splitlines()) - set(good.out.splitlines()) == {f"Not compared: {name} ({reason})."}
+    assert "C&W-L2 1 (WB)" in good.out
+    assert json.loads(afdctl("verify", "good", name, "--json").out)["unpublished"] == {name: reason}
+
+
 def test_json_has_every_comparison(afdctl: Afdctl):
     ended = afdctl("verify", "bad", "--json")
     found = json.loads(ended.out)

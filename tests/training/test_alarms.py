@@ -1,6 +1,7 @@
 """Test the alarms of a training: when each is raised, and that a healthy training has none."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ VALID = {"acc_nat": 0.95, "acc_adv": 0.6, "n": 500}
 
 
 def detector(name: str = "digits_dcgan", *overrides: str) -> AlarmDetector:
-    return AlarmDetector(recipe.load(name, ["attack.epsilon_warmup_epochs=0", *overrides]), steps_total=100)
+    return AlarmDetector(recipe.load(name, ["attack.epsilon_warmup_epochs=0", *overrides]), steps_total=100, classes=10)
 
 
 def steps(count: int = SHORTEST, **metrics: float) -> list[Row]:
@@ -63,6 +64,17 @@ def test_a_bad_block_of_steps_raises_its_alarm_once_per_episode(name: str, metri
     assert raised[0]["step"] == SHORTEST
     assert watch.of_steps(steps(SHORTEST)) == []
     assert names(watch.of_steps(steps(SHORTEST, **metrics))) == [name]
+
+
+def test_a_loss_far_above_chance_is_an_alarm_from_the_second_block_on():
+    wild = steps(3 * SHORTEST, L_C=5.0)
+    (row,) = detector("digits_at").of_steps(wild)
+    assert (row["name"], row["step"], row["value"]) == ("loss_above_chance", 2 * SHORTEST, 5.0)
+    assert row["threshold"] == pytest.approx(2 * math.log(10))
+    assert "lower defense.lr_C" in format_alarm(row)
+    assert detector("digits_at").of_steps(steps(3 * SHORTEST, L_C=4.5)) == []
+    # the margin of HE raises the loss of equal logits
+    assert detector("digits_at", "model.cosine_scale=15", "defense.margin=0.2").of_steps(wild) == []
 
 
 def test_a_critic_is_judged_at_its_best_threshold():

@@ -286,6 +286,13 @@ def test_keys_without_effect_are_warned_about():
     assert not list(recipe_warnings(short("digits_nt", *probing, "data.augment=crop", "data.crop_padding=2"), 8))
 
 
+def test_a_discriminator_that_is_not_trained_is_warned_about():
+    (warning,) = recipe_warnings(short("digits_dcgan", "defense.lr_D=0", "attack.epsilon_warmup_epochs=0"), 8)
+    assert warning.startswith("defense.lr_D = 0: D_psi is not trained, its accuracy")
+    # no game at all
+    assert not list(recipe_warnings(short("digits_dcgan", "defense.lr_F=0", "attack.epsilon_warmup_epochs=0"), 8))
+
+
 def test_warm_ups_longer_than_the_training_are_warned_about():
     long = short("digits_at", "attack.n_fgsm_epochs=3", "attack.steps_warmup_epochs=4", "train.milestones=[]")
     assert list(recipe_warnings(long, 8)) == [

@@ -37,6 +37,7 @@ NOTE: Final = (
     "number of images, in the heading if it is that of the whole column, else in column n in the order of the columns. "
     "Probe, APGD-CE, PGD: no AutoAttack. AA: AutoAttack."
 )
+ALARM_NOTE: Final = "!: the training raised alarms; `afdctl runs show RUN` prints them."
 # columns of accuracies, each with its key in the summary
 ACCURACIES: Final = {"clean": "clean", "PGD": "pgd", "AA": "aa"}
 COLUMNS: Final = ("run", "data set", "method", "state", "epoch", *ACCURACIES, "n", "written", "size")
@@ -140,6 +141,8 @@ def _print(runs: list[dict[str, Any]]) -> None:
     console.print_dropping_columns(lambda optional: _table(runs, optional), len(OPTIONAL))
     if any(run["clean"] is not None for run in runs):
         console.print(NOTE, soft_wrap=True)
+    if any(run["alarms"] for run in runs):
+        console.print(ALARM_NOTE, soft_wrap=True)
     for run in runs:
         if run["damage"]:
             typer.echo(f"warning: {run['name']}: {run['damage']}", err=True)
@@ -189,5 +192,6 @@ def _cells(run: dict[str, Any], differing: list[str]) -> tuple[str, ...]:
     counts = [run[f"{key}_n"] for key in differing if run[key] is not None]
     numbers = ["?" if count is None else format_images(count) for count in counts]
     n = numbers[0] if len(set(numbers)) == 1 else "/".join(numbers)
+    state = f"{run['state']} !" if run["alarms"] else run["state"]
     written, size = format_minute(run["written"]), format_bytes(run["size"] or 0)
-    return run["name"], run["dataset"] or "", run["method"] or "", run["state"], epoch, clean, pgd, aa, n, written, size
+    return run["name"], run["dataset"] or "", run["method"] or "", state, epoch, clean, pgd, aa, n, written, size

@@ -28,12 +28,13 @@ from afdctl.image_counts import describe_images, format_subset
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from afdctl.recipe import Recipe
     from afdctl.runs.record import Record
 
 NAME = typer.Argument(
     metavar="[RUN]", help="A run by path or name, or - for stdin; the newest by default.", show_default=False
 )
-# The values of a recipe that matter most, printed unless they switch something off; --json has all.
+# The values of a recipe that matter most, printed unless they leave off what is off by default; --json has all.
 MAIN_KEYS: Final = (
     "fidelity",
     *("data.holdout", "data.train_limit", "data.extra", "data.extra_share"),
@@ -66,11 +67,12 @@ def show(
     names = run_names([name])
     if len(names) > 1:
         raise RecipeError("show: one run at a time; `afdctl runs compare` takes several")
-    content = _content(Record.of(Run.find(names[0], folder)))
+    record = Record.of(Run.find(names[0], folder))
+    content = _content(record)
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", **content}))
     else:
-        _print(content)
+        _print(content, record.recipe)
 
 
 def _content(record: "Record") -> dict[str, Any]:
@@ -122,12 +124,12 @@ def _content(record: "Record") -> dict[str, Any]:
     }
 
 
-def _print(content: dict[str, Any]) -> None:
+def _print(content: dict[str, Any], recipe: "Recipe | None") -> None:
     from afdctl.cli.console import TableConsole
 
     run, console = content["run"], TableConsole()
     console.print(f"{run['name']}  {run['method']} on {run['dataset']}, seed {run['seed']}: {run['state']}")
-    _print_section("recipe", _recipe_lines(content["recipe"]))
+    _print_section("recipe", _recipe_lines(recipe))
     _print_section("provenance", _provenance_lines(content))
     _print_section("training", _training_lines(content))
     _print_section("checkpoints", _checkpoint_lines(content["checkpoints"]))
@@ -149,13 +151,13 @@ def _print_section(heading: str, lines: Iterable[str]) -> None:
         typer.echo(f"{heading if number == 0 else '':<13}{line}")
 
 
-def _recipe_lines(recipe: dict[str, Any] | None) -> list[str]:
-    from afdctl.runs.provenance import flattened
+def _recipe_lines(recipe: "Recipe | None") -> list[str]:
+    from afdctl.runs.provenance import flattened, has_effect
 
     if recipe is None:
         return ["none: a custom model, which is only evaluated"]
-    values = flattened(recipe)
-    texts = [f"{key} = {format_value(values[key])}" for key in MAIN_KEYS if values.get(key) not in (None, 0, [])]
+    values = flattened(recipe.model_dump(mode="json"))
+    texts = [f"{key} = {format_value(values[key])}" for key in MAIN_KEYS if has_effect(recipe, key)]
     return [", ".join(texts[first : first + VALUES_PER_LINE]) for first in range(0, len(texts), VALUES_PER_LINE)]
 
 

@@ -1,13 +1,16 @@
 """`afdctl runs ls` lists every run, in any condition."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from afdctl.journal import Journal
+from afdctl.runs.alarms import alarm_row
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
+from tests.journals import steps, written
 
 Runs = dict[str, Run]
 
@@ -39,6 +42,16 @@ def test_json_has_the_main_figures(afdctl: Afdctl, runs: Runs):
     assert (young["state"], young["epoch"], young["split"]) == ("crashed", 2, "validation")
     assert (young["clean"], young["pgd"]) == (0.7, 0.2)
     assert (mnist["state"], mnist["epoch"], mnist["clean"]) == ("not started", None, None)
+
+
+def test_runs_with_alarms_are_marked(afdctl: Afdctl, runs: Runs, folder: Path):
+    assert "!" not in afdctl("runs", "ls").out
+    written(folder / "runs", "wild", [*steps(1, 10), alarm_row("logit_scale", 10, 20.0, 16.6)])
+    out = afdctl("runs", "ls").out
+    (line,) = (line for line in out.splitlines() if "wild" in line)
+    assert " ! " in line
+    assert "\n!: the training raised alarms; " in out
+    assert names(afdctl, "--where", "alarms=1") == ["wild"]
 
 
 def test_a_note_explains_the_table(afdctl: Afdctl, runs: Runs):

@@ -91,6 +91,11 @@ def test_show_names_the_keys_of_a_recipe_that_have_an_effect(afdctl: Afdctl, run
     assert not re.search(r"= (0|\[\]|—)[,\n]", recipe)
 
 
+def test_show_names_a_learning_rate_of_0(afdctl: Afdctl, folder: Path):
+    written(folder / "runs", "still", steps(1, 10), recipe_name="digits_dcgan", sets=["defense.lr_D=0"])
+    assert "defense.lr_D = 0, " in afdctl("runs", "show", "still").out
+
+
 def test_the_dates_are_those_of_the_training(afdctl: Afdctl, runs: Runs):
     run = as_json(afdctl, "show", "wgan")["run"]
     # swept later
