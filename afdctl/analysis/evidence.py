@@ -68,13 +68,18 @@ class AttackEvidence:
     def standard_aa(self) -> bool:
         return self.name == "aa" and self.spec.get("version", "standard") == "standard"
 
-    def short_reach(self, epsilon: float) -> bool:
-        """Whether all steps together cannot cross the ball: twice epsilon from a random start, else once."""
-        if self.name not in ("pgd_linf", "pgd_l2", "pgd_l1", "mim"):
-            return False
+    def reach(self, epsilon: float) -> tuple[float, float]:
+        """The length of all steps, and the way across the ball, in units of epsilon: 2 from a random start, else 1."""
         steps, step = self.spec["steps"], self.spec.get("step_size")
         relative = step / epsilon if step is not None else self.spec.get("rel_step") or 2.5 / steps
-        return bool(steps * relative < (2 if self.spec.get("random_start") else 1) * (1 - 1e-9))
+        return float(steps * relative), 2.0 if self.spec.get("random_start") else 1.0
+
+    def short_reach(self, epsilon: float) -> bool:
+        """Whether all steps together cannot cross the ball."""
+        if self.name not in ("pgd_linf", "pgd_l2", "pgd_l1", "mim"):
+            return False
+        reach, needed = self.reach(epsilon)
+        return reach < needed * (1 - 1e-9)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,19 +1,21 @@
 """What an indicator of the masking diagnosis finds."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from afdctl.evaluation.thresholds import Gap
+from afdctl.evaluation.thresholds import Gap, Thresholds
 
 Verdict = Literal["ok", "warn", "fail", "missing"]
+Side = Literal["above", "below"]
 Sign = Literal["masking", "weak"]
+SEVERITY: Final = ("ok", "warn", "fail")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One indicator: its value, the threshold beyond which it fails, the verdict and one plain sentence.
 
-    The threshold of a warning is the one that the value is beyond.
+    It fails on the side `fails` of the threshold. The threshold of a warning is the one that the value is beyond.
     `sign`: a failure shows "masking" (or invalid results), or only that the attacks are too "weak".
     """
 
@@ -24,6 +26,12 @@ class Finding:
     threshold: float
     verdict: Verdict
     text: str
+    fails: Side = "above"
+
+    @property
+    def bound(self) -> str:
+        """The values that are ok, as tables show them: `≤ 0.05`."""
+        return f"{'≤' if self.fails == 'above' else '≥'} {self.threshold:.4g}"
 
 
 def missing(indicator: str, name: str, sign: Sign, threshold: float, needs: str) -> Finding:
@@ -39,10 +47,18 @@ def missing(indicator: str, name: str, sign: Sign, threshold: float, needs: str)
     )
 
 
-def by_gap(indicator: str, name: str, value: float, limits: Gap, text: str) -> Finding:
-    """Judge how far one attack is above another, which has two thresholds and is a sign of weak attacks only."""
-    verdict: Verdict = "fail" if value > limits.fail else "warn" if value > limits.warn else "ok"
-    threshold = limits.warn if verdict == "warn" else limits.fail
+def by_gap(indicator: str, name: str, count: int, n: int, limits: Thresholds, gap: Gap, text: str) -> Finding:
+    """Judge on how many of n images one attack is above another, which shows weak attacks only.
+
+    It has two thresholds: of a warning and of a failure.
+    """
+    warned, failed = (limits.exceeded(count, n, share) for share in (gap.warn, gap.fail))
     return Finding(
-        indicator=indicator, name=name, sign="weak", value=value, threshold=threshold, verdict=verdict, text=text
+        indicator=indicator,
+        name=name,
+        sign="weak",
+        value=count / n,
+        threshold=gap.warn if warned and not failed else gap.fail,
+        verdict="fail" if failed else "warn" if warned else "ok",
+        text=text + limits.coincidence(count, n, gap.warn),
     )

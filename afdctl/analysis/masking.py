@@ -125,14 +125,15 @@ def intact_curves(record: Record, digest: str) -> list[RobustnessCurve]:
 def _judge(evidence: Evidence, check: Row, limits: Thresholds) -> Diagnosis:
     gaps = comparisons.gaps(evidence)
     epsilon = max(gaps, key=lambda epsilon: gaps[epsilon]) if gaps else None
+    loss_gap = comparisons.loss_gap(evidence, limits)
     findings = (
         validity.invalid(evidence, limits),
         validity.unstable(evidence, check, limits),
-        validity.gradients(check, limits, max(gaps.values(), default=0.0)),
+        validity.gradients(check, limits, misled=loss_gap.verdict in ("warn", "fail")),
         validity.unfinished(evidence, limits),
         validity.not_monotone(evidence, limits),
         comparisons.one_step(evidence, limits),
-        comparisons.loss_gap(evidence, limits),
+        loss_gap,
         comparisons.gradient_free(evidence, limits),
         comparisons.impossible(evidence, check, limits),
         comparisons.dominance(evidence, limits),
@@ -144,7 +145,7 @@ def _judge(evidence: Evidence, check: Row, limits: Thresholds) -> Diagnosis:
         norm=evidence.norm,
         n=evidence.n,
         verdict=verdict,
-        overestimate=None if epsilon is None else gaps[epsilon],
+        overestimate=None if epsilon is None else gaps[epsilon] / evidence.n,
         epsilon=epsilon,
         findings=findings,
         warnings=tuple(check.get("warnings", ())),

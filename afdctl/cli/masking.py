@@ -126,5 +126,5 @@ def indicator_table(diagnosis: "Diagnosis") -> Table:
     table.add_column("verdict", no_wrap=True)
     for found in diagnosis.findings:
         value = "—" if found.value is None else f"{found.value:.4g}"
-        table.add_row(f"{found.indicator} {found.name}", value, f"{found.threshold:.4g}", VERDICTS[found.verdict])
+        table.add_row(f"{found.indicator} {found.name}", value, found.bound, VERDICTS[found.verdict])
     return table

@@ -8,6 +8,7 @@ import pytest
 
 from afdctl.analysis import comparisons, validity
 from afdctl.analysis.evidence import AttackEvidence, Evidence
+from afdctl.attacks.base import NO_CLASS
 from afdctl.errors import RecipeError
 from afdctl.evaluation import thresholds
 from afdctl.evaluation.sanity_checks import Measures
@@ -89,7 +90,7 @@ def test_honest_results_pass_every_indicator():
     findings = [
         validity.invalid(found, LIMITS),
         validity.unstable(found, check(), LIMITS),
-        validity.gradients(check(), LIMITS, 0.02),
+        validity.gradients(check(), LIMITS, misled=False),
         validity.unfinished(found, LIMITS),
         validity.not_monotone(found, LIMITS),
         comparisons.one_step(found, LIMITS),
@@ -105,7 +106,7 @@ def test_without_data_an_indicator_says_what_it_needs():
     alone = evidence(attack("square", {0.1: range(50)}))
     for finding in (
         validity.unstable(alone, {}, LIMITS),
-        validity.gradients({}, LIMITS, 0),
+        validity.gradients({}, LIMITS, misled=False),
         validity.unfinished(alone, LIMITS),
         validity.not_monotone(alone, LIMITS),
         comparisons.one_step(alone, LIMITS),
@@ -144,23 +145,23 @@ def test_the_command_that_d2_advises_exists(norm: str):
 
 
 @pytest.mark.parametrize(
-    ("fault", "gap", "verdict"),
+    ("fault", "misled", "verdict"),
     [
-        ({"dead_margin": 128}, 0, "fail"),
-        ({"dead_ce": 20}, 0, "fail"),
-        ({"no_gradient": True}, 0, "fail"),
-        ({"misled": 128}, 0, "fail"),
-        ({"misled": 60, "passes": 0.1}, 0, "ok"),
-        ({"flat": 50}, 0, "fail"),
-        ({"probabilities": True}, 0, "fail"),
-        ({"dead_ce": 2}, 0, "ok"),
+        ({"dead_margin": 128}, False, "fail"),
+        ({"dead_ce": 20}, False, "fail"),
+        ({"no_gradient": True}, False, "fail"),
+        ({"misled": 128}, False, "fail"),
+        ({"misled": 60, "passes": 0.1}, False, "ok"),
+        ({"flat": 50}, False, "fail"),
+        ({"probabilities": True}, False, "fail"),
+        ({"dead_ce": 2}, False, "ok"),
         # a certified network may have small logits, which matters only where they weaken PGD
-        ({"confidence": 0.01}, 0.01, "warn"),
-        ({"confidence": 0.01}, 0.4, "fail"),
+        ({"confidence": 0.01}, False, "warn"),
+        ({"confidence": 0.01}, True, "fail"),
     ],
 )
-def test_d3_gradients(fault: dict[str, Any], gap: float, verdict: str):
-    assert validity.gradients(check(**fault), LIMITS, gap).verdict == verdict
+def test_d3_gradients(fault: dict[str, Any], misled: bool, verdict: str):
+    assert validity.gradients(check(**fault), LIMITS, misled=misled).verdict == verdict
 
 
 def test_d4_steps_that_do_not_cross_the_ball_or_come_too_late():
@@ -179,13 +180,19 @@ def test_d4_names_what_a_pgd_without_successes_lacks():
 
 def test_an_ok_beyond_its_threshold_is_explained():
     """Two images of 100 are more than each share of 0.01, but fewer than three."""
+    low = thresholds.load(None, ["D7.warn=0.01", "D7.fail=0.01", "D10.warn=0.01", "D10.fail=0.01", "D4.late=0.1"])
+    late = attack("pgd_linf", {0.1: range(9)}, rel_step=0.1)
+    late.columns["0.1/first_success"][:2] = 95
     few, end = attack("apgd_t", {0.1: range(50)}), "; fewer than 3 images are a coincidence"
     findings = [
         validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, claimed=2)), LIMITS),
-        validity.gradients(check(dead_ce=2), LIMITS, 0),
+        validity.gradients(check(dead_ce=2), LIMITS, misled=False),
+        validity.unfinished(evidence(late), low),
         validity.not_monotone(evidence(independent(attack("pgd_linf", {0.1: range(9), 0.2: range(2, 9)}))), LIMITS),
         comparisons.one_step(evidence(attack("fgsm", {0.1: range(48, 52)}), PGD), LIMITS),
+        comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(52)})), low),
         comparisons.gradient_free(evidence(few, attack("square", {0.1: range(48, 52)})), LIMITS),
+        comparisons.dominance(evidence(PGD, attack("deepfool", {0.1: range(52)})), low),
     ]
     for finding in findings:
         assert finding.value is not None
@@ -193,8 +200,42 @@ def test_an_ok_beyond_its_threshold_is_explained():
         assert (finding.verdict, finding.text[-len(end) :]) == ("ok", end)
 
 
+def test_a_share_equal_to_its_threshold_is_not_beyond_it():
+    finding = comparisons.dominance(evidence(PGD, attack("deepfool", {0.1: range(55)})), LIMITS)
+    # 0.5 - 0.45 is more than 0.05 in binary
+    assert (finding.verdict, finding.value, finding.threshold) == ("warn", 0.05, LIMITS.D10.warn)
+    assert not LIMITS.exceeded(29, 100, 0.29)
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        ({}, ("dead gradients", 0, "≤ 0.01", "ok")),
+        ({"dead_margin": 128}, ("dead gradients", 1, "≤ 0.01", "fail")),
+        # two images without a gradient are a coincidence; eight with a flat margin are the fault
+        ({"dead_margin": 2, "flat": 8}, ("flat margin", 8 / 128, "≤ 0.05", "fail")),
+        ({"misled": 1, "probabilities": True}, ("probabilities", 1, "≤ 0", "fail")),
+        ({"misled": 1, "confidence": 0.0016}, ("equal outputs", 0.0016, "≥ 0.1", "fail")),
+    ],
+)
+def test_d3_shows_the_condition_that_it_judges(fault: dict[str, Any], shown: tuple[str, float, str, str]):
+    finding = validity.gradients(check(**fault), LIMITS, misled=True)
+    assert (finding.name, finding.value, finding.bound, finding.verdict) == shown
+
+
+def test_a_value_that_fails_is_on_the_wrong_side_of_its_threshold():
+    short = attack("pgd_linf", {0.1: range(50)}, rel_step=0.0133, random_start=True)
+    finding = validity.unfinished(evidence(short), LIMITS)
+    assert (finding.value, finding.bound) == (pytest.approx(1.33), "≥ 2")
+    assert finding.text.endswith(": its 100 steps reach 1.33 epsilon, and crossing the ball takes 2 epsilon")
+    broken = attack("pgd_linf", {0.1: range(50)})
+    broken.columns["0.1/prediction"][0] = NO_CLASS
+    invalid = validity.invalid(evidence(broken), LIMITS)
+    assert (invalid.verdict, invalid.value, invalid.bound) == ("fail", 0.01, "≤ 0")
+
+
 def test_a_warning_shows_value_and_threshold_of_its_cause():
-    finding = validity.gradients(check(confidence=0.01), LIMITS, 0)
+    finding = validity.gradients(check(confidence=0.01), LIMITS, misled=False)
     assert (finding.verdict, finding.value, finding.threshold) == ("warn", 0.01, LIMITS.D3.confidence)
     outside = validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, norm=1.01)), LIMITS)
     assert (outside.value, outside.threshold) == (pytest.approx(0.01), LIMITS.D1.excess)
@@ -207,6 +248,12 @@ def test_d5_fooled_only_in_the_smaller_ball():
     noisy = independent(attack("pgd_linf", {0.1: range(50), 0.2: range(20, 80)}))
     finding = validity.not_monotone(evidence(noisy), LIMITS)
     assert (finding.verdict, finding.value) == ("fail", 0.2)
+    assert finding.text == "pgd_linf fools 20 of 100 images at 0.1, but not at 0.2"
+    sound = validity.not_monotone(evidence(independent(PGD)), LIMITS)
+    assert sound.text == "each image that pgd_linf fools, it also fools at the next larger epsilon"
+    # what only warns does not hide what fails
+    both = evidence(noisy, independent(attack("fgsm", {0.1: range(50), 0.2: range(40, 80)})))
+    assert validity.not_monotone(both, LIMITS).verdict == "fail"
     one_step = independent(attack("fgsm", {0.1: range(50), 0.2: range(20, 80)}))
     assert validity.not_monotone(evidence(one_step), LIMITS).verdict == "warn"
 
