@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from afdctl.evaluation.thresholds import Gap, Thresholds
+from afdctl.journal import Row
 
 Verdict = Literal["ok", "warn", "fail", "missing"]
 Side = Literal["above", "below"]
@@ -16,7 +17,7 @@ class Finding:
     """One indicator: its value, the threshold beyond which it fails, the verdict and one plain sentence.
 
     It fails on the side `fails` of the threshold. The threshold of a warning is the one that the value is beyond.
-    `sign`: a failure shows "masking" (or invalid results), or only that the attacks are too "weak".
+    `sign`: a failure shows "masking" (or invalid results), or only that the attack `weak` is too "weak".
     """
 
     indicator: str
@@ -27,6 +28,7 @@ class Finding:
     verdict: Verdict
     text: str
     fails: Side = "above"
+    weak: str | None = None
 
     @property
     def bound(self) -> str:
@@ -47,8 +49,10 @@ def missing(indicator: str, name: str, sign: Sign, threshold: float, needs: str)
     )
 
 
-def by_gap(indicator: str, name: str, count: int, n: int, limits: Thresholds, gap: Gap, text: str) -> Finding:
-    """Judge on how many of n images one attack is above another, which shows weak attacks only.
+def by_gap(
+    indicator: str, name: str, count: int, n: int, limits: Thresholds, gap: Gap, text: str, weak: str
+) -> Finding:
+    """Judge on how many of n images the attack `weak` is above another.
 
     It has two thresholds: of a warning and of a failure.
     """
@@ -61,4 +65,10 @@ def by_gap(indicator: str, name: str, count: int, n: int, limits: Thresholds, ga
         threshold=gap.warn if warned and not failed else gap.fail,
         verdict="fail" if failed else "warn" if warned else "ok",
         text=text + limits.coincidence(count, n, gap.warn),
+        weak=weak,
     )
+
+
+def is_random(check: Row, limits: Thresholds) -> bool:
+    """Return whether the network's check saw two passes of the same images differ."""
+    return "measures" in check and check["measures"]["passes"] > limits.D2.passes

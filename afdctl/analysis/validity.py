@@ -3,8 +3,9 @@
 from itertools import pairwise
 from typing import Final
 
-from afdctl.analysis.evidence import ONE_STEP, AttackEvidence, Evidence
-from afdctl.analysis.findings import SEVERITY, Finding, Side, Verdict, missing
+from afdctl.analysis.attack_evidence import AttackEvidence
+from afdctl.analysis.evidence import CROSS_ENTROPY, ONE_STEP, Evidence
+from afdctl.analysis.findings import SEVERITY, Finding, Side, Verdict, is_random, missing
 from afdctl.evaluation.sanity_checks import Measures
 from afdctl.evaluation.thresholds import Thresholds
 from afdctl.formatting import describe_short_reach, format_count, format_epsilon
@@ -22,8 +23,8 @@ CONDITIONS: Final = {
 def invalid(evidence: Evidence, limits: Thresholds) -> Finding:
     """D1: adversarial images outside their ball, NaN logits, and successes that float32 does not confirm."""
     excess, unconfirmed, nan = 0.0, 0, evidence.nan
-    for attack in evidence.attacks:
-        for epsilon in attack.epsilons:
+    for epsilon in evidence.epsilons:
+        for attack in evidence.at(epsilon):
             excess = max(excess, float(attack.column(epsilon, "norm").max()) / epsilon - 1)
             # a transferred image may fool its source alone
             if attack.source is None:
@@ -58,13 +59,11 @@ def unstable(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
     if "measures" not in check:
         return missing("D2", "unstable outputs", "masking", limits.D2.passes, "the network's sanity check")
     measures = Measures(**check["measures"])
-    random, by_batch = measures.passes > limits.D2.passes, measures.batch > limits.D2.batch
+    random, by_batch = is_random(check, limits), measures.batch > limits.D2.batch
     text = "the same image always gets the same outputs"
     if random:
-        averaging = f"`afdctl attack RUN --attack pgd_{evidence.norm} --epsilon {evidence.epsilons[0]:g} --set eot=20`"
-        if evidence.norm == "l0":
-            averaging = "the setting eot, which no attack in this norm has"
-        text = f"two passes of the same image differ: attacks follow noise, unless they average it ({averaging})"
+        text = "two passes of the same image differ: attacks follow noise, unless they average it "
+        text += f"({_averaging(evidence)})"
     elif by_batch:
         text = "an image's outputs depend on the other images of its batch"
     return Finding(
@@ -76,6 +75,18 @@ def unstable(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
         verdict="fail" if random or by_batch else "ok",
         text=text,
     )
+
+
+def _averaging(evidence: Evidence) -> str:
+    """Say what an attack that averages the passes leaves, or how to run one."""
+    epsilon = evidence.epsilons[0]
+    at = format_epsilon(epsilon)
+    if found := [attack for attack in evidence.at(epsilon) if attack.averages]:
+        strongest = min(found, key=lambda attack: attack.robust(epsilon).sum())
+        return f"{strongest.title} with eot={strongest.spec['eot']} does, and leaves {strongest.robust(epsilon).mean():.1%} at {at}"
+    if evidence.norm == "l0":
+        return "the setting eot, which no attack in this norm has"
+    return f"`afdctl attack {evidence.run} --attack pgd_{evidence.norm} --epsilon {at} --set eot=20`"
 
 
 def gradients(check: Row, limits: Thresholds, *, misled: bool) -> Finding:
@@ -91,7 +102,7 @@ def gradients(check: Row, limits: Thresholds, *, misled: bool) -> Finding:
         "dead gradients": (n if measures.no_gradient else measures.dead_margin, limit.dead),
         "dead CE gradients": (0 if measures.no_gradient else measures.dead_ce, limit.dead),
         # a random network's outputs also fall by chance
-        "downhill gradients": (0 if measures.passes > limits.D2.passes else measures.misled, limit.misled),
+        "downhill gradients": (0 if is_random(check, limits) else measures.misled, limit.misled),
         "flat margin": (measures.flat, limit.flat),
     }
     faults = [name for name, (count, share) in counts.items() if limits.exceeded(count, n, share)]
@@ -137,7 +148,7 @@ def unfinished(evidence: Evidence, limits: Thresholds) -> Finding:
             place = f"{attack.title} at {format_epsilon(epsilon)}"
             reach, needed = attack.reach(epsilon)
             if text := describe_short_reach(place, attack.spec["steps"], reach, needed):
-                return _too_short(text, reach, needed)
+                return _too_short(text, reach, needed, "PGD-CE" if attack.name in CROSS_ENTROPY else attack.title)
             # with restarts a step's number goes beyond `steps`
             if attack.spec.get("restarts", 1) == 1:
                 tried = True
@@ -166,7 +177,7 @@ def unfinished(evidence: Evidence, limits: Thresholds) -> Finding:
     )
 
 
-def _too_short(text: str, reach: float, needed: float) -> Finding:
+def _too_short(text: str, reach: float, needed: float, weak: str) -> Finding:
     return Finding(
         indicator="D4",
         name="short steps",
@@ -176,6 +187,7 @@ def _too_short(text: str, reach: float, needed: float) -> Finding:
         fails="below",
         verdict="fail",
         text=text,
+        weak=weak,
     )
 
 
@@ -185,8 +197,9 @@ def not_monotone(evidence: Evidence, limits: Thresholds) -> Finding:
     for attack in evidence.attacks:
         if attack.schedule == "independent" and attack.source is None:
             for low, high in pairwise(attack.epsilons):
-                count = int((attack.fooled(low) & attack.robust(high)).sum())
-                found.append((count, attack, low, high))
+                if high in evidence.epsilons:
+                    count = int((attack.fooled(low) & attack.robust(high)).sum())
+                    found.append((count, attack, low, high))
     if not found:
         return missing("D5", "not monotone", "masking", limits.D5.share, "an independent attack at two epsilons")
 

@@ -44,6 +44,7 @@ def diagnose(
     Returns a diagnosis for each norm. A module needs `data`, as in `evaluate`. `epsilon` is by default that of the
     training; of a module 0.3 on MNIST and Fashion-MNIST, 0.1 on digits and 8/255 on all other images, in L-infinity.
     `thresholds` changes some, such as `{"D7.fail": 0.2}`; with `stored`, nothing is attacked.
+    With `epsilon`, results at no other one are judged.
     """
     check_images(limit, first)
     limits = all_thresholds.load(None, checked_mapping(thresholds, "thresholds", {"D7.fail": 0.2}))
@@ -65,4 +66,4 @@ def diagnose(
             if runner:
                 with sweep_progress(progress, runner):
                     runner.run()
-            return masking_plan.judge(found, limits, limit, first)
+            return masking_plan.judge(found, limits, limit, first, radius)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from afdctl.analysis import comparisons, validity
-from afdctl.analysis.evidence import AttackEvidence, Evidence
+from afdctl.analysis.attack_evidence import AttackEvidence
+from afdctl.analysis.evidence import Evidence
 from afdctl.attacks.base import NO_CLASS
 from afdctl.errors import RecipeError
 from afdctl.evaluation import thresholds
@@ -94,7 +95,7 @@ def test_honest_results_pass_every_indicator():
         validity.unfinished(found, LIMITS),
         validity.not_monotone(found, LIMITS),
         comparisons.one_step(found, LIMITS),
-        comparisons.loss_gap(found, LIMITS),
+        comparisons.loss_gap(found, {}, LIMITS),
         comparisons.gradient_free(found, LIMITS),
         comparisons.impossible(found, check(), LIMITS),
         comparisons.dominance(found, LIMITS),
@@ -110,7 +111,7 @@ def test_without_data_an_indicator_says_what_it_needs():
         validity.unfinished(alone, LIMITS),
         validity.not_monotone(alone, LIMITS),
         comparisons.one_step(alone, LIMITS),
-        comparisons.loss_gap(alone, LIMITS),
+        comparisons.loss_gap(alone, {}, LIMITS),
         comparisons.gradient_free(alone, LIMITS),
         comparisons.impossible(alone, check(), LIMITS),
         comparisons.dominance(alone, LIMITS),
@@ -121,7 +122,7 @@ def test_without_data_an_indicator_says_what_it_needs():
 
 def test_one_step_is_no_worst_case_for_pgd():
     found = evidence(attack("pgd_linf", {0.1: range(40)}), attack("fgsm", {0.1: range(50)}))
-    assert comparisons.loss_gap(found, LIMITS).verdict == "missing"
+    assert comparisons.loss_gap(found, {}, LIMITS).verdict == "missing"
 
 
 @pytest.mark.parametrize("fault", [{"claimed": 5}, {"norm": 1.01}])
@@ -137,11 +138,40 @@ def test_d2_unstable(fault: dict[str, float]):
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_command_that_d2_advises_exists(norm: str):
     found = replace(evidence(PGD), norm=norm)
-    _, _, text = validity.unstable(found, check(passes=0.1), LIMITS).text.partition("`afdctl attack RUN --attack ")
+    _, _, text = validity.unstable(found, check(passes=0.1), LIMITS).text.partition("`afdctl attack run --attack ")
     name, _, epsilon, _, setting = text.rstrip("`)").split()
     assert float(epsilon) == 0.1
     (advised,) = load.load(load.DEFAULT, "digits", attacks=[name], epsilons=(0.0, 0.1), overrides=[setting]).attacks
     assert advised.evaluations == 20
+
+
+def test_d2_advises_what_is_not_stored_yet_at_the_judged_epsilon():
+    fgsm = attack("fgsm", {0.05: range(9), 8 / 255: range(9)})
+    single = attack("pgd_linf", {8 / 255: range(50)})
+    standard = attack("aa", {8 / 255: range(50)}, version="standard", eot=None)
+    advice = "`afdctl attack run --attack pgd_linf --epsilon 8/255 --set eot=20`"
+    assert advice in validity.unstable(evidence(fgsm, single, standard), check(passes=0.1), LIMITS).text
+    averaging = attack("pgd_linf", {8 / 255: range(60)}, eot=20)
+    finding = validity.unstable(evidence(fgsm, single, averaging), check(passes=0.1), LIMITS)
+    assert finding.text.endswith("unless they average it (pgd_linf with eot=20 does, and leaves 40.0% at 8/255)")
+    assert finding.verdict == "fail"
+
+
+def test_an_overestimate_of_a_random_network_names_luck():
+    found = evidence(PGD, attack("apgd_t", {0.1: range(88)}))
+    luck = "38.0 points at 0.1; of a random network, the worst case also counts single unlucky passes"
+    assert comparisons.loss_gap(found, check(passes=0.1), LIMITS).text.endswith(luck)
+
+
+def test_at_the_epsilon_asked_for_nothing_else_is_judged():
+    found = evidence(PGD, attack("apgd_t", {0.1: range(88), 0.2: range(81)}), attack("pgd_linf", {0.5: range(99)}))
+    asked = replace(found, asked=0.2)
+    finding = comparisons.loss_gap(asked, {}, LIMITS)
+    assert finding.text == "PGD-CE overestimates robustness by 1.0 points at 0.2"
+    nothing = comparisons.loss_gap(replace(found, asked=0.3), {}, LIMITS)
+    assert nothing.text == "not measured: needs PGD and a second attack at 0.3"
+    # the ball of D9 is its own
+    assert comparisons.impossible(asked, check(), LIMITS).verdict == "ok"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +220,7 @@ def test_an_ok_beyond_its_threshold_is_explained():
         validity.unfinished(evidence(late), low),
         validity.not_monotone(evidence(independent(attack("pgd_linf", {0.1: range(9), 0.2: range(2, 9)}))), LIMITS),
         comparisons.one_step(evidence(attack("fgsm", {0.1: range(48, 52)}), PGD), LIMITS),
-        comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(52)})), low),
+        comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(52)})), {}, low),
         comparisons.gradient_free(evidence(few, attack("square", {0.1: range(48, 52)})), LIMITS),
         comparisons.dominance(evidence(PGD, attack("deepfool", {0.1: range(52)})), low),
     ]
@@ -266,14 +296,14 @@ def test_d6_one_step_fools_what_many_do_not():
 
 
 def test_d7_reads_as_an_overestimate():
-    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), LIMITS)
+    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), {}, LIMITS)
     assert (finding.verdict, finding.sign) == ("fail", "weak")
     assert finding.text == "PGD-CE overestimates robustness by 38.0 points at 0.1"
 
 
 def test_d7_takes_apgd_ce_from_the_parts_of_autoattack():
     """Its second part fools most images, which the first one does not."""
-    finding = comparisons.loss_gap(evidence(attack("aa", {0.1: range(70)}, part=1)), LIMITS)
+    finding = comparisons.loss_gap(evidence(attack("aa", {0.1: range(70)}, part=1)), {}, LIMITS)
     assert finding.text == "APGD-CE overestimates robustness by 70.0 points at 0.1"
 
 
@@ -317,10 +347,10 @@ def test_d10_an_attack_that_minimises_the_norm_is_stronger():
 
 def test_thresholds_are_data():
     changed = thresholds.load(None, ["D7.fail=0.5"])
-    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), changed)
+    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), {}, changed)
     # a warning has the threshold that it is beyond, everything else the one at which it fails
     assert (finding.verdict, finding.threshold) == ("warn", 0.05)
-    assert comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(51)})), changed).threshold == 0.5
+    assert comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(51)})), {}, changed).threshold == 0.5
     with pytest.raises(RecipeError, match=r"^--set D7\.fial: no such key"):
         thresholds.load(None, ["D7.fial=0.5"])
 
@@ -329,5 +359,6 @@ def test_equal_values_name_the_nominal_epsilon():
     grid = {0.1: range(50), 0.2: range(50), 0.3: range(50)}
     found = replace(evidence(attack("pgd_linf", grid), attack("fgsm", grid), attack("deepfool", grid)), nominal=0.2)
     assert found.epsilons == (0.2, 0.1, 0.3)
-    for indicator in (comparisons.one_step, comparisons.loss_gap, comparisons.dominance):
+    assert "at 0.2" in comparisons.loss_gap(found, {}, LIMITS).text
+    for indicator in (comparisons.one_step, comparisons.dominance):
         assert "at 0.2" in indicator(found, LIMITS).text

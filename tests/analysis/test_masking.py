@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from afdctl.analysis import validity
-from afdctl.analysis.evidence import AttackEvidence, Evidence
+from afdctl.analysis.attack_evidence import AttackEvidence
+from afdctl.analysis.evidence import Evidence
 from afdctl.analysis.masking import CAVEAT
 from afdctl.evaluation import sanity_checks, thresholds
 from tests.analysis.masked_models import CPU, MASKS, Layers, certified, diagnosed, digits, trained, winners
