@@ -83,7 +83,8 @@ def _averaging(evidence: Evidence) -> str:
     at = format_epsilon(epsilon)
     if found := [attack for attack in evidence.at(epsilon) if attack.averages]:
         strongest = min(found, key=lambda attack: attack.robust(epsilon).sum())
-        return f"{strongest.title} with eot={strongest.spec['eot']} does, and leaves {strongest.robust(epsilon).mean():.1%} at {at}"
+        left = strongest.robust(epsilon).mean()
+        return f"{strongest.title} with eot={strongest.spec['eot']} does, and leaves {left:.1%} at {at}"
     if evidence.norm == "l0":
         return "the setting eot, which no attack in this norm has"
     return f"`afdctl attack {evidence.run} --attack pgd_{evidence.norm} --epsilon {at} --set eot=20`"
@@ -123,7 +124,8 @@ def gradients(check: Row, limits: Thresholds, *, misled: bool) -> Finding:
         )
         if not faults:
             name, value, threshold, fails = "equal outputs", measures.confidence, limit.confidence, "below"
-    few = "a step along the gradient raises the loss of every checked image"
+    raised = "" if is_random(check, limits) else ", and a step along it raises the loss"
+    few = f"every checked image has a gradient{raised}"
     if count:
         few = f"{count} of {n} checked images {CONDITIONS.get(name)}{limits.coincidence(count, n, threshold)}"
     failed = bool(faults) or measures.probabilities or (uniform and misled)

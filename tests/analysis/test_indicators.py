@@ -253,6 +253,13 @@ def test_d3_shows_the_condition_that_it_judges(fault: dict[str, Any], shown: tup
     assert (finding.name, finding.value, finding.bound, finding.verdict) == shown
 
 
+def test_d3_does_not_say_where_the_gradients_of_a_random_network_lead():
+    text = "every checked image has a gradient"
+    assert validity.gradients(check(misled=60, passes=0.1), LIMITS, misled=False).text == text
+    sound = validity.gradients(check(), LIMITS, misled=False)
+    assert sound.text == f"{text}, and a step along it raises the loss"
+
+
 def test_a_value_that_fails_is_on_the_wrong_side_of_its_threshold():
     short = attack("pgd_linf", {0.1: range(50)}, rel_step=0.0133, random_start=True)
     finding = validity.unfinished(evidence(short), LIMITS)
