@@ -56,7 +56,7 @@ def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -
     if reach >= needed * (1 - 1e-9):
         return None
     reached = "step reaches" if steps == 1 else f"{steps:,} steps reach"
-    return f"{attack}: its {reached} {reach:.2f} epsilon, and crossing the ball takes {needed:g}"
+    return f"{attack}: its {reached} {reach:.2f} epsilon, and crossing the ball takes {needed:g} epsilon"
 
 
 def format_probe_accuracy(accuracy: object) -> str:

@@ -5,7 +5,7 @@ from math import inf, sqrt
 import numpy as np
 
 from afdctl.analysis.evidence import MINIMUM_NORM, ONE_STEP, TARGETED, Evidence
-from afdctl.analysis.findings import Finding, by_gap, missing
+from afdctl.analysis.findings import SEVERITY, Finding, by_gap, is_random, missing
 from afdctl.evaluation.thresholds import Thresholds
 from afdctl.formatting import format_epsilon
 from afdctl.journal import Row
@@ -22,7 +22,7 @@ def one_step(evidence: Evidence, limits: Thresholds) -> Finding:
         for attack in evidence.named(ONE_STEP, epsilon):
             counts[epsilon] = int((attack.fooled(epsilon) & pgd.robust(epsilon)).sum()), pgd.short_reach(epsilon)
     if not counts:
-        return missing("D6", "one step beats many", "masking", limits.D6.share, "fgsm and PGD at the same epsilon")
+        return missing("D6", "one step beats many", "masking", limits.D6.share, f"fgsm and PGD {evidence.place}")
     epsilon = max(counts, key=lambda epsilon: counts[epsilon][0])
     count, weak = counts[epsilon]
     exceeded = limits.exceeded(count, evidence.n, limits.D6.share)
@@ -40,37 +40,39 @@ def one_step(evidence: Evidence, limits: Thresholds) -> Finding:
     )
 
 
-def gaps(evidence: Evidence) -> dict[float, float]:
-    """Map each epsilon to the accuracy under PGD on the cross-entropy minus the worst case."""
+def gaps(evidence: Evidence) -> dict[float, int]:
+    """Map each epsilon to how many images more are robust under PGD on the cross-entropy than in the worst case."""
     found = {epsilon: evidence.pgd(epsilon) for epsilon in evidence.epsilons}
     return {
-        epsilon: float(pgd.robust(epsilon).mean() - evidence.worst(epsilon).mean())
+        epsilon: int(pgd.robust(epsilon).sum() - evidence.worst(epsilon).sum())
         for epsilon, pgd in found.items()
         # one step is no comparison: it is weaker than PGD where nothing is masked
         if pgd and any(attack is not pgd and attack.name not in ONE_STEP for attack in evidence.at(epsilon))
     }
 
 
-def overestimate(name: str, gap: float, epsilon: float) -> str:
-    """Say by how much an attack overestimates robustness."""
+def overestimate(name: str, gap: float, epsilon: float, *, random: bool) -> str:
+    """Say by how much an attack overestimates the robustness of a network, which may be random."""
     at = f"at {format_epsilon(epsilon)}"
     if gap <= 0:
         return f"{name} is as strong as the worst case {at}"
-    return f"{name} overestimates robustness by {100 * gap:.1f} points {at}"
+    luck = "; of a random network, the worst case also counts single unlucky passes" if random else ""
+    return f"{name} overestimates robustness by {100 * gap:.1f} points {at}{luck}"
 
 
-def loss_gap(evidence: Evidence, limits: Thresholds) -> Finding:
+def loss_gap(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
     """D7: accuracy under PGD, and under APGD-CE, on the cross-entropy, above the worst case."""
-    values = {("PGD-CE", epsilon): gap for epsilon, gap in gaps(evidence).items()}
+    counts = {("PGD-CE", epsilon): count for epsilon, count in gaps(evidence).items()}
     for epsilon in evidence.epsilons:
         ce = evidence.ce_robust(epsilon)
         if ce is not None and evidence.named(TARGETED, epsilon):
-            values["APGD-CE", epsilon] = float(ce.mean() - evidence.worst(epsilon).mean())
-    if not values:
-        return missing("D7", "loss gap", "weak", limits.D7.fail, "PGD and a second attack at the same epsilon")
-    name, epsilon = max(values, key=lambda place: values[place])
-    value = values[name, epsilon]
-    return by_gap("D7", "loss gap", value, limits.D7, overestimate(name, value, epsilon))
+            counts["APGD-CE", epsilon] = int(ce.sum() - evidence.worst(epsilon).sum())
+    if not counts:
+        return missing("D7", "loss gap", "weak", limits.D7.fail, f"PGD and a second attack {evidence.place}")
+    name, epsilon = max(counts, key=lambda place: counts[place])
+    count, n = counts[name, epsilon], evidence.n
+    text = overestimate(name, count / n, epsilon, random=is_random(check, limits))
+    return by_gap("D7", "loss gap", count, n, limits, limits.D7, text, name)
 
 
 def gradient_free(evidence: Evidence, limits: Thresholds) -> Finding:
@@ -86,10 +88,9 @@ def gradient_free(evidence: Evidence, limits: Thresholds) -> Finding:
             if pgd and not title.startswith("square") and not pgd.short_reach(epsilon):
                 found.append(_gain(evidence, limits, title, epsilon, fooled & pgd.robust(epsilon), strong=None))
     if not found:
-        needs = "square, noise, surrogate or a transfer, and an attack with gradients"
+        needs = f"square, noise, surrogate or a transfer, and an attack with gradients, {evidence.place}"
         return missing("D8", "gain without gradients", "masking", limits.D8.share, needs)
-    order = ("ok", "warn", "fail")
-    return max(found, key=lambda scored: (order.index(scored[1].verdict), scored[0]))[1]
+    return max(found, key=lambda scored: (SEVERITY.index(scored[1].verdict), scored[0]))[1]
 
 
 def _gain(
@@ -120,42 +121,45 @@ def impossible(evidence: Evidence, check: Row, limits: Thresholds) -> Finding:
     radius = {"linf": 0.5, "l2": sqrt(pixels) / 2, "l1": pixels / 2, "l0": pixels}[evidence.norm]
     prior = float(np.bincount(evidence.labels).max()) / evidence.n
     bound = min(1.0, prior + limits.D9.deviations * sqrt(prior * (1 - prior) / evidence.n))
-    values = {
-        epsilon: float((~white[0] & (evidence.clean == evidence.labels)).mean())
-        for epsilon in evidence.epsilons
+    counts = {
+        epsilon: int((~white[0] & (evidence.clean == evidence.labels)).sum())
+        # grey images are as near wherever the other indicators judge
+        for epsilon in evidence.grid
         if epsilon >= radius and (white := evidence.white_box(epsilon))
     }
-    if not values:
+    if not counts:
         needs = f"an attack at {format_epsilon(radius)} or more" if radius < inf else "the network's sanity check"
         return missing("D9", "impossible accuracy", "masking", bound, needs)
-    epsilon = max(values, key=lambda epsilon: values[epsilon])
+    epsilon = max(counts, key=lambda epsilon: counts[epsilon])
+    count, n = counts[epsilon], evidence.n
     return Finding(
         indicator="D9",
         name="impossible accuracy",
         sign="masking",
-        value=values[epsilon],
+        value=count / n,
         threshold=bound,
-        verdict="fail" if values[epsilon] > bound else "ok",
-        text=f"attacks leave {values[epsilon]:.1%} at {format_epsilon(epsilon)}, where every image can become the same "
-        f"grey; the largest class has {prior:.1%}, and {bound:.1%} with the margin for few images",
+        verdict="fail" if limits.exceeded(count, n, bound) else "ok",
+        text=f"attacks leave {count / n:.1%} at {format_epsilon(epsilon)}, where every image can become the same "
+        f"grey; the largest class has {prior:.1%}, and {bound:.1%} with the margin for few images"
+        + limits.coincidence(count, n, bound),
     )
 
 
 def dominance(evidence: Evidence, limits: Thresholds) -> Finding:
     """D10: accuracy under PGD above that under an attack that minimises the norm."""
-    values: dict[tuple[str, float], float] = {}
+    counts: dict[tuple[str, float], int] = {}
     for epsilon in evidence.epsilons:
         pgd = evidence.pgd(epsilon)
         if pgd is None:
             continue
         for attack in evidence.named(MINIMUM_NORM, epsilon):
-            gap = float(pgd.robust(epsilon).mean() - attack.robust(epsilon).mean())
-            values[f"{attack.title} leaves {{:.1f}} points less than {pgd.title}", epsilon] = gap
-    if not values:
-        names = "PGD and deepfool, fab_t or ddn at the same epsilon"
+            more = int(pgd.robust(epsilon).sum() - attack.robust(epsilon).sum())
+            counts[f"{attack.title} leaves {{:.1f}} points less than {pgd.title}", epsilon] = more
+    if not counts:
+        names = f"PGD and deepfool, fab_t or ddn {evidence.place}"
         return missing("D10", "cross-attack dominance", "weak", limits.D10.fail, names)
-    text, epsilon = max(values, key=lambda place: values[place])
-    value = values[text, epsilon]
-    text = text.format(100 * value) if value > 0 else "PGD is as strong as the attacks that minimise the norm"
+    text, epsilon = max(counts, key=lambda place: counts[place])
+    count, n = counts[text, epsilon], evidence.n
+    text = text.format(100 * count / n) if count > 0 else "PGD is as strong as the attacks that minimise the norm"
     text = f"{text} at {format_epsilon(epsilon)}"
-    return by_gap("D10", "cross-attack dominance", value, limits.D10, text)
+    return by_gap("D10", "cross-attack dominance", count, n, limits, limits.D10, text, "PGD-CE")

@@ -3,12 +3,14 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from afdctl import recipe
-from afdctl.attacks.base import NO_CLASS, NOT_FOUND
+from afdctl.analysis.attack_evidence import AttackEvidence
+from afdctl.attacks.base import NO_CLASS
+from afdctl.formatting import format_epsilon
 from afdctl.runs import shards
 from afdctl.runs.curves import RobustnessCurve
 from afdctl.runs.paired import image_indices
@@ -20,68 +22,17 @@ ONE_STEP: Final = ("fgsm",)
 CROSS_ENTROPY: Final = ("pgd_linf", "pgd_l2", "pgd_l1", "apgd_ce")
 TARGETED: Final = ("apgd_t", "aa")
 MINIMUM_NORM: Final = ("deepfool", "fab_t", "ddn", "cw")
-WITHOUT_GRADIENTS: Final = ("square", "noise", "surrogate")
 # AutoAttack's parts, whose number is stored for each image
 SQUARE_PART: Final = 3
 CE_PART: Final = 0
 
 
 @dataclass(frozen=True, eq=False)
-class AttackEvidence:
-    """One attack on the images that all attacks of a norm share; `columns` has its arrays (n,), as of a cell."""
-
-    title: str
-    name: str
-    source: str | None
-    schedule: str
-    spec: dict[str, Any]
-    epsilons: tuple[float, ...]
-    columns: Arrays
-
-    def column(self, epsilon: float, name: str) -> Array:
-        return self.columns[f"{epsilon:g}/{name}"]
-
-    def fooled(self, epsilon: float) -> Array:
-        """Where (n,) x is classified correctly and x' is not."""
-        distance = self.column(epsilon, "distance")
-        return np.isfinite(distance) & (distance > 0)
-
-    def robust(self, epsilon: float) -> Array:
-        """Where (n,) x and x' are classified correctly."""
-        robust: Array = np.isinf(self.column(epsilon, "distance"))
-        return robust
-
-    def claims(self, epsilon: float) -> Array:
-        """Where (n,) the attack claims success, which float32 may not confirm."""
-        claims: Array = self.column(epsilon, "first_success") != NOT_FOUND
-        return claims
-
-    @property
-    def gradient_free(self) -> bool:
-        """Whether it works without the network's gradients, as a transfer does, and some of other libraries."""
-        if self.source is not None or ":" not in self.name:
-            return self.source is not None or self.name in WITHOUT_GRADIENTS
-        # of a library's or a user's attack, only its passes show it
-        return not any(self.column(epsilon, "backwards").any() for epsilon in self.epsilons)
-
-    @property
-    def standard_aa(self) -> bool:
-        return self.name == "aa" and self.spec.get("version", "standard") == "standard"
-
-    def short_reach(self, epsilon: float) -> bool:
-        """Whether all steps together cannot cross the ball: twice epsilon from a random start, else once."""
-        if self.name not in ("pgd_linf", "pgd_l2", "pgd_l1", "mim"):
-            return False
-        steps, step = self.spec["steps"], self.spec.get("step_size")
-        relative = step / epsilon if step is not None else self.spec.get("rel_step") or 2.5 / steps
-        return bool(steps * relative < (2 if self.spec.get("random_start") else 1) * (1 - 1e-9))
-
-
-@dataclass(frozen=True, eq=False)
 class Evidence:
     """The attacks on one network in one norm, on n images that they share; `labels` (n,).
 
-    `nominal` is the epsilon of the recipe, None without a recipe or where that is in another norm.
+    `nominal` is the epsilon of the recipe, None without a recipe or where that is in another norm. `asked` is the only
+    epsilon to judge at, None for all.
     """
 
     run: str
@@ -90,18 +41,25 @@ class Evidence:
     labels: Array
     clean: Array
     nominal: float | None = None
+    asked: float | None = None
 
     @classmethod
     def of(
-        cls, run: Run, norm: str, curves: Sequence[RobustnessCurve], images: Collection[int] = ()
+        cls,
+        run: Run,
+        norm: str,
+        curves: Sequence[RobustnessCurve],
+        images: Collection[int] = (),
+        asked: float | None = None,
     ) -> "Evidence | None":
-        """Read the curves of a run in a norm; None without any. Error: CorruptError.
+        """Read the curves of a run in a norm; None without any at the epsilon `asked`. Error: CorruptError.
 
         Curves that lack some of `images` are left out; without these numbers in the test split, curves that lack some
         of the images on which most attacks were run.
         """
-        read = _on_shared_images([(curve, _columns(run, curve)) for curve in curves if curve.norm == norm], images)
-        if not read:
+        read = [(curve, _columns(run, curve)) for curve in curves if curve.norm == norm]
+        read = _on_shared_images(read, images, asked)
+        if not any(asked in (None, *curve.epsilons) for curve, _ in read):
             return None
         given = [np.asarray(images)] if images else []
         shared = reduce(np.intersect1d, [*given, *(columns["index"] for _, columns in read)])
@@ -127,6 +85,7 @@ class Evidence:
             labels=first["label"],
             clean=first["clean"],
             nominal=_nominal_epsilon(run, norm),
+            asked=asked,
         )
 
     @property
@@ -134,10 +93,21 @@ class Evidence:
         return len(self.labels)
 
     @cached_property
+    def grid(self) -> tuple[float, ...]:
+        """The grids of all attacks together, first the nominal epsilon, else the one of most attacks."""
+        found = sorted({epsilon for attack in self.attacks for epsilon in attack.epsilons})
+        main = self.nominal if self.nominal in found else max(found, key=lambda epsilon: len(self.at(epsilon)))
+        return tuple(sorted(found, key=lambda epsilon: epsilon != main))
+
+    @property
     def epsilons(self) -> tuple[float, ...]:
-        """The grids of all attacks together, the nominal epsilon first: indicators name the first of equal values."""
-        found = {epsilon for attack in self.attacks for epsilon in attack.epsilons}
-        return tuple(sorted(found, key=lambda epsilon: (epsilon != self.nominal, epsilon)))
+        """Where to judge: at the epsilon asked for, else on the grid; indicators name the first of equal values."""
+        return self.grid if self.asked is None else (self.asked,)
+
+    @property
+    def place(self) -> str:
+        """Where attacks must have been run to be compared."""
+        return "at the same epsilon" if self.asked is None else f"at {format_epsilon(self.asked)}"
 
     def at(self, epsilon: float) -> list[AttackEvidence]:
         """Return the attacks that were run at an epsilon."""
@@ -193,8 +163,8 @@ class Evidence:
     def nan(self) -> int:
         """Number of images with a NaN logit, of x or of some x'."""
         broken = self.clean == NO_CLASS
-        for attack in self.attacks:
-            for epsilon in attack.epsilons:
+        for epsilon in self.epsilons:
+            for attack in self.at(epsilon):
                 broken = broken | (attack.column(epsilon, "prediction") == NO_CLASS)
         return int(broken.sum())
 
@@ -210,12 +180,16 @@ def _nominal_epsilon(run: Run, norm: str) -> float | None:
 
 
 def _on_shared_images(
-    read: list[tuple[RobustnessCurve, Arrays]], images: Collection[int]
+    read: list[tuple[RobustnessCurve, Arrays]], images: Collection[int], asked: float | None
 ) -> list[tuple[RobustnessCurve, Arrays]]:
-    """Keep the curves that have all images: those given, or of the subset with the most curves, then the larger."""
+    """Keep the curves that have all images: those given, or of the subset with the most curves, then the larger.
+
+    Where an epsilon is `asked` for, only curves that have it choose the subset.
+    """
     subsets = [frozenset(columns["index"].tolist()) for _, columns in read]
+    voting = [subset for (curve, _), subset in zip(read, subsets, strict=True) if asked in (None, *curve.epsilons)]
     chosen = frozenset(images) or max(
-        subsets, key=lambda subset: (subsets.count(subset), len(subset)), default=frozenset()
+        voting, key=lambda subset: (voting.count(subset), len(subset)), default=frozenset()
     )
     return [pair for pair, subset in zip(read, subsets, strict=True) if chosen <= subset]
 

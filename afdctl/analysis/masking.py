@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 
 from afdctl.analysis import comparisons, validity
 from afdctl.analysis.evidence import MINIMUM_NORM, TARGETED, Evidence
-from afdctl.analysis.findings import Finding
+from afdctl.analysis.findings import Finding, is_random
 from afdctl.evaluation import thresholds
 from afdctl.evaluation.thresholds import Thresholds
-from afdctl.formatting import NORM_LABELS
+from afdctl.formatting import NORM_LABELS, format_epsilon
 from afdctl.journal import Row
 from afdctl.runs import shards
 from afdctl.runs.curves import RobustnessCurve
@@ -21,6 +21,8 @@ from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from afdctl.suites.attack_config import AttackConfig
 
+# the indicators that compare attacks at the same epsilon
+COMPARISONS: Final = frozenset({"D6", "D7", "D8", "D10"})
 Verdict = Literal["masked", "overestimated", "no sign"]
 # no indicator can find an attack that was not tried
 CAVEAT: Final = "No indicator proves robustness: an attack adapted to this model may still succeed."
@@ -28,7 +30,7 @@ CAVEAT: Final = "No indicator proves robustness: an attack adapted to this model
 PURPOSES: Final = (MINIMUM_NORM, TARGETED, ("square", "aa"))
 VERDICTS: Final[Mapping[Verdict, str]] = {
     "masked": "robustness is not shown: gradients are masked, or results are invalid",
-    "overestimated": "no sign of masked gradients, but the attacks are too weak",
+    "overestimated": "no sign of masked gradients, but {} too weak",
     "no sign": "no sign of masked gradients",
 }
 
@@ -38,7 +40,8 @@ class Diagnosis:
     """The ten indicators of one network in one norm, on the `n` test images that its attacks share.
 
     `overestimate` is by how much the accuracy under PGD on the cross-entropy exceeds the worst case at `epsilon`, where
-    the difference is largest; both are None without such an attack.
+    the difference is largest, and `overestimation` says so; all are None without such an attack. `asked` is the only
+    epsilon that was judged at, None for all.
     """
 
     run: str
@@ -49,12 +52,22 @@ class Diagnosis:
     epsilon: float | None
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...] = ()
+    overestimation: str | None = None
+    asked: float | None = None
+
+    @property
+    def ball(self) -> str:
+        """The norm, and the epsilon that was asked for."""
+        return NORM_LABELS[self.norm] + ("" if self.asked is None else f" at {format_epsilon(self.asked)}")
 
     @property
     def headline(self) -> str:
         """The verdict in one sentence."""
-        sentence = f"{self.run}, {NORM_LABELS[self.norm]}: {VERDICTS[self.verdict]}"
-        signs = [found.indicator for found in self.findings if found.verdict == "fail"]
+        failed = [found for found in self.findings if found.verdict == "fail"]
+        weak = list(dict.fromkeys(found.weak for found in failed if found.weak))
+        attacks = f"{' and '.join(weak)} {'is' if len(weak) == 1 else 'are'}"
+        sentence = f"{self.run}, {self.ball}: {VERDICTS[self.verdict].format(attacks)}"
+        signs = [found.indicator for found in failed]
         return f"{sentence} ({', '.join(signs)})" if signs else sentence
 
     @property
@@ -62,13 +75,6 @@ class Diagnosis:
         """Whether it has more to report than how little was measured: a comparison, a failure or a warning."""
         verdicts = [found.verdict for found in self.findings]
         return bool({"fail", "warn"} & set(verdicts)) or any(verdict != "missing" for verdict in verdicts[5:])
-
-    @property
-    def overestimation(self) -> str | None:
-        """By how much PGD on the cross-entropy overestimates; None without it."""
-        if self.overestimate is None or self.epsilon is None:
-            return None
-        return comparisons.overestimate("PGD-CE", self.overestimate, self.epsilon)
 
     @property
     def missing(self) -> list[str]:
@@ -79,7 +85,7 @@ class Diagnosis:
         """Return what commands print with --json."""
         facts = {key: value for key, value in asdict(self).items() if key != "findings"}
         findings = [asdict(found) for found in self.findings]
-        sentences = {"headline": self.headline, "overestimation": self.overestimation, "caveat": CAVEAT}
+        sentences = {"headline": self.headline, "caveat": CAVEAT}
         return facts | sentences | {"indicators": findings}
 
 
@@ -90,16 +96,19 @@ def diagnose(
     *,
     limits: Thresholds | None = None,
     images: Collection[int] = (),
+    epsilon: float | None = None,
 ) -> list[Diagnosis]:
     """Judge a run's network in each norm in which `curves` attack it; nothing is attacked.
 
     `check` is the journal's row of its sanity checks, `images` the numbers of the images to judge by in the test split,
-    without which most attacks decide. Error: CorruptError where a shard is damaged.
+    without which most attacks decide. With `epsilon`, nothing else is judged, and a norm in which no attacks can be
+    compared there is left out. Error: CorruptError where a shard is damaged.
     """
     norms = dict.fromkeys(curve.norm for curve in curves)
-    evidence = [Evidence.of(run, norm, curves, images) for norm in norms]
+    evidence = [Evidence.of(run, norm, curves, images, epsilon) for norm in norms]
     judged = limits or thresholds.defaults()
-    return [_judge(known, check, judged) for known in evidence if known]
+    found = [_judge(known, check, judged) for known in evidence if known]
+    return [diagnosis for diagnosis in found if epsilon is None or COMPARISONS - set(diagnosis.missing)]
 
 
 def of_record(record: Record) -> list[Diagnosis]:
@@ -125,14 +134,20 @@ def intact_curves(record: Record, digest: str) -> list[RobustnessCurve]:
 def _judge(evidence: Evidence, check: Row, limits: Thresholds) -> Diagnosis:
     gaps = comparisons.gaps(evidence)
     epsilon = max(gaps, key=lambda epsilon: gaps[epsilon]) if gaps else None
+    overestimate = None if epsilon is None else gaps[epsilon] / evidence.n
+    overestimation = None
+    if epsilon is not None and overestimate is not None:
+        random = is_random(check, limits)
+        overestimation = comparisons.overestimate("PGD-CE", overestimate, epsilon, random=random)
+    loss_gap = comparisons.loss_gap(evidence, check, limits)
     findings = (
         validity.invalid(evidence, limits),
         validity.unstable(evidence, check, limits),
-        validity.gradients(check, limits, max(gaps.values(), default=0.0)),
+        validity.gradients(check, limits, misled=loss_gap.verdict in ("warn", "fail")),
         validity.unfinished(evidence, limits),
         validity.not_monotone(evidence, limits),
         comparisons.one_step(evidence, limits),
-        comparisons.loss_gap(evidence, limits),
+        loss_gap,
         comparisons.gradient_free(evidence, limits),
         comparisons.impossible(evidence, check, limits),
         comparisons.dominance(evidence, limits),
@@ -144,10 +159,12 @@ def _judge(evidence: Evidence, check: Row, limits: Thresholds) -> Diagnosis:
         norm=evidence.norm,
         n=evidence.n,
         verdict=verdict,
-        overestimate=None if epsilon is None else gaps[epsilon],
+        overestimate=overestimate,
         epsilon=epsilon,
         findings=findings,
         warnings=tuple(check.get("warnings", ())),
+        overestimation=overestimation,
+        asked=evidence.asked,
     )
 
 

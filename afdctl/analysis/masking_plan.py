@@ -111,10 +111,12 @@ def runner_of_missing(target: EvaluationTarget, **options: Any) -> SweepRunner |
     return request.runner([target])
 
 
-def judge(target: EvaluationTarget, limits: Thresholds, limit: int | None, first: int | None) -> list[Diagnosis]:
-    """Diagnose a target by its stored results, on the test images that `limit` or `first` chooses."""
+def judge(
+    target: EvaluationTarget, limits: Thresholds, limit: int | None, first: int | None, epsilon: float | None = None
+) -> list[Diagnosis]:
+    """Diagnose a target by its stored results, at one epsilon or all, on the images that `limit` or `first` chooses."""
     images = Subset.of(len(target.split), limit=limit, first=first).index.tolist() if limit or first else []
-    return diagnose(target.run, stored_curves(target), target.check, limits=limits, images=images)
+    return diagnose(target.run, stored_curves(target), target.check, limits=limits, images=images, epsilon=epsilon)
 
 
 def _has_images(curve: RobustnessCurve, chosen: Subset) -> bool:

@@ -141,10 +141,13 @@ def diagnose_masking(options: AnalyzeOptions) -> None:
         )
     if options.suite != AnalyzeOptions.suite:
         raise RecipeError("--suite: goes with other analyses; --masking has attacks of its own")
-    epsilon = None if options.epsilons is None else parse_grid(options.epsilons)[-1]
+    grid = () if options.epsilons is None else parse_grid(options.epsilons)
+    # a grid begins with 0
+    if len(grid) > 2:
+        raise RecipeError(f"--epsilons {options.epsilons}: --masking judges at one epsilon; name it alone, such as 0.1")
     masking.diagnose(
         options,
-        epsilon=epsilon,
+        epsilon=grid[-1] if grid else None,
         thresholds_file=options.thresholds,
         overrides=options.overrides or [],
         stored=options.stored,

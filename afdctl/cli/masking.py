@@ -14,7 +14,7 @@ from afdctl.cli.options import check_not_training
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.cli.targets import TargetOptions, load_targets
 from afdctl.errors import NoResultsError
-from afdctl.formatting import NORM_LABELS, format_estimate
+from afdctl.formatting import format_epsilon, format_estimate
 
 if TYPE_CHECKING:
     import torch
@@ -56,12 +56,13 @@ def diagnose(
         masking_plan.nominal_ball(target, epsilon)
         if not stored:
             run_missing(options, target, epsilon, device)
-        found = masking_plan.judge(target, limits, options.limit, options.first)
+        found = masking_plan.judge(target, limits, options.limit, options.first, epsilon)
         diagnoses += found
         lacking += [] if found else [target.name]
     show(diagnoses, as_json=options.json)
     if lacking:
-        remedy = "no attacks to compare are stored; leave --stored out, or run `afdctl sweep`"
+        place = "" if epsilon is None else f" at {format_epsilon(epsilon)}"
+        remedy = f"no attacks to compare are stored{place}; leave --stored out, or run `afdctl sweep`"
         error = NoResultsError(f"{', '.join(lacking)}: {remedy}")
         if not diagnoses:
             raise error
@@ -112,7 +113,8 @@ def show(diagnoses: "Sequence[Diagnosis]", *, as_json: bool) -> None:
         for found in diagnosis.findings:
             console.print(f"{found.indicator}: {found.text}.", soft_wrap=True)
         console.print(f"{diagnosis.headline}.", soft_wrap=True)
-        if diagnosis.overestimation:
+        # D7 says the same, unless another attack is farther above the worst case
+        if diagnosis.overestimation and not any(diagnosis.overestimation in found.text for found in diagnosis.findings):
             console.print(f"{diagnosis.overestimation}.", soft_wrap=True)
         console.print(CAVEAT, soft_wrap=True)
         console.print()
@@ -120,13 +122,14 @@ def show(diagnoses: "Sequence[Diagnosis]", *, as_json: bool) -> None:
 
 def indicator_table(diagnosis: "Diagnosis") -> Table:
     """Tabulate the indicators."""
-    norm = NORM_LABELS[diagnosis.norm]
-    table = Table(title=f"{diagnosis.run}: masking in {norm}, {diagnosis.n:,} test images", title_justify="left")
+    table = Table(
+        title=f"{diagnosis.run}: masking in {diagnosis.ball}, {diagnosis.n:,} test images", title_justify="left"
+    )
     table.add_column("indicator", no_wrap=True)
     for column in ("value", "threshold"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for found in diagnosis.findings:
         value = "—" if found.value is None else f"{found.value:.4g}"
-        table.add_row(f"{found.indicator} {found.name}", value, f"{found.threshold:.4g}", VERDICTS[found.verdict])
+        table.add_row(f"{found.indicator} {found.name}", value, found.bound, VERDICTS[found.verdict])
     return table

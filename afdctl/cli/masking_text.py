@@ -23,7 +23,7 @@ def short_form(diagnosis: "Diagnosis") -> str | None:
     for found in diagnosis.findings:
         if found.verdict in ("fail", "warn"):
             sentences.append(f"{found.indicator}{' warns' * (found.verdict == 'warn')}: {found.text}.")
-            overestimation = None if found.text == overestimation else overestimation
+            overestimation = None if overestimation and overestimation in found.text else overestimation
     if overestimation:
         sentences.append(f"{overestimation}.")
     if diagnosis.missing:

@@ -79,12 +79,17 @@ class Thresholds(Table):
 
     def exceeded(self, count: int, n: int, share: float) -> bool:
         """Whether `count` of n images are more than a share, and more than coincidence."""
-        return count >= self.images and count > share * n
+        return count >= self.images and _is_more(count, n, share)
 
     def coincidence(self, count: int, n: int, share: float) -> str:
         """Say, as the end of a sentence, that `count` of n images are more than a share, but too few; else nothing."""
-        few = count > share * n and not self.exceeded(count, n, share)
+        few = _is_more(count, n, share) and not self.exceeded(count, n, share)
         return f"; fewer than {format_count(self.images, 'image')} are a coincidence" if few else ""
+
+
+def _is_more(count: int, n: int, share: float) -> bool:
+    # 29 of 100 images are no more than 0.29, whose product with 100 is a little less than 29
+    return count > share * n * (1 + 1e-9)
 
 
 @lru_cache

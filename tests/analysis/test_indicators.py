@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from afdctl.analysis import comparisons, validity
-from afdctl.analysis.evidence import AttackEvidence, Evidence
+from afdctl.analysis.attack_evidence import AttackEvidence
+from afdctl.analysis.evidence import Evidence
+from afdctl.attacks.base import NO_CLASS
 from afdctl.errors import RecipeError
 from afdctl.evaluation import thresholds
 from afdctl.evaluation.sanity_checks import Measures
@@ -89,11 +91,11 @@ def test_honest_results_pass_every_indicator():
     findings = [
         validity.invalid(found, LIMITS),
         validity.unstable(found, check(), LIMITS),
-        validity.gradients(check(), LIMITS, 0.02),
+        validity.gradients(check(), LIMITS, misled=False),
         validity.unfinished(found, LIMITS),
         validity.not_monotone(found, LIMITS),
         comparisons.one_step(found, LIMITS),
-        comparisons.loss_gap(found, LIMITS),
+        comparisons.loss_gap(found, {}, LIMITS),
         comparisons.gradient_free(found, LIMITS),
         comparisons.impossible(found, check(), LIMITS),
         comparisons.dominance(found, LIMITS),
@@ -105,11 +107,11 @@ def test_without_data_an_indicator_says_what_it_needs():
     alone = evidence(attack("square", {0.1: range(50)}))
     for finding in (
         validity.unstable(alone, {}, LIMITS),
-        validity.gradients({}, LIMITS, 0),
+        validity.gradients({}, LIMITS, misled=False),
         validity.unfinished(alone, LIMITS),
         validity.not_monotone(alone, LIMITS),
         comparisons.one_step(alone, LIMITS),
-        comparisons.loss_gap(alone, LIMITS),
+        comparisons.loss_gap(alone, {}, LIMITS),
         comparisons.gradient_free(alone, LIMITS),
         comparisons.impossible(alone, check(), LIMITS),
         comparisons.dominance(alone, LIMITS),
@@ -120,7 +122,7 @@ def test_without_data_an_indicator_says_what_it_needs():
 
 def test_one_step_is_no_worst_case_for_pgd():
     found = evidence(attack("pgd_linf", {0.1: range(40)}), attack("fgsm", {0.1: range(50)}))
-    assert comparisons.loss_gap(found, LIMITS).verdict == "missing"
+    assert comparisons.loss_gap(found, {}, LIMITS).verdict == "missing"
 
 
 @pytest.mark.parametrize("fault", [{"claimed": 5}, {"norm": 1.01}])
@@ -136,31 +138,60 @@ def test_d2_unstable(fault: dict[str, float]):
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_command_that_d2_advises_exists(norm: str):
     found = replace(evidence(PGD), norm=norm)
-    _, _, text = validity.unstable(found, check(passes=0.1), LIMITS).text.partition("`afdctl attack RUN --attack ")
+    _, _, text = validity.unstable(found, check(passes=0.1), LIMITS).text.partition("`afdctl attack run --attack ")
     name, _, epsilon, _, setting = text.rstrip("`)").split()
     assert float(epsilon) == 0.1
     (advised,) = load.load(load.DEFAULT, "digits", attacks=[name], epsilons=(0.0, 0.1), overrides=[setting]).attacks
     assert advised.evaluations == 20
 
 
+def test_d2_advises_what_is_not_stored_yet_at_the_judged_epsilon():
+    fgsm = attack("fgsm", {0.05: range(9), 8 / 255: range(9)})
+    single = attack("pgd_linf", {8 / 255: range(50)})
+    standard = attack("aa", {8 / 255: range(50)}, version="standard", eot=None)
+    advice = "`afdctl attack run --attack pgd_linf --epsilon 8/255 --set eot=20`"
+    assert advice in validity.unstable(evidence(fgsm, single, standard), check(passes=0.1), LIMITS).text
+    averaging = attack("pgd_linf", {8 / 255: range(60)}, eot=20)
+    finding = validity.unstable(evidence(fgsm, single, averaging), check(passes=0.1), LIMITS)
+    assert finding.text.endswith("unless they average it (pgd_linf with eot=20 does, and leaves 40.0% at 8/255)")
+    assert finding.verdict == "fail"
+
+
+def test_an_overestimate_of_a_random_network_names_luck():
+    found = evidence(PGD, attack("apgd_t", {0.1: range(88)}))
+    luck = "38.0 points at 0.1; of a random network, the worst case also counts single unlucky passes"
+    assert comparisons.loss_gap(found, check(passes=0.1), LIMITS).text.endswith(luck)
+
+
+def test_at_the_epsilon_asked_for_nothing_else_is_judged():
+    found = evidence(PGD, attack("apgd_t", {0.1: range(88), 0.2: range(81)}), attack("pgd_linf", {0.5: range(99)}))
+    asked = replace(found, asked=0.2)
+    finding = comparisons.loss_gap(asked, {}, LIMITS)
+    assert finding.text == "PGD-CE overestimates robustness by 1.0 points at 0.2"
+    nothing = comparisons.loss_gap(replace(found, asked=0.3), {}, LIMITS)
+    assert nothing.text == "not measured: needs PGD and a second attack at 0.3"
+    # the ball of D9 is its own
+    assert comparisons.impossible(asked, check(), LIMITS).verdict == "ok"
+
+
 @pytest.mark.parametrize(
-    ("fault", "gap", "verdict"),
+    ("fault", "misled", "verdict"),
     [
-        ({"dead_margin": 128}, 0, "fail"),
-        ({"dead_ce": 20}, 0, "fail"),
-        ({"no_gradient": True}, 0, "fail"),
-        ({"misled": 128}, 0, "fail"),
-        ({"misled": 60, "passes": 0.1}, 0, "ok"),
-        ({"flat": 50}, 0, "fail"),
-        ({"probabilities": True}, 0, "fail"),
-        ({"dead_ce": 2}, 0, "ok"),
+        ({"dead_margin": 128}, False, "fail"),
+        ({"dead_ce": 20}, False, "fail"),
+        ({"no_gradient": True}, False, "fail"),
+        ({"misled": 128}, False, "fail"),
+        ({"misled": 60, "passes": 0.1}, False, "ok"),
+        ({"flat": 50}, False, "fail"),
+        ({"probabilities": True}, False, "fail"),
+        ({"dead_ce": 2}, False, "ok"),
         # a certified network may have small logits, which matters only where they weaken PGD
-        ({"confidence": 0.01}, 0.01, "warn"),
-        ({"confidence": 0.01}, 0.4, "fail"),
+        ({"confidence": 0.01}, False, "warn"),
+        ({"confidence": 0.01}, True, "fail"),
     ],
 )
-def test_d3_gradients(fault: dict[str, Any], gap: float, verdict: str):
-    assert validity.gradients(check(**fault), LIMITS, gap).verdict == verdict
+def test_d3_gradients(fault: dict[str, Any], misled: bool, verdict: str):
+    assert validity.gradients(check(**fault), LIMITS, misled=misled).verdict == verdict
 
 
 def test_d4_steps_that_do_not_cross_the_ball_or_come_too_late():
@@ -179,13 +210,19 @@ def test_d4_names_what_a_pgd_without_successes_lacks():
 
 def test_an_ok_beyond_its_threshold_is_explained():
     """Two images of 100 are more than each share of 0.01, but fewer than three."""
+    low = thresholds.load(None, ["D7.warn=0.01", "D7.fail=0.01", "D10.warn=0.01", "D10.fail=0.01", "D4.late=0.1"])
+    late = attack("pgd_linf", {0.1: range(9)}, rel_step=0.1)
+    late.columns["0.1/first_success"][:2] = 95
     few, end = attack("apgd_t", {0.1: range(50)}), "; fewer than 3 images are a coincidence"
     findings = [
         validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, claimed=2)), LIMITS),
-        validity.gradients(check(dead_ce=2), LIMITS, 0),
+        validity.gradients(check(dead_ce=2), LIMITS, misled=False),
+        validity.unfinished(evidence(late), low),
         validity.not_monotone(evidence(independent(attack("pgd_linf", {0.1: range(9), 0.2: range(2, 9)}))), LIMITS),
         comparisons.one_step(evidence(attack("fgsm", {0.1: range(48, 52)}), PGD), LIMITS),
+        comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(52)})), {}, low),
         comparisons.gradient_free(evidence(few, attack("square", {0.1: range(48, 52)})), LIMITS),
+        comparisons.dominance(evidence(PGD, attack("deepfool", {0.1: range(52)})), low),
     ]
     for finding in findings:
         assert finding.value is not None
@@ -193,8 +230,49 @@ def test_an_ok_beyond_its_threshold_is_explained():
         assert (finding.verdict, finding.text[-len(end) :]) == ("ok", end)
 
 
+def test_a_share_equal_to_its_threshold_is_not_beyond_it():
+    finding = comparisons.dominance(evidence(PGD, attack("deepfool", {0.1: range(55)})), LIMITS)
+    # 0.5 - 0.45 is more than 0.05 in binary
+    assert (finding.verdict, finding.value, finding.threshold) == ("warn", 0.05, LIMITS.D10.warn)
+    assert not LIMITS.exceeded(29, 100, 0.29)
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        ({}, ("dead gradients", 0, "≤ 0.01", "ok")),
+        ({"dead_margin": 128}, ("dead gradients", 1, "≤ 0.01", "fail")),
+        # two images without a gradient are a coincidence; eight with a flat margin are the fault
+        ({"dead_margin": 2, "flat": 8}, ("flat margin", 8 / 128, "≤ 0.05", "fail")),
+        ({"misled": 1, "probabilities": True}, ("probabilities", 1, "≤ 0", "fail")),
+        ({"misled": 1, "confidence": 0.0016}, ("equal outputs", 0.0016, "≥ 0.1", "fail")),
+    ],
+)
+def test_d3_shows_the_condition_that_it_judges(fault: dict[str, Any], shown: tuple[str, float, str, str]):
+    finding = validity.gradients(check(**fault), LIMITS, misled=True)
+    assert (finding.name, finding.value, finding.bound, finding.verdict) == shown
+
+
+def test_d3_does_not_say_where_the_gradients_of_a_random_network_lead():
+    text = "every checked image has a gradient"
+    assert validity.gradients(check(misled=60, passes=0.1), LIMITS, misled=False).text == text
+    sound = validity.gradients(check(), LIMITS, misled=False)
+    assert sound.text == f"{text}, and a step along it raises the loss"
+
+
+def test_a_value_that_fails_is_on_the_wrong_side_of_its_threshold():
+    short = attack("pgd_linf", {0.1: range(50)}, rel_step=0.0133, random_start=True)
+    finding = validity.unfinished(evidence(short), LIMITS)
+    assert (finding.value, finding.bound) == (pytest.approx(1.33), "≥ 2")
+    assert finding.text.endswith(": its 100 steps reach 1.33 epsilon, and crossing the ball takes 2 epsilon")
+    broken = attack("pgd_linf", {0.1: range(50)})
+    broken.columns["0.1/prediction"][0] = NO_CLASS
+    invalid = validity.invalid(evidence(broken), LIMITS)
+    assert (invalid.verdict, invalid.value, invalid.bound) == ("fail", 0.01, "≤ 0")
+
+
 def test_a_warning_shows_value_and_threshold_of_its_cause():
-    finding = validity.gradients(check(confidence=0.01), LIMITS, 0)
+    finding = validity.gradients(check(confidence=0.01), LIMITS, misled=False)
     assert (finding.verdict, finding.value, finding.threshold) == ("warn", 0.01, LIMITS.D3.confidence)
     outside = validity.invalid(evidence(attack("pgd_linf", {0.1: range(50)}, norm=1.01)), LIMITS)
     assert (outside.value, outside.threshold) == (pytest.approx(0.01), LIMITS.D1.excess)
@@ -207,6 +285,12 @@ def test_d5_fooled_only_in_the_smaller_ball():
     noisy = independent(attack("pgd_linf", {0.1: range(50), 0.2: range(20, 80)}))
     finding = validity.not_monotone(evidence(noisy), LIMITS)
     assert (finding.verdict, finding.value) == ("fail", 0.2)
+    assert finding.text == "pgd_linf fools 20 of 100 images at 0.1, but not at 0.2"
+    sound = validity.not_monotone(evidence(independent(PGD)), LIMITS)
+    assert sound.text == "each image that pgd_linf fools, it also fools at the next larger epsilon"
+    # what only warns does not hide what fails
+    both = evidence(noisy, independent(attack("fgsm", {0.1: range(50), 0.2: range(40, 80)})))
+    assert validity.not_monotone(both, LIMITS).verdict == "fail"
     one_step = independent(attack("fgsm", {0.1: range(50), 0.2: range(20, 80)}))
     assert validity.not_monotone(evidence(one_step), LIMITS).verdict == "warn"
 
@@ -219,14 +303,14 @@ def test_d6_one_step_fools_what_many_do_not():
 
 
 def test_d7_reads_as_an_overestimate():
-    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), LIMITS)
+    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), {}, LIMITS)
     assert (finding.verdict, finding.sign) == ("fail", "weak")
     assert finding.text == "PGD-CE overestimates robustness by 38.0 points at 0.1"
 
 
 def test_d7_takes_apgd_ce_from_the_parts_of_autoattack():
     """Its second part fools most images, which the first one does not."""
-    finding = comparisons.loss_gap(evidence(attack("aa", {0.1: range(70)}, part=1)), LIMITS)
+    finding = comparisons.loss_gap(evidence(attack("aa", {0.1: range(70)}, part=1)), {}, LIMITS)
     assert finding.text == "APGD-CE overestimates robustness by 70.0 points at 0.1"
 
 
@@ -270,10 +354,10 @@ def test_d10_an_attack_that_minimises_the_norm_is_stronger():
 
 def test_thresholds_are_data():
     changed = thresholds.load(None, ["D7.fail=0.5"])
-    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), changed)
+    finding = comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(88)})), {}, changed)
     # a warning has the threshold that it is beyond, everything else the one at which it fails
     assert (finding.verdict, finding.threshold) == ("warn", 0.05)
-    assert comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(51)})), changed).threshold == 0.5
+    assert comparisons.loss_gap(evidence(PGD, attack("apgd_t", {0.1: range(51)})), {}, changed).threshold == 0.5
     with pytest.raises(RecipeError, match=r"^--set D7\.fial: no such key"):
         thresholds.load(None, ["D7.fial=0.5"])
 
@@ -282,5 +366,6 @@ def test_equal_values_name_the_nominal_epsilon():
     grid = {0.1: range(50), 0.2: range(50), 0.3: range(50)}
     found = replace(evidence(attack("pgd_linf", grid), attack("fgsm", grid), attack("deepfool", grid)), nominal=0.2)
     assert found.epsilons == (0.2, 0.1, 0.3)
-    for indicator in (comparisons.one_step, comparisons.loss_gap, comparisons.dominance):
+    assert "at 0.2" in comparisons.loss_gap(found, {}, LIMITS).text
+    for indicator in (comparisons.one_step, comparisons.dominance):
         assert "at 0.2" in indicator(found, LIMITS).text

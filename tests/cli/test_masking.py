@@ -108,6 +108,44 @@ def test_only_the_chosen_images_count(afdctl: Afdctl):
     assert "D8" not in [one["indicator"] for one in found["indicators"] if one["verdict"] == "missing"]
 
 
+def test_the_diagnosis_is_at_the_epsilon_asked_for(afdctl: Afdctl):
+    assert afdctl(*COMMAND).code == 0
+    assert afdctl(*COMMAND, "--epsilons", "0.08").code == 0
+    # FGSM alone, which is also run in half the ball, and PGD far outside
+    nothing = afdctl(*COMMAND, "--stored", "--epsilons", "0.04")
+    assert (nothing.code, nothing.out) == (7, "")
+    assert "nt: no attacks to compare are stored at 0.04; leave --stored out" in nothing.err
+    shown = afdctl(*COMMAND, "--stored", "--epsilons", "0.08")
+    assert shown.code == 0
+    assert "at 0.08" in shown.out
+    assert "at 0.1" not in shown.out
+    assert "nt, L∞ at 0.08: no sign of masked gradients" in shown.out
+
+
+def test_no_sentence_is_printed_twice(afdctl: Afdctl):
+    shown = afdctl(*COMMAND)
+    assert shown.out.count("PGD-CE ") == 1
+
+
+def test_only_the_attack_that_is_too_weak_is_called_so():
+    gap = Finding(
+        indicator="D7",
+        name="loss gap",
+        sign="weak",
+        value=0.2,
+        threshold=0.1,
+        verdict="fail",
+        text="PGD-CE overestimates robustness by 20.0 points at 0.1",
+        weak="PGD-CE",
+    )
+    weak = Diagnosis(
+        run="nt", norm="linf", n=8, verdict="overestimated", overestimate=0.2, epsilon=0.1, findings=(gap,)
+    )
+    assert weak.headline == "nt, L∞: no sign of masked gradients, but PGD-CE is too weak (D7)"
+    both = replace(weak, findings=(replace(gap, indicator="D4", weak="mim"), gap))
+    assert both.headline.endswith("but mim and PGD-CE are too weak (D4, D7)")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -117,6 +155,7 @@ def test_only_the_chosen_images_count(afdctl: Afdctl):
         (("--thresholds", "none.toml"), 2, "none.toml: cannot be read: No such file or directory"),
         (("none",), 3, "none: no such run under runs; name another folder with --runs"),
         (("--pca",), 2, "--masking: compares attacks, not features; run it without other analyses, --attacks and "),
+        (("--epsilons", "0.05,0.1"), 2, "--epsilons 0.05,0.1: --masking judges at one epsilon; name it alone, such as"),
         (("--suite", "strong"), 2, "--suite: goes with other analyses; --masking has attacks of its own"),
     ],
 )

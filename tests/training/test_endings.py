@@ -302,7 +302,7 @@ def test_warm_ups_longer_than_the_training_are_warned_about():
     ]
 
 
-WEAK = "reach 1.00 epsilon, and crossing the ball takes 2; its accuracies are too high"
+WEAK = "reach 1.00 epsilon, and crossing the ball takes 2 epsilon; its accuracies are too high"
 
 
 def test_an_attack_that_cannot_cross_its_ball_is_warned_about_at_the_start_and_beside_its_result(tmp_path: Path):
@@ -318,17 +318,17 @@ def test_an_attack_that_cannot_cross_its_ball_is_warned_about_at_the_start_and_b
     [
         (
             ["attack.steps=4"],
-            "training adversary pgd at 0.1: its 4 steps reach 1.60 epsilon, and crossing the ball takes 2",
+            "training adversary pgd at 0.1: its 4 steps reach 1.60 epsilon, and crossing the ball takes 2 epsilon",
         ),
         (["attack.steps=5"], None),
         (["attack.steps=4", "attack.random_start=false"], None),
         (
             ["attack.steps=1", "attack.random_start=false"],
-            "its step reaches 0.40 epsilon, and crossing the ball takes 1",
+            "its step reaches 0.40 epsilon, and crossing the ball takes 1 epsilon",
         ),
         # FGSM-RS: by design, its one step only reaches the border from anywhere in the ball
         (["attack.steps=1", "attack.step_size=0.125"], None),
-        (["attack.steps=1"], "its step reaches 0.40 epsilon, and crossing the ball takes 1"),
+        (["attack.steps=1"], "its step reaches 0.40 epsilon, and crossing the ball takes 1 epsilon"),
         (["attack.name=pgd_kl", "attack.steps=3"], None),
         (["test.square_queries=499"], "test.square_queries = 499 is too few to detect masked gradients"),
         (["test.square_queries=500"], None),
