@@ -43,8 +43,8 @@ def diagnose(
 
     Returns a diagnosis for each norm. A module needs `data`, as in `evaluate`. `epsilon` is by default that of the
     training; of a module 0.3 on MNIST and Fashion-MNIST, 0.1 on digits and 8/255 on all other images, in L-infinity.
-    `thresholds` changes some, such as `{"D7.fail": 0.2}`. With `stored`, nothing is attacked; with `epsilon`, results at
-    no other one are judged. Error: NoResultsError where there is nothing to judge.
+    `thresholds` changes some, such as `{"D7.fail": 0.2}`. With `stored`, nothing is attacked; with `epsilon`, results
+    at no other one are judged. Error: NoResultsError where there is nothing to judge.
     """
     check_images(limit, first)
     check_kind(target, "target", RUN_OR_MODULE)
