@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from afdctl.journal import read_lines
+from afdctl.journal import JournalReader
 from afdctl.runs import files
 from afdctl.tui.drawing.axis import Range
 from afdctl.tui.drawing.cells import Cells, Palette
@@ -68,7 +68,7 @@ def afdctl(*words: str) -> str:
 
 def shots(run: Path) -> Iterator[Shot]:
     """Yield the frames of a run's training and of its sweep, each with its seconds."""
-    lines = list(read_lines(run / "events.ndjson"))
+    lines = JournalReader(run / "events.ndjson").read_all()
     events = [row["event"] for _, row in lines]
     sweep = events.index("sweep")
     # the first row has no steps yet, and the sweep's first row only has its plan
