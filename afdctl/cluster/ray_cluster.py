@@ -122,10 +122,11 @@ def last_line(error: BaseException) -> str:
 
 def check_address(address: str) -> None:
     """Raise RecipeError where Ray is not installed, or nothing answers at the address."""
-    if find_spec("ray") is None:
-        raise RecipeError(f"--ray {address}: needs Ray; pip install 'afdctl[cluster]'")
+    # a wrong address is one without Ray too
     if address not in (LOCAL, AUTO):
         _check_reachable(address)
+    if find_spec("ray") is None:
+        raise RecipeError(f"--ray {address}: needs Ray; pip install 'afdctl[cluster]'")
 
 
 def _start(address: str) -> Any:
