@@ -32,7 +32,7 @@ from afdctl.training.cost_estimate import (
     with_precisions,
     with_train_settings,
 )
-from afdctl.training.precision_choice import find_precisions
+from afdctl.training.precision_choice import with_found_precisions
 from afdctl.training.setup import choose_device
 
 
@@ -95,7 +95,7 @@ def published_defense(recipe: Recipe, attack_steps: int, images: ImageBatch) -> 
 def measure(recipe: Recipe, attack_steps: int, rounds: int, device: torch.device) -> dict[str, Any]:
     """Return the seconds of both steps, and their ratio as [median, lower quartile, upper quartile]."""
     images = make_batch(recipe, device)
-    recipe = with_precisions(recipe, find_precisions(recipe, images.x.shape[1:], images.classes, device))
+    recipe = with_found_precisions(recipe, images)
     afd = build_defense(recipe, defense_table(recipe, "afd"), attack_steps, images)
     steps: dict[str, Callable[[], object]] = {
         "afd": partial(afd.step, images.x, images.y),

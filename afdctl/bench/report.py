@@ -39,11 +39,10 @@ from afdctl.training.cost_estimate import (
     ceiling_dtypes,
     dtype_of,
     estimate_cost,
-    with_precisions,
     with_train_settings,
 )
 from afdctl.training.evaluate import evaluate
-from afdctl.training.precision_choice import find_precisions
+from afdctl.training.precision_choice import with_found_precisions
 from afdctl.training.schedule import AdversarySchedule, ValidationSchedule, passes_of_test, passes_of_validation
 
 # The test evaluates the last checkpoint and the best one.
@@ -61,8 +60,7 @@ def measure(
     of the attack and of the training. `try_threads` also measures other thread counts, on a CPU only.
     """
     images = make_batch(recipe, device)
-    precisions = find_precisions(recipe, images.x.shape[1:], images.classes, device)
-    recipe = with_precisions(recipe, precisions)
+    recipe = with_found_precisions(recipe, images)
     dtypes, compilation = ceiling_dtypes(recipe, device), measure_compilation(recipe, images, rounds)
     rows = [measure_steps(recipe, steps, images, rounds, dtypes) for steps in attack_steps]
     step = MeasuredStep(rows[0]["attack_steps"], rows[0][f"{short_name(recipe)}_seconds"])
@@ -71,7 +69,7 @@ def measure(
         "schema": "afdctl/1",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "threads": torch.get_num_threads(),
-        "precisions": precisions,
+        "precisions": {"attack": recipe.attack.precision, "train": recipe.train.precision},
         "compile": recipe.train.compile,
         "compilation": compilation,
         "dtypes": dtypes,

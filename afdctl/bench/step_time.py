@@ -27,9 +27,9 @@ from afdctl.recipe import Recipe, dump
 from afdctl.recipe.defenses import DefenseConfig
 from afdctl.runs import files, results_file
 from afdctl.runs.run import Run
-from afdctl.training.cost_estimate import ImageBatch, build_defense, random_batch, with_precisions
+from afdctl.training.cost_estimate import ImageBatch, build_defense, random_batch
 from afdctl.training.metric_buffer import MetricBuffer
-from afdctl.training.precision_choice import find_precisions
+from afdctl.training.precision_choice import with_found_precisions
 
 COMPARED: Final = ("afd", "adversarial", "trades")
 # Steps timed by phase, and steps of the epoch whose journal is timed: 55,000 images of MNIST in batches of 128.
@@ -202,7 +202,7 @@ class PhaseRegions:
 def write_trace(recipe: Recipe, device: torch.device, path: Path) -> str:
     """Trace the recipe's own step to a file for Perfetto or chrome://tracing; return the table of top operators."""
     images = make_batch(recipe, device)
-    recipe = with_precisions(recipe, find_precisions(recipe, images.x.shape[1:], images.classes, device))
+    recipe = with_found_precisions(recipe, images)
     defense = build_defense(recipe, recipe.defense, recipe.attack.steps, images)
     for _ in range(warm_up_steps(device)):
         defense.step(images.x, images.y)

@@ -13,7 +13,7 @@ from afdctl.models.fused import FusedModel
 from afdctl.models.native_precision import AUTO, MEASURED_IMAGES, choose_precision
 from afdctl.models.precision import set_precision
 from afdctl.recipe import Recipe
-from afdctl.training.cost_estimate import ImageBatch, build_network, random_batch, with_train_settings
+from afdctl.training.cost_estimate import ImageBatch, build_network, random_batch, with_precisions, with_train_settings
 from afdctl.user_code.global_state import preserved
 
 
@@ -32,6 +32,11 @@ def find_precisions(recipe: Recipe, shape: Sequence[int], classes: int, device: 
             if precisions[name] == AUTO:
                 precisions[name] = choose_precision(partial(make_pass, network, images), device)
     return precisions
+
+
+def with_found_precisions(recipe: Recipe, images: ImageBatch) -> Recipe:
+    """Return the recipe with its precisions found on the device and for the shape of images."""
+    return with_precisions(recipe, find_precisions(recipe, images.x.shape[1:], images.classes, images.x.device))
 
 
 def attack_pass(network: FeatureClassifier, images: ImageBatch, precision: str) -> Callable[[], Any]:
