@@ -38,11 +38,11 @@ PeerAttack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 class Images(NamedTuple):
-    """A batch of test images x (n, c, h, w) in [0, 1] with labels y (n,), and their places in the split."""
+    """A batch of test images x (n, c, h, w) in [0, 1] with labels y (n,), and their `places` (n,) in the split."""
 
     x: Tensor
     y: Tensor
-    index: Tensor
+    places: Tensor
 
 
 def pgd_of_torchattacks(spec: Any, epsilon: float) -> PeerAttack:
@@ -102,8 +102,8 @@ PEERS: Final[Mapping[str, Mapping[str, Callable[[Any, float], PeerAttack]]]] = {
 
 def plain_copy(network: nn.Module) -> nn.Module:
     """Return the network as other code builds it: parameters with gradients, channels first in memory."""
-    plain = deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return plain.eval().requires_grad_(True)  # type: ignore[no-any-return]
+    plain = deepcopy(network).to(memory_format=torch.contiguous_format)
+    return plain.eval().requires_grad_(True)
 
 
 def ours(task: Task, images: Images, epsilon: float, precision: str) -> float:
@@ -113,7 +113,7 @@ def ours(task: Task, images: Images, epsilon: float, precision: str) -> float:
     model = PreparedModel(network, lambda: None, precision)
     float32_model = None if precision == "float32" else PreparedModel(network, lambda: None)
     (arrays,) = attack_batch(
-        task, model, images.x, images.y, index=images.index, keep_images=False, float32_model=float32_model
+        task, model, images.x, images.y, index=images.places, keep_images=False, float32_model=float32_model
     )
     return float(np.isinf(arrays[f"{epsilon:g}/distance"]).mean())
 
