@@ -58,15 +58,21 @@ class TableConsole(Console):
 
     def print_dropping_columns(self, draw: Callable[[int], Table], most: int) -> None:
         """Print `draw(n)` with as many of its `most` optional columns as fit, and name those left out."""
-        unlimited = self.options.update(width=PIPE_WIDTH)
+        table, dropped = self.fit_columns(draw, most)
+        self.print(table)
+        if dropped:
+            self.print(f"No room for {', '.join(dropped)}: a wider terminal or --json shows them.")
+
+    def fit_columns(self, draw: Callable[[int], Table], most: int) -> tuple[Table, list[str]]:
+        """Return `draw(n)` with as many of its `most` optional columns as fit, and the headers of those left out."""
+        # a measurement ends at the width of its options
+        unlimited = self.options.update(width=sys.maxsize)
         for optional in range(most, -1, -1):
             table = draw(optional)
             if self.measure(table, options=unlimited).maximum <= self.width:
                 break
-        self.print(table)
         headers = {column.header for column in table.columns}
-        if dropped := [str(column.header) for column in draw(most).columns if column.header not in headers]:
-            self.print(f"No room for {', '.join(dropped)}: a wider terminal or --json shows them.")
+        return table, [str(column.header) for column in draw(most).columns if column.header not in headers]
 
 
 class ProgressReporter:

@@ -15,7 +15,9 @@ from afdctl.formatting import format_percent, format_value, short_keys
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
+    from afdctl.cli.console import TableConsole
     from afdctl.tui.state.follower import RunFollower
 
 REFRESH_SECONDS: Final = 1.0
@@ -112,16 +114,16 @@ def watch_folder(root: Path, *, once: bool) -> None:
 
     folder, console = RunFolder(root), TableConsole()
     if once:
-        console.print(draw(folder, folder.refresh()))
+        console.print(draw(folder, folder.refresh(), console))
         return
     try:
         if sys.stdout.isatty():
             from rich.live import Live
 
-            with Live(draw(folder, folder.refresh()), console=console, auto_refresh=False) as live:
+            with Live(draw(folder, folder.refresh(), console), console=console, auto_refresh=False) as live:
                 while not folder.is_idle:
                     time.sleep(REFRESH_SECONDS)
-                    live.update(draw(folder, folder.refresh()), refresh=True)
+                    live.update(draw(folder, folder.refresh(), console), refresh=True)
             return
         for line in follow(folder):
             typer.echo(line)
@@ -165,23 +167,32 @@ def describe(values: dict[str, Any]) -> str:
     )
 
 
-def draw(folder: RunFolder, states: Sequence[RunState]) -> "Group":
-    """Return a line of counts and the table of the runs."""
+def draw(folder: RunFolder, states: Sequence[RunState], console: "TableConsole") -> "Group":
+    """Return a line of counts, the table of the runs, and the keys for which the console is too narrow."""
     from rich.console import Group
-    from rich.table import Table
 
     values = folder.values()
     keys = list(next(iter(values.values()), {}))
+    table, dropped = console.fit_columns(lambda optional: tabulate(states, values, keys, optional), len(keys))
+    counts = Counter(run.word for run in states)
+    words = ", ".join(f"{count} {word}" for word, count in counts.items()) or "no run yet"
+    return Group(f"{folder.root}: {words}", table, *([f"They also differ in {', '.join(dropped)}."] if dropped else []))
+
+
+def tabulate(
+    states: Sequence[RunState], values: dict[str, dict[str, Any]], keys: Sequence[str], optional: int
+) -> "Table":
+    """Return the table of the runs with the first `optional` of the keys as columns."""
+    from rich.table import Table
+
     table = Table()
     table.add_column("run", overflow="fold")
-    for key in short_keys(keys):
+    for key in short_keys(keys)[:optional]:
         table.add_column(key, overflow="fold")
     for heading in ("state", "epoch", "best", "hold-out %"):
         table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
     for run in states:
-        settings = [format_value(values[run.name][key]) if run.name in values else "" for key in keys]
+        settings = [format_value(values[run.name][key]) if run.name in values else "" for key in keys[:optional]]
         best = "" if run.accuracy is None else str(run.best_epoch)
         table.add_row(run.name, *settings, run.word, run.epoch_count, best, run.holdout)
-    counts = Counter(run.word for run in states)
-    words = ", ".join(f"{count} {word}" for word, count in counts.items()) or "no run yet"
-    return Group(f"{folder.root}: {words}", table)
+    return table

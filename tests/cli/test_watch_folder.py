@@ -5,11 +5,16 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
 from afdctl.cli import watch_folder
+from afdctl.cli.console import TableConsole
 from afdctl.journal import Journal
 from tests.cli.conftest import Afdctl
 from tests.tui import journals
+
+COLUMNS = ["state", "epoch", "best", "hold-out %"]
+DROPPED = "They also differ in lr_F."
 
 
 def with_lr(lr_F: float, rows: list[journals.Row]) -> list[journals.Row]:
@@ -38,6 +43,16 @@ def test_a_table_once(afdctl: Afdctl):
     head, *table = ended.out.splitlines()
     assert head in ("g: 1 crashed, 1 finished", "g: 1 finished, 1 crashed")
     assert [line.split("│")[2].strip() for line in table if line.startswith("│ x-0a")] == ["0.5"]
+
+
+def test_a_narrow_console_names_the_keys_without_a_column(folder: Path):
+    console, runs = TableConsole(), watch_folder.RunFolder(folder / "g")
+    states = runs.refresh()
+    for width, columns, lines in ((80, ["run", "lr_F", *COLUMNS], []), (55, ["run", *COLUMNS], [DROPPED])):
+        console.width = width
+        _, table, *after = watch_folder.draw(runs, states, console).renderables
+        assert isinstance(table, Table)
+        assert ([column.header for column in table.columns], after) == (columns, lines)
 
 
 def test_only_changes_are_lines(folder: Path):
