@@ -50,7 +50,7 @@ def apgd_from(
     return_iterate: str,
     share: float = TRAINING_SHARE,
 ) -> Tensor:
-    """Return x' of a run from `start`: `steps` gradients and one more forward pass.
+    """Return x' of a run from `start`: `steps` gradients, and one more forward pass where x' isn't the last iterate.
 
     In l1 the first steps move a `share` of the pixels.
     """
@@ -64,6 +64,8 @@ def apgd_from(
         rule = SparseRule(x, epsilon, share, steps)
     for step in range(1, steps + 1):
         x_adv, previous = rule.step(x_adv, previous, gradient), x_adv
+        if step == steps and return_iterate == "last":
+            return x_adv
         if step == steps:
             with torch.no_grad():
                 logits = model(x_adv)

@@ -73,6 +73,7 @@ def run_gradient_attack(
     loss: Loss = cross_entropy_per_sample,
     return_iterate: str = "last",
     eot: int = 1,
+    judge_last: bool = True,
 ) -> tuple[AttackResult, Tensor]:
     """Take up to `steps` steps from `start`. Return the result and which samples are settled at their x' (n,).
 
@@ -80,15 +81,16 @@ def run_gradient_attack(
     arXiv:1707.07397), and the class of most of these passes decides success.
 
     With `early_stop` a settled sample keeps its iterate as x' and costs no more passes. Without it all samples take all
-    steps, no operation waits for the device, and `return_iterate` chooses x' (see `IterateTracker`).
+    steps, no operation waits for the device, and `return_iterate` chooses x' (see `IterateTracker`). Without
+    `judge_last` the last iterate costs no pass, and the result does not show whether it fools.
     """
     result = AttackResult.empty(x)
     settled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     remaining = torch.arange(len(x), device=x.device)
     tracker = IterateTracker(return_iterate, x, y)
     x_adv = start
-    # the last iterate is evaluated too; a model is never called on an empty batch
-    for step in range(steps + 1 if len(x) else 0):
+    # a model is never called on an empty batch
+    for step in range(steps + judge_last if len(x) else 0):
         needs_gradient = step_rule.needs_gradient and step < steps
         passes = [evaluate(model, loss, x_adv, y, needs_gradient) for _ in range(eot)]
         logits, losses, gradient = passes[0] if eot == 1 else map(_mean, zip(*passes, strict=True))
@@ -108,7 +110,7 @@ def run_gradient_attack(
             if not len(remaining):
                 break
         x_adv = step_rule(x, x_adv, gradient)
-    result.x_adv[remaining] = tracker.x_adv
+    result.x_adv[remaining] = x_adv if return_iterate == "last" else tracker.x_adv
     return result, settled
 
 

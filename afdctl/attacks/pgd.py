@@ -127,7 +127,18 @@ def _all_steps(
     return_iterate: str,
     loss: Loss,
 ) -> Tensor:
+    # nothing depends on the logits of a last iterate that is x' in any case: 0.96 of the time of a step with PGD-10
+    judge_last = return_iterate != "last"
     result, _ = run_gradient_attack(
-        model, x, y, start, step_rule, steps=steps, early_stop=False, loss=loss, return_iterate=return_iterate
+        model,
+        x,
+        y,
+        start,
+        step_rule,
+        steps=steps,
+        early_stop=False,
+        loss=loss,
+        return_iterate=return_iterate,
+        judge_last=judge_last,
     )
     return result.x_adv

@@ -52,6 +52,8 @@ def msd(
         logits, losses, gradient = loss_and_gradient(model, cross_entropy_per_sample, x_adv, y)
         tracker.update(x_adv, logits, losses)
         x_adv = worst_of(model, y, [rule(x, x_adv, gradient) for rule in rules])
+    if return_iterate == "last":
+        return x_adv
     with torch.no_grad():
         logits = model(x_adv)
         tracker.update(x_adv, logits, cross_entropy_per_sample(logits, y))

@@ -16,6 +16,8 @@ from afdctl.models.precision import DTYPES, precision_of, set_precision
 
 # with at most this many input channels, `fold` is faster than oneDNN for the input gradient
 MAX_CHANNELS_FOR_FOLD: Final = 3
+# from this number of weights on, oneDNN's float32 convolution is slow with channels last
+MANY_WEIGHTS: Final = 1 << 20
 
 
 class FusedModel(nn.Module):
@@ -39,9 +41,7 @@ class FusedModel(nn.Module):
             conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
             assert isinstance(conv, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
-            convolution = FoldedConvolution(conv)
-            if precision != "float32":
-                convolution.to(DTYPES[precision])
+            convolution = FoldedConvolution(conv, DTYPES[precision])
             self.copy.set_submodule(conv_name, convolution)
             self.copy.set_submodule(norm_name, after_normalisation(self.copy.get_submodule(norm_name)))
             self.folded.append((conv, norm, convolution))
@@ -107,11 +107,11 @@ class AttributeCopy:
 class FoldedConvolution(nn.Conv2d):
     """A convolution and its BatchNorm in evaluation mode as one frozen convolution with a bias.
 
-    Three cases take a faster path on a CPU: maps that a single window covers (`dense`), strided 1x1 convolutions
-    (`pointwise`), and strided convolutions of images (`InputGradientByFold`).
+    Four cases take a faster path on a CPU: maps that a single window covers (`dense`), strided 1x1 convolutions
+    (`pointwise`), strided convolutions of images (`InputGradientByFold`), and many weights (`channels_first`).
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
         # on meta, because initial weights would be drawn from the global generator
         with torch.device("meta"):
             super().__init__(
@@ -124,10 +124,15 @@ class FoldedConvolution(nn.Conv2d):
                 groups=conv.groups,
                 padding_mode=conv.padding_mode,
             )
-        self.weight = nn.Parameter(torch.zeros_like(conv.weight), requires_grad=False)
-        self.bias = nn.Parameter(conv.weight.new_zeros(conv.out_channels), requires_grad=False)
         self.reach = conv.kernel_size[0] // 2
         self.is_plain = is_plain(conv)
+        on_cpu = conv.weight.device.type == "cpu" and dtype == torch.float32
+        many = conv.weight.numel() >= MANY_WEIGHTS and conv.stride == (1, 1)
+        self.is_channels_first = self.is_plain and on_cpu and many and not conv.weight.is_contiguous()
+        layout = torch.contiguous_format if self.is_channels_first else torch.preserve_format
+        weight = torch.zeros_like(conv.weight, dtype=dtype, memory_format=layout)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = nn.Parameter(weight.new_zeros(conv.out_channels), requires_grad=False)
         # by (height, width) of the maps; built from the current weights, once for all steps of an attack
         self.dense_layers: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -154,7 +159,12 @@ class FoldedConvolution(nn.Conv2d):
         if self.stride[0] > 1 and self.in_channels <= MAX_CHANNELS_FOR_FOLD and len(x):
             maps: Tensor = InputGradientByFold.apply(x, self.weight, self.bias, self.stride[0])
             return maps
-        return super().forward(x)
+        return self.channels_first(x) if self.is_channels_first else super().forward(x)
+
+    def channels_first(self, x: Tensor) -> Tensor:
+        """Convolve maps with channels first and return them with channels last."""
+        # 0.55 of the time of 512 channels at 4 x 4 (batch 32, one thread of a Xeon with AMX), 0.85 at 8 x 8
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
     def pointwise(self, x: Tensor) -> Tensor:
         """Compute a strided 1x1 convolution as a dense layer on every other pixel."""

@@ -82,6 +82,24 @@ def test_the_returned_iterate(name: str):
     assert not (kept["best_loss"] == x).flatten(1).all(1).any()
 
 
+@pytest.mark.parametrize(("name", "before"), [("apgd_ce", 0), ("pgd", 0), ("pgd_kl", 1)])
+def test_a_last_iterate_that_is_returned_in_any_case_costs_no_pass(name: str, before: int):
+    """The adversary of TRADES also needs the logits of x, `before` its steps."""
+    model, x, y = model_and_images()
+    found, passes = {}, {}
+    for iterate in ("last", "best_loss"):
+        seen: list[Tensor] = []
+
+        def counting(images: Tensor, seen: list[Tensor] = seen) -> Tensor:
+            seen.append(images.detach())
+            return model(images)
+
+        found[iterate] = generate(name, "linf", counting, x, y, steps=3, return_iterate=iterate)
+        passes[iterate] = seen
+    assert (len(passes["last"]), len(passes["best_loss"])) == (3 + before, 4 + before)
+    assert torch.equal(found["last"], passes["best_loss"][-1])
+
+
 @every_norm
 @every_adversary
 def test_never_waits_for_the_device(name: str, norm: str):

@@ -10,6 +10,7 @@ from torch.nn.functional import conv2d, fold
 
 from afdctl.models.feature_classifier import FeatureClassifier
 from afdctl.models.fused import FoldedConvolution, FusedModel
+from afdctl.models.precision import DTYPES
 from afdctl.models.resnet import ConvBN
 from tests.models.encoders import ENCODERS, small
 
@@ -166,6 +167,26 @@ def test_fold_computes_the_gradient_of_a_strided_convolution_of_images(
     assert bool(calls) == by_fold
     assert gradient.shape == x.shape
     assert torch.allclose(gradient, right, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "precision", "first"), [(512, "float32", True), (128, "float32", False), (512, "bf16", False)]
+)
+def test_a_convolution_of_many_weights_is_computed_with_channels_first(channels: int, precision: str, first: bool):
+    """Its maps have channels last again."""
+    pair = ConvBN(channels, 512, 3, 1).eval().to(memory_format=torch.channels_last)
+    torch.nn.init.normal_(pair.bn.bias)
+    network = nn.Sequential(pair)
+    fused = FusedModel(network, precision).copy
+    x = torch.randn(2, channels, 4, 4).to(DTYPES[precision], memory_format=torch.channels_last).requires_grad_()
+    maps = fused(x)
+    assert fused[0].conv.weight.is_contiguous() == first
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    if precision == "float32":
+        expected = pair(x)
+        assert torch.allclose(maps, expected, atol=1e-5)
+        (gradient,), (right,) = (torch.autograd.grad(of.square().sum(), x) for of in (maps, expected))
+        assert torch.allclose(gradient, right, atol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
