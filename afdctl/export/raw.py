@@ -4,12 +4,11 @@ import csv
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO, StringIO
+from io import StringIO
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from afdctl.errors import AfdctlError
-from afdctl.formatting import encodable
+from afdctl.export.parquet import NumberLines, parquet
 from afdctl.journal import Steps
 from afdctl.runs.record import Record
 from afdctl.runs.selection import checkpoint_name
@@ -126,31 +125,22 @@ def as_json(rows: Rows) -> Iterator[str]:
 
 def as_parquet(rows: Rows) -> bytes:
     """Write a column for every key of any row, null where a row lacks it."""
-    rows = list(rows)
-    names = _columns(rows)
-    return parquet([{name: row.get(name) for name in names} for row in rows])
+    return parquet(_NumberBlocks(rows), FIRST_COLUMNS)
 
 
-def parquet(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Write rows as an Apache Parquet file, one column per key in the order of appearance.
+@dataclass(frozen=True)
+class _NumberBlocks:
+    """The rows as `parquet` takes them."""
 
-    A column without any value has type float64. Error: AfdctlError where pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet as pq
-    except ImportError:
-        raise AfdctlError("parquet needs pyarrow; install it with `pip install 'afdctl[parquet]'`") from None
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: pa.array([_encodable(row.get(name)) for row in rows]) for name in names}
-    for name, column in columns.items():
-        # a column of type null would differ from that of another file, and both could not be read as one table
-        if pa.types.is_null(column.type):
-            columns[name] = column.cast(pa.float64())
-    texts = {name: encodable(value) for name, value in (metadata or {}).items()}
-    buffer = BytesIO()
-    pq.write_table(pa.table(columns).replace_schema_metadata(texts), buffer)
-    return buffer.getvalue()
+    rows: Rows
+
+    def __iter__(self) -> Iterator[dict[str, Any] | NumberLines]:
+        for block in _blocks(self.rows):
+            if isinstance(block, StepsOfRun):
+                numbers = b"\n".join(block.steps.numbers)
+                yield NumberLines({"run": block.run, "event": "step"}, block.steps.names, numbers)
+            else:
+                yield block
 
 
 FORMATS: Final[Mapping[str, Callable[[Rows], Iterator[str] | bytes]]] = {
@@ -170,7 +160,3 @@ def _columns(rows: Rows) -> Sequence[str]:
     names = (block.names if isinstance(block, StepsOfRun) else block for block in _blocks(rows))
     keys = dict.fromkeys(name for block in names for name in block)
     return [*(key for key in FIRST_COLUMNS if key in keys), *(key for key in keys if key not in FIRST_COLUMNS)]
-
-
-def _encodable(value: Any) -> Any:
-    return encodable(value) if isinstance(value, str) else value

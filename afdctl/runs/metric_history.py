@@ -4,7 +4,6 @@ A bucket keeps minimum, maximum and sum of each metric, so a spike of one step i
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, Self
 
@@ -16,8 +15,6 @@ Row = Mapping[str, Any]
 
 CAPACITY: Final = 16384
 INITIAL_BUCKETS: Final = 512
-# Rows that are in memory at once when a history is made from a journal.
-BATCH_ROWS: Final = 4096
 NOT_METRICS: Final = {"event", "t", "step", "epoch"}
 
 
@@ -41,12 +38,15 @@ class MetricHistory:
         self._smooth: dict[tuple[str, float], _EMA] = {}
 
     @classmethod
-    def of(cls, rows: Iterable[Row], capacity: int = CAPACITY) -> Self:
-        """Make a history of steps without offsets, in memory that does not grow with their number."""
+    def of(cls, tables: Iterable[NDArray[Any]], capacity: int = CAPACITY) -> Self:
+        """Make a history without offsets of tables of steps, whose columns are metrics where they hold floats."""
         history = cls(capacity)
-        rows = iter(rows)
-        while batch := list(islice(rows, BATCH_ROWS)):
-            history.extend(batch, [0] * len(batch))
+        for table in tables:
+            names = [name for name in table.dtype.names or () if table.dtype[name].kind == "f"]
+            history._add_names(dict.fromkeys(names))
+            missing = np.full(len(table), np.nan)
+            values = np.array([table[name] if name in names else missing for name in history.names])
+            history._add(table["step"], values, np.zeros(len(table), np.int64))
         return history
 
     @property
@@ -58,12 +58,16 @@ class MetricHistory:
         """Add rows of ascending steps (the first is 1); `offsets` are the bytes at which their lines begin."""
         if not rows:
             return
-        steps = np.fromiter((row["step"] for row in rows), np.int64, len(rows))
         self._add_names(rows[0])
+        steps = np.fromiter((row["step"] for row in rows), np.int64, len(rows))
+        self._add(steps, _matrix(rows, list(self.names)), np.asarray(offsets, np.int64))
+
+    def _add(self, steps: NDArray[np.int64], values: Floats, offsets: NDArray[np.int64]) -> None:
+        """Add the metrics (names, rows) of ascending steps (rows,)."""
         self._make_room(int(steps.max()))
         bucket = np.maximum(steps - 1 - self.base, 0) // self.width
         starts = np.flatnonzero(np.r_[True, bucket[1:] != bucket[:-1]])
-        self._fold_in(_matrix(rows, list(self.names)), bucket[starts], starts, np.asarray(offsets, np.int64))
+        self._fold_in(values, bucket[starts], starts, offsets)
         self.length = max(self.length, int(bucket[-1]) + 1)
 
     def _fold_in(

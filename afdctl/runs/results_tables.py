@@ -30,7 +30,7 @@ def add_table(file: h5py.File, name: str, rows: Iterable[Row | Steps]) -> None:
     column.
     """
     data = file.get(name)
-    for table in _tables(rows):
+    for table in tables_of(rows):
         if data is None:
             data = _create_table(file, name, table.dtype)
         elif new := [column for column in table.dtype.names or () if column not in data.dtype.names]:
@@ -68,8 +68,8 @@ def _with_columns(file: h5py.File, name: str, columns: dict[str, Any]) -> h5py.D
     return new
 
 
-def _tables(rows: Iterable[Row | Steps]) -> Iterator[shards.Array]:
-    """Yield tables of at most `BATCH_ROWS` rows."""
+def tables_of(rows: Iterable[Row | Steps]) -> Iterator[shards.Array]:
+    """Yield tables of at most `BATCH_ROWS` rows, with a column for each key but `event`."""
     batch: list[Row] = []
     for item in rows:
         is_block = isinstance(item, Steps) and len(item.matches) >= MIN_BLOCK

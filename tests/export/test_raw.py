@@ -43,6 +43,24 @@ def test_formats_read_back(tmp_path: Path) -> None:
     assert read["best"].to_pylist() == [None, None, True]
 
 
+def test_parquet_has_the_rows_of_the_journal_whatever_is_between_its_steps(tmp_path: Path) -> None:
+    """An integer among floats, a field that begins late, NaN, and two runs with different fields."""
+    late = [{"event": "step", "step": step, "epoch": 1, "L_C": step / 7, "L_F": step} for step in range(3, 40)]
+    records = [make_record(tmp_path, "a", "mnist_nt", [*STEPS[:4], *late, STEPS[3]])]
+    events = raw.Events([*records, make_record(tmp_path, "b", "mnist_nt", STEPS[:2])])
+    read = parquet.read_table(BytesIO(raw.as_parquet(events)))
+    assert read.column_names[:5] == ["run", "event", "t", "step", "epoch"]
+    rows = [{name: value for name, value in row.items() if value is not None} for row in read.to_pylist()]
+    assert rows == [{name: value for name, value in row.items() if value is not None} for row in events]
+    assert [str(read.schema.field(name).type) for name in ("run", "step", "L_C", "L_D", "best")] == [
+        "string",
+        "int64",
+        "double",
+        "double",
+        "bool",
+    ]
+
+
 def test_cells_mark_those_that_count(tmp_path: Path) -> None:
     of = [
         *cell_rows("aa", {0.2: 0.9, 0.3: 0.8}, n=100),

@@ -10,6 +10,7 @@ from afdctl.formatting import NORM_LABELS
 from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.registry import LOSSES
+from afdctl.runs import results_file
 from afdctl.runs.curves import RobustnessCurve, describe_mixed_grids
 from afdctl.runs.metric_history import MetricHistory
 from afdctl.runs.record import Record
@@ -40,7 +41,8 @@ class TrainingSection:
 
 def step_history(record: Record) -> MetricHistory:
     """Read the steps of a run into at most MAX_BUCKETS buckets, in memory that does not grow with the journal."""
-    return MetricHistory.of(record.read_rows(["step"]), MAX_BUCKETS)
+    tables = results_file.step_tables(record.run, record.outline) if record.outline else ()
+    return MetricHistory.of(tables, MAX_BUCKETS)
 
 
 def training_charts(sections: Sequence[TrainingSection]) -> list[Chart]:

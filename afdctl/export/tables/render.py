@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any, Final
 
 from afdctl.export.groups import dataset_title
-from afdctl.export.raw import parquet
+from afdctl.export.parquet import parquet
 from afdctl.export.tables.base import Cell, Column, Kind, Row, Table, Value
 
 MISSING: Final = "–"
@@ -99,7 +99,7 @@ def as_json(table: Table) -> str:
 def as_parquet(table: Table) -> bytes:
     """Write the flat rows; title, notes and missing commands are in the schema's metadata."""
     metadata = {"title": table.title, "notes": "\n".join(table.notes), "missing": "\n".join(table.missing)}
-    return parquet(flat_rows(table), metadata)
+    return parquet(flat_rows(table), metadata=metadata)
 
 
 def flat_rows(table: Table) -> list[dict[str, Any]]:
