@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import typer
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     Targets = Sequence[EvaluationTarget]
     LoadSuite = Callable[[str], Suite]
-
-PRECISIONS = ("auto", "float32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,8 +151,11 @@ def check_options(options: EvaluateOptions, matrix: bool) -> None:
     """Raise RecipeError for options that contradict each other."""
     options.check()
     on_ray.check_ray(options)
-    if options.precision not in PRECISIONS:
-        raise RecipeError(f"--precision {options.precision}: must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    from afdctl.recipe.fields import Precision
+
+    *others, last = get_args(Precision)
+    if options.precision not in (*others, last):
+        raise RecipeError(f"--precision {options.precision}: must be {', '.join(others)} or {last}")
     if matrix and options.sources:
         raise RecipeError("--matrix: attacks each run with all others' images; leave --from out")
 

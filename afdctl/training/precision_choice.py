@@ -20,9 +20,12 @@ from afdctl.user_code.global_state import preserved
 def find_precisions(recipe: Recipe, shape: Sequence[int], classes: int, device: torch.device) -> dict[str, str]:
     """Return the precision of the attack's and of the training's passes, for images of shape (c, h, w).
 
-    What is not `auto` stays. The rest is measured, on a network of its own, in about a second; without compilation.
+    What is not `auto` stays. The rest is measured, on a network of its own, in about a second; without compilation. An
+    attack that the defense never makes gets float32.
     """
     precisions: dict[str, str] = {"attack": recipe.attack.precision, "train": recipe.train.precision}
+    if precisions["attack"] == AUTO and not recipe.descriptor.attacked:
+        precisions["attack"] = "float32"
     if AUTO not in precisions.values():
         return precisions
     images = random_batch(min(recipe.train.batch_size, MEASURED_IMAGES), shape, classes, device)

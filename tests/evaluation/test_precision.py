@@ -38,16 +38,16 @@ def test_the_key_depends_on_it(make_subject: MakeSubject):
 
 
 @pytest.mark.parametrize("faster", ["bf16", "float32"])
-def test_auto_is_the_faster_one_but_float32_for_minimum_norm_attacks(
+def test_auto_is_the_faster_one_but_float32_for_minimum_norm_attacks_and_a_single_step(
     make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch, faster: str
 ):
     subject = make_subject()
     monkeypatch.setattr(request, "choose_precision", lambda make_pass, device: make_pass(faster)() or faster)
-    suite = Suite("mine", (PGD, spec("ddn", steps=20)))
+    suite = Suite("mine", (PGD, spec("ddn", steps=20), spec("fgsm")))
     asked = request.EvaluationRequest(suites={subject.dataset: suite}, precision="auto")
     asked.check([subject])
     planned = {task.spec.name: task.precision for task in asked.tasks([subject], [])}
-    assert planned == {"pgd_linf": faster, "ddn": "float32"}
+    assert planned == {"pgd_linf": faster, "ddn": "float32", "fgsm": "float32"}
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "independent"])

@@ -94,3 +94,9 @@ def test_the_adversary_has_its_own_precision():
     adversary = Adversary(network, recipe.attack, torch.Generator())
     assert precision_of(network) == "float32"
     assert precision_of(adversary._fused) == "bf16"
+
+
+def test_an_attack_that_is_never_made_is_not_measured(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(precision_choice, "choose_precision", lambda make_pass, device: "measured")
+    found = find_precisions(short("digits_nt", *AUTO), (1, 8, 8), 10, CPU)
+    assert found == {"attack": "float32", "train": "measured"}
