@@ -86,7 +86,7 @@ LATER = {
     "attacks/library_attack": {"foolbox"},
     "cluster/search": {"optuna"},
     "cluster/ray_cluster": {"ray"},
-    "export/raw": {"pyarrow"},
+    "export/parquet": {"pyarrow"},
     "export/trackers/services": {"mlflow", "trackio", "wandb"},
     "export/weights/single_file": {"onnxruntime", "safetensors"},
     "runs/checkpoints": {"torch"},
