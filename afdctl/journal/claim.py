@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,56 +16,75 @@ from afdctl.journal.writing_process import boot_id, host_name, process_exists
 STALE_SECONDS: Final = 30.0
 # What flock and symlink raise on file systems that do not have them.
 UNSUPPORTED: Final = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+# The tokens of the claims that this process has: its pid alone may be that of a process which has ended.
+_own: set[str] = set()
 
 
 @contextmanager
 def sole_claimant(journal: Path, deadline: float, busy: Callable[[], BusyError]) -> Iterator[None]:
-    """Let one process at a time into the block; raise the error `busy` where another one is in it until `deadline`.
+    """Let one caller at a time into the block; raise the error `busy` where another one is in it until `deadline`.
 
     A symbolic link is made at once with its content, and only if there is none.
     """
-    path, me = journal.with_name(journal.name + ".claim"), f"{os.getpid()} {boot_id()} {host_name()}"
-    while True:
-        try:
-            path.symlink_to(me)
-            break
-        except FileExistsError:
-            if abandoned := _abandoned(path):
-                _remove(path, abandoned)
-            elif time.monotonic() > deadline:
-                raise busy() from None
-            else:
-                time.sleep(0.01)
-        except OSError as error:
-            # such file systems are local, and have flock
-            if error.errno not in UNSUPPORTED:
-                raise
-            yield
-            return
+    path = journal.with_name(journal.name + ".claim")
+    claim = None
+    try:
+        while not (claim := _attempt(path)):
+            if time.monotonic() > deadline:
+                raise busy()
+            time.sleep(0.01)
+    except OSError as error:
+        # such file systems are local, and have flock
+        if error.errno not in UNSUPPORTED:
+            raise
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if claim:
+            _release(path, claim)
+
+
+def _attempt(path: Path) -> str | None:
+    """Make a claim and return its content; where there is one, return None, and remove it if it was abandoned."""
+    token = secrets.token_hex(8)
+    claim = f"{token} {os.getpid()} {boot_id()} {host_name()}"
+    _own.add(token)
+    try:
+        path.symlink_to(claim)
+    except OSError as error:
+        _own.discard(token)
+        if not isinstance(error, FileExistsError):
+            raise
+        if abandoned := _abandoned(path):
+            _remove(path, abandoned)
+        return None
+    return claim
 
 
 def _abandoned(path: Path) -> str | None:
     """Return the content of a claim whose process has ended, None for any other."""
     with suppress(OSError, ValueError):
         claim = os.readlink(path)
-        pid, boot, host = claim.split(" ", 2)
-        if (boot, host) == (boot_id(), host_name()):
-            # containers reuse pids: this process is not in the block
-            return claim if int(pid) == os.getpid() or not process_exists(int(pid)) else None
-        return claim if abs(time.time() - path.lstat().st_mtime) > STALE_SECONDS else None
+        token, pid, place = claim.split(" ", 2)
+        if place == f"{boot_id()} {host_name()}":
+            exists = token in _own if int(pid) == os.getpid() else process_exists(int(pid))
+        else:
+            exists = abs(time.time() - path.lstat().st_mtime) < STALE_SECONDS
+        return None if exists else claim
     return None
 
 
 def _remove(path: Path, abandoned: str) -> None:
-    """Remove an abandoned claim, but not that of a process which has removed it first and made its own."""
-    taken = path.with_name(f"{path.name}.{os.getpid()}")
+    """Remove an abandoned claim, but not the next one: the process that does it has a claim to remove this very one."""
+    removal = path.with_name(f"{path.name}.{abandoned.partition(' ')[0]}")
+    if own := _attempt(removal):
+        _release(path, abandoned)
+        _release(removal, own)
+
+
+def _release(path: Path, claim: str) -> None:
+    """Remove a claim that no other process may remove now, if it is still there."""
     with suppress(FileNotFoundError):
-        path.rename(taken)
-        if os.readlink(taken) == abandoned:
-            taken.unlink()
-        else:
-            taken.rename(path)
+        if os.readlink(path) == claim:
+            path.unlink()
+    _own.discard(claim.partition(" ")[0])

@@ -54,9 +54,13 @@ def host_name() -> str:
 
 
 def boot_id() -> str:
-    """Return an id that changes when the host is booted; empty on systems without one."""
+    """Return an id that changes when the host is booted, and in each namespace of pids; empty on systems without one.
+
+    A container may share the host's name and boot, but not its pids.
+    """
     with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,7 +68,23 @@ def test_it_holds_pid_host_and_boot_and_is_empty_afterwards(path: Path):
 
 def test_the_boot_id_is_that_of_the_kernel():
     file = Path("/proc/sys/kernel/random/boot_id")
-    assert boot_id() == (file.read_text().strip() if file.exists() else "")
+    assert boot_id().startswith(file.read_text().strip() if file.exists() else "")
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run(["unshare", "-Urpf", "true"], capture_output=True).returncode != 0,
+    reason="needs namespaces",
+)
+def test_a_container_with_the_host_s_name_and_boot_is_another_one(path: Path):
+    program = "from afdctl.journal.writing_process import boot_id; print(boot_id())"
+    command = ["unshare", "-Urpf", sys.executable, "-c", program]
+    other = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    row = {"event": "lock", "pid": os.getpid(), "host": os.uname().nodename, "boot": other}
+    lock_path(path).write_bytes(sealed(json.dumps(row).encode()))
+    assert current_writer(path)
+    path.with_name("events.ndjson.claim").symlink_to(f"token {os.getpid()} {other} {os.uname().nodename}")
+    with pytest.raises(BusyError), claim.sole_claimant(path, 0, lambda: BusyError("")):
+        pass
 
 
 def test_a_local_writer_gets_the_signal(path: Path, sent: list[tuple[int, int]]):
@@ -195,14 +212,42 @@ def test_without_flock_one_of_many_claimants_gets_the_journal(path: Path):
     assert all("is being written by" in text for text in answers if text != "taken")
 
 
-def test_an_abandoned_claim_is_removed_but_not_the_one_that_replaced_it(path: Path):
+def test_an_abandoned_claim_is_removed_but_never_the_one_that_replaced_it(path: Path, monkeypatch: pytest.MonkeyPatch):
     link = path.with_name("events.ndjson.claim")
-    link.symlink_to("2 boot host")
-    claim._remove(link, "1 boot host")
-    assert os.readlink(link) == "2 boot host"
-    claim._remove(link, "2 boot host")
-    claim._remove(link, "2 boot host")
+    link.symlink_to("next 2 boot host")
+    there: list[bool] = []
+    read = os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path: (there.append(link.is_symlink()), read(path))[1])
+    claim._remove(link, "abandoned 1 boot host")
+    # not even for a moment
+    assert there
+    assert all(there)
+    claim._remove(link, "next 2 boot host")
+    claim._remove(link, "next 2 boot host")
     assert list(path.parent.iterdir()) == []
+
+
+def test_one_process_alone_removes_an_abandoned_claim_and_may_be_killed_meanwhile(path: Path):
+    link = path.with_name("events.ndjson.claim")
+    link.symlink_to(f"dead {2**22 + 1} {boot_id()} {os.uname().nodename}")
+    removal = link.with_name("events.ndjson.claim.dead")
+    removal.symlink_to(f"remover {os.getppid()} {boot_id()} {os.uname().nodename}")
+    with pytest.raises(BusyError), claim.sole_claimant(path, 0, lambda: BusyError("")):
+        pass
+    removal.unlink()
+    removal.symlink_to(f"remover {2**22 + 1} {boot_id()} {os.uname().nodename}")
+    with claim.sole_claimant(path, time.monotonic() + 5, lambda: BusyError("")):
+        assert [file.name for file in path.parent.iterdir()] == [link.name]
+    assert list(path.parent.iterdir()) == []
+
+
+def test_threads_of_a_process_exclude_each_other_and_its_pid_alone_is_that_of_a_dead_one(path: Path):
+    free, taken = (claim.sole_claimant(path, 0, lambda: BusyError("")) for _ in range(2))
+    with free, pytest.raises(BusyError), taken:
+        pass
+    path.with_name("events.ndjson.claim").symlink_to(f"token {os.getpid()} {boot_id()} {os.uname().nodename}")
+    with claim.sole_claimant(path, time.monotonic() + 5, lambda: BusyError("")):
+        pass
 
 
 def test_a_process_that_has_ended_does_not_exist_although_its_parent_has_not_seen_it():
