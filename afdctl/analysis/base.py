@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from afdctl.analysis.features import Features
+from afdctl.analysis.extraction import Features
 from afdctl.data.subset import Subset
 from afdctl.runs.shards import Array, Arrays
 from afdctl.suites.attack_config import AttackConfig, Norm

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from afdctl import metrics, recipe
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
-from afdctl.analysis.features import Features
+from afdctl.analysis.extraction import Features
 from afdctl.defenses.base import can_fuse
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.losses import GAMES

@@ -1,7 +1,7 @@
 """Run the analyses of a network; each result is kept in the run, keyed by everything that it depends on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -50,6 +50,8 @@ class AnalysisRunner:
     ) -> None:
         self.target, self.request, self.discriminator = target, request, discriminator
         self.requests = StopRequests()
+        # what the runs after this one need
+        self.later: Sequence[Task] = ()
         self.cache = FeatureCache(target, request.subset, batch_size, self.handle_interrupts)
         self.analyses: dict[str, Analysis] = {**built_in(), **request.own}
         if target.classes < 2 and any(self.analyses[name].needs != "natural" for name in request.names):
@@ -92,7 +94,8 @@ class AnalysisRunner:
     def run_analysis(self, name: str, journal: Journal, on_images: OnImages, on_analysis: OnAnalysis) -> None:
         """Compute the missing features, then the result, and store both."""
         for piece in self.cache.missing(self.tasks(name)):
-            self.cache.add(piece, journal, on_images)
+            # `piece` is the first of what is pending
+            self.cache.add(piece, [*self.pending_tasks()[1:], *self.later], journal, on_images)
         inputs = self._inputs(journal)
         on_analysis(name)
         started = time.monotonic()

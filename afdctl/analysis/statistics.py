@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from afdctl.analysis.base import AnalysisInputs, AnalysisResult
-from afdctl.analysis.features import Features
+from afdctl.analysis.extraction import Features
 from afdctl.runs.shards import Array
 
 # share of the variance that the principal components counted by `dims` hold (Table A4)

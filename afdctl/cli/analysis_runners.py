@@ -1,8 +1,14 @@
 """The analyses that a command asks for: which attacks and code they need, and their runs."""
 
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from afdctl import registry
+from afdctl.cli import on_ray
+from afdctl.cli.options import dataset_name, split_names
 from afdctl.cli.process import exit_on_interrupt
 from afdctl.formatting import format_estimate
 
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
     from afdctl.analysis.runner import AnalysisRunner
     from afdctl.cli.analyze import AnalyzeOptions
     from afdctl.cli.console import ProgressReporter
+    from afdctl.evaluation.plan import Task
     from afdctl.runs.run import Run
     from afdctl.suites.attack_config import AttackConfig
 
@@ -100,8 +107,48 @@ def make_runner(
     )
 
 
-def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None:
-    """Run the analyses of one run and report their progress."""
+def run_all(options: "AnalyzeOptions", runners: "Sequence[AnalysisRunner]", device: "torch.device") -> None:
+    """Run the analyses of all runs, one run after the other; with --ray, workers attack the images of all."""
+    from afdctl.cli.console import progress_reporter
+    from afdctl.interrupts import RESUME_HINT, StopRequests
+
+    with ExitStack() as stack:
+        requests, at_once = StopRequests(), 1
+        if options.ray and any(runner.pending_tasks() for runner in runners):
+            from afdctl.analysis.extraction import AttackAndExtract
+
+            runs = [runner.target.run.path.resolve() for runner in runners]
+            plan = partial(plan_on_node, options, list(map(str, runs)), device.type)
+            batches, requests = stack.enter_context(
+                on_ray.batches_on_ray(options, runs[0].parent, device, plan, AttackAndExtract)
+            )
+            at_once = batches.cluster.slots
+            for number, runner in enumerate(runners, 1):
+                runner.cache.executor = batches
+                runner.later = [piece for other in runners[number:] for piece in other.pending_tasks()]
+        reporter = stack.enter_context(progress_reporter())
+        for runner in runners:
+            requests.raise_if_stopped(RESUME_HINT)
+            run_analyses(runner, reporter, at_once)
+
+
+def plan_on_node(options: "AnalyzeOptions", folders: "Sequence[str]", device: str) -> "Sequence[Task]":
+    """Plan the attacks of a command again, from the folders of its runs."""
+    import torch
+
+    from afdctl.runs.run import Run
+
+    # the driver computes the analyses, has chosen the batch size, and draws
+    options = replace(options, own=None, batch_size=1, out=None)
+    names, runners = split_names(options.attacks), []
+    for run in map(Run, map(Path, folders)):
+        attacks = load_attacks(options, dataset_name(run), names, {})
+        runners.append(make_runner(options, run, torch.device(device), attacks, {}))
+    return [task for runner in runners for task in runner.attacks]
+
+
+def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter", at_once: int) -> None:
+    """Run the analyses of one run and report their progress; `at_once` batches are attacked at the same time."""
     from afdctl.cli.evaluation_progress import AnalysisProgress
     from afdctl.evaluation import time_estimate
 
@@ -112,7 +159,7 @@ def run_analyses(runner: "AnalysisRunner", reporter: "ProgressReporter") -> None
         times = time_estimate.CallSeconds.of(runner.target, size)
         estimates = {task.block_key: time_estimate.task_seconds(task, size, times) for task in pending}
         attacks = ", ".join(dict.fromkeys(task.spec.title for task in pending))
-        seconds = format_estimate(sum(estimates.values()))
+        seconds = format_estimate(sum(estimates.values()) / at_once)
         images = f"features of {runner.request.subset.n:,} images under {attacks}"
         reporter.say(f"{name}: {images}: up to about {seconds} for the attacks")
     progress = AnalysisProgress(reporter, estimates)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from afdctl import paths, registry
-from afdctl.cli import masking, output_path
+from afdctl.cli import masking, on_ray, output_path
 from afdctl.cli import options as shared
 from afdctl.cli.analysis_runners import (
     load_attacks,
@@ -16,7 +16,7 @@ from afdctl.cli.analysis_runners import (
     make_runner,
     needs_of,
     rows_with_warnings,
-    run_analyses,
+    run_all,
 )
 from afdctl.cli.evaluation import print_warnings
 from afdctl.cli.options import dataset_name, split_names, takes
@@ -74,6 +74,9 @@ class AnalyzeOptions(TargetOptions):
     suite: Annotated[str, SUITE] = "paper-A2"
     points: Annotated[int, POINTS] = 1000
     out: Annotated[OutputPath | None, OUT] = None
+    ray: on_ray.Ray = None
+    cpus_per_task: on_ray.Cpus = 1.0
+    gpus_per_task: on_ray.Gpus = None
 
     @property
     def analyses(self) -> tuple[str, ...]:
@@ -95,6 +98,7 @@ def analyze(options: AnalyzeOptions) -> None:
     if options.masking:
         diagnose_masking(options)
         return
+    on_ray.check_ray(options)
     for name in ("stored", "thresholds", "model", "weights", "dataset", "mean", "std", "image_size"):
         if getattr(options, name):
             raise RecipeError(f"--{name.replace('_', '-')}: goes with --masking")
@@ -113,7 +117,6 @@ def analyze(options: AnalyzeOptions) -> None:
 
     with exit_on_interrupt():
         from afdctl.cli.analyze_results import show_results
-        from afdctl.cli.console import progress_reporter
         from afdctl.evaluation.attack_checks import attack_warnings
         from afdctl.training.setup import choose_device
 
@@ -123,9 +126,7 @@ def analyze(options: AnalyzeOptions) -> None:
     for runner in runners if "attacks" in needs_of(options, own) else []:
         warnings += attack_warnings(runner.request.attacks, runner.target.classes)
     print_warnings(warnings)
-    with progress_reporter() as reporter:
-        for runner in runners:
-            run_analyses(runner, reporter)
+    run_all(options, runners, device)
     results = [(runner.target.run, rows_with_warnings(runner)) for runner in runners]
     show_results(results, as_json=options.json, out=options.out)
 
@@ -139,6 +140,8 @@ def diagnose_masking(options: AnalyzeOptions) -> None:
         raise RecipeError(
             "--masking: compares attacks, not features; run it without other analyses, --attacks and --out"
         )
+    if options.ray:
+        raise RecipeError("--ray: not with --masking; `afdctl sweep --ray` first, then --masking --stored judges it")
     if options.suite != AnalyzeOptions.suite:
         raise RecipeError("--suite: goes with other analyses; --masking has attacks of its own")
     grid = () if options.epsilons is None else parse_grid(options.epsilons)

@@ -69,6 +69,7 @@ def evaluate(
         from afdctl.cli.console import progress_reporter
         from afdctl.cli.evaluation_progress import EvaluationProgress
         from afdctl.evaluation import time_estimate
+        from afdctl.evaluation.batches import InProcess
         from afdctl.evaluation.request import Evaluation, trained_balls
         from afdctl.training.setup import choose_device
 
@@ -85,7 +86,10 @@ def evaluate(
     with ExitStack() as stack:
         if options.ray and pending:
             plan = partial(plan_on_node, options, load_suite, matrix, folders(targets), folders(sources), device.type)
-            at_once = stack.enter_context(on_ray.batches_on_ray(runner, options, device, plan))
+            root = next(iter(runner.cells.runs.values())).path.parent
+            executor = partial(InProcess, keep_images=options.save)
+            batches, _ = stack.enter_context(on_ray.batches_on_ray(options, root, device, plan, executor))
+            runner.executor, at_once = batches, batches.cluster.slots
         seconds = sum(estimates.values()) / at_once
         typer.echo(evaluation_tables.format_plan(runner, pending, seconds, device, at_once), err=True)
         reporter = stack.enter_context(progress_reporter())

@@ -1,4 +1,4 @@
-"""The options of `--ray`, and what attacks the batches of a sweep there."""
+"""The options of `--ray`, and what attacks batches there."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from afdctl import interrupts
 from afdctl.cli.options import MOST
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
     import torch
 
+    from afdctl.cluster.ray_batches import RayBatches
+    from afdctl.evaluation.batches import Executor
     from afdctl.evaluation.plan import Task
-    from afdctl.evaluation.runner import SweepRunner
 
 Ray = Annotated[
     str | None,
@@ -60,10 +62,16 @@ def check_ray(options: RayOptions) -> None:
 
 @contextmanager
 def batches_on_ray(
-    runner: "SweepRunner", options: RayOptions, device: "torch.device", plan: "Callable[[], Sequence[Task]]"
-) -> Iterator[int]:
-    """Let Ray attack a sweep's batches in the block, and yield how many at once; `plan` makes its tasks on a node."""
-    from afdctl import interrupts
+    options: RayOptions,
+    root: Path,
+    device: "torch.device",
+    plan: "Callable[[], Sequence[Task]]",
+    make_executor: "Callable[[], Executor]",
+) -> "Iterator[tuple[RayBatches, interrupts.StopRequests]]":
+    """Yield what attacks batches, for runs in the folder `root`, and signals so far; a node makes the tasks by `plan`.
+
+    Signals within the work of a run are its own.
+    """
     from afdctl.cluster.ray_batches import RayBatches
     from afdctl.cluster.ray_cluster import connect
 
@@ -71,12 +79,10 @@ def batches_on_ray(
     if gpus is not None and (gpus > 0) != (device.type == "cuda"):
         # a key can hold the kind of device, and so can the batch size
         raise RecipeError(f"--gpus-per-task {gpus:g}: tasks compute on this machine's kind of device, {device.type}")
-    root: Path = next(iter(runner.cells.runs.values())).path.parent
     # an exception of a signal handler would be lost in Ray's C code, so signals are requests
     with (
         interrupts.catch_signals() as requests,
         connect(options.ray or "", root, cpus=options.cpus_per_task, gpus=gpus, device=device.type) as cluster,
     ):
         requests.raise_if_stopped(interrupts.RESUME_HINT)
-        runner.executor = RayBatches(cluster, plan, keep_images=runner.save_images)
-        yield cluster.slots
+        yield RayBatches(cluster, plan, make_executor), requests

@@ -1,7 +1,7 @@
-"""The batches of a sweep as tasks of Ray: workers return arrays, and only the driver writes.
+"""Batches of attacks as tasks of Ray: workers return arrays, and only the driver writes.
 
-A worker makes the plan of the sweep again from the command's options. The key of a task holds all that its results
-depend on, so a worker whose key differs from the driver's has other files, and is refused.
+A worker makes the plan of the sweep, or of the analyses, again from the command's options. The key of a task holds all
+that its results depend on, so a worker whose key differs from the driver's has other files, and is refused.
 """
 
 import os
@@ -16,12 +16,14 @@ import torch
 
 from afdctl.cluster.ray_cluster import RayCluster, last_line
 from afdctl.errors import AfdctlError
-from afdctl.evaluation.batches import Attacked, Batch, Check, InProcess
+from afdctl.evaluation.batches import Attacked, Batch, Check, Executor
 from afdctl.evaluation.plan import Task
 from afdctl.journal.writing_process import host_name
 
-# Plans the tasks of the sweep; pickled, so a function of a module with plain arguments.
+# Plans the tasks of the command; pickled, so a function of a module with plain arguments.
 Plan = Callable[[], Sequence[Task]]
+# Makes what attacks the batches in a worker; pickled too.
+MakeExecutor = Callable[[], Executor]
 # A signal is noticed within this time.
 WAIT_SECONDS: Final = 0.2
 # Batches that are begun ahead, for each that runs at once: their results wait for those before them.
@@ -41,16 +43,16 @@ class BatchTask:
     key: str
     first: int
     size: int
-    keep_images: bool
+    executor: bytes
     threads: int
 
 
 class RayBatches:
     """Attacks batches in workers of Ray, as many at once as the cluster has room for."""
 
-    def __init__(self, cluster: RayCluster, plan: Plan, *, keep_images: bool) -> None:
-        self.cluster, self.keep_images = cluster, keep_images
-        self.plan, self.folder = pickle.dumps(plan), os.getcwd()
+    def __init__(self, cluster: RayCluster, plan: Plan, make_executor: MakeExecutor) -> None:
+        self.cluster, self.folder = cluster, os.getcwd()
+        self.plan, self.executor = pickle.dumps(plan), pickle.dumps(make_executor)
         self._most = AHEAD * cluster.slots
         self._task = cluster.task(attack)
         self._started: dict[BatchTask, Any] = {}
@@ -80,7 +82,7 @@ class RayBatches:
             key=task.block_key,
             first=batch.first,
             size=batch.size,
-            keep_images=self.keep_images,
+            executor=self.executor,
             threads=self.cluster.threads,
         )
 
@@ -101,8 +103,8 @@ def attack(task: BatchTask) -> Attacked:
     torch.set_num_threads(task.threads)
     planned = _planned(task.plan, task.folder, task.identity, task.epsilons, task.precision, task.batch_size)
     if planned is None or planned.block_key != task.key:
-        raise AfdctlError(f"on {host_name()} the sweep is not the same: data, models and user files must be shared")
-    return _executor(task.keep_images).attack(iter([Batch(planned, task.first, task.size)]), lambda passes: None)
+        raise AfdctlError(f"on {host_name()} the plan is not the same: data, models and user files must be shared")
+    return _executor(task.executor).attack(iter([Batch(planned, task.first, task.size)]), lambda passes: None)
 
 
 @lru_cache(maxsize=1)
@@ -111,7 +113,7 @@ def _tasks(plan: bytes, folder: str) -> Sequence[Task]:
     try:
         os.chdir(folder)
     except OSError:
-        raise AfdctlError(f"{host_name()} does not see {folder}; start the sweep in a folder that all share") from None
+        raise AfdctlError(f"{host_name()} does not see {folder}; start in a folder that all share") from None
     tasks: Sequence[Task] = pickle.loads(plan)()
     return tasks
 
@@ -134,5 +136,6 @@ def _planned(
 
 
 @lru_cache(maxsize=1)
-def _executor(keep_images: bool) -> InProcess:
-    return InProcess(keep_images=keep_images)
+def _executor(make_executor: bytes) -> Executor:
+    executor: Executor = pickle.loads(make_executor)()
+    return executor

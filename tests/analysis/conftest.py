@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from afdctl.analysis.base import AnalysisInputs, AttackGrid
-from afdctl.analysis.features import Features
+from afdctl.analysis.extraction import Features
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.models.feature_classifier import build
 from tests.targets import target_of

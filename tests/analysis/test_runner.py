@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from afdctl.analysis.base import AnalysisRequest
-from afdctl.analysis.features import make_extractor
+from afdctl.analysis.extraction import make_extractor
 from afdctl.analysis.runner import AnalysisRunner
 from afdctl.data.subset import Subset
 from afdctl.errors import AfdctlError, BusyError, RecipeError, StoppedError

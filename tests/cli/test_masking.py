@@ -156,6 +156,11 @@ def test_only_the_attack_that_is_too_weak_is_called_so():
         (("none",), 3, "none: no such run under runs; name another folder with --runs"),
         (("--pca",), 2, "--masking: compares attacks, not features; run it without other analyses, --attacks and "),
         (("--epsilons", "0.05,0.1"), 2, "--epsilons 0.05,0.1: --masking judges at one epsilon; name it alone, such as"),
+        (
+            ("--ray", "local"),
+            2,
+            "--ray: not with --masking; `afdctl sweep --ray` first, then --masking --stored judges it",
+        ),
         (("--suite", "strong"), 2, "--suite: goes with other analyses; --masking has attacks of its own"),
     ],
 )

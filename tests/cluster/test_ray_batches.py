@@ -19,6 +19,7 @@ from afdctl.cluster import ray_batches
 from afdctl.cluster.ray_batches import RayBatches
 from afdctl.errors import AfdctlError
 from afdctl.evaluation import batches
+from afdctl.evaluation.batches import InProcess
 from afdctl.evaluation.plan import Task, plan_white_box
 from afdctl.evaluation.runner import SweepRunner
 from afdctl.journal import read_rows
@@ -101,7 +102,7 @@ def _fresh_worker() -> None:
 def sweep(runs: Path, cluster: Any = None, **changes: Any) -> Run:
     runner = SweepRunner(plan(runs), suite="mine", batch_size=16)
     if cluster:
-        runner.executor = RayBatches(cluster, partial(plan, runs, **changes), keep_images=False)
+        runner.executor = RayBatches(cluster, partial(plan, runs, **changes), partial(InProcess, keep_images=False))
     runner.run()
     return Run(runs / "model")
 
@@ -147,13 +148,13 @@ def test_full_memory_in_a_worker_halves_the_batch(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("changes", [{"digest": "another network"}, {"data_digest": "other images"}])
 def test_a_node_with_another_plan_is_refused(tmp_path: Path, changes: dict[str, Any]):
-    with pytest.raises(AfdctlError, match=r"^on .* the sweep is not the same: data, models and user files"):
+    with pytest.raises(AfdctlError, match=r"^on .* the plan is not the same: data, models and user files"):
         sweep(tmp_path / "runs", FakeCluster(), **changes)
     assert not events(Run(tmp_path / "runs" / "model"), "cell")
 
 
 def test_a_node_without_the_folder_is_refused(tmp_path: Path):
-    with pytest.raises(AfdctlError, match="does not see /nosuch; start the sweep in a folder that all share"):
+    with pytest.raises(AfdctlError, match="does not see /nosuch; start in a folder that all share"):
         ray_batches._tasks(b"", "/nosuch")
 
 
