@@ -23,10 +23,13 @@ def start(recipe: "Recipe", options: "TrainOptions") -> None:
         from afdctl.journal.discarding import DiscardingJournal
         from afdctl.runs.run import Run
         from afdctl.training import setup
+        from afdctl.training.distributed import check_batch
 
         run = journal = None
         with processes.together():
-            if processes.is_first and (run := _interrupted_run(options.runs)) is None:
+            # before a folder is made
+            check_batch(recipe, processes.size)
+            if processes.is_first and (run := _interrupted_run(options.runs, processes)) is None:
                 run, journal = stack.enter_context(
                     Run.begin(options.runs, Path(options.recipe or "").stem, options.name)
                 )
@@ -94,18 +97,18 @@ def _print_path(run: "Run", options: "TrainOptions", processes: "Processes") -> 
         typer.echo(run.path)
 
 
-def _interrupted_run(root: Path) -> "Run | None":
+def _interrupted_run(root: Path, processes: "Processes") -> "Run | None":
     """Return the run that this launch has begun before a restart of its processes."""
     from afdctl.runs.provenance import command_line
     from afdctl.runs.run import Run
-    from afdctl.training.distributed import is_restart, launch_id
+    from afdctl.training.distributed import is_of_launch, is_restart
 
     if is_restart():
         # with the command, as a script may give all of its trainings one --rdzv-id
-        wanted = (launch_id(), command_line())
         for run in reversed(Run.all(root)):
             # a damaged run, or one of another version, is not of this launch
             with suppress(AfdctlError):
-                if run.exists and (run.provenance.get("launch"), run.provenance.get("command")) == wanted:
+                facts = run.provenance if run.exists else {}
+                if facts.get("command") == command_line() and is_of_launch(facts.get("launch"), processes):
                     return run
     return None

@@ -176,8 +176,10 @@ def has_no_step(folder: Path) -> bool:
     if names and f"{JOURNAL}.lock" not in names:
         return False  # no training made these files
     checkpoints = [path.name for path in folder.glob("checkpoints/*") if not files.is_temporary(path)]
-    written = {JOURNAL, *LOCKS, *FILES_BEFORE_FIRST_STEP, *FOLDERS_BEFORE_FIRST_STEP, *FILES_OF_A_RUN}
-    if names - written or not all(map(FIRST_CHECKPOINT.fullmatch, checkpoints)):
+    written = {JOURNAL, *FILES_BEFORE_FIRST_STEP, *FOLDERS_BEFORE_FIRST_STEP, *FILES_OF_A_RUN}
+    if not all(name.startswith(LOCKS) for name in names - written) or not all(
+        map(FIRST_CHECKPOINT.fullmatch, checkpoints)
+    ):
         return False
     # only steps are worth keeping: everything before them can be written again
     return JOURNAL not in names or STEP_LINE not in (folder / JOURNAL).read_bytes()

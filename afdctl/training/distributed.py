@@ -8,7 +8,7 @@ comes.
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -28,15 +28,22 @@ LOST: Final = "another process of this training has ended; what it printed, and 
 SHARED: Final = (StoppedError, DivergedError)
 # Weights of all processes are equal to the bit on equal machines; GPUs of two kinds may round differently.
 SAME: Final = 1e-6
+# What torchrun calls a launch without --rdzv-id.
+NO_ID: Final = "none"
+SLURM_RESTARTS: Final = "SLURM_RESTART_COUNT"
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among the `size` of a training; `control` is the group for values of the host."""
+    """This process among the `size` of a training; `control` is the group for values of the host.
+
+    `launchers` are the processes of torchrun that have started them, one on each node.
+    """
 
     rank: int = 0
     size: int = 1
     control: Any = None
+    launchers: tuple[str, ...] = ()
 
     @property
     def is_first(self) -> bool:
@@ -90,7 +97,7 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if "TORCHELASTIC_RUN_ID" not in os.environ or size == 1:
-        yield ALONE, device_name
+        yield Processes(launchers=(_launcher(),)), device_name
         return
     local_rank = int(os.environ["LOCAL_RANK"])
     try:
@@ -104,10 +111,9 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
     control = distributed.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
     try:
         with allreduce.over_processes(size):
-            yield (
-                Processes(rank=distributed.get_rank(), size=size, control=control),
-                f"cuda:{local_rank}" if on_gpu else "cpu",
-            )
+            processes = Processes(rank=distributed.get_rank(), size=size, control=control)
+            launchers = tuple(sorted(set(processes.gather(_launcher()))))
+            yield replace(processes, launchers=launchers), f"cuda:{local_rank}" if on_gpu else "cpu"
     except AfdctlError as error:
         # not left in order: a process that waits for this one would wait for the time-out
         if os.environ["RANK"] != "0" and (isinstance(error, SHARED) or is_lost(error.__cause__)):
@@ -178,21 +184,34 @@ def size_warning(state: Mapping[str, Any], processes: Processes) -> list[str]:
 
 
 def launch(processes: Processes) -> dict[str, Any]:
-    """Return what run.json records: the number of several processes, and torchrun's id, which a restart keeps."""
+    """Return what run.json records: the number of several processes, and what has started them."""
     number = {"processes": processes.size} if processes.size > 1 else {}
-    return number | ({"launch": launch_id()} if "TORCHELASTIC_RUN_ID" in os.environ else {})
-
-
-def launch_id() -> str:
-    """Return the id of this launch: torchrun's --rdzv-id, or its process if it has none."""
-    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    return f"{host_name()} {boot_id()} {os.getppid()}" if name == "none" else name
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return number | ({"launch": {"id": name, "launchers": list(processes.launchers)}} if name else {})
 
 
 def is_restart() -> bool:
     """Whether torchrun or Slurm has started these processes again after they ended."""
-    counts = (os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
-    return any(count not in ("", "0") for count in counts)
+    return any(map(_is_counted, ("TORCHELASTIC_RESTART_COUNT", SLURM_RESTARTS)))
+
+
+def is_of_launch(recorded: Any, processes: Processes) -> bool:
+    """Whether a run's recorded `launch` is that of these processes, before they were started again."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if not isinstance(recorded, dict) or recorded["id"] != name:
+        return False
+    # An id may be used again, but not a launcher. Of several nodes, one that failed may have been replaced. A job of
+    # Slurm has the same id again, and other launchers.
+    is_same_job = _is_counted(SLURM_RESTARTS) and name != NO_ID
+    return is_same_job or not set(processes.launchers).isdisjoint(recorded["launchers"])
+
+
+def _is_counted(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
+
+
+def _launcher() -> str:
+    return f"{host_name()} {boot_id()} {os.getppid()}"
 
 
 def is_lost(error: BaseException | None) -> bool:

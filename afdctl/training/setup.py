@@ -46,7 +46,6 @@ def start(
     journal.on_line = on_line
     with explain_known_errors():
         with processes.together(), explain_known_errors():
-            check_batch(chosen, processes.size)
             dataset = with_extra(load_dataset(chosen.data, data_dir), chosen.data)
             weights = find_initial_weights(chosen, run.path.parent)
             facts = launch(processes)

@@ -20,7 +20,7 @@ from afdctl.errors import RecipeError
 from afdctl.journal import read_rows
 from afdctl.runs.provenance import command_line
 from afdctl.runs.run import Run
-from afdctl.training.distributed import ALONE, check_batch, launch, uses_gpus
+from afdctl.training.distributed import Processes, check_batch, launch, uses_gpus
 from afdctl.training.rng import TrainingRNG
 from tests.cli.trainings import options, wait_for
 from tests.conftest import SHORT, short
@@ -153,12 +153,20 @@ def test_a_process_group_of_the_calling_program_is_not_used(monkeypatch: pytest.
 def test_a_restart_finds_the_run_of_its_own_launch_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one-id-for-all")
     monkeypatch.setattr(sys, "argv", ["afdctl", "train", "a"])
-    run = Run.create(tmp_path, "a", None, {"command": command_line(), **launch(ALONE)})
-    assert _interrupted_run(tmp_path) is None
+    first, second = Processes(launchers=("host 1", "host 2")), Processes(launchers=("host 3", "host 4"))
+    run = Run.create(tmp_path, "a", None, {"command": command_line(), **launch(first)})
+    assert _interrupted_run(tmp_path, first) is None
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert _interrupted_run(tmp_path) == run
+    assert _interrupted_run(tmp_path, first) == run
+    # a node was replaced
+    assert _interrupted_run(tmp_path, Processes(launchers=("host 2", "host 5"))) == run
+    # a later launch with the same id, which failed before it had a run
+    assert _interrupted_run(tmp_path, second) is None
+    # Slurm keeps the id of a job that it starts again
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert _interrupted_run(tmp_path, second) == run
     monkeypatch.setattr(sys, "argv", ["afdctl", "train", "b"])
-    assert _interrupted_run(tmp_path) is None
+    assert _interrupted_run(tmp_path, first) is None
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():
@@ -205,6 +213,9 @@ def test_a_resume_is_bit_identical_and_may_change_the_number_of_processes(tmp_pa
     ends = end(begin(3, "--resume", str(other.path), "--device", "cpu"))
     assert "train.batch_size = 64: cannot be divided among 3 processes" in ends[0][2]
     assert [code for code, *_ in ends] == [2, 2, 2]
+    ends = end(begin(3, *TRAIN, "--runs", str(tmp_path / "new"), "--device", "cpu"))
+    assert [code for code, *_ in ends] == [2, 2, 2]
+    assert not (tmp_path / "new").exists()
     (ended,) = end(begin(1, "--resume", str(other.path)))
     assert ended[0] == 0
     assert "2 processes before, 1 now: the training continues, but not to the bit" in other.journal_path.read_text()
