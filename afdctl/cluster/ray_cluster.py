@@ -135,6 +135,8 @@ def _start(address: str) -> Any:
     import ray.exceptions
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    # a cluster that refuses a token is asked again for 20 seconds, with a line each second
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     # its messages go to a file as often as to a terminal
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     if address == LOCAL:
@@ -145,7 +147,10 @@ def _start(address: str) -> Any:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise RecipeError(f"--ray {address}: {reason}; start Ray with `ray start` on this machine too") from None
+        raise RecipeError(
+            f"--ray {address}: {reason}; start Ray with `ray start` on this machine too, and give this command the "
+            "cluster's token, if it asks for one: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
+        ) from None
     return ray
 
 
