@@ -135,8 +135,6 @@ def _start(address: str) -> Any:
     import ray.exceptions
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    # a cluster that refuses a token is asked again for 20 seconds, with a line each second
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     # its messages go to a file as often as to a terminal
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     if address == LOCAL:
@@ -144,7 +142,9 @@ def _start(address: str) -> Any:
         # Ray's default is 15: beside other work the trainings got 0.4 % of a core
         os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        ray.init(address=address, **options)
+        # its C++ code writes a line each second while a cluster refuses its token
+        with _silent_stderr():
+            ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise RecipeError(
@@ -152,6 +152,19 @@ def _start(address: str) -> Any:
             "cluster's token, if it asks for one: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
         ) from None
     return ray
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Drop what is written to the descriptor of stderr."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _alive(ray: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """`--ray`: what is refused before anything is trained; and, if asked for, a real cluster of two nodes."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -60,6 +61,13 @@ def test_a_task_that_no_node_can_take():
     ray_cluster._check_resources(nodes, 2, 1)
     with pytest.raises(RecipeError, match=r"no node has both; the nodes have 2 CPUs and 1 GPUs, 4 CPUs and 0 GPUs"):
         ray_cluster._check_resources(nodes, 4, 1)
+
+
+def test_what_ray_writes_while_it_connects_is_dropped(capfd: pytest.CaptureFixture[str]):
+    with ray_cluster._silent_stderr():
+        os.write(2, b"retry\n")
+    os.write(2, b"error\n")
+    assert capfd.readouterr().err == "error\n"
 
 
 class FakeRay:
