@@ -51,11 +51,18 @@ def own_attacks(source: Layer, folder: Path) -> list[type[AttackConfig]]:
                 configs[name] = config_of_library(name)
             except AfdctlError as error:
                 raise type(error)(f"{source.where['attack', index, 'name']}{error}") from None
-        # validation reports a word that is no name
-        elif isinstance(name, str) and (registry.is_code(name) or registry.find_entry_point(registry.ATTACKS, name)):
+        elif isinstance(name, str) and _is_users(name):
             try:
                 table["name"] = resolved = registry.resolve(registry.ATTACKS, name, folder)
                 configs[resolved] = config_of_code(resolved)
             except (RecipeError, NotFoundError) as error:
                 raise type(error)(f"{source.where['attack', index, 'name']}attack.name: {error}") from error
     return list(configs.values())
+
+
+def _is_users(name: str) -> bool:
+    """Return whether a name is an attack of the user's; validation reports a word that is no name."""
+    # built-in names first: a search among the installed packages takes 16 ms
+    return name not in ATTACKS and (
+        registry.is_code(name) or registry.find_entry_point(registry.ATTACKS, name) is not None
+    )

@@ -35,7 +35,7 @@ def test_near_the_exact_optimum_of_a_linear_model_and_never_nearer(
 
 
 @pytest.mark.parametrize("scale", [1e-3, pytest.param(1e3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["deepfool l2", "deepfool linf", "cw"])
+@pytest.mark.parametrize("name", ["deepfool l2", "deepfool linf", pytest.param("cw", marks=pytest.mark.slow)])
 def test_the_scale_of_logits_hardly_matters(name: str, scale: float):
     knobs = {**PAPER, "step_size": 0.01} if name == "cw" else {}
     (model, x, y), (scaled, _, _) = random_linear(50), random_linear(50, scale=scale)
@@ -82,7 +82,7 @@ def test_confidence_is_a_margin():
     assert (length(sure, x, "cw") >= length(plain, x, "cw"))[sure.fooled].all()
 
 
-@pytest.mark.parametrize("step_size", [0.05, 0.01])
+@pytest.mark.parametrize("step_size", [0.05, pytest.param(0.01, marks=pytest.mark.slow)])
 def test_abort_early_saves_passes_and_no_distance(step_size: float):
     """Without it every sample takes all steps of all rounds."""
     model, x, y = random_linear(32)
