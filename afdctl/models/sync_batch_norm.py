@@ -120,14 +120,15 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var, count = ctx.saved_tensors
         x, slope, eps = _precise(x), _precise(gradient), ctx.eps
-        # sums of slope * normalised x and of slope, one pass over memory
+        scale = torch.rsqrt(var + eps)
+        # sums of slope * normalised x and of slope, one pass over memory; GPUs need the saved values and a weight
         _, *sums = torch.ops.aten.native_batch_norm_backward(
-            slope, x, weight, mean, var, None, None, False, eps, [False, True, True]
+            slope, x, torch.ones_like(mean), mean, var, mean, scale, False, eps, [False, True, True]
         )
         own = torch.stack(sums)
         # each process has the gradient of its own mean loss, of which the batch's loss has its share
         share = allreduce.current_share()
-        gain = torch.rsqrt(var + eps) if weight is None else torch.rsqrt(var + eps) * weight
+        gain = scale if weight is None else scale * weight
         by_weight, by_bias = (-gain * allreduce.total(own * share) / share / count).unbind()
         # gain * slope, and by_weight * normalised x + by_bias through the statistics
         x_gradient = batch_norm(x, mean, var, by_weight, by_bias, False, 0.0, eps)
