@@ -93,8 +93,13 @@ def average_running_statistics(modules: Iterable[nn.Module]) -> None:
 @torch.no_grad()
 def shared_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean and biased variance (channels,) of x (n, channels, ...) over all processes, and their count (1,)."""
-    # torch.var_mean over these dimensions takes twenty times as long on a CPU
-    mean, var = torch.batch_norm_update_stats(_precise(x.detach()), None, None, 0.0)
+    x = _precise(x.detach())
+    if x.numel():
+        # torch.var_mean over these dimensions takes twenty times as long on a CPU
+        mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+    else:
+        # an error on this process alone would leave the others waiting
+        mean = var = x.new_zeros(x.shape[1])
     own = torch.cat([mean, var, mean.new_full((1,), x.numel() / x.shape[1])])
     table = own.new_zeros(allreduce.process_count(), len(own))
     table[distributed.get_rank()] = own
@@ -119,22 +124,30 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var, count = ctx.saved_tensors
-        x, slope, eps = _precise(x), _precise(gradient), ctx.eps
-        scale = torch.rsqrt(var + eps)
-        # sums of slope * normalised x and of slope, one pass over memory; GPUs need the saved values and a weight
-        _, *sums = torch.ops.aten.native_batch_norm_backward(
-            slope, x, torch.ones_like(mean), mean, var, mean, scale, False, eps, [False, True, True]
-        )
-        own = torch.stack(sums)
+        x, slope = _precise(x), _precise(gradient)
+        scale = torch.rsqrt(var + ctx.eps)
+        own = _sums(slope, x, mean, scale)
         # each process has the gradient of its own mean loss, of which the batch's loss has its share
         share = allreduce.current_share()
         gain = scale if weight is None else scale * weight
         by_weight, by_bias = (-gain * allreduce.total(own * share) / share / count).unbind()
         # gain * slope, and by_weight * normalised x + by_bias through the statistics
-        x_gradient = batch_norm(x, mean, var, by_weight, by_bias, False, 0.0, eps)
+        x_gradient = batch_norm(x, mean, var, by_weight, by_bias, False, 0.0, ctx.eps)
         x_gradient.addcmul_(slope, gain.view(1, -1, *[1] * (x.dim() - 2)))
         affine = (None, None) if weight is None else own.unbind()
         return x_gradient.to(gradient.dtype), *affine, None, None, None, None
+
+
+def _sums(slope: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return the sums (2, channels) of slope * normalised x and of slope, in one pass over memory."""
+    if not x.numel():
+        # the operator divides by the number of images, which ends the process
+        return x.new_zeros(2, x.shape[1])
+    # a GPU needs a weight and the saved values, and does not read the running ones
+    _, *sums = torch.ops.aten.native_batch_norm_backward(
+        slope, x, torch.ones_like(mean), None, None, mean, scale, True, 0.0, [False, True, True]
+    )
+    return torch.stack(sums)
 
 
 def _precise(x: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from afdctl import allreduce
 from afdctl.models import sync_batch_norm
-from afdctl.models.sync_batch_norm import synchronise
+from afdctl.models.sync_batch_norm import shared_statistics, synchronise
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -57,3 +58,25 @@ def test_a_layer_computes_what_torch_s_does(
             relative = 0.01 if value.dtype == torch.bfloat16 else 1e-5
             torch.testing.assert_close(value, exact.to(value.dtype), rtol=relative, atol=1e-5)
     torch.testing.assert_close(layer.state_dict(), expected.state_dict())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_part_without_images_counts_for_nothing(monkeypatch: pytest.MonkeyPatch, device: str):
+    rows: list[Tensor] = []
+    monkeypatch.setattr(allreduce, "process_count", lambda: 2)
+    monkeypatch.setattr(allreduce, "total", lambda row: rows.append(row) or sum(rows))
+    monkeypatch.setattr(sync_batch_norm.distributed, "get_rank", lambda: len(rows))
+    x = torch.randn(5, 3, 4, 2, device=device)
+    whole = shared_statistics(x)
+    torch.testing.assert_close(shared_statistics(x[:0]), whole)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_part_without_images_has_no_gradient(affine: bool, device: str):
+    layer = nn.BatchNorm2d(3, affine=affine, device=device)
+    synchronise(layer)
+    x = torch.zeros(0, 3, 4, 2, device=device, requires_grad=True)
+    x_gradient, *own = torch.autograd.grad(layer._normalise(x).sum(), [x, *layer.parameters()])
+    assert x_gradient.shape == x.shape
+    assert all(gradient.tolist() == [0.0] * 3 for gradient in own)
