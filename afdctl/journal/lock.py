@@ -51,7 +51,12 @@ class Lock:
             row = {"event": "lock", "pid": os.getpid(), "host": host_name(), "boot": boot_id(), "since": time.time()}
             line = encode_row(row)[1]
             with sole_claimant(journal, deadline, lambda: busy(journal, current_writer(journal))):
-                if (writer := _named_writer(descriptor)) and (_seems_alive(path, writer) or _beats(path, writer)):
+                writer = _named_writer(descriptor)
+                if (
+                    writer
+                    and not _flock_excludes(path, writer)
+                    and (_seems_alive(path, writer) or _beats(path, writer))
+                ):
                     raise busy(journal, writer)
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, line, 0)
@@ -105,7 +110,7 @@ def current_writer(path: Path) -> Writer | None:
         writer = _named_writer(file.fileno())
         if not is_free:
             return writer or parse_writer(b"", os.fstat(file.fileno()).st_mtime)
-        return writer if writer and _seems_alive(lock, writer) else None
+        return writer if writer and _seems_alive(lock, writer) and not _flock_excludes(lock, writer) else None
     return None
 
 
@@ -165,6 +170,23 @@ def _named_writer(descriptor: int) -> Writer | None:
     """Return the writer that a lock names; None for an empty one."""
     line = os.pread(descriptor, 4096, 0)
     return parse_writer(line, os.fstat(descriptor).st_mtime) if line else None
+
+
+def _flock_excludes(path: Path, writer: Writer) -> bool:
+    """Whether flock, which this process has just got, excludes the named writer, so that it has ended.
+
+    It does for all containers of one kernel, if it excludes a second description of the file. It may not do so, or only
+    on the same host, on shared file systems.
+    """
+    if not writer.shares_kernel:
+        return False
+    try:
+        # NFS grants an exclusive lock only where the file is open for writing
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
 
 
 def _seems_alive(path: Path, writer: Writer) -> bool:

@@ -26,6 +26,12 @@ class Writer:
         return self.pid > 0 and (self.host, self.boot) == (host_name(), boot_id())
 
     @property
+    def shares_kernel(self) -> bool:
+        """Whether the writer runs on this host since its last boot, in this container or another one."""
+        kernel = _kernel_id()
+        return kernel != "" and self.boot.startswith(kernel)
+
+    @property
     def elsewhere(self) -> str:
         """The host of a writer on another one; empty for one on this host, or if it is unknown."""
         return "" if self.is_local else self.host
@@ -58,9 +64,16 @@ def boot_id() -> str:
 
     A container may share the host's name and boot, but not its pids.
     """
+    boot = _kernel_id()
     with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+        return boot and f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+    return boot
+
+
+def _kernel_id() -> str:
+    """Return the part of the boot id that all containers of one kernel share."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 

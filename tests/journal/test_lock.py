@@ -1,5 +1,6 @@
 """The lock says which process writes, on which host and boot; no other process gets its signals."""
 
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,19 @@ from tests.cli.trainings import wait_for
 from tests.journals import sealed
 
 Rewrite = Callable[..., None]
+
+NAMESPACES = pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run(["unshare", "-Urpf", "true"], capture_output=True).returncode != 0,
+    reason="needs namespaces",
+)
+
+
+def no_flock(*_: object) -> None:
+    """Do nothing, as flock does on some shared file systems."""
+
+
+def unsupported(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSYS, "not implemented")
 
 
 @pytest.fixture
@@ -66,25 +80,50 @@ def test_it_holds_pid_host_and_boot_and_is_empty_afterwards(path: Path):
     assert current_writer(path) is None
 
 
-def test_the_boot_id_is_that_of_the_kernel():
-    file = Path("/proc/sys/kernel/random/boot_id")
-    assert boot_id().startswith(file.read_text().strip() if file.exists() else "")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such files")
+def test_the_boot_id_is_that_of_the_kernel_and_the_namespace(monkeypatch: pytest.MonkeyPatch):
+    kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    # such as pid:[4026531836]
+    namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:[").removesuffix("]")
+    assert boot_id() == f"{kernel}-{namespace}"
+    monkeypatch.setattr(os, "stat", unsupported)
+    assert boot_id() == kernel
 
 
-@pytest.mark.skipif(
-    not shutil.which("unshare") or subprocess.run(["unshare", "-Urpf", "true"], capture_output=True).returncode != 0,
-    reason="needs namespaces",
-)
-def test_a_container_with_the_host_s_name_and_boot_is_another_one(path: Path):
+@pytest.fixture(scope="module")
+def other_container() -> str:
+    """The boot id of a container that shares the host's name and kernel."""
     program = "from afdctl.journal.writing_process import boot_id; print(boot_id())"
     command = ["unshare", "-Urpf", sys.executable, "-c", program]
-    other = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    row = {"event": "lock", "pid": os.getpid(), "host": os.uname().nodename, "boot": other}
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@NAMESPACES
+@pytest.mark.parametrize("flock", [no_flock, unsupported])
+def test_without_flock_a_container_with_the_host_s_name_and_boot_is_another_one(
+    path: Path, other_container: str, monkeypatch: pytest.MonkeyPatch, flock: Callable[..., None]
+):
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    row = {"event": "lock", "pid": os.getpid(), "host": os.uname().nodename, "boot": other_container}
     lock_path(path).write_bytes(sealed(json.dumps(row).encode()))
     assert current_writer(path)
-    path.with_name("events.ndjson.claim").symlink_to(f"token {os.getpid()} {other} {os.uname().nodename}")
+    with pytest.raises(BusyError, match="of another machine or container"):
+        Journal.open(path)
+    path.with_name("events.ndjson.claim").symlink_to(f"token {os.getpid()} {other_container} {os.uname().nodename}")
     with pytest.raises(BusyError), claim.sole_claimant(path, 0, lambda: BusyError("")):
         pass
+
+
+@NAMESPACES
+def test_a_container_that_is_started_again_takes_the_lock_of_the_one_before_at_once(path: Path, other_container: str):
+    """It has the same kernel and perhaps another name, and flock says that the process before it has ended."""
+    for host in (os.uname().nodename, "b"):
+        row = {"event": "lock", "pid": 7, "host": host, "boot": other_container}
+        lock_path(path).write_bytes(sealed(json.dumps(row).encode()))
+        assert current_writer(path) is None
+        check_not_busy(path)
+        with Journal.open(path):
+            pass
 
 
 def test_a_local_writer_gets_the_signal(path: Path, sent: list[tuple[int, int]]):
