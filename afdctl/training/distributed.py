@@ -28,9 +28,8 @@ LOST: Final = "another process of this training has ended; what it printed, and 
 SHARED: Final = (StoppedError, DivergedError)
 # Weights of all processes are equal to the bit on equal machines; GPUs of two kinds may round differently.
 SAME: Final = 1e-6
-# What torchrun calls a launch without --rdzv-id.
-NO_ID: Final = "none"
 SLURM_RESTARTS: Final = "SLURM_RESTART_COUNT"
+SLURM_JOB: Final = "SLURM_JOB_ID"
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,8 @@ def launch(processes: Processes) -> dict[str, Any]:
     """Return what run.json records: the number of several processes, and what has started them."""
     number = {"processes": processes.size} if processes.size > 1 else {}
     name = os.environ.get("TORCHELASTIC_RUN_ID")
-    return number | ({"launch": {"id": name, "launchers": list(processes.launchers)}} if name else {})
+    started = {"id": name, "launchers": list(processes.launchers), "slurm_job": os.environ.get(SLURM_JOB)}
+    return number | ({"launch": started} if name else {})
 
 
 def is_restart() -> bool:
@@ -200,9 +200,10 @@ def is_of_launch(recorded: Any, processes: Processes) -> bool:
     name = os.environ.get("TORCHELASTIC_RUN_ID")
     if not isinstance(recorded, dict) or recorded["id"] != name:
         return False
-    # An id may be used again, but not a launcher. Of several nodes, one that failed may have been replaced. A job of
-    # Slurm has the same id again, and other launchers.
-    is_same_job = _is_counted(SLURM_RESTARTS) and name != NO_ID
+    # An id may be used again, but not a launcher. Of several nodes, one that failed may have been replaced. A job that
+    # Slurm starts again has other launchers.
+    job = recorded.get("slurm_job")
+    is_same_job = _is_counted(SLURM_RESTARTS) and job is not None and job == os.environ.get(SLURM_JOB)
     return is_same_job or not set(processes.launchers).isdisjoint(recorded["launchers"])
 
 

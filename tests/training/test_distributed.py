@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +153,7 @@ def test_a_process_group_of_the_calling_program_is_not_used(monkeypatch: pytest.
 
 def test_a_restart_finds_the_run_of_its_own_launch_and_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one-id-for-all")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(sys, "argv", ["afdctl", "train", "a"])
     first, second = Processes(launchers=("host 1", "host 2")), Processes(launchers=("host 3", "host 4"))
     run = Run.create(tmp_path, "a", None, {"command": command_line(), **launch(first)})
@@ -162,9 +164,16 @@ def test_a_restart_finds_the_run_of_its_own_launch_and_command(tmp_path: Path, m
     assert _interrupted_run(tmp_path, Processes(launchers=("host 2", "host 5"))) == run
     # a later launch with the same id, which failed before it had a run
     assert _interrupted_run(tmp_path, second) is None
-    # Slurm keeps the id of a job that it starts again
+    # Slurm keeps the id of a job that it starts again; another job that was started again may have the same --rdzv-id
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert _interrupted_run(tmp_path, second) == run
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    assert _interrupted_run(tmp_path, second) is None
+    # a run that no job has begun
+    monkeypatch.delenv("SLURM_JOB_ID")
+    other = Run.create(tmp_path, "b", None, {"command": command_line(), **launch(second)})
+    assert _interrupted_run(tmp_path, Processes(launchers=("host 6",))) is None
+    shutil.rmtree(other.path)
     monkeypatch.setattr(sys, "argv", ["afdctl", "train", "b"])
     assert _interrupted_run(tmp_path, first) is None
 
