@@ -27,17 +27,13 @@ def sole_claimant(journal: Path, deadline: float, busy: Callable[[], BusyError])
     A symbolic link is made at once with its content, and only if there is none.
     """
     path = journal.with_name(journal.name + ".claim")
-    claim = None
+    while (claim := _attempt(path)) is None:
+        if time.monotonic() > deadline:
+            raise busy()
+        time.sleep(0.01)
     try:
-        while not (claim := _attempt(path)):
-            if time.monotonic() > deadline:
-                raise busy()
-            time.sleep(0.01)
-    except OSError as error:
-        # such file systems are local, and have flock
-        if error.errno not in UNSUPPORTED:
-            raise
-    try:
+        if claim:
+            _remove_leftovers(path)
         yield
     finally:
         if claim:
@@ -45,7 +41,10 @@ def sole_claimant(journal: Path, deadline: float, busy: Callable[[], BusyError])
 
 
 def _attempt(path: Path) -> str | None:
-    """Make a claim and return its content; where there is one, return None, and remove it if it was abandoned."""
+    """Make a claim and return its content, empty on a file system without symbolic links.
+
+    Where there is a claim, return None, and remove it if it was abandoned.
+    """
     token = secrets.token_hex(8)
     claim = f"{token} {os.getpid()} {boot_id()} {host_name()}"
     _own.add(token)
@@ -53,12 +52,16 @@ def _attempt(path: Path) -> str | None:
         path.symlink_to(claim)
     except OSError as error:
         _own.discard(token)
+        # file systems without links are local, and have flock
+        if error.errno in UNSUPPORTED:
+            return ""
         if not isinstance(error, FileExistsError):
             raise
-        if abandoned := _abandoned(path):
-            _remove(path, abandoned)
-        return None
-    return claim
+    else:
+        return claim
+    if abandoned := _abandoned(path):
+        _remove(path, abandoned)
+    return None
 
 
 def _abandoned(path: Path) -> str | None:
@@ -78,12 +81,26 @@ def _remove(path: Path, abandoned: str) -> None:
     """Remove an abandoned claim, but not the next one: the process that does it has a claim to remove this very one."""
     removal = path.with_name(f"{path.name}.{abandoned.partition(' ')[0]}")
     if own := _attempt(removal):
-        _release(path, abandoned)
-        _release(removal, own)
+        try:
+            _release(path, abandoned)
+        finally:
+            _release(removal, own)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove claims to remove earlier claims of this path, which processes that were killed meanwhile have left."""
+    for removal in path.parent.glob(f"{path.name}.*"):
+        if abandoned := _abandoned(removal):
+            # they do no harm, and may be another user's
+            with suppress(OSError):
+                _release(removal, abandoned)
 
 
 def _release(path: Path, claim: str) -> None:
-    """Remove a claim that no other process may remove now, if it is still there."""
+    """Remove a claim that no other process of this host may remove now, if it is still there.
+
+    A process of another host may remove it once it is old, and one that comes next make its own between the two calls.
+    """
     with suppress(FileNotFoundError):
         if os.readlink(path) == claim:
             path.unlink()

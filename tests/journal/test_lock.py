@@ -280,6 +280,39 @@ def test_one_process_alone_removes_an_abandoned_claim_and_may_be_killed_meanwhil
     assert list(path.parent.iterdir()) == []
 
 
+def test_what_a_process_left_that_was_killed_while_it_removed_a_claim_is_removed_by_the_next_one(path: Path):
+    left, fresh = (path.with_name(f"events.ndjson.claim.{token}") for token in ("dead", "fresh"))
+    left.symlink_to(f"remover {2**22 + 1} {boot_id()} {os.uname().nodename}")
+    fresh.symlink_to("remover 12 boot host")
+    with Journal.open(path):
+        pass
+    assert not left.is_symlink()
+    assert fresh.is_symlink()
+
+
+def test_a_claim_that_must_not_be_removed_is_no_file_system_without_links(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As in a folder of several users with the sticky bit."""
+    link = path.with_name("events.ndjson.claim")
+    link.symlink_to(f"dead {2**22 + 1} {boot_id()} {os.uname().nodename}")
+    remove = os.unlink
+
+    def unlink(file: Path) -> None:
+        if file == link:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        remove(file)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(PermissionError), claim.sole_claimant(path, 0, lambda: BusyError("")):
+        pass
+    assert list(path.parent.iterdir()) == [link]
+
+
+def test_without_links_there_is_no_claim(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "symlink_to", unsupported)
+    with claim.sole_claimant(path, 0, lambda: BusyError("")):
+        assert list(path.parent.iterdir()) == []
+
+
 def test_threads_of_a_process_exclude_each_other_and_its_pid_alone_is_that_of_a_dead_one(path: Path):
     free, taken = (claim.sole_claimant(path, 0, lambda: BusyError("")) for _ in range(2))
     with free, pytest.raises(BusyError), taken:
