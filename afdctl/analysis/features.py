@@ -85,7 +85,10 @@ class FeatureCache:
         return Features.from_arrays(shards.read(self.target.run, self.shards[self.key(task, epsilon)]))
 
     def add(self, task: Task, later: Sequence[Task], journal: Journal, on_images: OnImages) -> None:
-        """Attack all images, misclassified ones too, and store the features; `later` are the tasks after this one."""
+        """Attack all images, misclassified ones too, and store the features.
+
+        `later` are tasks that follow this one, which an executor may start early.
+        """
         started = time.monotonic()
         blocks: list[list[Arrays]] = [[] for _ in task.epsilons]
         done = 0

@@ -50,7 +50,7 @@ class AnalysisRunner:
     ) -> None:
         self.target, self.request, self.discriminator = target, request, discriminator
         self.requests = StopRequests()
-        # what the runs after this one need
+        # tasks that workers may start early, those of the runs after this one
         self.later: Sequence[Task] = ()
         self.cache = FeatureCache(target, request.subset, batch_size, self.handle_interrupts)
         self.analyses: dict[str, Analysis] = {**built_in(), **request.own}

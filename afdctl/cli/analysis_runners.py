@@ -138,7 +138,7 @@ def plan_on_node(options: "AnalyzeOptions", folders: "Sequence[str]", device: st
 
     from afdctl.runs.run import Run
 
-    # the driver computes the analyses, has chosen the batch size, and draws
+    # the driver computes the analyses, has chosen the batch size, and draws the figures
     options = replace(options, own=None, batch_size=1, out=None)
     names, runners = split_names(options.attacks), []
     for run in map(Run, map(Path, folders)):
