@@ -41,7 +41,7 @@ class FusedModel(nn.Module):
             conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
             assert isinstance(conv, nn.Conv2d)
             assert isinstance(norm, nn.BatchNorm2d)
-            convolution = FoldedConvolution(conv, DTYPES[precision])
+            convolution = FoldedConvolution(conv, conv.weight.dtype if precision == "float32" else DTYPES[precision])
             self.copy.set_submodule(conv_name, convolution)
             self.copy.set_submodule(norm_name, after_normalisation(self.copy.get_submodule(norm_name)))
             self.folded.append((conv, norm, convolution))
@@ -111,7 +111,7 @@ class FoldedConvolution(nn.Conv2d):
     (`pointwise`), strided convolutions of images (`InputGradientByFold`), and many weights (`channels_first`).
     """
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         # on meta, because initial weights would be drawn from the global generator
         with torch.device("meta"):
             super().__init__(
