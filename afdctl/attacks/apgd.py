@@ -50,7 +50,7 @@ def apgd_from(
     return_iterate: str,
     share: float = TRAINING_SHARE,
 ) -> Tensor:
-    """Return x' of a run from `start`: `steps` gradients, and one more forward pass where x' isn't the last iterate.
+    """Return x' of a run from `start`: `steps` gradients, and one more forward pass where x' is not the last iterate.
 
     In l1 the first steps move a `share` of the pixels.
     """

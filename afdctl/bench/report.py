@@ -42,8 +42,9 @@ from afdctl.training.cost_estimate import (
     with_train_settings,
 )
 from afdctl.training.evaluate import evaluate
+from afdctl.training.passes import passes_of_test, passes_of_validation
 from afdctl.training.precision_choice import with_found_precisions
-from afdctl.training.schedule import AdversarySchedule, ValidationSchedule, passes_of_test, passes_of_validation
+from afdctl.training.schedule import AdversarySchedule, ValidationSchedule
 
 # The test evaluates the last checkpoint and the best one.
 TESTED_CHECKPOINTS: Final = 2

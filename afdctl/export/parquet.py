@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 # rows of a row group
 GROUP_ROWS: Final = 1 << 16
+# rows that are in memory at once as dictionaries
+BATCH_ROWS: Final = 4096
+
+Row = Mapping[str, Any]
 
 
 class NumberLines(NamedTuple):
@@ -23,7 +27,7 @@ class NumberLines(NamedTuple):
 
 
 # can be iterated more than once
-Blocks = Iterable[Mapping[str, Any] | NumberLines]
+Blocks = Iterable[Row | NumberLines]
 
 
 def parquet(blocks: Blocks, first: Sequence[str] = (), metadata: Mapping[str, str] | None = None) -> bytes:
@@ -41,56 +45,68 @@ def parquet(blocks: Blocks, first: Sequence[str] = (), metadata: Mapping[str, st
     schema = _schema(blocks, first).with_metadata(texts)
     buffer = BytesIO()
     with pq.ParquetWriter(buffer, schema) as writer:
-        group: list[pa.Table] = []
-        for table in _tables(blocks, schema):
-            group.append(table)
-            if sum(map(len, group)) >= GROUP_ROWS:
+        group, count = [schema.empty_table()], 0
+        for batch in _batches(blocks):
+            group.append(_typed_table(batch, schema))
+            count += len(group[-1])
+            if count >= GROUP_ROWS:
                 writer.write_table(pa.concat_tables(group))
-                group = []
-        writer.write_table(pa.concat_tables([schema.empty_table(), *group]))
+                group, count = [schema.empty_table()], 0
+        writer.write_table(pa.concat_tables(group))
     return buffer.getvalue()
+
+
+def _batches(blocks: Blocks) -> Iterator[list[Row] | NumberLines]:
+    """Yield rows in lists of at most `BATCH_ROWS`, and the blocks between them."""
+    rows: list[Row] = []
+    for block in blocks:
+        if rows and (isinstance(block, NumberLines) or len(rows) == BATCH_ROWS):
+            yield rows
+            rows = []
+        if isinstance(block, NumberLines):
+            yield block
+        else:
+            rows.append({name: _encodable(value) for name, value in block.items()})
+    if rows:
+        yield rows
 
 
 def _schema(blocks: Blocks, first: Sequence[str]) -> "pa.Schema":
     """Return the columns; all values of a column decide its type."""
     import pyarrow as pa
 
-    rows: list[Mapping[str, Any]] = []
-    names: dict[str, None] = {}
-    schemas: dict[str, pa.Schema] = {}
-    for block in blocks:
-        if isinstance(block, NumberLines):
-            of_block = _read_lines(block, {}).schema
-            schemas[str(of_block)] = of_block
-            names |= dict.fromkeys(of_block.names)
-        else:
-            rows.append(block)
-            names |= dict.fromkeys(block)
-    of_rows = pa.table({name: pa.array([_encodable(row.get(name)) for row in rows]) for name in names}).schema
-    types = pa.unify_schemas([of_rows, *schemas.values()], promote_options="permissive")
+    # by their text, as most batches have the same
+    schemas = {"": pa.schema([])}
+    for batch in _batches(blocks):
+        schema = _table(batch).schema
+        schemas[str(schema)] = schema
+    # names in the order of appearance
+    types = pa.unify_schemas(list(schemas.values()), promote_options="permissive")
     # a column of type null would differ from that of another file, and both could not be read as one table
     found = {each.name: pa.float64() if pa.types.is_null(each.type) else each.type for each in types}
-    order = [*(name for name in first if name in names), *(name for name in names if name not in first)]
+    order = [*(name for name in first if name in found), *(name for name in found if name not in first)]
     return pa.schema([(name, found[name]) for name in order])
 
 
-def _tables(blocks: Blocks, schema: "pa.Schema") -> "Iterator[pa.Table]":
+def _table(batch: list[Row] | NumberLines) -> "pa.Table":
+    """Return rows with the types of their values."""
     import pyarrow as pa
 
-    rows: list[dict[str, Any]] = []
-    for block in blocks:
-        if not isinstance(block, NumberLines):
-            rows.append({name: _encodable(value) for name, value in block.items()})
-        if rows and (isinstance(block, NumberLines) or len(rows) == GROUP_ROWS):
-            yield pa.Table.from_pylist(rows, schema)
-            rows = []
-        if isinstance(block, NumberLines):
-            table = _read_lines(block, {each.name: each.type for each in schema})
-            for each in (each for each in schema if each.name not in table.column_names):
-                table = table.append_column(each, pa.nulls(len(table), each.type))
-            yield table.select(schema.names).cast(schema)
-    if rows:
-        yield pa.Table.from_pylist(rows, schema)
+    if isinstance(batch, NumberLines):
+        return _read_lines(batch, {})
+    names = dict.fromkeys(name for row in batch for name in row)
+    return pa.table({name: pa.array([row.get(name) for row in batch]) for name in names})
+
+
+def _typed_table(batch: list[Row] | NumberLines, schema: "pa.Schema") -> "pa.Table":
+    import pyarrow as pa
+
+    if not isinstance(batch, NumberLines):
+        return pa.Table.from_pylist(batch, schema)
+    table = _read_lines(batch, {each.name: each.type for each in schema})
+    for each in (each for each in schema if each.name not in table.column_names):
+        table = table.append_column(each, pa.nulls(len(table), each.type))
+    return table.select(schema.names).cast(schema)
 
 
 def _read_lines(block: NumberLines, types: Mapping[str, "pa.DataType"]) -> "pa.Table":

@@ -132,7 +132,7 @@ def step_tables(run: Run, outline: JournalOutline) -> Iterator[shards.Array]:
 
     `outline` is that of the run's journal.
     """
-    digests = _digests(run.journal_path, sorted({min(run.results_journal_size, outline.end), outline.end}))
+    digests = _digests(run.journal_path, [min(run.results_journal_size, outline.end)])
     with _stored_steps(run, outline, digests) as (steps, end):
         for first in range(0, 0 if steps is None else len(steps), READ_ROWS):
             yield steps[first : first + READ_ROWS]  # type: ignore[index]

@@ -15,10 +15,10 @@ from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.recipe.data import Data
-from afdctl.recipe.schema import TestEvaluation, Train, Validation
+from afdctl.recipe.schema import Train, Validation
 from afdctl.training.evaluation_parts import weak_test
+from afdctl.training.passes import N_FGSM, passes_of_attack, passes_of_validation
 
-N_FGSM: Final = "n_fgsm"
 # default of train.warmup_fraction with one_cycle
 ONE_CYCLE_WARMUP: Final = 0.3
 # Largest share of a training's passes that the probe may take: time that better pays for more epochs.
@@ -119,21 +119,15 @@ class AdversarySchedule:
         return self.attack.model_copy(update={"norm": norm, "epsilon": balls[norm], "union": None})
 
     def attack_passes(self, epoch: int) -> int:
-        """Return the forward-equivalents of an attack: two per step, and one to evaluate the last iterate.
-
-        N-FGSM does not evaluate its only iterate. In a union of norms, "max" attacks in each and evaluates each x', and
-        "msd" evaluates a step in each norm.
-        """
-        attack = self.table(epoch * self.steps_per_epoch)
-        passes, norms = 2 * attack.steps + (attack.name != N_FGSM), len(attack.balls)
-        if attack.union and attack.union.rule == "max":
-            return norms * (passes + 1)
-        return passes + (norms * attack.steps if attack.union else 0)
+        """Return the forward-equivalents of an attack for each image."""
+        return passes_of_attack(self.table(epoch * self.steps_per_epoch))
 
     def mean_attack_steps(self) -> float:
         """Return the constant number of attack steps with the same total cost."""
-        epochs = self.recipe.train.epochs
-        return (sum(map(self.attack_passes, range(epochs))) / epochs - 1) / 2
+        epochs, steps = self.recipe.train.epochs, self.attack.steps
+        mean = sum(map(self.attack_passes, range(epochs))) / epochs
+        start, full = (passes_of_attack(self.attack.model_copy(update={"steps": count})) for count in (0, steps))
+        return steps * (mean - start) / (full - start)
 
     @property
     def varies(self) -> bool:
@@ -178,22 +172,6 @@ class ValidationSchedule:
                 f"one probe costs {self.share:.1%} of the training, so only the last epoch is validated and becomes "
                 "`best`; lower validation.limit to validate more"
             )
-
-
-def passes_of_validation(recipe: Recipe) -> int:
-    """Return the forward-equivalents of a validation for an image that no attack fools, which costs the most."""
-    table = recipe.validation
-    # the start is evaluated too; an attack's own clean pass and the verification of its x' are one pass each
-    apgd = 2 * (table.steps + 1)
-    passes = 2 + apgd + 2
-    if recipe.train.checkpoint_selection == "probe":
-        passes += table.targets * apgd + 2 + table.square_queries + 3
-    return passes * len(recipe.attack.balls)
-
-
-def passes_of_test(table: TestEvaluation) -> int:
-    """Return the forward-equivalents of the test in one norm, for an image that no attack fools: the most it costs."""
-    return 2 * table.steps + 3 + (table.square_queries + 3 if table.square_queries else 0)
 
 
 def recipe_warnings(recipe: Recipe, image_size: int) -> Iterator[str]:

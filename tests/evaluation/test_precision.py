@@ -50,6 +50,16 @@ def test_auto_is_the_faster_one_but_float32_for_minimum_norm_attacks_and_a_singl
     assert planned == {"pgd_linf": faster, "ddn": "float32", "fgsm": "float32"}
 
 
+def test_auto_measures_nothing_where_no_attack_depends_on_it(
+    make_subject: MakeSubject, monkeypatch: pytest.MonkeyPatch
+):
+    subject = make_subject()
+    monkeypatch.setattr(request, "choose_precision", lambda make_pass, device: pytest.fail("measured"))
+    suite = Suite("mine", (spec("ddn", steps=20), spec("fgsm")))
+    asked = request.EvaluationRequest(suites={subject.dataset: suite}, precision="auto")
+    assert {task.precision for task in asked.tasks([subject], [])} == {"float32"}
+
+
 @pytest.mark.parametrize("order", ["ascending", "descending", "independent"])
 @pytest.mark.parametrize("name", ["pgd_linf", "ddn"])
 def test_a_refuted_success_is_searched_again(

@@ -5,8 +5,11 @@ import json
 from io import BytesIO, StringIO
 from pathlib import Path
 
+import pytest
+from pyarrow import csv as csv_file
 from pyarrow import parquet
 
+from afdctl.export import parquet as parquet_file
 from afdctl.export import raw
 from tests.export.tables.sample_runs import cell_rows, make_record
 from tests.journals import resumed
@@ -59,6 +62,25 @@ def test_parquet_has_the_rows_of_the_journal_whatever_is_between_its_steps(tmp_p
         "double",
         "bool",
     ]
+
+
+def test_steps_whose_fields_change_are_not_parsed_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,500 steps with a field in every second, and 800 with it, which are one block; its last values are floats."""
+    monkeypatch.setattr(parquet_file, "BATCH_ROWS", 600)
+    mine = [*(None if step % 2 else step for step in range(1500)), *(step / 2 for step in range(1500, 2300))]
+    rows = [
+        {"event": "step", "step": step, "epoch": 1, "L_C": 1, **({} if value is None else {"mine": value})}
+        for step, value in enumerate(mine)
+    ]
+    events = raw.Events([make_record(tmp_path, "a", "mnist_nt", rows)])
+    parsed: list[object] = []
+    read_csv = csv_file.read_csv
+    monkeypatch.setattr(csv_file, "read_csv", lambda *args, **more: parsed.append(args) or read_csv(*args, **more))
+    read = parquet.read_table(BytesIO(raw.as_parquet(events)))
+    # for the types, and for the values
+    assert len(parsed) == 2
+    assert [str(read.schema.field(name).type) for name in ("L_C", "mine")] == ["int64", "double"]
+    assert (read["step"].to_pylist(), read["mine"].to_pylist()) == (list(range(2300)), mine)
 
 
 def test_cells_mark_those_that_count(tmp_path: Path) -> None:

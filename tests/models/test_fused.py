@@ -42,6 +42,11 @@ def test_it_equals_evaluation_mode_also_after_an_update(encoder: str):
     assert torch.allclose(folded, network.eval()(x), atol=1e-5)
 
 
+def test_a_network_in_float64_stays_so():
+    network, x = trained("resnet18_mnist").double().eval(), torch.rand(2, 1, 28, 28, dtype=torch.double)
+    assert torch.allclose(FusedModel(network)(x), network(x))
+
+
 def test_it_follows_what_the_networks_own_code_sets():
     class Scaled(nn.Module):
         def __init__(self) -> None:
@@ -100,7 +105,7 @@ def test_the_network_itself_holds_plain_convolutions(encoder: str):
 def folded(channels: int, kernel: int, stride: int) -> FoldedConvolution:
     """With weights and biases that are all different."""
     torch.manual_seed(0)
-    convolution = FoldedConvolution(ConvBN(channels, 4, kernel, stride).conv)
+    convolution = FoldedConvolution(ConvBN(channels, 4, kernel, stride).conv, torch.float32)
     for parameter in convolution.parameters():
         parameter.data = torch.randn_like(parameter)
     return convolution
@@ -170,17 +175,29 @@ def test_fold_computes_the_gradient_of_a_strided_convolution_of_images(
 
 
 @pytest.mark.parametrize(
-    ("channels", "precision", "first"), [(512, "float32", True), (128, "float32", False), (512, "bf16", False)]
+    ("channels", "side", "precision", "first"),
+    [
+        (512, 4, "float32", True),
+        (512, 8, "float32", True),
+        (512, 9, "float32", False),
+        (128, 4, "float32", False),
+        (512, 4, "bf16", False),
+    ],
 )
-def test_a_convolution_of_many_weights_is_computed_with_channels_first(channels: int, precision: str, first: bool):
+def test_a_convolution_of_many_weights_is_computed_with_channels_first_on_small_maps(
+    channels: int, side: int, precision: str, first: bool, monkeypatch: pytest.MonkeyPatch
+):
     """Its maps have channels last again."""
+    calls: list[Tensor] = []
+    compute = FoldedConvolution.channels_first
+    monkeypatch.setattr(FoldedConvolution, "channels_first", lambda self, x: calls.append(x) or compute(self, x))
     pair = ConvBN(channels, 512, 3, 1).eval().to(memory_format=torch.channels_last)
     torch.nn.init.normal_(pair.bn.bias)
     network = nn.Sequential(pair)
     fused = FusedModel(network, precision).copy
-    x = torch.randn(2, channels, 4, 4).to(DTYPES[precision], memory_format=torch.channels_last).requires_grad_()
+    x = torch.randn(2, channels, side, side).to(DTYPES[precision], memory_format=torch.channels_last).requires_grad_()
     maps = fused(x)
-    assert fused[0].conv.weight.is_contiguous() == first
+    assert bool(calls) == first
     assert maps.is_contiguous(memory_format=torch.channels_last)
     if precision == "float32":
         expected = pair(x)
@@ -202,7 +219,7 @@ def test_an_empty_batch_has_empty_maps_and_gradients(side: int, kernel: int, str
 
 def test_dense_layers_are_made_once_for_each_update():
     pair = ConvBN(4, 6, 3, 1).eval()
-    layer, x = FoldedConvolution(pair.conv), torch.rand(3, 4, 2, 2)
+    layer, x = FoldedConvolution(pair.conv, torch.float32), torch.rand(3, 4, 2, 2)
     with torch.no_grad():
         for _ in range(2):
             layer.fold(pair.conv, pair.bn)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from afdctl.errors import DiskFullError, NotFoundError
-from afdctl.journal import SCHEMA
+from afdctl.journal import SCHEMA, JournalOutline
 from afdctl.runs import results_file, results_tables, shards
 from afdctl.runs.run import Run
 from tests.journals import resumed, run_row, steps, written
@@ -324,3 +324,18 @@ def test_the_memory_of_results_does_not_grow_with_a_run(tmp_path: Path):
         found = subprocess.run([sys.executable, "-c", PEAK, run.path], capture_output=True, text=True, check=True)
         peaks.append(int(found.stdout))
     assert peaks[1] - peaks[0] < 10_000
+
+
+def test_reading_steps_reads_only_the_part_of_the_journal_that_they_are_from(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(run, [step(1), step(2)])
+    size = run.results_journal_size
+    with run.open_journal() as journal:
+        journal.extend([step(3)])
+    asked: list[int] = []
+    compute = results_file._digests
+    monkeypatch.setattr(results_file, "_digests", lambda path, sizes: asked.extend(sizes) or compute(path, sizes))
+    tables = list(results_file.step_tables(run, JournalOutline(run.journal_path)))
+    assert [table["step"].tolist() for table in tables] == [[1, 2], [3]]
+    assert asked == [size]

@@ -7,17 +7,21 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
+from afdctl.bench.flop_counter import PassCounter
+from afdctl.models.feature_classifier import build
 from afdctl.recipe import Recipe, load
+from afdctl.training.adversary import Adversary
+from afdctl.training.passes import passes_of_validation
 from afdctl.training.schedule import (
     AdversarySchedule,
     LearningRateSchedule,
     ValidationSchedule,
-    passes_of_validation,
     recipe_warnings,
 )
 from tests.conftest import short
 
 PER_EPOCH = 5
+UNION = ("attack.name=pgd", "attack.union.l2=0.7", "attack.union.l1=2")
 
 
 def recipe_of(*overrides: str, name: str = "digits_wgan") -> Recipe:
@@ -185,10 +189,40 @@ def test_mean_attack_steps():
     )
 
 
+@pytest.mark.parametrize("iterate", ["best_loss", "last", "last_success"])
+@pytest.mark.parametrize("union", [(), *((*UNION, f"attack.union.rule={rule}") for rule in ("random", "max", "msd"))])
+def test_a_union_of_constant_length_takes_its_own_steps(union: tuple[str, ...], iterate: str):
+    schedule = make_schedule("attack.name=pgd", f"attack.return_iterate={iterate}", *union, name="digits_at")
+    assert schedule.mean_attack_steps() == 20
+
+
+@pytest.mark.parametrize("iterate", ["best_loss", "last", "last_success"])
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("digits_at", ("attack.name=apgd_ce",)),
+        ("digits_at", ("attack.name=pgd",)),
+        ("digits_at", ("attack.name=n_fgsm", "attack.steps=1")),
+        ("digits_trades", ()),
+        *(("digits_at", (*UNION, f"attack.union.rule={rule}")) for rule in ("random", "max", "msd")),
+    ],
+)
+def test_the_passes_are_those_that_the_attack_makes(name: str, overrides: tuple[str, ...], iterate: str):
+    schedule = AdversarySchedule(short(name, f"attack.return_iterate={iterate}", *overrides), PER_EPOCH)
+    network, generator = build("lenet", width=2, channels=1, image_size=8, classes=10), torch.Generator()
+    adversary = Adversary(network, schedule.table(0), generator)
+    with PassCounter() as counter:
+        # the attack needs gradients of the images only
+        counter.to_weights = False
+        adversary(torch.rand(4, 1, 8, 8), torch.arange(4))
+    assert schedule.attack_passes(0) == counter.count
+
+
 def test_n_fgsm_in_all_epochs_takes_one_step():
     schedule = make_schedule("attack.name=n_fgsm", "attack.steps=1")
     assert schedule.table(7) == schedule.recipe.attack
     assert schedule.attack_passes(3) == 2
+    assert schedule.mean_attack_steps() == 1
     assert not schedule.varies
 
 
