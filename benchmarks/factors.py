@@ -166,7 +166,7 @@ def table(study: dict[str, Any], planned: Iterable[Training], results: dict[str,
         f"Accuracies in percent at ε = {format_epsilon(study['epsilon'])}, mean ± standard deviation of seeds. PGD-40 "
         f"is on the whole test split, the attacks beside it on {n:,} test images. Last: the difference "
         "of the worst case to the first row in points and the p of McNemar's exact test, over pairs of one seed and "
-        "one image.",
+        "one image. With few seeds p compares networks, not methods: two seeds of one variant may differ as much.",
         "",
         *selection_lines([row for rows in variants.values() for row in rows]),
     ]
