@@ -1,6 +1,7 @@
 """A run on disk: its files, its provenance, and how runs are made and found."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -93,7 +94,7 @@ class Run:
     @classmethod
     def at(cls, spec: str, root: Path, otherwise: str | None = None) -> Self:
         """Return a run as `find` does, but unverified. Error: NotFoundError."""
-        otherwise = otherwise or f"name another folder with {option('runs')}"
+        otherwise = otherwise or ("check the path" if os.sep in spec else f"name another folder with {option('runs')}")
         return cls._latest(root, otherwise) if spec == "latest" else cls._named(spec, root, otherwise)
 
     @classmethod
@@ -121,6 +122,8 @@ class Run:
                 raise CorruptError(f"{path / RUN}: missing; restore it from a copy")
             if path.exists():
                 raise NotFoundError(f"{path}: not a run (it has no {RUN}); name a run's folder")
+        if os.sep in spec:
+            raise NotFoundError(f"{spec}: no such folder; {otherwise}")
         hint = did_you_mean(spec, [run.name for run in cls.all(root)], otherwise)
         raise NotFoundError(f"{spec}: no such run under {root}; {hint}")
 
