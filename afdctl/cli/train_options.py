@@ -75,7 +75,7 @@ class TrainOptions:
         elif given := [name for name in GRID_ONLY if getattr(self, name) not in (None, False)]:
             raise RecipeError(f"--{given[0].replace('_', '-')}: needs --grid KEY=VALUE,VALUE")
         else:
-            launch.check_options(self.nproc, tui=self.tui, detach=self.detach, seeds=self.seeds)
+            launch.check_options(self)
 
     def _check_grid(self) -> None:
         if self.search not in (None, "optuna"):

@@ -115,9 +115,8 @@ class Run:
                 return cls(path)
         for path in places:
             if folders.never_trained(path):
-                raise NotFoundError(
-                    f"{path}: nothing was trained here yet; start it with `afdctl train RECIPE --name {path.name}`"
-                )
+                command = f"afdctl train RECIPE{folders.runs_option(path.parent)} --name {path.name}"
+                raise NotFoundError(f"{path}: nothing was trained here yet; start it with `{command}`")
             if (path / JOURNAL).exists():
                 raise CorruptError(f"{path / RUN}: missing; restore it from a copy")
             if path.exists():
