@@ -26,6 +26,8 @@ IDLE_SECONDS: Final = 10.0
 # Until a grid that starts has its first run; importing torch and starting Ray take a while.
 FIRST_RUN_SECONDS: Final = 60.0
 NO_RUN: Final = "no run yet"
+# Columns that a narrow terminal leaves out, the last of them first.
+MEASURED: Final = ("epoch", "hold-out %", "best")
 
 
 class RunState(NamedTuple):
@@ -183,33 +185,42 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def draw(folder: RunFolder, states: Sequence[RunState], console: "TableConsole") -> "Group":
-    """Return a line of counts, the table of the runs, and the keys for which the console is too narrow."""
+    """Return a line of counts, the table of the runs, and what the console is too narrow for."""
     from rich.console import Group
 
     if not states:
         return Group(f"{folder.root}: {NO_RUN}")
     values = folder.values()
     keys = list(next(iter(values.values()), {}))
-    table, dropped = console.fit_columns(lambda optional: tabulate(states, values, keys, optional), len(keys))
+    table, dropped = console.fit_columns(
+        lambda optional: tabulate(states, values, keys, optional), len(MEASURED) + len(keys)
+    )
     counts = Counter(run.word for run in states)
     words = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return Group(f"{folder.root}: {words}", table, *([f"They also differ in {', '.join(dropped)}."] if dropped else []))
+    differing = ", ".join(name for name in dropped if name not in MEASURED)
+    measured = ", ".join(name for name in dropped if name in MEASURED)
+    notes = [f"They also differ in {differing}."] * bool(differing) + [f"No room for {measured}."] * bool(measured)
+    return Group(f"{folder.root}: {words}", table, *notes)
 
 
 def tabulate(
     states: Sequence[RunState], values: dict[str, dict[str, Any]], keys: Sequence[str], optional: int
 ) -> "Table":
-    """Return the table of the runs with the first `optional` of the keys as columns."""
+    """Return the table of the runs with the first `optional` of the columns `MEASURED` and of the keys."""
     from rich.table import Table
 
+    measured, shown = MEASURED[:optional], keys[: max(0, optional - len(MEASURED))]
     table = Table()
     table.add_column("run", overflow="fold")
-    for key in short_keys(keys)[:optional]:
+    for key in short_keys(keys)[: len(shown)]:
         table.add_column(key, overflow="fold")
-    for heading in ("state", "epoch", "best", "hold-out %"):
-        table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for heading in ("epoch", "best", "hold-out %"):
+        if heading in measured:
+            table.add_column(heading, justify="right", no_wrap=True)
     for run in states:
-        settings = [format_value(values[run.name][key]) if run.name in values else "" for key in keys[:optional]]
+        settings = [format_value(values[run.name][key]) if run.name in values else "" for key in shown]
         best = "" if run.accuracy is None else str(run.best_epoch)
-        table.add_row(run.name, *settings, run.word, run.epoch_count, best, run.holdout)
+        cells = {"epoch": run.epoch_count, "best": best, "hold-out %": run.holdout}
+        table.add_row(run.name, *settings, run.word, *(text for name, text in cells.items() if name in measured))
     return table

@@ -1,5 +1,6 @@
 """`afdctl watch FOLDER`: a line or a row for each run of a folder."""
 
+import io
 import os
 import time
 from pathlib import Path
@@ -47,12 +48,22 @@ def test_a_table_once(afdctl: Afdctl):
 
 def test_a_narrow_console_names_the_keys_without_a_column(folder: Path):
     console, runs = TableConsole(), watch_folder.RunFolder(folder / "g")
+    console.file = io.StringIO()
     states = runs.refresh()
-    for width, columns, lines in ((80, ["run", "lr_F", *COLUMNS], []), (55, ["run", *COLUMNS], [DROPPED])):
+    for width, columns, lines in (
+        (80, ["run", "lr_F", *COLUMNS], []),
+        (55, ["run", *COLUMNS], [DROPPED]),
+        (48, ["run", "state", "epoch", "hold-out %"], [DROPPED, "No room for best."]),
+        (40, ["run", "state", "epoch"], [DROPPED, "No room for best, hold-out %."]),
+        (22, ["run", "state"], [DROPPED, "No room for epoch, best, hold-out %."]),
+    ):
         console.width = width
         _, table, *after = watch_folder.draw(runs, states, console).renderables
         assert isinstance(table, Table)
         assert ([column.header for column in table.columns], after) == (columns, lines)
+        console.print(table)
+    # every width shows whole names
+    assert console.file.getvalue().count("│ x-0a │") == 5
 
 
 def test_only_changes_are_lines(folder: Path):
