@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from afdctl import user_code
 from afdctl.errors import AfdctlError, RecipeError, SilentError
 
 if TYPE_CHECKING:
+    from afdctl.cli.train_options import TrainOptions
     from afdctl.recipe import Recipe
 
 # Set once this command has named the code that it executes: its processes do not name it again.
@@ -42,22 +44,26 @@ def first_reports() -> Iterator[None]:
         raise SilentError(error.exit_code) from error
 
 
-def check_options(nproc: int, *, tui: bool | None, detach: bool, seeds: str | None) -> None:
+def check_options(options: "TrainOptions") -> None:
     """Raise RecipeError for options that contradict several processes."""
+    nproc = options.nproc
     if nproc > 1 and inside_torchrun():
         raise RecipeError("--nproc: torchrun has started the processes already; leave --nproc out")
     if nproc == 1 and not inside_torchrun():
         return
     command = "torchrun" if inside_torchrun() else "--nproc"
-    if tui or detach:
-        name = "--tui" if tui else "--detach"
-        raise RecipeError(f"{name}: not with {command}; leave it out, and `afdctl watch latest` shows the training")
-    if seeds is not None:
+    if options.tui or options.detach:
+        from afdctl.runs.folders import runs_option
+
+        name = "--tui" if options.tui else "--detach"
+        watch = f"afdctl watch latest{runs_option(options.runs)}"
+        raise RecipeError(f"{name}: not with {command}; leave it out, and `{watch}` shows the training")
+    if options.seeds is not None:
         raise RecipeError(f"--seeds: not with {command}, which trains one run; use --set seed=N")
 
 
-def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
-    """Run this command on `nproc` processes and end as the first one that failed.
+def run(options: "TrainOptions", recipe: "Recipe | None" = None, resumed: Path | None = None) -> None:
+    """Run this command, which trains `recipe` or resumes a run, on `--nproc` processes; end as the first that failed.
 
     Errors: RecipeError for more processes than GPUs, or a batch that cannot be divided among them.
     """
@@ -67,7 +73,8 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
 
     from afdctl.training.distributed import check_batch, uses_gpus
 
-    uses_gpus(device, nproc)
+    nproc, launch_id = options.nproc, uuid4().hex
+    uses_gpus(options.device, nproc)
     if recipe:
         check_batch(recipe, nproc)
         os.environ[ANNOUNCED] = "1"
@@ -79,7 +86,7 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=nproc,
-        run_id=uuid4().hex,
+        run_id=launch_id,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
@@ -91,11 +98,25 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
     except SignalException as stop:
         raise typer.Exit(128 + stop.sigval) from None
     except ChildFailedError as failed:
-        report({rank: failure.exitcode for rank, failure in failed.failures.items()})
+        codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+        report(codes, resumed or begun_run(options.runs, launch_id))
 
 
-def report(codes: dict[int, int]) -> None:
-    """End with the exit code of the process that caused the end, and name the signal of one that was killed."""
+def begun_run(root: Path, launch_id: str) -> Path | None:
+    """Return the run that a launch has begun."""
+    from afdctl.runs.run import Run
+
+    for found in reversed(Run.all(root)):
+        # a damaged run, or one of another version, is not of this launch
+        with suppress(AfdctlError):
+            launch = found.provenance.get("launch") if found.exists else None
+            if isinstance(launch, dict) and launch.get("id") == launch_id:
+                return found.path
+    return None
+
+
+def report(codes: dict[int, int], path: Path | None) -> None:
+    """End with the exit code of the process that caused the end, or name its signal, and the command that resumes."""
     from signal import Signals
 
     # the others end with 1 because they miss that one, or by the launcher's SIGTERM
@@ -105,9 +126,8 @@ def report(codes: dict[int, int]) -> None:
         name = str(number)
         with suppress(ValueError):
             name = Signals(number).name
-        raise AfdctlError(
-            f"process {rank} was ended by {name}, and the training with it; resume with `afdctl train --resume latest`"
-        )
+        remedy = f"resume with `afdctl train --resume {path}`" if path else "it had not begun; repeat the command"
+        raise AfdctlError(f"process {rank} was ended by {name}, and the training with it; {remedy}")
     raise typer.Exit(next((code for code in codes.values() if code > 1), 1))
 
 

@@ -1,6 +1,5 @@
 """What commands that evaluate networks are run on: the options that name it, and how it is found and loaded."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +83,10 @@ def find_targets(names: Sequence[str], folder: Path, data_dir: Path | None = Non
     for name, model in models.items():
         found = model.find_run(folder)
         if found is None and not make:
-            place = "" if folder == Path("runs") else f" --runs {shlex.quote(str(folder))}"
-            raise NoResultsError(f"{name}: nothing is measured under {folder}; run `afdctl sweep {name}{place}` first")
+            from afdctl.runs.folders import runs_option
+
+            command = f"afdctl sweep {name}{runs_option(folder)}"
+            raise NoResultsError(f"{name}: nothing is measured under {folder}; run `{command}` first")
         runs[name] = found or _import_model(name, model, folder, data_dir)
     return [runs[name] for name in names]
 

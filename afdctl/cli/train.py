@@ -45,7 +45,7 @@ def train(options: TrainOptions) -> None:
     elif in_background:
         background.run_with_dashboard(detach=options.detach)
     elif options.nproc > 1:
-        launch.run(options.nproc, options.device, recipes[0])
+        launch.run(options, recipe=recipes[0])
     elif launch.inside_torchrun():
         training_process.start(recipes[0], options)
     else:
@@ -129,7 +129,7 @@ def _resume(options: TrainOptions, parent: background.ParentProcess | None, *, i
         background.run_with_dashboard(detach=options.detach)
         return
     elif options.nproc > 1:
-        launch.run(options.nproc, options.device)
+        launch.run(options, resumed=run.path)
         return
     else:
         with exit_on_interrupt():

@@ -14,7 +14,9 @@ from afdctl.cli.options import MOST, RECIPE, SET
 from afdctl.errors import RecipeError
 from afdctl.formatting import shorten
 
-SEEDS = typer.Option(metavar="N,N,...", help="Train once with each of these seeds.")
+SEEDS = typer.Option(
+    metavar="N,N,...", help="Train once with each of these seeds; without --grid, in new, numbered runs."
+)
 RESUME = typer.Option(metavar="RUN", help="Resume a stopped run: its path, its name, or `latest`.")
 NAME = typer.Option(help="The run's name; by default the recipe's, with a number.")
 RUNS = typer.Option(parser=paths.path, help="The folder of the runs.")
@@ -73,9 +75,11 @@ class TrainOptions:
         if self.grid:
             self._check_grid()
         elif given := [name for name in GRID_ONLY if getattr(self, name) not in (None, False)]:
-            raise RecipeError(f"--{given[0].replace('_', '-')}: needs --grid KEY=VALUE,VALUE")
+            seeds = "" if self.search else ",".join(map(str, self.seed_numbers))
+            needed = f"--grid seed={seeds} instead of --seeds" if seeds else "--grid KEY=VALUE,VALUE"
+            raise RecipeError(f"--{given[0].replace('_', '-')}: needs {needed}")
         else:
-            launch.check_options(self.nproc, tui=self.tui, detach=self.detach, seeds=self.seeds)
+            launch.check_options(self)
 
     def _check_grid(self) -> None:
         if self.search not in (None, "optuna"):

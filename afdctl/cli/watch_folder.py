@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import typer
 
 from afdctl.cli.process import broken_pipe_error
-from afdctl.errors import StoppedError
+from afdctl.errors import NotFoundError, StoppedError
 from afdctl.formatting import format_percent, format_value, short_keys
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 REFRESH_SECONDS: Final = 1.0
 # Between two trainings of a process no run is written for a moment.
 IDLE_SECONDS: Final = 10.0
+# Until a grid that starts has its first run; importing torch and starting Ray take a while.
+FIRST_RUN_SECONDS: Final = 60.0
+NO_RUN: Final = "no run yet"
+# Columns that a narrow terminal leaves out, the last of them first.
+MEASURED: Final = ("epoch", "hold-out %", "best")
 
 
 class RunState(NamedTuple):
@@ -64,6 +69,7 @@ class RunFolder:
     def __init__(self, root: Path, names: Sequence[str] | None = None) -> None:
         self.root, self.names = root, names
         self.followers: dict[str, RunFollower] = {}
+        self.begun_at = time.monotonic()
         self.busy_at = float("-inf")
 
     def refresh(self) -> list[RunState]:
@@ -86,8 +92,15 @@ class RunFolder:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no process has written a run for a while."""
-        return time.monotonic() - self.busy_at > IDLE_SECONDS
+        """Whether no process has written a run for a while, or none has begun one."""
+        if self.followers:
+            return time.monotonic() - self.busy_at > IDLE_SECONDS
+        return time.monotonic() - max(self.begun_at, self.busy_at) > FIRST_RUN_SECONDS
+
+    def check_begun(self) -> None:
+        """Raise NotFoundError for a folder without a run."""
+        if not self.followers:
+            raise NotFoundError(f"{self.root}: no run has begun here within {FIRST_RUN_SECONDS:.0f} seconds")
 
     def values(self) -> dict[str, dict[str, Any]]:
         """Return the values in which the recipes differ, by run."""
@@ -100,12 +113,13 @@ class RunFolder:
 
 
 def is_folder_of_runs(path: Path) -> bool:
-    """Whether a path is a folder with runs, or with some that begin, and no run itself."""
-    from afdctl.runs.folders import JOURNAL, RUN, is_driven
+    """Whether a path is a folder with runs, or one in which they may begin, and no run itself."""
+    from afdctl.runs.folders import DRIVER, JOURNAL, RUN
 
-    if not path.is_dir() or (path / RUN).exists() or (path / JOURNAL).exists():
+    if not path.is_dir() or (path / RUN).exists() or any(path.glob(f"{JOURNAL}*")):
         return False
-    return any(path.glob(f"*/{RUN}")) or any(path.glob(f"*/{JOURNAL}")) or is_driven(path)
+    is_empty = all(file.name.startswith(DRIVER) for file in path.iterdir())
+    return is_empty or any(path.glob(f"*/{RUN}")) or any(path.glob(f"*/{JOURNAL}*"))
 
 
 def watch_folder(root: Path, *, once: bool) -> None:
@@ -124,19 +138,22 @@ def watch_folder(root: Path, *, once: bool) -> None:
                 while not folder.is_idle:
                     time.sleep(REFRESH_SECONDS)
                     live.update(draw(folder, folder.refresh(), console), refresh=True)
-            return
-        for line in follow(folder):
-            typer.echo(line)
+        else:
+            for line in follow(folder):
+                typer.echo(line)
     except BrokenPipeError:
         raise broken_pipe_error() from None
     except KeyboardInterrupt:
         raise StoppedError("", 2) from None
+    folder.check_begun()
 
 
 def follow(folder: RunFolder) -> Iterator[str]:
     """Yield a line for each run that has a new state or a better epoch, until no process writes one."""
     lines = Changes(folder)
     yield from lines.new()
+    if not folder.followers:
+        yield f"{folder.root}: {NO_RUN}"
     while not folder.is_idle:
         time.sleep(REFRESH_SECONDS)
         yield from lines.new()
@@ -168,31 +185,42 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def draw(folder: RunFolder, states: Sequence[RunState], console: "TableConsole") -> "Group":
-    """Return a line of counts, the table of the runs, and the keys for which the console is too narrow."""
+    """Return a line of counts, the table of the runs, and what the console is too narrow for."""
     from rich.console import Group
 
+    if not states:
+        return Group(f"{folder.root}: {NO_RUN}")
     values = folder.values()
     keys = list(next(iter(values.values()), {}))
-    table, dropped = console.fit_columns(lambda optional: tabulate(states, values, keys, optional), len(keys))
+    table, dropped = console.fit_columns(
+        lambda optional: tabulate(states, values, keys, optional), len(MEASURED) + len(keys)
+    )
     counts = Counter(run.word for run in states)
-    words = ", ".join(f"{count} {word}" for word, count in counts.items()) or "no run yet"
-    return Group(f"{folder.root}: {words}", table, *([f"They also differ in {', '.join(dropped)}."] if dropped else []))
+    words = ", ".join(f"{count} {word}" for word, count in counts.items())
+    differing = ", ".join(name for name in dropped if name not in MEASURED)
+    measured = ", ".join(name for name in dropped if name in MEASURED)
+    notes = [f"They also differ in {differing}."] * bool(differing) + [f"No room for {measured}."] * bool(measured)
+    return Group(f"{folder.root}: {words}", table, *notes)
 
 
 def tabulate(
     states: Sequence[RunState], values: dict[str, dict[str, Any]], keys: Sequence[str], optional: int
 ) -> "Table":
-    """Return the table of the runs with the first `optional` of the keys as columns."""
+    """Return the table of the runs with the first `optional` of the columns `MEASURED` and of the keys."""
     from rich.table import Table
 
+    measured, shown = MEASURED[:optional], keys[: max(0, optional - len(MEASURED))]
     table = Table()
     table.add_column("run", overflow="fold")
-    for key in short_keys(keys)[:optional]:
+    for key in short_keys(keys)[: len(shown)]:
         table.add_column(key, overflow="fold")
-    for heading in ("state", "epoch", "best", "hold-out %"):
-        table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for heading in ("epoch", "best", "hold-out %"):
+        if heading in measured:
+            table.add_column(heading, justify="right", no_wrap=True)
     for run in states:
-        settings = [format_value(values[run.name][key]) if run.name in values else "" for key in keys[:optional]]
+        settings = [format_value(values[run.name][key]) if run.name in values else "" for key in shown]
         best = "" if run.accuracy is None else str(run.best_epoch)
-        table.add_row(run.name, *settings, run.word, run.epoch_count, best, run.holdout)
+        cells = {"epoch": run.epoch_count, "best": best, "hold-out %": run.holdout}
+        table.add_row(run.name, *settings, run.word, *(text for name, text in cells.items() if name in measured))
     return table

@@ -141,12 +141,11 @@ def unreachable(writer: Writer) -> str:
 
 def busy(path: Path, writer: Writer | None) -> BusyError:
     """Return the error of a journal that `writer` writes."""
-    name = path.resolve().parent.name
     # the writer may have ended a moment ago
     writer = writer or parse_writer(b"", time.time())
     since = time.strftime("%H:%M", time.localtime(writer.since))
-    remedy = f"`afdctl watch {name}` shows it, {writer.remedy}"
-    return BusyError(f"run {name} is being written by {writer} since {since}; {remedy}")
+    remedy = f"`afdctl watch {path.parent}` shows it, {writer.remedy}"
+    return BusyError(f"run {path.resolve().parent.name} is being written by {writer} since {since}; {remedy}")
 
 
 def lock_path(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import time
 from contextlib import suppress
@@ -47,6 +48,11 @@ def is_driven(root: Path) -> bool:
     with suppress(OSError):
         return any(time.time() - file.stat().st_mtime < DRIVER_SECONDS for file in root.glob(f"{DRIVER}*"))
     return False
+
+
+def runs_option(root: Path) -> str:
+    """Return the option that a command in a message needs for a folder of runs, after a space; empty for ./runs."""
+    return "" if root == Path("runs") else f" --runs {shlex.quote(str(root))}"
 
 
 def name_fault(name: str) -> str | None:

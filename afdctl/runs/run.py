@@ -1,6 +1,7 @@
 """A run on disk: its files, its provenance, and how runs are made and found."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -93,7 +94,7 @@ class Run:
     @classmethod
     def at(cls, spec: str, root: Path, otherwise: str | None = None) -> Self:
         """Return a run as `find` does, but unverified. Error: NotFoundError."""
-        otherwise = otherwise or f"name another folder with {option('runs')}"
+        otherwise = otherwise or ("check the path" if os.sep in spec else f"name another folder with {option('runs')}")
         return cls._latest(root, otherwise) if spec == "latest" else cls._named(spec, root, otherwise)
 
     @classmethod
@@ -114,13 +115,14 @@ class Run:
                 return cls(path)
         for path in places:
             if folders.never_trained(path):
-                raise NotFoundError(
-                    f"{path}: nothing was trained here yet; start it with `afdctl train RECIPE --name {path.name}`"
-                )
+                command = f"afdctl train RECIPE{folders.runs_option(path.parent)} --name {path.name}"
+                raise NotFoundError(f"{path}: nothing was trained here yet; start it with `{command}`")
             if (path / JOURNAL).exists():
                 raise CorruptError(f"{path / RUN}: missing; restore it from a copy")
             if path.exists():
                 raise NotFoundError(f"{path}: not a run (it has no {RUN}); name a run's folder")
+        if os.sep in spec:
+            raise NotFoundError(f"{spec}: no such folder; {otherwise}")
         hint = did_you_mean(spec, [run.name for run in cls.all(root)], otherwise)
         raise NotFoundError(f"{spec}: no such run under {root}; {hint}")
 

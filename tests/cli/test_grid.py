@@ -131,6 +131,8 @@ def test_a_diverged_cell_is_not_trained_again(here: Afdctl, folder: Path, names:
         (["--grid", "seed=1", "--nproc", "2"], "--grid: not with --nproc; the same --grid, started several times,"),
         (["--grid", "seed=1", "--resume", "latest"], "--resume: not with --grid"),
         (["--dry-run"], "--dry-run: needs --grid KEY=VALUE,VALUE"),
+        (["--dry-run", "--seeds", "0, 1"], "--dry-run: needs --grid seed=0,1 instead of --seeds"),
+        (["--ray", "local", "--seeds", "0,1"], "--ray: needs --grid seed=0,1 instead of --seeds"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_touched(here: Afdctl, folder: Path, arguments: list[str], message: str):

@@ -1,10 +1,13 @@
 """Test what `afdctl train` refuses with several processes, and how it reports the end of one of them."""
 
+from pathlib import Path
+
 import pytest
 import typer
 
 from afdctl.cli import launch
 from afdctl.errors import AfdctlError
+from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
 
 
@@ -13,6 +16,10 @@ from tests.cli.conftest import Afdctl
     [
         (["--nproc", "0"], "--nproc: must be at least 1"),
         (["--nproc", "2", "--tui"], "--tui: not with --nproc; leave it out, and `afdctl watch latest` shows the"),
+        (
+            ["--nproc", "2", "--runs", "a b", "--tui"],
+            "--tui: not with --nproc; leave it out, and `afdctl watch latest --runs 'a b'` ",
+        ),
         (["--nproc", "2", "--detach"], "--detach: not with --nproc"),
         (["--nproc", "2", "--seeds", "0,1"], "--seeds: not with --nproc, which trains one run; use --set seed=N"),
         (["--nproc", "3", "--device", "cpu"], "train.batch_size = 128: cannot be divided among 3 processes in parts"),
@@ -45,7 +52,22 @@ def test_the_processes_get_the_same_command_without_nproc():
 def test_the_command_ends_as_the_process_that_failed_first():
     with pytest.raises(typer.Exit) as ended:
         # the others miss it, or were ended by the launcher
-        launch.report({0: 1, 1: 6, 2: -15})
+        launch.report({0: 1, 1: 6, 2: -15}, None)
     assert ended.value.exit_code == 6
-    with pytest.raises(AfdctlError, match="process 2 was ended by SIGKILL, and the training with it; resume with"):
-        launch.report({0: 1, 1: -15, 2: -9})
+    end = "process 2 was ended by SIGKILL, and the training with it; "
+    for path, remedy in ((Path("a/x"), "resume with `afdctl train --resume a/x`"), (None, "it had not begun; repeat")):
+        with pytest.raises(AfdctlError, match=end + remedy):
+            launch.report({0: 1, 1: -15, 2: -9}, path)
+
+
+def test_a_launch_knows_its_run_among_newer_ones(tmp_path: Path):
+    for name, facts in (
+        ("a", {"launch": {"id": "1"}}),
+        ("b", {"launch": {"id": "2"}}),
+        ("c", {}),
+        ("d", {"launch": 1}),
+    ):
+        run = Run.create(tmp_path, name, "seed = 0\n", facts)
+    (run.path / "run.json").write_text("{")
+    assert launch.begun_run(tmp_path, "1") == tmp_path / "a-001"
+    assert launch.begun_run(tmp_path, "3") is None

@@ -102,6 +102,7 @@ def test_what_a_journal_says_steers_no_terminal(watch, folder: Path):
     ("words", "code", "message"),
     [
         (["nosuch"], 3, "nosuch: no such run under runs; name another folder with --runs"),
+        (["no/such"], 3, "no/such: no such folder; check the path"),
         (["a-003"], 3, "a-003: no such run under runs; did you mean 'a-002'?"),
         (
             ["--runs", "empty"],

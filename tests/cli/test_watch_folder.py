@@ -1,5 +1,6 @@
 """`afdctl watch FOLDER`: a line or a row for each run of a folder."""
 
+import io
 import os
 import time
 from pathlib import Path
@@ -47,12 +48,22 @@ def test_a_table_once(afdctl: Afdctl):
 
 def test_a_narrow_console_names_the_keys_without_a_column(folder: Path):
     console, runs = TableConsole(), watch_folder.RunFolder(folder / "g")
+    console.file = io.StringIO()
     states = runs.refresh()
-    for width, columns, lines in ((80, ["run", "lr_F", *COLUMNS], []), (55, ["run", *COLUMNS], [DROPPED])):
+    for width, columns, lines in (
+        (80, ["run", "lr_F", *COLUMNS], []),
+        (55, ["run", *COLUMNS], [DROPPED]),
+        (48, ["run", "state", "epoch", "hold-out %"], [DROPPED, "No room for best."]),
+        (40, ["run", "state", "epoch"], [DROPPED, "No room for best, hold-out %."]),
+        (22, ["run", "state"], [DROPPED, "No room for epoch, best, hold-out %."]),
+    ):
         console.width = width
         _, table, *after = watch_folder.draw(runs, states, console).renderables
         assert isinstance(table, Table)
         assert ([column.header for column in table.columns], after) == (columns, lines)
+        console.print(table)
+    # every width shows whole names
+    assert console.file.getvalue().count("│ x-0a │") == 5
 
 
 def test_only_changes_are_lines(folder: Path):
@@ -72,16 +83,37 @@ def test_a_run_that_is_written_keeps_the_folder_awake(folder: Path, monkeypatch:
     assert runs.is_idle
 
 
-def test_a_folder_in_which_ray_begins_is_awake_until_its_driver_is_dead(afdctl: Afdctl, folder: Path):
-    (folder / "ray").mkdir()
-    token = folder / "ray" / ".ray-0"
+def test_a_folder_without_a_run_waits_for_the_first(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "new").mkdir()
+    assert afdctl("watch", "new", "--once") == (0, "new: no run yet\n", "")
+    token = folder / "new" / ".ray-0"
     token.touch()
-    assert afdctl("watch", "ray", "--once").out.splitlines()[0] == "ray: no run yet"
-    runs = watch_folder.RunFolder(folder / "ray")
-    assert runs.refresh() == []
+    assert afdctl("watch", "new", "--once") == (0, "new: no run yet\n", "")
+    runs = watch_folder.RunFolder(folder / "new")
+    runs.refresh()
+    later = runs.begun_at + watch_folder.FIRST_RUN_SECONDS + 1
+    monkeypatch.setattr(watch_folder.time, "monotonic", lambda: later)
+    assert runs.is_idle
+    # Ray's driver is alive
+    runs.refresh()
     assert not runs.is_idle
     os.utime(token, (1, 1))
-    assert afdctl("watch", "ray", "--once").code == 3
+
+    def begin(_: float) -> None:
+        journals.write(folder / "new" / "x-0a", journals.training())
+
+    runs = watch_folder.RunFolder(folder / "new")
+    monkeypatch.setattr(watch_folder.time, "sleep", begin)
+    head, line = watch_folder.follow(runs)
+    assert (head, line.split()[:2], runs.is_idle) == (f"{folder}/new: no run yet", ["x-0a", "finished"], True)
+
+
+def test_a_folder_in_which_no_run_begins(afdctl: Afdctl, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "empty").mkdir()
+    monkeypatch.setattr(watch_folder, "FIRST_RUN_SECONDS", -1)
+    code, out, err = afdctl("watch", "empty")
+    assert (code, out) == (3, "empty: no run yet\n")
+    assert err.startswith("error: empty: no run has begun here within ")
 
 
 def test_options_of_the_dashboard_are_refused(afdctl: Afdctl):

@@ -176,7 +176,7 @@ def test_a_writer_elsewhere_is_named_and_never_gets_a_signal(
     assert "kill" not in str(busy.value)
     who, _, remedy = unreachable(writer).partition("; ")
     assert f"is being {who} since " in str(busy.value)
-    assert str(busy.value).endswith(f" shows it, {remedy}")
+    assert str(busy.value).endswith(f"; `afdctl watch {path.parent}` shows it, {remedy}")
 
 
 def test_any_flipped_bit_of_the_lock_leaves_no_process_to_signal(path: Path, sent: list[tuple[int, int]]):

@@ -122,7 +122,8 @@ def test_a_damaged_run_without_a_step_does_not_stop_new_ones(tmp_path: Path):
 def test_a_folder_in_which_nothing_was_trained_is_no_run(tmp_path: Path):
     begun(tmp_path / "mine")
     assert Run.all(tmp_path) == []
-    with pytest.raises(NotFoundError, match="mine: nothing was trained here yet; start it with `afdctl train RECIPE"):
+    command = f"afdctl train RECIPE --runs {tmp_path} --name mine"
+    with pytest.raises(NotFoundError, match=f"mine: nothing was trained here yet; start it with `{command}`"):
         Run.find("mine", tmp_path)
 
 

@@ -243,7 +243,10 @@ def test_a_second_launch_is_refused_and_a_killed_process_ends_the_others(tmp_pat
     os.kill(children(launcher)[1], signal.SIGKILL)
     ((code, out, err),) = end([launcher])
     assert (code, out) == (1, "")
-    assert "process 1 was ended by SIGKILL, and the training with it; resume with" in err
+    assert (
+        f"process 1 was ended by SIGKILL, and the training with it; resume with `afdctl train --resume {run.path}`"
+        in err
+    )
     assert "Traceback" not in err
     rows = [json.loads(line) for line in run.journal_path.read_text().splitlines()]
     assert (rows[-1]["event"], rows[-1]["reason"]) == ("end", "failed")
