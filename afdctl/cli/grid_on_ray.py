@@ -33,7 +33,7 @@ def train_on_ray(batches: Callable[[int], Iterable[Sequence["CellRun"]]], total:
         connect(
             options.ray or "",
             options.runs,
-            cpus=options.cpus_per_task,
+            cpus=options.cpus_per_task or 1.0,
             gpus=options.gpus_per_task,
             device=options.device,
         ) as cluster,
