@@ -20,7 +20,7 @@ import afdctl
 from afdctl.cluster.worker import inspect_node, unseen
 from afdctl.errors import RecipeError, file_errors
 from afdctl.formatting import shorten
-from afdctl.runs.folders import DRIVER
+from afdctl.runs.folders import DRIVER, leaving_no_empty_folder
 
 LOCAL, AUTO = "local", "auto"
 # How often Ray repeats a task whose worker has died, as by a full memory.
@@ -95,24 +95,34 @@ def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device
     # a library of Ray resets the colours of what is stdout now when the process ends
     with redirect_stdout(sys.__stderr__):
         ray = _start(address)
-    with file_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        token = root.resolve() / f"{DRIVER}{uuid4().hex}"
-        token.touch()
     try:
         nodes = _alive(ray)
         if gpus is None:
             gpus = 1.0 if device != "cpu" and any(node["Resources"].get("GPU") for node in nodes) else 0.0
         _check_resources(nodes, cpus, gpus)
-        _check_nodes(ray, nodes, token)
-        with redirect_stdout(ResultStream(sys.stdout)):
-            yield RayCluster(ray, cpus, gpus, token)
+        with _token(root) as token:
+            _check_nodes(ray, nodes, token)
+            with redirect_stdout(ResultStream(sys.stdout)):
+                yield RayCluster(ray, cpus, gpus, token)
     finally:
-        with suppress(OSError):
-            token.unlink()
         # which prints what Ray has held back
         with redirect_stdout(sys.stderr):
             ray.shutdown()
+
+
+@contextmanager
+def _token(root: Path) -> Iterator[Path]:
+    """Keep a file in a folder of runs, which is made for it, and removed if nothing else is in it at the end."""
+    with leaving_no_empty_folder(root):
+        with file_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+            token = root.resolve() / f"{DRIVER}{uuid4().hex}"
+            token.touch()
+        try:
+            yield token
+        finally:
+            with suppress(OSError):
+                token.unlink()
 
 
 def last_line(error: BaseException) -> str:

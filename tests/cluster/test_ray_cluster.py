@@ -107,6 +107,20 @@ def test_a_node_that_does_not_fit(node: Node, message: str):
         ray_cluster._check_nodes(FakeRay(node), nodes, Path("/shared/runs/.ray-0"))
 
 
+def test_a_driver_leaves_no_empty_folder(tmp_path: Path):
+    root = tmp_path / "a" / "runs"
+    with ray_cluster._token(root) as token:
+        assert token.exists()
+    assert list(tmp_path.iterdir()) == []
+    # one that was there before stays, and one with a run
+    root.mkdir(parents=True)
+    with ray_cluster._token(root):
+        pass
+    with ray_cluster._token(root / "more"):
+        (root / "more" / "run").mkdir()
+    assert (root / "more" / "run").is_dir()
+
+
 SHORTER = ["train.batch_size=64", "train.report_every=1", "validation.limit=16", "test.limit=16"]
 
 
