@@ -65,12 +65,13 @@ def run(nproc: int, device: str | None, recipe: "Recipe | None" = None) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from afdctl.training.distributed import check_batch, uses_gpus
+    from afdctl.training.distributed import LAUNCHED, check_batch, uses_gpus
 
     uses_gpus(device, nproc)
     if recipe:
         check_batch(recipe, nproc)
         os.environ[ANNOUNCED] = "1"
+    os.environ[LAUNCHED] = "1"
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     # its report of a failure has 20 lines; the failed process has printed its own
@@ -98,6 +99,8 @@ def report(codes: dict[int, int]) -> None:
     """End with the exit code of the process that caused the end, and name the signal of one that was killed."""
     from signal import Signals
 
+    from afdctl.training.distributed import LOST, LOST_CODE
+
     # the others end with 1 because they miss that one, or by the launcher's SIGTERM
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != 15}
     if killed:
@@ -108,7 +111,9 @@ def report(codes: dict[int, int]) -> None:
         raise AfdctlError(
             f"process {rank} was ended by {name}, and the training with it; resume with `afdctl train --resume latest`"
         )
-    raise typer.Exit(next((code for code in codes.values() if code > 1), 1))
+    if all(code in (LOST_CODE, -15) for code in codes.values()):
+        raise AfdctlError(LOST)
+    raise typer.Exit(next((code for code in codes.values() if code > 1 and code != LOST_CODE), 1))
 
 
 def without_nproc(arguments: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ import typer
 
 from afdctl.cli import launch
 from afdctl.errors import AfdctlError
+from afdctl.training.distributed import LOST_CODE
 from tests.cli.conftest import Afdctl
 
 
@@ -45,7 +46,9 @@ def test_the_processes_get_the_same_command_without_nproc():
 def test_the_command_ends_as_the_process_that_failed_first():
     with pytest.raises(typer.Exit) as ended:
         # the others miss it, or were ended by the launcher
-        launch.report({0: 1, 1: 6, 2: -15})
+        launch.report({0: LOST_CODE, 1: 6, 2: -15})
     assert ended.value.exit_code == 6
     with pytest.raises(AfdctlError, match="process 2 was ended by SIGKILL, and the training with it; resume with"):
-        launch.report({0: 1, 1: -15, 2: -9})
+        launch.report({0: LOST_CODE, 1: -15, 2: -9})
+    with pytest.raises(AfdctlError, match="another process of this training has ended"):
+        launch.report({0: LOST_CODE, 1: -15})
