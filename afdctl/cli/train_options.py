@@ -89,7 +89,7 @@ class TrainOptions:
             raise RecipeError("--dry-run: not with --search, which chooses each training by those before it")
         on_ray.check_ray(self)
         if self.resume:
-            raise RecipeError("--resume: not with --grid; the same --grid again resumes what was interrupted")
+            raise RecipeError("--resume: not with --grid; the same --grid again resumes what crashed or was stopped")
         if self.name:
             raise RecipeError("--name: not with --grid, which names each run by its values; leave it out")
         if self.tui or self.detach:
