@@ -75,7 +75,7 @@ class AnalyzeOptions(TargetOptions):
     points: Annotated[int, POINTS] = 1000
     out: Annotated[OutputPath | None, OUT] = None
     ray: on_ray.Ray = None
-    cpus_per_task: on_ray.Cpus = 1.0
+    cpus_per_task: on_ray.Cpus = None
     gpus_per_task: on_ray.Gpus = None
 
     @property
@@ -142,6 +142,7 @@ def diagnose_masking(options: AnalyzeOptions) -> None:
         )
     if options.ray:
         raise RecipeError("--ray: not with --masking; `afdctl sweep --ray` first, then --masking --stored judges it")
+    on_ray.check_task_size(options)
     if options.suite != AnalyzeOptions.suite:
         raise RecipeError("--suite: goes with other analyses; --masking has attacks of its own")
     grid = () if options.epsilons is None else parse_grid(options.epsilons)

@@ -37,7 +37,7 @@ class EvaluateOptions(TargetOptions):
     precision: shared.Precision = "float32"
     save: shared.Save = False
     ray: on_ray.Ray = None
-    cpus_per_task: on_ray.Cpus = 1.0
+    cpus_per_task: on_ray.Cpus = None
     gpus_per_task: on_ray.Gpus = None
 
 

@@ -36,6 +36,8 @@ def train(options: TrainOptions) -> None:
         grid = Grid(recipe, options.overrides or [], [axis for axis in axes if axis.key != "seed" or not options.seeds])
         trials = options.trials or 0
         search = Search(grid, options.seed_numbers, options.runs, trials)
+        if len(search.known) < trials:
+            ensure_data([CellRun.of(grid.cell(search.first), options.runs, recipe)], options)
         seeds = max(1, len(options.seed_numbers))
         if options.ray:
             from afdctl.cli.grid_on_ray import train_on_ray
@@ -47,12 +49,27 @@ def train(options: TrainOptions) -> None:
     cells = [CellRun.of(cell, options.runs, recipe) for cell in Grid(recipe, options.overrides or [], axes).cells()]
     if options.dry_run:
         show(cells, as_json=options.json)
-    elif options.ray:
+        return
+    ensure_data(cells, options)
+    if options.ray:
         from afdctl.cli.grid_on_ray import train_on_ray
 
         train_on_ray(lambda slots: [cells], len(cells), options)
     else:
         train_in_turn(cells, len(cells), options)
+
+
+def ensure_data(cells: Iterable["CellRun"], options: TrainOptions) -> None:
+    """Raise DataMissingError for a data set that no cell could begin with; each would end with it."""
+    with exit_on_interrupt():
+        from afdctl import interrupts
+        from afdctl.training.run_data import ensure_dataset
+
+    # a run that exists knows where its data is
+    tables = {repr(cell.cell.recipe.data): cell.cell.recipe.data for cell in cells if not cell.run.exists}
+    with interrupts.raise_on_signal():
+        for table in tables.values():
+            ensure_dataset(table, options.data_dir)
 
 
 def train_in_turn(cells: Iterable["CellRun"], total: int, options: TrainOptions) -> None:

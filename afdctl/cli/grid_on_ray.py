@@ -21,19 +21,19 @@ def train_on_ray(batches: Callable[[int], Iterable[Sequence["CellRun"]]], total:
     """
     from afdctl import interrupts
     from afdctl.cluster.cells import end_of
-    from afdctl.cluster.ray_cluster import connect
+    from afdctl.cluster.ray_cluster import connect, format_resources
     from afdctl.cluster.ray_trainings import RayTrainings
 
-    names: list[str] = []
+    labels: dict[str, str] = {}
     report = GridReport(total, as_json=options.json)
-    changes = Changes(RunFolder(options.runs, names))
+    changes = Changes(RunFolder(options.runs, labels), labels)
     # an exception of a signal handler would be lost in Ray's C code, so signals are requests
     with (
         interrupts.catch_signals() as early,
         connect(
             options.ray or "",
             options.runs,
-            cpus=options.cpus_per_task,
+            cpus=options.cpus_per_task or 1.0,
             gpus=options.gpus_per_task,
             device=options.device,
         ) as cluster,
@@ -41,11 +41,12 @@ def train_on_ray(batches: Callable[[int], Iterable[Sequence["CellRun"]]], total:
         interrupts.catch_signals() as requests,
     ):
         trainings = RayTrainings(cluster, device=options.device, data_dir=options.data_dir)
-        typer.echo(f"{report.opening(options.runs)}, {cluster.cpus:g} CPUs and {cluster.gpus:g} GPUs each", err=True)
+        each = format_resources(cluster.cpus, cluster.gpus)
+        typer.echo(f"{report.opening(options.runs)}, {each} for each task", err=True)
         try:
             early.raise_if_stopped("")
             for cells in batches(cluster.slots):
-                names += [cell.run.name for cell in cells]
+                labels |= {cell.run.name: str(cell.cell) for cell in cells}
                 for cell in cells:
                     if end := end_of(cell.run):
                         report.end(cell, end)

@@ -71,13 +71,14 @@ def run(options: "TrainOptions", recipe: "Recipe | None" = None, resumed: Path |
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from afdctl.training.distributed import check_batch, uses_gpus
+    from afdctl.training.distributed import LAUNCHED, check_batch, uses_gpus
 
     nproc, launch_id = options.nproc, uuid4().hex
     uses_gpus(options.device, nproc)
     if recipe:
         check_batch(recipe, nproc)
         os.environ[ANNOUNCED] = "1"
+    os.environ[LAUNCHED] = "1"
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     # its report of a failure has 20 lines; the failed process has printed its own
@@ -119,6 +120,8 @@ def report(codes: dict[int, int], path: Path | None) -> None:
     """End with the exit code of the process that caused the end, or name its signal, and the command that resumes."""
     from signal import Signals
 
+    from afdctl.training.distributed import LOST, LOST_CODE
+
     # the others end with 1 because they miss that one, or by the launcher's SIGTERM
     killed = {rank: -code for rank, code in codes.items() if code < 0 and -code != 15}
     if killed:
@@ -128,7 +131,9 @@ def report(codes: dict[int, int], path: Path | None) -> None:
             name = Signals(number).name
         remedy = f"resume with `afdctl train --resume {path}`" if path else "it had not begun; repeat the command"
         raise AfdctlError(f"process {rank} was ended by {name}, and the training with it; {remedy}")
-    raise typer.Exit(next((code for code in codes.values() if code > 1), 1))
+    if all(code in (LOST_CODE, -15) for code in codes.values()):
+        raise AfdctlError(LOST)
+    raise typer.Exit(next((code for code in codes.values() if code > 1 and code != LOST_CODE), 1))
 
 
 def without_nproc(arguments: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from afdctl import interrupts
-from afdctl.cli.options import MOST
+from afdctl.cli.options import MOST, number
 from afdctl.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -20,14 +20,25 @@ if TYPE_CHECKING:
 
 Ray = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Work in tasks of Ray: `local` on this machine, or a cluster's HOST:PORT."),
+    typer.Option(
+        metavar="ADDRESS",
+        help="Work in tasks of Ray: `local` on this machine, or a cluster: HOST:PORT, or `auto`.",
+    ),
 ]
-Cpus = Annotated[float, typer.Option(min=0.01, max=MOST, help="CPUs of each task of --ray, and its threads.")]
+Cpus = Annotated[
+    float | None,
+    typer.Option(
+        parser=number(0.01, MOST),
+        metavar="N",
+        help="CPUs of each task of --ray, and its threads; default: 1.",
+        show_default=False,
+    ),
+]
 Gpus = Annotated[
     float | None,
     typer.Option(
-        min=0,
-        max=MOST,
+        parser=number(0, MOST),
+        metavar="N",
         help="GPUs of each task of --ray, such as 0.5; default: 1, if any.",
         show_default=False,
     ),
@@ -40,18 +51,24 @@ class RayOptions(Protocol):
     @property
     def ray(self) -> str | None: ...
     @property
-    def cpus_per_task(self) -> float: ...
+    def cpus_per_task(self) -> float | None: ...
     @property
     def gpus_per_task(self) -> float | None: ...
     @property
     def device(self) -> str | None: ...
 
 
+def check_task_size(options: RayOptions) -> None:
+    """Raise RecipeError for the size of a task without --ray."""
+    for name in ("cpus_per_task", "gpus_per_task"):
+        if options.ray is None and getattr(options, name) is not None:
+            raise RecipeError(f"--{name.replace('_', '-')}: needs --ray ADDRESS")
+
+
 def check_ray(options: RayOptions) -> None:
     """Raise RecipeError for options that contradict each other, and for an address that cannot be reached."""
+    check_task_size(options)
     if options.ray is None:
-        if options.gpus_per_task is not None:
-            raise RecipeError("--gpus-per-task: goes with --ray")
         return
     if options.device not in (None, "auto", "cpu", "cuda"):
         raise RecipeError(f"--device {options.device}: Ray chooses the GPU of each task; write --device cuda, or cpu")
@@ -82,7 +99,7 @@ def batches_on_ray(
     # an exception of a signal handler would be lost in Ray's C code, so signals are requests
     with (
         interrupts.catch_signals() as requests,
-        connect(options.ray or "", root, cpus=options.cpus_per_task, gpus=gpus, device=device.type) as cluster,
+        connect(options.ray or "", root, cpus=options.cpus_per_task or 1.0, gpus=gpus, device=device.type) as cluster,
     ):
         requests.raise_if_stopped(interrupts.RESUME_HINT)
         yield RayBatches(cluster, plan, make_executor), requests

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from functools import wraps
 from pathlib import Path
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 # the largest count that an option takes, as in a recipe
 MOST = 10**9
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """Return the parser of an option's number from `least` to `most`."""
+
+    def parse(text: str) -> float:
+        with suppress(ValueError):
+            # NaN is in no range, but typer's own check would say that it is too large
+            if least <= (value := float(text)) <= most:
+                return value
+        raise typer.BadParameter(f"must be a number from {least:.10g} to {most:.10g}")
+
+    return parse
+
 
 RECIPE = typer.Argument(
     metavar="RECIPE",

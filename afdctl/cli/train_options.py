@@ -39,7 +39,7 @@ SEARCH = typer.Option(
 )
 TRIALS = typer.Option(min=1, max=MOST, help="How many combinations --search tries.", show_default=False)
 # what chooses or runs the trainings of a grid
-GRID_ONLY: Final = ("dry_run", "search", "trials", "ray", "gpus_per_task")
+GRID_ONLY: Final = ("dry_run", "search", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class TrainOptions:
     search: Annotated[str | None, SEARCH] = None
     trials: Annotated[int | None, TRIALS] = None
     ray: on_ray.Ray = None
-    cpus_per_task: on_ray.Cpus = 1.0
+    cpus_per_task: on_ray.Cpus = None
     gpus_per_task: on_ray.Gpus = None
     dry_run: Annotated[bool, DRY_RUN] = False
     resume: Annotated[str | None, RESUME] = None
@@ -72,6 +72,9 @@ class TrainOptions:
         if self.device is not None and not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise RecipeError(f"--device '{self.device}': must be auto, cpu, cuda, cuda:N or mps")
         _ = self.seed_numbers
+        on_ray.check_task_size(self)
+        if self.trials and not self.search:
+            raise RecipeError("--trials: needs --search optuna")
         if self.grid:
             self._check_grid()
         elif given := [name for name in GRID_ONLY if getattr(self, name) not in (None, False)]:
@@ -84,13 +87,13 @@ class TrainOptions:
     def _check_grid(self) -> None:
         if self.search not in (None, "optuna"):
             raise RecipeError(f"--search '{shorten(self.search)}': must be optuna")
-        if (self.search is None) != (self.trials is None):
-            raise RecipeError("--search optuna and --trials N: one needs the other")
+        if self.search and not self.trials:
+            raise RecipeError("--search: needs --trials N")
         if self.search and self.dry_run:
             raise RecipeError("--dry-run: not with --search, which chooses each training by those before it")
         on_ray.check_ray(self)
         if self.resume:
-            raise RecipeError("--resume: not with --grid; the same --grid again resumes what was interrupted")
+            raise RecipeError("--resume: not with --grid; the same --grid again resumes what crashed or was stopped")
         if self.name:
             raise RecipeError("--name: not with --grid, which names each run by its values; leave it out")
         if self.tui or self.detach:

@@ -15,7 +15,7 @@ import typer
 
 from afdctl import paths
 from afdctl.cli import output_path, process, watch_folder
-from afdctl.cli.options import find_run, run_names
+from afdctl.cli.options import find_run, number, run_names
 from afdctl.errors import AfdctlError, RecipeError, StoppedError
 
 NAMES = typer.Argument(
@@ -28,7 +28,7 @@ ONCE = typer.Option("--once", help="Draw one frame without a terminal: text to s
 SVG = output_path.option("--svg", help="The file or folder for the picture of --once.")
 SIZE = typer.Option(metavar="WIDTHxHEIGHT", help="The size of --once in cells.")
 REPLAY = typer.Option(
-    metavar="SPEED", min=0.01, max=1e6, help="Replay the run at SPEED times its pace.", show_default=False
+    metavar="SPEED", parser=number(0.01, 1e6), help="Replay the run at SPEED times its pace.", show_default=False
 )
 READ_ONLY = typer.Option("--read-only", help="Do not let keys stop the run or request a checkpoint.")
 SERVE = typer.Option("--serve", help="Serve the dashboard, read-only, to browsers on this machine.")

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -66,7 +66,7 @@ class RunState(NamedTuple):
 class RunFolder:
     """The runs of a folder, followed as they are made and grow; `names` are those of interest, by default all."""
 
-    def __init__(self, root: Path, names: Sequence[str] | None = None) -> None:
+    def __init__(self, root: Path, names: Collection[str] | None = None) -> None:
         self.root, self.names = root, names
         self.followers: dict[str, RunFollower] = {}
         self.begun_at = time.monotonic()
@@ -160,19 +160,22 @@ def follow(folder: RunFolder) -> Iterator[str]:
 
 
 class Changes:
-    """The lines of a folder's runs; each says what has changed since the one before."""
+    """The lines of a folder's runs; each says what has changed since the one before.
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    `labels` are the settings of runs by name; by default those in which the runs differ so far.
+    """
+
+    def __init__(self, folder: RunFolder, labels: Mapping[str, str] | None = None) -> None:
+        self.folder, self.labels = folder, labels
         self.shown: dict[str, tuple[str, int | None]] = {}
 
     def new(self) -> Iterator[str]:
         states = self.folder.refresh()
-        values = self.folder.values()
+        values = self.folder.values() if self.labels is None else {}
         for run in states:
             if self.shown.get(run.name) != (run.word, run.best_epoch):
                 self.shown[run.name] = (run.word, run.best_epoch)
-                settings = describe(values.get(run.name, {}))
+                settings = (self.labels or {}).get(run.name) or describe(values.get(run.name, {}))
                 epoch = f"epoch {run.epoch_count}" if run.epoch_count else ""
                 best = f"best: epoch {run.best_epoch}, {run.holdout}" if run.accuracy is not None else ""
                 yield "  ".join(filter(None, [run.name, settings, run.word, epoch, best]))

@@ -20,7 +20,7 @@ import afdctl
 from afdctl.cluster.worker import inspect_node, unseen
 from afdctl.errors import RecipeError, file_errors
 from afdctl.formatting import shorten
-from afdctl.runs.folders import DRIVER
+from afdctl.runs.folders import DRIVER, leaving_no_empty_folder
 
 LOCAL, AUTO = "local", "auto"
 # How often Ray repeats a task whose worker has died, as by a full memory.
@@ -95,24 +95,34 @@ def connect(address: str, root: Path, *, cpus: float, gpus: float | None, device
     # a library of Ray resets the colours of what is stdout now when the process ends
     with redirect_stdout(sys.__stderr__):
         ray = _start(address)
-    with file_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        token = root.resolve() / f"{DRIVER}{uuid4().hex}"
-        token.touch()
     try:
         nodes = _alive(ray)
         if gpus is None:
             gpus = 1.0 if device != "cpu" and any(node["Resources"].get("GPU") for node in nodes) else 0.0
         _check_resources(nodes, cpus, gpus)
-        _check_nodes(ray, nodes, token)
-        with redirect_stdout(ResultStream(sys.stdout)):
-            yield RayCluster(ray, cpus, gpus, token)
+        with _token(root) as token:
+            _check_nodes(ray, nodes, token)
+            with redirect_stdout(ResultStream(sys.stdout)):
+                yield RayCluster(ray, cpus, gpus, token)
     finally:
-        with suppress(OSError):
-            token.unlink()
         # which prints what Ray has held back
         with redirect_stdout(sys.stderr):
             ray.shutdown()
+
+
+@contextmanager
+def _token(root: Path) -> Iterator[Path]:
+    """Keep a file in a folder of runs, which is made for it, and removed if nothing else is in it at the end."""
+    with leaving_no_empty_folder(root):
+        with file_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+            token = root.resolve() / f"{DRIVER}{uuid4().hex}"
+            token.touch()
+        try:
+            yield token
+        finally:
+            with suppress(OSError):
+                token.unlink()
 
 
 def last_line(error: BaseException) -> str:
@@ -131,8 +141,14 @@ def check_address(address: str) -> None:
 
 def _start(address: str) -> Any:
     check_address(address)
-    import ray
-    import ray.exceptions
+    try:
+        import ray
+        import ray.exceptions
+    except (ImportError, OSError) as error:
+        raise RecipeError(
+            f"--ray {address}: Ray cannot be imported ({last_line(error)}); install it again: pip install "
+            "--force-reinstall 'afdctl[cluster]'"
+        ) from None
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     # its messages go to a file as often as to a terminal
@@ -146,7 +162,9 @@ def _start(address: str) -> Any:
         with _silent_stderr():
             ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+        if address == AUTO and isinstance(error, ConnectionError):
+            reason = "no Ray runs on this machine"
         raise RecipeError(
             f"--ray {address}: {reason}; start Ray with `ray start` on this machine too, and give this command the "
             "cluster's token, if it asks for one: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token"
@@ -191,11 +209,16 @@ def _check_reachable(address: str) -> None:
         ) from None
 
 
+def format_resources(cpus: float, gpus: float) -> str:
+    """Format what a task or a node has: `1 CPU and 0.5 GPUs`."""
+    return f"{cpus:g} CPU{'s' * (cpus != 1)} and {gpus:g} GPU{'s' * (gpus != 1)}"
+
+
 def _check_resources(nodes: Sequence[Any], cpus: float, gpus: float) -> None:
     if any(_tasks_of(node, cpus, gpus) for node in nodes):
         return
     sizes = {(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in nodes}
-    listed = ", ".join(f"{has_cpus:g} CPUs and {has_gpus:g} GPUs" for has_cpus, has_gpus in sorted(sizes))
+    listed = ", ".join(format_resources(*size) for size in sorted(sizes))
     raise RecipeError(
         f"--cpus-per-task {cpus:g} and --gpus-per-task {gpus:g}: no node has both; the nodes have {listed}"
     )

@@ -10,7 +10,7 @@ from afdctl.data.user_dataset import check
 from afdctl.errors import RecipeError
 from afdctl.user_code.code import located
 
-__all__ = ["Dataset", "DatasetLoader", "ImageTensors", "load", "loader_of", "roots", "search_path"]
+__all__ = ["Dataset", "DatasetLoader", "ImageTensors", "ensure", "load", "loader_of", "roots", "search_path"]
 
 
 def loader_of(name: str) -> DatasetLoader:
@@ -40,6 +40,15 @@ def roots(
     return folders if data_dir else tuple(dict.fromkeys((recorded, *folders)))
 
 
+def ensure(name: str, data_dir: Path | None, *, path: Path | None = None, recorded: Path | None = None) -> None:
+    """Download a data set if it is missing. Errors: DataMissingError, DiskFullError."""
+    loader, folders = loader_of(name), roots(name, data_dir, path=path, recorded=recorded)
+    code = registry.user_code(registry.DATASETS, name)
+    with code.running("load()") if code else nullcontext():
+        if loader.find(folders) is None:
+            loader.fetch(folders)
+
+
 def load(
     name: str,
     data_dir: Path | None,
@@ -56,11 +65,10 @@ def load(
     and `channels` (1 or 3) apply to loaders that resize, `own` are the further keys of a user's data set. Errors:
     DataMissingError, CorruptError, DiskFullError; RecipeError of a user's data set, see `check`.
     """
+    ensure(name, data_dir, path=path, recorded=recorded)
     loader, folders = loader_of(name), roots(name, data_dir, path=path, recorded=recorded)
     code = registry.user_code(registry.DATASETS, name)
     with code.running("load()") if code else nullcontext():
-        if loader.find(folders) is None:
-            loader.fetch(folders)
         read: Any = loader.load
         dataset = read(folders, image_size=image_size, channels=channels, **own)
     return check(dataset, located(name)) if code else dataset

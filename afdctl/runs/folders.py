@@ -5,7 +5,8 @@ import re
 import shlex
 import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +78,27 @@ def _is_allowed(char: str) -> bool:
     return char.isalnum() or char in "-_."
 
 
+@contextmanager
+def leaving_no_empty_folder(root: Path) -> Iterator[None]:
+    """On leaving, remove a folder of runs and its parents if they were made meanwhile and are empty."""
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
+
+
+@contextmanager
+def claimed(root: Path, stem: str, name: str | None) -> Iterator[tuple[Path, Journal]]:
+    """Claim a folder for a new run as `claim` does, and hold its journal; leaves no folder of runs that is empty."""
+    with leaving_no_empty_folder(root):
+        folder, journal = claim(root, stem, name)
+        with journal:
+            yield folder, journal
+
+
 def claim(root: Path, stem: str, name: str | None) -> tuple[Path, Journal]:
     """Make the folder `root/<name>` or `root/<stem>-<number>` for a new run; return it and its open, empty journal.
 
@@ -128,7 +150,8 @@ def _claim(folder: Path) -> Journal | None:
     with file_errors(folder):
         is_new = not folder.exists()
         with suppress(FileExistsError):
-            folder.mkdir()
+            # with the folder of runs, which another process may just have left empty
+            folder.mkdir(parents=True)
     if not is_free(folder):
         return None
     check_not_busy(file)

@@ -46,8 +46,7 @@ class Run:
         On leaving, a folder in which nothing was trained is removed. Errors: RecipeError for an invalid or used name,
         BusyError, DiskFullError.
         """
-        folder, journal = folders.claim(root, stem, name)
-        with journal:
+        with folders.claimed(root, stem, name) as (folder, journal):
             try:
                 yield cls(folder), journal
             finally:

@@ -24,6 +24,9 @@ from afdctl.recipe import Recipe
 # A process waits this long for the others, which may write a checkpoint or attack a batch of a validation.
 TIMEOUT: Final = timedelta(hours=1)
 LOST: Final = "another process of this training has ended; what it printed, and the signal that ended it, say why"
+# `--nproc` sets it for its processes, and says itself how one of them was ended; the others end with this code.
+LAUNCHED: Final = "AFDCTL_NPROC"
+LOST_CODE: Final = 79
 # Ends that all processes agree on.
 SHARED: Final = (StoppedError, DivergedError)
 # Weights of all processes are equal to the bit on equal machines; GPUs of two kinds may round differently.
@@ -115,6 +118,8 @@ def join(device_name: str | None) -> Iterator[tuple[Processes, str | None]]:
             yield replace(processes, launchers=launchers), f"cuda:{local_rank}" if on_gpu else "cpu"
     except AfdctlError as error:
         # not left in order: a process that waits for this one would wait for the time-out
+        if is_lost(error.__cause__) and LAUNCHED in os.environ:
+            raise SilentError(LOST_CODE) from error
         if os.environ["RANK"] != "0" and (isinstance(error, SHARED) or is_lost(error.__cause__)):
             raise SilentError(error.exit_code) from error
         raise
@@ -152,9 +157,9 @@ def check_batch(recipe: Recipe, processes: int, *, resumes: bool = False) -> Non
     """Raise RecipeError if the recipe's batch, which all processes share, cannot be divided among them."""
     batch = recipe.train.batch_size
     if processes > 1 and (batch % processes or batch < 2 * processes):
-        nearest = max(2 * processes, batch - batch % processes)
-        # a resumed run keeps its recipe
-        other_batch = "" if resumes else f", or --set train.batch_size={nearest}"
+        # a resumed run keeps its recipe, and a larger batch would be another training
+        fits = not resumes and batch >= 2 * processes
+        other_batch = f", or --set train.batch_size={batch - batch % processes}" if fits else ""
         raise RecipeError(
             f"train.batch_size = {batch}: cannot be divided among {processes} processes in parts of at least two "
             f"images; use another number of processes{other_batch}"

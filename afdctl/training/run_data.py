@@ -31,6 +31,11 @@ def load_dataset(table: Data, data_dir: Path | None, *, recorded: Path | None = 
     )
 
 
+def ensure_dataset(table: Data, data_dir: Path | None) -> None:
+    """Download the data set of a recipe's [data] table if it is missing. Errors: those of `data.ensure`."""
+    data.ensure(table.dataset, data_dir, path=_recipe_path(table))
+
+
 def load_run_dataset(run: Run, table: Data, data_dir: Path | None) -> Dataset:
     """Read a run's data set from --data-dir or its original folder. Error: CorruptError for other images."""
     dataset = load_dataset(table, data_dir, recorded=Path(run.provenance["data_dir"]))

@@ -120,6 +120,18 @@ def test_a_diverged_cell_is_not_trained_again(here: Afdctl, folder: Path, names:
     assert "(lr_C=0.05): diverged: L_C is NaN" in ended.err
 
 
+@pytest.mark.parametrize("ray", [(), ("--ray", "local")])
+def test_missing_data_is_one_line_before_the_first_training(
+    here: Afdctl, folder: Path, ray: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("afdctl.cli.on_ray.check_ray", lambda options: None)
+    ended = here("folder_wgan", "--grid", "seed=0,1", "--data-dir", "nosuch", "--runs", "nodata", *ray)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith("error: nosuch: not an image folder with train/<class>/")
+    assert ended.err.count("\n") == 1
+    assert not (folder / "nodata").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

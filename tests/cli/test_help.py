@@ -91,8 +91,27 @@ def test_help_has_no_escape_codes_without_colour():
         ("recipes show", "RECIPE: missing; see `afdctl recipes show --help`"),
         ("sweep --limit 0", "--limit: must be at least 1; see `afdctl sweep --help`"),
         ("sweep --limit x", "--limit: must be a whole number; see `afdctl sweep --help`"),
+        (
+            "train x --gpus-per-task nan",
+            "--gpus-per-task: must be a number from 0 to 1000000000; see `afdctl train --help`",
+        ),
+        ("watch --replay nan", "--replay: must be a number from 0.01 to 1000000; see `afdctl watch --help`"),
+        *(
+            (f"{command} --{kind}-per-task 1", f"--{kind}-per-task: needs --ray ADDRESS")
+            for kind in ("cpus", "gpus")
+            for command in (
+                "train x",
+                "train x --grid seed=0,1 --dry-run",
+                "sweep",
+                "attack --epsilon 0.1",
+                "analyze --masking",
+            )
+        ),
+        ("train x --trials 3", "--trials: needs --search optuna"),
+        ("train x --grid seed=0,1 --trials 3", "--trials: needs --search optuna"),
+        ("train x --grid seed=0,1 --search optuna", "--search: needs --trials N"),
         ("sweep --limit 99999999999", "--limit: must be at most 1000000000; see `afdctl sweep --help`"),
-        ("watch --replay x", "--replay: must be a number; see `afdctl watch --help`"),
+        ("watch --replay x", "--replay: must be a number from 0.01 to 1000000; see `afdctl watch --help`"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_line_with_a_hint(afdctl: Afdctl, command: str, message: str):

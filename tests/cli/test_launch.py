@@ -8,6 +8,7 @@ import typer
 from afdctl.cli import launch
 from afdctl.errors import AfdctlError
 from afdctl.runs.run import Run
+from afdctl.training.distributed import LOST_CODE
 from tests.cli.conftest import Afdctl
 
 
@@ -52,12 +53,14 @@ def test_the_processes_get_the_same_command_without_nproc():
 def test_the_command_ends_as_the_process_that_failed_first():
     with pytest.raises(typer.Exit) as ended:
         # the others miss it, or were ended by the launcher
-        launch.report({0: 1, 1: 6, 2: -15}, None)
+        launch.report({0: LOST_CODE, 1: 6, 2: -15}, None)
     assert ended.value.exit_code == 6
     end = "process 2 was ended by SIGKILL, and the training with it; "
     for path, remedy in ((Path("a/x"), "resume with `afdctl train --resume a/x`"), (None, "it had not begun; repeat")):
         with pytest.raises(AfdctlError, match=end + remedy):
-            launch.report({0: 1, 1: -15, 2: -9}, path)
+            launch.report({0: LOST_CODE, 1: -15, 2: -9}, path)
+    with pytest.raises(AfdctlError, match="another process of this training has ended"):
+        launch.report({0: LOST_CODE, 1: -15}, None)
 
 
 def test_a_launch_knows_its_run_among_newer_ones(tmp_path: Path):

@@ -70,10 +70,11 @@ def test_a_mistake_is_one_line_and_an_exit_code(
 
 
 def test_an_image_folder_that_is_not_there(here: Afdctl, tmp_path: Path):
-    ended = here("folder_wgan", "--data-dir", str(tmp_path / "nosuch"))
+    ended = here("folder_wgan", "--data-dir", str(tmp_path / "nosuch"), "--runs", str(tmp_path / "made" / "runs"))
     assert (ended.code, ended.out) == (3, "")
     assert ended.err.startswith(f"error: {tmp_path}/nosuch: not an image folder with train/<class>/")
     assert ended.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_data_that_is_not_there(here: Afdctl, tmp_path: Path, monkeypatch):

@@ -66,6 +66,13 @@ def test_a_narrow_console_names_the_keys_without_a_column(folder: Path):
     assert console.file.getvalue().count("│ x-0a │") == 5
 
 
+def test_a_grid_names_the_settings_of_its_own_cells(folder: Path):
+    # alone in its folder, a run differs from none
+    labels = {"x-0b": "lr_F=0.1 seed=0"}
+    (line,) = watch_folder.Changes(watch_folder.RunFolder(folder / "g", labels), labels).new()
+    assert line.startswith("x-0b  lr_F=0.1 seed=0  finished")
+
+
 def test_only_changes_are_lines(folder: Path):
     lines = watch_folder.Changes(watch_folder.RunFolder(folder / "g", ["x-0b"]))
     assert len(list(lines.new())) == 1

@@ -39,6 +39,15 @@ def test_without_ray_the_message_says_what_to_install(here: Afdctl, folder: Path
     assert refused(here, folder, "--ray", "local") == "error: --ray local: needs Ray; pip install 'afdctl[cluster]'\n"
 
 
+def test_an_installation_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").write_text("raise ImportError('libray.so: no such file')")
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RecipeError, match=r"--ray local: Ray cannot be imported \(libray.so: no such file\); install"):
+        ray_cluster._start("local")
+
+
 def test_options_that_do_not_fit(here: Afdctl, folder: Path):
     assert "--device cuda:1: Ray chooses the GPU" in refused(here, folder, "--ray", "auto", "--device", "cuda:1")
 
@@ -59,7 +68,7 @@ def test_an_error_of_a_worker_is_one_line():
 def test_a_task_that_no_node_can_take():
     nodes = [{"Resources": {"CPU": 4.0}}, {"Resources": {"CPU": 2.0, "GPU": 1.0}}]
     ray_cluster._check_resources(nodes, 2, 1)
-    with pytest.raises(RecipeError, match=r"no node has both; the nodes have 2 CPUs and 1 GPUs, 4 CPUs and 0 GPUs"):
+    with pytest.raises(RecipeError, match=r"no node has both; the nodes have 2 CPUs and 1 GPU, 4 CPUs and 0 GPUs"):
         ray_cluster._check_resources(nodes, 4, 1)
 
 
@@ -105,6 +114,20 @@ def test_a_node_that_does_not_fit(node: Node, message: str):
     nodes = [{"NodeID": "0" * 56, "NodeManagerAddress": "10.0.0.2"}]
     with pytest.raises(RecipeError, match=message):
         ray_cluster._check_nodes(FakeRay(node), nodes, Path("/shared/runs/.ray-0"))
+
+
+def test_a_driver_leaves_no_empty_folder(tmp_path: Path):
+    root = tmp_path / "a" / "runs"
+    with ray_cluster._token(root) as token:
+        assert token.exists()
+    assert list(tmp_path.iterdir()) == []
+    # one that was there before stays, and one with a run
+    root.mkdir(parents=True)
+    with ray_cluster._token(root):
+        pass
+    with ray_cluster._token(root / "more"):
+        (root / "more" / "run").mkdir()
+    assert (root / "more" / "run").is_dir()
 
 
 SHORTER = ["train.batch_size=64", "train.report_every=1", "validation.limit=16", "test.limit=16"]

@@ -182,7 +182,8 @@ def test_a_batch_that_cannot_be_divided_is_refused():
     check_batch(short("digits_nt"), 2)
     with pytest.raises(RecipeError, match=r"train.batch_size = 256: .* 3 processes .* --set train.batch_size=255$"):
         check_batch(short("digits_nt"), 3)
-    with pytest.raises(RecipeError, match=r"--set train.batch_size=8$"):
+    # a larger batch would be another training
+    with pytest.raises(RecipeError, match=r"use another number of processes$"):
         check_batch(short("digits_nt", "train.batch_size=4"), 4)
     # a resumed run keeps its recipe
     with pytest.raises(RecipeError, match=r"use another number of processes$"):
@@ -243,10 +244,9 @@ def test_a_second_launch_is_refused_and_a_killed_process_ends_the_others(tmp_pat
     os.kill(children(launcher)[1], signal.SIGKILL)
     ((code, out, err),) = end([launcher])
     assert (code, out) == (1, "")
-    assert (
-        f"process 1 was ended by SIGKILL, and the training with it; resume with `afdctl train --resume {run.path}`"
-        in err
-    )
+    assert err.count("error: ") == 1
+    resume = f"`afdctl train --resume {run.path}`"
+    assert f"error: process 1 was ended by SIGKILL, and the training with it; resume with {resume}" in err
     assert "Traceback" not in err
     rows = [json.loads(line) for line in run.journal_path.read_text().splitlines()]
     assert (rows[-1]["event"], rows[-1]["reason"]) == ("end", "failed")
