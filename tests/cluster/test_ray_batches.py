@@ -171,7 +171,7 @@ def test_options_that_do_not_fit(afdctl: Afdctl, trained: Run):
         assert trained.journal_path.read_bytes() == before
         return ended.err
 
-    assert "--gpus-per-task: goes with --ray" in refused("--gpus-per-task", "1")
+    assert "--gpus-per-task: needs --ray ADDRESS" in refused("--gpus-per-task", "1")
     assert "--device cuda:1: Ray chooses" in refused("--ray", "local", "--device", "cuda:1")
     assert "--ray here: must be local, auto or HOST:PORT" in refused("--ray", "here")
 
