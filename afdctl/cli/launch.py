@@ -3,10 +3,10 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import typer
@@ -17,6 +17,7 @@ from afdctl.errors import AfdctlError, RecipeError, SilentError
 if TYPE_CHECKING:
     from afdctl.cli.train_options import TrainOptions
     from afdctl.recipe import Recipe
+    from afdctl.runs.run import Run
 
 # Set once this command has named the code that it executes: its processes do not name it again.
 ANNOUNCED: Final = "AFDCTL_ANNOUNCED"
@@ -105,14 +106,23 @@ def run(options: "TrainOptions", recipe: "Recipe | None" = None, resumed: Path |
 
 def begun_run(root: Path, launch_id: str) -> Path | None:
     """Return the run that a launch has begun."""
+
+    def is_its(facts: Mapping[str, Any]) -> bool:
+        launch = facts.get("launch")
+        return isinstance(launch, dict) and launch.get("id") == launch_id
+
+    run = newest_run(root, is_its)
+    return run.path if run else None
+
+
+def newest_run(root: Path, is_wanted: Callable[[Mapping[str, Any]], bool]) -> "Run | None":
+    """Return the newest run in a folder whose facts in run.json are wanted; a run that cannot be read is not."""
     from afdctl.runs.run import Run
 
-    for found in reversed(Run.all(root)):
-        # a damaged run, or one of another version, is not of this launch
+    for run in reversed(Run.all(root)):
         with suppress(AfdctlError):
-            launch = found.provenance.get("launch") if found.exists else None
-            if isinstance(launch, dict) and launch.get("id") == launch_id:
-                return found.path
+            if run.exists and is_wanted(run.provenance):
+                return run
     return None
 
 

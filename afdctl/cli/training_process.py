@@ -1,14 +1,14 @@
 """One process of a training on several: the first one shows the progress and prints the run's path."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from afdctl.cli.launch import newest_run
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.errors import AfdctlError
 
 if TYPE_CHECKING:
     from afdctl.cli.train_options import TrainOptions
@@ -100,15 +100,10 @@ def _print_path(run: "Run", options: "TrainOptions", processes: "Processes") -> 
 def _interrupted_run(root: Path, processes: "Processes") -> "Run | None":
     """Return the run that this launch has begun before a restart of its processes."""
     from afdctl.runs.provenance import command_line
-    from afdctl.runs.run import Run
     from afdctl.training.distributed import is_of_launch, is_restart
 
-    if is_restart():
+    def is_its(facts: Mapping[str, Any]) -> bool:
         # with the command, as a script may give all of its trainings one --rdzv-id
-        for run in reversed(Run.all(root)):
-            # a damaged run, or one of another version, is not of this launch
-            with suppress(AfdctlError):
-                facts = run.provenance if run.exists else {}
-                if facts.get("command") == command_line() and is_of_launch(facts.get("launch"), processes):
-                    return run
-    return None
+        return facts.get("command") == command_line() and is_of_launch(facts.get("launch"), processes)
+
+    return newest_run(root, is_its) if is_restart() else None
