@@ -42,11 +42,7 @@ def roots(
 
 def ensure(name: str, data_dir: Path | None, *, path: Path | None = None, recorded: Path | None = None) -> None:
     """Download a data set if it is missing. Errors: DataMissingError, DiskFullError."""
-    loader, folders = loader_of(name), roots(name, data_dir, path=path, recorded=recorded)
-    code = registry.user_code(registry.DATASETS, name)
-    with code.running("load()") if code else nullcontext():
-        if loader.find(folders) is None:
-            loader.fetch(folders)
+    _find(name, data_dir, path, recorded)
 
 
 def load(
@@ -65,10 +61,21 @@ def load(
     and `channels` (1 or 3) apply to loaders that resize, `own` are the further keys of a user's data set. Errors:
     DataMissingError, CorruptError, DiskFullError; RecipeError of a user's data set, see `check`.
     """
-    ensure(name, data_dir, path=path, recorded=recorded)
-    loader, folders = loader_of(name), roots(name, data_dir, path=path, recorded=recorded)
+    loader, folders = _find(name, data_dir, path, recorded)
     code = registry.user_code(registry.DATASETS, name)
     with code.running("load()") if code else nullcontext():
         read: Any = loader.load
         dataset = read(folders, image_size=image_size, channels=channels, **own)
     return check(dataset, located(name)) if code else dataset
+
+
+def _find(
+    name: str, data_dir: Path | None, path: Path | None, recorded: Path | None
+) -> tuple[DatasetLoader, tuple[Path, ...]]:
+    """Return the loader of a data set and the folders that it reads; download the data set if it is missing."""
+    loader, folders = loader_of(name), roots(name, data_dir, path=path, recorded=recorded)
+    code = registry.user_code(registry.DATASETS, name)
+    with code.running("load()") if code else nullcontext():
+        if loader.find(folders) is None:
+            loader.fetch(folders)
+    return loader, folders

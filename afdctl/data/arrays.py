@@ -49,14 +49,20 @@ class Arrays(DatasetLoader):
         return _missing_file(roots[0], "data.path or --data-dir")
 
 
+def find_extra(path: Path) -> Path:
+    """Return the path of the file of `data.extra`, `~` expanded. Error: DataMissingError without the file."""
+    path = paths.path(path)
+    if path.suffix.lower() not in READERS or not path.is_file():
+        raise _missing_file(path, "data.extra")
+    return path
+
+
 def load_extra(path: Path, dataset: Dataset) -> tuple[ImageTensors, tuple[str, ...]]:
     """Read more training images of a data set's classes, such as generated ones. Return them with warnings.
 
     Errors: DataMissingError without the file, CorruptError for images of another size or labels of other classes.
     """
-    path = paths.path(path)
-    if path.suffix.lower() not in READERS or not path.is_file():
-        raise _missing_file(path, "data.extra")
+    path = find_extra(path)
     arrays = open_arrays(path)
     x_name, y_name = next((names for names in EXTRA_NAMES if names[0] in arrays), EXTRA_NAMES[0])
     images = read_images(path, arrays, x_name, y_name)

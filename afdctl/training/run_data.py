@@ -9,7 +9,7 @@ import torch
 
 from afdctl import data, paths
 from afdctl.data import Dataset
-from afdctl.data.arrays import load_extra
+from afdctl.data.arrays import find_extra, load_extra
 from afdctl.errors import CorruptError, option
 from afdctl.name_families import TIMM
 from afdctl.recipe import Recipe
@@ -32,7 +32,12 @@ def load_dataset(table: Data, data_dir: Path | None, *, recorded: Path | None = 
 
 
 def ensure_dataset(table: Data, data_dir: Path | None) -> None:
-    """Download the data set of a recipe's [data] table if it is missing. Errors: those of `data.ensure`."""
+    """Download the data set of a recipe's [data] table if it is missing. Errors: those of `data.ensure`.
+
+    DataMissingError also for a missing file of `data.extra`.
+    """
+    if table.extra is not None:
+        find_extra(Path(table.extra))
     data.ensure(table.dataset, data_dir, path=_recipe_path(table))
 
 

@@ -129,6 +129,11 @@ def test_missing_data_is_one_line_before_the_first_training(
     assert (ended.code, ended.out) == (3, "")
     assert ended.err.startswith("error: nosuch: not an image folder with train/<class>/")
     assert ended.err.count("\n") == 1
+    extra = ["--set", "data.extra=nosuch.npz", "--set", "data.extra_share=0.5"]
+    ended = here("digits_wgan", *extra, "--grid", "seed=0,1", "--runs", "nodata", *ray)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith("error: nosuch.npz: no such file; name a file of arrays with data.extra")
+    assert ended.err.count("\n") == 1
     assert not (folder / "nodata").exists()
 
 
