@@ -29,6 +29,7 @@ SHORT = [
     "train.report_every=2",
     "model.width=4",
     "attack.steps=2",
+    "attack.precision=float32",
     "validation.steps=2",
     "validation.limit=64",
     "test.steps=2",
