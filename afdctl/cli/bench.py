@@ -11,6 +11,7 @@ from afdctl import registry
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
+from afdctl.cli.progress import format_precisions
 from afdctl.formatting import format_count, format_duration, format_estimate, format_interval
 
 if TYPE_CHECKING:
@@ -185,12 +186,6 @@ def make_table(title: str, *headings: str) -> "Table":
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left")
     return table
-
-
-def format_precisions(precisions: Row) -> str:
-    """Format `float32`, or `attack bf16, training float32` where they differ."""
-    attack, train = precisions["attack"], precisions["train"]
-    return str(train) if attack == train else f"attack {attack}, training {train}"
 
 
 def display_name(defense: str) -> str:

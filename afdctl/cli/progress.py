@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -186,6 +186,8 @@ def format_opening(row: Row) -> str:
     share = recipe["data"].get("extra_share")
     method = defense.method(recipe["defense"], recipe["attack"])
     device = f"{row['device']} in {row['processes']} processes" if row.get("processes", 1) > 1 else row["device"]
+    if set(row.get("precisions", {}).values()) - {"float32"}:
+        device += f", {format_precisions(row['precisions'])}"
     extra = f" with {share:.0%} of each batch from {images['extra']:,} others" if share else ""
     return (
         f"{row['name']}: {method} on {dataset}, {row['parameters']:,} parameters, "
@@ -193,6 +195,12 @@ def format_opening(row: Row) -> str:
         f"{row['classes']} classes: {images['train']:,} images to train on{extra}, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)
     )
+
+
+def format_precisions(precisions: Mapping[str, str]) -> str:
+    """Format `float32`, or `attack bf16, training float32` where they differ."""
+    attack, train = precisions["attack"], precisions["train"]
+    return train if attack == train else f"attack {attack}, training {train}"
 
 
 def format_metrics(row: Row) -> list[str]:

@@ -40,6 +40,7 @@ TYPES: Final[Mapping[str, Check]] = {
     "array of numbers or null": lambda value: value is None or _array_of(_is(int, float))(value),
     "object with train, holdout, test": _object_with(train=_is(int), holdout=_is(int), test=_is(int)),
     "object with interval, share": _object_with(interval=_is(int), share=_is(int, float)),
+    "object with attack, train": _object_with(attack=_is(str), train=_is(str)),
     "object with name": _object_with(name=_is(str)),
     "object with returned, nan, outside, unqueried": _object_with(
         returned=_is(int), nan=_is(int), outside=_is(int), unqueried=_is(int)
@@ -64,6 +65,7 @@ EVENTS: Final[Mapping[str, Mapping[str, str]]] = {
         "recipe": "object",
         "device": "string",
         "processes?": "integer",
+        "precisions?": "object with attack, train",
         "parameters": "integer",
         **_TOTALS,
         "classes": "integer",

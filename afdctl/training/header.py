@@ -36,6 +36,7 @@ def write_header(trainer: Trainer, provenance: Mapping[str, Any], best: bool = F
         **trainer.run_length(),
         device=str(trainer.device),
         processes=trainer.processes.size,
+        precisions={"attack": trainer.recipe.attack.precision, "train": trainer.recipe.train.precision},
         parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
         classes=trainer.classes,
         images={name: len(split) for name, split in splits.items() if len(split) or name != "extra"},

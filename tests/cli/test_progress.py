@@ -223,6 +223,20 @@ def test_after_the_last_epoch_the_bar_says_that_it_tests():
     assert drawn(80, RUN, STEP, EPOCH | {"epoch": 60})[0].startswith("testing ")
 
 
+@pytest.mark.parametrize(
+    ("precisions", "device"),
+    [
+        ({}, "cpu\n"),
+        ({"precisions": {"attack": "float32", "train": "float32"}}, "cpu\n"),
+        ({"precisions": {"attack": "bf16", "train": "float32"}}, "cpu, attack bf16, training float32\n"),
+        ({"precisions": {"attack": "bf16", "train": "bf16"}}, "cpu, bf16\n"),
+    ],
+)
+def test_the_opening_names_a_lower_precision(precisions: dict[str, Any], device: str):
+    (opening,) = lines(RUN | precisions)
+    assert f" steps on {device}" in opening
+
+
 def test_the_bar_leaves_the_opening_and_the_results():
     stream = Terminal()
     with BarReporter(Console(file=stream, width=120, force_terminal=True, markup=False, highlight=False)) as bar:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from afdctl.journal import read_rows
 from afdctl.models import native_precision
 from afdctl.models.native_precision import choose_precision
 from afdctl.models.precision import DTYPES, precision_of
@@ -83,6 +84,7 @@ def test_a_resume_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.Monk
     recipe = short("digits_wgan", *AUTO, "train.report_every=1")
     whole = train(recipe, tmp_path / "whole")
     assert whole.provenance["precisions"] == {"attack": "bf16", "train": "float32"}
+    assert next(read_rows(whole.journal_path))["precisions"] == whole.provenance["precisions"]
     assert load_run_recipe(whole)[0].attack.precision == "auto"
     assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=3)
 
