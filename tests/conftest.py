@@ -44,8 +44,8 @@ def generator() -> torch.Generator:
 
 
 def short(name: str, *overrides: str) -> Recipe:
-    """A packaged digits recipe, made short."""
-    return recipe.load(name, [*SHORT, *overrides])
+    """A packaged digits recipe, made short, on LeNet, which takes a third of the time of a ResNet."""
+    return recipe.load(name, [*SHORT, "model.encoder=lenet", *overrides])
 
 
 def train(

@@ -19,7 +19,7 @@ from tests.conftest import SHORT
 def begun(folder: Path) -> list[subprocess.Popen[str]]:
     """They run together, as importing torch is most of what they do."""
     seeds = begin(folder, "digits_nt", "--seeds", "0,1", *options(SHORT))
-    return [seeds, begin(folder, "--name", "json", "--json", *SLOW)]
+    return [seeds, begin(folder, "digits_nt", "--name", "json", "--json", *options(SHORT))]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,8 @@ def test_json_is_the_journal(streamed: Ended, folder: Path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(streamed: Ended, folder: Path, here: Afdctl):
+def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(folder: Path, here: Afdctl):
+    assert here("--name", "whole", *SLOW).code == 0
     process, killed = begin(folder, "--name", "killed", "--json", *SLOW), Run(folder / "runs/killed")
     assert process.stdout
     next(line for line in process.stdout if '"event":"step"' in line and '"step":25,' in line)
@@ -75,7 +76,7 @@ def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(streamed: Ended
     assert here("--resume", "killed").code == 0
 
     assert [row["step"] for row in events(killed, "resume")] == [20], "it died in the middle of the second epoch"
-    one, other = (checkpoints.load(run) for run in (killed, Run(folder / "runs/json")))
+    one, other = (checkpoints.load(run) for run in (killed, Run(folder / "runs/whole")))
     assert one.step == other.step == 40
     weights, expected = (loaded.state["defense"]["network"] for loaded in (one, other))
     assert weights.keys() == expected.keys()
