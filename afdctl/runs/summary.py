@@ -64,12 +64,14 @@ class RunSummary:
     def of(cls, record: Record) -> "RunSummary":
         """Summarize a record."""
         run, rows, of_training = record.run, record.rows, TRAINING | {"epoch", "test", "end"}
-        trained = [row for row in rows if row["event"] in of_training and run.kind == "trained"]
+        # each reading of `kind` verifies run.json
+        kind = run.kind
+        trained = [row for row in rows if row["event"] in of_training] if kind == "trained" else []
         return cls(
             name=run.name,
             path=str(run.path),
             state=status_of(record),
-            kind=run.kind,
+            kind=kind,
             dataset=record.dataset,
             method=record.method,
             seed=record.seed,
