@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from traceback import format_exception_only
-from typing import Any, Final
+from typing import Final
 
 # control characters except tab and line feed, bidirectional marks, line separators, and lone surrogates
 UNPRINTABLE: Final = re.compile(
@@ -16,9 +16,6 @@ QUOTED_CHARACTERS: Final = 80
 EXCEPTION_CHARACTERS: Final = 500
 # items of a list that a message names
 LISTED_ITEMS: Final = 3
-# Queries of Square below which it does not rule out masked gradients. With 100, Square fooled none of 200 images more
-# than PGD (77.5 %) where AutoAttack left 50.5 %; 500 separated checkpoints that were equal under PGD.
-ENOUGH_SQUARE_QUERIES: Final = 500
 NORM_LABELS: Final[Mapping[str, str]] = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
@@ -37,16 +34,6 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def format_square_accuracy(accuracy: object, queries: object) -> str:
-    """Format the accuracy after Square that follows a PGD accuracy, with its queries; empty if Square did not run."""
-    if not isinstance(accuracy, int | float):
-        return ""
-    if not isinstance(queries, int):
-        return f", then Square {accuracy:.1%}"
-    too_few = ", too few" if queries < ENOUGH_SQUARE_QUERIES else ""
-    return f", then Square {accuracy:.1%} ({queries:,} queries{too_few})"
-
-
 def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -> str | None:
     """Say that an attack's steps cannot cross its ball; None where they can.
 
@@ -57,41 +44,6 @@ def describe_short_reach(attack: str, steps: int, reach: float, needed: float) -
         return None
     reached = "step reaches" if steps == 1 else f"{steps:,} steps reach"
     return f"{attack}: its {reached} {reach:.2f} epsilon, and crossing the ball takes {needed:g} epsilon"
-
-
-def format_probe_accuracy(accuracy: object) -> str:
-    """Format the accuracy under the probe that follows that under APGD-CE, its first attack; empty without a probe."""
-    return f", probe {accuracy:.1%}" if isinstance(accuracy, int | float) else ""
-
-
-def format_norm_accuracies(row: Mapping[str, Any]) -> str:
-    """Format the accuracies in each norm of a union, which follow that in all of them; empty without a union."""
-    accuracies = {label: row.get(f"acc_{norm}") for norm, label in NORM_LABELS.items()}
-    each = ", ".join(f"{label} {value:.1%}" for label, value in accuracies.items() if isinstance(value, int | float))
-    return f" (each alone: {each})" if each else ""
-
-
-def format_interval(epochs: int) -> str:
-    """Format how often something happens, counted back from the last epoch: `after every 2 epochs`."""
-    return "after every epoch" if epochs == 1 else f"after every {epochs} epochs"
-
-
-def describe_probe(validation: Mapping[str, Any]) -> str:
-    """Describe the probe of a recipe's [validation] table."""
-    queries = f"{validation['square_queries']:,}-query Square"
-    return f"APGD-CE, APGD-T on {format_count(validation['targets'], 'target')}, {queries}"
-
-
-def format_probe_schedule(run: Mapping[str, Any]) -> str:
-    """Format a journal's first row as a line on when the probe runs, on what and at what cost; empty without one."""
-    recipe, schedule = run["recipe"], run.get("validation")
-    if not schedule or recipe["train"]["checkpoint_selection"] != "probe":
-        return ""
-    images = format_count(min(recipe["validation"]["limit"], run["images"]["holdout"]), "held-out image")
-    return (
-        f"\nprobe {format_interval(schedule['interval'])}: {describe_probe(recipe['validation'])}, on {images}; "
-        f"at most {schedule['share']:.1%} of the training"
-    )
 
 
 def shorten(text: str) -> str:

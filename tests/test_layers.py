@@ -17,6 +17,7 @@ PACKAGE = Path(afdctl.__file__).parent
 LAYERS = [
     "errors",
     "formatting",
+    "training_text",
     "image_counts",
     "interrupts",
     "paths",

@@ -11,8 +11,8 @@ from afdctl import registry
 from afdctl.cli import output_path
 from afdctl.cli.options import RECIPE, SET
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.cli.progress import format_precisions
-from afdctl.formatting import format_count, format_duration, format_estimate, format_interval
+from afdctl.formatting import format_count, format_duration, format_estimate
+from afdctl.training_text import format_interval, format_precisions
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,15 @@ from rich.columns import Columns
 from afdctl import registry
 from afdctl.cli.console import ProgressReporter, progress_reporter
 from afdctl.cli.process import broken_pipe_error
-from afdctl.formatting import (
-    format_count,
+from afdctl.formatting import format_count
+from afdctl.image_counts import format_subset
+from afdctl.training_text import (
+    format_device,
     format_norm_accuracies,
     format_probe_accuracy,
     format_probe_schedule,
     format_square_accuracy,
 )
-from afdctl.image_counts import format_subset
 
 if TYPE_CHECKING:
     from afdctl.runs.run import Run
@@ -185,22 +186,14 @@ def format_opening(row: Row) -> str:
     dataset = own["data"]["label"] if "data" in own else recipe["data"]["dataset"]
     share = recipe["data"].get("extra_share")
     method = defense.method(recipe["defense"], recipe["attack"])
-    device = f"{row['device']} in {row['processes']} processes" if row.get("processes", 1) > 1 else row["device"]
-    if set(row.get("precisions", {}).values()) - {"float32"}:
-        device += f", {format_precisions(row['precisions'])}"
     extra = f" with {share:.0%} of each batch from {images['extra']:,} others" if share else ""
     return (
         f"{row['name']}: {method} on {dataset}, {row['parameters']:,} parameters, "
-        f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} on {device}\n"
+        f"{format_count(row['epochs'], 'epoch')} of {format_count(row['steps_per_epoch'], 'step')} "
+        f"on {format_device(row)}\n"
         f"{row['classes']} classes: {images['train']:,} images to train on{extra}, {images['holdout']:,} held out, "
         f"{images['test']:,} to test" + format_probe_schedule(row)
     )
-
-
-def format_precisions(precisions: Mapping[str, str]) -> str:
-    """Format `float32`, or `attack bf16, training float32` where they differ."""
-    attack, train = precisions["attack"], precisions["train"]
-    return train if attack == train else f"attack {attack}, training {train}"
 
 
 def format_metrics(row: Row) -> list[str]:

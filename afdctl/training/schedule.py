@@ -11,13 +11,14 @@ from typing import Final
 
 from afdctl.attacks.autoattack import square_starts
 from afdctl.defenses.awp import perturbs_weights
-from afdctl.formatting import ENOUGH_SQUARE_QUERIES, describe_short_reach
+from afdctl.formatting import describe_short_reach
 from afdctl.recipe import Recipe
 from afdctl.recipe.adversary import AdversaryConfig
 from afdctl.recipe.data import Data
 from afdctl.recipe.schema import Train, Validation
 from afdctl.training.evaluation_parts import weak_test
 from afdctl.training.passes import N_FGSM, passes_of_attack, passes_of_validation
+from afdctl.training_text import ENOUGH_SQUARE_QUERIES
 
 # default of train.warmup_fraction with one_cycle
 ONE_CYCLE_WARMUP: Final = 0.3

@@ -89,7 +89,7 @@ def test_nan_values_are_counted():
 def test_the_log_has_all_events():
     known = history([*training(), {"event": "warning", "message": "damaged"}])
     log = [(entry.kind, entry.text) for entry in known.entries]
-    assert log[0] == ("start", "mnist_wgan-001 on cuda:0, 262,896 parameters")
+    assert log[0] == ("start", "mnist_wgan-001 on cuda:0; 262,896 parameters")
     assert ("epoch", "1: clean 39.0%, APGD-CE 10.0%, no AutoAttack, the best so far") in log
     assert ("checkpoint", "step 50, the best so far  step-00000050-0123456789abcdef.pt") in log
     assert log[-2] == ("end", "finished at step 1,000, exit code 0")

@@ -12,18 +12,15 @@ from afdctl.cli.options import run_names
 from afdctl.errors import RecipeError
 from afdctl.formatting import (
     NORM_LABELS,
-    describe_probe,
     format_bytes,
     format_count,
     format_epsilon,
     format_minute,
-    format_norm_accuracies,
     format_percent,
-    format_probe_accuracy,
-    format_square_accuracy,
     format_value,
 )
 from afdctl.image_counts import describe_images, format_subset
+from afdctl.training_text import describe_probe, format_norm_accuracies, format_probe_accuracy, format_square_accuracy
 
 if TYPE_CHECKING:
     from rich.table import Table

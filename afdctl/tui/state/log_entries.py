@@ -3,15 +3,11 @@
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from afdctl.formatting import (
-    format_count,
-    format_norm_accuracies,
-    format_probe_accuracy,
-    format_square_accuracy,
-)
+from afdctl.formatting import format_count
 from afdctl.image_counts import format_subset
 from afdctl.journal import Row
 from afdctl.runs.alarms import format_alarm
+from afdctl.training_text import format_device, format_norm_accuracies, format_probe_accuracy, format_square_accuracy
 
 
 @dataclass(frozen=True)
@@ -32,8 +28,8 @@ def log_entry(row: Row) -> LogEntry | None:
 def _training_entry(row: Row) -> tuple[str, str] | None:
     match row["event"]:
         case "run":
-            device, parameters = row.get("device", "?"), row.get("parameters", 0)
-            return "start", f"{row.get('name', '')} on {device}, {parameters:,} parameters"
+            device = format_device({"device": "?"} | row)
+            return "start", f"{row.get('name', '')} on {device}; {row.get('parameters', 0):,} parameters"
         case "resume":
             return "resume", f"at step {row['step']:,} of {row.get('steps_total', 0):,}"
         case "checkpoint":
