@@ -7,8 +7,7 @@ from afdctl.formatting import NORM_LABELS, format_count
 
 # Queries of Square below which it does not rule out masked gradients. With 100, Square fooled none of 200 images more
 # than PGD (77.5 %) where AutoAttack left 50.5 %; 500 separated checkpoints that were equal under PGD.
-ENOUGH_SQUARE_QUERIES: Final = 500  # what `precisions` was before there was such a field
-FLOAT32: Final = {"attack": "float32", "train": "float32"}
+ENOUGH_SQUARE_QUERIES: Final = 500
 
 
 def format_precisions(precisions: Mapping[str, str]) -> str:
@@ -19,8 +18,10 @@ def format_precisions(precisions: Mapping[str, str]) -> str:
 
 def format_device(run: Mapping[str, Any]) -> str:
     """Format where a journal's first row says that the training runs: `cpu in 2 processes, attack bf16, ...`."""
-    processes, precisions = run.get("processes", 1), format_precisions(run.get("precisions") or FLOAT32)
+    processes, found = run.get("processes", 1), run.get("precisions")
     where = f"{run['device']} in {processes} processes" if processes > 1 else str(run["device"])
+    # journals of earlier versions do not name it
+    precisions = format_precisions(found) if found else "float32"
     return where if precisions == "float32" else f"{where}, {precisions}"
 
 

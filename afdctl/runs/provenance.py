@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from afdctl import __version__
+from afdctl.training_text import format_precisions
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,20 @@ def environment(device: "torch.device") -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "command": command_line(),
     }
+
+
+def precisions_of(provenance: Mapping[str, Any], recipe: "Recipe") -> dict[str, str]:
+    """Return the precisions, `attack` and `train`, that a run trains in; a recipe may leave them to `auto`."""
+    # until there was `attack.precision`, the attack computed in that of the training
+    earlier = {"attack": recipe.train.precision, "train": recipe.train.precision}
+    found: dict[str, str] = provenance.get("precisions", earlier)
+    return found
+
+
+def in_words(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run.json's content with its precisions as a text."""
+    found = provenance.get("precisions")
+    return {**provenance, **({"precisions": format_precisions(found)} if found else {})}
 
 
 def command_line() -> str:

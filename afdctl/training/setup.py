@@ -13,6 +13,7 @@ from afdctl.journal import Journal, JournalOutline
 from afdctl.journal.discarding import DiscardingJournal
 from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints
+from afdctl.runs.provenance import precisions_of
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
 from afdctl.runs.user_files import check_copies, check_unchanged
@@ -92,9 +93,7 @@ def resume(
                 raise RecipeError(f"{run.path}: this run is {run.kind}, not trained; it cannot be resumed")
             chosen, known_code = load_run_recipe(run)
             check_batch(chosen, processes.size, resumes=True)
-            # until there was `attack.precision`, the attack computed in that of the training
-            earlier = {"attack": chosen.train.precision, "train": chosen.train.precision}
-            chosen = with_precisions(chosen, run.provenance.get("precisions", earlier))
+            chosen = with_precisions(chosen, precisions_of(run.provenance, chosen))
             journal = stack.enter_context(run.open_journal() if processes.is_first else DiscardingJournal())
             journal.on_line = on_line
             dataset = with_run_extra(load_run_dataset(run, chosen.data, data_dir), run, chosen.data)

@@ -33,13 +33,8 @@ OWN_DEFENSE = Path(__file__).with_name("own_defense.py")
 # a batch of 24 images and one of 7, whose parts differ in size
 SMALL = [
     *("model.encoder=wrn-10-1", "data.train_limit=31", "train.batch_size=24", "train.epochs=100"),
-    *(
-        "train.milestones=[]",
-        "train.ema_decay=0.9",
-        "train.report_every=7",
-        "attack.steps=2",
-        "attack.precision=float32",
-    ),
+    *("train.milestones=[]", "train.ema_decay=0.9", "train.report_every=7"),
+    *("attack.steps=2", "attack.precision=float32"),
 ]
 # rounding grows with the learning rate: with 0.1, to 1e-6 within 20 steps
 SLOW_AFD = ["defense.lr_C=0.01", "defense.lr_D=0.01", "defense.lr_F=0.01"]

@@ -19,6 +19,9 @@ from tests.training.test_resume import assert_same_state, figures, quiet, stop_a
 CUDA = torch.device("cuda:0")
 # 12 full batches and a smaller one an epoch; epsilon grows during the first epoch.
 MORE = ["train.batch_size=100", "train.report_every=1", "attack.epsilon_warmup_epochs=1"]
+# with BatchNorm, which the adversary folds into the convolutions, and without it
+RESNET, LENET = "model.encoder=resnet18", "model.encoder=lenet"
+ENCODERS = {"digits_wgan": LENET, "digits_dcgan": LENET, "digits_at": RESNET, "digits_trades": RESNET}
 
 
 def losses(run: Run, name: str = "L_C") -> list[float]:
@@ -52,15 +55,15 @@ def test_a_compiled_training_is_resumed_to_the_bit(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(
         torch, "compile", lambda call, *, dynamic, mode: compiler(call, dynamic=dynamic, backend="eager")
     )
-    # the ResNet of digits_trades takes a minute to trace
-    recipe = short(name, *MORE, "train.compile=reduce-overhead", "model.encoder=lenet", "model.width=8")
+    # tracing a ResNet takes a minute
+    recipe = short(name, *MORE, "train.compile=reduce-overhead")
     whole = train(recipe, tmp_path / "whole")
     assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=17)
 
 
 def test_a_training_with_awp_is_resumed_to_the_bit(tmp_path: Path):
     """Weights are perturbed and restored inside a step, so a checkpoint never has the perturbed ones."""
-    recipe = short("digits_at_awp", *MORE)
+    recipe = short("digits_at_awp", *MORE, RESNET)
     whole = train(recipe, tmp_path / "whole")
     assert_resumed_to_the_bit(whole, recipe, tmp_path / "parts", stop_at=17)
 
@@ -87,7 +90,7 @@ def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
     more = ["train.epochs=12", "train.milestones=[10]", "train.batch_size=64", "model.width=16"]
     more += ["attack.epsilon_warmup_epochs=3", "test.limit=360", "test.steps=10"]
     low, plain = (
-        accuracies(train(short(name, *more, f"train.precision={precision}"), tmp_path / precision))
+        accuracies(train(short(name, *more, ENCODERS[name], f"train.precision={precision}"), tmp_path / precision))
         for precision in ("bf16", "float32")
     )
     assert plain[1] > 0.5
@@ -98,7 +101,7 @@ def test_bf16_learns_about_as_well(tmp_path: Path, name: str):
 @pytest.mark.parametrize("mode", COMPILE_MODES)
 def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
     """Rounding differs, so only the first losses can be compared."""
-    more = ["train.epochs=1", "train.milestones=[]", "train.batch_size=100"]
+    more = [RESNET, "train.epochs=1", "train.milestones=[]", "train.batch_size=100"]
     more += ["attack.return_iterate=last", "attack.epsilon_warmup_epochs=0"]
     plain, compiled = (
         losses(train(short("digits_at", *more, f"train.compile={how}"), tmp_path / how)) for how in ("false", mode)
@@ -108,10 +111,10 @@ def test_a_compiled_encoder_learns_the_same(tmp_path: Path, mode: str):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", COMPILE_MODES)
-@pytest.mark.parametrize("name", ["digits_wgan", "digits_dcgan", "digits_at", "digits_trades"])
+@pytest.mark.parametrize("name", ENCODERS)
 def test_compiled_steps_train_as_eager_ones_do_on_a_gpu(tmp_path: Path, name: str, mode: str):
     """Includes the end of the warm-up and the first decay of the learning rate."""
-    more = ["train.milestones=[1]"]
+    more = [ENCODERS[name], "train.milestones=[1]"]
     compiled, eager = (
         losses(on_cuda(short(name, *MORE, *more, f"train.compile={how}"), tmp_path / how)) for how in (mode, "false")
     )
@@ -132,11 +135,11 @@ def test_a_compiled_run_is_resumed_on_a_gpu(tmp_path: Path, mode: str):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", ["digits_wgan", "digits_dcgan", "digits_at", "digits_trades"])
+@pytest.mark.parametrize("name", ENCODERS)
 def test_a_step_never_synchronises(tmp_path: Path, name: str, precision: str):
     """After a warm-up: the first step may synchronise."""
     penalty = ["defense.gp_weight=1.0"] if name == "digits_wgan" else []
-    more = [f"train.precision={precision}", "train.batch_size=100"]
+    more = [ENCODERS[name], f"train.precision={precision}", "train.batch_size=100"]
     recipe = short(name, "attack.epsilon_warmup_epochs=0", *more, *penalty)
     run = Run.create(tmp_path, "run", dump(recipe), {})
     with run.open_journal() as journal:

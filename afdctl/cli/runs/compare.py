@@ -55,7 +55,7 @@ def compare(
     select = aligned if everything else differing_keys
     parts = {
         "recipe": select([record.recipe.model_dump(mode="json") if record.recipe else {} for record in records]),
-        "environment": select([{key: run.provenance.get(key) for key in ENVIRONMENT} for run in runs]),
+        "environment": select([environment(record) for record in records]),
         "results": select([results(record) for record in records]),
     }
     from afdctl.runs.paired import paired_tests
@@ -69,6 +69,15 @@ def compare(
         )
     else:
         _print([run.name for run in runs], parts, tests)
+
+
+def environment(record: "Record") -> dict[str, Any]:
+    """Return what a run's results may depend on besides its recipe, the precisions that `auto` chose included."""
+    from afdctl.runs.provenance import precisions_of
+
+    provenance = record.run.provenance
+    facts = {key: provenance.get(key) for key in ENVIRONMENT}
+    return facts | ({"precision": precisions_of(provenance, record.recipe)} if record.recipe else {})
 
 
 def results(record: "Record") -> dict[str, Any]:

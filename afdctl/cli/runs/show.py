@@ -48,7 +48,7 @@ MAIN_KEYS: Final = (
 )
 PROVENANCE: Final = (
     *("commit", "afdctl", "torch", "timm", "python"),
-    *("device", "device_name", "platform", "processes", "threads"),
+    *("device", "device_name", "platform", "processes", "threads", "precisions"),
     *("command", "data_dir"),
 )
 VALUES_PER_LINE: Final = 4
@@ -159,7 +159,9 @@ def _recipe_lines(recipe: "Recipe | None") -> list[str]:
 
 
 def _provenance_lines(content: dict[str, Any]) -> list[str]:
-    run, provenance = content["run"], content["provenance"]
+    from afdctl.runs.provenance import in_words
+
+    run, provenance = content["run"], in_words(content["provenance"])
     until = run["trained_until"] or run["written"]
     times = [f"{format_minute(run['started'])} to {format_minute(until)}"] if until else []
     return [*times, *(f"{key} {provenance[key]}" for key in PROVENANCE if provenance.get(key) not in (None, ""))]

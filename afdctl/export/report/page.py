@@ -18,7 +18,7 @@ from afdctl.image_counts import describe_images
 from afdctl.journal import Row
 from afdctl.runs.alarms import format_alarms
 from afdctl.runs.curves import Interval, accuracy_interval, lacks_autoattack
-from afdctl.runs.provenance import differing_keys, flattened
+from afdctl.runs.provenance import differing_keys, flattened, in_words
 from afdctl.runs.record import Record
 from afdctl.runs.summary import RunSummary
 
@@ -34,6 +34,7 @@ ENVIRONMENT = (
     "platform",
     "processes",
     "threads",
+    "precisions",
     "command",
     "seed",
     "recipe_digest",
@@ -69,7 +70,7 @@ class ReportRun:
 
     @property
     def environment(self) -> dict[str, Any]:
-        provenance = self.record.run.provenance
+        provenance = in_words(self.record.run.provenance)
         return {key: provenance[key] for key in ENVIRONMENT if provenance.get(key) not in (None, "")}
 
     @property

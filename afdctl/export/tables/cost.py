@@ -7,7 +7,9 @@ from afdctl.export.groups import Group, dataset_title, group_runs
 from afdctl.export.tables import notes, paper
 from afdctl.export.tables.base import Cell, Column, Row, Table
 from afdctl.export.tables.paper import Measurement
+from afdctl.runs.provenance import precisions_of
 from afdctl.runs.record import Record
+from afdctl.training_text import format_precisions
 
 SECONDS = Column("seconds", "s / epoch", "seconds")
 FASTEST = Column("fastest", "fastest", "seconds")
@@ -115,6 +117,11 @@ def _device(record: Record) -> str:
     return f"{provenance['device']} {provenance['device_name']}".strip()
 
 
+def _precisions(record: Record) -> str:
+    assert record.recipe is not None
+    return format_precisions(precisions_of(record.run.provenance, record.recipe))
+
+
 def _notes(groups: Sequence[Group], epochs: EpochSeconds) -> Iterator[str]:
     yield (
         "Mean over complete epochs of the time in training steps; validation, saving and the first of several epochs "
@@ -154,6 +161,7 @@ def _not_comparable(dataset: str, records: Sequence[Record]) -> Iterator[str]:
     conditions = {
         "devices": {_device(record) for record in records},
         "thread counts": {record.run.provenance["threads"] for record in records},
+        "precisions": {_precisions(record) for record in records if record.recipe and record.method != "NT"},
         "batch sizes": {record.recipe.train.batch_size for record in records if record.recipe},
         "numbers of attack steps": {
             record.recipe.attack.steps for record in records if record.recipe and record.method != "NT"

@@ -18,7 +18,7 @@ from afdctl.runs.alarms import alarm_row, format_alarm
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
-from tests.journals import CHECKPOINT, analysed, epoch, steps, swept, written
+from tests.journals import CHECKPOINT, PROVENANCE, analysed, epoch, steps, swept, written
 
 Runs = dict[str, Run]
 
@@ -156,6 +156,21 @@ def test_warnings_of_a_check_accompany_the_numbers_everywhere(afdctl: Afdctl, ru
     assert line in afdctl("export", "wgan", "--table", "1").out
     assert afdctl("export", "wgan", "--report", "report.html").code == 0
     assert line in Path("report.html").read_text()
+
+
+def test_the_precision_that_auto_chose_is_shown_and_compared(afdctl: Afdctl, folder: Path):
+    def run(name: str, **facts: Any) -> Run:
+        provenance = PROVENANCE | facts
+        return written(folder / "runs", name, steps(1, 10), recipe_name="digits_afd", provenance=provenance)
+
+    low = run("low", precisions={"attack": "bf16", "train": "float32"})
+    run("plain", precisions={"attack": "float32", "train": "float32"})
+    run("earlier")
+    assert "precisions attack bf16, training float32\n" in afdctl("runs", "show", "low").out
+    assert "precisions" not in afdctl("runs", "show", "earlier").out
+    assert "attack bf16, training float32" in page.build([Record.of(low)])
+    for other in ("plain", "earlier"):
+        assert as_json(afdctl, "compare", "low", other)["environment"] == {"precision.attack": ["bf16", "float32"]}
 
 
 def test_compare_needs_two(afdctl: Afdctl, runs: Runs):

@@ -158,7 +158,8 @@ def steps(speeds: dict[int, float]) -> Rows:
 def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> None:
     # 1437 - 200 images an epoch; the first of several does not count
     at = make_record(tmp_path, "at", "digits_at", steps({1: 10, 2: 1237, 3: 1237 / 3}))
-    wgan = make_record(tmp_path, "wgan", "digits_wgan", steps({1: 1237 / 3}), threads=2)
+    low = {"attack": "bf16", "train": "float32"}
+    wgan = make_record(tmp_path, "wgan", "digits_wgan", steps({1: 1237 / 3}), threads=2, precisions=low)
     assert cost.steady_epochs(at) == pytest.approx([1, 3])
     first, second = build_table("cost", [wgan, at], with_paper=True).rows
     assert (first.labels[1], first.cells["seconds"].value) == ("AT", pytest.approx(2))
@@ -167,6 +168,7 @@ def test_an_epochs_seconds_are_its_images_over_their_speed(tmp_path: Path) -> No
     assert second.cells["over_trades"].value is None
     notes = "\n".join(build_table("cost", [wgan, at], with_paper=False).notes)
     assert "runs on digits have different thread counts" in notes
+    assert "runs on digits have different precisions" in notes
     assert "standard deviation over the epochs of a run exceeds 10 % in at," in notes
 
 
