@@ -17,12 +17,18 @@ def format_precisions(precisions: Mapping[str, str]) -> str:
 
 
 def format_device(run: Mapping[str, Any]) -> str:
-    """Format where a journal's first row says that the training runs: `cpu in 2 processes, attack bf16, ...`."""
+    """Format where a journal's first row says that the training runs: `cpu in 2 processes, attack bf16, ...`.
+
+    float32 is named only where the recipe has `auto`.
+    """
     processes, found = run.get("processes", 1), run.get("precisions")
     where = f"{run['device']} in {processes} processes" if processes > 1 else str(run["device"])
+    recipe = run.get("recipe", {})
+    asked = {recipe.get(table, {}).get("precision") for table in ("attack", "train")}
     # journals of earlier versions do not name it
-    precisions = format_precisions(found) if found else "float32"
-    return where if precisions == "float32" else f"{where}, {precisions}"
+    if not found or (set(found.values()) == {"float32"} and "auto" not in asked):
+        return where
+    return f"{where}, {format_precisions(found)}"
 
 
 def format_square_accuracy(accuracy: object, queries: object) -> str:

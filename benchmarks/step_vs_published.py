@@ -22,6 +22,7 @@ from afdctl.errors import AfdctlError
 from afdctl.losses import L_C, gradient_penalty
 from afdctl.recipe import Recipe
 from afdctl.recipe.adversary import AdversaryConfig
+from afdctl.runs.provenance import with_precisions
 from afdctl.training.adversary import Adversary
 from afdctl.training.cost_estimate import (
     FLOAT32,
@@ -29,7 +30,6 @@ from afdctl.training.cost_estimate import (
     attack_for,
     build_defense,
     build_network,
-    with_precisions,
     with_train_settings,
 )
 from afdctl.training.precision_choice import with_found_precisions

@@ -24,12 +24,12 @@ from afdctl import recipe
 from afdctl.bench.step_time import estimate_ratio, make_batch
 from afdctl.errors import AfdctlError
 from afdctl.recipe import Recipe
+from afdctl.runs.provenance import with_precisions
 from afdctl.training.cost_estimate import (
     FLOAT32,
     ImageBatch,
     build_defense,
     build_network,
-    with_precisions,
 )
 from benchmarks.step_vs_published import published_defense
 

@@ -20,6 +20,7 @@ from afdctl.recipe.load import folder
 from afdctl.recipe.toml_source import read
 from afdctl.runs.curves import RobustnessCurve, accuracy_interval
 from afdctl.runs.folders import never_trained
+from afdctl.runs.provenance import precisions_of, with_precisions
 from afdctl.runs.record import Record, method_of
 from afdctl.runs.run import Run
 from afdctl.runs.selection import GRID
@@ -181,7 +182,8 @@ def describe(record: Record, *, digest: str, weights: bytes, parameters: int, li
             torch=facts["torch"],
         ),
         metrics=metrics,
-        recipe=chosen,
+        # `auto` would not say what the training computed in
+        recipe=with_precisions(chosen, precisions_of(facts, chosen)),
     )
 
 

@@ -48,6 +48,13 @@ def precisions_of(provenance: Mapping[str, Any], recipe: "Recipe") -> dict[str, 
     return found
 
 
+def with_precisions(recipe: "Recipe", precisions: Mapping[str, str]) -> "Recipe":
+    """Return the recipe with these precisions, by the table that has the key: `attack` and `train`."""
+    tables = {"attack": recipe.attack, "train": recipe.train}
+    changed = {name: table.model_copy(update={"precision": precisions[name]}) for name, table in tables.items()}
+    return recipe.model_copy(update=changed)
+
+
 def in_words(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return run.json's content with its precisions as a text."""
     found = provenance.get("precisions")

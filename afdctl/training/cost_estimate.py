@@ -15,6 +15,7 @@ from afdctl.models.feature_classifier import FeatureClassifier, build, set_perfo
 from afdctl.models.precision import DTYPES
 from afdctl.recipe import Recipe
 from afdctl.recipe.adversary import AdversaryConfig
+from afdctl.runs.provenance import with_precisions
 from afdctl.training.adversary import Adversary
 
 # The fewest images that BatchNorm can train on; FLOP are proportional to the batch size.
@@ -44,12 +45,6 @@ def random_batch(n: int, shape: Sequence[int], classes: int, device: torch.devic
 def with_train_settings(recipe: Recipe, **settings: Any) -> Recipe:
     """Return the recipe with other values in its [train] table."""
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=settings)})
-
-
-def with_precisions(recipe: Recipe, precisions: Mapping[str, str]) -> Recipe:
-    """Return the recipe with these precisions, by the table that has the key: `attack` and `train`."""
-    attack = recipe.attack.model_copy(update={"precision": precisions["attack"]})
-    return with_train_settings(recipe.model_copy(update={"attack": attack}), precision=precisions["train"])
 
 
 def attack_for(attack: AdversaryConfig, defense: str, steps: int) -> AdversaryConfig:

@@ -12,8 +12,9 @@ from afdctl.models.authors_checkpoint import AuthorsCheckpoint
 from afdctl.models.state_dict_io import load_state_dict_strict, parse
 from afdctl.recipe import Recipe
 from afdctl.runs.model_card import StoredModel
+from afdctl.runs.provenance import with_precisions
 from afdctl.runs.run import Run
-from afdctl.training.cost_estimate import FLOAT32, with_precisions
+from afdctl.training.cost_estimate import FLOAT32
 from afdctl.training.header import store_recipe, write_header
 from afdctl.training.run_data import load_dataset, provenance
 from afdctl.training.trainer import Trainer

@@ -13,7 +13,8 @@ from afdctl.models.fused import FusedModel
 from afdctl.models.native_precision import AUTO, MEASURED_IMAGES, choose_precision
 from afdctl.models.precision import set_precision
 from afdctl.recipe import Recipe
-from afdctl.training.cost_estimate import ImageBatch, build_network, random_batch, with_precisions, with_train_settings
+from afdctl.runs.provenance import with_precisions
+from afdctl.training.cost_estimate import ImageBatch, build_network, random_batch, with_train_settings
 from afdctl.user_code.global_state import preserved
 
 

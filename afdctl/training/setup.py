@@ -13,11 +13,10 @@ from afdctl.journal import Journal, JournalOutline
 from afdctl.journal.discarding import DiscardingJournal
 from afdctl.recipe import Recipe
 from afdctl.runs import checkpoints
-from afdctl.runs.provenance import precisions_of
+from afdctl.runs.provenance import precisions_of, with_precisions
 from afdctl.runs.record import RecordedProgress
 from afdctl.runs.run import Run
 from afdctl.runs.user_files import check_copies, check_unchanged
-from afdctl.training.cost_estimate import with_precisions
 from afdctl.training.distributed import ALONE, Processes, check_batch, launch, size_warning
 from afdctl.training.endings import explain_known_errors, run_context
 from afdctl.training.header import store_recipe, write_header

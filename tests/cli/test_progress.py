@@ -228,6 +228,13 @@ def test_after_the_last_epoch_the_bar_says_that_it_tests():
     [
         ({}, "cpu\n"),
         ({"precisions": {"attack": "float32", "train": "float32"}}, "cpu\n"),
+        (
+            {
+                "precisions": {"attack": "float32", "train": "float32"},
+                "recipe": RECIPE | {"attack": RECIPE["attack"] | {"precision": "auto"}},
+            },
+            "cpu, float32\n",
+        ),
         ({"precisions": {"attack": "bf16", "train": "float32"}}, "cpu, attack bf16, training float32\n"),
         ({"precisions": {"attack": "bf16", "train": "bf16"}}, "cpu, bf16\n"),
     ],

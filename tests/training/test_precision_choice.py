@@ -13,9 +13,10 @@ from afdctl.journal import read_rows
 from afdctl.models import native_precision
 from afdctl.models.native_precision import choose_precision
 from afdctl.models.precision import DTYPES, precision_of
+from afdctl.runs.provenance import with_precisions
 from afdctl.training import precision_choice
 from afdctl.training.adversary import Adversary
-from afdctl.training.cost_estimate import build_network, random_batch, with_precisions
+from afdctl.training.cost_estimate import build_network, random_batch
 from afdctl.training.precision_choice import find_precisions
 from afdctl.training.setup import load_run_recipe
 from tests.conftest import short
