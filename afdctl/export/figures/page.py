@@ -28,8 +28,8 @@ from afdctl.runs.run import Run
 TEXT_WIDTH: Final = 5.5
 # inches: a figure of one panel
 PANEL_WIDTH: Final = 3.4
-# of captions, in 7 point DejaVu Sans
-CHARACTERS_PER_INCH: Final = 20
+# of captions, in 7 point DejaVu Sans; more where there are no capitals
+CHARACTERS_PER_INCH: Final = 18
 FORMATS: Final = ("pdf", "svg", "png")
 # the paper's panels, in its order
 TITLES: Final[Mapping[str, str]] = {

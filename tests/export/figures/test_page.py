@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from afdctl import __version__
@@ -35,6 +36,20 @@ def test_the_same_results_make_the_same_bytes(kind: str, tmp_path: Path):
         for file in files:
             save(FIGURES[name].build([run]), file)
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("width", [2.0, 3.4, 5.5])
+def test_a_caption_stays_inside_its_figure(width: float):
+    figure = PaperFigure("x", [], width, 2)
+    names = (
+        "MNIST test split",
+        "bands: Wilson 95 % interval",
+        "checkpoints: best (NT, TRADES, AFD-DCGAN), last (AFD-WGAN)",
+    )
+    figure.caption("n = 200 to 1,000, random sample", *names)
+    figure.dpi = 300
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    assert figure._supxlabel.get_window_extent(renderer).x1 < figure.bbox.x1
 
 
 def test_a_pdf_has_metadata_and_truetype_fonts(page: PaperFigure, tmp_path: Path):
