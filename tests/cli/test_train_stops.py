@@ -118,10 +118,14 @@ def test_ctrl_c_while_torch_is_imported_ends_at_once(folder: Path):
 
 
 def test_ctrl_c_is_as_before_once_torch_is_there():
-    before = signal.getsignal(signal.SIGINT)
-    with exit_on_interrupt():
-        assert signal.getsignal(signal.SIGINT) != before
-    assert signal.getsignal(signal.SIGINT) == before
+    # a job in the background begins with SIGINT ignored, which would be left so
+    before, begun = signal.default_int_handler, signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with exit_on_interrupt():
+            assert signal.getsignal(signal.SIGINT) != before
+        assert signal.getsignal(signal.SIGINT) == before
+    finally:
+        signal.signal(signal.SIGINT, begun)
 
 
 @pytest.mark.slow
