@@ -5,11 +5,15 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate
 from math import inf
 from pathlib import Path
+from typing import Final
 
 from afdctl.journal.cache import JournalCache
-from afdctl.journal.reader import JournalReader, strict_errors
-from afdctl.journal.rows import STEP_LINE, Line, Row, Text
+from afdctl.journal.reader import JournalReader, JournalReplaced, strict_errors
+from afdctl.journal.rows import Line, Row, Text
 from afdctl.journal.steps import Steps, divide, step_of
+
+# Lines that are in memory at once.
+BLOCK_BYTES: Final = 1 << 20
 
 
 class JournalOutline:
@@ -39,24 +43,35 @@ class JournalOutline:
 
     def read_blocks(self, events: Collection[str] | None = None, begin: int = 0) -> Iterator[Steps | Row]:
         """Yield what `read` does, but consecutive steps with the same fields as one block."""
-        reader = JournalReader(self.path, events=events, begin=begin)
+        # every line up to `end` was verified when the outline was made
+        reader = JournalReader(self.path)
         with strict_errors(self.path):
-            for block in divide(self._texts(reader), reader.checked_row):
-                if isinstance(block, Steps):
-                    yield block
-                elif self._history.counts(block[1], block[0]):
-                    yield block[1]
+            for place, block in divide(self._lines(begin), reader.checked_row):
+                event = "step" if isinstance(block, Steps) else block["event"]
+                if (events is None or event in events) and (counting := self._counting(block, place)):
+                    yield counting
 
-    def _texts(self, reader: JournalReader) -> Iterator[Text]:
-        """Yield the texts up to `end`, without steps that do not count."""
-        reader.caught_up = False
-        while not reader.caught_up:
-            for place, text in reader.read_texts():
-                if place >= self.end:
-                    return
-                is_step = self.has_resume_after(place) and text.startswith(STEP_LINE)
-                if not is_step or self._history.counts({"event": "step", "step": step_of(text)}, place):
-                    yield place, text
+    def _lines(self, begin: int) -> Iterator[Text]:
+        """Yield the lines from byte `begin` to `end`, many at once."""
+        with self.path.open("rb") as file:
+            file.seek(begin)
+            while (place := file.tell()) < self.end:
+                lines = file.read(min(BLOCK_BYTES, self.end - place))
+                if file.tell() < self.end:
+                    lines += file.readline()
+                if not lines.endswith(b"\n"):
+                    raise JournalReplaced
+                yield place, lines
+
+    def _counting(self, block: Steps | Row, place: int) -> Steps | Row | None:
+        """Return the row, or the steps of a block, if they count."""
+        if not isinstance(block, Steps):
+            return block if self._history.counts(block, place) else None
+        if not self.has_resume_after(place):
+            return block
+        lines = block.lines.splitlines(keepends=True)
+        counting = [line for line in lines if self._history.counts({"event": "step", "step": step_of(line)}, place)]
+        return block._replace(lines=b"".join(counting)) if counting else None
 
 
 def drop_superseded(rows: Iterable[Row]) -> list[Row]:

@@ -11,7 +11,7 @@ import pytest
 from afdctl.errors import CorruptError
 from afdctl.journal import Journal, JournalCache, JournalOutline, JournalReader, Steps
 from afdctl.journal import cache as cache_module
-from afdctl.journal.steps import MAX_STEPS
+from afdctl.journal import outline as outline_module
 
 Rows = list[dict[str, Any]]
 
@@ -63,12 +63,14 @@ def test_blocks_hold_what_the_rows_hold(path: Path, odd: dict[str, Any]) -> None
     ]
 
 
-def test_blocks_are_bounded_and_leave_superseded_steps_out(path: Path) -> None:
-    rows = [*map(step, range(1, 5001)), resumed(4500), *map(step, range(4501, 4601)), resumed(4600), step(4601)]
+def test_blocks_are_bounded_and_leave_superseded_steps_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outline_module, "BLOCK_BYTES", 1 << 14)
+    rows = [*map(step, range(1, 2001)), resumed(1500), *map(step, range(1501, 1601)), resumed(1600), step(1601)]
     blocks = list(JournalOutline(write(path, rows)).read_blocks(["step"]))
-    assert all(isinstance(block, Steps) and len(block.matches) <= MAX_STEPS for block in blocks)
+    assert len(blocks) > 5
+    assert all(isinstance(block, Steps) and len(block.lines) < 2 << 14 for block in blocks)
     steps = [row["step"] for block in blocks if isinstance(block, Steps) for row in block.rows()]
-    assert steps == [*range(1, 4602)]
+    assert steps == [*range(1, 1602)]
 
 
 def test_a_step_with_a_text_is_damage_in_blocks_too(path: Path) -> None:
