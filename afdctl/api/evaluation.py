@@ -195,8 +195,8 @@ def sweep_progress(progress: Progress, runner: SweepRunner) -> Iterator[None]:
             runner.on_row = progress
         yield
         return
-    from afdctl.cli.console import progress_reporter
     from afdctl.cli.evaluation_progress import EvaluationProgress
+    from afdctl.cli.progress_reporter import progress_reporter
 
     estimates = time_estimate.estimate_seconds(runner.cells.pending_tasks(), runner.batch_size)
     with progress_reporter() as reporter:

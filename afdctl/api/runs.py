@@ -158,8 +158,8 @@ def _training_progress(progress: Progress) -> Iterator[Callable[[str], None]]:
     if progress is not True:
         yield (lambda line: progress(json.loads(line))) if progress else (lambda line: None)
         return
-    from afdctl.cli.console import progress_reporter
     from afdctl.cli.progress import TrainingProgress
+    from afdctl.cli.progress_reporter import progress_reporter
 
     with progress_reporter() as reporter:
         yield TrainingProgress(reporter).on_line

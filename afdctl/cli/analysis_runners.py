@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from afdctl.analysis.base import Analysis
     from afdctl.analysis.runner import AnalysisRunner
     from afdctl.cli.analyze import AnalyzeOptions
-    from afdctl.cli.console import ProgressReporter
+    from afdctl.cli.progress_reporter import ProgressReporter
     from afdctl.evaluation.plan import Task
     from afdctl.runs.run import Run
     from afdctl.suites.attack_config import AttackConfig
@@ -109,7 +109,7 @@ def make_runner(
 
 def run_all(options: "AnalyzeOptions", runners: "Sequence[AnalysisRunner]", device: "torch.device") -> None:
     """Run the analyses of all runs, one run after the other; with --ray, workers attack the images of all."""
-    from afdctl.cli.console import progress_reporter
+    from afdctl.cli.progress_reporter import progress_reporter
     from afdctl.interrupts import RESUME_HINT, StopRequests
 
     with ExitStack() as stack:

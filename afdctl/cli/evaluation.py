@@ -66,8 +66,8 @@ def evaluate(
 
     with exit_on_interrupt():
         from afdctl.cli import evaluation_tables, masking_text
-        from afdctl.cli.console import progress_reporter
         from afdctl.cli.evaluation_progress import EvaluationProgress
+        from afdctl.cli.progress_reporter import progress_reporter
         from afdctl.evaluation import time_estimate
         from afdctl.evaluation.batches import InProcess
         from afdctl.evaluation.request import Evaluation, trained_balls

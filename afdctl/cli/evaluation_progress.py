@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from afdctl.cli.console import ProgressReporter
+from afdctl.cli.progress_reporter import ProgressReporter
 from afdctl.formatting import format_epsilon, format_estimate
 
 if TYPE_CHECKING:

@@ -74,8 +74,8 @@ def run_missing(
 ) -> None:
     """Run the attacks that a target lacks; their cost is printed first."""
     from afdctl.analysis import masking_plan
-    from afdctl.cli.console import progress_reporter
     from afdctl.cli.evaluation_progress import EvaluationProgress
+    from afdctl.cli.progress_reporter import progress_reporter
     from afdctl.evaluation import time_estimate
 
     runner = masking_plan.runner_of_missing(

@@ -11,8 +11,8 @@ import typer
 from rich.columns import Columns
 
 from afdctl import registry
-from afdctl.cli.console import ProgressReporter, progress_reporter
 from afdctl.cli.process import broken_pipe_error
+from afdctl.cli.progress_reporter import ProgressReporter, progress_reporter
 from afdctl.formatting import format_count
 from afdctl.image_counts import format_subset
 from afdctl.training_text import (

@@ -111,8 +111,8 @@ def _open_dashboard(folders: list[Path], replay: float | None, read_only: bool) 
 
 def _print_lines(folder: Path) -> None:
     """Print a line for each event, past and new, until no process writes the run."""
-    from afdctl.cli.console import ProgressReporter
     from afdctl.cli.progress import TrainingProgress
+    from afdctl.cli.progress_reporter import ProgressReporter
     from afdctl.runs.folders import JOURNAL
     from afdctl.runs.record import lost_rows
     from afdctl.runs.run import Run

@@ -140,7 +140,7 @@ class _NumberBlocks:
             if not isinstance(block, StepsOfRun):
                 yield block
             # 20,000 steps with a field in every tenth take 0.6 s; as blocks, which are parsed one by one, 7.8 s
-            elif block.steps.count < MIN_BLOCK:
+            elif block.steps.length < MIN_BLOCK:
                 yield from block.rows()
             else:
                 numbers = b"\n".join(block.steps.numbers)

@@ -21,7 +21,7 @@ class Steps(NamedTuple):
     lines: bytes
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """The number of steps."""
         return self.lines.count(b"\n")
 

@@ -63,7 +63,7 @@ def of_values(given: Recipe | Mapping[str, Any], overrides: Overrides = ()) -> R
         return resolve([as_layer(given.model_dump(mode="json", exclude_none=True), "recipe: "), changes])
     layer = with_absolute_names(as_layer(given, "recipe: "), Path.cwd())
     return resolve(
-        list(with_presets([*extended(Layer(layer.values, layer.where | {(): "recipe: "}), Path()), changes]))
+        list(with_presets([*extended(Layer(layer.values, {**layer.where, (): "recipe: "}), Path()), changes]))
     )
 
 

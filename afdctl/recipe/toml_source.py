@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,13 +44,34 @@ class Layer:
     """
 
     values: dict[str, Any]
-    where: dict[Keys, str]
+    where: Mapping[Keys, str]
 
     def table(self, *keys: str | int) -> "Layer":
         """Return the layer of one table."""
         depth = len(keys)
         where = {place[depth:]: text for place, text in self.where.items() if place[:depth] == keys}
         return Layer(value_at(self.values, keys), where)
+
+
+class PlacesInText(Mapping[Keys, str]):
+    """The place of every table and key of a valid TOML text; found when first asked for, which an error alone does."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._text, self._source = text, source
+
+    @cached_property
+    def _places(self) -> dict[Keys, str]:
+        places = {keys: f"{self._source}:{line}: " for keys, line in lines(self._text).items()}
+        return {(): f"{self._source}: ", **places}
+
+    def __getitem__(self, keys: Keys) -> str:
+        return self._places[keys]
+
+    def __iter__(self) -> Iterator[Keys]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
 def read(path: Path) -> Layer:
@@ -72,14 +93,13 @@ def parse(text: str, source: str) -> Layer:
         values = tomli.loads(text)
         if exceeded_limit(values):
             raise_limit(text, source)
-        where: dict[Keys, str] = {keys: f"{source}:{line}: " for keys, line in lines(text).items()}
     except tomli.TOMLDecodeError as error:
         repeated = repeated_key(error)
         place = error.lineno if repeated else f"{error.lineno}:{error.colno}: not TOML"
         raise RecipeError(f"{source}:{place}: {repeated or explain(error)}") from None
     except (RecursionError, ValueError):
         raise RecipeError(f"{source}{parser_limit(text)}") from None
-    return Layer(values, {(): f"{source}: ", **where})
+    return Layer(values, PlacesInText(text, source))
 
 
 def parse_assignments(assignments: Sequence[str], usage: str = "key.sub=value", option: str = "--set") -> Layer:
@@ -210,11 +230,10 @@ def exceeded_limit(values: Mapping[str, Any]) -> str | None:
     pending: list[tuple[tuple[str, ...], int, Any]] = [((), 0, values)]
     while pending:
         keys, depth, value = pending.pop()
-        name = shorten(".".join(keys))
         if depth > MAX_DEPTH:
-            return f"{name}: nested more than {MAX_DEPTH} deep"
+            return f"{shorten('.'.join(keys))}: nested more than {MAX_DEPTH} deep"
         if isinstance(value, int) and abs(value) > MAX_INTEGER:
-            return f"{name}: a whole number beyond 64 bits"
+            return f"{shorten('.'.join(keys))}: a whole number beyond 64 bits"
         if isinstance(value, dict):
             pending += [((*keys, key), depth + 1, item) for key, item in value.items()]
         elif isinstance(value, list):

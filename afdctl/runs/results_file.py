@@ -15,7 +15,7 @@ from afdctl.formatting import encodable
 from afdctl.journal import SCHEMA, JournalOutline, Row
 from afdctl.runs import shards
 from afdctl.runs.results_tables import add_table, tables_of
-from afdctl.runs.run import Run
+from afdctl.runs.run import RESULTS_BEGIN, Run
 from afdctl.runs.selection import (
     Warnings,
     also_measured,
@@ -66,7 +66,8 @@ def build(run: Run, *, anew: bool = False) -> Path:
     }
     checks = warnings_by_network(rows)
     run.keep_lost_rows(old_size, outline.end)
-    with suppress(_OvertakenError), shards.writing_hdf5(run.results_path) as file:
+    begin = RESULTS_BEGIN % outline.end
+    with suppress(_OvertakenError), shards.writing_hdf5(run.results_path, begin) as file:
         copied = 0 if anew else _copy_steps(file, run, outline, digests)
         add_table(file, STEPS, outline.read_blocks(["step"], copied))
         for event, name in TABLES.items():

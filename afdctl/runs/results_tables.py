@@ -72,7 +72,7 @@ def tables_of(rows: Iterable[Row | Steps]) -> Iterator[shards.Array]:
     """Yield tables of at most `BATCH_ROWS` rows, with a column for each key but `event`."""
     batch: list[Row] = []
     for item in rows:
-        is_block = isinstance(item, Steps) and item.count >= MIN_BLOCK
+        is_block = isinstance(item, Steps) and item.length >= MIN_BLOCK
         if batch and (is_block or len(batch) >= BATCH_ROWS):
             yield _table(batch)
             batch = []

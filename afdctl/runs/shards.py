@@ -25,6 +25,8 @@ Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 # A file that changed less than this long ago may change again within the resolution of its time stamp.
 SETTLED_NS: Final = 2_000_000_000
+# Bytes before the HDF5 data, the fewest that HDF5 allows.
+USER_BLOCK: Final = 512
 # Compressed, with a checksum that every HDF5 reader verifies.
 COMPRESSION: Final[dict[str, Any]] = {
     "shuffle": True,
@@ -120,13 +122,18 @@ def add_array(group: h5py.Group, path: str, array: Array) -> None:
 
 
 @contextmanager
-def writing_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open a new HDF5 file that replaces `path` when the block ends. After DiskFullError the old file stays."""
+def writing_hdf5(path: Path, user_block: bytes = bytes(USER_BLOCK)) -> Iterator[h5py.File]:
+    """Open a new HDF5 file that replaces `path` when the block ends. After DiskFullError the old file stays.
+
+    The file begins with the bytes of `user_block`, at most USER_BLOCK, which need no HDF5 to be read.
+    """
     with files.writing(path) as file:
         target = _ErrorKeepingFile(file)
         try:
-            with h5py.File(target, "w") as h5_file:
+            with h5py.File(target, "w", userblock_size=USER_BLOCK) as h5_file:
                 yield h5_file
+            target.seek(0)
+            target.write(user_block)
         finally:
             # the first error; HDF5 may have failed later, at what it read back
             if target.error:

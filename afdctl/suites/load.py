@@ -179,7 +179,7 @@ def of_function(found: Any, epsilons: Grid, settings: Mapping[str, Any]) -> Atta
     except ValueError as error:
         raise RecipeError(f"attack {name}: {error}") from None
     values = {"name": name, "epsilons": list(epsilons), **settings}
-    where = as_layer(settings, "settings: ").where | {("epsilons",): "epsilon: "}
+    where = {**as_layer(settings, "settings: ").where, ("epsilons",): "epsilon: "}
     return validate(config, values, [Layer(values, where)], table=name)
 
 
@@ -203,4 +203,4 @@ def changes_of(
             )
     if epsilons is None:
         return changes
-    return Layer(changes.values | {"epsilons": list(epsilons)}, changes.where | {("epsilons",): f"{grid_option}: "})
+    return Layer(changes.values | {"epsilons": list(epsilons)}, {**changes.where, ("epsilons",): f"{grid_option}: "})

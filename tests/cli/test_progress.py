@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 import afdctl
-from afdctl.cli.console import BarReporter, ProgressReporter
 from afdctl.cli.evaluation_progress import AnalysisProgress, EvaluationProgress
 from afdctl.cli.progress import TrainingProgress, training_progress
+from afdctl.cli.progress_reporter import BarReporter, ProgressReporter
 from afdctl.runs.alarms import alarm_row
 from afdctl.runs.run import Run
 from tests.conftest import SHORT
