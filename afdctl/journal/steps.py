@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from afdctl.journal.rows import CRC_BYTES, STEP_LINE, Row, Text, parse_value
 
 # The value of a field, and one of a step that was matched before, which is found in a third of the time.
-NUMBER: Final = b"(?:[-+.0-9eE]++|null)"
-MATCHED_NUMBER: Final = b"([^,]*+)"
+NUMBER: Final = b"(?:[-+.0-9eE]+|null)"
+MATCHED_NUMBER: Final = b"([^,]*)"
 CHECKSUM: Final = rb',"crc":"[0-9a-f]{8}"}\n'
 
 
@@ -74,7 +74,7 @@ def step_of(line: bytes) -> int:
 @lru_cache
 def _steps(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """Return what matches one or more lines of steps with these fields."""
-    return re.compile(b"(?:%s)++" % _line(names, NUMBER).pattern)
+    return re.compile(b"(?:%s)+" % _line(names, NUMBER).pattern)
 
 
 @lru_cache
