@@ -15,7 +15,7 @@ import pytest
 from afdctl.errors import DiskFullError, NotFoundError
 from afdctl.journal import SCHEMA, JournalOutline
 from afdctl.runs import results_file, results_tables, shards
-from afdctl.runs.run import Run
+from afdctl.runs.run import RESULTS_BEGIN, Run
 from tests.journals import resumed, run_row, steps, written
 
 Rows = list[dict[str, Any]]
@@ -120,6 +120,8 @@ def test_attributes_say_where_the_figures_come_from(run: Run) -> None:
         "log_offset": len(journal),
         "log_sha256": sha256(journal).hexdigest(),
     }
+    assert path.read_bytes().startswith(RESULTS_BEGIN % len(journal))
+    assert run.results_journal_size == len(journal)
 
 
 @pytest.mark.parametrize("reason", ["stopped", "diverged", "failed"])

@@ -1,12 +1,15 @@
 """`afdctl runs ls` lists every run, in any condition."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from afdctl.journal import Journal
+from afdctl.runs import results_file
 from afdctl.runs.alarms import alarm_row
 from afdctl.runs.run import Run
 from tests.cli.conftest import Afdctl
@@ -42,6 +45,14 @@ def test_json_has_the_main_figures(afdctl: Afdctl, runs: Runs):
     assert (young["state"], young["epoch"], young["split"]) == ("crashed", 2, "validation")
     assert (young["clean"], young["pgd"]) == (0.7, 0.2)
     assert (mnist["state"], mnist["epoch"], mnist["clean"]) == ("not started", None, None)
+
+
+def test_a_list_needs_no_arrays(runs: Runs, folder: Path):
+    results_file.build(runs["wgan"])
+    script = "import sys; from typer.testing import CliRunner; from afdctl.cli import app\n"
+    script += "print(CliRunner().invoke(app, ['runs', 'ls']).exit_code, {'h5py', 'numpy', 'torch'} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+    assert ended.stdout == "0 set()\n"
 
 
 def test_runs_with_alarms_are_marked(afdctl: Afdctl, runs: Runs, folder: Path):
