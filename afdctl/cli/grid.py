@@ -77,6 +77,7 @@ def train_in_turn(cells: Iterable["CellRun"], total: int, options: TrainOptions)
     with exit_on_interrupt():
         from afdctl import interrupts
         from afdctl.cli.progress import training_progress
+        from afdctl.cluster.cells import end_of
         from afdctl.cluster.training import make_exist
 
     report = GridReport(total, as_json=options.json)
@@ -84,7 +85,8 @@ def train_in_turn(cells: Iterable["CellRun"], total: int, options: TrainOptions)
     with interrupts.raise_on_signal("between two trainings"):
         try:
             for cell in chain(cells, report.busy()):
-                report.begin(cell)
+                if not end_of(cell.run):
+                    report.begin(cell)
                 with training_progress(cell.run, as_json=False) as on_line:
                     outcome = make_exist(cell, device=options.device, data_dir=options.data_dir, on_line=on_line)
                 report.end(cell, outcome)

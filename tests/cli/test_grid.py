@@ -63,6 +63,7 @@ def test_the_same_command_trains_what_is_missing(here: Afdctl, folder: Path, nam
     ended = here(*GRID)
     assert (ended.code, ended.out.split()) == (0, [f"g/{name}" for name in names])
     assert f"g/{names[1]} (lr_C=0.1): finished before" in ended.err
+    assert [line[:15] for line in ended.err.splitlines() if line.startswith("training ")] == ["training 1 of 2"]
     assert ended.err.endswith("2 of 2 trainings are finished\n")
     assert (folder / "g" / names[1] / "events.ndjson").read_bytes() == before
     assert states(here) == ["finished", "finished"]
