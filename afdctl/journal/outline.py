@@ -9,11 +9,11 @@ from typing import Final
 
 from afdctl.journal.cache import JournalCache
 from afdctl.journal.reader import JournalReader, JournalReplaced, strict_errors
-from afdctl.journal.rows import Line, Row, Text
+from afdctl.journal.rows import Line, Lines, Row
 from afdctl.journal.steps import Steps, divide, step_of
 
-# Lines that are in memory at once.
-BLOCK_BYTES: Final = 1 << 20
+# Bytes of lines that are in memory at once.
+BLOCK_BYTES: Final = 1 << 21
 
 
 class JournalOutline:
@@ -43,16 +43,17 @@ class JournalOutline:
 
     def read_blocks(self, events: Collection[str] | None = None, begin: int = 0) -> Iterator[Steps | Row]:
         """Yield what `read` does, but consecutive steps with the same fields as one block."""
-        # every line up to `end` was verified when the outline was made
         reader = JournalReader(self.path)
         with strict_errors(self.path):
-            for place, block in divide(self._lines(begin), reader.checked_row):
-                event = "step" if isinstance(block, Steps) else block["event"]
-                if (events is None or event in events) and (counting := self._counting(block, place)):
-                    yield counting
+            for place, block in divide(self._lines(begin), reader.checked_row, events):
+                if left := self._without_superseded(block, place):
+                    yield left
 
-    def _lines(self, begin: int) -> Iterator[Text]:
-        """Yield the lines from byte `begin` to `end`, many at once."""
+    def _lines(self, begin: int) -> Iterator[Lines]:
+        """Yield the lines from byte `begin` to `end`, many at once.
+
+        They were verified when the outline was made, and are not verified again.
+        """
         with self.path.open("rb") as file:
             file.seek(begin)
             while (place := file.tell()) < self.end:
@@ -63,15 +64,15 @@ class JournalOutline:
                     raise JournalReplaced
                 yield place, lines
 
-    def _counting(self, block: Steps | Row, place: int) -> Steps | Row | None:
+    def _without_superseded(self, block: Steps | Row, place: int) -> Steps | Row | None:
         """Return the row, or the steps of a block, if they count."""
         if not isinstance(block, Steps):
             return block if self._history.counts(block, place) else None
         if not self.has_resume_after(place):
             return block
         lines = block.lines.splitlines(keepends=True)
-        counting = [line for line in lines if self._history.counts({"event": "step", "step": step_of(line)}, place)]
-        return block._replace(lines=b"".join(counting)) if counting else None
+        left = [line for line in lines if self._history.counts({"event": "step", "step": step_of(line)}, place)]
+        return block._replace(lines=b"".join(left)) if left else None
 
 
 def drop_superseded(rows: Iterable[Row]) -> list[Row]:

@@ -38,9 +38,9 @@ class JournalReplaced(Exception):  # noqa: N818 (an event, not an error)
 class JournalReader:
     """Reads a journal from its beginning; each `read` returns the rows written since the last one.
 
-    Every line is verified. `events` selects rows of these events; lines of other events are not parsed. A step that
-    begins fewer than `step_gap` bytes after the last row that was kept is left out, unless it is the last of
-    consecutive steps or, with a finite gap, has a value that is not finite. LAST_STEPS leaves only those last ones.
+    Every line is verified. A step that begins fewer than `step_gap` bytes after the last row that was kept is left out,
+    unless it is the last of consecutive steps or, with a finite gap, has a value that is not finite. LAST_STEPS leaves
+    only those last ones.
 
     A damaged line with intact ones after it, or a row with wrong fields, raises CorruptError; a `tolerant` reader
     counts such lines in `damaged` and does not check fields. A line begins at byte `begin`; the last intact line ends
@@ -58,19 +58,16 @@ class JournalReader:
         self,
         path: Path,
         *,
-        events: Collection[str] | None = None,
         step_gap: float = 0,
         tolerant: bool = False,
-        begin: int = 0,
     ) -> None:
         self.path = path
         self.size = 0
-        self.offset = self.end = begin
+        self.offset = self.end = 0
         self.damaged = 0
         self.caught_up = True
-        self._starts = None if events is None else tuple(b'{"event":"%s"' % event.encode() for event in events)
         self.step_gap = step_gap
-        self._kept = begin
+        self._kept = 0
         self._tolerant = tolerant
         self._step: tuple[int, bytes] | None = None
         self._first_bad: int | None = None
@@ -83,10 +80,11 @@ class JournalReader:
 
         Errors: OSError if the journal cannot be read, JournalReplaced, and those of the class.
         """
-        return [(begin, row) for begin, text in self.read_texts(limit) if (row := self._parse(begin, text)) is not None]
+        return [
+            (begin, row) for begin, text in self._read_texts(limit) if (row := self._parse(begin, text)) is not None
+        ]
 
-    def read_texts(self, limit: int = CHUNK) -> list[Text]:
-        """Return what `read` does as JSON without the closing brace, not yet parsed and checked."""
+    def _read_texts(self, limit: int) -> list[Text]:
         # a file that cannot be opened has nothing more to read
         self.caught_up = True
         data = self._read_bytes(limit)
@@ -143,7 +141,7 @@ class JournalReader:
                     if self._step and not text.startswith(STEP_LINE):
                         self._take_step(texts)
                     self._step = None
-                    self._take(texts, begin, text)
+                    texts.append((begin, text))
                     self._kept, skipped_until = begin, begin + gap
             elif begin == 0 and (row := old_schema_row(line)):
                 if not self._tolerant:
@@ -184,13 +182,8 @@ class JournalReader:
     def _take_step(self, texts: list[Text]) -> None:
         """Append the last of consecutive steps, if one is waiting."""
         if self._step:
-            begin, text = self._step
+            texts.append(self._step)
             self._step = None
-            self._take(texts, begin, text)
-
-    def _take(self, texts: list[Text], begin: int, text: bytes) -> None:
-        if self._starts is None or text.startswith(self._starts):
-            texts.append((begin, text))
 
     def _parse(self, begin: int, text: bytes) -> Row | None:
         """Return the checked row; in a tolerant reader the unchecked one, or None for a damaged line."""
@@ -226,11 +219,11 @@ def read_rows(path: Path, *, events: Collection[str] | None = None) -> Iterator[
 
     Errors: CorruptError, NotFoundError for no journal or one of another schema.
     """
-    reader = JournalReader(path, events=events)
+    reader = JournalReader(path)
     reader.caught_up = False
     with strict_errors(path):
         while not reader.caught_up:
-            yield from (row for _, row in reader.read())
+            yield from (row for _, row in reader.read() if events is None or row["event"] in events)
 
 
 @contextmanager

@@ -31,6 +31,8 @@ Row = dict[str, Any]
 Line = tuple[int, Row]
 # The same with its JSON without the closing brace instead of the row.
 Text = tuple[int, bytes]
+# The byte at which the first of many lines begins, and these lines.
+Lines = tuple[int, bytes]
 
 # Start of a training step's line; nearly all lines of a long run are steps.
 STEP_LINE: Final = b'{"event":"step"'

@@ -2,16 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from afdctl.journal.rows import CRC_BYTES, STEP_LINE, Row, Text, parse_value
+from afdctl.journal.rows import CRC_BYTES, STEP_LINE, Lines, Row, parse_value
 
-# The value of a field, and one of a step that was matched before, which is found in a third of the time.
+# What matches the value of a field, and the value in a line that is known to match.
 NUMBER: Final = b"(?:[-+.0-9eE]+|null)"
-MATCHED_NUMBER: Final = b"([^,]*)"
+KNOWN_NUMBER: Final = b"([^,]*)"
 CHECKSUM: Final = rb',"crc":"[0-9a-f]{8}"}\n'
+# Sets of fields whose patterns are kept.
+MAX_PATTERNS: Final = 1024
 
 
 class Steps(NamedTuple):
@@ -28,7 +30,7 @@ class Steps(NamedTuple):
     @property
     def numbers(self) -> list[bytes]:
         """Return the numbers of each step as in the file, with commas between them; `null` if not finite."""
-        return [b",".join(numbers) for numbers in _line(self.names, MATCHED_NUMBER).findall(self.lines)]
+        return [b",".join(numbers) for numbers in _step(self.names).findall(self.lines)]
 
     def values(self) -> list[list[float | None]]:
         """Return the numbers of each step."""
@@ -41,29 +43,37 @@ class Steps(NamedTuple):
         return (event | dict(zip(self.names, values, strict=True)) for values in self.values())
 
 
-def divide(texts: Iterable[Text], row_of: Callable[[int, bytes], Row]) -> Iterator[tuple[int, Steps | Row]]:
-    """Yield blocks of steps and the other rows, with their bytes, in order.
+def divide(
+    texts: Iterable[Lines], row_of: Callable[[int, bytes], Row], events: Collection[str] | None = None
+) -> Iterator[tuple[int, Steps | Row]]:
+    """Yield the steps as blocks and the other rows, each with its byte, in order, of these events (default: all).
 
-    `texts` are verified lines, many in each, of which a block has steps of one. `row_of` checks and parses the JSON of
-    a line without its end.
+    A block has steps of one of `texts`, which are verified lines. `row_of` checks and parses the JSON of a line without
+    its end.
     """
+    starts = b"" if events is None else tuple(b'{"event":"%s"' % event.encode() for event in events)
     names: tuple[str, ...] = ()
     for begin, lines in texts:
         first = 0
         while first < len(lines):
-            # a match of many lines takes 1.8 us per step; parsing each and checking its values takes 6 us
-            match = _steps(names).match(lines, first)
-            if match is None:
-                end = lines.index(b"\n", first) + 1
-                row = row_of(begin + first, lines[first : end - CRC_BYTES])
-                names = tuple(row)[1:]
-                match = _steps(names).match(lines, first)
-            if match:
-                yield begin + first, Steps(names, match[0])
-                end = match.end()
-            else:
-                yield begin + first, row
+            end = lines.index(b"\n", first) + 1
+            if lines.startswith(starts, first):
+                row: Row = {}
+                match = _match(names, lines, first)
+                if not match:
+                    row = row_of(begin + first, lines[first : end - CRC_BYTES])
+                    names = tuple(row)[1:] if row["event"] == "step" else ()
+                    match = _match(names, lines, first)
+                if match:
+                    end = match.end()
+                yield begin + first, Steps(names, match[0]) if match else row
             first = end
+
+
+def _match(names: tuple[str, ...], lines: bytes, first: int) -> re.Match[bytes] | None:
+    """Match all steps from byte `first` on that have these fields, the fields of a checked step or none."""
+    # one match of many lines takes 1.8 us per step; parsing each and checking its values takes 6 us
+    return _steps(names).match(lines, first) if names else None
 
 
 def step_of(line: bytes) -> int:
@@ -71,14 +81,18 @@ def step_of(line: bytes) -> int:
     return int(line.split(b'"step":', 1)[1].split(b",", 1)[0])
 
 
-@lru_cache
+@lru_cache(MAX_PATTERNS)
 def _steps(names: tuple[str, ...]) -> re.Pattern[bytes]:
     """Return what matches one or more lines of steps with these fields."""
-    return re.compile(b"(?:%s)+" % _line(names, NUMBER).pattern)
+    return re.compile(b"(?:%s)+" % _pattern(names, NUMBER))
 
 
-@lru_cache
-def _line(names: tuple[str, ...], value: bytes) -> re.Pattern[bytes]:
-    """Return what matches the line of a step with these fields; `value` matches the number of each."""
-    members = (b"," + re.escape(json.dumps(name).encode()) + b":" + value for name in names)
-    return re.compile(re.escape(STEP_LINE) + b"".join(members) + CHECKSUM)
+@lru_cache(MAX_PATTERNS)
+def _step(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    """Return what finds the numbers of each step in lines that `_steps` matches."""
+    return re.compile(_pattern(names, KNOWN_NUMBER))
+
+
+def _pattern(names: tuple[str, ...], number: bytes) -> bytes:
+    members = (b"," + re.escape(json.dumps(name).encode()) + b":" + number for name in names)
+    return re.escape(STEP_LINE) + b"".join(members) + CHECKSUM

@@ -54,7 +54,10 @@ class Layer:
 
 
 class PlacesInText(Mapping[Keys, str]):
-    """The place of every table and key of a valid TOML text; found when first asked for, which an error alone does."""
+    """The place of every table and key of a valid TOML text; found when first asked for.
+
+    A run's recorded recipe needs them only for an error.
+    """
 
     def __init__(self, text: str, source: str) -> None:
         self._text, self._source = text, source

@@ -69,7 +69,7 @@ def _with_columns(file: h5py.File, name: str, columns: dict[str, Any]) -> h5py.D
 
 
 def tables_of(rows: Iterable[Row | Steps]) -> Iterator[shards.Array]:
-    """Yield tables of at most `BATCH_ROWS` rows, with a column for each key but `event`."""
+    """Yield tables of at most `BATCH_ROWS` rows, or one for each block, with a column for each key but `event`."""
     batch: list[Row] = []
     for item in rows:
         is_block = isinstance(item, Steps) and item.length >= MIN_BLOCK

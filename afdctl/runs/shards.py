@@ -122,10 +122,10 @@ def add_array(group: h5py.Group, path: str, array: Array) -> None:
 
 
 @contextmanager
-def writing_hdf5(path: Path, user_block: bytes = bytes(USER_BLOCK)) -> Iterator[h5py.File]:
+def writing_hdf5(path: Path, user_block: bytes = b"") -> Iterator[h5py.File]:
     """Open a new HDF5 file that replaces `path` when the block ends. After DiskFullError the old file stays.
 
-    The file begins with the bytes of `user_block`, at most USER_BLOCK, which need no HDF5 to be read.
+    The file begins with `user_block`, at most USER_BLOCK bytes, which can be read without HDF5.
     """
     with files.writing(path) as file:
         target = _ErrorKeepingFile(file)
@@ -133,7 +133,7 @@ def writing_hdf5(path: Path, user_block: bytes = bytes(USER_BLOCK)) -> Iterator[
             with h5py.File(target, "w", userblock_size=USER_BLOCK) as h5_file:
                 yield h5_file
             target.seek(0)
-            target.write(user_block)
+            target.write(user_block.ljust(USER_BLOCK, b"\0"))
         finally:
             # the first error; HDF5 may have failed later, at what it read back
             if target.error:

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -12,6 +13,7 @@ from afdctl.errors import CorruptError
 from afdctl.journal import Journal, JournalCache, JournalOutline, JournalReader, Steps
 from afdctl.journal import cache as cache_module
 from afdctl.journal import outline as outline_module
+from afdctl.journal.rows import CRC_MEMBER
 
 Rows = list[dict[str, Any]]
 
@@ -79,6 +81,19 @@ def test_a_step_with_a_text_is_damage_in_blocks_too(path: Path) -> None:
         list(JournalOutline(path).read_blocks(["step"]))
 
 
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [([b'{"event":"step"'], "no valid t"), ([b'{"event":"foo","t":1', b'{"event":"step","t":1'], "no valid step")],
+)
+def test_a_step_without_its_fields_is_damage(path: Path, texts: list[bytes], message: str) -> None:
+    # before an intact step, as opening a journal checks only the last of consecutive ones
+    intact = write(path, [step(1)]).read_bytes()
+    path.write_bytes(b"".join(text + CRC_MEMBER % crc32(text) for text in texts) + intact)
+    outline = JournalOutline(path)
+    with pytest.raises(CorruptError, match=message):
+        list(outline.read())
+
+
 def test_a_gap_keeps_ends_and_values_that_are_not_finite(path: Path) -> None:
     rows = [*map(step, range(1, 500)), step(500, L_C=float("nan")), *map(step, range(501, 999)), epoch(1, 998)]
     write(path, rows)
@@ -92,7 +107,7 @@ def test_a_process_reads_a_journal_once(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(cache_module, "CHUNK", 0)
     write(path, [*map(step, range(1, 5))])
     first = JournalCache.of(path).refresh()
-    monkeypatch.setattr(JournalReader, "read_texts", None)
+    monkeypatch.setattr(JournalReader, "read", None)
     assert JournalCache.of(path).refresh() is first
 
 

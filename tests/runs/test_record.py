@@ -9,7 +9,8 @@ import torch
 from afdctl.journal import JournalOutline
 from afdctl.runs import checkpoints, results_file
 from afdctl.runs.record import lost_rows
-from afdctl.runs.run import Run
+from afdctl.runs.run import RESULTS_BEGIN, Run
+from afdctl.runs.shards import USER_BLOCK
 from tests.journals import epoch, steps, trained, written
 
 STATE = {"a": torch.ones(1)}
@@ -62,6 +63,23 @@ def test_results_that_know_more_than_the_journal_are_kept(tmp_path: Path):
     for path, count in ((kept, 20), (run.results_path, 10)):
         with h5py.File(path) as file:
             assert len(file["train/steps"]) == count
+
+
+@pytest.mark.parametrize("damage", ["no first line", "wrong first line", "half"])
+def test_lost_rows_are_found_in_every_file_that_has_them(tmp_path: Path, damage: str):
+    run = written(tmp_path, "cut", trained())
+    results_file.build(run)
+    size, data = run.journal_path.stat().st_size, run.results_path.read_bytes()
+    assert data.startswith(RESULTS_BEGIN % size)
+    first = {"no first line": bytes(USER_BLOCK), "wrong first line": (RESULTS_BEGIN % 10**9).ljust(USER_BLOCK)}
+    whole = first.get(damage, data[:USER_BLOCK]) + data[USER_BLOCK:]
+    run.results_path.write_bytes(whole[: len(whole) // 2] if damage == "half" else whole)
+    assert lost_rows(run) == []
+    cut_behind(run, '"event":"epoch"')
+    gaps = lost_rows(run)
+    assert [f"results.h5 was made from {size:,}" in gap for gap in gaps] == ([] if damage == "half" else [True])
+    results_file.build(run)
+    assert (run.path / f"results-{size}.h5").exists() == (damage != "half")
 
 
 @pytest.mark.parametrize("module", ["results_file", "record"])
