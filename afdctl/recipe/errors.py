@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean, shorten
 from afdctl.recipe.named_table import NamedTable
-from afdctl.recipe.toml_source import MAX_INTEGER, Keys, Layer, toml_value, value_at
+from afdctl.recipe.toml_places import Keys
+from afdctl.recipe.toml_source import MAX_INTEGER, Layer, toml_value, value_at
 
 Model = TypeVar("Model", bound=BaseModel)
 

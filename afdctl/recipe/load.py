@@ -19,7 +19,8 @@ from afdctl.recipe.errors import validate
 from afdctl.recipe.named_table import RECORDED, NamedTable
 from afdctl.recipe.presets import preset
 from afdctl.recipe.schema import Recipe
-from afdctl.recipe.toml_source import Layer, key_paths, parse, parse_assignments, read
+from afdctl.recipe.toml_places import key_paths
+from afdctl.recipe.toml_source import Layer, parse, parse_assignments, read
 from afdctl.recipe.user_names import NAMED_TABLES, with_absolute_names
 
 PACKAGE: Final = Path(afdctl.__file__).parent

@@ -8,7 +8,7 @@ from afdctl.errors import RecipeError
 from afdctl.recipe import load, packaged
 from afdctl.recipe.defenses import AFD, Trades
 from afdctl.recipe.presets import preset_rows
-from afdctl.recipe.toml_source import key_paths
+from afdctl.recipe.toml_places import key_paths
 from tests.recipe.smallest_recipe import SMALLEST, Write
 
 

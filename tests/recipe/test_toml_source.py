@@ -1,6 +1,7 @@
 """Every key of a TOML text is found on its line."""
 
-from afdctl.recipe.toml_source import lines, parse
+from afdctl.recipe.toml_places import lines
+from afdctl.recipe.toml_source import parse
 
 TEXT = """\
 # a comment = 1
