@@ -1,10 +1,10 @@
 """Train variants of a recipe that differ in one factor each, attack them, and compare them on the same images.
 
-    python benchmarks/factors.py benchmarks/factors/digits.toml --jobs 2
+    python -m benchmarks.factors benchmarks/factors/digits.toml --jobs 2
 
 Every variant and seed is a training and a sweep through the commands of afdctl, with one thread each. A finished one is
-a line of `recipes/results/factors_<name>.ndjson`, so the same command resumes, and the table beside it is written again
-after each. The results of a variant whose recipe has changed since are measured again.
+a line of `factors_<name>.ndjson`, so the same command resumes, and the table `factors_<name>.md` is written again after
+each. The results of a variant whose recipe has changed since are measured again.
 """
 
 import json
@@ -12,36 +12,52 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import h5py
 import numpy as np
 import typer
-from scipy.stats import spearmanr
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from afdctl import recipe
+from afdctl.errors import RecipeError
 from afdctl.evaluation.curves import accuracy_at
-from afdctl.formatting import format_epsilon
-from afdctl.runs.paired import format_p, mcnemar
+from benchmarks.factors_table import table
 
 RESULTS: Final = Path("recipes/results")
-# what a study can measure on every variant; the worst case over its attacks is a column too
-ATTACKS: Final = {"apgd_t": "APGD-T", "square": "Square", "aa": "AutoAttack"}
-# what a training could be selected by, to be ranked against AutoAttack
-MEASUREMENTS: Final = {
-    "holdout_apgd_ce": ("hold-out", "APGD-CE"),
-    "probe": ("hold-out", "probe"),
-    "pgd": ("test", "PGD-40"),
-    "square": ("test", "Square"),
-    "apgd_t": ("test", "APGD-T"),
-}
-# of fewer checkpoints a rank correlation says little
-ENOUGH_CHECKPOINTS: Final = 12
+
+
+class Variant(BaseModel):
+    """A row of the table: the study's recipe, or another one, with `--set` values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    set: list[str] = []
+    recipe: str | None = None
+    seeds: list[int] | None = None
+
+
+class Study(BaseModel):
+    """The keys of a study's TOML file. The first `[[variant]]` is the one that the others are compared with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[\w-]+$")
+    title: str
+    about: str
+    recipe: str
+    set: list[str] = []
+    epsilon: float = Field(gt=0)
+    attacks: list[Literal["apgd_t", "square", "aa"]] = Field(min_length=1)
+    limit: int | None = Field(None, ge=1)
+    checkpoint: Literal["best", "last"]
+    seeds: list[int] = Field(min_length=1)
+    variant: list[Variant] = Field(min_length=1)
 
 
 class Training(NamedTuple):
@@ -54,36 +70,47 @@ class Training(NamedTuple):
     key: str
 
 
-def trainings(study: dict[str, Any]) -> list[Training]:
-    """List the trainings of a study: every variant with every seed."""
+def read(path: Path) -> Study:
+    """Read a study. Error: RecipeError."""
+    try:
+        return Study.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def trainings(study: Study) -> list[Training]:
+    """List the trainings of a study: every variant with every seed. Error: RecipeError."""
     listed = []
     # seeds outside, so that an unfinished study is a finished one of fewer seeds
-    for seed in study["seeds"]:
-        for variant in study["variant"]:
-            if seed not in variant.get("seeds", study["seeds"]):
+    for seed in study.seeds:
+        for variant in study.variant:
+            if seed not in (variant.seeds or study.seeds):
                 continue
-            name = variant.get("recipe", study["recipe"])
-            settings = (*study["set"], *variant["set"], f"seed={seed}")
+            name = variant.recipe or study.recipe
+            settings = (*study.set, *variant.set, f"seed={seed}")
             # without defaults, so that a key added to the schema later does not discard results
             resolved = recipe.load(name, settings).model_dump_json(exclude_defaults=True)
-            attacked = f"{study['epsilon']} {study.get('limit')} {study['checkpoint']} {sorted(study['attacks'])}"
+            attacked = f"{study.epsilon} {study.limit} {study.checkpoint} {sorted(study.attacks)}"
             key = sha256(f"{resolved} {attacked}".encode()).hexdigest()[:16]
-            listed.append(Training(variant["name"], seed, name, settings, key))
+            listed.append(Training(variant.name, seed, name, settings, key))
     return listed
 
 
-def measure(training: Training, study: dict[str, Any], runs: Path) -> dict[str, Any]:
+def measure(training: Training, study: Study, runs: Path) -> dict[str, Any]:
     """Train and attack one variant through the commands; both resume what an earlier call began."""
-    name = f"{study['name']}-{training.key}"
+    name = f"{study.name}-{training.key}"
     run, log = runs / name, runs / f"{name}.log"
     overrides = [part for setting in training.settings for part in ("--set", setting)]
     start = ["train", "--resume", str(run)] if (run / "run.json").exists() else ["train", training.recipe, *overrides]
     call([*start, *([] if "--resume" in start else ["--name", name]), "--runs", str(runs), "--no-tui"], log)
-    limit = ["--limit", str(study["limit"])] if "limit" in study else []
-    grid = f"0,{study['epsilon']}"
-    attacks = ",".join(study["attacks"])
-    sweep = ["sweep", str(run), "--attacks", attacks, "--epsilons", grid, "--checkpoint", study["checkpoint"]]
-    call([*sweep, *limit, "--json"], log)
+    limit = ["--limit", str(study.limit)] if study.limit else []
+    attacks = ["--attacks", ",".join(study.attacks), "--epsilons", f"0,{study.epsilon}"]
+    call(["sweep", str(run), *attacks, "--checkpoint", study.checkpoint, *limit, "--json"], log)
     return row(training, study, run)
 
 
@@ -99,15 +126,15 @@ def call(command: Sequence[str], log: Path) -> None:
         raise SystemExit(f"{log}: `afdctl {' '.join(command)}` ended with {done.returncode}")
 
 
-def row(training: Training, study: dict[str, Any], run: Path) -> dict[str, Any]:
+def row(training: Training, study: Study, run: Path) -> dict[str, Any]:
     """Summarise a run: accuracies, and which images stay robust under all attacks, as the bits of a hexadecimal."""
     with h5py.File(run / "results.h5") as file:
-        cells = {name: file[f"attacks/{name}/{study['epsilon']:g}"] for name in study["attacks"]}
+        cells = {name: file[f"attacks/{name}/{study.epsilon:g}"] for name in study.attacks}
         distances = {name: cell["distance"][:] for name, cell in cells.items()}
         clean = next(iter(cells.values()))["clean"][:] == next(iter(cells.values()))["label"][:]
     lines = (line for line in (run / "events.ndjson").open() if '"test"' in line or '"epoch"' in line)
     events = [json.loads(line) for line in lines]
-    test = next(event for event in events if event["event"] == "test" and event["checkpoint"] == study["checkpoint"])
+    test = next(event for event in events if event["event"] == "test" and event["checkpoint"] == study.checkpoint)
     validation = next(
         event for event in events if event["event"] == "epoch" and event["step"] == test["checkpoint_step"]
     )
@@ -121,7 +148,7 @@ def row(training: Training, study: dict[str, Any], run: Path) -> dict[str, Any]:
         "clean": float(clean.mean()),
         "pgd": test["acc_adv"],
         "pgd_n": test["n"],
-        **{name: accuracy_at(distance, study["epsilon"]) for name, distance in distances.items()},
+        **{name: accuracy_at(distance, study.epsilon) for name, distance in distances.items()},
         "worst": float(robust.mean()),
         "n": len(robust),
         "holdout_apgd_ce": validation["acc_adv"],
@@ -132,91 +159,24 @@ def row(training: Training, study: dict[str, Any], run: Path) -> dict[str, Any]:
     }
 
 
-def unpack(result: dict[str, Any]) -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Return which images of a result stay robust, (n,)."""
-    bits = np.frombuffer(bytes.fromhex(result["robust"]), dtype=np.uint8)
-    return np.unpackbits(bits, count=result["n"]).astype(bool)
-
-
-def table(study: dict[str, Any], planned: Iterable[Training], results: dict[str, dict[str, Any]]) -> str:
-    """Format the results as Markdown: means over seeds, and every variant against the first one, paired by image."""
-    variants: dict[str, list[dict[str, Any]]] = {}
-    # rows in the order of the study, not of the results
-    for training in planned:
-        if training.key in results:
-            variants.setdefault(training.variant, []).append(results[training.key])
-    columns = {"clean": "clean", "pgd": "PGD-40", **{name: ATTACKS[name] for name in study["attacks"]}}
-    # the worst case over one attack is that attack
-    columns |= {"worst": "worst case"} if len(study["attacks"]) > 1 else {}
-    lines = [
-        f"# {study['title']}",
-        "",
-        study["about"].strip(),
-        "",
-        f"| variant | seeds | {' | '.join(columns.values())} | against the first | p |",
-        f"|---|---|{'---|' * (len(columns) + 2)}",
-    ]
-    base = {result["seed"]: result for result in next(iter(variants.values()), [])}
-    for name, rows in variants.items():
-        cells = [format_mean([100 * result[column] for result in rows]) for column in columns]
-        lines.append(f"| {name} | {len(rows)} | {' | '.join(cells)} | {against(rows, base)} |")
-    n = next(iter(results.values()))["n"] if results else 0
-    lines += [
-        "",
-        f"Accuracies in percent at ε = {format_epsilon(study['epsilon'])}, mean ± standard deviation of seeds. PGD-40 "
-        f"is on the whole test split, the attacks beside it on {n:,} test images. Last: the difference "
-        "of the worst case to the first row in points and the p of McNemar's exact test, over pairs of one seed and "
-        "one image. With few seeds p compares networks, not methods: two seeds of one variant may differ as much.",
-        "",
-        *selection_lines([row for rows in variants.values() for row in rows]),
-    ]
-    return "\n".join(lines)
-
-
-def selection_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Format how well cheaper measurements rank the checkpoints of a study: Spearman's rho with AutoAttack."""
-    if len(rows) < ENOUGH_CHECKPOINTS or any("aa" not in row for row in rows):
-        return []
-    probed = [row for row in rows if row["probe"] is not None]
-    lines = ["| on | measurement | checkpoints | Spearman's rho with AutoAttack |", "|---|---|---|---|"]
-    for column, (images, name) in MEASUREMENTS.items():
-        if any(column not in row for row in rows):
-            continue
-        ranked = probed if column == "probe" else rows
-        rho = spearmanr([row[column] for row in ranked], [row["aa"] for row in ranked]).statistic
-        lines.append(f"| {images} | {name} | {len(ranked)} | {rho:.2f} |")
-    return [*lines, ""]
-
-
-def format_mean(values: Sequence[float]) -> str:
-    """Format `82.3 ± 0.4`, or one value alone."""
-    return f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
-
-
-def against(rows: Sequence[dict[str, Any]], base: dict[int, dict[str, Any]]) -> str:
-    """Compare a variant with the first one on the seeds that both have: difference in points, and p."""
-    pairs = [(result, base[result["seed"]]) for result in rows if result["seed"] in base]
-    if not pairs or all(result is first for result, first in pairs):
-        return " | "
-    ours, theirs = (np.concatenate([unpack(pair[side]) for pair in pairs]) for side in (0, 1))
-    p = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
-    return f"{100 * (ours.mean() - theirs.mean()):+.1f} | {format_p(p).removeprefix('p ').removeprefix('= ')}"
-
-
 def main(
-    definition: Annotated[Path, typer.Argument(help="The study: a file of benchmarks/factors/.")],
+    definition: Annotated[Path, typer.Argument(help="The study, a TOML file such as those of benchmarks/factors/.")],
     jobs: Annotated[int, typer.Option(help="Trainings at the same time, each with one thread.")] = 1,
     runs: Annotated[Path, typer.Option(help="The folder for the runs.")] = Path("runs/factors"),
+    out: Annotated[Path, typer.Option(help="The folder for results and table, named by the study.")] = RESULTS,
 ) -> None:
-    """Run what a study lacks, and write its results and table to recipes/results/."""
-    study = tomllib.loads(definition.read_text())
-    lines, page = (RESULTS / f"factors_{study['name']}.{suffix}" for suffix in ("ndjson", "md"))
+    """Run what a study lacks, and write its results and table."""
+    try:
+        study = read(definition)
+        planned = trainings(study)
+    except RecipeError as error:
+        raise typer.BadParameter(str(error)) from None
+    lines, page = (out / f"factors_{study.name}.{suffix}" for suffix in ("ndjson", "md"))
     results = {row["key"]: row for row in map(json.loads, lines.read_text().splitlines())} if lines.exists() else {}
-    planned = trainings(study)
-    for folder in (RESULTS, runs):
+    for folder in (out, runs):
         folder.mkdir(parents=True, exist_ok=True)
     missing = [training for training in planned if training.key not in results]
-    typer.echo(f"{len(planned)} trainings, {len(missing)} of them to do", err=True)
+    typer.echo(f"trainings: {len(planned)}, of which to do: {len(missing)}", err=True)
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(measure, training, study, runs) for training in missing]
         for future in as_completed(futures):

@@ -1,14 +1,19 @@
 """The study of factors: which trainings are missing, and how variants are compared."""
 
-import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
+import typer
 
-from benchmarks import factors
+from afdctl.errors import RecipeError
+from benchmarks import factors, factors_table
+from benchmarks.factors import Study
 
-STUDY = {
+KEYS: dict[str, Any] = {
     "name": "small",
     "title": "Small",
     "about": "Two variants.",
@@ -20,13 +25,20 @@ STUDY = {
     "seeds": [0, 1],
     "variant": [{"name": "first", "set": []}, {"name": "second", "set": ["defense.lr_F=0"]}],
 }
+STUDY = Study(**KEYS)
 
 
 def result(training: factors.Training, robust: list[bool]) -> dict[str, object]:
     accuracy = sum(robust) / len(robust)
-    accuracies = dict.fromkeys(("clean", "worst", *factors.ATTACKS, *factors.MEASUREMENTS), accuracy)
+    accuracies = dict.fromkeys(("clean", "worst", *factors_table.ATTACKS, *factors_table.MEASUREMENTS), accuracy)
     bits = np.packbits(robust).tobytes().hex()
     return {"key": training.key, "seed": training.seed, **accuracies, "n": len(robust), "robust": bits}
+
+
+def write(folder: Path, keys: dict[str, Any]) -> Path:
+    definition = folder / "small.toml"
+    definition.write_text(tomli_w.dumps(keys))
+    return definition
 
 
 def test_every_variant_has_every_seed_and_a_key_of_its_recipe() -> None:
@@ -38,31 +50,52 @@ def test_every_variant_has_every_seed_and_a_key_of_its_recipe() -> None:
         ("second", 1),
     ]
     assert len({training.key for training in planned}) == 4
-    first, second = STUDY["variant"]
-    planned_less = factors.trainings(STUDY | {"variant": [first, second | {"seeds": [1]}]})
+    first, second = KEYS["variant"]
+    planned_less = factors.trainings(Study(**KEYS | {"variant": [first, second | {"seeds": [1]}]}))
     assert [(training.variant, training.seed) for training in planned_less] == [
         ("first", 0),
         ("first", 1),
         ("second", 1),
     ]
-    changed = factors.trainings(STUDY | {"set": ["train.epochs=3"]})
+    changed = factors.trainings(Study(**KEYS | {"set": ["train.epochs=3"]}))
     assert not {training.key for training in changed} & {training.key for training in planned}
 
 
-def test_variants_are_compared_on_pairs_of_seed_and_image() -> None:
+def test_variants_are_compared_seed_by_seed_on_the_same_images() -> None:
     planned = factors.trainings(STUDY)
-    good, bad = [True] * 8, [False] * 6 + [True] * 2
-    results = {training.key: result(training, good if training.variant == "first" else bad) for training in planned}
-    rows = [line for line in factors.table(STUDY, planned, results).splitlines() if line.startswith("| ")]
+    robust = {"first": {0: [True] * 8, 1: [True] * 8}, "second": {0: [False] * 6 + [True] * 2, 1: [True] * 8}}
+    results = {training.key: result(training, robust[training.variant][training.seed]) for training in planned}
+    rows = [line for line in factors_table.table(STUDY, planned, results).splitlines() if line.startswith("| ")]
     assert rows[1].startswith("| first | 2 | 100.0 ± 0.0 |")
-    # 12 images that only the first variant classifies: p = 2 / 2^12
-    assert rows[2].endswith("| -75.0 | 0.00049 |")
-    only = factors.table(STUDY | {"attacks": ["aa"]}, planned, results)
-    assert "| clean | PGD-40 | AutoAttack | against the first | p |" in only
+    assert rows[1].endswith(" |  |  |")
+    # 6 images that only the first variant classifies: p = 2 / 2^6; 12.706 is the quantile of t with 1 degree of freedom
+    assert rows[2].endswith(f"| −37.5 ± {12.706 * 75 / 2:.1f} | −75.0 (0.031), +0.0 (1) |")
+    only = factors_table.table(Study(**KEYS | {"attacks": ["aa"]}), planned, results)
+    assert "| clean | PGD-40 | AutoAttack | against the first | each seed (p) |" in only
+    one = factors_table.table(STUDY, planned[:2], results)
+    assert "| −75.0 | −75.0 (0.031) |" in one
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attacks": ["pgd_linf"]}, "attacks.0: Input should be 'apgd_t', 'square' or 'aa'"),
+        ({"epsilons": 0.1}, "epsilons: Extra inputs are not permitted"),
+        ({"variant": [{"set": []}]}, "variant.0.name: Field required"),
+    ],
+)
+def test_a_wrong_study_is_named_before_anything_is_trained(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    definition = write(tmp_path, KEYS | change)
+    with pytest.raises(RecipeError) as error:
+        factors.read(definition)
+    assert str(error.value) == f"{definition}: {message}"
+    with pytest.raises(typer.BadParameter, match=re.escape(message)):
+        factors.main(definition, runs=tmp_path / "runs", out=tmp_path)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(factors, "RESULTS", tmp_path / "results")
     trained: list[str] = []
 
     def measure(training: factors.Training, study: object, runs: Path) -> dict[str, object]:
@@ -70,16 +103,9 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path, monkeypatch: pytest
         return result(training, [True]) | {"variant": training.variant}
 
     monkeypatch.setattr(factors, "measure", measure)
-    definition = tmp_path / "small.toml"
-    text = json.dumps({key: value for key, value in STUDY.items() if key != "variant"})
-    definition.write_text(
-        "\n".join(f"{key} = {json.dumps(value)}" for key, value in json.loads(text).items())
-        + "".join(
-            f"\n[[variant]]\nname = {json.dumps(v['name'])}\nset = {json.dumps(v['set'])}" for v in STUDY["variant"]
-        )
-    )
+    definition = write(tmp_path, KEYS)
     for _ in range(2):
-        factors.main(definition, runs=tmp_path / "runs")
+        factors.main(definition, runs=tmp_path / "runs", out=tmp_path / "results")
     assert len(trained) == 4
     assert "| second | 2 |" in (tmp_path / "results/factors_small.md").read_text()
 
@@ -88,10 +114,10 @@ def test_measurements_are_ranked_against_autoattack_over_twelve_checkpoints() ->
     rows: list[dict[str, float]] = [
         {"aa": n, "holdout_apgd_ce": -n, "probe": n**2, "pgd": n, "square": n, "apgd_t": n} for n in range(12)
     ]
-    assert factors.selection_lines(rows[:11]) == []
-    lines = factors.selection_lines(rows)
+    assert factors_table.selection_lines(rows[:11]) == []
+    lines = factors_table.selection_lines(rows)
     assert "| hold-out | APGD-CE | 12 | -1.00 |" in lines
     assert "| hold-out | probe | 12 | 1.00 |" in lines
     for row in rows:
         del row["square"]
-    assert "Square" not in "".join(factors.selection_lines(rows))
+    assert "Square" not in "".join(factors_table.selection_lines(rows))
