@@ -169,9 +169,13 @@ def read_stdin_lines() -> list[str]:
 
 
 def find_run(name: str, folder: Path) -> "Run":
-    """Find a run by path or name, or the newest one (`latest`) of a folder."""
+    """Find a run by path or name, the newest one (`latest`) of a folder, or the run with a `model:NAME`'s results."""
+    from afdctl.runs.folders import runs_option
+    from afdctl.runs.model_card import PREFIX, load
     from afdctl.runs.run import Run
 
+    if name.startswith(PREFIX):
+        return load(name).measured_run(folder, f"run `afdctl sweep {name}{runs_option(folder)}` first")
     return Run.find(name, folder)
 
 

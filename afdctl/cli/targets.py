@@ -11,7 +11,7 @@ from afdctl import registry
 from afdctl.cli import options as shared
 from afdctl.cli.options import check_names_differ, find_run
 from afdctl.cli.process import exit_on_interrupt
-from afdctl.errors import NoResultsError, RecipeError
+from afdctl.errors import RecipeError
 from afdctl.formatting import did_you_mean
 from afdctl.image_counts import check_images
 
@@ -78,16 +78,10 @@ def find_targets(names: Sequence[str], folder: Path, data_dir: Path | None = Non
     from afdctl.runs.model_card import PREFIX, load
 
     # every name is checked before a run is made
-    models = {name: load(name.removeprefix(PREFIX)) for name in names if name.startswith(PREFIX)}
-    runs = {name: find_run(name, folder) for name in names if name not in models}
+    models = {name: load(name) for name in names if name.startswith(PREFIX)}
+    runs = {name: find_run(name, folder) for name in names if name not in models or not make}
     for name, model in models.items():
-        found = model.find_run(folder)
-        if found is None and not make:
-            from afdctl.runs.folders import runs_option
-
-            command = f"afdctl sweep {name}{runs_option(folder)}"
-            raise NoResultsError(f"{name}: nothing is measured under {folder}; run `{command}` first")
-        runs[name] = found or _import_model(name, model, folder, data_dir)
+        runs[name] = runs.get(name) or model.find_run(folder) or _import_model(name, model, folder, data_dir)
     return [runs[name] for name in names]
 
 

@@ -71,7 +71,7 @@ def _unpublished_models(names: Sequence[str]) -> dict[str, str]:
     from afdctl.export.verification import why_unpublished
     from afdctl.runs.model_card import PREFIX, load
 
-    cards = {name: load(name.removeprefix(PREFIX)).card for name in names if name.startswith(PREFIX)}
+    cards = {name: load(name).card for name in names if name.startswith(PREFIX)}
     others = {name: card for name, card in cards.items() if card.recipe.dataset not in DATASETS}
     return {name: why_unpublished(card.method, card.recipe.dataset) for name, card in others.items()}
 

@@ -191,6 +191,7 @@ def search_path(
 def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield the first writable root and a temporary folder on the same disk, so that files move in by a rename."""
     for root in roots:
+        made = [folder for folder in (root, *root.parents) if not folder.exists()]
         with suppress(OSError):
             root.mkdir(parents=True, exist_ok=True)
             # hidden, so that no loader finds an unfinished download
@@ -206,6 +207,11 @@ def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         if error.errno in NO_SPACE:
             raise DiskFullError(f"disk full while writing to {root}: free some space") from error
         raise
+    finally:
+        # after a failed download nothing remains; a folder with files cannot be removed
+        for empty in made:
+            with suppress(OSError):
+                empty.rmdir()
 
 
 def move(source: Path, target: Path) -> None:

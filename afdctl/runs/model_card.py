@@ -1,30 +1,22 @@
 """Models to start from: weights in a safetensors file, and beside it a card (TOML) that describes and measures them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import tomli_w
 from pydantic import Field, field_validator
 
 from afdctl import paths, recipe
-from afdctl.errors import CorruptError, NotFoundError, RecipeError
-from afdctl.formatting import NORM_LABELS, format_epsilon
-from afdctl.journal import JournalCache, Row
+from afdctl.errors import CorruptError, NoResultsError, RecipeError
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import Count, CountOrZero, Digest, NonNegative, Table
 from afdctl.recipe.load import folder
 from afdctl.recipe.toml_source import read
-from afdctl.runs.curves import RobustnessCurve, accuracy_interval
 from afdctl.runs.folders import never_trained
-from afdctl.runs.provenance import precisions_of, with_precisions
-from afdctl.runs.record import Record, method_of
+from afdctl.runs.record import method_of
 from afdctl.runs.run import Run
-from afdctl.runs.selection import GRID
-from afdctl.runs.summary import training_progress
 
 # what a model's name follows where a run may be named
 PREFIX: Final = "model:"
@@ -124,6 +116,13 @@ class StoredModel:
         # a killed import leaves a folder that is used again
         return Run.find(str(path), runs) if path.exists() and not never_trained(path) else None
 
+    def measured_run(self, runs: Path, remedy: str) -> Run:
+        """Return the run that holds this model's results. Error: NoResultsError, with the remedy."""
+        run = self.find_run(runs)
+        if run is None:
+            raise NoResultsError(f"{PREFIX}{self.name}: nothing is measured under {runs}; {remedy}")
+        return run
+
     def read_weights(self) -> bytes:
         """Read the file of weights. Error: CorruptError where it is missing or not the one that the card describes."""
         try:
@@ -141,110 +140,14 @@ def packaged() -> dict[str, Path]:
 
 
 def load(path_or_name: str) -> StoredModel:
-    """Load a model by its name or the path of its card. Error: RecipeError for an unknown name or a wrong card."""
+    """Load a model by its name, with or without `model:`, or the path of its card.
+
+    Error: RecipeError for an unknown name or a wrong card.
+    """
+    path_or_name = path_or_name.removeprefix(PREFIX)
     if not path_or_name:
         raise RecipeError(f"{PREFIX} names no model; `afdctl models ls` lists the packaged ones")
     path = paths.find_packaged(path_or_name, packaged(), "model")
     layer = read(path)
     card = validate(ModelCard, layer.values, [layer])
     return StoredModel(name=path.stem, card=card, weights_path=path.with_suffix(".safetensors"))
-
-
-def describe(record: Record, *, digest: str, weights: bytes, parameters: int, limits: str | None) -> ModelCard:
-    """Write the card of a run's `best` checkpoint, with SHA-256 `digest`, from the results of the run.
-
-    Error: NotFoundError for a run that was not trained to its end here, or has no AutoAttack result.
-    """
-    run, chosen = record.run, record.recipe
-    if chosen is None or run.kind != "trained":
-        raise NotFoundError(f"{run.name}: this run is {run.kind}, not trained; a card describes a training")
-    if progress := training_progress(record):
-        raise NotFoundError(f"{run.name}: {progress}; finish it with `afdctl train --resume {run.path}`")
-    (header,), saved = record.of_kind("run")[:1], record.of_kind("checkpoint")
-    facts, metrics = run.provenance, tuple(_metrics(record, chosen, digest))
-    return ModelCard(
-        limits=limits or _default_limits(chosen),
-        weights=sha256(weights).hexdigest(),
-        parameters=parameters,
-        training=Training(
-            run=run.name,
-            checkpoint=digest,
-            checkpoint_step=next((row["step"] for row in saved if row["digest"] == digest), None),
-            epochs=header["epochs"],
-            steps=header["steps_total"],
-            images=header["images"]["train"],
-            minutes=round(_training_seconds(run) / 60, 1),
-            device=f"{facts['device']} {facts['device_name']}".strip(),
-            threads=facts["threads"],
-            data_digest=facts["data_digest"],
-            afdctl=facts["afdctl"],
-            commit=facts["commit"],
-            torch=facts["torch"],
-        ),
-        metrics=metrics,
-        # `auto` would not say what the training computed in
-        recipe=with_precisions(chosen, precisions_of(facts, chosen)),
-    )
-
-
-def _metrics(record: Record, chosen: recipe.Recipe, digest: str) -> Iterator[Metric]:
-    """Yield clean accuracy, the final test, and the attacks in the norm and at the epsilon of the training."""
-    epsilon, norm = chosen.attack.epsilon, chosen.attack.norm
-    # images made on another model are a weaker attack, and another checkpoint is another model
-    curves = [curve for curve in record.curves.values() if curve.source is None and curve.checkpoint == digest]
-    cells = [
-        (curve, cell) for curve in curves for cell in curve.cells if (curve.norm, cell["epsilon"]) == (norm, epsilon)
-    ]
-    if not any(_is_full_autoattack(curve, cell) for curve, cell in cells):
-        command = f"afdctl attack {record.run.path} --attack aa --epsilon {format_epsilon(epsilon)}"
-        raise NotFoundError(
-            f"{record.name}: no AutoAttack with its own settings at {NORM_LABELS[norm]} {format_epsilon(epsilon)} on "
-            f"the best checkpoint; run `{command}`"
-        )
-    # of the best checkpoint, which outranks all others and has the cells above
-    clean = record.clean()
-    assert clean is not None
-    yield _metric(CLEAN, 0.0, clean["acc_nat"], clean)
-    for row in record.of_kind("test"):
-        if row["checkpoint"] == "best":
-            yield _metric(row["attack"], epsilon, row["acc_adv"], row, norm=norm)
-    for _, cell in cells:
-        yield _metric(
-            cell["attack"],
-            epsilon,
-            cell["accuracy"],
-            cell,
-            norm=norm,
-            suite=cell["suite"],
-            changed=tuple(key for key in cell["changed"] if key != GRID),
-        )
-
-
-def _metric(attack: str, epsilon: float, accuracy: float, row: Row, **more: Any) -> Metric:
-    images = {"n": row["n"], "subset": row.get("subset")}
-    # six digits identify the count of any n below half a million
-    share, low, high = (round(value, 6) for value in (accuracy, *accuracy_interval(accuracy, row["n"])))
-    return Metric(attack=attack, epsilon=epsilon, accuracy=share, low=low, high=high, **images, **more)
-
-
-def _is_full_autoattack(curve: RobustnessCurve, cell: Row) -> bool:
-    """Whether a cell is AutoAttack without what would flatter the model, such as fewer queries."""
-    full = curve.autoattack and curve.precision == "float32" and not set(cell["changed"]) - {GRID}
-    # a suite may label a variant of it
-    return full and curve.attack == AUTOATTACK
-
-
-def _training_seconds(run: Run) -> float:
-    """Add up the time from the first row to the end of the training, without the pauses before a resume."""
-    # all rows, because those that a resume superseded took time too
-    rows = JournalCache.of(run.journal_path).of_event("run", "resume", "epoch", "checkpoint", "end")
-    return sum(float(after["t"] - before["t"]) for before, after in pairwise(rows) if after["event"] != "resume")
-
-
-def _default_limits(chosen: recipe.Recipe) -> str:
-    attack = chosen.attack
-    ball = f"{NORM_LABELS[attack.norm]} {format_epsilon(attack.epsilon)}"
-    return (
-        f"For research: accuracy under attack was measured at {ball} on test images of {chosen.data.dataset}. Other "
-        f"perturbations, larger epsilons and other images may fool the model."
-    )

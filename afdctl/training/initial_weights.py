@@ -100,7 +100,7 @@ def _read(name: str, runs: Path) -> InitialWeights:
 
 
 def _of_model(name: str) -> InitialWeights:
-    model = model_card.load(name.removeprefix(PREFIX))
+    model = model_card.load(name)
     return InitialWeights(
         state=parse(model.read_weights(), model.weights_path),
         path=model.weights_path,

@@ -117,13 +117,24 @@ def test_a_model_is_exported_and_analysed(afdctl: Afdctl, card: Path, folder: Pa
     assert "AFD-WGAN" in afdctl("export", f"model:{card}", "--table", "1").out
 
 
+def test_the_run_of_a_model_is_found_by_the_models_name(afdctl: Afdctl, card: Path, tmp_path: Path):
+    name = f"model:{card}"
+    missing = afdctl("runs", "show", name, "--runs", str(tmp_path))
+    remedy = f"run `afdctl sweep {name} --runs {tmp_path}` first"
+    assert (missing.code, missing.err) == (7, f"error: model:mine: nothing is measured under {tmp_path}; {remedy}\n")
+    assert afdctl("attack", name, "--attack", "fgsm", "--epsilon", "0.1", "--limit", "2").code == 0
+    shown = printed(afdctl("runs", "show", name, "--json"))
+    assert shown["run"]["name"] == model_card.load(name).run_name
+    assert "wgan" in afdctl("runs", "compare", name, "wgan").out
+
+
 def test_a_card_as_it_is_shown(afdctl: Afdctl, card: Path):
     text = afdctl("models", "show", str(card)).out
     assert text.startswith("mine  AFD-WGAN on digits, seed 1: ")
     assert "│ aa             │ L∞ 0.1  │" in text
     assert 'run = "wgan"' in text
     assert "[defense]" in text
-    found = printed(afdctl("models", "show", str(card), "--json"))
+    found = printed(afdctl("models", "show", f"model:{card}", "--json"))
     assert (found["schema"], found["model"]["name"], found["model"]["seed"]) == ("afdctl/1", "mine", 1)
     assert found["model"]["size"] == card.with_suffix(".safetensors").stat().st_size
     assert found["model"]["recipe"]["defense"]["name"] == "afd"

@@ -1,4 +1,5 @@
 import errno
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,22 @@ def test_staging_leaves_nothing_behind(tmp_path):
         (folder / "part").write_text("half")
         assert list(root.iterdir()) == [folder]
     assert root == tmp_path / "new"
-    assert list(root.iterdir()) == []
+    assert not root.exists()
+
+
+def test_only_the_folders_that_staging_made_are_removed(tmp_path):
+    with suppress(OSError), staging([tmp_path / "new" / "data"]):
+        raise OSError("Name or service not known")
+    assert list(tmp_path.iterdir()) == []
+    with staging([tmp_path / "new" / "data"]) as (root, folder):
+        (folder / "part").write_text("whole")
+        move(folder / "part", root / "part")
+    assert [path.name for path in root.iterdir()] == ["part"]
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with staging([kept]):
+        pass
+    assert kept.exists()
 
 
 def test_nowhere_to_write(tmp_path):

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from afdctl.errors import NotFoundError
-from afdctl.runs.model_card import ModelCard, describe
+from afdctl.runs.describe_model import describe
+from afdctl.runs.model_card import ModelCard
 from afdctl.runs.record import Record
 from afdctl.runs.run import Run
 from tests.journals import BEGIN, CHECKPOINT, PROVENANCE, Row, end, epoch, final_test, resumed, swept, written

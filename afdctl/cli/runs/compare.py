@@ -45,10 +45,8 @@ def compare(
     """Compare runs: recipes, environments and results that differ, and tests on the images that two runs share."""
     from afdctl.runs.provenance import aligned, differing_keys
     from afdctl.runs.record import Record
-    from afdctl.runs.run import Run
 
-    # find_runs also takes damaged runs, which cannot be compared
-    runs = [Run.find(str(run.path), folder) for run in options.find_runs(names, folder)]
+    runs = options.distinct_runs(options.find_run(name, folder) for name in options.run_names(names))
     if len(runs) < 2:
         raise RecipeError("compare: name at least two runs; `afdctl runs show` shows one")
     records = [Record.of(run) for run in runs]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from afdctl.cli import options
-from afdctl.cli.options import run_names
+from afdctl.cli.options import find_run, run_names
 from afdctl.errors import RecipeError
 from afdctl.formatting import (
     NORM_LABELS,
@@ -59,12 +59,11 @@ def show(
 ) -> None:
     """Show a run: recipe, provenance, results, attacks, analyses, and files with their digests verified."""
     from afdctl.runs.record import Record
-    from afdctl.runs.run import Run
 
     names = run_names([name])
     if len(names) > 1:
         raise RecipeError("show: one run at a time; `afdctl runs compare` takes several")
-    record = Record.of(Run.find(names[0], folder))
+    record = Record.of(find_run(names[0], folder))
     content = _content(record)
     if as_json:
         typer.echo(json.dumps({"schema": "afdctl/1", **content}))

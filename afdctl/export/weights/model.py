@@ -3,7 +3,8 @@
 from afdctl.evaluation.target import EvaluationTarget
 from afdctl.export.weights.format import check_round_trip, exported_model
 from afdctl.export.weights.single_file import SAFETENSORS
-from afdctl.runs.model_card import ModelCard, describe
+from afdctl.runs.describe_model import describe
+from afdctl.runs.model_card import ModelCard
 from afdctl.runs.record import Record
 
 
