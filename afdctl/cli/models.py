@@ -45,7 +45,7 @@ def ls(as_json: options.Json = False) -> None:
 
     console = TableConsole()
     console.print_dropping_columns(lambda optional: list_table(models, optional), len(OPTIONAL))
-    console.print("In %, with 95 % intervals, on n test images. AutoAttack: at the epsilon.", soft_wrap=True)
+    console.print("In %, on n test images; AutoAttack at the epsilon, with its 95 % interval.", soft_wrap=True)
 
 
 @app.command()
