@@ -85,7 +85,7 @@ class DivergedError(AfdctlError):
 
 
 class NoResultsError(AfdctlError):
-    """Nothing was measured that could be compared or judged."""
+    """Nothing was measured that could be shown, compared or judged."""
 
     exit_code = 7
 

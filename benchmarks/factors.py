@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 import h5py
 import numpy as np
 import typer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from afdctl import recipe
 from afdctl.errors import RecipeError
@@ -39,7 +39,7 @@ class Variant(BaseModel):
     name: str
     set: list[str] = []
     recipe: str | None = None
-    seeds: list[int] | None = None
+    seeds: list[int] | None = Field(None, min_length=1)
 
 
 class Study(BaseModel):
@@ -52,12 +52,22 @@ class Study(BaseModel):
     about: str
     recipe: str
     set: list[str] = []
-    epsilon: float = Field(gt=0)
+    epsilon: float = Field(gt=0, allow_inf_nan=False)
     attacks: list[Literal["apgd_t", "square", "aa"]] = Field(min_length=1)
     limit: int | None = Field(None, ge=1)
     checkpoint: Literal["best", "last"]
     seeds: list[int] = Field(min_length=1)
     variant: list[Variant] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check_repeated(self) -> Self:
+        values: list[str | int] = [*(variant.name for variant in self.variant), *self.attacks, *self.seeds]
+        if again := [value for value in values if values.count(value) > 1]:
+            raise ValueError(f"{again[0]} is named twice")
+        for variant in self.variant:
+            if others := set(variant.seeds or ()) - set(self.seeds):
+                raise ValueError(f"{variant.name}: seed {min(others)} is not one of the study's seeds")
+        return self
 
 
 class Training(NamedTuple):
@@ -74,18 +84,19 @@ def read(path: Path) -> Study:
     """Read a study. Error: RecipeError."""
     try:
         return Study.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise RecipeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place = "".join(f"{part}." for part in first["loc"]).rstrip(".")
+        raise RecipeError(f"{path}: {place}{': ' * bool(place)}{first['msg'].removeprefix('Value error, ')}") from None
 
 
 def trainings(study: Study) -> list[Training]:
     """List the trainings of a study: every variant with every seed. Error: RecipeError."""
-    listed = []
+    listed: dict[str, Training] = {}
     # seeds outside, so that an unfinished study is a finished one of fewer seeds
     for seed in study.seeds:
         for variant in study.variant:
@@ -93,12 +104,17 @@ def trainings(study: Study) -> list[Training]:
                 continue
             name = variant.recipe or study.recipe
             settings = (*study.set, *variant.set, f"seed={seed}")
-            # without defaults, so that a key added to the schema later does not discard results
-            resolved = recipe.load(name, settings).model_dump_json(exclude_defaults=True)
+            try:
+                # without defaults, so that a key added to the schema later does not discard results
+                resolved = recipe.load(name, settings).model_dump_json(exclude_defaults=True)
+            except RecipeError as error:
+                raise RecipeError(f"{variant.name}: {error}") from None
             attacked = f"{study.epsilon} {study.limit} {study.checkpoint} {sorted(study.attacks)}"
             key = sha256(f"{resolved} {attacked}".encode()).hexdigest()[:16]
-            listed.append(Training(variant.name, seed, name, settings, key))
-    return listed
+            if key in listed:
+                raise RecipeError(f"{variant.name}: the same recipe as {listed[key].variant}")
+            listed[key] = Training(variant.name, seed, name, settings, key)
+    return list(listed.values())
 
 
 def measure(training: Training, study: Study, runs: Path) -> dict[str, Any]:
@@ -115,7 +131,7 @@ def measure(training: Training, study: Study, runs: Path) -> dict[str, Any]:
 
 
 def call(command: Sequence[str], log: Path) -> None:
-    """Run a command of afdctl on one thread; its progress goes to `log`."""
+    """Run a command of afdctl on one thread; its progress goes to `log`. Error: ChildProcessError."""
     # more threads would make two trainings side by side slower than one after the other
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with log.open("a") as stderr:
@@ -123,7 +139,7 @@ def call(command: Sequence[str], log: Path) -> None:
             [sys.executable, "-m", "afdctl", *command], env=environment, stdout=subprocess.DEVNULL, stderr=stderr
         )
     if done.returncode:
-        raise SystemExit(f"{log}: `afdctl {' '.join(command)}` ended with {done.returncode}")
+        raise ChildProcessError(f"{log}: `afdctl {' '.join(command)}` ended with {done.returncode}")
 
 
 def row(training: Training, study: Study, run: Path) -> dict[str, Any]:
@@ -161,7 +177,7 @@ def row(training: Training, study: Study, run: Path) -> dict[str, Any]:
 
 def main(
     definition: Annotated[Path, typer.Argument(help="The study, a TOML file such as those of benchmarks/factors/.")],
-    jobs: Annotated[int, typer.Option(help="Trainings at the same time, each with one thread.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time, each with one thread.")] = 1,
     runs: Annotated[Path, typer.Option(help="The folder for the runs.")] = Path("runs/factors"),
     out: Annotated[Path, typer.Option(help="The folder for results and table, named by the study.")] = RESULTS,
 ) -> None:
@@ -171,6 +187,7 @@ def main(
         planned = trainings(study)
     except RecipeError as error:
         raise typer.BadParameter(str(error)) from None
+    failures = []
     lines, page = (out / f"factors_{study.name}.{suffix}" for suffix in ("ndjson", "md"))
     results = {row["key"]: row for row in map(json.loads, lines.read_text().splitlines())} if lines.exists() else {}
     for folder in (out, runs):
@@ -180,13 +197,20 @@ def main(
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(measure, training, study, runs) for training in missing]
         for future in as_completed(futures):
-            result = future.result()
+            try:
+                result = future.result()
+            except ChildProcessError as error:
+                # the others are still worth their time
+                failures.append(str(error))
+                continue
             results[result["key"]] = result
             with lines.open("a") as file:
                 file.write(json.dumps(result) + "\n")
             page.write_text(table(study, planned, results))
             typer.echo(f"{result['variant']}, seed {result['seed']}: {100 * result['worst']:.1f}", err=True)
     page.write_text(table(study, planned, results))
+    if failures:
+        raise SystemExit("\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
-from afdctl.formatting import format_epsilon
+from afdctl.formatting import format_epsilon, format_range
 from afdctl.runs.paired import format_p, mcnemar
 
 if TYPE_CHECKING:
@@ -48,18 +48,19 @@ def table(study: "Study", planned: "Iterable[Training]", results: Mapping[str, R
         f"| variant | seeds | {' | '.join(columns.values())} | against the first | each seed (p) |",
         f"|---|---|{'---|' * (len(columns) + 2)}",
     ]
-    base = {result["seed"]: result for result in next(iter(variants.values()), [])}
+    base = {result["seed"]: result for result in variants.get(study.variant[0].name, [])}
     for name, rows in variants.items():
         cells = [format_mean([100 * result[column] for result in rows]) for column in columns]
         lines.append(f"| {name} | {len(rows)} | {' | '.join(cells)} | {against(rows, base)} |")
-    n = next(iter(results.values()))["n"] if results else 0
+    n = format_range(result["n"] for rows in variants.values() for result in rows) if variants else "0"
     lines += [
         "",
         f"Accuracies in percent at ε = {format_epsilon(study.epsilon)}, mean ± standard deviation of seeds, at the "
         f"{study.checkpoint} checkpoint. PGD-40 is on the whole test split, clean and the attacks beside it are on "
-        f"{n:,} test images. The last two columns are the difference of the worst case to the first row in points: the "
-        "mean with its 95 % interval over seeds (Student's t), and that of each seed with the p of McNemar's exact "
-        "test on the same images. This p compares two networks, not two methods.",
+        f"{n} test images. The last two columns are the difference of the worst case to the first row in points, over "
+        "the seeds that both rows have: the mean, from three seeds on with its 95 % interval over seeds (Student's t), "
+        "and that of each seed with the p of McNemar's exact test on the same images. This p compares two networks, "
+        "not two methods. Neither is corrected for the number of rows.",
         "",
         *selection_lines([row for rows in variants.values() for row in rows]),
     ]
@@ -77,7 +78,7 @@ def selection_lines(rows: Sequence[Result]) -> list[str]:
             continue
         ranked = probed if column == "probe" else rows
         rho = spearmanr([row[column] for row in ranked], [row["aa"] for row in ranked]).statistic
-        lines.append(f"| {images} | {name} | {len(ranked)} | {rho:.2f} |")
+        lines.append(f"| {images} | {name} | {len(ranked)} | {minus(rho, '.2f')} |")
     return [*lines, ""]
 
 
@@ -87,7 +88,10 @@ def format_mean(values: Sequence[float]) -> str:
 
 
 def against(rows: Sequence[Result], base: Mapping[int, Result]) -> str:
-    """Compare a variant with the first one on the seeds that both have: `+1.2 ± 3.9 | −0.1 (1), +3.0 (0.0001)`."""
+    """Compare a variant with the first one on the seeds that both have: `+1.5 | −0.1 (1), +3.0 (< 0.0001)`.
+
+    From three seeds on the mean has its 95 % interval, `+1.2 ± 4.0`; two say too little about their spread.
+    """
     pairs = [(result, base[result["seed"]]) for result in rows if result["seed"] in base]
     if not pairs or all(result is first for result, first in pairs):
         return " | "
@@ -96,11 +100,16 @@ def against(rows: Sequence[Result], base: Mapping[int, Result]) -> str:
         ours, theirs = map(unpack, pair)
         differences.append(100 * float(ours.mean() - theirs.mean()))
         p = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
-        texts.append(f"{differences[-1]:+.1f} ({format_p(p).removeprefix('p ').removeprefix('= ')})")
-    mean = f"{fmean(differences):+.1f}"
-    if len(pairs) > 1:
+        texts.append(f"{minus(differences[-1], '+.1f')} ({format_p(p).removeprefix('p ').removeprefix('= ')})")
+    mean = minus(fmean(differences), "+.1f")
+    if len(pairs) > 2:
         mean += f" ± {student.ppf(0.975, len(pairs) - 1) * stdev(differences) / len(pairs) ** 0.5:.1f}"
-    return f"{mean} | {', '.join(texts)}".replace("-", "−")
+    return f"{mean} | {', '.join(texts)}"
+
+
+def minus(value: float, spec: str) -> str:
+    """Format a number with the minus sign of text, not a hyphen."""
+    return format(value, spec).replace("-", "−")
 
 
 def unpack(result: Result) -> "np.ndarray[Any, np.dtype[np.bool_]]":

@@ -190,3 +190,19 @@ def test_missing_paths_and_names_are_found():
     assert missing_paths("`metrics.py`, `recipes/`, `tests/test_docs.py` and `runs/nosuch.py`") == ["runs/nosuch.py"]
     text = "`names.py` `load`, `registry.py` `unload()`, `ATTACKS` in `registry.py` and `PANES` in `registry.py`"
     assert missing_names(text) == ["registry.py: unload", "registry.py: PANES"]
+
+
+def factor_rows(name: str) -> set[tuple[str, str]]:
+    """Return the seeds and the difference to the first row of each variant of a study's table."""
+    lines = (ROOT / f"recipes/results/factors_{name}.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return {(row[-2], row[1]) for row in cells if len(row) > 4}
+
+
+def test_differences_of_factors_are_those_of_the_studies() -> None:
+    text = (ROOT / "docs/recipes.md").read_text().partition("### Is AFD robust?")[2]
+    table = re.findall(r"^\| [^|]+ \|(.*)\|(.*)\|(.*)\|(.*)\|$", text, re.M)[1:]
+    assert len(table) > 10
+    for mnist, mnist_seeds, digits, digits_seeds in ([cell.strip() for cell in row] for row in table):
+        assert mnist == "" or (mnist, mnist_seeds) in factor_rows("mnist")
+        assert digits == "" or (digits, digits_seeds) in factor_rows("digits")

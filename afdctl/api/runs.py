@@ -12,7 +12,7 @@ from torch import nn
 from afdctl import paths
 from afdctl import recipe as recipes
 from afdctl.api.loaded_run import LoadedRun
-from afdctl.errors import RecipeError, python_call
+from afdctl.errors import NoResultsError, RecipeError, python_call
 from afdctl.evaluation.target import EvaluationTarget, load_run_target
 from afdctl.formatting import with_article
 from afdctl.interrupts import within_a_program
@@ -131,10 +131,10 @@ def load_target(
     folder = as_path(data_dir)
     if isinstance(run, str) and run.startswith(model_card.PREFIX):
         model = model_card.load(run)
-        if make:
-            found = model.find_run(Path(runs)) or import_model(model, runs=Path(runs), data_dir=folder)
-        else:
-            found = model.measured_run(Path(runs), "`evaluate` it first")
+        known = model.find_run(Path(runs))
+        if known is None and not make:
+            raise NoResultsError(f"{run}: nothing is measured under {runs}; `evaluate` it first")
+        found = known or import_model(model, runs=Path(runs), data_dir=folder)
     else:
         found = load_run(run, runs=runs)
     return load_run_target(found, checkpoint, device, folder)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-MODEL = typer.Argument(metavar="NAME", help="A packaged model's name, or the path of a card.")
+MODEL = typer.Argument(metavar="NAME", help="A packaged model by name, with or without `model:`, or a card's path.")
 NAME = typer.Option(help="The model's name.")
 LIMITS = typer.Option(metavar="TEXT", help="Limits of use, in a sentence or two; default: what was measured.")
 OUT = output_path.option("--out", help="The folder of the two files; default: this one.", metavar="FOLDER")
@@ -30,7 +30,7 @@ OPTIONAL = ("size", "parameters", "data set")
 
 @app.command()
 def ls(as_json: options.Json = False) -> None:
-    """List the packaged models. `model:NAME` is a RUN of attack, sweep, analyze and export."""
+    """List the packaged models. `model:NAME` is a RUN of attack, sweep, analyze, export, watch and runs show."""
     from afdctl.runs.model_card import load, packaged
 
     models = [load(str(path)) for path in packaged().values()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from afdctl import paths
-from afdctl.errors import NotFoundError, RecipeError
+from afdctl.errors import NoResultsError, NotFoundError, RecipeError
 from afdctl.formatting import shorten
 
 if TYPE_CHECKING:
@@ -169,14 +169,22 @@ def read_stdin_lines() -> list[str]:
 
 
 def find_run(name: str, folder: Path) -> "Run":
-    """Find a run by path or name, the newest one (`latest`) of a folder, or the run with a `model:NAME`'s results."""
-    from afdctl.runs.folders import runs_option
+    """Find a run by path or name, the newest one (`latest`) of a folder, or the run with a `model:NAME`'s results.
+
+    Errors: those of `Run.find`; NoResultsError for a model without a run.
+    """
     from afdctl.runs.model_card import PREFIX, load
     from afdctl.runs.run import Run
 
-    if name.startswith(PREFIX):
-        return load(name).measured_run(folder, f"run `afdctl sweep {name}{runs_option(folder)}` first")
-    return Run.find(name, folder)
+    if not name.startswith(PREFIX):
+        return Run.find(name, folder)
+    run = load(name).find_run(folder)
+    if run is None:
+        from afdctl.runs.folders import runs_option
+
+        command = f"afdctl sweep {name}{runs_option(folder)}"
+        raise NoResultsError(f"{name}: nothing is measured under {folder}; run `{command}` first")
+    return run
 
 
 def check_not_training(runs: "Iterable[Run]") -> None:

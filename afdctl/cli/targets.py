@@ -78,10 +78,10 @@ def find_targets(names: Sequence[str], folder: Path, data_dir: Path | None = Non
     from afdctl.runs.model_card import PREFIX, load
 
     # every name is checked before a run is made
-    models = {name: load(name) for name in names if name.startswith(PREFIX)}
-    runs = {name: find_run(name, folder) for name in names if name not in models or not make}
+    models = {name: load(name) for name in names if make and name.startswith(PREFIX)}
+    runs = {name: find_run(name, folder) for name in names if name not in models}
     for name, model in models.items():
-        runs[name] = runs.get(name) or model.find_run(folder) or _import_model(name, model, folder, data_dir)
+        runs[name] = model.find_run(folder) or _import_model(name, model, folder, data_dir)
     return [runs[name] for name in names]
 
 

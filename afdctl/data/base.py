@@ -3,8 +3,8 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException
@@ -189,29 +189,35 @@ def search_path(
 
 @contextmanager
 def staging(roots: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield the first writable root and a temporary folder on the same disk, so that files move in by a rename."""
+    """Yield the first writable root and a temporary folder on the same disk, so that files move in by a rename.
+
+    Folders made for it that stay empty, as after a failed download, are removed.
+    """
     for root in roots:
-        made = [folder for folder in (root, *root.parents) if not folder.exists()]
-        with suppress(OSError):
+        with suppress(OSError), ExitStack() as attempt:
+            attempt.callback(remove_empty, [folder for folder in (root, *root.parents) if not folder.exists()])
             root.mkdir(parents=True, exist_ok=True)
             # hidden, so that no loader finds an unfinished download
-            folder = TemporaryDirectory(prefix=".fetch-", dir=root)
+            name = attempt.enter_context(TemporaryDirectory(prefix=".fetch-", dir=root))
+            opened = attempt.pop_all()
             break
     else:
         folders = " or ".join(map(str, roots))
         raise DataMissingError(f"cannot write to {folders}: name another folder with {option('data-dir')}")
     try:
-        with folder as name:
+        with opened:
             yield root, Path(name)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise DiskFullError(f"disk full while writing to {root}: free some space") from error
         raise
-    finally:
-        # after a failed download nothing remains; a folder with files cannot be removed
-        for empty in made:
-            with suppress(OSError):
-                empty.rmdir()
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those folders that are empty, the deepest first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def move(source: Path, target: Path) -> None:

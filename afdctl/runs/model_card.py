@@ -9,7 +9,7 @@ import tomli_w
 from pydantic import Field, field_validator
 
 from afdctl import paths, recipe
-from afdctl.errors import CorruptError, NoResultsError, RecipeError
+from afdctl.errors import CorruptError, RecipeError
 from afdctl.recipe.errors import validate
 from afdctl.recipe.fields import Count, CountOrZero, Digest, NonNegative, Table
 from afdctl.recipe.load import folder
@@ -115,13 +115,6 @@ class StoredModel:
         path = runs / self.run_name
         # a killed import leaves a folder that is used again
         return Run.find(str(path), runs) if path.exists() and not never_trained(path) else None
-
-    def measured_run(self, runs: Path, remedy: str) -> Run:
-        """Return the run that holds this model's results. Error: NoResultsError, with the remedy."""
-        run = self.find_run(runs)
-        if run is None:
-            raise NoResultsError(f"{PREFIX}{self.name}: nothing is measured under {runs}; {remedy}")
-        return run
 
     def read_weights(self) -> bytes:
         """Read the file of weights. Error: CorruptError where it is missing or not the one that the card describes."""

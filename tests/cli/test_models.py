@@ -121,7 +121,7 @@ def test_the_run_of_a_model_is_found_by_the_models_name(afdctl: Afdctl, card: Pa
     name = f"model:{card}"
     missing = afdctl("runs", "show", name, "--runs", str(tmp_path))
     remedy = f"run `afdctl sweep {name} --runs {tmp_path}` first"
-    assert (missing.code, missing.err) == (7, f"error: model:mine: nothing is measured under {tmp_path}; {remedy}\n")
+    assert (missing.code, missing.err) == (7, f"error: {name}: nothing is measured under {tmp_path}; {remedy}\n")
     assert afdctl("attack", name, "--attack", "fgsm", "--epsilon", "0.1", "--limit", "2").code == 0
     shown = printed(afdctl("runs", "show", name, "--json"))
     assert shown["run"]["name"] == model_card.load(name).run_name

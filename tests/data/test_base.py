@@ -1,9 +1,11 @@
 import errno
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from afdctl.data import base
 from afdctl.data.base import move, search_path, staging
 from afdctl.errors import DataMissingError, DiskFullError
 
@@ -56,6 +58,16 @@ def test_only_the_folders_that_staging_made_are_removed(tmp_path):
     with staging([kept]):
         pass
     assert kept.exists()
+
+
+def test_a_root_that_cannot_be_used_leaves_nothing(tmp_path, monkeypatch):
+    too_long, good = tmp_path / ("x" * 300), tmp_path / "good"
+    with staging([too_long, good]) as (root, _):
+        assert root == good
+    monkeypatch.setattr(base, "TemporaryDirectory", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(DataMissingError), staging([tmp_path / "new" / "data"]):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nowhere_to_write(tmp_path):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from afdctl.runs.paired import PairedTest
     from afdctl.runs.record import Record
 
+RUNS = typer.Argument(metavar="RUN...", help="Runs by path or name, `latest`, `model:NAME`, or `-` for paths on stdin.")
 ALL = typer.Option("--all", help="Also show what is equal in all runs.")
 ENVIRONMENT: Final = ("afdctl", "commit", "torch", "device", "device_name", "threads", "data_digest")
 PAIRED_NOTE: Final = (
@@ -37,7 +38,7 @@ class Measured(NamedTuple):
 
 
 def compare(
-    names: options.NamedRuns,
+    names: Annotated[list[str], RUNS],
     everything: Annotated[bool, ALL] = False,
     folder: options.Runs = Path("runs"),
     as_json: options.Json = False,

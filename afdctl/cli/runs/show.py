@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from afdctl.runs.record import Record
 
 NAME = typer.Argument(
-    metavar="[RUN]", help="A run by path or name, or - for stdin; the newest by default.", show_default=False
+    metavar="[RUN]",
+    help="By path, name or `model:NAME`, or - for stdin; the newest by default.",
+    show_default=False,
 )
 # The values of a recipe that matter most, printed unless they leave off what is off by default; --json has all.
 MAIN_KEYS: Final = (
