@@ -90,7 +90,7 @@ def read(path: Path) -> Study:
         raise RecipeError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = "".join(f"{part}." for part in first["loc"]).rstrip(".")
+        place = ".".join(map(str, first["loc"]))
         raise RecipeError(f"{path}: {place}{': ' * bool(place)}{first['msg'].removeprefix('Value error, ')}") from None
 
 

@@ -200,8 +200,7 @@ def test_a_run_whose_training_is_not_finished_is_named(tmp_path: Path) -> None:
     ]
     runs = [make_record(tmp_path, "at", "mnist_at", stopped), make_record(tmp_path, "wgan", "mnist_wgan", [])]
     notes = build_table("1", runs, with_paper=False).notes
-    assert runs[0].recipe is not None
-    assert f"at stopped in epoch 3 of {runs[0].recipe.train.epochs}." in notes
+    assert "at stopped in epoch 3 of 8." in notes
     assert not any(note.startswith("wgan ") for note in notes)
 
 
